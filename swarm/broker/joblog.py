@@ -1,0 +1,222 @@
+"""A job's log and what lies beside it: accepted by `submit`, moved on by `advance`, read by whoever follows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.broker.connection import Connection
+from swarm.broker.queue import Claim
+from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, UnknownExpert
+from swarm.models import EVENTS, Answer, AnyEvent, JobInfo, Request, Solution
+from swarm.scheduler import Graph, Progress, Release, Withdraw, fold
+from swarm.settings import Settings
+
+EVENTS_AT_ONCE = 1_000
+SHOWN_TEXT = 60
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A job as one decision sees it. `request` is there only before the first decision was written."""
+
+    progress: Progress
+    events: tuple[AnyEvent, ...]
+    cursor: int
+    token: str
+    catalog: str
+    request: Request | None
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one advance writes, all of it or nothing."""
+
+    progress: Progress
+    cursor: int
+    events: tuple[AnyEvent, ...] = ()
+    releases: tuple[tuple[Release, str], ...] = ()
+    """With the record of the delivery."""
+    withdrawals: tuple[Withdraw, ...] = ()
+    ask_answer: bool = False
+    answer: Answer | None = None
+    regrown: bool = False
+
+
+def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
+    """An entry of the log as a value."""
+    value = EVENTS[kind.decode()].model_validate_json(data)
+    return value.model_copy(update={"id": entry_id.decode()})  # type: ignore[return-value]
+
+
+def state(raw: Sequence[Any]) -> JobState:
+    """What a claim of `advance` hands over, as values."""
+    request, graph, progress, cursor, token, catalog, ending, entries = raw
+    dynamic = json.loads(progress) if progress else {}
+    return JobState(
+        progress=Progress.model_validate(dynamic | {"graph": Graph.model_validate_json(graph) if graph else Graph()}),
+        events=tuple(event(fields[0], entry_id, fields[1]) for entry_id, fields in entries),
+        cursor=int(cursor),
+        token=(token or b"").decode(),
+        catalog=(catalog or b"").decode(),
+        request=Request.model_validate_json(request) if request else None,
+        ended=ending is not None,
+    )
+
+
+def planning(raw: Sequence[Any]) -> tuple[int, Request, str]:
+    """What a claim of `plan` hands over: the round, the request, the catalog's version."""
+    number, request, catalog = raw
+    return int(number), Request.model_validate_json(request), catalog.decode()
+
+
+class JobLog:
+    """Jobs in one Redis."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection, self._settings, self._keys = connection, settings, connection.keys
+
+    # -- accepting and ending
+
+    async def submit(self, job: str, request: Request) -> bool:
+        """Accept a job, or raise what speaks against it. False when this very job was accepted before.
+
+        Raises Busy, UnknownExpert, EmptyCatalog, JobConflict. Safe to repeat: the job exists once.
+        """
+        body = request.model_dump_json(exclude_defaults=True)
+        settings = self._settings
+        named = [request.expert] if request.expert else []
+        if request.plan is not None:
+            named = list(dict.fromkeys(subtask.expert for subtask in request.plan.subtasks))
+        answer = await self._connection.script(
+            "submit", job, body, hashlib.sha256(body.encode()).hexdigest()[:32], request.tenant,
+            _ms(request.max_age or settings.max_age), "" if request.deadline is None else _ms(request.deadline),
+            _ms(settings.retention), request.attempts, settings.window,
+            settings.max_open, settings.max_open_tenant, "advance" if named else "plan", *named,
+        )  # fmt: skip
+        verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
+        match verdict:
+            case "conflict":
+                raise JobConflict(job)
+            case "empty":
+                raise EmptyCatalog()
+            case "unknown":
+                raise UnknownExpert(details[0], details[1:])
+            case "busy":
+                raise Busy(details[0], int(details[1]), int(details[2]), retry_after=settings.retry_after)
+        return bool(verdict == "ok")
+
+    async def cancel(self, job: str) -> bool:
+        """Ask for a cancel; False when the job has ended already. Raises JobNotFound."""
+        answer = await self._connection.script("cancel", job)
+        if answer == b"unknown":
+            raise JobNotFound(job)
+        return bool(answer == b"asked")
+
+    async def advance(self, job: str, claim: Claim, token: str, new_token: str, decision: Decision) -> str:
+        """Write a decision: `done`, `again`, `conflict` (somebody decided since) or `gone` (the claim is not held)."""
+        answer = await self._connection.script(
+            "advance", job, claim.owner, token, new_token, *_encoded(decision, self._settings.max_result)
+        )
+        return bytes(answer).decode()
+
+    # -- reading
+
+    async def events(self, job: str, after: str = "0-0") -> list[AnyEvent] | None:
+        """The events after the one with id `after`, at most 1,000; None when that one is not (or no longer) there."""
+        start = "-" if after == "0-0" else after
+        raw = await self._connection.call("XRANGE", self._keys.log(job), start, "+", "COUNT", EVENTS_AT_ONCE)
+        events = [event(fields[0], entry_id, fields[1]) for entry_id, fields in raw]
+        if after == "0-0":
+            return events
+        return events[1:] if events and events[0].id == after else None
+
+    async def exists(self, job: str) -> bool:
+        return bool(await self._connection.call("EXISTS", self._keys.job(job)))
+
+    async def answer(self, job: str) -> Answer | None:
+        """The answer, or None while there is none. Raises JobNotFound."""
+        expire, answer = await self._connection.call("HMGET", self._keys.job(job), "expire", "answer")
+        if expire is None:
+            raise JobNotFound(job)
+        return Answer.model_validate_json(answer) if answer else None
+
+    async def progress(self, job: str) -> Progress:
+        """The job as its log has it now. Raises JobNotFound."""
+        events: list[AnyEvent] = []
+        while page := await self.events(job, events[-1].id if events else "0-0"):
+            events += page
+        if not events:
+            raise JobNotFound(job)
+        return fold(Progress(), events)
+
+    async def bodies(self, job: str, keys: Iterable[str]) -> dict[str, str]:
+        """Bodies by their keys; one that is not there is left out."""
+        wanted = list(keys)
+        if not wanted:
+            return {}
+        raw = await self._connection.call("HMGET", self._keys.bodies(job), *wanted)
+        return {key: body.decode() for key, body in zip(wanted, raw, strict=True) if body is not None}
+
+    async def solutions(self, job: str, bodies: Mapping[str, str]) -> dict[str, Solution]:
+        """Solutions by subtask, given the keys of their bodies by subtask."""
+        found = await self.bodies(job, bodies.values())
+        return {name: Solution.model_validate_json(found[key]) for name, key in bodies.items() if key in found}
+
+    async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
+        """Open jobs, then (with `ended`) the last that ended; newest first, at most `limit`."""
+        names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
+        if ended and len(names) < limit:
+            names += await self._connection.call("ZREVRANGE", self._keys.ended, 0, limit - len(names) - 1)
+        fields = ("request", "tenant", "accepted", "progress", "ending")
+        raw = [await self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names]
+        return [_info(name.decode(), item) for name, item in zip(names, raw, strict=True) if item[0] is not None]
+
+
+def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:
+    request, tenant, accepted, progress, ending = raw
+    steps = json.loads(progress).get("steps", {}) if progress else {}
+    settled = sum(step.get("state") in ("solved", "failed", "dropped", "withdrawn") for step in steps.values())
+    text = " ".join(json.loads(request or b"{}").get("text", "").split())
+    return JobInfo(
+        id=job,
+        tenant=(tenant or b"").decode(),
+        text=text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…",
+        accepted_at=int(accepted or 0),
+        state=ending.decode() if ending else "running" if steps else "planning" if progress else "queued",
+        settled=settled,
+        subtasks=len(steps),
+    )
+
+
+def new_token() -> str:
+    return secrets.token_hex(8)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _encoded(decision: Decision, max_result: int) -> list[str | int]:
+    """A decision as the flat arguments of the advance script."""
+    progress = decision.progress.model_dump_json(exclude={"graph"}, exclude_defaults=True)
+    graph = decision.progress.graph.model_dump_json(exclude_defaults=True) if decision.regrown else ""
+    answer = decision.answer
+    args: list[str | int] = [
+        decision.cursor, progress, graph,
+        len(decision.events), len(decision.releases), len(decision.withdrawals), "1" if decision.ask_answer else "",
+        answer.ending if answer else "", answer.model_dump_json(exclude_defaults=True) if answer else "",
+        "1" if answer and answer.complete else "",
+    ]  # fmt: skip
+    for item in decision.events:
+        args += [str(item.type), item.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)]
+    for release, payload in decision.releases:
+        args += [release.subtask, release.attempt, release.expert, release.delay, payload]
+    for withdrawal in decision.withdrawals:
+        args += [withdrawal.subtask, withdrawal.attempt]
+    return args

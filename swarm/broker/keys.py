@@ -1,0 +1,108 @@
+"""Every key this project writes to Redis, and how long it lives.
+
+A job's keys live until `expire`, a moment fixed when the job is accepted: its greatest age plus the retention. The
+scripts in `scripts/` build the same names from the prefix; `tests/unit/test_keys.py` holds the two together.
+
+    key                              type     holds                                             lives
+    PREFIX:job:ID                    hash     request, graph, progress, cursor, token, ending   until expire
+    PREFIX:job:ID:log                stream   the events, `seq-ms`                              until expire
+    PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
+    PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
+    PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
+    PREFIX:catalog:VERSION           hash     cards by name                                     while current, then 1 lifetime
+    PREFIX:blob:SHA256               string   a document or a head                              as its catalog
+    PREFIX:worker:ID                 string   what a worker is and does                         a few leases
+    PREFIX:dead:ID                   hash     a dead letter's payload                           retention
+    -- eternal, each bounded --
+    PREFIX:queue:NAME:ready          zset     deliveries to run, by enqueue time                open jobs
+    PREFIX:queue:NAME:later          zset     timers and delayed attempts, by due time          open jobs
+    PREFIX:queue:NAME:leases         zset     claimed deliveries, by expiry                     slots
+    PREFIX:queue:NAME:wake           list     wake tokens                                       4
+    PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
+    PREFIX:open:TENANT               zset     the same of one tenant                            the cap
+    PREFIX:ended                     zset     jobs that ended, newest last                      ENDED_KEPT
+    PREFIX:seen                      hash     when Redis was last seen; the grace after outages 2 fields
+    PREFIX:catalog                   string   the current catalog's version                     1
+    PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
+
+Channels: PREFIX:events:JOB (each event), PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ENDED_KEPT = 10_000
+DEAD_KEPT = 1_000
+WAKE_TOKENS = 4
+
+ETERNAL = re.compile(
+    r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalog|dead)"
+)
+"""What may have no lifetime, after the prefix."""
+
+ADVANCE, PLAN, ANSWER = "advance", "plan", "answer"
+"""Queues of the router pool. An expert's queue is `run:NAME`."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names under one prefix."""
+
+    prefix: str = "swarm"
+
+    def job(self, job: str) -> str:
+        return f"{self.prefix}:job:{job}"
+
+    def log(self, job: str) -> str:
+        return f"{self.prefix}:job:{job}:log"
+
+    def bodies(self, job: str) -> str:
+        return f"{self.prefix}:job:{job}:bodies"
+
+    def delivery(self, delivery: str) -> str:
+        return f"{self.prefix}:delivery:{delivery}"
+
+    def queue(self, name: str, part: str) -> str:
+        return f"{self.prefix}:queue:{name}:{part}"
+
+    def catalog(self, version: str) -> str:
+        return f"{self.prefix}:catalog:{version}"
+
+    @property
+    def current_catalog(self) -> str:
+        return f"{self.prefix}:catalog"
+
+    def blob(self, sha256: str) -> str:
+        return f"{self.prefix}:blob:{sha256}"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.prefix}:worker:{worker}"
+
+    @property
+    def open(self) -> str:
+        return f"{self.prefix}:open"
+
+    @property
+    def ended(self) -> str:
+        return f"{self.prefix}:ended"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}:dead"
+
+    def events(self, job: str) -> str:
+        return f"{self.prefix}:events:{job}"
+
+    def stop(self, worker: str) -> str:
+        return f"{self.prefix}:stop:{worker}"
+
+    @property
+    def published(self) -> str:
+        return f"{self.prefix}:published"
+
+
+def expert_queue(expert: str) -> str:
+    """The queue of one expert: what it cannot take now blocks no other."""
+    return f"run:{expert}"

@@ -1,0 +1,57 @@
+-- Write one decision: progress, actions and cursor, if nobody has decided since the read, and acknowledge.
+-- ARGV: job, owner, token read, new token, cursor, progress, graph or '', events, releases, withdrawals,
+--       ask for an answer ('1' or ''), ending or '', answer, complete ('1' or ''),
+--       then per event: kind, data; per release: subtask, attempt, expert, delay ms, record; per withdrawal: subtask, attempt.
+-- Answers 'done'; 'again' (queued once more, more came meanwhile); 'conflict'; 'gone' (the claim is not held).
+local job, owner = ARGV[1], ARGV[2]
+local id, J, now = job .. ':advance', job_key(job), clock()
+local token = call('HGET', J, 'token') or ''
+if token == ARGV[4] then return 'done' end
+if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end
+if token ~= ARGV[3] then return 'conflict' end
+if call('HGET', J, 'ending') then
+  forget(job, id, 'advance')
+  return 'done'
+end
+
+call('HSET', J, 'token', ARGV[4], 'cursor', ARGV[5], 'progress', ARGV[6])
+if ARGV[7] ~= '' then call('HSET', J, 'graph', ARGV[7]) end
+local at = 15
+for _ = 1, ARGV[8] do
+  append(job, now, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for i = 1, ARGV[9] do
+  local subtask, attempt, expert, delay, record = unpack(ARGV, at, at + 4)
+  append(job, now, 'released', string.format(
+    '{"subtask":"%s","attempt":%s,"expert":"%s","delay":%s}', subtask, attempt, expert, delay))
+  -- thousandths keep the order of the plan among what is released together
+  local score = now + i / 1000
+  enqueue(job, job .. ':' .. subtask .. ':' .. attempt, 'run:' .. expert, record, score, score + tonumber(delay))
+  at = at + 5
+end
+for _ = 1, ARGV[10] do
+  local subtask, attempt = ARGV[at], ARGV[at + 1]
+  local run = job .. ':' .. subtask .. ':' .. attempt
+  call('HSETNX', J, 's:' .. subtask, '')
+  local queue = call('HGET', J .. ':live', run)
+  if queue then
+    local held = call('HGET', delivery_key(run), 'owner')
+    if forget(job, run, queue) == 'leases' then stop(run, held) end
+  end
+  at = at + 2
+end
+if ARGV[11] ~= '' then
+  enqueue(job, job .. ':answer', 'answer', '{"t":null,"f":"answer","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}', now)
+end
+if ARGV[12] ~= '' then
+  forget(job, id, 'advance')
+  end_job(job, now, ARGV[12], ARGV[13], ARGV[14] ~= '')
+  return 'done'
+end
+
+local again = call('HGET', J, 'advance') == 'again'
+forget(job, id, 'advance')
+call('HDEL', J, 'advance')
+if again then ask_advance(job, now) end
+return again and 'again' or 'done'

@@ -1,0 +1,57 @@
+"""The catalog in Redis: cards by version, documents and heads as blobs by hash, and which version is current."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from swarm.broker.connection import Connection
+from swarm.errors import BrokerError, EmptyCatalog
+from swarm.models import Blob, Card, Catalog
+
+
+class Shelf:
+    """Catalogs under one prefix. `lifetime` is how many seconds a version outlives its successor's publication."""
+
+    def __init__(self, connection: Connection, lifetime: float) -> None:
+        self._connection, self._keys, self._lifetime_ms = connection, connection.keys, round(lifetime * 1000)
+
+    async def publish(self, catalog: Catalog, blobs: Mapping[str, bytes]) -> str | None:
+        """Make `catalog` the current one; every worker picks it up. Answers the former version, if any.
+
+        Everything is written before the pointer moves, so no worker sees half a catalog. Raises EmptyCatalog.
+        """
+        if not catalog.cards:
+            raise EmptyCatalog()
+        for sha256, content in blobs.items():
+            await self._connection.call("SET", self._keys.blob(sha256), content, "PX", self._lifetime_ms, "NX")
+        key = self._keys.catalog(catalog.version)
+        cards = [part for name, card in catalog.cards.items() for part in (name, card.model_dump_json())]
+        if not await self._connection.call("EXISTS", key):
+            await self._connection.call("HSET", key, *cards)
+            await self._connection.call("PEXPIRE", key, self._lifetime_ms)
+        former = await self._connection.script("publish", catalog.version, self._lifetime_ms, *blobs)
+        return former.decode() or None
+
+    async def current(self) -> str | None:
+        """The version that new jobs are planned with."""
+        version = await self._connection.call("GET", self._keys.current_catalog)
+        return None if version is None else version.decode()
+
+    async def catalog(self, version: str) -> Catalog:
+        """The cards of a version. Raises EmptyCatalog when it is gone."""
+        raw = await self._connection.call("HGETALL", self._keys.catalog(version))
+        if not raw:
+            raise EmptyCatalog(f"are left of version {version}")
+        names, cards = raw[::2], raw[1::2]
+        pairs = sorted(zip(names, cards, strict=True))
+        return Catalog(version=version, cards={n.decode(): Card.model_validate_json(c) for n, c in pairs})
+
+    async def blob(self, blob: Blob) -> bytes:
+        """The content of a blob, checked against its hash. Raises BrokerError when it is gone or damaged."""
+        content = await self._connection.call("GET", self._keys.blob(blob.sha256))
+        if content is None:
+            raise BrokerError(f"{blob.path} is no longer in Redis; publish the catalog again: swarm experts publish DIR")
+        if hashlib.sha256(content).hexdigest() != blob.sha256:
+            raise BrokerError(f"{blob.path} in Redis is damaged; publish the catalog again: swarm experts publish DIR")
+        return bytes(content)

@@ -1,0 +1,227 @@
+"""Every error of the project. Each message says what is wrong and what to do about it.
+
+    SwarmError
+    ├── BadInput                 refused at the door: the field and the remedy
+    │   ├── TooLarge
+    │   ├── UnknownExpert
+    │   ├── InvalidPlan
+    │   ├── InvalidCard
+    │   └── EmptyCatalog
+    ├── Refused                  sound, but not now
+    │   └── Busy
+    ├── NoPlan                   no expert fits the request
+    ├── JobNotFound
+    ├── JobConflict              the job id is taken by another request
+    ├── BrokerError              what Redis said
+    │   ├── BrokerUnavailable
+    │   ├── BrokerDenied
+    │   ├── BrokerReadOnly
+    │   └── BrokerFull
+    ├── EmbeddedUnavailable      no Redis given, none to start
+    ├── WaitTimeout              the caller's patience ended, the job goes on
+    └── ExpertError              raised inside an expert; beyond it only a Failure travels
+        ├── ModelUnavailable
+        ├── ModelRefused
+        ├── BadOutput
+        ├── UnusableInput
+        └── MissingDependency
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SwarmError(Exception):
+    """Any error this project raises on purpose."""
+
+
+class BadInput(SwarmError):
+    """The input cannot be accepted. `field` names the part at fault."""
+
+    def __init__(self, field: str, problem: str, remedy: str = "") -> None:
+        self.field, self.problem, self.remedy = field, problem, remedy
+        super().__init__(f"{field}: {problem}" + (f"; {remedy}" if remedy else ""))
+
+
+class TooLarge(BadInput):
+    """Something exceeds its cap, in bytes or in number."""
+
+    def __init__(self, field: str, size: int, limit: int, unit: str = "bytes") -> None:
+        self.size, self.limit = size, limit
+        super().__init__(field, f"{size:,} {unit}, at most {limit:,} are accepted", "shorten or split it")
+
+
+class UnknownExpert(BadInput):
+    """No expert of the catalog has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        super().__init__(
+            "expert",
+            f"no expert named {name!r}; known: {', '.join(self.known) or 'none'}",
+            "choose one of these, or publish a catalog that has it: swarm experts publish DIR",
+        )
+
+
+class InvalidPlan(BadInput):
+    """A plan that cannot run: a cycle, a dangling edge, a repeated id."""
+
+    def __init__(self, problem: str, remedy: str = "mend the plan and submit it again") -> None:
+        super().__init__("plan", problem, remedy)
+
+
+class InvalidCard(BadInput):
+    """A card that cannot be used. `path` is the file, relative to its catalog."""
+
+    def __init__(self, path: str, problem: str, remedy: str = "mend the front matter of this file") -> None:
+        self.path = path
+        super().__init__(path, problem, remedy)
+
+
+class EmptyCatalog(BadInput):
+    """There are no experts yet."""
+
+    def __init__(self, where: str = "") -> None:
+        super().__init__(
+            "catalog",
+            f"no experts {where or 'have been published'}",
+            "write a card (NAME.md) and run: swarm experts publish DIR",
+        )
+
+
+class Refused(SwarmError):
+    """The request is sound but is not accepted now."""
+
+
+class Busy(Refused):
+    """As many jobs are open as the settings allow. Submit again after `retry_after` seconds."""
+
+    def __init__(self, scope: str, open_jobs: int, limit: int, retry_after: float) -> None:
+        self.scope, self.open_jobs, self.limit, self.retry_after = scope, open_jobs, limit, retry_after
+        super().__init__(
+            f"{open_jobs:,} jobs are open {scope} (limit {limit:,}); try again in {retry_after:g} s, or add workers"
+        )
+
+
+class NoPlan(SwarmError):
+    """No expert fits the request. `candidates` are the nearest, best first."""
+
+    def __init__(self, problem: str, candidates: Iterable[str] = (), known: Iterable[str] = ()) -> None:
+        self.candidates, self.known = tuple(candidates), tuple(sorted(known))
+        near = f"; nearest: {', '.join(self.candidates)}" if self.candidates else ""
+        super().__init__(
+            f"{problem}{near}; experts: {', '.join(self.known) or 'none'}; "
+            "name one of them, or word the request nearer to what they do"
+        )
+
+
+class JobNotFound(SwarmError):
+    """No such job, or its retention has passed."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job {job_id!r}; it never was, or its retention has passed (see: swarm jobs)")
+
+
+class JobConflict(SwarmError):
+    """The job id already belongs to a different request. Choose another id, or none."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"job id {job_id!r} is taken by a different request; choose another id, or leave it out")
+
+
+class BrokerError(SwarmError):
+    """Redis refused or failed."""
+
+
+class BrokerUnavailable(BrokerError):
+    """Redis cannot be reached, or is still loading."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        self.where = where
+        super().__init__(
+            f"cannot reach Redis at {where} ({cause}); check that it runs and the URL (--redis or SWARM_REDIS_URL)"
+        )
+
+
+class BrokerDenied(BrokerError):
+    """Redis knows the user or password not, or does not let it do this."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        self.where = where
+        super().__init__(f"Redis at {where} denied access ({cause}); check user, password and ACL in SWARM_REDIS_URL")
+
+
+class BrokerReadOnly(BrokerError):
+    """This Redis is a read-only replica."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(f"Redis at {where} is a read-only replica; point SWARM_REDIS_URL at the primary")
+
+
+class BrokerFull(BrokerError):
+    """Redis has no memory or disk left for new writes."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        self.where = where
+        super().__init__(f"Redis at {where} refuses writes ({cause}); raise maxmemory or free disk, then submit again")
+
+
+class EmbeddedUnavailable(SwarmError):
+    """No Redis URL was given and no Redis can be started here."""
+
+
+class WaitTimeout(SwarmError):
+    """The wait ended before the job did. The job goes on."""
+
+    def __init__(self, job_id: str, seconds: float) -> None:
+        self.job_id, self.seconds = job_id, seconds
+        super().__init__(f"job {job_id} has not ended within {seconds:g} s; it goes on (see: swarm watch {job_id})")
+
+
+class ExpertError(SwarmError):
+    """An expert could not answer. `reason` and `retryable` become those of the Failure."""
+
+    reason = "expert_error"
+    retryable = False
+
+    def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
+        if retryable is not None:
+            self.retryable = retryable
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class ModelUnavailable(ExpertError):
+    """The model's server cannot be reached, is overloaded or failed. Trying again may help."""
+
+    reason = "unavailable"
+    retryable = True
+
+
+class ModelRefused(ExpertError):
+    """The model's server will not answer this: wrong key, unknown model, bad request."""
+
+    reason = "refused"
+
+
+class BadOutput(ExpertError):
+    """A model's answer is not of the form that was asked for. Asking again may help."""
+
+    reason = "bad_output"
+    retryable = True
+
+
+class UnusableInput(ExpertError):
+    """The instruction asks for something that the results before it do not hold. Mend the plan."""
+
+    reason = "bad_input"
+
+
+class MissingDependency(ExpertError):
+    """An optional package is needed here. Install the extra that the message names."""
+
+    reason = "missing_dependency"

@@ -1,0 +1,74 @@
+"""Text -> words, marks and quotations, each with its place. A quotation is one token: nothing splits inside it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+QUOTED = '"'
+"""The text of a token that is a whole quotation, a code fence, or lines that begin with `>`."""
+
+BREAK = "\n"
+BLANK = "\n\n"
+
+_PIECE = re.compile(r'```|"""|[^\W_]+(?:[\'’_][^\W_]+)*|\n\s*|\S')
+_CLOSERS = {
+    "```": re.compile("```"),
+    '"""': re.compile('"""'),
+    '"': re.compile(r'"(?!\w)'),
+    "'": re.compile(r"(?<!\s)'(?!\w)"),
+    "‘": re.compile(r"’(?!\w)"),
+    "“": re.compile("[”“]"),
+    "„": re.compile("[“”]"),
+    "«": re.compile("»"),
+    "`": re.compile("`"),
+}
+_STRAIGHT = frozenset("\"'`")
+_BEFORE_QUOTE = frozenset(" \t\n\r([{:;,=—–-/")
+_CITED = re.compile(r"(?:>[^\n]*(?:\n|\Z))+")
+
+
+class Token(NamedTuple):
+    """A word in lower case, a mark, a line end (`BREAK`, `BLANK`), or `QUOTED`; `text[start:end]` is what it was."""
+
+    text: str
+    start: int
+    end: int
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of `text`, in one pass: no part of it is looked at more often than there are kinds of quotes."""
+    found: list[Token] = []
+    unclosed: set[str] = set()
+    at = 0
+    while piece := _PIECE.search(text, at):
+        mark, start, at = piece[0], piece.start(), piece.end()
+        if (end := _quotation(text, mark, start, unclosed)) > start:
+            found.append(Token(QUOTED, start, end))
+            at = end
+        elif mark[0] == "\n":
+            found.append(Token(BLANK if mark.count("\n") > 1 else BREAK, start, at))
+        else:
+            found.append(Token(mark.lower().replace("’", "'"), start, at))
+    return found
+
+
+def _quotation(text: str, mark: str, start: int, unclosed: set[str]) -> int:
+    """Where the quotation that opens at `start` ends, or 0. What was found never to close is not searched again."""
+    if mark == ">" and (start == 0 or text[start - 1] == "\n"):
+        cited = _CITED.match(text, start)
+        return cited.end() if cited else 0
+    if mark not in _CLOSERS or mark in unclosed or not _opens(text, mark, start):
+        return 0
+    inside = start + len(mark)
+    closing = _CLOSERS[mark].search(text, inside + 1)
+    if closing is None:
+        unclosed.add(mark)
+    return closing.end() if closing else 0
+
+
+def _opens(text: str, mark: str, start: int) -> bool:
+    if mark not in _STRAIGHT:
+        return True
+    before, after = text[start - 1 : start], text[start + 1 : start + 2]
+    return (not before or before in _BEFORE_QUOTE) and bool(after.strip()) and not (mark == "'" and after.isdigit())

@@ -1,0 +1,138 @@
+"""What the planner without a model knows of English: stems, stop words, verbs, and words that point somewhere.
+
+Only lists and a stemmer. A request in another language still plans when its words are those of the cards; it
+merely gets no edges from order words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+_WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Scripts written without spaces, or nearly so: compared by pairs of characters."""
+
+STOP = frozenset(
+    """a about above after again all also am an and any are as at be because been before being below both but by can
+    could did do does doing down during each else few following for from further had has have having he her here hers
+    him his how i i'd i'll i'm i've if in into is it its itself just let let's like me more most my myself no nor not
+    now of off on once one ones only or other our ours out over own per please same she should so some such than that
+    the their theirs them then there these they this those through to too under until up us very was we were what
+    what's when where which while who whom whose why will with would you your yours s t d ll m re ve
+    first second third firstly secondly thirdly next finally lastly additionally furthermore moreover""".split()
+)
+
+WEAK = frozenset(
+    """answer ask assist check create decide describe do explain find found generate get give handle help inform know
+    look make need perform provide read result retrieve return run say see send show submit take tell update use
+    using want wish wonder would write""".split()
+)
+"""Words that fit nearly any expert. Each counts half, and none is enough alone."""
+
+LOOKUP = frozenset(
+    """check describe explain fetch find get give how list look retrieve say search see show tell what when where
+    which who why""".split()
+)
+"""Openings of a clause that asks for knowledge and, if it names what it asks about, needs nobody's result."""
+
+VERBS = frozenset(
+    """add analyse analyze announce answer apply arrange ask assess assign assist attach begin bring build buy
+    calculate call cancel categorise categorize check choose cite clarify classify clean collect combine compare
+    compile complete compose compute conclude condense confirm consult convert correct count create decide define
+    delete deliver describe detect determine develop diagnose draft draw edit email encrypt enter establish estimate
+    evaluate examine execute explain extract fetch figure fill find finish fix forecast format forward gather generate
+    get give go handle help highlight identify improve inform inquire inspect install interpret introduce investigate
+    invite join label launch let list locate look make manage measure merge modify monitor notify obtain open order
+    organise organize outline paraphrase pay pick plan post predict prepare present print prioritise prioritize process
+    produce proofread provide publish purchase query quote rank rate read recommend record redact reformat refund
+    register reject remind remove rename render repair rephrase replace reply report request reserve resolve respond
+    return retrieve review revise reword rewrite route run save say schedule score search see select send set share
+    shorten show simplify sketch solve sort split start state stop submit suggest summarise summarize tag take tell
+    test trace track train transcribe transfer translate turn update upload use validate verify view weigh write
+    """.split()
+)
+
+ALSO_NOUNS = frozenset(
+    """answer book call change charge charge check clean count draft email estimate figure fix format forward help
+    label launch list look order outline pay pick plan post present process query quote rank rate read record refund
+    register repair reply report request return review route run schedule score search set share show sketch sort
+    split start state stop tag test trace track train transfer turn update upload use view""".split()
+)
+"""Verbs that a list of nouns may hold: they open a clause only before a determiner."""
+
+DETERMINERS = frozenset(
+    """a all an any each every for her his how if it its me my our that the their them these this those to us what
+    when where whether which who why you your""".split()
+)
+
+MODIFIERS = frozenset(
+    "always avoid be don't ensure include keep limit mention mind never note only remember respect use".split()
+)
+"""Openings of a wish about how, not what: it belongs to the task before."""
+
+COURTESY = frozenset("best bye cheers dear good greetings hello hey hi please regards sorry thank thanks".split())
+
+SUBJECTS = frozenset(
+    """a an he her here his i i'm i've it its my our she that the their there these they this those today we we're
+    we've yesterday""".split()
+)
+
+AUXILIARIES = frozenset(
+    "are arrived be been came did didn't does doesn't had has hasn't have haven't is isn't was wasn't were".split()
+)
+
+WISHES = frozenset(
+    """can could hope hoping i'd let like looking must need needs please plan seeking should want wants we'd wish
+    wonder wondering would you""".split()
+)
+
+MATERIAL = frozenset(
+    """abstract article blog chat code comment complaint content conversation data description document draft e-mail
+    email essay feedback input letter log mail message note notes paragraph passage poem post query question quote
+    review script sentence snippet story survey text thread ticket title transcript tweet""".split()
+)
+"""What a request calls the text it brings along."""
+
+REPLYING = frozenset("answer customer customer's reply respond response sender writer author".split())
+"""Words of a clause that cannot be done without the message it is about."""
+
+_ENDINGS = tuple(
+    sorted(
+        """ations ation ators ator ating ates ated ate isations izations isation ization ising izing ises izes ised
+        ized ise ize ifications ification ifying ifiers ifier ifies ified ify ings ing ions ion ments ment iest ies ied
+        ers er ed es ly s y e""".split(),
+        key=len,
+        reverse=True,
+    )
+)
+
+
+@lru_cache(maxsize=16_384)
+def stem(word: str) -> str:
+    """The part that `classify`, `classifies`, `classifier` and `classification` share."""
+    word = word.removesuffix("'s").removesuffix("’s")
+    for _ in range(3):
+        ending = next((e for e in _ENDINGS if word.endswith(e) and len(word) - len(e) >= 4), "")
+        if not ending or (ending == "s" and word[-2] in "siu"):
+            break
+        word = word[: -len(ending)]
+        if word[-1] == word[-2] and len(word) > 4:
+            word = word[:-1]
+    return word
+
+
+def stems(words: Iterable[str]) -> tuple[str, ...]:
+    """The stems of the words that mean something, in order, once each."""
+    return tuple(dict.fromkeys(s for word in words if word not in STOP for s in _parts(word)))
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    if _WIDE.search(word[:64]):
+        return tuple(word[i : i + 2] for i in range(max(1, len(word) - 1)))
+    if not word[0].isalnum() or word.isdigit():
+        return ()
+    return tuple(stem(part) for part in word.split("_") if part)
+
+
+WEAK_STEMS = frozenset(stem(word) for word in WEAK)

@@ -1,0 +1,63 @@
+"""One frozen Settings, made from a mapping (usually the environment) once, at the edge of a process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from swarm.errors import BadInput
+from swarm.models import Input, explain
+
+
+class Settings(Input):
+    """How this process works. Every field can be set as `SWARM_<FIELD>` in the environment. Times are seconds.
+
+    >>> Settings.load({"SWARM_LEASE": "3"}).lease
+    3.0
+    """
+
+    redis_url: str | None = None
+    """redis://, rediss:// or unix://; None: a private Redis is started where a command allows it."""
+    prefix: str = Field(default="swarm", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Of all keys: several installations share one Redis under different prefixes."""
+    data: Path = Path("~/.local/share/swarm-router")
+    """The folder of the private Redis."""
+
+    slots: int = Field(default=20, ge=1, le=10_000)
+    """Subtasks a worker process runs at once."""
+    router_slots: int = Field(default=8, ge=1, le=1_000)
+    """Planners and answers a router process runs at once; `advance` has slots of its own."""
+    lease: float = Field(default=1.5, ge=0.3, le=300)
+    """A worker that is not heard of for so long is taken for dead."""
+    drain: float = Field(default=20.0, ge=0, le=3_600)
+    """After SIGTERM, how long running subtasks may finish before they are handed back."""
+
+    window: int = Field(default=64, ge=1, le=1_000)
+    """Subtasks of one job in flight at once."""
+    max_age: float = Field(default=86_400.0, gt=0, le=7 * 86_400)
+    """After this a job ends in any case."""
+    retention: float = Field(default=86_400.0, gt=0, le=30 * 86_400)
+    """How long a job is kept after its greatest age."""
+    max_open: int = Field(default=20_000, ge=1)
+    max_open_tenant: int = Field(default=20_000, ge=1)
+    retry_after: float = Field(default=2.0, gt=0)
+    """What `Busy` asks a caller to wait."""
+    max_result: int = Field(default=1_000_000, ge=1_000)
+    """Bytes of one subtask's encoded result, and of an answer's text."""
+    log_contents: bool = False
+    """Log requests and results too; without it logs carry ids, sizes and times only."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """From `SWARM_*` variables; empty ones count as unset. Raises BadInput naming the variable."""
+        given = {
+            name: environ[key] for name in cls.model_fields if environ.get(key := f"SWARM_{name.upper()}", "") != ""
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            raise BadInput(f"SWARM_{name.upper()}", explain(error).partition(": ")[2], "correct or unset it") from None
