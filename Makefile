@@ -22,22 +22,23 @@ demo: install ## Ask the demo support desk a question that needs three experts; 
 	$(BIN)/swarm demo
 
 test: install ## Run the tests; ARGS are pytest's
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest $(strip -q $(ARGS))
 
 lint: install ## ruff, mypy --strict and the import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: install ## Run one benchmark: NAME=hop, ARGS=--json
-	$(BIN)/python -m tests.bench $(NAME) $(ARGS)
+	$(BIN)/python -m tests.bench $(strip $(NAME) $(ARGS))
 
 # The stamps come last, so a step that was interrupted runs again.
 .venv/.locked: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 		"Python 3.11 to 3.13 is needed and $(PYTHON) is %d.%d: make install PYTHON=python3.12" % v[:2])'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) comes without venv: apt install python3-venv" >&2; exit 1; }
+	@echo 'Installing into .venv: about a minute the first time.'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
 	@touch $@

@@ -31,7 +31,12 @@ def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
     >>> inline("Reply about ${t1.label}.", {"t1": Solution(text="refund", data={"label": "refund"})})
     'Reply about refund.'
     """
-    return _REFERENCE.sub(lambda match: _or(_value(match[1], inputs), match[0]), instruction)
+
+    def put(match: re.Match[str]) -> str:
+        value = _value(match[1], inputs)
+        return match[0] if value is None else value
+
+    return _REFERENCE.sub(put, instruction)
 
 
 def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
@@ -90,7 +95,7 @@ def _field(name: str, data: Any, path: tuple[str, ...]) -> Any:
     for depth, part in enumerate(path):
         if isinstance(data, Mapping) and part in data:
             data = data[part]
-        elif isinstance(data, list) and part.isdecimal() and int(part) < len(data):
+        elif isinstance(data, list) and part.isdecimal() and len(part) < 10 and int(part) < len(data):
             data = data[int(part)]
         else:
             raise UnusableInput(_missing(".".join((name, *path[:depth])), part, data))

@@ -46,7 +46,9 @@ class Settings(Input):
     retry_after: float = Field(default=2.0, gt=0)
     """What `Busy` asks a caller to wait."""
     max_result: int = Field(default=1_000_000, ge=1_000)
-    """Bytes of one subtask's encoded result, and of an answer's text."""
+    """Bytes of one subtask's encoded result."""
+    max_answer: int = Field(default=4_000_000, ge=1_000)
+    """Bytes of results that one answer is made of."""
     log_contents: bool = False
     """Log requests and results too; without it logs carry ids, sizes and times only."""
 

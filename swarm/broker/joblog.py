@@ -121,7 +121,7 @@ class JobLog:
     async def advance(self, job: str, claim: Claim, token: str, new_token: str, decision: Decision) -> str:
         """Write a decision: `done`, `again`, `conflict` (somebody decided since) or `gone` (the claim is not held)."""
         answer = await self._connection.script(
-            "advance", job, claim.owner, token, new_token, *_encoded(decision, self._settings.max_result)
+            "advance", job, claim.owner, token, new_token, *_encoded(decision)
         )
         return bytes(answer).decode()
 
@@ -202,7 +202,7 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _encoded(decision: Decision, max_result: int) -> list[str | int]:
+def _encoded(decision: Decision) -> list[str | int]:
     """A decision as the flat arguments of the advance script."""
     progress = decision.progress.model_dump_json(exclude={"graph"}, exclude_defaults=True)
     graph = decision.progress.graph.model_dump_json(exclude_defaults=True) if decision.regrown else ""

@@ -23,6 +23,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:ended                     zset     jobs that ended, newest last                      ENDED_KEPT
     PREFIX:seen                      hash     when Redis was last seen; the grace after outages 2 fields
     PREFIX:catalog                   string   the current catalog's version                     1
+    PREFIX:catalogs                  zset     versions that jobs may be pinned to, by expiry    64
     PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
 
 Channels: PREFIX:events:JOB (each event), PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog).
@@ -38,7 +39,7 @@ DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
 
 ETERNAL = re.compile(
-    r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalog|dead)"
+    r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalogs?|dead)"
 )
 """What may have no lifetime, after the prefix."""
 
@@ -79,6 +80,10 @@ class Keys:
 
     def worker(self, worker: str) -> str:
         return f"{self.prefix}:worker:{worker}"
+
+    @property
+    def catalogs(self) -> str:
+        return f"{self.prefix}:catalogs"
 
     @property
     def open(self) -> str:

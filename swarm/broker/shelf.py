@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerError, EmptyCatalog
 from swarm.models import Blob, Card, Catalog
+
+KEPT = 64
+"""Versions a process keeps parsed."""
+ALIVE = 64
+"""Versions that are looked through for experts which only older jobs still need."""
 
 
 class Shelf:
@@ -15,6 +22,7 @@ class Shelf:
 
     def __init__(self, connection: Connection, lifetime: float) -> None:
         self._connection, self._keys, self._lifetime_ms = connection, connection.keys, round(lifetime * 1000)
+        self._read: OrderedDict[str, Catalog] = OrderedDict()
 
     async def publish(self, catalog: Catalog, blobs: Mapping[str, bytes]) -> str | None:
         """Make `catalog` the current one; every worker picks it up. Answers the former version, if any.
@@ -39,13 +47,29 @@ class Shelf:
         return None if version is None else version.decode()
 
     async def catalog(self, version: str) -> Catalog:
-        """The cards of a version. Raises EmptyCatalog when it is gone."""
+        """The cards of a version, read once. Raises EmptyCatalog when it is gone."""
+        if version in self._read:
+            self._read.move_to_end(version)
+            return self._read[version]
         raw = await self._connection.call("HGETALL", self._keys.catalog(version))
         if not raw:
             raise EmptyCatalog(f"are left of version {version}")
         names, cards = raw[::2], raw[1::2]
         pairs = sorted(zip(names, cards, strict=True))
-        return Catalog(version=version, cards={n.decode(): Card.model_validate_json(c) for n, c in pairs})
+        catalog = Catalog(version=version, cards={n.decode(): Card.model_validate_json(c) for n, c in pairs})
+        self._read[version] = catalog
+        while len(self._read) > KEPT:
+            self._read.popitem(last=False)
+        return catalog
+
+    async def alive(self) -> list[Catalog]:
+        """Every version that a job may still be pinned to, the current one first."""
+        versions = await self._connection.call("ZREVRANGE", self._keys.catalogs, 0, ALIVE - 1)
+        found = []
+        for version in versions:
+            with suppress(EmptyCatalog):
+                found.append(await self.catalog(version.decode()))
+        return found
 
     async def blob(self, blob: Blob) -> bytes:
         """The content of a blob, checked against its hash. Raises BrokerError when it is gone or damaged."""

@@ -14,6 +14,7 @@ from swarm.errors import ModelRefused
 from swarm.models import Usage
 
 Role = Literal["system", "user", "assistant"]
+_ONE_CALL = Usage(calls=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Completion:
     """What a model answered. `cut` says that it stopped at the token limit and not by itself."""
 
     text: str
-    usage: Usage = Usage(calls=1)
+    usage: Usage = _ONE_CALL
     model: str = ""
     cut: bool = False
 

@@ -25,7 +25,7 @@ _CLOSERS = {
 }
 _STRAIGHT = frozenset("\"'`")
 _BEFORE_QUOTE = frozenset(" \t\n\r([{:;,=—–-/")
-_CITED = re.compile(r"(?:>[^\n]*(?:\n|\Z))+")
+_CITED = re.compile(r">[^\n]*(?:\n>[^\n]*)*")
 
 
 class Token(NamedTuple):

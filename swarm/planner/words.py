@@ -101,7 +101,7 @@ _ENDINGS = tuple(
     sorted(
         """ations ation ators ator ating ates ated ate isations izations isation ization ising izing ises izes ised
         ized ise ize ifications ification ifying ifiers ifier ifies ified ify ings ing ions ion ments ment iest ies ied
-        ers er ed es ly s y e""".split(),
+        ysis yst yze yse yzes yses yzed ysed yzing ysing ers er ed es ly s y e""".split(),
         key=len,
         reverse=True,
     )
@@ -117,7 +117,7 @@ def stem(word: str) -> str:
         if not ending or (ending == "s" and word[-2] in "siu"):
             break
         word = word[: -len(ending)]
-        if word[-1] == word[-2] and len(word) > 4:
+        if word[-1] == word[-2] != "s" and len(word) > 4:
             word = word[:-1]
     return word
 
@@ -134,5 +134,12 @@ def _parts(word: str) -> tuple[str, ...]:
         return ()
     return tuple(stem(part) for part in word.split("_") if part)
 
+
+VAGUE = frozenset(
+    stem(word)
+    for word in """advice advise answer assistance detail details favour favor following help information issue need
+    needs problem question request requests several some something step steps task tasks thing things want""".split()
+)
+"""Stems of an introduction ("I need help with several things") that says nothing by itself."""
 
 WEAK_STEMS = frozenset(stem(word) for word in WEAK)

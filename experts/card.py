@@ -1,0 +1,274 @@
+"""A Markdown file becomes a card: front matter says who the expert is, the body is its instruction.
+
+Every problem of a file is an `InvalidCard` that names the field and the remedy; nothing else is ever raised. The
+files a card names (documents, a trained head) are read with it and must stand inside the card's own folder.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from experts.files import Files
+from experts.frontmatter import parse, split
+from swarm.errors import InvalidCard
+from swarm.models import Blob, Card, Limits, explain
+
+MAX_CARD = 256_000
+MAX_DESCRIPTION = 4_000
+LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": "local/head"}
+"""The model of each kind that needs no key and no network."""
+FIELDS = (
+    "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback",
+)  # fmt: skip
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*/\S{1,200}")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MAX_TIMEOUT = 86_400.0
+
+Check = Callable[[], Any]
+
+
+class CardReader:
+    """Reads one card. All that is wrong with it is found, not only the first thing.
+
+    `card` is the card without its version, or None if there are `problems`; `blobs` are its files by sha256.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.path = path.relative_to(folder).as_posix()
+        self.files = Files(folder, self.path)
+        self.problems: list[InvalidCard] = []
+        self.blobs: dict[str, bytes] = {}
+        self.card: Card | None = None
+        self._front: Mapping[str, Any] = {}
+        self._body = ""
+        self._stem = path.stem
+        if self._checked(self._open) and (found := self._fields()) is not None:
+            self.card = self._checked(lambda: self._assemble(found))
+
+    def _open(self) -> bool:
+        front, self._body = split(self.files.text(self.path, MAX_CARD), self.path)
+        self._front = parse(front, self.path)
+        return True
+
+    def _fields(self) -> dict[str, Any] | None:
+        """Each field as the card has it, or None when one of them is wrong."""
+        for key in self._front:
+            self._checked(partial(self._known, key))
+        checks: dict[str, Check] = {
+            "name": self._name, "kind": self._kind, "description": self._description, "model": self._model,
+            "instruction": self._instruction, "output": self._output, "limits": self._limits,
+            "timeout": self._timeout, "fallback": self._fallback, "blobs": self._blobs,
+        }  # fmt: skip
+        found = {name: self._checked(check) for name, check in checks.items()}
+        return None if self.problems else found
+
+    def _checked(self, check: Check) -> Any:
+        try:
+            return check()
+        except InvalidCard as error:
+            self.problems.append(error)
+            return None
+
+    def _assemble(self, found: Mapping[str, Any]) -> Card:
+        try:
+            return Card(**found)
+        except ValidationError as error:
+            raise InvalidCard(self.path, explain(error)) from None
+
+    def _wrong(self, field: str, problem: str, remedy: str) -> NoReturn:
+        raise InvalidCard(self.path, f"{field} {problem}", remedy)
+
+    def _known(self, key: str) -> None:
+        if key not in FIELDS:
+            near = get_close_matches(key, FIELDS, n=1, cutoff=0.6)
+            meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELDS)}"
+            self._wrong(f"key {key!r}", "is unknown", meant)
+
+    def _string(self, field: str, remedy: str) -> str:
+        value = self._front.get(field)
+        if value is None:
+            self._wrong(field, "is missing", remedy)
+        if not isinstance(value, str) or not value.strip():
+            self._wrong(field, f"is no text: {str(value)[:80]!r}", remedy)
+        return value.strip()
+
+    def _name(self) -> str:
+        remedy = "use lower-case letters, digits, - and _, at most 64, starting with a letter or digit"
+        name = self._string("name", remedy) if "name" in self._front else self._stem
+        if not _NAME.fullmatch(name):
+            self._wrong("name", f"{name[:80]!r} cannot be a name", remedy)
+        return name
+
+    def _kind(self) -> str:
+        remedy = f"choose one of {', '.join(LOCAL)}"
+        kind = self._string("kind", remedy)
+        if kind not in LOCAL:
+            near = get_close_matches(kind.lower(), LOCAL, n=1, cutoff=0.5)
+            self._wrong("kind", f"{kind[:80]!r} is unknown", f"did you mean {near[0]!r}?" if near else remedy)
+        return kind
+
+    def _description(self) -> str:
+        text = self._string("description", "say in a sentence or two what it answers; the planner chooses by it")
+        if len(text) > MAX_DESCRIPTION:
+            self._wrong("description", f"has {len(text):,} characters", f"at most {MAX_DESCRIPTION:,} are accepted")
+        return " ".join(text.split())
+
+    def _model(self) -> str:
+        remedy = "name it endpoint/model, such as openai/gpt-6-luna"
+        kind = self._front.get("kind")
+        local = LOCAL.get(kind) if isinstance(kind, str) else None
+        if local:
+            remedy += f", or use {local}, which needs no key"
+        model = self._string("model", remedy)
+        if not _MODEL.fullmatch(model):
+            self._wrong("model", f"{model[:80]!r} is not of the form endpoint/model", remedy)
+        if local and model.startswith("local/") and model != local:
+            self._wrong(
+                "model",
+                f"{model[:80]!r} does not serve the kind {kind}",
+                f"use {local}, or an endpoint's model",
+            )
+        return model
+
+    def _instruction(self) -> str:
+        body = self._body.strip()
+        if self._front.get("kind") == "instruction" and not body:
+            self._wrong("body", "is empty", "write the instruction below the front matter")
+        if self._front.get("model") == "local/template" and (problem := _template_problem(body)):
+            self._wrong("body", f"is no valid template: {problem}", "mend it; it is Jinja, run in a sandbox")
+        return body
+
+    def _output(self) -> dict[str, Any] | None:
+        output: Any = self._front.get("output")
+        if output is not None and (problem := _schema_problem(output)):
+            self._wrong("output", problem, "give a JSON schema, such as {type: object, required: [label]}")
+        return output if isinstance(output, dict) else None
+
+    def _limits(self) -> Limits:
+        try:
+            return Limits.model_validate(self._front.get("limits") or {})
+        except ValidationError as error:
+            self._wrong("limits", f"are wrong: {explain(error)}", f"known are {', '.join(Limits.model_fields)}")
+
+    def _timeout(self) -> float:
+        given = self._front.get("timeout", 60.0)
+        seconds = duration(given)
+        if seconds is None or not 0 < seconds <= _MAX_TIMEOUT:
+            self._wrong(
+                "timeout",
+                f"{str(given)[:80]!r} is no time",
+                'write "60s", "2m", "500ms" or seconds, up to a day',
+            )
+        return seconds
+
+    def _fallback(self) -> tuple[str, ...]:
+        given = self._front.get("fallback") or ()
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names):
+            self._wrong("fallback", f"{str(given)[:80]!r} is no list of names", "list experts of this catalog")
+        if self._front.get("name", self._stem) in names:
+            self._wrong("fallback", "names the expert itself", "name another expert, or leave it out")
+        return tuple(dict.fromkeys(names))
+
+    def _blobs(self) -> tuple[Blob, ...]:
+        wanted = self._documents() if self._front.get("kind") == "rag" else self._head()
+        return tuple(self._keep(path, content) for path, content in wanted)
+
+    def _keep(self, path: str, content: bytes) -> Blob:
+        blob = self.files.blob(path, content)
+        self.blobs[blob.sha256] = content
+        return blob
+
+    def _documents(self) -> Iterator[tuple[str, bytes]]:
+        given = self._front.get("documents")
+        if "head" in self._front:
+            self._wrong("head", "belongs to the kind fine-tuned", "remove it, or change the kind")
+        places = [given] if isinstance(given, str) else given
+        if not isinstance(places, list) or not places or not all(isinstance(p, str) and p for p in places):
+            self._wrong(
+                "documents",
+                "is missing or no path",
+                "name a file or folder beside this card, or a list of them",
+            )
+        return self.files.documents(places)
+
+    def _head(self) -> Iterator[tuple[str, bytes]]:
+        if "documents" in self._front:
+            self._wrong("documents", "belong to the kind rag", "remove them, or change the kind")
+        given, trained = self._front.get("head"), self._front.get("model") == "local/head"
+        if given is not None and not trained:
+            self._wrong("head", "belongs to the model local/head", "remove it, or change the model")
+        if not trained:
+            return iter(())
+        if not isinstance(given, str) or not given:
+            self._wrong("head", "is missing or no path", "name the trained file, such as triage.head.npz")
+        return iter([(given, self._sound_head(given))])
+
+    def _sound_head(self, path: str) -> bytes:
+        content = self.files.content("head", path)
+        if problem := _head_problem(content):
+            self._wrong("head", f"{path!r} {problem}", "train it again")
+        return content
+
+
+def read_card(path: Path, folder: Path) -> tuple[Card, dict[str, bytes]]:
+    """The card in `path`, a file of the catalog `folder`, and its files by sha256. Raises the first InvalidCard."""
+    reader = CardReader(path, folder)
+    if reader.card is None:
+        raise reader.problems[0]
+    return reader.card, reader.blobs
+
+
+def duration(given: object) -> float | None:
+    """Seconds in `60`, `"60s"`, `"2m"` or `"500ms"`; None if it is no time.
+
+    >>> duration("500ms"), duration("2m"), duration("soon")
+    (0.5, 120.0, None)
+    """
+    if isinstance(given, bool):
+        return None
+    if isinstance(given, (int, float)):
+        return float(given) if abs(given) <= _MAX_TIMEOUT and math.isfinite(given) else None
+    matched = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
+    return float(matched[1]) * _SECONDS[matched[2] or "s"] if matched else None
+
+
+# A client that only publishes may lack the libraries of a worker; workers find these problems again, at first use.
+
+
+def _schema_problem(schema: object) -> str | None:
+    try:
+        from experts.schema import schema_problem
+
+        return schema_problem(schema)
+    except ModuleNotFoundError:
+        return None if isinstance(schema, dict) else "is no mapping"
+
+
+def _template_problem(body: str) -> str | None:
+    try:
+        from experts.template import template_problem
+
+        return template_problem(body)
+    except ModuleNotFoundError:
+        return None
+
+
+def _head_problem(content: bytes) -> str | None:
+    try:
+        from experts.finetuned.head import head_problem
+
+        return head_problem(content)
+    except ModuleNotFoundError:
+        return None

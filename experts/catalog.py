@@ -1,0 +1,124 @@
+"""A folder of cards becomes a catalog whose version is the hash of all that is in it, files included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from experts.card import CardReader
+from experts.frontmatter import has_front_matter
+from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
+from swarm.models import Card, Catalog
+
+MAX_BLOBS = 64_000_000
+"""Bytes of all documents and heads of a catalog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A catalog and the files of its cards, by sha256."""
+
+    catalog: Catalog
+    blobs: dict[str, bytes] = field(repr=False)
+
+
+def read_folder(folder: Path) -> Loaded:
+    """The catalog in `folder`: every `*.md` in it that begins with front matter. Raises the first problem."""
+    loaded, problems = _read(folder)
+    if problems:
+        raise problems[0]
+    return loaded
+
+
+def check_folder(folder: Path) -> list[BadInput]:
+    """Everything that is wrong with the catalog in `folder`, card by card."""
+    return _read(folder)[1]
+
+
+def with_implementations(loaded: Loaded, cards: Mapping[str, Card]) -> Loaded:
+    """`loaded` and the cards of experts in plain Python. BadInput if a name is taken or a fallback unknown."""
+    if taken := sorted(cards.keys() & loaded.catalog.cards.keys()):
+        raise BadInput("catalog", f"two experts are named {taken[0]!r}", "rename the card or the Python expert")
+    together = {**loaded.catalog.cards, **cards}
+    if problems := _unknown_fallbacks(together, {}):
+        raise problems[0]
+    return Loaded(catalog_of(together), loaded.blobs)
+
+
+def catalog_of(cards: Mapping[str, Card]) -> Catalog:
+    """A catalog of these cards; equal cards give an equal version, whatever their order."""
+    ordered = {name: cards[name] for name in sorted(cards)}
+    return Catalog(version=_digest({name: card.version for name, card in ordered.items()}), cards=ordered)
+
+
+def versioned(card: Card) -> Card:
+    """`card` with its version: the hash of all the rest."""
+    return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"}))})
+
+
+def _read(folder: Path) -> tuple[Loaded, list[BadInput]]:
+    problems: list[BadInput] = []
+    blobs: dict[str, bytes] = {}
+    cards: dict[str, Card] = {}
+    files: dict[str, str] = {}
+    for path in _card_files(folder):
+        reader = CardReader(path, folder)
+        problems += reader.problems
+        if reader.card is not None:
+            problems += _twin(reader, files)
+            cards[reader.card.name] = versioned(reader.card)
+            files.setdefault(reader.card.name, reader.path)
+            blobs |= reader.blobs
+    if not cards and not problems:
+        problems.append(EmptyCatalog(f"in {folder}"))
+    if not problems:
+        problems += _unknown_fallbacks(cards, files)
+    if (size := sum(map(len, blobs.values()))) > MAX_BLOBS:
+        problems.append(TooLarge("documents of the catalog", size, MAX_BLOBS))
+    return Loaded(catalog_of(cards), blobs), problems
+
+
+def _card_files(folder: Path) -> list[Path]:
+    """The files in `folder` that are meant as cards; a README without front matter is not."""
+    if not folder.is_dir():
+        raise BadInput("catalog", f"{folder} is no folder", "name the folder that holds your cards (*.md)")
+    try:
+        found = sorted(path for path in folder.glob("*.md") if not path.name.startswith(".") and path.is_file())
+        return [path for path in found if _begins_as_card(path)]
+    except OSError as error:
+        raise BadInput("catalog", f"{folder} cannot be read ({error.strerror})", "check its permissions") from None
+
+
+def _begins_as_card(path: Path) -> bool:
+    """A file that cannot be read counts, so that its problem is told."""
+    try:
+        with path.open("rb") as file:
+            return has_front_matter(file.read(16).decode("utf-8", "replace"))
+    except OSError:
+        return True
+
+
+def _twin(reader: CardReader, files: Mapping[str, str]) -> list[InvalidCard]:
+    name = reader.card.name if reader.card else ""
+    if name not in files:
+        return []
+    return [InvalidCard(reader.path, f"name {name!r} is also that of {files[name]}", "rename one of them")]
+
+
+def _unknown_fallbacks(cards: Mapping[str, Card], files: Mapping[str, str]) -> list[InvalidCard]:
+    known = ", ".join(sorted(cards))
+    return [
+        InvalidCard(files.get(name, name), f"fallback names {other!r}, which is no expert here", f"known are {known}")
+        for name, card in cards.items()
+        for other in card.fallback
+        if other not in cards
+    ]
+
+
+def _digest(value: object) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).hexdigest()[:16]

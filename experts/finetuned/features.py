@@ -1,0 +1,71 @@
+"""Text to a sparse vector: hashed words, word pairs and character 3- to 5-grams, the same on every machine."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CHARACTERS = 10_000
+"""Of a text; what follows is not looked at."""
+
+Floats = NDArray[np.floating[Any]]
+_WORD = re.compile(r"\w+(?:'\w+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A sparse matrix by rows: row i has `values[starts[i]:starts[i + 1]]` in the columns `columns[...]`."""
+
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The row of each value."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+def grams(text: str) -> Iterator[str]:
+    """What a text is made of, each with a prefix for its sort."""
+    text = " ".join(text[:MAX_CHARACTERS].lower().split())
+    words = _WORD.findall(text)
+    yield from (f"w{word}" for word in words)
+    yield from (f"b{first} {second}" for first, second in zip(words, words[1:], strict=False))
+    padded = f" {text} "
+    for size in (3, 4, 5):
+        yield from (f"c{padded[i : i + size]}" for i in range(len(padded) - size + 1))
+
+
+def counted(texts: Sequence[str], dims: int) -> Rows:
+    """Dampened counts of hashed grams. Every row is sorted by column, so sums have one order."""
+    starts, columns, values = [0], [], []
+    for text in texts:
+        counts = Counter(crc32(gram.encode("utf-8", "replace")) % dims for gram in grams(text))
+        for column in sorted(counts):
+            columns.append(column)
+            values.append(counts[column])
+        starts.append(len(columns))
+    dampened = 1.0 + np.log(np.array(values, dtype=np.float64))
+    return Rows(np.array(starts, dtype=np.int64), np.array(columns, dtype=np.int64), dampened)
+
+
+def rarity(rows: Rows, dims: int) -> NDArray[np.float64]:
+    """The weight of each column: the fewer rows have it, the more it says."""
+    seen = np.bincount(rows.columns, minlength=dims)
+    return np.log((1.0 + len(rows.starts) - 1) / (1.0 + seen)) + 1.0
+
+
+def weighted(rows: Rows, weights: Floats) -> Rows:
+    """`rows` with each column weighted and each row of length one."""
+    values = rows.values * weights[rows.columns]
+    squares = np.bincount(rows.owners, weights=values**2, minlength=len(rows.starts) - 1)
+    lengths = np.sqrt(np.maximum(squares, 1e-12))
+    return Rows(rows.starts, rows.columns, values / lengths[rows.owners])

@@ -1,0 +1,117 @@
+"""Experts in plain Python: a class with `card` and `async solve`, named by import string or by entry point.
+
+Only processes that are told to load one serve it. Its version is declared by its author, because the hash of a card
+says nothing about the code beside it; raise it with every change of behaviour.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from experts.base import Expert
+from swarm.errors import BadInput
+from swarm.models import Card, explain
+
+GROUP = "swarm.experts"
+MODEL = "local/python"
+"""The model of a plain Python expert whose card names none."""
+
+_SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """An expert in plain Python: its card, and what makes an instance. `spec` is also the card's `implementation`."""
+
+    spec: str
+    card: Card
+    make: Callable[[], Expert]
+
+
+def load_implementations(specs: Iterable[str], *, installed: bool = False) -> dict[str, Implementation]:
+    """The experts that these import strings name, by import string; with `installed`, those of entry points too.
+
+    Raises BadInput for the first that is no expert, or when two have one name.
+    """
+    found = {spec: load(spec) for spec in dict.fromkeys(specs)}
+    if installed:
+        for point in entry_points(group=GROUP):
+            found.setdefault(_spec(point), load(_spec(point)))
+    names: dict[str, str] = {}
+    for spec, implementation in found.items():
+        if (other := names.setdefault(implementation.card.name, spec)) != spec:
+            _wrong(spec, f"has the name {implementation.card.name!r}, as {other} has", "rename one of them")
+    return found
+
+
+def load(spec: str) -> Implementation:
+    """The expert that `module:attribute` names. What the module itself raises on import goes through."""
+    if not _SPEC.fullmatch(spec):
+        _wrong(spec, "is no import string", "write module:attribute, such as acme.weather:WeatherExpert")
+    found = _imported(spec)
+    if not inspect.iscoroutinefunction(getattr(found, "solve", None)):
+        _wrong(spec, "has no `async def solve`", "see the protocol experts.base.Expert")
+    card = _card(spec, getattr(found, "card", None))
+    return Implementation(spec, card, found if isinstance(found, type) else lambda: found)
+
+
+def makers(implementations: Mapping[str, Implementation]) -> dict[str, Callable[[], Expert]]:
+    """What a Registry wants to be given."""
+    return {spec: implementation.make for spec, implementation in implementations.items()}
+
+
+def cards(implementations: Mapping[str, Implementation]) -> dict[str, Card]:
+    """What `catalog.with_implementations` wants to be given."""
+    return {implementation.card.name: implementation.card for implementation in implementations.values()}
+
+
+def _imported(spec: str) -> Any:
+    module, _, attribute = spec.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, SyntaxError) as error:
+        _wrong(spec, f"cannot be imported ({error})", "install it, or mend the path and PYTHONPATH")
+    except AttributeError:
+        _wrong(spec, f"is not there: {module} has no {attribute}", "mend the name after the colon")
+    return found
+
+
+def _card(spec: str, given: object) -> Card:
+    """The card with `implementation` set to `spec`."""
+    fields: dict[str, Any]
+    if isinstance(given, Card):
+        fields = given.model_dump()
+    elif isinstance(given, Mapping):
+        fields = {"model": MODEL, **given}
+    else:
+        _wrong(spec, "has no `card`", "give it a dict with name, kind, description and version")
+    if not fields.get("version"):
+        _wrong(spec, "declares no version", 'add "version" to its card, and raise it when its behaviour changes')
+    if unknown := sorted(map(str, fields.keys() - Card.model_fields.keys())):
+        _wrong(
+            spec,
+            f"has a card with the unknown field {unknown[0]!r}",
+            f"known are {', '.join(Card.model_fields)}",
+        )
+    try:
+        return Card.model_validate(fields | {"implementation": spec})
+    except ValidationError as error:
+        _wrong(spec, f"has a wrong card: {explain(error)}", "mend its `card`")
+
+
+def _spec(point: EntryPoint) -> str:
+    return f"{point.module}:{point.attr}"
+
+
+def _wrong(spec: str, problem: str, remedy: str) -> NoReturn:
+    raise BadInput("implementation", f"{spec!r} {problem}", remedy)

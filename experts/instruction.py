@@ -1,0 +1,102 @@
+"""Experts that are an instruction and nothing else: over a model, or as a template that needs none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experts.base import Expert, LoadBlob
+from experts.inputs import fenced, inline
+from experts.schema import find_json
+from swarm.errors import BadOutput
+from swarm.llm.base import Completion, Message, Model, Models
+from swarm.models import Card, Solution, Subtask
+
+DEFAULT_INSTRUCTION = "Answer the request. Be brief and exact; say so when you do not know."
+
+
+async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
+    """The expert of an instruction card."""
+    if card.model == "local/template":
+        return TemplateExpert(card)
+    return ChatExpert(card, models.get(card.model))
+
+
+class ChatExpert:
+    """Asks a model, with the card's body as the system message. Also what a tuned model behind an endpoint is."""
+
+    def __init__(self, card: Card, model: Model) -> None:
+        self.card, self.model = card, model
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        schema = subtask.output or self.card.output
+        messages = [
+            Message("system", system_text(self.card.instruction, schema)),
+            Message("user", fenced(subtask.instruction, inputs)),
+        ]
+        completion = await ask(self.model, messages, self.card.timeout)
+        data = data_in(completion.text) if schema else None
+        return Solution(text=completion.text, data=data, model=completion.model, usage=completion.usage)
+
+
+class TemplateExpert:
+    """Renders the card's body. It sees:
+
+    * `instruction`: the subtask's, with every `${...}` replaced by its value;
+    * `results`: a list of `{id, text, data, citations, confidence}` of its inputs, in plan order;
+    * `inputs` and `data`: the texts and the data alone, by subtask id.
+
+    With an output schema, what it writes is read as JSON.
+    """
+
+    def __init__(self, card: Card) -> None:
+        from experts.template import compiled
+
+        self.card = card
+        self._template = compiled(card.instruction)
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        from experts.template import render
+
+        values = {
+            "instruction": inline(subtask.instruction, inputs),
+            "results": [_seen(name, solution) for name, solution in inputs.items()],
+            "inputs": {name: solution.text for name, solution in inputs.items()},
+            "data": {name: solution.data for name, solution in inputs.items()},
+        }
+        text = await asyncio.to_thread(render, self._template, values, self.card.timeout)
+        data = data_in(text) if subtask.output or self.card.output else None
+        citations = dict.fromkeys(cited for solution in inputs.values() for cited in solution.citations)
+        used = tuple(cited for cited in citations if cited.quote in text)
+        return Solution(text=text, data=data, citations=used, model=self.card.model)
+
+
+async def ask(model: Model, messages: Sequence[Message], timeout: float) -> Completion:
+    """One whole completion. BadOutput if it was cut at the token limit, since half an answer misleads."""
+    completion = await model.complete(messages, timeout=timeout)
+    if completion.cut:
+        raise BadOutput(f"{completion.model}: the answer was cut at the token limit", retryable=False)
+    return completion
+
+
+def system_text(instruction: str, schema: Mapping[str, Any] | None) -> str:
+    """The card's body, and the form the answer must have if there is one."""
+    text = instruction or DEFAULT_INSTRUCTION
+    if not schema:
+        return text
+    return f"{text}\n\nAnswer with JSON only, fitting this JSON schema:\n{json.dumps(schema, ensure_ascii=False)}"
+
+
+def data_in(text: str) -> Any:
+    """The JSON in an answer, or None; whether None will do is for the schema to say, and the usage is kept."""
+    try:
+        return find_json(text)
+    except ValueError:
+        return None
+
+
+def _seen(name: str, solution: Solution) -> dict[str, Any]:
+    """A solution as plain values: templates get no objects of ours."""
+    return {"id": name, **solution.model_dump(include={"text", "data", "citations", "confidence"})}

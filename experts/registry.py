@@ -1,0 +1,247 @@
+"""Turns a card and a subtask into an outcome, whatever happens inside.
+
+Recipes (how a kind of expert is built) are apart from instances (experts that are built and held). An expert is built
+at its first use, once per version however many ask at that moment, and closed when it has not been used for long or
+when the registry closes, last built first closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Self
+
+import structlog
+
+from experts.base import Expert, LoadBlob
+from experts.schema import schema_problem, violation
+from swarm.errors import BadInput, ExpertError, MissingDependency, UnusableInput
+from swarm.llm.base import Models, NoModels
+from swarm.models import Card, Failure, Outcome, Reason, Solution, Subtask
+
+MAX_SOLUTION = 1_000_000
+"""Bytes of a solution as JSON."""
+SIZE = 64
+"""Experts held at once. Those in use are never closed, so a burst may hold more for a while."""
+
+Recipe = Callable[[Card, LoadBlob, Models], Awaitable[Expert]]
+Implementations = Mapping[str, Callable[[], Expert]]
+"""`Card.implementation` -> what makes the expert."""
+
+_log = structlog.get_logger()
+
+
+async def _instruction(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
+    from experts.instruction import build
+
+    return await build(card, load_blob, models)
+
+
+async def _rag(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
+    from experts.rag.expert import build
+
+    return await build(card, load_blob, models)
+
+
+async def _finetuned(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
+    from experts.finetuned.expert import build
+
+    return await build(card, load_blob, models)
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({"instruction": _instruction, "rag": _rag, "fine-tuned": _finetuned})
+
+
+@dataclass
+class _Held:
+    """An expert that is built or being built, and how many use it now."""
+
+    building: asyncio.Task[Expert]
+    users: int = 0
+
+
+class Registry:
+    """The experts of this process. Use it as an async context manager.
+
+    `load_blob` gives the files of cards, `models` the models behind endpoints, `implementations` the experts in plain
+    Python that this process was told to load. The registry closes what it builds, and nothing that it was given.
+    """
+
+    def __init__(
+        self,
+        load_blob: LoadBlob,
+        models: Models | None = None,
+        implementations: Implementations = MappingProxyType({}),
+        *,
+        size: int = SIZE,
+    ) -> None:
+        self._load_blob, self._models = load_blob, models or NoModels()
+        self._implementations, self._size = implementations, size
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._built: list[str] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close every expert, last built first; wait for those that are closing."""
+        order = {key: number for number, key in enumerate(self._built)}
+        for key in sorted(self._held, key=lambda key: order.get(key, len(order)), reverse=True):
+            await self._close(self._held.pop(key))
+        while self._closing:
+            await asyncio.gather(*self._closing)
+
+    def serves(self, card: Card) -> bool:
+        """Whether this process can build the expert of `card`: a worker that lacks it should not claim."""
+        if card.implementation is not None:
+            return card.implementation in self._implementations
+        return card.kind in RECIPES
+
+    async def settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
+        """Answer `subtask` within `card.timeout`, or say in a Failure why not. Only CancelledError passes."""
+        try:
+            async with asyncio.timeout(card.timeout) as limit, self._expert(card) as expert:
+                solution = await expert.solve(subtask, inputs)
+            return judged(solution, card, subtask)
+        except asyncio.CancelledError as leaked:
+            if _cancelled():
+                raise
+            return self._bug(card, leaked)
+        except (Exception, SystemExit) as error:  # the one place where a bug becomes a value
+            if isinstance(error, TimeoutError) and limit.expired():
+                return Failure(reason="timeout", message=f"no answer within {card.timeout:g} s", retryable=True)
+            return known_failure(error) or self._bug(card, error)
+
+    def _bug(self, card: Card, error: BaseException) -> Failure:
+        _log.error("expert_bug", expert=card.name, version=card.version, exc_info=error)
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        return Failure(reason="bug", message=f"the expert {card.name!r} has a bug: {words}")
+
+    @asynccontextmanager
+    async def _expert(self, card: Card) -> AsyncIterator[Expert]:
+        """The expert of this version, kept from being closed while it is used."""
+        key = f"{card.name}@{card.version}"
+        held = self._held.get(key)
+        if held is None:
+            held = self._hold(key, card)
+        self._held.move_to_end(key)
+        held.users += 1
+        try:
+            # The build outlives whoever asked first: others wait for it, and so will the next attempt.
+            yield await asyncio.shield(held.building)
+        finally:
+            held.users -= 1
+            self._trim()
+
+    def _hold(self, key: str, card: Card) -> _Held:
+        """Begin to build. A build that failed is forgotten, and tried again at the next use."""
+        held = self._held[key] = _Held(asyncio.create_task(self._build(key, card)))
+
+        def forget(building: asyncio.Task[Expert]) -> None:
+            if (building.cancelled() or building.exception()) and self._held.get(key) is held:
+                del self._held[key]
+
+        held.building.add_done_callback(forget)
+        return held
+
+    async def _build(self, key: str, card: Card) -> Expert:
+        expert = await self._make(card)
+        self._built.append(key)
+        return expert
+
+    async def _make(self, card: Card) -> Expert:
+        if card.implementation is None:
+            return await RECIPES[card.kind](card, self._load_blob, self._models)
+        make = self._implementations.get(card.implementation)
+        if make is None:
+            raise MissingDependency(
+                f"this worker does not load {card.implementation}; start it with --implementation {card.implementation}"
+            )
+        return make()
+
+    def _trim(self) -> None:
+        """Close the experts that were used least lately, as far as they are idle and too many."""
+        spare = len(self._held) - self._size
+        idle = [key for key, held in self._held.items() if not held.users and held.building.done()]
+        for key in idle[: max(0, spare)]:
+            held = self._held.pop(key)
+            self._built = [other for other in self._built if other != key]
+            task = asyncio.create_task(self._close(held))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _close(self, held: _Held) -> None:
+        """Close one expert. An error in closing costs a line in the log, not the others' closing."""
+        held.building.cancel()
+        (expert,) = await asyncio.gather(held.building, return_exceptions=True)
+        close = getattr(expert, "aclose", None)
+        if close is not None:
+            results: list[object] = await asyncio.gather(close(), return_exceptions=True)
+            if isinstance(results[0], BaseException):
+                _log.error("expert_close_failed", exc_info=results[0])
+
+
+def known_failure(error: BaseException) -> Failure | None:
+    """The Failure that an error stands for; None for one that nobody meant. Of a group, the first if all are known."""
+    if isinstance(error, ExceptionGroup):
+        failures = [known_failure(part) for part in error.exceptions]
+        return failures[0] if all(failures) else None
+    if isinstance(error, ExpertError):
+        return Failure(
+            reason=_reason(error),
+            message=str(error),
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+        )
+    if isinstance(error, BadInput):
+        return Failure(reason="bad_input", message=str(error))
+    if isinstance(error, ModuleNotFoundError):
+        return Failure(reason="missing_dependency", message=f"{error}; install it beside this worker")
+    return None
+
+
+def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
+    """The solution if it may travel: plain JSON, small enough, and its data as the schema wants it.
+
+    The subtask's schema goes before the card's. What a model got wrong may be asked again; what a program got wrong
+    it would get wrong again.
+    """
+    again = not card.model.startswith("local/")
+    if not isinstance(solution, Solution):
+        return Failure(reason="bug", message=f"{card.name} returned {type(solution).__name__}, not a Solution")
+    try:
+        encoded = solution.model_dump_json()
+    except (ValueError, RecursionError) as error:
+        return Failure(reason="bad_output", message=f"the solution is no JSON: {str(error)[:300]}", retryable=again)
+    if (size := len(encoded.encode())) > MAX_SOLUTION:
+        message = f"the solution has {size:,} bytes, at most {MAX_SOLUTION:,} may travel; ask for less"
+        return Failure(reason="too_large", message=message, usage=solution.usage)
+    if problem := _misfit(encoded, card, subtask):
+        return Failure(reason="bad_output", message=problem, retryable=again, usage=solution.usage)
+    return solution if solution.data is None else Solution.model_validate_json(encoded)
+
+
+def _misfit(encoded: str, card: Card, subtask: Subtask) -> str | None:
+    schema = card.output if subtask.output is None else subtask.output
+    if schema is None:
+        return None
+    if subtask.output is not None and (problem := schema_problem(schema, trusted=False)):
+        raise UnusableInput(f"output of {subtask.id} {problem}")
+    found = violation(json.loads(encoded)["data"], schema)
+    return f"the data does not fit the output schema: {found}" if found else None
+
+
+def _reason(error: ExpertError) -> Reason:
+    return error.reason  # type: ignore[return-value]  # a str there, so that errors need not know models
+
+
+def _cancelled() -> bool:
+    """Whether somebody asked this very task to stop; an expert may also leak a CancelledError of its own."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

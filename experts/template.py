@@ -1,0 +1,111 @@
+"""Jinja in a sandbox with a bound on time, steps and output: the engine of `local/template`.
+
+Templates come from cards, so from whoever runs the catalog; values come from anybody and are never read as template.
+The bounds stop what loops or grows by mistake. They are no wall against an author who sets out to exhaust memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from types import FrameType
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from swarm.errors import ExpertError
+
+MAX_OUTPUT = 500_000
+"""Characters a template may write."""
+MAX_STEPS = 1_000_000
+"""Lines of compiled template, and calls, that one rendering may run."""
+MAX_PRODUCT = 100_000
+"""Length of what `*` or `%` may make."""
+
+_FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    """The sandbox. Operators that can make much out of little are checked, also while a template is compiled."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and max(abs(left), abs(right)) > 1_000:
+            raise SecurityError("** of such numbers is not allowed")
+        if operator == "*" and _length(left) * _count(right) + _length(right) * _count(left) > MAX_PRODUCT:
+            raise SecurityError("* would make too long a text or list")
+        if operator == "%" and isinstance(left, str | bytes):
+            raise SecurityError("% on texts is not allowed; join them with ~")
+        return super().call_binop(context, operator, left, right)
+
+
+def template_problem(source: str) -> str | None:
+    """What is wrong with this template's form; None if it can run."""
+    try:
+        compiled(source)
+    except TemplateSyntaxError as error:
+        return f"line {error.lineno}: {error.message}"
+    except (*_FAULTS, SyntaxError, MemoryError, OverflowError) as error:
+        return str(error)[:200] or type(error).__name__
+    return None
+
+
+@lru_cache(maxsize=256)
+def compiled(source: str) -> Template:
+    """The template, ready to run. Unknown names are errors when they are used."""
+    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    for greedy in ("format", "lipsum", "center", "pprint"):
+        environment.filters.pop(greedy, None)
+        environment.globals.pop(greedy, None)
+    return environment.from_string(source)
+
+
+def render(template: Template, values: Mapping[str, Any], seconds: float) -> str:
+    """What `template` writes. ExpertError if it fails, or takes more than its bounds. Blocks: run it in a thread."""
+    written: list[str] = []
+    size = 0
+    try:
+        with _bounded(template.filename or "<template>", time.monotonic() + seconds):
+            for piece in template.generate(dict(values)):
+                size += len(piece)
+                if size > MAX_OUTPUT:
+                    raise ExpertError(f"the template writes more than {MAX_OUTPUT:,} characters")
+                written.append(piece)
+    except _FAULTS as error:
+        words = " ".join(str(error).split())[:300]
+        raise ExpertError(f"the template failed: {words or type(error).__name__}") from error
+    return "".join(written).strip()
+
+
+@contextmanager
+def _bounded(filename: str, until: float) -> Iterator[None]:
+    """Stop code of this thread that runs too many steps or too long. A trace function reaches even an empty loop."""
+    steps = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > MAX_STEPS or (steps % 1_000 == 0 and time.monotonic() > until):
+            raise ExpertError(f"the template ran too long ({steps:,} steps); is there a loop without end?")
+        return trace if frame.f_code.co_filename == filename else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str | bytes | list | tuple) else 0
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,198 @@
+"""What a caller holds: submit a request, follow its job, read its answer, cancel it.
+
+    async with SwarmClient("redis://localhost") as swarm:
+        job = await swarm.submit("Which of our parcels are late, and what do we owe for them?", deadline=30)
+        async for event in job.events():
+            print(event.type)
+        print((await job.answer()).text)
+
+One connection carries the calls and one more the events of all jobs, however many are followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from swarm.broker.connection import Connection
+from swarm.broker.follow import Follower
+from swarm.broker.joblog import JobLog
+from swarm.broker.shelf import Shelf
+from swarm.errors import BadInput, JobNotFound, WaitTimeout
+from swarm.models import Answer, AnyEvent, Catalog, Ended, JobInfo, Plan, Receipt, Request, Reset, explain
+from swarm.settings import Settings
+
+
+class Job:
+    """A job of a client. Cheap to make; it holds an id, not a connection."""
+
+    def __init__(self, client: SwarmClient, job_id: str) -> None:
+        self._client, self.id = client, job_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    async def events(self, after: str = "0-0") -> AsyncIterator[AnyEvent]:
+        """What happens, from the event after the one with id `after`, up to and with `ended`.
+
+        After a `reset` (a failover rolled the log back) the events come again from the first. Raises JobNotFound.
+        """
+        async for event in self._client.follow(self.id, after):
+            yield event
+
+    async def answer(self, timeout: float | None = None) -> Answer:
+        """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._client.wait(self.id)
+        except TimeoutError:
+            raise WaitTimeout(self.id, timeout or 0.0) from None
+
+    async def cancel(self, timeout: float = 10.0) -> Receipt:
+        """Cancel, wait until it is done, and say what was stopped, withdrawn and finished, and what was used.
+
+        A job that has ended already keeps its ending, which the receipt names. Raises WaitTimeout when no router
+        took the cancel within `timeout` seconds; it stays asked for.
+        """
+        await self._client.log.cancel(self.id)
+        answer = await self.answer(timeout)
+        progress = await self._client.log.progress(self.id)
+        ended = await self._last()
+        return Receipt(
+            job=self.id,
+            ending=answer.ending,
+            stopped=ended.stopped,
+            withdrawn=ended.withdrawn,
+            finished=tuple(progress.solved),
+            usage=progress.usage,
+        )
+
+    async def _last(self) -> Ended:
+        async for event in self.events():
+            if isinstance(event, Ended):
+                return event
+        raise JobNotFound(self.id)
+
+
+class SwarmClient:
+    """A front to the swarm behind one Redis. Use it as an async context manager, or `aclose` it.
+
+    `url` None takes SWARM_REDIS_URL from the environment. Raises BadInput for a URL that is none.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.load(os.environ)
+        url = url or self.settings.redis_url
+        if not url:
+            raise BadInput("redis", "no URL of a Redis", "give one, or set SWARM_REDIS_URL")
+        self._connection = Connection.open(url, self.settings.prefix)
+        self.log = JobLog(self._connection, self.settings)
+        self._shelf = Shelf(self._connection, self.settings.max_age + self.settings.retention)
+        self._follower = Follower(url, self._connection.keys)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._follower.aclose()
+        await self._connection.aclose()
+
+    async def submit(
+        self,
+        text: str,
+        *,
+        expert: str | None = None,
+        plan: Plan | Mapping[str, Any] | list[Any] | None = None,
+        deadline: float | None = None,
+        max_age: float | None = None,
+        attempts: int = 3,
+        tenant: str = "default",
+        job_id: str | None = None,
+    ) -> Job:
+        """Accept a request and return at once. Repeating it with the same `job_id` gives the same job.
+
+        `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked.
+        Raises BadInput (with the field and the remedy), Busy, EmptyCatalog, UnknownExpert, JobConflict.
+        """
+        job_id = job_id or new_job_id()
+        if not job_id.replace("_", "a").replace("-", "a").isalnum() or not job_id.isascii() or len(job_id) > 64:
+            raise BadInput("job_id", f"{job_id[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
+        request = make_request(
+            text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts, tenant=tenant
+        )
+        await self.log.submit(job_id, request)
+        return Job(self, job_id)
+
+    async def ask(self, text: str, *, timeout: float | None = None, **options: Any) -> Answer:
+        """Submit and wait for the answer; options as for `submit`."""
+        return await (await self.submit(text, **options)).answer(timeout)
+
+    def job(self, job_id: str) -> Job:
+        """A job by its id; whether it exists shows when it is used."""
+        return Job(self, job_id)
+
+    async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
+        """Open jobs, then the last that ended, newest first."""
+        return await self.log.jobs(limit, ended=ended)
+
+    async def experts(self) -> Catalog | None:
+        """The catalog that new jobs are planned with."""
+        version = await self._shelf.current()
+        return None if version is None else await self._shelf.catalog(version)
+
+    async def wait(self, job: str) -> Answer:
+        """The answer of a job, once there is one. Raises JobNotFound."""
+        async with self._follower.place(job) as place:
+            while (answer := await self.log.answer(job)) is None:
+                await place.over()
+            return answer
+
+    async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
+        """Events of a job, see `Job.events`."""
+        async with self._follower.place(job) as place:
+            seen = after
+            while True:
+                page = await self.log.events(job, seen)
+                if page is None or (not page and seen == "0-0"):
+                    if not await self.log.exists(job):
+                        raise JobNotFound(job)
+                if page is None:
+                    seen = "0-0"
+                    yield Reset()
+                    continue
+                for event in page:
+                    seen = event.id
+                    yield event
+                    if isinstance(event, Ended):
+                        return
+                if not page:
+                    await place.more()
+
+
+def make_request(
+    *, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None = None, **fields: Any
+) -> Request:
+    """A Request out of what a caller gave, or BadInput with the field and the remedy."""
+    whole = plan if plan is None or isinstance(plan, Plan) else Plan.read(plan)
+    try:
+        return Request(text=text, plan=whole, **fields)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "request"
+        raise BadInput(place, explain(error).removeprefix(f"{place}: ")) from None
+
+
+def new_job_id() -> str:
+    """Unique, and sorted by time."""
+    return f"{int(time.time()):x}{secrets.token_hex(6)}"

@@ -1,0 +1,46 @@
+"""Logging, set up once at the edge of a process, and the names of our events.
+
+Lines are for people on a terminal and JSON elsewhere. They carry ids, sizes and times, never what was asked or
+answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+STARTED, STOPPED = "worker_started", "worker_stopped"
+DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED, HANDED_BACK = (
+    "delivery_done",
+    "delivery_failed",
+    "delivery_stopped",
+    "deliveries_handed_back",
+)
+REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
+CATALOG = "catalog_changed"
+
+
+def setup(level: str = "info", *, as_json: bool | None = None) -> None:
+    """Log to standard error. `as_json` None: as a person reads it on a terminal, else as JSON."""
+    as_json = not sys.stderr.isatty() if as_json is None else as_json
+    last: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([structlog.processors.format_exc_info] if as_json else []),
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get(name: str) -> Any:
+    """A logger; what it prints is decided by `setup`, whenever that runs."""
+    return structlog.get_logger(logger=name)

@@ -1,0 +1,207 @@
+"""Text -> clauses: the parts of a request that may each be a task. Nothing splits inside a quotation.
+
+Boundaries are ends of sentences, blank lines, list items, semicolons, order words ("then", "finally"), and a comma
+or "and" before a verb. The last kind is *soft*: it may be undone, since "find and book" is one wish and two verbs.
+A text brought along after a colon ("Classify this message: ...") is a quotation too; if it begins on the line of the
+colon it ends where a sentence opens with a verb, else where a line opens with an order word and a verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from swarm.planner.openings import LINKS, ORDER_STARTS, QUESTIONS, Order, apart, asks, links, mark, number, order, verb, word
+from swarm.planner.tokens import BLANK, BREAK, QUOTED, Token, tokens
+from swarm.planner.words import MATERIAL
+
+_ENDS = frozenset(".!?…")
+_WIDE_ENDS = frozenset("。！？")
+_CLOSING = frozenset(")]}”’»")
+_BEFORE_CUT = _ENDS | _WIDE_ENDS | _CLOSING | {":", ";", ",", BREAK, BLANK}
+_AT_CUT = LINKS | ORDER_STARTS
+_COUNTING = frozenset("(0123456789")
+_SHORT = frozenset("al approx ca cf dr etc fig jr mr mrs ms no nr prof sr st vs".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """`text[start:end]`. Its own words begin at `head`, behind list mark and order words."""
+
+    start: int
+    end: int
+    head: int
+    words: tuple[str, ...] = ()
+    """Lower case, marks included, quotations left out."""
+    quote: tuple[int, int] | None = None
+    """From the first quotation to the end of the last."""
+    order: Order = ""
+    soft: bool = False
+    item: bool = False
+    asks: bool = False
+    """It opens like a wish: a verb that commands, "please", "I want", or it is a question."""
+
+
+class _Cut(NamedTuple):
+    """A clause begins at token `at`, its own words at token `head`."""
+
+    at: int
+    head: int
+    order: Order = ""
+    soft: bool = False
+    item: bool = False
+
+
+def clauses(text: str) -> list[Clause]:
+    """The clauses of `text`: they follow each other without a gap and without an overlap."""
+    given = _with_brought_texts(_unwrapped(text, tokens(text)))
+    cuts = list(_cuts(given))
+    starts = [0, *(given[cut.at].start for cut in cuts[1:]), len(text)]
+    tokens_to = [*(cut.at for cut in cuts[1:]), len(given)]
+    return [
+        _clause(cut, given[cut.head : last], start, end)
+        for cut, last, start, end in zip(cuts, tokens_to, starts, starts[1:], strict=False)
+    ]
+
+
+def _clause(cut: _Cut, own: Sequence[Token], start: int, end: int) -> Clause:
+    quotes = [token for token in own if token.text == QUOTED]
+    return Clause(
+        start=start,
+        end=end,
+        head=own[0].start if own else end,
+        words=tuple(token.text for token in own if token.text != QUOTED and token.text[0] != BREAK),
+        quote=(quotes[0].start, quotes[-1].end) if quotes else None,
+        order=cut.order,
+        soft=cut.soft,
+        item=cut.item,
+        asks=asks(own, 0) or word(own, 0) in QUESTIONS or any(token.text == "?" for token in own[-3:]),
+    )
+
+
+# -- lines and texts brought along -----------------------------------------------------------------------------
+
+
+def _unwrapped(text: str, given: Sequence[Token]) -> list[Token]:
+    """Without the line ends that merely wrap a line."""
+
+    def parts(at: int) -> bool:
+        before, after = word(given, at - 1), at + 1
+        if given[at].text == BLANK or before in _ENDS or before in _WIDE_ENDS or before in (":", ";", QUOTED):
+            return True
+        capital = after < len(given) and text[given[after].start].isupper()
+        return mark(given, after) > 0 or bool(order(given, after).order) or (capital and asks(given, after))
+
+    return [token for at, token in enumerate(given) if token.text != BREAK or parts(at)]
+
+
+def _with_brought_texts(given: Sequence[Token]) -> list[Token]:
+    """With every text that is brought along after a colon folded into one quotation."""
+    folded: list[Token] = []
+    at = line = 0
+    while at < len(given):
+        line = at if word(given, at - 1)[:1] in ("", BREAK) else line
+        folded.append(given[at])
+        at += 1
+        if folded[-1].text == ":" and (begin := _brought(given, at)):
+            end = _end_of_brought(given, begin, inline=begin == at, listed=mark(given, line) > 0)
+            folded.append(Token(QUOTED, given[begin].start, given[end - 1].end))
+            at = end
+    return folded
+
+
+def _brought(given: Sequence[Token], at: int) -> int:
+    """Where the text begins that the colon before `at` brings along; 0 if it brings none."""
+    named = any(word(given, i) in MATERIAL for i in range(max(0, at - 4), at - 1))
+    begin = at + (word(given, at)[:1] == BREAK)
+    if begin >= len(given) or word(given, begin) == QUOTED or not apart(given, begin) or (begin == at and not named):
+        return 0
+    if mark(given, begin) or order(given, begin).order or (asks(given, begin) and not named):
+        return 0
+    return begin
+
+
+def _end_of_brought(given: Sequence[Token], begin: int, *, inline: bool, listed: bool) -> int:
+    for at in range(begin + 1, len(given)):
+        opening = order(given, at)
+        at_line = word(given, at - 1)[0] == BREAK
+        if at_line and ((listed and mark(given, at)) or (opening.order and asks(given, at + opening.length))):
+            return at
+        if inline and (at_line or _sentence_ended(given, at)) and verb(given, at + opening.length):
+            return at
+    return len(given)
+
+
+# -- boundaries ------------------------------------------------------------------------------------------------
+
+
+def _cuts(given: Sequence[Token]) -> Iterator[_Cut]:
+    """One walk over the tokens; every look is at a handful of neighbours, so time grows with the text, not faster."""
+    cut = _opened(given, 0) if given else None
+    item = number(given, 0) if cut and cut.item else 0
+    while cut:
+        yield cut
+        at, conditional = cut.head + 1, False
+        cut = None
+        while at < len(given) and cut is None:
+            conditional = conditional or given[at - 1].text == "if"
+            if given[at - 1].text in _BEFORE_CUT or given[at].text in _AT_CUT or given[at].text[0] in _COUNTING:
+                cut = _boundary(given, at, conditional, item)
+            at += 1
+        item = number(given, cut.at) if cut and cut.item else item
+
+
+def _opened(given: Sequence[Token], at: int, *, listed: bool = True) -> _Cut:
+    """A clause that begins here for sure, with its list mark and order words."""
+    marks = mark(given, at) if listed else 0
+    opening = order(given, at + marks)
+    return _Cut(at, at + marks + opening.length, opening.order, item=marks > 0)
+
+
+def _boundary(given: Sequence[Token], at: int, conditional: bool, item: int) -> _Cut | None:
+    before = word(given, at - 1)
+    if before[0] == BREAK:
+        return _opened(given, at)
+    if before == ";" or _sentence_ended(given, at):
+        return _opened(given, at, listed=False)
+    if (item or before == ":") and number(given, at) == item + 1 and mark(given, at) and apart(given, at):
+        return _opened(given, at)
+    if before != "," and given[at].text not in _AT_CUT:
+        return None
+    return _ordered(given, at, conditional) or _joined(given, at)
+
+
+def _sentence_ended(given: Sequence[Token], at: int) -> bool:
+    """Whether the token before ends a sentence: a stop that is not part of an abbreviation or of a number."""
+    last = at - 1
+    while word(given, last) in _CLOSING and at - last < 4:
+        last -= 1
+    stop = word(given, last)
+    if stop in _WIDE_ENDS:
+        return True
+    if not stop or stop not in _ENDS or not apart(given, at):
+        return False
+    said = word(given, last - 1)
+    return stop != "." or not (said in _SHORT or (len(said) == 1 and said.isalpha()))
+
+
+def _ordered(given: Sequence[Token], at: int, conditional: bool) -> _Cut | None:
+    """Order words inside a sentence: behind a comma or "and", or before a verb. Not the "then" of an "if"."""
+    opening = order(given, at)
+    if not opening.order or (conditional and opening.order == "then"):
+        return None
+    linked = word(given, at - 1) == "," or word(given, at) in LINKS
+    if not linked and not asks(given, at + opening.length):
+        return None
+    return _Cut(at, at + opening.length, opening.order)
+
+
+def _joined(given: Sequence[Token], at: int) -> _Cut | None:
+    """A comma or "and" before a wish, or both before a question. "Terms and conditions" has neither behind."""
+    comma, lead = word(given, at - 1) == ",", links(given, at)
+    if not comma and (not lead or word(given, at) == ","):
+        return None
+    head = at + lead
+    question = comma and lead > 0 and word(given, head) in QUESTIONS
+    return _Cut(at, head, soft=True) if asks(given, head) or question else None

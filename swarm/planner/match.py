@@ -1,0 +1,80 @@
+"""Which expert a clause fits: BM25 over names and descriptions, in units that do not depend on the catalog's size.
+
+One word that stands in a single description scores about 1; words of a name count three times, words that fit
+nearly everything ("find", "write") half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from swarm.models import Card
+from swarm.planner.tokens import tokens
+from swarm.planner.words import WEAK_STEMS, stems
+
+THRESHOLD = 0.6
+"""What an expert must score to be chosen: more than a weak word, less than one of its own."""
+MARGIN = 0.02
+"""Two experts whose scores differ by no more than this share cannot be told apart."""
+
+_NAME_WEIGHT = 3
+_K1, _B = 1.2, 0.5
+
+
+class Match(NamedTuple):
+    expert: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The words of a set of cards: stem -> expert -> what that word adds to its score."""
+
+    postings: Mapping[str, Mapping[str, float]]
+
+    def ranked(self, words: Iterable[str]) -> list[Match]:
+        """Experts that share a word with `words`, best first; equals in order of name."""
+        scores: dict[str, float] = {}
+        for stem in stems(words):
+            for expert, adds in self.postings.get(stem, {}).items():
+                scores[expert] = scores.get(expert, 0.0) + adds
+        return sorted((Match(*item) for item in scores.items()), key=lambda match: (-match.score, match.expert))
+
+    def says(self, expert: str, stem: str) -> bool:
+        """Whether the name or the description of an expert has this word."""
+        return expert in self.postings.get(stem, {})
+
+
+def index(cards: Mapping[str, Card]) -> Index:
+    """Read the cards once; ranking a clause then costs a look-up per word."""
+    counted = {name: _counted(card) for name, card in cards.items()}
+    lengths = {name: sum(words.values()) for name, words in counted.items()}
+    mean = sum(lengths.values()) / max(1, len(lengths))
+    spread = Counter(stem for words in counted.values() for stem in words)
+    unit = _rarity(1, len(cards))
+    postings: dict[str, dict[str, float]] = {}
+    for name, words in counted.items():
+        norm = _K1 * (1 - _B + _B * lengths[name] / max(1.0, mean))
+        for stem, times in words.items():
+            worth = _rarity(spread[stem], len(cards)) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
+            postings.setdefault(stem, {})[name] = worth * times * (_K1 + 1) / (times + norm)
+    return Index(postings)
+
+
+def _counted(card: Card) -> Counter[str]:
+    counts = Counter(stem for word in _words(card.description) for stem in stems((word,)))
+    for stem in stems(_words(card.name)):
+        counts[stem] += _NAME_WEIGHT
+    return counts
+
+
+def _words(text: str) -> list[str]:
+    return [token.text for token in tokens(text.replace('"', " ").replace("-", " "))]
+
+
+def _rarity(holders: int, cards: int) -> float:
+    return math.log(1 + (cards - holders + 0.5) / (holders + 0.5))

@@ -1,0 +1,136 @@
+"""What a clause may open with: a list mark, order words, a verb. All look at a handful of tokens and no further."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from swarm.planner.tokens import BREAK, QUOTED, Token
+from swarm.planner.words import ALSO_NOUNS, DETERMINERS, VERBS
+
+Order = Literal["", "then", "after", "finally"]
+"""`then` and `after` say what comes before, `after` more plainly; `finally` means everything before."""
+
+LINKS = frozenset("also and but plus &".split())
+QUESTIONS = frozenset("how what what's when where which who why".split())
+
+_ORDERS: dict[tuple[str, ...], Order] = {
+    ("then",): "then",
+    ("next",): "then",
+    ("subsequently",): "then",
+    ("afterward",): "after",
+    ("afterwards",): "after",
+    ("thereafter",): "after",
+    ("after", "that"): "after",
+    ("after", "this"): "after",
+    ("once", "done"): "after",
+    ("finally",): "finally",
+    ("lastly",): "finally",
+    ("in", "the", "end"): "finally",
+    ("at", "the", "end"): "finally",
+}
+ORDER_STARTS = frozenset(words[0] for words in _ORDERS)
+_NEVER_AFTER = frozenset("back by every from if just more now rather since than till until when".split())
+_BULLETS = frozenset("-*•–·+")
+_WISHING = {
+    "i": frozenset("also need want wish would".split()),
+    "we": frozenset("also need want would".split()),
+    "can": frozenset(("you", "i", "we")),
+    "could": frozenset(("you", "i", "we")),
+    "would": frozenset(("you",)),
+    "let": frozenset(("me", "us")),
+}
+
+
+class Opening(NamedTuple):
+    """Order words at a token: their kind, and how many tokens they take with the links and commas around them."""
+
+    order: Order = ""
+    length: int = 0
+
+
+_NONE = Opening()
+
+
+def word(given: Sequence[Token], at: int) -> str:
+    """The text of a token, or nothing beyond the ends."""
+    return given[at].text if 0 <= at < len(given) else ""
+
+
+def apart(given: Sequence[Token], at: int) -> bool:
+    """Whether white space stands before a token, or nothing at all."""
+    return not 0 < at < len(given) or given[at - 1].end < given[at].start or word(given, at - 1)[0] == BREAK
+
+
+def mark(given: Sequence[Token], at: int) -> int:
+    """How many tokens a list mark takes: `- `, `1. `, `(2) `, `c) `; 0 if there is none."""
+    first, second, third = (word(given, at + i) for i in range(3))
+    if first in _BULLETS and third and apart(given, at + 1):
+        return 1
+    if second and second in ".)" and _counts(first) and apart(given, at + 2):
+        return 2
+    return 3 if first == "(" and third == ")" and _counts(second) else 0
+
+
+def _counts(text: str) -> bool:
+    return (text.isdecimal() and len(text) < 4) or (len(text) == 1 and text.isalpha())
+
+
+def number(given: Sequence[Token], at: int) -> int:
+    """The number of a list mark such as `2.` or `(2)`; 0 for other marks."""
+    text = word(given, at + (word(given, at) == "("))
+    return int(text) if text.isdecimal() else 0
+
+
+def links(given: Sequence[Token], at: int) -> int:
+    """How many links and commas ("and also", ",") stand here; at most four count."""
+    count = 0
+    while count < 4 and ((text := word(given, at + count)) in LINKS or text == ","):
+        count += 1
+    return count
+
+
+def order(given: Sequence[Token], at: int) -> Opening:
+    """The order words that open a clause at a token, links before them and a comma behind them included."""
+    lead = links(given, at)
+    if word(given, at + lead) not in ORDER_STARTS:
+        return _NONE
+    kind, length = _phrase(given, at + lead)
+    if not kind:
+        return _NONE
+    behind = at + lead + length
+    if (again := _phrase(given, behind + links(given, behind)))[0]:
+        kind, behind = again[0], behind + links(given, behind) + again[1]
+    return Opening(kind, behind - at + (word(given, behind) == ","))
+
+
+def _phrase(given: Sequence[Token], at: int) -> tuple[Order, int]:
+    if word(given, at) not in ORDER_STARTS or word(given, at - 1) in _NEVER_AFTER:
+        return "", 0
+    for length in (3, 2, 1):
+        kind = _ORDERS.get(tuple(word(given, at + i) for i in range(length)))
+        if kind:
+            plain = length == 1 and word(given, at) != "next"
+            return (kind, length) if plain or _leads(given, at + length) else ("", 0)
+    return "", 0
+
+
+def _leads(given: Sequence[Token], at: int) -> bool:
+    """Whether what follows can only be a clause: "after that, ..." is one, "after that date" is not."""
+    return word(given, at) in (",", "i", "we", "you", "please", QUOTED) or asks(given, at)
+
+
+def asks(given: Sequence[Token], at: int) -> bool:
+    """Whether a wish opens here: a verb, "please", "can you", "I want"."""
+    first, second = word(given, at), word(given, at + 1)
+    if first in _WISHING:
+        return second in _WISHING[first]
+    return first == "please" or first == "i'd" or verb(given, at)
+
+
+def verb(given: Sequence[Token], at: int) -> bool:
+    """Whether a verb that commands opens here. One that is a noun as well needs a determiner or a quotation behind."""
+    first, second = word(given, at), word(given, at + 1)
+    if first not in VERBS:
+        return False
+    return first not in ALSO_NOUNS or second in DETERMINERS or second == QUOTED

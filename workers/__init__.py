@@ -1,0 +1,1 @@
+"""Where experts run: processes that claim deliveries and see them through."""

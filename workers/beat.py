@@ -1,0 +1,96 @@
+"""The heartbeat: a thread renews the leases of what this process runs, so that a busy event loop does not lose them.
+
+It renews an explicit list, each entry only while the claim still holds, and hands back to the loop what has been
+lost or has become pointless. When the loop itself has been stuck for half a minute, the thread stops renewing:
+a process that does nothing any more must not keep work from others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from swarm.broker.connection import digest, source
+from swarm.broker.queue import Claim, Queue
+
+STUCK = 30.0
+"""Seconds without a sign of the event loop after which it counts as stuck."""
+HURRY = 0.05
+"""Seconds until the next try while Redis is away."""
+
+
+class Beat:
+    """Renewals of one worker. `gone` is called in the thread, with ids whose deliveries are no longer ours."""
+
+    def __init__(
+        self, url: str, prefix: str, queue: Queue, lease: float, about: Callable[[], str], gone: Callable[[list[str]], None]
+    ) -> None:
+        self._client = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=max(lease, 1.0), socket_connect_timeout=max(lease, 1.0)
+        )
+        self._prefix, self._queue, self._pause = prefix, queue, lease / 3
+        self._about, self._gone = about, gone
+        self._held: dict[str, Claim] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._alive = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; waits for a renewal under way."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._client.close()
+
+    def hold(self, claim: Claim) -> None:
+        with self._lock:
+            self._held[claim.id] = claim
+
+    def drop(self, claim: Claim) -> None:
+        with self._lock:
+            if self._held.get(claim.id) == claim:
+                del self._held[claim.id]
+
+    def alive(self) -> None:
+        """The event loop says that it turns."""
+        self._alive = time.monotonic()
+
+    @property
+    def stuck(self) -> float:
+        """Seconds since the event loop was last heard of."""
+        return time.monotonic() - self._alive
+
+    def _run(self) -> None:
+        pause = self._pause
+        while not self._stop.wait(pause):
+            if self.stuck > STUCK:
+                continue
+            try:
+                gone = self._renew()
+            except (redis.RedisError, OSError):
+                pause = min(HURRY, self._pause)
+            else:
+                pause = self._pause
+                if gone:
+                    self._gone(gone)
+
+    def _renew(self) -> list[str]:
+        with self._lock:
+            claims = list(self._held.values())
+        args = [self._prefix, *(str(arg) for arg in self._queue.renewal(claims, self._about()))]
+        raw: Any
+        try:
+            raw = self._client.evalsha(digest("renew"), 1, *args)
+        except redis.exceptions.NoScriptError:
+            raw = self._client.eval(source("renew"), 1, *args)
+        return [item.decode() for item in raw]

@@ -1,0 +1,73 @@
+"""The probe that compose.yaml calls. It asks the very process beside it, over a unix socket in that container.
+
+    python -m workers.health [SOCKET]      0: healthy, 1: not, 2: nobody listens
+
+The socket's path comes from the argument or from SWARM_HEALTH_SOCKET.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ANSWER_WITHIN = 3.0
+"""Seconds."""
+
+
+@contextlib.asynccontextmanager
+async def serve(path: Path | None, report: Callable[[], Mapping[str, Any]]) -> AsyncIterator[None]:
+    """Answer each connection to `path` with one line of JSON, as long as the block runs. None: nothing to serve."""
+    if path is None:
+        yield
+        return
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            writer.write(json.dumps(report()).encode() + b"\n")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    path.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(answer, path=str(path))
+    path.chmod(0o600)
+    try:
+        yield
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+def ask(path: str) -> dict[str, Any]:
+    """What the process behind `path` says of itself. Raises OSError when nobody answers in time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_WITHIN)
+        connection.connect(path)
+        with connection.makefile() as lines:
+            answer: dict[str, Any] = json.loads(lines.readline(65_536) or "{}")
+            return answer
+
+
+def main(argv: list[str]) -> int:
+    path = argv[1] if len(argv) > 1 else os.environ.get("SWARM_HEALTH_SOCKET", "")
+    if not path:
+        print("no socket: give its path, or set SWARM_HEALTH_SOCKET as for the worker", file=sys.stderr)
+        return 2
+    try:
+        report = ask(path)
+    except (OSError, ValueError) as error:
+        print(f"nobody answers at {path}: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report))
+    return 0 if report.get("healthy") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,141 @@
+"""From settings to a running worker: which lanes this process has, and what its functions work with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from arq.worker import func
+
+from experts.implementations import Implementation, makers
+from experts.registry import Registry
+from swarm.broker.joblog import JobLog
+from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
+from swarm.broker.shelf import Shelf
+from swarm.llm.openai import OpenAIModels
+from swarm.models import Card, Catalog, Kind
+from swarm.router import Router
+from swarm.settings import Settings
+from workers import health, tasks
+from workers.worker import Lane, SwarmWorker
+
+ADVANCE_SLOTS = 16
+"""Of their own, so that slow planners never keep a job from going on."""
+NO_LIMIT = 7 * 86_400
+"""Seconds. A subtask's time is limited by its card; this is for the function around it."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What one process does: route, and serve experts of some kinds or by name. All kinds and no names: every one."""
+
+    router: bool = True
+    kinds: Collection[Kind] = ("instruction", "rag", "fine-tuned")
+    experts: Collection[str] = ()
+
+    def serves(self, card: Card) -> bool:
+        return card.name in self.experts if self.experts else card.kind in self.kinds
+
+
+@dataclass
+class Process:
+    """A worker and what its functions use. Made and closed by `working`."""
+
+    worker: SwarmWorker
+    shelf: Shelf
+    roles: Roles
+    registry: Registry
+    runs: Lane = field(default_factory=lambda: Lane("run", [], 1))
+
+    async def refresh(self) -> None:
+        """Serve the experts of every version that a job may be pinned to, as far as this process can."""
+        self.runs.queues = serving(await self.shelf.alive(), self.roles, self.registry.serves)
+
+
+def serving(catalogs: Collection[Catalog], roles: Roles, able: Callable[[Card], bool]) -> list[str]:
+    """The queues of these experts. An expert in plain Python is served only where it is loaded, in that version."""
+    names = {
+        card.name for catalog in catalogs for card in catalog.cards.values() if roles.serves(card) and able(card)
+    }
+    return [expert_queue(name) for name in sorted(names)]
+
+
+@contextlib.asynccontextmanager
+async def working(
+    url: str,
+    settings: Settings,
+    roles: Roles,
+    environ: Mapping[str, str],
+    implementations: Mapping[str, Implementation],
+) -> Any:
+    """A Process that is ready to run; everything it opened is closed in reverse."""
+    runs = Lane("run", [], settings.slots)
+    lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), Lane("plan", [PLAN, ANSWER], settings.router_slots)]
+    lanes = (lanes if roles.router else []) + ([runs] if roles.kinds or roles.experts else [])
+    context: dict[Any, Any] = {}
+    functions = [
+        func(tasks.advance, name="advance"),
+        func(tasks.plan, name="plan"),
+        func(tasks.answer, name="answer"),
+        func(tasks.run, name="run", timeout=NO_LIMIT),
+    ]
+    worker = SwarmWorker(url, settings, functions, lanes, ctx=context)
+    shelf = Shelf(worker.connection, settings.max_age + settings.retention)
+    log = JobLog(worker.connection, settings)
+    async with OpenAIModels(environ) as models, Registry(shelf.blob, models, makers(implementations)) as registry:
+        process = Process(worker, shelf, roles, registry, runs)
+        worker.on_published = process.refresh
+        context |= {"log": log, "shelf": shelf, "registry": registry}
+        context["router"] = Router(log, shelf, max_answer=settings.max_answer)
+        try:
+            yield process
+        finally:
+            await worker.close()
+
+
+async def work(
+    url: str,
+    settings: Settings,
+    roles: Roles,
+    environ: Mapping[str, str],
+    implementations: Mapping[str, Implementation],
+    *,
+    socket: Path | None = None,
+    before: Callable[[Process], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Run a worker until SIGTERM or SIGINT; a second signal ends the drain. `before` runs once Redis answers."""
+    async with working(url, settings, roles, environ, implementations) as process:
+        handle_signals(process.worker)
+        async with health.serve(socket, process.worker.report):
+            if before is not None:
+                await process.worker.until_stopped(process.worker.ride_out(lambda: before(process)))
+            await process.worker.async_run()
+
+
+def handle_signals(worker: SwarmWorker) -> None:
+    """The first signal drains, the second hands back at once."""
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        worker.stop(0 if stopping else None)
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """asyncio.run, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    return uvloop.run(coroutine)

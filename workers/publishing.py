@@ -1,0 +1,63 @@
+"""From a folder of cards to the current catalog, once or whenever the folder changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from experts.catalog import Loaded, read_folder, with_implementations
+from experts.implementations import Implementation, cards
+from swarm import log as events
+from swarm.broker.shelf import Shelf
+from swarm.errors import BrokerError, SwarmError
+
+WATCH = 1.0
+"""Seconds between looks at a watched folder."""
+
+_log = events.get("catalog")
+
+
+def read(folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
+    """The folder's catalog together with the experts in plain Python. Raises what `read_folder` does."""
+    return with_implementations(read_folder(folder), cards(implementations))
+
+
+async def publish(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
+    """Make the folder the current catalog. Publishing the same content again changes nothing."""
+    loaded = await asyncio.to_thread(read, folder, implementations)
+    former = await shelf.publish(loaded.catalog, loaded.blobs)
+    version, names = loaded.catalog.version, sorted(loaded.catalog.cards)
+    if former != version:
+        _log.info(events.CATALOG, version=version, former=former, experts=names)
+    return loaded
+
+
+async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation]) -> None:
+    """Publish again whenever a file of the folder changes. What is wrong is logged, and the last good one stays."""
+    seen = await asyncio.to_thread(_stamp, folder)
+    while True:
+        await asyncio.sleep(WATCH)
+        now = await asyncio.to_thread(_stamp, folder)
+        if now == seen:
+            continue
+        try:
+            await publish(shelf, folder, implementations)
+        except BrokerError as error:
+            _log.warning(events.REDIS_AWAY, error=str(error))
+        except SwarmError as error:
+            seen = now
+            _log.error(events.CATALOG, folder=folder.name, error=str(error))
+        else:
+            seen = now
+
+
+def _stamp(folder: Path) -> frozenset[tuple[str, int, int]]:
+    found = set()
+    for path in folder.rglob("*"):
+        try:
+            facts = path.stat()
+        except OSError:
+            continue
+        found.add((str(path), facts.st_mtime_ns, facts.st_size))
+    return frozenset(found)

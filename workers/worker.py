@@ -1,0 +1,416 @@
+"""`SwarmWorker`: arq's Worker with push wake-up, leases and hand-back.
+
+arq 0.28 polls, holds no leases and dies with Redis (its limits are known and it is no longer developed), so what is
+kept of it is the form: functions and their registry, the context, the job record, start-up and shut-down. What is
+replaced: `main` (claims by script, woken by a list), running a delivery, and stopping. The contract test in
+tests/contracts/test_arq.py says what is relied on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from arq.connections import ArqRedis
+from arq.jobs import deserialize_job_raw
+from arq.worker import Function, Worker
+from redis import exceptions
+
+from swarm import log as events
+from swarm.broker.connection import Connection, open_client, shown
+from swarm.broker.keys import Keys
+from swarm.broker.queue import Claim, Queue
+from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable
+from swarm.settings import Settings
+from workers.beat import Beat
+from workers.tasks import Settlement
+
+IDLE = 0.5
+"""Seconds after which a worker looks again even if nobody woke it."""
+LONGEST_AWAY = 1.0
+"""Seconds between tries while Redis is away."""
+BUG_DELAY = 1.0
+"""Seconds until a delivery whose function failed comes back."""
+ROUTER_TIMEOUT = 300.0
+"""Seconds for one plan, advance or answer."""
+
+PASSING = (BrokerUnavailable, BrokerReadOnly, BrokerFull)
+"""What is over when Redis is back."""
+
+_log = events.get("worker")
+T = TypeVar("T")
+
+
+def worker_name() -> str:
+    """Unique per process, and readable: host, process id and a little chance."""
+    host = "".join(c if c.isalnum() or c in "-_." else "-" for c in socket.gethostname())[:40]
+    return f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+class Lane:
+    """Queues that share slots. What runs in one lane never takes a slot of another."""
+
+    def __init__(self, name: str, queues: Sequence[str], slots: int) -> None:
+        self.name, self.queues, self.slots, self.busy = name, list(queues), slots, 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._turn = 0
+
+    @property
+    def free(self) -> int:
+        return self.slots - self.busy
+
+    def turn(self) -> list[str]:
+        """The queues, each time beginning with another, so that none waits behind a full one."""
+        self._turn = (self._turn + 1) % len(self.queues)
+        return self.queues[self._turn :] + self.queues[: self._turn]
+
+    def take(self) -> None:
+        self.busy += 1
+        if self.free <= 0:
+            self._room.clear()
+
+    def give(self) -> None:
+        self.busy -= 1
+        self._room.set()
+
+    async def room(self) -> None:
+        """Wait for a free slot."""
+        await self._room.wait()
+
+
+class SwarmWorker(Worker):
+    """Runs deliveries of its lanes until it is told to stop. It survives a Redis that goes away, however long."""
+
+    def __init__(
+        self,
+        url: str,
+        settings: Settings,
+        functions: Sequence[Function],
+        lanes: Sequence[Lane],
+        *,
+        ctx: dict[Any, Any],
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            functions,
+            queue_name=settings.prefix,
+            redis_pool=cast(ArqRedis, open_client(url, ArqRedis)),
+            handle_signals=False,
+            max_jobs=sum(lane.slots for lane in lanes),
+            job_timeout=ROUTER_TIMEOUT,
+            job_serializer=_dump,
+            job_deserializer=json.loads,
+            log_results=False,
+            ctx=ctx,
+        )
+        self.name = name or worker_name()
+        self.lanes, self._settings, self._url = list(lanes), settings, url
+        self._keys = Keys(settings.prefix)
+        self.connection = Connection(self.pool, self._keys, shown(url))
+        self.queue = Queue(self.connection, self.name, lease=settings.lease)
+        self.on_published: Callable[[], Awaitable[None]] | None = None
+        """Called at the start and whenever a catalog was published, and now and then in case that was missed."""
+        self._beat = Beat(url, settings.prefix, self.queue, settings.lease, self._about, self._lost)
+        self._claims: dict[str, Claim] = {}
+        self._stopped: set[str] = set()
+        self._stopping = asyncio.Event()
+        self._draining = settings.drain
+        self._waits: set[asyncio.Task[None]] = set()
+        self._away_since: float | None = None
+        self._started_at = time.time()
+        self.last_claim = 0.0
+
+    # -- life cycle
+
+    async def main(self) -> None:
+        """Serve until `stop`, then drain, hand back and return. Overrides arq's poll loop."""
+        if self.on_startup:
+            await self.on_startup(self.ctx)
+        self._beat.start()
+        _log.info(events.STARTED, worker=self.name, lanes={lane.name: lane.slots for lane in self.lanes})
+        helpers = [asyncio.create_task(self._pulse()), asyncio.create_task(self._listen())]
+        try:
+            await asyncio.gather(*(self._serve(lane) for lane in self.lanes))
+            await self._drain()
+        finally:
+            for task in helpers:
+                task.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+    def stop(self, drain: float | None = None) -> None:
+        """Claim nothing more; let what runs finish within `drain` seconds (default: the setting). Safe to repeat."""
+        if drain is not None:
+            self._draining = drain
+            if self._stopping.is_set():
+                self._cancel_running()
+        self._stopping.set()
+        for task in self._waits:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Close what was opened. Overrides arq's, which cancels tasks and may raise theirs."""
+        self._beat.close()
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self.connection.aclose()
+        self._pool = None
+        _log.info(events.STOPPED, worker=self.name, done=self.jobs_complete, failed=self.jobs_failed)
+
+    async def _drain(self) -> None:
+        if self.tasks and self._draining > 0:
+            await asyncio.wait(self.tasks.values(), timeout=self._draining)
+        self._cancel_running()
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=2 * self._settings.lease)
+
+    def _cancel_running(self) -> None:
+        for task in self.job_tasks.values():
+            task.cancel()
+
+    # -- claiming
+
+    async def _serve(self, lane: Lane) -> None:
+        async with _Waker(self._url) as waker:
+            while not self._stopping.is_set():
+                if lane.free <= 0 or not lane.queues:
+                    await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))
+                    continue
+                try:
+                    claims, due = await self.queue.claim(lane.turn(), lane.free)
+                except BrokerError as error:
+                    await self._away(error)
+                    continue
+                self._back()
+                for claim in claims:
+                    self._start(lane, claim)
+                if lane.free > 0:
+                    lists = [self._keys.queue(name, "wake") for name in lane.turn()]
+                    await self._or_stop(waker.wait(lists, IDLE if due is None else min(IDLE, due)))
+
+    async def until_stopped(self, waiting: Awaitable[Any]) -> None:
+        """Wait for something before serving, but no longer than until `stop`."""
+        await self._or_stop(waiting)
+
+    async def _or_stop(self, waiting: Awaitable[Any]) -> None:
+        """Wait, unless the worker stops meanwhile. Only waits are ever cancelled, never a claim under way."""
+        task: asyncio.Task[None] = asyncio.ensure_future(waiting)
+        self._waits.add(task)
+        if self._stopping.is_set():
+            task.cancel()
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._waits.discard(task)
+            task.cancel()
+        if not task.cancelled() and (error := task.exception()):
+            raise error
+
+    async def _away(self, error: BrokerError) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            _log.warning(events.REDIS_AWAY, worker=self.name, error=str(error))
+        gone = time.monotonic() - self._away_since
+        await self._or_stop(asyncio.sleep(min(LONGEST_AWAY, 0.05 + gone / 10)))
+
+    def _back(self) -> None:
+        self.last_claim = time.monotonic()
+        if self._away_since is not None:
+            _log.info(events.REDIS_BACK, worker=self.name, seconds=round(self.last_claim - self._away_since, 3))
+            self._away_since = None
+
+    # -- running
+
+    def _start(self, lane: Lane, claim: Claim) -> None:
+        lane.take()
+        self._claims[claim.id] = claim
+        self._beat.hold(claim)
+        task = self.loop.create_task(self._run(claim))
+        self.tasks[claim.id] = task
+        task.add_done_callback(lambda done: self._ended(lane, claim, done))
+
+    def _ended(self, lane: Lane, claim: Claim, task: asyncio.Task[None]) -> None:
+        lane.give()
+        self._beat.drop(claim)
+        if self._claims.get(claim.id) == claim:
+            del self._claims[claim.id]
+        if self.tasks.get(claim.id) is task:
+            del self.tasks[claim.id]
+        self._stopped.discard(claim.owner + claim.id)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
+
+    async def _run(self, claim: Claim) -> None:
+        """See one delivery through: run its function, then settle it, hand it back, or let it go."""
+        begun = time.monotonic()
+        verdict = "done"
+        try:
+            settlement = await self._call(claim)
+            if settlement is not None:
+                await self._settle(claim, settlement)
+            self.jobs_complete += 1
+        except asyncio.CancelledError:
+            if claim.owner + claim.id in self._stopped:
+                verdict = "stopped"
+            else:
+                verdict = "handed_back"
+                await self.ride_out(lambda: self.queue.hand_back([claim]))
+        except Exception as error:  # a bug in a function of ours costs one delivery, not the worker
+            verdict = "failed"
+            self.jobs_failed += 1
+            _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
+            await self.ride_out(lambda: self.queue.hand_back([claim], delay=BUG_DELAY, lost=True))
+        ms = round((time.monotonic() - begun) * 1000, 1)
+        _log.debug(events.DELIVERED, worker=self.name, delivery=claim.id, claim=claim.number, verdict=verdict, ms=ms)
+
+    async def _call(self, claim: Claim) -> Settlement | None:
+        name, args, kwargs, _, _ = deserialize_job_raw(claim.record, deserializer=self.job_deserializer)
+        function = self.functions[name]
+        context = self.ctx | {"job_id": claim.id, "job_try": claim.number, "claim": claim, "worker": self}
+        work = self.loop.create_task(function.coroutine(context, *args, **kwargs))
+        self.job_tasks[claim.id] = work
+        try:
+            async with asyncio.timeout(function.timeout_s or self.job_timeout_s):
+                result: Settlement | None = await work
+                return result
+        finally:
+            del self.job_tasks[claim.id]
+
+    async def _settle(self, claim: Claim, settlement: Settlement) -> None:
+        await self.ride_out(
+            lambda: self.queue.finish(
+                claim,
+                settlement.kind,
+                settlement.data,
+                body_key=settlement.body_key,
+                body=settlement.body,
+                solves=settlement.solves,
+            )
+        )
+
+    async def ride_out(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat an idempotent call until Redis answers. A worker that must stop meanwhile lets its lease run out."""
+        pause = 0.05
+        while True:
+            try:
+                return await call()
+            except PASSING:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_AWAY)
+
+    # -- being told
+
+    async def _pulse(self) -> None:
+        while True:
+            self._beat.alive()
+            await asyncio.sleep(IDLE)
+
+    def _lost(self, ids: list[str]) -> None:
+        """From the beat's thread: these deliveries are no longer ours, or nobody wants them any more."""
+        with contextlib.suppress(RuntimeError):  # the loop is closing
+            self.loop.call_soon_threadsafe(self._stop_deliveries, ids)
+
+    def _stop_deliveries(self, ids: list[str]) -> None:
+        for delivery in ids:
+            self._stop_delivery(delivery)
+
+    def _stop_delivery(self, delivery: str, owner: str | None = None) -> None:
+        claim, work = self._claims.get(delivery), self.job_tasks.get(delivery)
+        if claim is None or work is None or (owner is not None and owner != claim.owner):
+            return
+        self._stopped.add(claim.owner + claim.id)
+        _log.info(events.DELIVERY_STOPPED, worker=self.name, delivery=delivery)
+        work.cancel()
+
+    async def _listen(self) -> None:
+        """Stops and new catalogs, the fast way. What is missed here the beat and a slow look bring as well."""
+        stop, published = self._keys.stop(self.name), self._keys.published
+        while True:
+            with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
+                async with open_client(self._url, socket_timeout=None) as client, client.pubsub() as channel:
+                    await channel.subscribe(stop, published)
+                    await self._published()
+                    while True:
+                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=5.0)
+                        if message is None or message["channel"].decode() == published:
+                            await self._published()
+                        else:
+                            delivery, owner = message["data"].decode().split(" ")
+                            self._stop_delivery(delivery, owner)
+            await asyncio.sleep(IDLE)
+
+    async def _published(self) -> None:
+        if self.on_published is not None:
+            with contextlib.suppress(BrokerError):
+                await self.on_published()
+
+    # -- health
+
+    def report(self) -> dict[str, Any]:
+        """What this process says of itself to a probe. `healthy` means it has claimed, and its loop turns."""
+        now = time.monotonic()
+        idle = now - self.last_claim if self.last_claim else None
+        full = all(lane.free <= 0 for lane in self.lanes)
+        return {
+            "worker": self.name,
+            "healthy": idle is not None and (idle < 10 * IDLE or full) and self._beat.stuck < 10 * IDLE,
+            "redis": "away" if self._away_since is not None else "ok",
+            "since_claim": None if idle is None else round(idle, 3),
+            "running": len(self.tasks),
+            "lanes": {lane.name: {"slots": lane.slots, "busy": lane.busy} for lane in self.lanes},
+            "done": self.jobs_complete,
+            "failed": self.jobs_failed,
+            "uptime": round(time.time() - self._started_at, 1),
+        }
+
+    def _about(self) -> str:
+        lanes = {lane.name: [lane.busy, lane.slots] for lane in self.lanes}
+        return json.dumps({"worker": self.name, "pid": os.getpid(), "lanes": lanes, "started": self._started_at})
+
+
+class _Waker:
+    """A connection of its own that blocks on wake lists."""
+
+    def __init__(self, url: str) -> None:
+        self._client = open_client(url, socket_timeout=None)
+        self._wire: Any = None
+
+    async def __aenter__(self) -> _Waker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._hang_up()
+        await self._client.aclose()
+
+    async def wait(self, lists: Sequence[str], seconds: float) -> None:
+        """Return when one of `lists` has a token, or after `seconds`, or when Redis fails."""
+        if seconds <= 0.001:
+            return
+        try:
+            async with asyncio.timeout(seconds + 2.0):
+                if self._wire is None:
+                    self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+                    await self._wire.connect()
+                await self._wire.send_command("BLPOP", *lists, f"{seconds:.3f}")
+                await self._wire.read_response()
+        except (exceptions.RedisError, OSError, TimeoutError):
+            await self._hang_up()
+            await asyncio.sleep(min(seconds, 0.05))
+        except asyncio.CancelledError:
+            await self._hang_up()
+            raise
+
+    async def _hang_up(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.disconnect(nowait=True)
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value).encode()
