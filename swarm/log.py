@@ -43,4 +43,4 @@ def setup(level: str = "info", *, as_json: bool | None = None) -> None:
 
 def get(name: str) -> Any:
     """A logger; what it prints is decided by `setup`, whenever that runs."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(part=name)

@@ -79,21 +79,20 @@ async def working(
     runs = Lane("run", [], settings.slots)
     lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), Lane("plan", [PLAN, ANSWER], settings.router_slots)]
     lanes = (lanes if roles.router else []) + ([runs] if roles.kinds or roles.experts else [])
-    context: dict[Any, Any] = {}
     functions = [
         func(tasks.advance, name="advance"),
         func(tasks.plan, name="plan"),
         func(tasks.answer, name="answer"),
         func(tasks.run, name="run", timeout=NO_LIMIT),
     ]
-    worker = SwarmWorker(url, settings, functions, lanes, ctx=context)
+    worker = SwarmWorker(url, settings, functions, lanes)
     shelf = Shelf(worker.connection, settings.max_age + settings.retention)
     log = JobLog(worker.connection, settings)
     async with OpenAIModels(environ) as models, Registry(shelf.blob, models, makers(implementations)) as registry:
         process = Process(worker, shelf, roles, registry, runs)
         worker.on_published = process.refresh
-        context |= {"log": log, "shelf": shelf, "registry": registry}
-        context["router"] = Router(log, shelf, max_answer=settings.max_answer)
+        router = Router(log, shelf, max_answer=settings.max_answer)
+        worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router}
         try:
             yield process
         finally:

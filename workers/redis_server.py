@@ -34,7 +34,7 @@ PAUSE = 0.005
 LONGEST_PATH = 100
 """Of a unix socket: the kernel takes 107 bytes, macOS 103."""
 
-# The shell is the server's parent and leaves no zombie behind. Its stdout is the lock, which becomes the server's stdin.
+# The shell is the server's parent, so no zombie stays. Its stdout is the lock, which becomes the server's stdin.
 SUPERVISED = """
 exec 3<&0
 "$@" <&1 >&2 3<&- & server=$!
@@ -137,7 +137,7 @@ class PrivateRedis:
         self._make_folder()
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                while not await self._join_or_launch():
+                while not await self._join_or_launch():  # noqa: ASYNC110 - nobody tells us of another process
                     await asyncio.sleep(4 * PAUSE)
                 while not _answers(self._there):
                     if not self.alive:
@@ -256,7 +256,7 @@ class PrivateRedis:
             _ask(self._there, b"SHUTDOWN")
         async with _locked(self.data / "redis.lock"):
             self._forget_folder()
-        while self._process is not None and self._process.poll() is None:
+        while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110 - as above
             await asyncio.sleep(PAUSE)
 
     def _kill(self) -> None:
@@ -283,7 +283,7 @@ def _short_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="swarm-"))
     if len(os.fsencode(folder / "redis.sock")) > LONGEST_PATH:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="swarm-", dir="/tmp"))  # noqa: S108 - mkdtemp makes it ours alone
+        folder = Path(tempfile.mkdtemp(prefix="swarm-", dir="/tmp"))
     return folder
 
 

@@ -95,7 +95,6 @@ class SwarmWorker(Worker):
         functions: Sequence[Function],
         lanes: Sequence[Lane],
         *,
-        ctx: dict[Any, Any],
         name: str | None = None,
     ) -> None:
         super().__init__(
@@ -108,7 +107,6 @@ class SwarmWorker(Worker):
             job_serializer=_dump,
             job_deserializer=json.loads,
             log_results=False,
-            ctx=ctx,
         )
         self.name = name or worker_name()
         self.lanes, self._settings, self._url = list(lanes), settings, url

@@ -1,0 +1,90 @@
+"""The planner without a model: clauses, words they share with the cards, order words. Deterministic and pure.
+
+It is for explicit requests. Steps that a request does not name are beyond it, and a clause that fits no expert
+refuses the whole request rather than losing a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from swarm.errors import NoPlan
+from swarm.models import MAX_TEXT, Card, Planned, Subtask
+from swarm.planner.borrow import borrowed
+from swarm.planner.edges import Waits, waits
+from swarm.planner.match import index
+from swarm.planner.planned import fallbacks, harmless
+from swarm.planner.tasks import Span, Task, shown, tasks
+
+NAME = "local/planner"
+MAX_PLAN = 4 * MAX_TEXT
+"""Bytes of all instructions together: a text that many tasks need is copied into each."""
+
+
+def plan(text: str, cards: Mapping[str, Card]) -> Planned:
+    """A closed round of subtasks `t1`, `t2`, ... or NoPlan with the clause at fault. Every clause is in some subtask.
+
+    Time and memory grow with the text and no faster.
+    """
+    if not cards:
+        raise NoPlan("there are no experts", (), ())
+    safe, notes = harmless(text)
+    words = index(cards)
+    parts = tasks(safe, words, cards)
+    edges, texts = waits(parts, words), borrowed(parts)
+    _require_size(safe, parts, edges, texts, cards)
+    subtasks = tuple(_subtask(safe, parts, i, edges[i], texts[i]) for i in range(len(parts)))
+    return Planned(
+        subtasks=subtasks,
+        fallbacks=fallbacks(subtasks, cards),
+        planner=NAME,
+        notes=(*notes, *(note for i in range(len(parts)) for note in _notes(safe, parts, i, edges[i], texts[i]))),
+    )
+
+
+def _subtask(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequence[Span]) -> Subtask:
+    task = parts[at]
+    said = [text if len(parts) == 1 else text[task.head : task.end].strip().rstrip(",;")]
+    said += [f"From the request: {text[start:end].strip()}" for start, end in texts]
+    said += [f"Result of t{i + 1} ({parts[i].expert}): ${{t{i + 1}}}" for i in edge.tasks]
+    return Subtask(
+        id=f"t{at + 1}",
+        expert=task.expert,
+        instruction="\n\n".join(said),
+        depends_on=tuple(f"t{i + 1}" for i in edge.tasks),
+    )
+
+
+def _require_size(
+    text: str,
+    parts: Sequence[Task],
+    edges: Sequence[Waits],
+    texts: Sequence[Sequence[Span]],
+    cards: Mapping[str, Card],
+) -> None:
+    """Before anything is copied: nobody's instruction, nor all of them, may grow past its cap."""
+    sizes = [
+        len(text[task.start : task.end].encode())
+        + sum(20 + len(text[start:end].encode()) for start, end in borrowed)
+        + sum(30 + 2 * len(str(i)) + len(parts[i].expert) for i in edge.tasks)
+        for task, edge, borrowed in zip(parts, edges, texts, strict=True)
+    ]
+    if max(sizes) > MAX_TEXT or sum(sizes) > MAX_PLAN:
+        raise NoPlan(f"{len(parts):,} subtasks with the texts they need come to {sum(sizes):,} bytes", (), cards)
+
+
+def _notes(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequence[Span]) -> Iterator[str]:
+    task, name = parts[at], f"t{at + 1}"
+    scores = ", then ".join(f"{match.expert} {match.score:.2f}" for match in task.ranked[:3])
+    yield f"{name}: {shown(text[task.head : task.end])} fits {scores}"
+    if edge.tasks:
+        yield f"{name} waits for {_listed(edge.tasks)}: {edge.because!r}"
+    elif task.order:
+        yield f"{name} waits for none: complete in itself"
+    for start, end in texts:
+        yield f"{name} is also given {shown(text[start:end], 40)}"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    names = [f"t{i + 1}" for i in numbers]
+    return ", ".join(names) if len(names) <= 8 else f"{names[0]} to {names[-1]} ({len(names)})"
