@@ -59,7 +59,7 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
 
 def fence(blocks: Mapping[str, str]) -> str:
     """Named texts as blocks that no text inside can close, under a notice that they are data."""
-    key = _fence_key(blocks.values())
+    key = _fence_key([*blocks, *blocks.values()])
     parts = [f"<<{key} {name}\n{text}\n{key}>>" for name, text in blocks.items()]
     return "\n\n".join([_NOTICE, *parts])
 

@@ -95,7 +95,7 @@ class SwarmClient:
         self._connection = Connection.open(url, self.settings.prefix)
         self.log = JobLog(self._connection, self.settings)
         self._shelf = Shelf(self._connection, self.settings.max_age + self.settings.retention)
-        self._follower = Follower(url, self._connection.keys)
+        self._follower = Follower(url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,14 +154,16 @@ class SwarmClient:
 
     async def wait(self, job: str) -> Answer:
         """The answer of a job, once there is one. Raises JobNotFound."""
-        async with self._follower.place(job) as place:
-            while (answer := await self.log.answer(job)) is None:
-                await place.over()
-            return answer
+        async with self._follower.place(self._connection.keys.over(job)) as place:
+            while True:
+                if told := await place.news():
+                    return Answer.model_validate_json(told)
+                if (answer := await self.log.answer(job)) is not None:
+                    return answer
 
     async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
         """Events of a job, see `Job.events`."""
-        async with self._follower.place(job) as place:
+        async with self._follower.place(self._connection.keys.events(job)) as place:
             seen = after
             while True:
                 page = await self.log.events(job, seen)
@@ -178,7 +180,7 @@ class SwarmClient:
                     if isinstance(event, Ended):
                         return
                 if not page:
-                    await place.more()
+                    await place.news()
 
 
 def make_request(

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -38,7 +39,7 @@ def grams(text: str) -> Iterator[str]:
     text = " ".join(text[:MAX_CHARACTERS].lower().split())
     words = _WORD.findall(text)
     yield from (f"w{word}" for word in words)
-    yield from (f"b{first} {second}" for first, second in zip(words, words[1:], strict=False))
+    yield from (f"b{first} {second}" for first, second in pairwise(words))
     padded = f" {text} "
     for size in (3, 4, 5):
         yield from (f"c{padded[i : i + size]}" for i in range(len(padded) - size + 1))
@@ -60,7 +61,7 @@ def counted(texts: Sequence[str], dims: int) -> Rows:
 def rarity(rows: Rows, dims: int) -> NDArray[np.float64]:
     """The weight of each column: the fewer rows have it, the more it says."""
     seen = np.bincount(rows.columns, minlength=dims)
-    return np.log((1.0 + len(rows.starts) - 1) / (1.0 + seen)) + 1.0
+    return np.asarray(np.log(len(rows.starts) / (1.0 + seen)) + 1.0)
 
 
 def weighted(rows: Rows, weights: Floats) -> Rows:
@@ -69,3 +70,37 @@ def weighted(rows: Rows, weights: Floats) -> Rows:
     squares = np.bincount(rows.owners, weights=values**2, minlength=len(rows.starts) - 1)
     lengths = np.sqrt(np.maximum(squares, 1e-12))
     return Rows(rows.starts, rows.columns, values / lengths[rows.owners])
+
+
+BLOCK = 8_192
+"""Values multiplied at once, so that memory stays small and in the cache however many rows and labels there are."""
+
+
+def times(rows: Rows, matrix: Floats) -> Floats:
+    """`rows @ matrix`, summed in one fixed order. A row without values gives zeros."""
+    found = np.zeros((len(rows.starts) - 1, matrix.shape[1]), dtype=matrix.dtype)
+    values = rows.values.astype(matrix.dtype)[:, None]
+    for first, last in _blocks(rows.starts):
+        low, high = rows.starts[first], rows.starts[last]
+        filled = first + np.flatnonzero(np.diff(rows.starts[first : last + 1]))
+        if len(filled):
+            products = matrix[rows.columns[low:high]] * values[low:high]
+            found[filled] = np.add.reduceat(products, rows.starts[filled] - low, axis=0)
+    return found
+
+
+def transposed(rows: Rows, dims: int) -> Rows:
+    """The same matrix by columns: what `times` needs for a gradient."""
+    order = np.argsort(rows.columns, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows.columns, minlength=dims))])
+    return Rows(starts.astype(np.int64), rows.owners[order], rows.values[order])
+
+
+def _blocks(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Ranges of rows with about BLOCK values each, at least one row."""
+    first, end = 0, len(starts) - 1
+    while first < end:
+        last = int(np.searchsorted(starts, starts[first] + BLOCK, side="right")) - 1
+        last = min(max(last, first + 1), end)
+        yield first, last
+        first = last

@@ -30,6 +30,12 @@ from swarm.errors import (
     SwarmError,
 )
 
+hiredis: Any
+try:
+    import hiredis
+except ImportError:
+    hiredis = None
+
 CONNECT_TIMEOUT = 3.0
 """Seconds."""
 ANSWER_TIMEOUT = 10.0
@@ -166,7 +172,7 @@ class Connection:
         if self._wire is None:
             self._wire = self.client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             await self._wire.connect()
-        await self._wire.send_packed_command(self._wire.pack_commands([command for command, _ in batch]))
+        await self._wire.send_packed_command(self._packed([command for command, _ in batch]))
         for _, future in batch:
             try:
                 answer = await self._wire.read_response()
@@ -176,6 +182,12 @@ class Connection:
             else:
                 if not future.done():
                     future.set_result(answer)
+
+    def _packed(self, commands: Sequence[tuple[Any, ...]]) -> Any:
+        """Commands as Redis reads them; hiredis, where it is installed, does this ten times as fast."""
+        if hiredis is None:
+            return self._wire.pack_commands(commands)
+        return b"".join(hiredis.pack_command(command) for command in commands)
 
     async def _hang_up(self) -> None:
         wire, self._wire = self._wire, None

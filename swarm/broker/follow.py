@@ -1,7 +1,7 @@
-"""Being told that a job's log has grown: one subscription connection for all jobs that a process follows.
+"""Being told that something happened to a job: one subscription connection for all that a process follows.
 
-What is told here is only "look again": events are read from the log itself, so a lost message delays, and never
-loses, an event.
+A message is a hint, never the only way: followers look for themselves now and then and after every break, so a lost
+message delays, and never loses, what it told of.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from swarm.broker.connection import open_client
-from swarm.broker.keys import Keys
 
 LOOK_AGAIN = 5.0
 """Seconds after which a follower looks at the log even if nobody told it to."""
@@ -24,38 +23,34 @@ LISTEN = 2.0
 
 
 class Place:
-    """Where one follower waits."""
+    """Where one follower of a channel waits."""
 
     def __init__(self) -> None:
-        self._news, self._over = asyncio.Event(), asyncio.Event()
+        self._news = asyncio.Event()
+        self._last = b""
 
-    def tell(self, kind: str = "") -> None:
-        """There is an event of this kind, or, with none, perhaps one of any."""
+    def tell(self, message: bytes = b"") -> None:
+        """Something was said on the channel, or, if `message` is empty, perhaps."""
+        self._last = message
         self._news.set()
-        if kind in ("ended", ""):
-            self._over.set()
 
-    async def more(self) -> None:
-        """Return when there may be more to read."""
-        await _soon(self._news)
-
-    async def over(self) -> None:
-        """Return when the job may have ended."""
-        await _soon(self._over)
-
-
-async def _soon(event: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOOK_AGAIN):
-            await event.wait()
-    event.clear()
+    async def news(self) -> bytes:
+        """What was said last on the channel; empty when it is time to look for oneself."""
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                await self._news.wait()
+        except TimeoutError:
+            return b""
+        finally:
+            self._news.clear()
+        return self._last
 
 
 class Follower:
     """Tells places of news about their jobs. Nothing is opened before the first place is taken."""
 
-    def __init__(self, url: str, keys: Keys) -> None:
-        self._url, self._keys = url, keys
+    def __init__(self, url: str) -> None:
+        self._url = url
         self._places: dict[str, set[Place]] = {}
         self._client: Redis | None = None
         self._channel: Any = None
@@ -69,43 +64,43 @@ class Follower:
         await self._hang_up()
 
     @contextlib.asynccontextmanager
-    async def place(self, job: str) -> AsyncIterator[Place]:
-        """A place for the block; from its beginning on no news of `job` is missed."""
+    async def place(self, name: str) -> AsyncIterator[Place]:
+        """A place on the channel `name` for the block. What was said before is not told; look once it is taken."""
         place = Place()
-        first = job not in self._places
-        self._places.setdefault(job, set()).add(place)
+        first = name not in self._places
+        self._places.setdefault(name, set()).add(place)
         if first:
-            await self._subscribe(job)
+            await self._subscribe(name)
         try:
             yield place
         finally:
-            self._places[job].discard(place)
-            if not self._places[job]:
-                del self._places[job]
-                await self._unsubscribe(job)
+            self._places[name].discard(place)
+            if not self._places[name]:
+                del self._places[name]
+                await self._unsubscribe(name)
 
-    async def _subscribe(self, job: str) -> None:
+    async def _subscribe(self, name: str) -> None:
         async with self._change:
             with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
                 if self._channel is None:
                     await self._connect()
                 else:
-                    await self._channel.subscribe(self._keys.events(job))
+                    await self._channel.subscribe(name)
         if self._listening is None or self._listening.done():
             self._listening = asyncio.create_task(self._listen())
 
-    async def _unsubscribe(self, job: str) -> None:
+    async def _unsubscribe(self, name: str) -> None:
         async with self._change:
             if self._channel is not None:
                 with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
-                    await self._channel.unsubscribe(self._keys.events(job))
+                    await self._channel.unsubscribe(name)
 
     async def _connect(self) -> None:
         await self._hang_up()
         self._client = open_client(self._url, socket_timeout=None)
         channel = self._client.pubsub()
         if self._places:
-            await channel.subscribe(*(self._keys.events(job) for job in self._places))
+            await channel.subscribe(*self._places)
         self._channel = channel
 
     async def _listen(self) -> None:
@@ -122,21 +117,21 @@ class Follower:
                 if message is None:
                     await self._channel.ping()
                 elif message["type"] in ("message", "subscribe"):
-                    job = message["channel"].decode().rpartition(":")[2]
-                    self._tell(job, message["data"].split(b" ", 2)[1].decode() if message["type"] == "message" else "")
+                    # from the confirmation on nothing is missed; what was said before has to be looked for
+                    self._tell(message["channel"].decode(), message["data"] if message["type"] == "message" else b"")
             except (exceptions.RedisError, OSError, TimeoutError):
                 async with self._change:
                     await self._hang_up()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 1.0)
 
-    def _tell(self, job: str, kind: str = "") -> None:
-        for place in self._places.get(job, ()):
-            place.tell(kind)
+    def _tell(self, name: str, message: bytes = b"") -> None:
+        for place in self._places.get(name, ()):
+            place.tell(message)
 
     def _tell_all(self) -> None:
-        for job in list(self._places):
-            self._tell(job)
+        for name in list(self._places):
+            self._tell(name)
 
     async def _hang_up(self) -> None:
         channel, client = self._channel, self._client

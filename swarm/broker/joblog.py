@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -50,8 +51,8 @@ class Decision:
 
 def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
     """An entry of the log as a value."""
-    value = EVENTS[kind.decode()].model_validate_json(data)
-    return value.model_copy(update={"id": entry_id.decode()})  # type: ignore[return-value]
+    fields = json.loads(data) | {"id": entry_id.decode()}
+    return EVENTS[kind.decode()].model_validate(fields)  # type: ignore[return-value]
 
 
 def state(raw: Sequence[Any]) -> JobState:
@@ -173,13 +174,15 @@ class JobLog:
         names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
         if ended and len(names) < limit:
             names += await self._connection.call("ZREVRANGE", self._keys.ended, 0, limit - len(names) - 1)
-        fields = ("request", "tenant", "accepted", "progress", "ending")
-        raw = [await self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names]
+        fields = ("request", "tenant", "accepted", "progress", "rounds", "ending")
+        raw = await asyncio.gather(
+            *(self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names)
+        )
         return [_info(name.decode(), item) for name, item in zip(names, raw, strict=True) if item[0] is not None]
 
 
 def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:
-    request, tenant, accepted, progress, ending = raw
+    request, tenant, accepted, progress, rounds, ending = raw
     steps = json.loads(progress).get("steps", {}) if progress else {}
     settled = sum(step.get("state") in ("solved", "failed", "dropped", "withdrawn") for step in steps.values())
     text = " ".join(json.loads(request or b"{}").get("text", "").split())
@@ -188,10 +191,16 @@ def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:
         tenant=(tenant or b"").decode(),
         text=text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…",
         accepted_at=int(accepted or 0),
-        state=ending.decode() if ending else "running" if steps else "planning" if progress else "queued",
+        state=ending.decode() if ending else _state(bool(steps), bool(rounds), bool(progress)),
         settled=settled,
         subtasks=len(steps),
     )
+
+
+def _state(has_steps: bool, has_rounds: bool, decided: bool) -> str:
+    if has_steps or (decided and not has_rounds):
+        return "running"
+    return "planning" if has_rounds else "queued"
 
 
 def new_token() -> str:

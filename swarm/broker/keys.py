@@ -26,7 +26,8 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:catalogs                  zset     versions that jobs may be pinned to, by expiry    64
     PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
 
-Channels: PREFIX:events:JOB (each event), PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog).
+Channels: PREFIX:events:JOB (each event), PREFIX:over:JOB (the answer), PREFIX:stop:WORKER (deliveries to stop),
+PREFIX:published (a new catalog).
 """
 
 from __future__ import annotations
@@ -99,6 +100,9 @@ class Keys:
 
     def events(self, job: str) -> str:
         return f"{self.prefix}:events:{job}"
+
+    def over(self, job: str) -> str:
+        return f"{self.prefix}:over:{job}"
 
     def stop(self, worker: str) -> str:
         return f"{self.prefix}:stop:{worker}"

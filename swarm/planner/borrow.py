@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from swarm.planner.edges import points_back
 from swarm.planner.tasks import Span, Task
-from swarm.planner.words import MATERIAL, REPLYING, WEAK_STEMS, stems
+from swarm.planner.words import MATERIAL, REPLYING, WEAK_STEMS
 
 _POINTERS = frozenset("above below following same that the this those".split())
 
@@ -24,10 +25,10 @@ def borrowed(tasks: Sequence[Task]) -> list[tuple[Span, ...]]:
     for task, following in zip(tasks, behind, strict=True):
         speaks = task.quote is None and _speaks_of_a_text(task.words)
         nearest = (before or following) if speaks else None
-        named = [stated.get(stem) for stem in stems(task.words) if stem not in WEAK_STEMS]
+        named = [stated.get(stem) for stem in task.meant if stem not in WEAK_STEMS]
         found.append(tuple(dict.fromkeys(span for span in (nearest, *named) if span)))
         if task.context:
-            stated |= dict.fromkeys(stems(task.context_words), task.context)
+            stated |= dict.fromkeys(task.context_meant, task.context)
         before = task.quote or task.context or before
     return found
 
@@ -42,5 +43,5 @@ def _next_quotes(tasks: Sequence[Task]) -> list[Span | None]:
 
 
 def _speaks_of_a_text(words: Sequence[str]) -> bool:
-    pointed = any(b in MATERIAL and a in _POINTERS for a, b in zip(words, words[1:], strict=False))
+    pointed = any(b in MATERIAL and a in _POINTERS for a, b in pairwise(words))
     return pointed or bool(REPLYING.intersection(words)) or bool(points_back(words))

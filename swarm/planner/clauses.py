@@ -12,9 +12,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from swarm.planner.openings import LINKS, ORDER_STARTS, QUESTIONS, Order, apart, asks, links, mark, number, order, verb, word
+from swarm.planner.openings import (
+    LINKS,
+    ORDER_STARTS,
+    QUESTIONS,
+    Order,
+    acts,
+    apart,
+    asks,
+    links,
+    mark,
+    number,
+    order,
+    verb,
+    word,
+)
 from swarm.planner.tokens import BLANK, BREAK, QUOTED, Token, tokens
-from swarm.planner.words import MATERIAL
+from swarm.planner.words import MATERIAL, stems
 
 _ENDS = frozenset(".!?…")
 _WIDE_ENDS = frozenset("。！？")
@@ -34,6 +48,8 @@ class Clause:
     head: int
     words: tuple[str, ...] = ()
     """Lower case, marks included, quotations left out."""
+    meant: tuple[str, ...] = ()
+    """Stems of the words that mean something."""
     quote: tuple[int, int] | None = None
     """From the first quotation to the end of the last."""
     order: Order = ""
@@ -57,6 +73,9 @@ def clauses(text: str) -> list[Clause]:
     """The clauses of `text`: they follow each other without a gap and without an overlap."""
     given = _with_brought_texts(_unwrapped(text, tokens(text)))
     cuts = list(_cuts(given))
+    cuts = [
+        cut for cut, following in zip(cuts, [*cuts[1:], None], strict=True) if not following or cut.head < following.at
+    ]
     starts = [0, *(given[cut.at].start for cut in cuts[1:]), len(text)]
     tokens_to = [*(cut.at for cut in cuts[1:]), len(given)]
     return [
@@ -67,11 +86,13 @@ def clauses(text: str) -> list[Clause]:
 
 def _clause(cut: _Cut, own: Sequence[Token], start: int, end: int) -> Clause:
     quotes = [token for token in own if token.text == QUOTED]
+    words = tuple(token.text for token in own if token.text != QUOTED and token.text[0] != BREAK)
     return Clause(
         start=start,
         end=end,
         head=own[0].start if own else end,
-        words=tuple(token.text for token in own if token.text != QUOTED and token.text[0] != BREAK),
+        words=words,
+        meant=stems(words),
         quote=(quotes[0].start, quotes[-1].end) if quotes else None,
         order=cut.order,
         soft=cut.soft,
@@ -142,12 +163,12 @@ def _cuts(given: Sequence[Token]) -> Iterator[_Cut]:
     item = number(given, 0) if cut and cut.item else 0
     while cut:
         yield cut
-        at, conditional = cut.head + 1, False
+        at, conditional, begun = cut.head + 1, False, cut.head
         cut = None
         while at < len(given) and cut is None:
             conditional = conditional or given[at - 1].text == "if"
             if given[at - 1].text in _BEFORE_CUT or given[at].text in _AT_CUT or given[at].text[0] in _COUNTING:
-                cut = _boundary(given, at, conditional, item)
+                cut = _boundary(given, at, begun, conditional, item)
             at += 1
         item = number(given, cut.at) if cut and cut.item else item
 
@@ -159,7 +180,7 @@ def _opened(given: Sequence[Token], at: int, *, listed: bool = True) -> _Cut:
     return _Cut(at, at + marks + opening.length, opening.order, item=marks > 0)
 
 
-def _boundary(given: Sequence[Token], at: int, conditional: bool, item: int) -> _Cut | None:
+def _boundary(given: Sequence[Token], at: int, begun: int, conditional: bool, item: int) -> _Cut | None:
     before = word(given, at - 1)
     if before[0] == BREAK:
         return _opened(given, at)
@@ -169,7 +190,7 @@ def _boundary(given: Sequence[Token], at: int, conditional: bool, item: int) -> 
         return _opened(given, at)
     if before != "," and given[at].text not in _AT_CUT:
         return None
-    return _ordered(given, at, conditional) or _joined(given, at)
+    return _ordered(given, at, conditional) or _joined(given, at, begun)
 
 
 def _sentence_ended(given: Sequence[Token], at: int) -> bool:
@@ -197,11 +218,15 @@ def _ordered(given: Sequence[Token], at: int, conditional: bool) -> _Cut | None:
     return _Cut(at, at + opening.length, opening.order)
 
 
-def _joined(given: Sequence[Token], at: int) -> _Cut | None:
-    """A comma or "and" before a wish, or both before a question. "Terms and conditions" has neither behind."""
+def _joined(given: Sequence[Token], at: int, begun: int) -> _Cut | None:
+    """A comma or "and" before a wish, or both before a question. "Terms and conditions" has neither behind.
+
+    After a wish an unknown verb will do: "classify this and bake a cake".
+    """
     comma, lead = word(given, at - 1) == ",", links(given, at)
     if not comma and (not lead or word(given, at) == ","):
         return None
     head = at + lead
     question = comma and lead > 0 and word(given, head) in QUESTIONS
-    return _Cut(at, head, soft=True) if asks(given, head) or question else None
+    wish = asks(given, head) or question or (lead > 0 and acts(given, head) and asks(given, begun))
+    return _Cut(at, head, soft=True) if wish else None

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from swarm.planner.match import Index
 from swarm.planner.tasks import Task
-from swarm.planner.words import LOOKUP, stem, stems
+from swarm.planner.words import LOOKUP, stem
 
 _ALL = frozenset("altogether both everything".split())
 _PLURAL = frozenset("answers findings outcomes outputs replies responses results".split())
@@ -57,7 +57,7 @@ class _Before:
     def add(self, task: Task, waits: Waits, index: Index) -> None:
         for other in waits.tasks:
             self.open_ends.pop(other, None)
-        meant = set(stems(task.words))
+        meant = set(task.meant)
         self.makers |= {made: self.count for made in _MADE if made in meant or index.says(task.expert, made)}
         self.open_ends[self.count] = None
         self.said |= meant
@@ -94,8 +94,7 @@ def _all(task: Task) -> str:
     for previous, word in _pairs(task.words):
         if word in _ALL or (word in _PLURAL and previous in _THE) or (previous, word) == ("all", "of"):
             return word
-    meant = stems(task.words)
-    return task.words[0] if len(meant) == 1 and meant[0] in _GATHERS and not task.quote else ""
+    return task.words[0] if len(task.meant) == 1 and task.meant[0] in _GATHERS and not task.quote else ""
 
 
 def _open_ends(task: Task, before: _Before) -> str:
@@ -114,7 +113,7 @@ def _complete(task: Task, before: _Before) -> bool:
         return False
     if any(stem(word) in before.said or word in _SINGULAR for word in _definite(task.words)):
         return False
-    return task.quote is not None or (task.words[0] in LOOKUP and len(stems(task.words)) > 2)
+    return task.quote is not None or (task.words[0] in LOOKUP and len(task.meant) > 2)
 
 
 def points_back(words: Sequence[str]) -> str:

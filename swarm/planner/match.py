@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from swarm.models import Card
@@ -17,9 +18,11 @@ from swarm.planner.tokens import tokens
 from swarm.planner.words import WEAK_STEMS, stems
 
 THRESHOLD = 0.6
-"""What an expert must score to be chosen: more than a weak word, less than one of its own."""
+"""What an expert must score to be chosen: most of a word of its own."""
+CLEAR = 1.0
+"""What it must score if another comes as near."""
 MARGIN = 0.02
-"""Two experts whose scores differ by no more than this share cannot be told apart."""
+"""Two experts whose scores differ by no more than this share come as near."""
 
 _NAME_WEIGHT = 3
 _K1, _B = 1.2, 0.5
@@ -36,12 +39,16 @@ class Index:
 
     postings: Mapping[str, Mapping[str, float]]
 
-    def ranked(self, words: Iterable[str]) -> list[Match]:
-        """Experts that share a word with `words`, best first; equals in order of name."""
+    def ranked(self, meant: Collection[str]) -> list[Match]:
+        """Experts that share one of these stems, best first; equals in order of name."""
         scores: dict[str, float] = {}
-        for stem in stems(words):
+        telling = [stem for stem in meant if stem not in WEAK_STEMS]
+        for stem in telling or meant:
             for expert, adds in self.postings.get(stem, {}).items():
                 scores[expert] = scores.get(expert, 0.0) + adds
+        for stem in WEAK_STEMS.intersection(meant) if telling else ():
+            for expert in scores.keys() & self.postings.get(stem, {}).keys():
+                scores[expert] += self.postings[stem][expert]
         return sorted((Match(*item) for item in scores.items()), key=lambda match: (-match.score, match.expert))
 
     def says(self, expert: str, stem: str) -> bool:
@@ -51,7 +58,12 @@ class Index:
 
 def index(cards: Mapping[str, Card]) -> Index:
     """Read the cards once; ranking a clause then costs a look-up per word."""
-    counted = {name: _counted(card) for name, card in cards.items()}
+    return _index(tuple((name, card.description) for name, card in cards.items()))
+
+
+@lru_cache(maxsize=8)
+def _index(cards: tuple[tuple[str, str], ...]) -> Index:
+    counted = {name: _counted(name, description) for name, description in cards}
     lengths = {name: sum(words.values()) for name, words in counted.items()}
     mean = sum(lengths.values()) / max(1, len(lengths))
     spread = Counter(stem for words in counted.values() for stem in words)
@@ -65,9 +77,9 @@ def index(cards: Mapping[str, Card]) -> Index:
     return Index(postings)
 
 
-def _counted(card: Card) -> Counter[str]:
-    counts = Counter(stem for word in _words(card.description) for stem in stems((word,)))
-    for stem in stems(_words(card.name)):
+def _counted(name: str, description: str) -> Counter[str]:
+    counts = Counter(stem for word in _words(description) for stem in stems((word,)))
+    for stem in stems(_words(name)):
         counts[stem] += _NAME_WEIGHT
     return counts
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from swarm.planner.tokens import BREAK, QUOTED, Token
-from swarm.planner.words import ALSO_NOUNS, DETERMINERS, VERBS
+from swarm.planner.words import ALSO_NOUNS, ARTICLES, DETERMINERS, PREPOSITIONS, STOP, VERBS
 
 Order = Literal["", "then", "after", "finally"]
 """`then` and `after` say what comes before, `after` more plainly; `finally` means everything before."""
@@ -134,3 +134,10 @@ def verb(given: Sequence[Token], at: int) -> bool:
     if first not in VERBS:
         return False
     return first not in ALSO_NOUNS or second in DETERMINERS or second == QUOTED
+
+
+def acts(given: Sequence[Token], at: int) -> bool:
+    """Whether an unknown word stands where only a verb can, before an article: "and bake a cake"."""
+    first = word(given, at)
+    known = first in STOP or first in PREPOSITIONS or first in ALSO_NOUNS
+    return first.isalpha() and not known and not first.endswith(("ed", "ing", "ly")) and word(given, at + 1) in ARTICLES

@@ -14,11 +14,26 @@ from typing import Literal
 from swarm.errors import NoPlan
 from swarm.models import MAX_SUBTASKS, Card
 from swarm.planner.clauses import Clause, clauses
-from swarm.planner.match import MARGIN, THRESHOLD, Index, Match
+from swarm.planner.match import CLEAR, MARGIN, THRESHOLD, Index, Match
 from swarm.planner.openings import Order
 from swarm.planner.tokens import tokens
-from swarm.planner.words import AUXILIARIES, COURTESY, MODIFIERS, SUBJECTS, VAGUE, WEAK, WISHES, stems
+from swarm.planner.words import (
+    AUXILIARIES,
+    CONDITIONS,
+    COURTESY,
+    MODALS,
+    MODIFIERS,
+    SUBJECTS,
+    VAGUE,
+    WEAK,
+    WEAK_STEMS,
+    WISHES,
+    stems,
+)
 
+_LOOKED_AT = 20_000
+"""Characters that say what a whole request, or a quotation, is about."""
+_EMPTY = VAGUE | WEAK_STEMS
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’", " "))
 Span = tuple[int, int]
 Role = Literal["task", "before", "after", "part", "refused"]
@@ -36,12 +51,13 @@ class Task:
     head: int
     ranked: Sequence[Match]
     words: list[str]
+    meant: list[str]
     order: Order = ""
     quote: Span | None = None
     """What its own clause quotes."""
     context: Span | None = None
     """From the first clause of context that joined it to the end of the last."""
-    context_words: list[str] = field(default_factory=list)
+    context_meant: list[str] = field(default_factory=list)
     announces: bool = False
     """Its clause ends in a colon: the items behind are about it unless they ask for something."""
 
@@ -54,13 +70,14 @@ def tasks(text: str, index: Index, cards: Mapping[str, Card]) -> list[Task]:
     """The tasks of `text` in order; together they span all of it. Raises NoPlan for a clause that fits nothing."""
     found: list[Task] = []
     waiting: list[Clause] = []
-    for clause in clauses(text):
+    parts = clauses(text)
+    for clause, following in zip(parts, [*parts[1:], None], strict=False):
         ranked = _ranked(text, clause, index)
-        role = _role(text, clause, ranked, found[-1] if found else None)
+        role = _role(text, clause, following, ranked, found[-1] if found else None)
         if role == "refused":
             raise _nothing_fits(text[clause.head : clause.end], ranked, cards)
         if role == "task":
-            found.append(_task(text, clause, _told_apart(text, clause, ranked, cards), waiting))
+            found.append(_task(text, clause, _chosen(text, clause, ranked, cards, index), waiting))
             waiting = []
         elif role == "before" or waiting or not found:
             waiting.append(clause)
@@ -78,29 +95,32 @@ def tasks(text: str, index: Index, cards: Mapping[str, Card]) -> list[Task]:
 
 def _ranked(text: str, clause: Clause, index: Index) -> list[Match]:
     """By the clause's own words; by those it quotes only if its own fit nothing."""
-    ranked = index.ranked(clause.words)
+    ranked = index.ranked(clause.meant)
     if clause.quote and clause.asks and not _fits(ranked):
-        quoted = index.ranked(_words(text[clause.quote[0] + 1 : clause.quote[1] - 1]))
+        quoted = index.ranked(_meant(text[clause.quote[0] + 1 : clause.quote[1] - 1]))
         return quoted if _fits(quoted) else ranked
     return ranked
 
 
-def _words(text: str) -> list[str]:
-    return [token.text for token in tokens(text)]
+def _meant(text: str) -> tuple[str, ...]:
+    """The stems of a text, of a very long one those of its beginning."""
+    return stems(token.text for token in tokens(text[:_LOOKED_AT]))
 
 
 def _fits(ranked: Sequence[Match]) -> bool:
     return bool(ranked) and ranked[0].score >= THRESHOLD
 
 
-def _role(text: str, clause: Clause, ranked: Sequence[Match], last: Task | None) -> Role:
-    if _is_context(clause) or (last and last.announces and clause.item and not clause.asks):
+def _role(text: str, clause: Clause, following: Clause | None, ranked: Sequence[Match], last: Task | None) -> Role:
+    if _is_context(clause) or (last and _is_about(clause, last)):
         return "after"
+    if following and following.soft and clause.words[0] in CONDITIONS:
+        return "before"
     if _fits(ranked):
         return "part" if clause.soft and last and last.expert == ranked[0].expert else "task"
-    if _announces(text, clause):
+    if _announces(text, clause) or (following and _introduces(clause, following)):
         return "before"
-    if clause.words[0] in MODIFIERS:
+    if clause.words[0] in MODIFIERS or _EMPTY.issuperset(clause.meant):
         return "after"
     if clause.soft and last and (clause.words[0] in WEAK or _SUBORDINATE.intersection(last.words)):
         return "part"
@@ -109,10 +129,23 @@ def _role(text: str, clause: Clause, ranked: Sequence[Match], last: Task | None)
 
 def _is_context(clause: Clause) -> bool:
     """A quotation, a greeting, a statement, or words that only point elsewhere: no task whatever they fit."""
-    meant = stems(clause.words)
+    meant = clause.meant
     if not meant or (clause.words[0] in COURTESY and len(clause.words) <= 6 and not clause.asks):
         return True
     return _states(clause) or VAGUE.issuperset(meant)
+
+
+def _is_about(clause: Clause, last: Task) -> bool:
+    """Whether the clause describes what the task before is to do: an item of its list, "the reply should be short"."""
+    if clause.asks:
+        return False
+    describes = clause.words[0] in SUBJECTS and not (WISHES - MODALS).intersection(clause.words[:10])
+    return describes or (last.announces and clause.item)
+
+
+def _introduces(clause: Clause, following: Clause) -> bool:
+    """Whether the clause only leads to the next: "In addition, ...", "I need some information about this: ..."."""
+    return (following.soft and not clause.asks) or not VAGUE.isdisjoint(clause.meant[:3])
 
 
 def _states(clause: Clause) -> bool:
@@ -138,10 +171,13 @@ def _task(text: str, clause: Clause, ranked: Sequence[Match], waiting: Sequence[
         head=first.head,
         ranked=ranked[:4],
         words=list(clause.words),
-        order=clause.order or first.order,
+        meant=list(clause.meant),
+        order=clause.order
+        or first.order
+        or ("after" if waiting and first.words[:1] in (("after",), ("once",)) else ""),
         quote=clause.quote,
         context=(first.head, waiting[-1].end) if waiting else None,
-        context_words=[word for before in waiting for word in before.words],
+        context_meant=[stem for before in waiting for stem in before.meant],
         announces=_announces(text, clause),
     )
 
@@ -151,10 +187,11 @@ def _join(task: Task, clause: Clause, *, part: bool) -> None:
     task.end = clause.end
     if part:
         task.words += clause.words
+        task.meant += clause.meant
         task.quote = _hull(task.quote, clause.quote)
     else:
         task.context = _hull(task.context, (clause.head, clause.end))
-        task.context_words += clause.words
+        task.context_meant += clause.meant
 
 
 def _hull(one: Span | None, other: Span | None) -> Span | None:
@@ -163,28 +200,34 @@ def _hull(one: Span | None, other: Span | None) -> Span | None:
 
 def _whole(text: str, index: Index, cards: Mapping[str, Card]) -> Task:
     """A request without a clause that wants something goes to one expert, if one fits all of it."""
-    words = _words(text)
-    ranked = index.ranked(words)
+    ranked = index.ranked(_meant(text))
     if not _fits(ranked):
-        quoted = index.ranked(_words(text.translate(_UNQUOTED)))
-        ranked = quoted if _fits(quoted) else ranked
+        ranked = index.ranked(_meant(text[:_LOOKED_AT].translate(_UNQUOTED))) or ranked
     if not _fits(ranked):
         raise _nothing_fits(text, ranked, cards)
-    return Task(0, len(text), 0, ranked[:4], words)
+    return Task(0, len(text), 0, ranked[:4], [], [])
 
 
 # -- refusals --------------------------------------------------------------------------------------------------
 
 
-def _told_apart(text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, Card]) -> list[Match]:
-    """`ranked` if its first is clearly first. Of an expert and its own fallback the expert is meant."""
-    first, second = ranked[0], ranked[1] if len(ranked) > 1 else None
-    if second is None or second.score < first.score * (1 - MARGIN) or second.expert in cards[first.expert].fallback:
+def _chosen(text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, Card], index: Index) -> list[Match]:
+    """`ranked` with the expert first that is meant.
+
+    Of those that come as near as the best: the one that is not the fallback of another, then the one nearest to the
+    whole request. If that leaves two and neither is a clear match, the request is refused.
+    """
+    near = [match for match in ranked if match.score >= ranked[0].score * (1 - MARGIN)]
+    if len(near) == 1:
         return ranked
-    if first.expert in cards[second.expert].fallback:
-        return [second, first, *ranked[2:]]
-    said = shown(text[clause.head : clause.end])
-    raise NoPlan(f"{said} fits {first.expert} as well as {second.expert}", (first.expert, second.expert), cards)
+    spared = {name for match in near for name in cards[match.expert].fallback}
+    overall = dict(index.ranked(_meant(text)))
+    near.sort(key=lambda match: (match.expert in spared, -overall.get(match.expert, 0.0)))
+    first, second = near[0].expert, near[1].expert
+    if near[0].score < CLEAR and second not in spared and overall[second] >= overall[first] * (1 - MARGIN):
+        said = shown(text[clause.head : clause.end])
+        raise NoPlan(f"{said} fits {first} as well as {second}", [match.expert for match in near[:3]], cards)
+    return near + ranked[len(near) :]
 
 
 def _nothing_fits(said: str, ranked: Sequence[Match], cards: Mapping[str, Card]) -> NoPlan:

@@ -11,7 +11,7 @@ QUOTED = '"'
 BREAK = "\n"
 BLANK = "\n\n"
 
-_PIECE = re.compile(r'```|"""|[^\W_]+(?:[\'’_][^\W_]+)*|\n\s*|\S')
+_PIECE = re.compile(r'[^\W_]+(?:[\'’_][^\W_]+)*|\n\s*|```|"""|[#$%/<=@\[\\\]^_{|}~]+|\S')
 _CLOSERS = {
     "```": re.compile("```"),
     '"""': re.compile('"""'),
@@ -41,24 +41,30 @@ def tokens(text: str) -> list[Token]:
     found: list[Token] = []
     unclosed: set[str] = set()
     at = 0
-    while piece := _PIECE.search(text, at):
-        mark, start, at = piece[0], piece.start(), piece.end()
-        if (end := _quotation(text, mark, start, unclosed)) > start:
-            found.append(Token(QUOTED, start, end))
-            at = end
-        elif mark[0] == "\n":
-            found.append(Token(BLANK if mark.count("\n") > 1 else BREAK, start, at))
-        else:
-            found.append(Token(mark.lower().replace("’", "'"), start, at))
+    while at < len(text):
+        at = _read(text, at, found, unclosed)
     return found
+
+
+def _read(text: str, at: int, found: list[Token], unclosed: set[str]) -> int:
+    """Read on from `at` to the end of the next quotation, or of the text."""
+    for piece in _PIECE.finditer(text, at):
+        mark, start = piece[0], piece.start()
+        if (mark == ">" or mark in _CLOSERS) and (end := _quotation(text, mark, start, unclosed)):
+            found.append(Token(QUOTED, start, end))
+            return end
+        if mark[0] == "\n":
+            mark = BLANK if mark.count("\n") > 1 else BREAK
+        found.append(Token(mark.lower().replace("’", "'"), start, piece.end()))
+    return len(text)
 
 
 def _quotation(text: str, mark: str, start: int, unclosed: set[str]) -> int:
     """Where the quotation that opens at `start` ends, or 0. What was found never to close is not searched again."""
-    if mark == ">" and (start == 0 or text[start - 1] == "\n"):
-        cited = _CITED.match(text, start)
+    if mark == ">":
+        cited = _CITED.match(text, start) if start == 0 or text[start - 1] == "\n" else None
         return cited.end() if cited else 0
-    if mark not in _CLOSERS or mark in unclosed or not _opens(text, mark, start):
+    if mark in unclosed or not _opens(text, mark, start):
         return 0
     inside = start + len(mark)
     closing = _CLOSERS[mark].search(text, inside + 1)

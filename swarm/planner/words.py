@@ -24,11 +24,11 @@ STOP = frozenset(
 )
 
 WEAK = frozenset(
-    """answer ask assist check create decide describe do explain find found generate get give handle help inform know
-    look make need perform provide read result retrieve return run say see send show submit take tell update use
-    using want wish wonder would write""".split()
+    """answer ask assist check create decide describe do explain find found generate get give handle help inform
+    know gather look make need perform provide read result retrieve run say see send show take tell update use using
+    want wish wonder would write""".split()
 )
-"""Words that fit nearly any expert. Each counts half, and none is enough alone."""
+"""Words that fit nearly any expert: they count half, and only beside a word that means more."""
 
 LOOKUP = frozenset(
     """check describe explain fetch find get give how list look retrieve say search see show tell what when where
@@ -61,6 +61,13 @@ ALSO_NOUNS = frozenset(
 )
 """Verbs that a list of nouns may hold: they open a clause only before a determiner."""
 
+ARTICLES = frozenset("a an her his it me my our that the their them these this those us your".split())
+
+PREPOSITIONS = frozenset(
+    """across along although among around behind beside besides beyond considering despite except given inside like near
+    onto outside per regarding since though toward towards unless unlike upon via whether within without yet""".split()
+)
+
 DETERMINERS = frozenset(
     """a all an any each every for her his how if it its me my our that the their them these this those to us what
     when where whether which who why you your""".split()
@@ -86,6 +93,15 @@ WISHES = frozenset(
     """can could hope hoping i'd let like looking must need needs please plan seeking should want wants we'd wish
     wonder wondering would you""".split()
 )
+
+MODALS = frozenset("can could must should would".split())
+"""Of the wishes those that also describe: "the reply should be short"."""
+
+CONDITIONS = frozenset(
+    """after as at based because before between by during for from given if in on once since to until upon when while
+    with""".split()
+)
+"""Openings of words that lead to a wish behind a comma: "when you have found it, ..."."""
 
 MATERIAL = frozenset(
     """abstract article blog chat code comment complaint content conversation data description document draft e-mail
@@ -137,8 +153,9 @@ def _parts(word: str) -> tuple[str, ...]:
 
 VAGUE = frozenset(
     stem(word)
-    for word in """advice advise answer assistance detail details favour favor following help information issue need
-    needs problem question request requests several some something step steps task tasks thing things want""".split()
+    for word in """advice advise answer assistance detail details favour favor following help information
+    issue need needs problem question request requests several some something step steps task tasks thing
+    things want""".split()
 )
 """Stems of an introduction ("I need help with several things") that says nothing by itself."""
 

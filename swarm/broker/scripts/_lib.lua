@@ -10,6 +10,10 @@ local function clock()
   return t[1] * 1000 + t[2] / 1000
 end
 
+-- A Redis without memory refuses a script unless it began with a write that needs none. Only new jobs are to be refused:
+-- what was accepted goes on, or a full Redis could never empty itself.
+local function even_if_full() call('HDEL', P .. ':seen', '') end
+
 local function int(x) return string.format('%.0f', math.floor(x)) end
 
 local function job_key(job) return P .. ':job:' .. job end
@@ -104,6 +108,8 @@ local function end_job(job, now, ending, answer, complete)
   if #stopped > 0 then data.stopped = stopped end
   if #withdrawn > 0 then data.withdrawn = withdrawn end
   append(job, now, 'ended', cjson.encode(data))
+  -- who waits for the answer alone hears of nothing else, and has it at once unless it is long
+  call('PUBLISH', P .. ':over:' .. job, #answer <= 65536 and answer or '')
   call('ZREM', P .. ':open', job)
   call('ZREM', P .. ':open:' .. call('HGET', J, 'tenant'), job)
   call('ZADD', P .. ':ended', now, job)

@@ -14,6 +14,7 @@ if call('HGET', J, 'ending') then
   return 'done'
 end
 
+even_if_full()
 call('HSET', J, 'token', ARGV[4], 'cursor', ARGV[5], 'progress', ARGV[6])
 if ARGV[7] ~= '' then call('HSET', J, 'graph', ARGV[7]) end
 local at = 15

@@ -5,6 +5,7 @@
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local now = clock()
+even_if_full()
 local in_grace = grace(now, lease) > now
 local claimed, next_due = {}, nil
 
@@ -139,4 +140,4 @@ for i = 7, #ARGV do
   if free > 0 then take(ARGV[i]) end
   if call('ZCARD', queue_key(ARGV[i], 'ready')) > 0 then wake(ARGV[i]) end
 end
-return {next_due and int(math.max(0, next_due - now)) or '-1', claimed}
+return {next_due and int(math.ceil(math.max(0, next_due - now))) or '-1', claimed}

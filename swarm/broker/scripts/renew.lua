@@ -1,6 +1,7 @@
 -- Extend leases, if they are still held. ARGV: lease ms, worker, what the worker says of itself, its lifetime ms,
 -- then id, queue, owner ... Answers the ids whose claim is gone, whose subtask is settled or whose job has ended.
 local lease, now = tonumber(ARGV[1]), clock()
+even_if_full()
 grace(now, lease)
 if ARGV[3] ~= '' then call('SET', P .. ':worker:' .. ARGV[2], ARGV[3], 'PX', ARGV[4]) end
 local gone = {}

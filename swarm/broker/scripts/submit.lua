@@ -27,7 +27,8 @@ end
 
 -- the first write is one that a full Redis refuses, so that a full system takes no new jobs
 local age = tonumber(ARGV[5])
-local due = now + math.min(age, tonumber(ARGV[6]) or age)
+-- whole, as the times of events are: a tick at its due time must not seem to come before it
+local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
 local expire = int(now + age + tonumber(ARGV[7]))
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
 call('PEXPIREAT', J, expire)

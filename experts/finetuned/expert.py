@@ -1,0 +1,65 @@
+"""Fine-tuned experts: a head that was trained here, or a tuned model behind an endpoint, asked by its name."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+from experts.base import Expert, LoadBlob
+from experts.finetuned.head import Head
+from experts.inputs import inline
+from experts.instruction import ChatExpert
+from swarm.llm.base import Models
+from swarm.models import Card, Solution, Subtask
+
+TOP = 5
+"""Labels whose probabilities are told."""
+
+_QUOTED = re.compile(r"(?:^|(?<=[\s:(]))(?:'(.+)'|\"(.+)\"|‘(.+)’|“(.+)”|«(.+)»)(?=$|[\s.,;:!?)])", re.DOTALL)
+_ASKED = re.compile(
+    r"^\s*(?:please\s+)?(?:classify|label|triage|categori[sz]e|sort|route|tag|identify)\b[^:\n]{0,80}:\s*(?=\S)",
+    re.IGNORECASE,
+)
+
+
+async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
+    """The expert of a fine-tuned card."""
+    if card.model != "local/head":
+        return ChatExpert(card, models.get(card.model))
+    content = await load_blob(card.blobs[0])
+    return HeadExpert(card, await asyncio.to_thread(Head.from_bytes, content))
+
+
+class HeadExpert:
+    """Labels a text. The solution's text is the label; its confidence is the label's probability."""
+
+    def __init__(self, card: Card, head: Head) -> None:
+        self.card, self.head = card, head
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        text = subject(inline(subtask.instruction, inputs))
+        chances = (await asyncio.to_thread(self.head.probabilities, [text]))[0]
+        best = sorted(range(len(chances)), key=lambda number: (-chances[number], number))[:TOP]
+        ranked = {self.head.labels[number]: round(float(chances[number]), 4) for number in best}
+        label = self.head.labels[best[0]]
+        data = {"label": label, "probabilities": ranked}
+        return Solution(text=label, data=data, confidence=ranked[label], model=self.card.model)
+
+
+def subject(instruction: str) -> str:
+    """What is to be labelled: what stands quoted after the words that ask for it, else what follows them, else all.
+
+    >>> subject("Classify this message: 'My parcel isn't here'.")
+    "My parcel isn't here"
+    >>> subject("triage this: where is my parcel?")
+    'where is my parcel?'
+    >>> subject("Where is 'my' parcel?")
+    "Where is 'my' parcel?"
+    """
+    asked = _ASKED.match(instruction)
+    rest = instruction[asked.end() :] if asked else instruction
+    quoted = _QUOTED.search(rest)
+    if quoted and (asked or len(quoted[0]) > len(rest) / 2):
+        return next(group for group in quoted.groups() if group).strip() or rest.strip()
+    return rest.strip()

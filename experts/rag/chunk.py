@@ -1,0 +1,131 @@
+"""A document becomes passages: whole paragraphs, each with the trail of headings above it.
+
+A passage never joins text of two sections. Short paragraphs of a section are joined, long ones are cut between
+sentences; keeping to paragraphs is worth eight points of recall (`notes/rag.md`), overlap is worth nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from experts.rag.load import Document
+
+FULL = 900
+"""Characters from which a passage takes no further paragraph: about 200 tokens."""
+LONGEST = 1_400
+
+_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_UNDERLINE = re.compile(r"(=+|-{3,})[ \t]*$")
+_FENCE = re.compile(r"[ \t]{0,3}(```+|~~~+)")
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
+_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9À-Þ])")
+_SHORTENED = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|St|No|Nos|vs|etc|e\.g|i\.e|approx|Inc|Ltd|Co|Jr|Sr|cf|al))\.$")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Consecutive words of one section of a document. `section` is `Returns > Damaged goods`."""
+
+    document: str
+    section: str
+    text: str
+
+
+def passages(document: Document) -> list[Passage]:
+    """The document in passages, in its own order; nothing but headings and blank lines is left out."""
+    found: list[Passage] = []
+    for section, paragraph in _paragraphs(document.text):
+        for piece in _pieces(paragraph):
+            last = found[-1] if found else None
+            if last and last.section == section and len(last.text) + len(piece) + 2 <= FULL:
+                found[-1] = Passage(document.name, section, f"{last.text}\n\n{piece}")
+            else:
+                found.append(Passage(document.name, section, piece))
+    return found
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a passage, each as it stands there; list items and lines of tables are sentences too."""
+    found: list[str] = []
+    for block in re.split(r"\n[ \t]*\n", text):
+        for part in _parts(block):
+            found += _split(part)
+    return found
+
+
+def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
+    """(section, paragraph), where a list stays with the line that introduces it."""
+    trail: list[tuple[int, str]] = []
+    lines: list[str] = []
+    fenced = ""
+    for line in [*text.split("\n"), ""]:
+        mark = _FENCE.match(line)
+        if mark and (not fenced or mark[1].startswith(fenced)):
+            fenced = "" if fenced else mark[1]
+        heading = None if fenced else _heading(line, lines)
+        if heading or (not line.strip() and not fenced):
+            if body := "\n".join(lines).strip("\n"):
+                yield " > ".join(title for _, title in trail), body
+            lines = []
+        if heading:
+            trail = [*(above for above in trail if above[0] < heading[0]), heading]
+        elif line.strip() or fenced:
+            lines.append(line)
+    if body := "\n".join(lines).strip("\n"):
+        yield " > ".join(title for _, title in trail), body
+
+
+def _heading(line: str, before: list[str]) -> tuple[int, str] | None:
+    """Level and title, for both ways Markdown writes one; an underlined title is taken out of `before`."""
+    if matched := _HEADING.match(line):
+        return len(matched[1]), matched[2]
+    if len(before) == 1 and _UNDERLINE.match(line) and not _ITEM.match(before[0]) and "|" not in before[0]:
+        return (1 if line.startswith("=") else 2), before.pop().strip()
+    return None
+
+
+def _pieces(paragraph: str) -> Iterator[str]:
+    """A paragraph, cut between sentences or at last anywhere if it is too long."""
+    if len(paragraph) <= LONGEST:
+        yield paragraph
+        return
+    start = 0
+    while len(paragraph) - start > LONGEST:
+        cut = _cut(paragraph, start)
+        yield paragraph[start:cut].strip()
+        start = cut
+    if rest := paragraph[start:].strip():
+        yield rest
+
+
+def _cut(paragraph: str, start: int) -> int:
+    """Where to cut: after the last sentence that fits, else at a space, else at the limit."""
+    window = paragraph[start : start + LONGEST]
+    ends = [end.end() for end in _END.finditer(window)]
+    if ends:
+        return start + ends[-1]
+    space = max(window.rfind(" "), window.rfind("\n"))
+    return start + (space + 1 if space > LONGEST // 2 else LONGEST)
+
+
+def _parts(block: str) -> Iterator[str]:
+    """A block, with list items and lines of tables apart."""
+    part: list[str] = []
+    for line in block.split("\n"):
+        if part and (_ITEM.match(line) or line.lstrip().startswith("|")):
+            yield "\n".join(part)
+            part = []
+        part.append(line)
+    yield "\n".join(part)
+
+
+def _split(part: str) -> Iterator[str]:
+    start = 0
+    for end in _END.finditer(part):
+        if not _SHORTENED.search(part[start : end.start()]):
+            yield part[start : end.start()].strip() + end[0].rstrip()
+            start = end.end()
+    if rest := part[start:].strip():
+        yield rest

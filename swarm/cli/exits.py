@@ -1,0 +1,142 @@
+"""What a command ends with: its exit code, and its error as words or as JSON. The codes are promises to scripts."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from swarm.errors import (
+    BadInput,
+    BrokerError,
+    EmbeddedUnavailable,
+    JobConflict,
+    JobNotFound,
+    Refused,
+    SwarmError,
+    WaitTimeout,
+)
+from swarm.models import Ending
+
+OK = 0
+NO_ANSWER = 1
+BAD_INPUT = 2
+REFUSED = 3
+REDIS = 4
+NOT_FOUND = 5
+WAITED = 6
+CANCELLED = 7
+INCOMPLETE = 8
+BUG = 70
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+MEANING: Mapping[int, str] = MappingProxyType(
+    {
+        OK: "done; the job completed",
+        NO_ANSWER: "the job failed or was rejected: there is no answer",
+        BAD_INPUT: "wrong usage or bad input: the message names the field and the remedy",
+        REFUSED: "sound, but not now: too many jobs are open, try again",
+        REDIS: "Redis cannot be reached, denies access, is read-only or full; or none can be started",
+        NOT_FOUND: "no such job",
+        WAITED: "the wait ended, the job goes on",
+        CANCELLED: "the job was cancelled",
+        INCOMPLETE: "the job ended with a part of the answer: partial, deadline, over_budget",
+        BUG: "a bug of ours, or of an expert in plain Python",
+        INTERRUPTED: "interrupted (Ctrl-C)",
+    }
+)
+
+_ENDINGS: Mapping[Ending, int] = MappingProxyType(
+    {
+        "completed": OK,
+        "failed": NO_ANSWER,
+        "rejected": NO_ANSWER,
+        "cancelled": CANCELLED,
+        "partial": INCOMPLETE,
+        "deadline": INCOMPLETE,
+        "over_budget": INCOMPLETE,
+    }
+)
+
+_EXTRAS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "cli": frozenset({"click", "rich", "typer", "yaml"}),
+        "worker": frozenset(
+            "arq httpx2 hiredis jinja2 jsonschema numpy openai referencing structlog uvloop".split()
+        ),
+    }
+)
+
+
+class PipeClosed(Exception):
+    """Whoever read our output has left."""
+
+
+class MissingExtra(SwarmError):
+    """A command needs packages that a bare install does not bring."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(f'this needs the package {package}, which is not installed: pip install "swarm-router[{extra}]"')
+
+
+def of_ending(ending: Ending) -> int:
+    return _ENDINGS[ending]
+
+
+def of_error(error: BaseException) -> int:
+    """The code of an error that ended a command."""
+    match error:
+        case BadInput() | JobConflict() | MissingExtra():
+            return BAD_INPUT
+        case Refused():
+            return REFUSED
+        case BrokerError() | EmbeddedUnavailable():
+            return REDIS
+        case JobNotFound():
+            return NOT_FOUND
+        case WaitTimeout():
+            return WAITED
+        case SwarmError():
+            return NO_ANSWER
+        case KeyboardInterrupt():
+            return INTERRUPTED
+    return BAD_INPUT if is_usage(error) else BUG
+
+
+def is_usage(error: BaseException) -> bool:
+    """Whether the command line itself was wrong. Told by its form: Typer brings its own Click, or uses another."""
+    return callable(getattr(error, "format_message", None))
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
+    """What must be installed for an import to work; None if that is no package of ours."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
+    return None if extra is None else MissingExtra(package, extra)
+
+
+def words(error: BaseException) -> list[str]:
+    """An error as lines for a person; what was noted on it comes after it."""
+    if is_usage(error):
+        message = str(error.format_message()) or "wrong usage"  # type: ignore[attr-defined]
+        return [message, "see: swarm --help"]
+    if isinstance(error, KeyboardInterrupt):
+        return ["interrupted"]
+    return [str(error), *getattr(error, "__notes__", ())]
+
+
+def document(error: BaseException) -> str:
+    """An error as one JSON object: `type`, `message`, and the facts it carries."""
+    about: dict[str, Any] = {"type": "Usage" if is_usage(error) else type(error).__name__}
+    about["message"] = "; ".join(words(error))
+    if of_error(error) == BUG:
+        about["traceback"] = "".join(traceback.format_exception(error))
+    facts = vars(error).items() if isinstance(error, SwarmError) else ()
+    for name, value in facts:
+        if isinstance(value, (str, int, float, tuple)) and value not in ("", ()):
+            about[{"job_id": "job"}.get(name, name)] = value
+    return json.dumps({"error": about})

@@ -1,0 +1,145 @@
+"""What a caller gives on the command line, read and checked: the request's text, a plan, times, ids.
+
+Everything wrong is a BadInput with the field and the remedy, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from swarm.errors import BadInput, InvalidPlan, TooLarge
+from swarm.models import MAX_TEXT
+
+MAX_PLAN = 16_000_000
+"""Bytes of a plan's file."""
+STDIN = "-"
+
+_JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_EVENT = re.compile(r"\d{1,18}-\d{1,18}")
+
+
+def request_text(text: str | None, file: str | None, plan: str | None) -> str:
+    """The request: an argument, `-` for standard input, or a file. With a plan it may be left out."""
+    if text is not None and file is not None:
+        raise BadInput("text", "given twice, as an argument and with --file", "leave one of them out")
+    source = file if file is not None else text
+    if source is None and plan is not None:
+        return f"the plan in {_known(plan, 'plan')}" if plan != STDIN else "the plan from standard input"
+    if source is None:
+        raise BadInput("text", "nothing is asked", "give the request as an argument, as - (standard input) or --file")
+    if source == STDIN and plan == STDIN:
+        raise BadInput("plan", "text and plan cannot both come from standard input", "put one of them in a file")
+    if source == STDIN or file is not None:
+        return _decoded("text", _read("text", source, MAX_TEXT)).rstrip("\r\n")
+    return _known(source, "text")
+
+
+def plan(source: str | None) -> Any:
+    """What a plan's file holds, JSON or YAML; None without one."""
+    if source is None:
+        return None
+    text = _decoded("plan", _read("plan", source, MAX_PLAN))
+    try:
+        return json.loads(text) if text.lstrip()[:1] in ("{", "[") and not _is_yaml(source) else _yaml(text)
+    except json.JSONDecodeError as error:
+        _no_plan(f"no valid JSON: {error.msg} (line {error.lineno})")
+    except ValueError as error:
+        _no_plan(f"no valid JSON: {error}")
+    except RecursionError:
+        _no_plan("nested too deeply")
+
+
+def seconds(field: str, given: str | None) -> float | None:
+    """`30s`, `2m`, `500ms` or seconds."""
+    if given is None:
+        return None
+    from experts.card import duration
+
+    found = duration(given)
+    if found is None:
+        raise BadInput(field, f"{given[:40]!r} is no time", 'write "30s", "2m", "500ms" or seconds')
+    return found
+
+
+def job_id(given: str) -> str:
+    if not _JOB.fullmatch(given):
+        raise BadInput("job", f"{given[:80]!r} is no job id", "see: swarm jobs")
+    return given
+
+
+def event_id(given: str) -> str:
+    if not _EVENT.fullmatch(given):
+        raise BadInput("after", f"{given[:80]!r} is no event id", "take one that swarm watch printed, such as 3-1712345678901")
+    return given
+
+
+def folder(given: str) -> Path:
+    """A catalog's folder. What is in it is for others to check."""
+    path = Path(_known(given, "catalog")).expanduser()
+    if not path.is_dir():
+        raise BadInput("catalog", f"{given} is no folder", "name the folder that holds your cards (*.md)")
+    return path
+
+
+def _read(field: str, source: str, limit: int) -> bytes:
+    """At most ten times the limit is read, to say how far beyond it the input is."""
+    try:
+        if source == STDIN:
+            content = sys.stdin.buffer.read(10 * limit)
+        else:
+            with Path(_known(source, field)).expanduser().open("rb") as opened:
+                content = opened.read(10 * limit)
+    except OSError as error:
+        raise BadInput(field, f"{source} cannot be read ({error.strerror})", "check the path and its permissions") from None
+    except ValueError:
+        raise BadInput(field, f"{source!r} is no path", "name a file") from None
+    if len(content) > limit:
+        raise TooLarge(field, len(content), limit)
+    return content
+
+
+def _decoded(field: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(field, f"not UTF-8 (at byte {error.start})", "save or send it as UTF-8") from None
+
+
+def _known(text: str, field: str) -> str:
+    """An argument whose bytes were text. What was not, Python hands over as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(field, f"not UTF-8 (at character {error.start})", "send UTF-8 text") from None
+    return text
+
+
+def _is_yaml(source: str) -> bool:
+    return source.lower().endswith((".yaml", ".yml"))
+
+
+def _yaml(text: str) -> Any:
+    """Plain YAML. An alias can make a small text huge, so none is accepted."""
+    import yaml
+
+    class Plain(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.MarkedYAMLError(None, None, "an alias (*name)", self.peek_event().start_mark)
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.load(text, Plain)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        _no_plan(f"no valid YAML: {error.problem}{where}")
+    except (yaml.YAMLError, ValueError) as error:
+        _no_plan(f"no valid YAML: {' '.join(str(error).split())[:200]}")
+
+
+def _no_plan(problem: str) -> NoReturn:
+    raise InvalidPlan(problem, "give JSON or YAML: a list of subtasks with id, expert, instruction and depends_on")

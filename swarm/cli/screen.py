@@ -1,0 +1,118 @@
+"""What a command prints: one JSON document, or lines for a person. Nothing that came from outside can steer a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.text import Text
+
+from swarm.cli.exits import PipeClosed
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """`text` without what steers a terminal: escapes, other control characters, changes of direction.
+
+    >>> clean("a\\x1b[31mb")
+    'a\ufffd[31mb'
+    """
+    return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def flat(text: str, width: int = 0) -> str:
+    """`clean` text on one line, cut to `width` if that is given."""
+    line = " ".join(clean(text).split())
+    return line if not width or len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+class Screen:
+    """Standard output for results, standard error for progress and notes. With `as_json` only documents are printed."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out, self.err = _Console(), _Console(stderr=True)
+
+    def document(self, value: BaseModel | dict[str, Any]) -> None:
+        """One JSON document, on one line; nothing if JSON was not asked for."""
+        if self.as_json:
+            plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            self._write(json.dumps(plain) + "\n")
+
+    def line(self, *parts: str | tuple[str, str]) -> None:
+        """A line of the result. A part is text, or text and its style."""
+        if not self.as_json:
+            self.out.print(line(*parts), soft_wrap=True)
+
+    def note(self, *parts: str | tuple[str, str]) -> None:
+        """A line about the result, for a person only."""
+        if not self.as_json:
+            self.err.print(line(*parts), soft_wrap=True)
+
+    def columns(self, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
+        """Rows whose columns stand below each other; the last one is as long as it is."""
+        every = [*([heads] if heads else []), *rows]
+        widths = [max(len(flat(cell)) for cell in column) for column in zip(*every, strict=True)]
+        for row in every:
+            cells = [flat(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
+            text = "  ".join(cells).rstrip()
+            self.line((text, "bold") if row is heads else text)
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise PipeClosed from None
+
+
+class _Console(Console):
+    """Rich, with no meaning in any text: neither markup nor emoji nor guessed highlights."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        raise PipeClosed
+
+
+def line(*parts: str | tuple[str, str]) -> Text:
+    """Clean parts in one line."""
+    found = Text()
+    for part in parts:
+        text, style = part if isinstance(part, tuple) else (part, "")
+        found.append(clean(text), style)
+    return found
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """`a, b, c`, and how many more."""
+    every = list(names)
+    more = len(every) - most
+    return ", ".join(every[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def can_print_anything() -> None:
+    """Let no character of an answer fail on a terminal that lacks it."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def hush() -> None:
+    """After a closed pipe: let what is still buffered go nowhere, so that the end is silent."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

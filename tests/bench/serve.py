@@ -1,0 +1,47 @@
+"""One worker process of a bench, started by `rig`: python -m tests.bench.serve JSON
+
+It is `workers.main.work`, as `swarm worker` runs it; it says `ready` once it knows what it serves.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+
+from experts.implementations import load_implementations
+from swarm import log
+from swarm.settings import Settings
+from tests.bench.experts import NAP
+from workers.main import Process, Roles, run, work
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a process does: route, or else serve the instruction experts with so many slots."""
+
+    router: bool = False
+    slots: int = 20
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def command(self, url: str, settings: Settings) -> list[str]:
+        given = {"url": url, "settings": settings.model_dump(mode="json"), "pool": asdict(self)}
+        return [sys.executable, "-m", "tests.bench.serve", json.dumps(given)]
+
+
+async def ready(process: Process) -> None:
+    await process.refresh()
+    print("ready", flush=True)
+
+
+def main(argument: str) -> None:
+    given = json.loads(argument)
+    pool = Pool(**given["pool"])
+    settings = Settings.model_validate(given["settings"] | {"slots": pool.slots})
+    roles = Roles(router=pool.router, kinds=() if pool.router else ("instruction",))
+    log.setup("warning")
+    run(work(given["url"], settings, roles, pool.environ, load_implementations([NAP]), before=ready))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

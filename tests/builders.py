@@ -1,0 +1,171 @@
+"""Short ways to say what a test is about: plans, events, and a job that has begun."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from swarm.models import (
+    Accepted,
+    Answered,
+    AnyEvent,
+    CancelAsked,
+    Ended,
+    Ending,
+    Failure,
+    OutcomeRecorded,
+    Plan,
+    Planned,
+    Reason,
+    Released,
+    RoundOpened,
+    Started,
+    Subtask,
+    Tick,
+    Usage,
+)
+from swarm.models import Aggregate as AggregateName
+from swarm.scheduler import Action, Progress, Release, advance, fold
+
+_WORD = re.compile(r"(?P<id>[\w.-]+?)(:(?P<expert>[\w-]+))?(<-(?P<after>[\w.,-]+))?")
+
+
+def subtasks(*words: str) -> tuple[Subtask, ...]:
+    """`a`, `b<-a`, `c:expert<-a,b`: an id, its expert (else `x`), and what it waits for."""
+    return tuple(_subtask(word) for word in words)
+
+
+def _subtask(word: str) -> Subtask:
+    found = _WORD.fullmatch(word)
+    assert found is not None, f"not a subtask: {word!r}"
+    after = tuple((found["after"] or "").split(",")) if found["after"] else ()
+    return Subtask(id=found["id"], expert=found["expert"] or "x", instruction=f"do {found['id']}", depends_on=after)
+
+
+def a_plan(*words: str, aggregate: AggregateName = "auto") -> Plan:
+    return Plan(subtasks=subtasks(*words), aggregate=aggregate)
+
+
+# -- events ----------------------------------------------------------------------------------------------------
+
+
+def accepted(*, attempts: int = 3, window: int = 64, due: int = 1_000_000, deadline: bool = False) -> Accepted:
+    return Accepted(attempts=attempts, window=window, due=due, deadline=deadline)
+
+
+def planned(
+    plan: Plan | Iterable[Subtask],
+    *,
+    round: int = 0,
+    closed: bool = True,
+    fallbacks: Mapping[str, tuple[str, ...]] | None = None,
+) -> Planned:
+    given = plan.united() if isinstance(plan, Plan) else tuple(plan)
+    aggregate: AggregateName = plan.aggregate if isinstance(plan, Plan) else "auto"
+    return Planned(
+        round=round, subtasks=given, fallbacks=dict(fallbacks or {}), aggregate=aggregate, closed=closed
+    )
+
+
+def not_planned(message: str = "nothing fits", *, round: int = 1) -> Planned:
+    return Planned(round=round, failure=Failure(reason="no_expert", message=message))
+
+
+def round_opened(number: int) -> RoundOpened:
+    return RoundOpened(round=number)
+
+
+def released(subtask: str, attempt: int = 1, *, expert: str = "x") -> Released:
+    return Released(subtask=subtask, attempt=attempt, expert=expert)
+
+
+def started(subtask: str, attempt: int = 1, *, claim: int = 1) -> Started:
+    return Started(subtask=subtask, attempt=attempt, claim=claim, worker="w1", expert="x")
+
+
+def solved(
+    subtask: str, attempt: int = 1, *, body: str | None = None, size: int = 10, usage: Usage | None = None
+) -> OutcomeRecorded:
+    return OutcomeRecorded(
+        subtask=subtask,
+        attempt=attempt,
+        body=f"{subtask}.{attempt}" if body is None else body,
+        size=size,
+        usage=usage or Usage(),
+    )
+
+
+def failed(
+    subtask: str,
+    attempt: int = 1,
+    *,
+    reason: Reason = "timeout",
+    retryable: bool = False,
+    retry_after: float | None = None,
+    usage: Usage | None = None,
+) -> OutcomeRecorded:
+    failure = Failure(reason=reason, message=f"{subtask}: {reason}", retryable=retryable, retry_after=retry_after)
+    return OutcomeRecorded(subtask=subtask, attempt=attempt, failure=failure, usage=usage or Usage())
+
+
+def tick(at: int) -> Tick:
+    return Tick(id=f"0-{at}")
+
+
+def cancel_asked() -> CancelAsked:
+    return CancelAsked()
+
+
+def answered(body: str = "answer") -> Answered:
+    return Answered(body=body)
+
+
+def not_answered() -> Answered:
+    return Answered(failure=Failure(reason="timeout", message="the answer took too long"))
+
+
+def ended(ending: Ending, *, complete: bool = False) -> Ended:
+    return Ended(ending=ending, complete=complete)
+
+
+def numbered(*events: AnyEvent, after: int = 0, at: int = 0) -> tuple[AnyEvent, ...]:
+    """The events as a log holds them: ids `seq-ms`, counted on from `after`; ticks keep their own time."""
+    return tuple(
+        event.model_copy(update={"id": f"{after + count}-{event.at or at}"}) for count, event in enumerate(events, 1)
+    )
+
+
+# -- a job -----------------------------------------------------------------------------------------------------
+
+
+def begun(
+    *words: str,
+    attempts: int = 3,
+    window: int = 64,
+    due: int = 1_000_000,
+    deadline: bool = False,
+    fallbacks: Mapping[str, tuple[str, ...]] | None = None,
+) -> Progress:
+    """A job whose caller gave the plan; nothing is released yet."""
+    accept = accepted(attempts=attempts, window=window, due=due, deadline=deadline)
+    return fold(Progress(), [accept, planned(a_plan(*words), fallbacks=fallbacks)])
+
+
+def go(progress: Progress, *events: AnyEvent) -> tuple[Progress, tuple[Action, ...]]:
+    """Advance, then fold what was released, as the next advance will find it in the log."""
+    progress, actions = advance(progress, *events)
+    return fold(progress, written(actions)), actions
+
+
+def written(actions: Iterable[Action]) -> tuple[AnyEvent, ...]:
+    """What the script that writes a decision appends to the log."""
+    return tuple(
+        Released(subtask=action.subtask, attempt=action.attempt, expert=action.expert, delay=action.delay)
+        for action in actions
+        if isinstance(action, Release)
+    )
+
+
+def releases(actions: Iterable[Action]) -> list[tuple[str, int]]:
+    """Which attempts the actions release."""
+    return [(action.subtask, action.attempt) for action in actions if isinstance(action, Release)]

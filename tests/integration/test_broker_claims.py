@@ -1,0 +1,190 @@
+"""Who gets what: a delivery has one holder, and what nobody wants any more is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from swarm.broker.connection import Connection
+from swarm.broker.joblog import Decision, JobLog, state
+from swarm.broker.keys import WAKE_TOKENS
+from swarm.broker.queue import Queue, record
+from swarm.scheduler import Release
+from swarm.settings import Settings
+from tests.conftest import Hands, a_request
+
+
+async def release_two_attempts(hands: Hands) -> None:
+    """A job whose subtask t1 has attempts 1 and 2 in the queue of `a` at once."""
+    await hands.submit("j", "t1:a", "t2:b<-t1")
+    claim = await hands.take("advance")
+    now = state(claim.extra)
+    decided = hands.decision("j", now)
+    second = (Release(subtask="t1", attempt=2, expert="a"), record("run", "j", "t1"))
+    both = Decision(decided.progress, decided.cursor, events=decided.events, releases=(*decided.releases, second))
+    assert await hands.write(claim, now, both) == "done"
+
+
+async def test_two_workers_never_get_the_same_delivery(hands: Hands, redis_url: str) -> None:
+    for job in range(10):
+        await hands.begin(f"j{job}", *(f"t{i}:a" for i in range(10)))
+    async with Connection.open(redis_url, hands.keys.prefix) as other:
+        workers = [Queue(connection, f"w{i}") for i, connection in enumerate([hands.connection, other] * 4)]
+        rounds = await asyncio.gather(*(worker.claim(["run:a"], 3) for worker in workers for _ in range(6)))
+
+    claimed = [claim.id for claims, _ in rounds for claim in claims]
+    assert len(claimed) == len(set(claimed)) == 100
+    assert (await hands.stands("run:a")).keys() == {"leases"}
+
+
+async def test_work_is_claimed_in_the_order_it_was_queued_and_in_plan_order_within_a_job(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a", "t2:a")
+    await hands.begin("j2", "t1:a")
+
+    claims = await hands.claim("run:a", free=10)
+
+    assert [claim.id for claim in claims] == ["j1:t1:1", "j1:t2:1", "j2:t1:1"]
+
+
+async def test_a_claim_takes_no_more_than_there_are_slots_over_all_its_queues(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a", "t3:b", "t4:b")
+
+    claims, _ = await hands.worker().claim(["run:b", "run:a"], 3)
+
+    assert [claim.id for claim in claims] == ["j:t3:1", "j:t4:1", "j:t1:1"]
+    assert (await hands.worker().claim(["run:b", "run:a"], 0))[0] == []
+    assert (await hands.stands("run:a"))["ready"] == ["j:t2:1"]
+
+
+async def test_claims_are_numbered_per_delivery(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a")
+
+    first = await hands.run("a", hands.worker("w1"))
+    await hands.expire_lease(first)
+    again = await hands.run("a", hands.worker("w2"))
+    other = await hands.run("a", hands.worker("w2"))
+
+    assert [claim.owner for claim in (first, again, other)] == ["w1:1", "w2:2", "w2:1"]
+    assert (again.id, again.number, again.job, again.queue) == ("j:t1:1", 2, "j", "run:a")
+
+
+async def test_a_worker_name_may_hold_a_colon_free_of_harm(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+
+    claim = await hands.run("a", hands.worker("host-1.example_2"))
+
+    assert (claim.owner, claim.number) == ("host-1.example_2:1", 1)
+
+
+async def test_what_a_subtask_that_is_solved_has_left_in_the_queue_is_dropped(hands: Hands) -> None:
+    await release_two_attempts(hands)
+    first = await hands.run("a")
+    assert await hands.solve(first)
+
+    assert await hands.claim("run:a") == []
+
+    assert await hands.stands("run:a") == {}
+    assert await hands.call("HGET", hands.keys.job("j") + ":live", "j:t1:2") is None
+    assert not await hands.call("EXISTS", hands.keys.delivery("j:t1:2"))
+
+
+async def test_the_first_solution_wins_and_the_second_is_only_logged(hands: Hands) -> None:
+    await release_two_attempts(hands)
+    first, second = await hands.claim("run:a", free=2)
+
+    assert await hands.solve(second, "from the second")
+    assert await hands.solve(first, "from the first")
+    await hands.settle("j")
+
+    progress = await hands.log.progress("j")
+    assert progress.solved == {"t1": "t1.2.1"}
+    assert (await hands.log.solutions("j", progress.solved))["t1"].text == "from the second"
+    assert await hands.field(hands.keys.job("j"), "s:t1") == "t1.2.1"
+    assert (await hands.stands("run:b"))["ready"] == ["j:t2:1"], "released once"
+
+
+async def test_deliveries_of_a_job_that_ended_or_is_gone_are_dropped(hands: Hands) -> None:
+    for job in ("ended", "gone"):
+        await hands.begin(job, "t1:a")
+    # what end_job and the lifetime would have taken along, as if a failover had brought it back
+    await hands.call("HSET", hands.keys.job("ended"), "ending", "cancelled")
+    await hands.call("DEL", hands.keys.job("gone"))
+
+    assert await hands.claim("run:a", free=5) == []
+
+    assert await hands.stands("run:a") == {}
+    assert await hands.history("ended") == ["accepted", "planned", "released t1:1"]
+    assert not await hands.call("EXISTS", hands.keys.delivery("gone:t1:1"))
+
+
+async def test_a_delivery_whose_record_is_gone_is_dropped(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.call("DEL", hands.keys.delivery("j:t1:1"))
+
+    assert await hands.claim("run:a") == []
+    assert await hands.stands("run:a") == {}
+
+
+async def test_a_lease_whose_record_is_gone_leaves_no_trace(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    await hands.expire_lease(claim)
+    await hands.call("DEL", hands.keys.delivery("j:t1:1"))
+
+    assert await hands.claim("run:a") == []
+    assert await hands.stands("run:a") == {}
+    assert not await hands.call("EXISTS", hands.keys.delivery("j:t1:1"))
+
+
+async def test_a_claim_tells_when_the_next_falls_due(hands: Hands, queue: Callable[..., Queue]) -> None:
+    await hands.submit("j", "t1:a", deadline=50)
+
+    claims, due = await queue().claim(["advance"], 1)
+    assert len(claims) == 1
+    assert due is not None
+    assert 0 < due <= 50
+    await hands.advance("j", claims[0])
+
+    await queue().claim(["run:a"], 1)
+    _, due = await queue("w2").claim(["run:a"], 1)
+    assert due is not None
+    assert 0 < due <= 1.5, "a lease that may run out"
+    _, due = await queue("w2").claim(["run:b"], 1)
+    assert due is None
+
+
+async def wakes(hands: Hands, name: str) -> int:
+    return int(await hands.call("LLEN", hands.keys.queue(name, "wake")))
+
+
+async def test_wake_tokens_are_few_however_much_is_queued(hands: Hands) -> None:
+    for job in range(10):
+        await hands.submit(f"j{job}", "t1:a")
+
+    assert await wakes(hands, "advance") == WAKE_TOKENS
+
+
+async def test_a_claim_that_leaves_work_behind_passes_a_token_on(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a")
+    await hands.call("DEL", hands.keys.queue("run:a", "wake"))
+
+    await hands.run("a")
+    assert await wakes(hands, "run:a") == 1
+
+    await hands.call("DEL", hands.keys.queue("run:a", "wake"))
+    await hands.run("a")
+    assert await wakes(hands, "run:a") == 0
+
+
+async def test_a_job_keeps_no_more_in_flight_than_its_window(
+    hands: Hands, connection: Connection, settings: Settings
+) -> None:
+    log = JobLog(connection, settings.model_copy(update={"window": 2}))
+    await log.submit("j", a_request("t1:a", "t2:a", "t3:a"))
+    await hands.advance("j")
+    assert (await hands.stands("run:a"))["ready"] == ["j:t1:1", "j:t2:1"]
+
+    await hands.solve(await hands.run("a"))
+    await hands.settle("j")
+
+    assert (await hands.stands("run:a"))["ready"] == ["j:t2:1", "j:t3:1"]

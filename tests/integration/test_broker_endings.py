@@ -1,0 +1,278 @@
+"""A job ends once; what it had queued is withdrawn, what runs is stopped, and nothing follows. Time ends it too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from swarm.broker.joblog import state
+from swarm.errors import JobNotFound
+from swarm.models import Accepted, Ended
+from tests.conftest import Hands
+
+
+@asynccontextmanager
+async def listening(hands: Hands, channel: str) -> AsyncIterator[list[str]]:
+    """What is said on a channel meanwhile; complete when the block is left."""
+    heard: list[str] = []
+    pubsub: Any = hands.connection.client.pubsub()
+    async with pubsub:
+        await pubsub.subscribe(channel)
+        assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+        yield heard
+        await hands.call("PUBLISH", channel, "that is all")
+        while (message := await pubsub.get_message(timeout=5))["data"] != b"that is all":
+            heard.append(message["data"].decode())
+
+
+async def cancelled(hands: Hands) -> Ended:
+    await hands.log.cancel("j")
+    await hands.settle("j")
+    last = ((await hands.log.events("j")) or [])[-1]
+    assert isinstance(last, Ended)
+    assert last.ending == "cancelled"
+    return last
+
+
+# -- the ending ------------------------------------------------------------------------------------------------
+
+
+async def test_the_ending_withdraws_what_waits_and_stops_what_runs(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a", "t3:b", "t4:c")
+    await hands.run("a", hands.worker("w1"))
+    await hands.fail(await hands.run("b"), after=30)
+    await hands.solve(await hands.run("c"))
+    await hands.settle("j")
+    assert await hands.stands("run:b") == {"later": ["j:t3:2"]}
+
+    async with listening(hands, hands.keys.stop("w1")) as stops:
+        last = await cancelled(hands)
+
+    assert (last.stopped, last.withdrawn) == (("t1:1",), ("t2:1", "t3:2"))
+    assert stops == ["j:t1:1 w1:1"]
+    for queue in ("run:a", "run:b", "run:c", "advance", "plan", "answer"):
+        assert await hands.stands(queue) == {}
+    assert not await hands.call("KEYS", f"{hands.keys.prefix}:delivery:*")
+    assert not await hands.call("EXISTS", hands.keys.job("j") + ":live")
+    assert not await hands.call("EXISTS", hands.keys.open, hands.keys.open + ":default")
+    assert await hands.call("ZRANGE", hands.keys.ended, 0, -1) == [b"j"]
+
+
+async def test_nothing_is_appended_after_the_ending(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:b")
+    running = await hands.run("a")
+    await cancelled(hands)
+    before = await hands.history("j")
+
+    assert not await hands.solve(running)
+    assert not await hands.fail(running)
+    assert await hands.worker().renew([running]) == [running.id]
+    assert await hands.worker().hand_back([running]) == 0
+    assert not await hands.log.cancel("j")
+    assert not await hands.submit("j", "t1:a", "t2:b")
+    for queue in ("advance", "plan", "answer", "run:a", "run:b"):
+        assert await hands.claim(queue) == []
+
+    assert await hands.history("j") == before
+    assert await hands.log.bodies("j", ["t1.1.1"]) == {}
+
+
+async def test_a_held_delivery_of_a_job_that_ended_behind_its_back_is_dropped_without_a_word(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    running = await hands.run("a")
+    # what a failover may bring back: the ending is there, the delivery again too
+    await hands.call("HSET", hands.keys.job("j"), "ending", "cancelled")
+    before = await hands.history("j")
+
+    await hands.solve(running)
+
+    assert await hands.history("j") == before
+    assert await hands.stands("run:a") == {}
+    assert await hands.log.bodies("j", ["t1.1.1"]) == {}
+
+
+async def test_a_decision_on_a_job_that_has_ended_writes_nothing(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+    claim = await hands.take("advance")
+    now = state(claim.extra)
+    await hands.call("HSET", hands.keys.job("j"), "ending", "cancelled")
+
+    assert await hands.write(claim, now, hands.decision("j", now)) == "done"
+
+    assert await hands.history("j") == ["accepted"]
+    assert await hands.stands("run:a") == {}
+
+
+async def test_each_event_is_told_to_who_follows(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+
+    async with listening(hands, hands.keys.events("j")) as told:
+        await hands.advance("j")
+
+    assert [line.split(" ")[1] for line in told] == ["planned", "released"]
+    events = await hands.log.events("j") or []
+    assert [line.split(" ")[0] for line in told] == [event.id for event in events[1:]]
+
+
+# -- cancelling --------------------------------------------------------------------------------------------------
+
+
+async def test_cancelling_twice_asks_once(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+    assert await hands.log.cancel("j")
+    assert await hands.log.cancel("j")
+
+    assert await hands.history("j") == ["accepted", "cancel_asked"]
+
+
+async def test_a_job_cancelled_before_its_first_decision_runs_nothing(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+
+    await cancelled(hands)
+
+    assert await hands.stands("run:a") == {}
+    assert "released t1:1" not in await hands.history("j")
+
+
+async def test_a_job_cancelled_while_it_is_planned_stops_its_planner(hands: Hands) -> None:
+    await hands.submit("j")
+    planning = await hands.take("plan", hands.worker("p1"))
+
+    async with listening(hands, hands.keys.stop("p1")) as stops:
+        last = await cancelled(hands)
+
+    assert stops == ["j:plan p1:1"]
+    assert (last.stopped, last.withdrawn) == ((), ()), "attempts at subtasks only"
+    assert not await hands.worker("p1").finish(planning, "planned", '{"round":1}')
+
+
+async def test_an_unknown_job_cannot_be_cancelled(hands: Hands) -> None:
+    with pytest.raises(JobNotFound):
+        await hands.log.cancel("nothing")
+    assert not await hands.call("EXISTS", hands.keys.job("nothing"))
+
+
+# -- time --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_due_timer_ticks_once_and_asks_for_a_decision(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.fall_due("advance", "j:timer:1")
+
+    claims = await hands.claim("advance", free=5)
+
+    assert [claim.id for claim in claims] == ["j:advance"]
+    assert (await hands.history("j"))[-1] == "tick"
+    assert await hands.claim("advance", free=5) == []
+    assert (await hands.history("j")).count("tick") == 1
+    assert await hands.stands("advance") == {"leases": ["j:advance"]}
+
+
+async def test_a_timer_that_falls_due_while_a_decision_runs_is_decided_on_next(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+    claim = await hands.take("advance")
+    now = state(claim.extra)
+    await hands.fall_due("advance", "j:timer:1")
+    assert await hands.claim("advance") == []
+
+    assert await hands.write(claim, now, hands.decision("j", now)) == "again"
+
+    read = state((await hands.take("advance")).extra).events
+    assert [event.type for event in read] == ["tick", "planned", "released"]
+
+
+async def test_a_timer_of_a_job_that_is_gone_goes_silently(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.fall_due("advance", "j:timer:1")
+    await hands.call("DEL", hands.keys.job("j"), hands.keys.log("j"))
+
+    assert await hands.claim("advance") == []
+
+    assert await hands.stands("advance") == {}
+    assert not await hands.call("EXISTS", hands.keys.job("j"))
+    assert not await hands.call("EXISTS", hands.keys.log("j"))
+
+
+async def test_the_deadline_ends_the_job(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:b<-t1", deadline=0.05)
+    running = await hands.run("a")
+
+    async with asyncio.timeout(5):
+        while not await hands.call("HGET", hands.keys.job("j"), "ending"):
+            claims, due = await hands.worker().claim(["advance"], 1)
+            for claim in claims:
+                await hands.advance("j", claim)
+            await asyncio.sleep(min(due or 0, 0.05))
+
+    assert (await hands.history("j"))[-2:] == ["tick", "ended deadline"]
+    assert not await hands.solve(running)
+
+
+async def test_the_greatest_age_ends_a_job_that_waits_for_an_expert_that_never_comes(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", max_age=0.02)
+
+    async with asyncio.timeout(5):
+        while (await hands.history("j"))[-1] != "ended deadline":
+            await hands.settle("j")
+            await asyncio.sleep(0.005)
+
+    assert await hands.stands("run:a") == {}
+
+
+async def test_a_tick_is_never_earlier_than_the_deadline_it_stands_for(hands: Hands) -> None:
+    for i in range(50):
+        await hands.submit(f"j{i}", "t1:a", deadline=100)
+        accepted = ((await hands.log.events(f"j{i}")) or [])[0]
+        assert isinstance(accepted, Accepted)
+        timer = await hands.score("advance", "later", f"j{i}:timer:1")
+        assert timer is not None
+        # an event's time is cut to whole milliseconds
+        assert int(timer) >= accepted.due
+
+
+async def test_who_sleeps_as_long_as_the_claim_says_finds_it_due(hands: Hands) -> None:
+    early = 0
+    for i in range(10):
+        await hands.submit(f"j{i}", "t1:a", deadline=0.01)
+        await hands.advance(f"j{i}")
+        _, due = await hands.worker().claim(["advance"], 1)
+        if due is not None:
+            time.sleep(due)  # as exactly as can be
+        early += not await hands.claim("advance", free=5)
+    assert early == 0
+
+
+async def test_a_delayed_attempt_comes_back_at_its_time_and_to_its_old_place(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a")
+    await hands.fail(await hands.run("a"), after=60)
+    await hands.settle("j1")
+    released = await hands.field(hands.keys.delivery("j1:t1:2"), "score")
+    assert released is not None
+    due = await hands.score("run:a", "later", "j1:t1:2")
+    assert due is not None
+    assert due >= float(released) + 59_000
+    assert await hands.claim("run:a") == [], "not before its time"
+    await hands.begin("j2", "t1:a")
+
+    await hands.fall_due("run:a", "j1:t1:2")
+    await hands.claim("run:a", free=0)
+
+    assert (await hands.stands("run:a"))["ready"] == ["j1:t1:2", "j2:t1:1"]
+    assert await hands.score("run:a", "ready", "j1:t1:2") == pytest.approx(float(released), abs=0.01)
+
+
+async def test_a_short_delay_wakes_a_worker_to_learn_of_it(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    await hands.call("DEL", hands.keys.queue("run:a", "wake"))
+
+    await hands.fail(claim, after=0.1)
+    await hands.settle("j")
+
+    assert (await hands.stands("run:a")).keys() == {"later"}
+    assert await hands.call("LLEN", hands.keys.queue("run:a", "wake")) == 1

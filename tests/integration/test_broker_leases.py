@@ -1,0 +1,387 @@
+"""A lease holds while its worker is heard of. What a lost worker held comes back, but not for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarm.broker.joblog import Decision, planning, state
+from swarm.broker.queue import MAX_LOST, Claim
+from tests.conftest import Hands
+
+
+async def seen(hands: Hands, ms_ago: float, grace: float = 0) -> None:
+    """As if Redis had last been seen so long ago."""
+    now = await hands.now()
+    await hands.call("HSET", f"{hands.keys.prefix}:seen", "at", int(now - ms_ago), "grace", int(grace))
+
+
+async def lapse(hands: Hands, claim: Claim) -> None:
+    """Let a lease have run out, without a word about whether Redis was there."""
+    await hands.call("ZADD", hands.keys.queue(claim.queue, "leases"), "XX", await hands.now() - 1, claim.id)
+
+
+async def grace(hands: Hands) -> float:
+    """Milliseconds from now to the end of the grace."""
+    return float(await hands.field(f"{hands.keys.prefix}:seen", "grace") or 0) - await hands.now()
+
+
+# -- lost and found --------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_delivery_comes_back_before_newer_work_with_its_old_score(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a")
+    score = await hands.score("run:a", "ready", "j1:t1:1")
+    assert score is not None
+    lost = await hands.run("a", hands.worker("w1"))
+    await hands.begin("j2", "t1:a")
+    await hands.expire_lease(lost)
+
+    await hands.claim("run:a", hands.worker("w2"), free=0)
+
+    assert (await hands.stands("run:a"))["ready"] == ["j1:t1:1", "j2:t1:1"]
+    assert await hands.score("run:a", "ready", "j1:t1:1") == pytest.approx(score, abs=0.01)
+    again = await hands.run("a", hands.worker("w2"))
+    assert (again.id, again.owner) == ("j1:t1:1", "w2:2")
+    assert await hands.field(hands.keys.delivery("j1:t1:1"), "lost") == "1"
+
+
+async def test_a_lost_delivery_is_taken_by_the_very_claim_that_finds_it(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.expire_lease(await hands.run("a", hands.worker("w1")))
+
+    assert (await hands.run("a", hands.worker("w2"))).owner == "w2:2"
+    assert (await hands.history("j"))[-2:] == ["started t1:1", "started t1:1"]
+
+
+async def test_a_lease_in_force_is_not_taken(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.run("a", hands.worker("w1"))
+    await hands.no_grace()
+
+    assert await hands.claim("run:a", hands.worker("w2")) == []
+
+
+async def test_handing_back_burns_no_try_and_keeps_the_place(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a")
+    await hands.begin("j2", "t1:a")
+    for _ in range(2 * MAX_LOST):
+        claim = await hands.run("a")
+        assert claim.id == "j1:t1:1"
+        await hands.call("DEL", hands.keys.queue("run:a", "wake"))
+        assert await hands.worker().hand_back([claim]) == 1
+        assert await hands.call("LLEN", hands.keys.queue("run:a", "wake")) == 1, "somebody is told"
+
+    assert await hands.field(hands.keys.delivery("j1:t1:1"), "lost") is None
+    assert (await hands.stands("run:a"))["ready"] == ["j1:t1:1", "j2:t1:1"]
+
+
+async def test_handing_back_twice_or_what_is_not_held_does_nothing(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a", hands.worker("w1"))
+    assert await hands.worker().hand_back([claim]) == 1
+    again = await hands.run("a", hands.worker("w2"))
+
+    assert await hands.worker().hand_back([claim]) == 0
+    assert await hands.worker().hand_back([]) == 0
+
+    assert await hands.stands("run:a") == {"leases": ["j:t1:1"]}
+    assert await hands.solve(again)
+
+
+async def test_what_is_handed_back_as_lost_waits_and_counts(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    for lost in range(1, MAX_LOST + 1):
+        claim = await hands.run("a")
+        assert await hands.worker().hand_back([claim], delay=60, lost=True) == 1
+        assert await hands.claim("run:a") == [], "not before its time"
+        assert not await hands.solve(claim), "the claim is over"
+        assert await hands.worker().renew([claim]) == ["j:t1:1"]
+        await hands.expire_lease(claim)
+        if lost < MAX_LOST:
+            await hands.claim("run:a", free=0)
+            assert await hands.field(hands.keys.delivery("j:t1:1"), "lost") == str(lost)
+
+    assert await hands.claim("run:a") == []
+    assert (await hands.history("j"))[-1] == "poison t1:1"
+
+
+# -- zombies -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_whose_lease_was_taken_over_writes_nothing(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    zombie = await hands.run("a", hands.worker("w1"))
+    await hands.expire_lease(zombie)
+    holder = await hands.run("a", hands.worker("w2"))
+    before = await hands.history("j")
+
+    assert not await hands.solve(zombie, "from the dead")
+    assert not await hands.fail(zombie)
+
+    assert await hands.history("j") == before
+    assert await hands.log.bodies("j", ["t1.1.1"]) == {}
+    assert await hands.solve(holder, "from the living")
+    assert await hands.log.solutions("j", {"t1": "t1.1.2"})
+
+
+async def test_a_worker_whose_lease_ran_out_but_was_not_taken_may_still_finish(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    await hands.expire_lease(claim)
+
+    assert await hands.solve(claim)
+    assert await hands.stands("run:a") == {}
+
+
+async def test_a_worker_that_finishes_after_its_delivery_went_back_to_the_queue_writes_nothing(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    await hands.expire_lease(claim)
+    await hands.claim("run:a", free=0)
+
+    assert not await hands.solve(claim)
+    assert (await hands.stands("run:a"))["ready"] == ["j:t1:1"]
+
+
+async def test_finishing_again_after_a_lost_reply_changes_nothing(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    assert await hands.solve(claim, "first")
+    before = await hands.history("j")
+
+    assert not await hands.solve(claim, "second")
+
+    assert await hands.history("j") == before
+    assert (await hands.log.solutions("j", {"t1": "t1.1.1"}))["t1"].text == "first"
+    await hands.settle("j")
+    assert not await hands.solve(claim, "third")
+    assert (await hands.history("j"))[-1] == "ended completed"
+
+
+# -- renewing ----------------------------------------------------------------------------------------------------
+
+
+async def test_renewing_extends_what_is_held_and_tells_what_is_gone(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a")
+    held, lost = await hands.claim("run:a", hands.worker("w1"), free=2)
+    await hands.expire_lease(lost)
+    taken = await hands.run("a", hands.worker("w2"))
+    before = [await hands.score("run:a", "leases", claim.id) for claim in (held, taken)]
+
+    assert await hands.worker("w1", lease=60).renew([held, lost], about="{}") == [lost.id]
+
+    after = [await hands.score("run:a", "leases", claim.id) for claim in (held, taken)]
+    assert after[0] is not None
+    assert before[0] is not None
+    assert after[0] > before[0] + 50_000
+    assert after[1] == before[1], "the other worker's lease is its own"
+    assert await hands.call("PTTL", hands.keys.worker("w1")) > 0
+
+
+async def test_a_lease_that_ran_out_and_was_not_taken_is_renewed(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a", hands.worker("w1"))
+    await hands.expire_lease(claim)
+
+    assert await hands.worker("w1").renew([claim]) == []
+    assert await hands.claim("run:a", hands.worker("w2")) == []
+
+
+async def test_renewing_never_brings_back_what_is_finished(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    await hands.solve(claim)
+
+    assert await hands.worker().renew([claim]) == [claim.id]
+    assert await hands.stands("run:a") == {}
+
+
+async def test_renewing_tells_that_the_job_has_ended(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    await hands.log.cancel("j")
+    await hands.settle("j")
+
+    assert await hands.worker().renew([claim]) == [claim.id]
+    assert not await hands.solve(claim)
+
+
+async def test_renewing_tells_that_the_subtask_is_settled_and_drops_the_delivery(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:b")
+    claim = await hands.run("a")
+    await hands.call("HSET", hands.keys.job("j"), "s:t1", "by another attempt")
+
+    assert await hands.worker().renew([claim]) == [claim.id]
+
+    assert await hands.stands("run:a") == {}
+    assert await hands.call("HGET", hands.keys.job("j") + ":live", claim.id) is None
+    assert not await hands.solve(claim)
+
+
+# -- poison ------------------------------------------------------------------------------------------------------
+
+
+async def lose(hands: Hands, queue: str) -> Claim:
+    """Have every worker that takes it lost, until it is one too many; answers the last claim."""
+    for _ in range(MAX_LOST):
+        claim = await hands.take(queue)
+        await hands.expire_lease(claim)
+    assert claim.number == MAX_LOST
+    assert await hands.claim(queue) == []
+    return claim
+
+
+async def assert_dead_letter(hands: Hands, claim: Claim) -> None:
+    ((_, fields),) = await hands.call("XRANGE", hands.keys.dead, "-", "+")
+    listed = dict(zip(fields[::2], fields[1::2], strict=True))
+    assert (listed[b"delivery"].decode(), listed[b"queue"].decode()) == (claim.id, claim.queue)
+    letter = f"{hands.keys.dead}:{claim.id}"
+    assert await hands.call("PTTL", letter) > 0
+    kept = [(await hands.field(letter, name) or "") for name in ("record", "queue", "lost", "owner")]
+    assert kept == [claim.record.decode(), claim.queue, str(MAX_LOST), claim.owner]
+    assert claim.id not in str(await hands.stands(claim.queue))
+    assert not await hands.call("EXISTS", hands.keys.delivery(claim.id))
+
+
+async def test_a_subtask_that_loses_every_worker_fails_and_the_rest_goes_on(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:b")
+
+    claim = await lose(hands, "run:a")
+
+    assert (await hands.history("j"))[-1] == "poison t1:1"
+    await assert_dead_letter(hands, claim)
+    await hands.settle("j")
+    assert (await hands.log.progress("j")).steps["t1"].state == "failed"
+    await hands.solve(await hands.run("b"))
+    await hands.settle("j")
+    assert (await hands.history("j"))[-1] == "ended partial"
+
+
+async def test_a_plan_that_loses_every_planner_is_rejected(hands: Hands) -> None:
+    await hands.submit("j")
+
+    claim = await lose(hands, "plan")
+
+    # the advance that the second round asked for is still in the queue, and sees it all
+    assert (await hands.history("j"))[-1] == "planned poison"
+    await assert_dead_letter(hands, claim)
+    await hands.settle("j")
+    assert (await hands.history("j"))[-1] == "ended rejected"
+
+
+async def test_an_answer_that_loses_every_writer_is_made_without_one(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.solve(await hands.run("a"))
+    claim = await hands.take("advance")
+    now = state(claim.extra)
+    decided = hands.decision("j", now)
+    assert await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_answer=True)) == "done"
+
+    lost = await lose(hands, "answer")
+
+    assert (await hands.history("j"))[-1] == "answered poison"
+    await assert_dead_letter(hands, lost)
+    await hands.settle("j")
+    assert (await hands.history("j"))[-1] == "ended completed"
+
+
+async def test_a_decision_that_loses_every_router_ends_the_job(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+
+    claim = await lose(hands, "advance")
+
+    await assert_dead_letter(hands, claim)
+    assert await hands.history("j") == ["accepted", "ended failed"]
+    answer = await hands.log.answer("j")
+    assert answer is not None
+    assert (answer.ending, answer.complete) == ("failed", False)
+    assert "lost 3 times" in answer.reason
+    assert await hands.stands("advance") == {}
+    assert [job.state for job in await hands.log.jobs()] == ["failed"]
+
+
+# -- planning rounds ---------------------------------------------------------------------------------------------
+
+
+async def test_a_planner_that_takes_over_opens_a_new_round(hands: Hands) -> None:
+    await hands.submit("j")
+    first = await hands.take("plan", hands.worker("w1"))
+    assert planning(first.extra)[0] == 1
+    assert await hands.stands("advance") == {"later": ["j:timer:1"]}
+    await hands.expire_lease(first)
+
+    second = await hands.take("plan", hands.worker("w2"))
+
+    number, request, catalog = planning(second.extra)
+    assert (number, request.text, catalog) == (2, "do it", "v1")
+    assert await hands.history("j") == ["accepted", "round 1", "round 2"]
+    assert (await hands.stands("advance"))["ready"] == ["j:advance"], "to withdraw what the first round started"
+    assert not await hands.worker("w1").finish(first, "planned", '{"round":1}'), "the first planner comes too late"
+
+
+# -- after an outage ---------------------------------------------------------------------------------------------
+
+
+async def test_after_an_outage_expired_leases_count_as_held_for_one_lease_while_new_work_is_claimed(
+    hands: Hands,
+) -> None:
+    await hands.begin("j1", "t1:a")
+    running = await hands.run("a", hands.worker("w1"))
+    await hands.begin("j2", "t1:a")
+    await lapse(hands, running)
+    await seen(hands, ms_ago=10_000)
+
+    claims, due = await hands.worker("w2").claim(["run:a"], 5)
+
+    assert [claim.id for claim in claims] == ["j2:t1:1"]
+    assert due is not None
+    assert 1.0 < due <= 1.5, "the grace is what the next look waits for"
+    assert await hands.claim("run:a", hands.worker("w2")) == [], "the second claim within the grace takes it no more"
+    assert await hands.worker("w1").renew([running]) == []
+    assert await hands.solve(running)
+
+
+async def test_who_did_not_come_back_within_the_grace_is_lost(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    running = await hands.run("a", hands.worker("w1"))
+    await lapse(hands, running)
+    await seen(hands, ms_ago=10_000)
+    assert await hands.claim("run:a", hands.worker("w2")) == []
+
+    await seen(hands, ms_ago=0, grace=await hands.now() - 1)
+
+    assert (await hands.run("a", hands.worker("w2"))).owner == "w2:2"
+
+
+async def test_a_renewal_that_comes_first_opens_the_grace_too(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a")
+    mine, theirs = await hands.claim("run:a", hands.worker("w1"), free=2)
+    for claim in (mine, theirs):
+        await lapse(hands, claim)
+    await seen(hands, ms_ago=10_000)
+
+    assert await hands.worker("w1").renew([mine]) == []
+
+    assert 1_000 < await grace(hands) <= 1_500
+    assert await hands.claim("run:a", hands.worker("w2"), free=2) == []
+    assert await hands.worker("w1").renew([theirs]) == []
+
+
+async def test_a_renewal_at_its_usual_time_opens_no_grace(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    claim = await hands.run("a")
+    for _ in range(5):
+        await seen(hands, ms_ago=1_500 / 3 + 50)
+        assert await hands.worker().renew([claim]) == []
+        assert await grace(hands) < 0
+    await seen(hands, ms_ago=700)
+    await hands.claim("run:a", hands.worker("w2"))
+    assert await grace(hands) < 0
+
+
+async def test_a_gap_of_more_than_half_a_lease_is_an_outage(hands: Hands) -> None:
+    await seen(hands, ms_ago=760)
+
+    await hands.claim("run:a")
+
+    assert 1_400 < await grace(hands) <= 1_500

@@ -1,0 +1,161 @@
+"""Publishing: the current catalog stays, the former one lives on for the jobs pinned to it, and then goes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from swarm.broker.keys import Keys
+from swarm.broker.shelf import Shelf
+from swarm.errors import BrokerError, EmptyCatalog
+from swarm.models import Blob, Catalog
+from tests.conftest import Hands, a_card
+
+POLICY, FAQ = b"All goods may be returned.", b"We deliver on Mondays."
+
+
+def blob(content: bytes, path: str = "policy.md") -> Blob:
+    return Blob(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+async def publish(shelf: Shelf, version: str, *contents: bytes) -> str | None:
+    blobs = tuple(blob(content) for content in contents)
+    catalog = Catalog(version=version, cards={"a": a_card("a", blobs=blobs)})
+    return await shelf.publish(catalog, {b.sha256: content for b, content in zip(blobs, contents, strict=True)})
+
+
+async def lifetimes(hands: Hands) -> dict[str, bool]:
+    """Which keys of catalogs have a lifetime."""
+    found = {}
+    for kind in ("catalog:*", "blob:*"):
+        for key in await hands.call("KEYS", f"{hands.keys.prefix}:{kind}"):
+            name = key.decode().partition(":")[2]
+            found[name] = await hands.call("PTTL", key) > 0
+    return found
+
+
+@pytest.fixture
+def player(hands: Hands) -> Hands:
+    """Only for its eyes; the catalogs are this module's own."""
+    return hands
+
+
+async def test_the_current_version_stays_and_its_successor_takes_its_place(shelf: Shelf, player: Hands) -> None:
+    assert await publish(shelf, "one", POLICY) == "v1"
+    assert await shelf.current() == "one"
+    assert await publish(shelf, "two", FAQ) == "one"
+    assert await shelf.current() == "two"
+
+    assert await lifetimes(player) == {
+        "catalog:v1": True,
+        "catalog:one": True, "catalog:one:blobs": True, f"blob:{blob(POLICY).sha256}": True,
+        "catalog:two": False, "catalog:two:blobs": False, f"blob:{blob(FAQ).sha256}": False,
+    }  # fmt: skip
+    assert [catalog.version for catalog in await shelf.alive()] == ["two", "one", "v1"]
+
+
+async def test_a_document_that_both_versions_have_stays(shelf: Shelf, player: Hands) -> None:
+    await publish(shelf, "one", POLICY, FAQ)
+    await publish(shelf, "two", POLICY)
+
+    kept = await lifetimes(player)
+    assert not kept[f"blob:{blob(POLICY).sha256}"]
+    assert kept[f"blob:{blob(FAQ).sha256}"]
+
+
+async def test_publishing_the_former_version_again_makes_it_stay(shelf: Shelf, player: Hands) -> None:
+    for version, content in (("one", POLICY), ("two", FAQ), ("one", POLICY)):
+        await publish(shelf, version, content)
+
+    assert await shelf.current() == "one"
+    kept = await lifetimes(player)
+    assert [kept["catalog:one"], kept["catalog:one:blobs"], kept[f"blob:{blob(POLICY).sha256}"]] == [False] * 3
+    assert [kept["catalog:two"], kept["catalog:two:blobs"], kept[f"blob:{blob(FAQ).sha256}"]] == [True] * 3
+    assert [catalog.version for catalog in await shelf.alive()] == ["one", "two", "v1"]
+
+
+async def test_publishing_the_current_version_again_changes_nothing(shelf: Shelf, player: Hands) -> None:
+    await publish(shelf, "one", POLICY)
+    before = await lifetimes(player)
+
+    assert await publish(shelf, "one", POLICY) == "one"
+
+    assert await lifetimes(player) == before
+
+
+async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: Shelf, player: Hands) -> None:
+    await player.submit("j", "t1:a")
+    await publish(shelf, "two", FAQ)
+    await player.submit("k", "t1:a")
+
+    claims = {claim.job: claim.extra[5].decode() for claim in await player.claim("advance", free=2)}
+
+    assert claims == {"j": "v1", "k": "two"}
+
+
+async def test_the_pointer_does_not_move_when_cards_or_documents_have_gone(shelf: Shelf, player: Hands) -> None:
+    connection, keys = player.connection, player.keys
+    with pytest.raises(BrokerError, match="cards are gone"):
+        await connection.script("publish", "never-written", 1_000)
+    await player.call("HSET", keys.catalog("two"), "a", "{}")
+    await player.call("PEXPIRE", keys.catalog("two"), 60_000)
+    with pytest.raises(BrokerError, match="blob is gone"):
+        await connection.script("publish", "two", 1_000, "feed")
+
+    assert await shelf.current() == "v1"
+    kept = await lifetimes(player)
+    assert kept == {"catalog:v1": False, "catalog:two": True}, "what was half there goes by itself"
+
+
+async def test_a_version_that_is_gone_is_said_to_be_gone(shelf: Shelf, player: Hands) -> None:
+    with pytest.raises(EmptyCatalog, match="version long-ago"):
+        await shelf.catalog("long-ago")
+    with pytest.raises(EmptyCatalog):
+        await shelf.publish(Catalog(version="none", cards={}), {})
+    assert await shelf.current() == "v1"
+
+
+async def test_nothing_is_current_before_the_first_publication(shelf: Shelf) -> None:
+    assert await shelf.current() is None
+    assert await shelf.alive() == []
+
+
+async def test_cards_come_back_as_they_were_and_in_order(shelf: Shelf, player: Hands) -> None:
+    cards = {name: a_card(name, description=f"answers {name}", timeout=5.0) for name in ("zeta", "alpha", "mid")}
+    await shelf.publish(Catalog(version="two", cards=cards), {})
+
+    read = await Shelf(player.connection, 60).catalog("two")
+
+    assert read.cards == cards
+    assert list(read.cards) == ["alpha", "mid", "zeta"]
+
+
+async def test_a_document_is_checked_against_its_hash(shelf: Shelf, player: Hands, keys: Keys) -> None:
+    await publish(shelf, "one", POLICY)
+    assert await shelf.blob(blob(POLICY)) == POLICY
+
+    await player.call("SET", keys.blob(blob(POLICY).sha256), b"All goods are gone.", "KEEPTTL")
+    with pytest.raises(BrokerError, match=r"policy\.md in Redis is damaged"):
+        await shelf.blob(blob(POLICY))
+    with pytest.raises(BrokerError, match=r"faq\.md is no longer in Redis"):
+        await shelf.blob(blob(FAQ, "faq.md"))
+
+
+async def test_a_document_may_be_any_bytes(shelf: Shelf, player: Hands) -> None:
+    content = bytes(range(256)) * 100
+    await publish(shelf, "one", content)
+
+    assert await shelf.blob(blob(content)) == content
+
+
+async def test_publications_are_announced(shelf: Shelf, player: Hands) -> None:
+    pubsub = player.connection.client.pubsub()
+    async with pubsub:
+        await pubsub.subscribe(player.keys.published)
+        await pubsub.get_message(timeout=5)
+        await publish(shelf, "two", FAQ)
+        message = await pubsub.get_message(timeout=5)
+
+    assert message is not None
+    assert message["data"] == b"two"

@@ -1,0 +1,144 @@
+"""Redis goes away: killed, restarted, not yet there. No process dies, no job is lost, nothing runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from swarm.client import SwarmClient
+from swarm.models import Ended
+from swarm.settings import Settings
+from tests.integration.processes import Fleet, OwnRedis, claims, until
+
+ROUNDS = int(os.environ.get("SWARM_TEST_RESTARTS", "1"))
+"""How often each kind of restart is tried; the project's claim rests on six."""
+
+
+@pytest.fixture
+def own_redis(redis_binary: Path, tmp_path: Path) -> OwnRedis:
+    return OwnRedis(redis_binary, tmp_path / "redis", appendfsync="always")
+
+
+@pytest.fixture
+def own_settings(own_redis: OwnRedis) -> Settings:
+    return Settings(redis_url=own_redis.url, prefix="t", max_age=600, retention=600)
+
+
+@pytest.fixture
+async def fleet(own_redis: OwnRedis, own_settings: Settings, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with own_redis, Fleet(own_settings, tmp_path) as fleet:
+        await fleet.publish()
+        yield fleet
+
+
+async def down(redis: OwnRedis, how: str, seconds: float) -> None:
+    redis.kill() if how == "killed" else redis.stop()
+    await asyncio.sleep(seconds)  # the outage itself
+    await redis.start()
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("outage", [0.0, 2.5], ids=["short", "longer than a lease"])
+@pytest.mark.parametrize("round", range(ROUNDS))
+async def test_twenty_running_subtasks_survive_a_restart(
+    own_redis: OwnRedis, fleet: Fleet, how: str, outage: float, round: int
+) -> None:
+    """Ten of them end while Redis is away, ten go on until after it is back."""
+    await asyncio.gather(fleet.start("router"), fleet.start("expert"), fleet.start("expert"))
+    async with SwarmClient(settings=fleet.settings) as client:
+        plan = [
+            {"id": f"t{i}", "expert": "sleep", "instruction": str(0.5 if i % 2 else outage + 2.5)} for i in range(20)
+        ]
+        job = await client.submit("go", plan=plan)
+        await fleet.started(*(f"t{i}" for i in range(20)))
+        await down(own_redis, how, outage)
+        answer = await job.answer(8)
+        events = await client.log.events(job.id) or []
+
+    assert answer.ending == "completed"
+    assert all(worker.alive for worker in fleet.workers)
+    assert fleet.starts() == {f"t{i}": 1 for i in range(20)}
+    assert [claims(events, f"t{i}") for i in range(20)] == [[(1, 1)]] * 20
+    assert sum(isinstance(event, Ended) for event in events) == 1
+
+
+async def test_work_goes_on_soon_after_a_restart(own_redis: OwnRedis, fleet: Fleet) -> None:
+    """Jobs that were accepted before are decided and run; new ones are accepted on the same client."""
+    await fleet.start("all")
+    async with SwarmClient(settings=fleet.settings) as client:
+        before = await client.submit("0.1", expert="sleep")
+        await before.answer(5)
+        waiting = await client.submit("0.1", expert="sleep", plan=None)
+        await down(own_redis, "stopped", 0.5)
+        answers = [await waiting.answer(5), await client.ask("after", expert="echo", timeout=5)]
+
+    assert [answer.ending for answer in answers] == ["completed", "completed"]
+
+
+async def test_the_grace_after_an_outage_hides_no_dead_worker(own_redis: OwnRedis, fleet: Fleet) -> None:
+    """A worker killed while Redis was away: its work runs again, one lease after Redis is back."""
+    _, first = await asyncio.gather(fleet.start("router"), fleet.start("expert"))
+    async with SwarmClient(settings=fleet.settings) as client:
+        job = await client.submit("60", expert="sleep")
+        await fleet.started("t1")
+        second = await fleet.start("expert")
+        own_redis.stop()
+        first.kill()
+        await asyncio.sleep(0.5)  # the outage itself
+        await own_redis.start()
+        await fleet.started("t1", times=2)
+        await job.cancel(timeout=5)
+
+    assert second.alive
+
+
+async def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_redis: OwnRedis, own_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    async with Fleet(own_settings, tmp_path) as fleet:
+        worker = fleet.launch("all")
+        await until(lambda: worker.report().get("redis") == "away", "a worker that knows Redis is away", 8)
+        async with own_redis:
+            await fleet.publish()
+            await worker.healthy()
+            async with SwarmClient(settings=own_settings) as client:
+                answer = await client.ask("hello", expert="echo", timeout=5)
+
+    assert answer.text == "hello"
+
+
+async def test_a_worker_can_be_stopped_while_redis_is_away(own_redis: OwnRedis, fleet: Fleet) -> None:
+    idle, busy = await asyncio.gather(fleet.start("router"), fleet.start("expert", drain=0.5))
+    async with SwarmClient(settings=fleet.settings) as client:
+        await client.submit("60", expert="careful")
+        await fleet.started("t1")
+    own_redis.kill()
+    idle.signal(signal.SIGTERM)
+    busy.signal(signal.SIGTERM)
+    codes = [await idle.ended(4), await busy.ended(6)]
+
+    assert codes == [0, 0]
+    assert fleet.noted("cancelled") == ["t1"]
+
+
+async def test_a_restart_that_forgot_everything_kills_no_worker(own_redis: OwnRedis, fleet: Fleet, tmp_path: Path) -> None:
+    """A Redis without its data, such as a wrong volume: running work is dropped, and new jobs are served."""
+    worker = await fleet.start("all")
+    async with SwarmClient(settings=fleet.settings) as client:
+        await client.submit("60", expert="careful")
+        await fleet.started("t1")
+        own_redis.kill()
+        for path in (tmp_path / "redis").rglob("*"):
+            if path.is_file():
+                path.unlink()
+        await own_redis.start()
+        await until(lambda: fleet.noted("cancelled") == ["t1"], "the stop of what nobody knows any more")
+        await fleet.publish()
+        answer = await client.ask("hello", expert="echo", timeout=8)
+
+    assert worker.alive
+    assert answer.text == "hello"

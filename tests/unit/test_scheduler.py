@@ -1,0 +1,586 @@
+"""What a job does next, one behaviour at a time. The search for orders that break it is in test_scheduler_properties."""
+
+import pytest
+
+from swarm.models import AnyEvent, Ending, Usage
+from swarm.scheduler import HEAVY, RANK, AskAnswer, End, Progress, Release, Withdraw, advance, decide, fold
+from tests.builders import (
+    a_plan,
+    accepted,
+    answered,
+    begun,
+    cancel_asked,
+    ended,
+    failed,
+    go,
+    not_answered,
+    not_planned,
+    numbered,
+    planned,
+    released,
+    releases,
+    round_opened,
+    solved,
+    started,
+    subtasks,
+    tick,
+)
+
+
+def ending(progress: Progress) -> Ending | None:
+    """The ending that is decided now."""
+    ends = [action.ending for action in decide(progress) if isinstance(action, End)]
+    return ends[0] if ends else None
+
+
+# -- releases
+
+
+def test_what_waits_for_nothing_is_released_at_once_in_the_order_of_the_plan() -> None:
+    _, actions = go(begun("b", "a", "c"))
+
+    assert releases(actions) == [("b", 1), ("a", 1), ("c", 1)]
+
+
+def test_a_release_names_the_expert_of_the_subtask() -> None:
+    _, actions = go(begun("a:policy"))
+
+    assert actions == (Release(subtask="a", attempt=1, expert="policy"),)
+
+
+def test_nothing_is_released_twice() -> None:
+    progress, _ = go(begun("a", "b"))
+    _, actions = go(progress, started("a"))
+
+    assert actions == ()
+
+
+def test_deciding_again_after_a_lost_write_gives_the_same() -> None:
+    progress = begun("a", "b<-a")
+
+    assert decide(progress) == decide(progress) == advance(progress)[1]
+
+
+def test_a_subtask_is_released_when_all_it_waits_for_is_solved() -> None:
+    progress, _ = go(begun("a", "b", "c<-a,b"))
+    progress, actions = go(progress, solved("a"))
+    assert actions == ()
+
+    _, actions = go(progress, solved("b"))
+    assert releases(actions) == [("c", 1)]
+
+
+def test_the_window_bounds_what_is_in_flight() -> None:
+    progress, actions = go(begun("a", "b", "c", "d", window=2))
+    assert releases(actions) == [("a", 1), ("b", 1)]
+
+    progress, actions = go(progress, solved("b"))
+    assert releases(actions) == [("c", 1)]
+
+
+def test_a_retry_counts_in_the_window_and_keeps_its_place_in_the_plan() -> None:
+    progress, _ = go(begun("a", "b", window=1))
+    _, actions = go(progress, failed("a", retryable=True))
+
+    assert releases(actions) == [("a", 2)]
+
+
+# -- failures
+
+
+def test_a_retryable_failure_is_tried_again_after_a_delay() -> None:
+    progress, _ = go(begun("a"))
+    _, actions = go(progress, failed("a", retryable=True))
+
+    (release,) = actions
+    assert isinstance(release, Release)
+    assert release.attempt == 2
+    assert 100 <= release.delay <= 200
+
+
+def test_a_server_that_asks_for_time_gets_it() -> None:
+    progress, _ = go(begun("a"))
+    _, actions = go(progress, failed("a", reason="unavailable", retryable=True, retry_after=7))
+
+    assert actions == (Release(subtask="a", attempt=2, expert="x", delay=7_000),)
+
+
+def test_a_delay_is_waited_for_once() -> None:
+    progress, _ = go(begun("a"))
+    progress, _ = go(progress, failed("a", retryable=True, retry_after=7))
+
+    assert progress.steps["a"].delay == 0
+
+
+def test_a_last_failure_settles_its_descendants_and_spares_the_rest() -> None:
+    progress, _ = go(begun("a", "b", "c<-a", "d<-c", attempts=1))
+    progress, actions = go(progress, failed("a", reason="timeout", retryable=True))
+
+    assert actions == ()
+    assert progress.settled == {"a", "c", "d"}
+    assert [(m.subtask, m.reason, m.because) for m in progress.missing() if m.subtask != "b"] == [
+        ("a", "timeout", None),
+        ("c", "dependency", "a"),
+        ("d", "dependency", "a"),
+    ]
+
+
+def test_a_failure_that_cannot_be_retried_is_final_at_once() -> None:
+    progress, _ = go(begun("a", "b", attempts=3))
+    progress, actions = go(progress, failed("a", reason="refused"))
+
+    assert actions == ()
+    assert progress.settled == {"a"}
+
+
+def test_fallbacks_are_tried_in_order_each_with_its_own_attempts() -> None:
+    progress, actions = go(begun("a", attempts=2, fallbacks={"a": ("y", "z")}))
+    experts = [actions[0].expert] if isinstance(actions[0], Release) else []
+    for attempt, retryable in ((1, True), (2, True), (3, False), (4, True)):
+        progress, actions = go(progress, failed("a", attempt, retryable=retryable))
+        experts += [action.expert for action in actions if isinstance(action, Release)]
+    assert experts == ["x", "x", "y", "z", "z"]
+
+    _, actions = go(progress, failed("a", 5, retryable=True))
+    assert actions == (End(ending="failed"),)
+
+
+def test_a_fallback_is_asked_without_delay() -> None:
+    progress, _ = go(begun("a", attempts=1, fallbacks={"a": ("y",)}))
+    _, actions = go(progress, failed("a", retryable=True, retry_after=60))
+
+    assert actions == (Release(subtask="a", attempt=2, expert="y", delay=0),)
+
+
+def test_what_is_missing_names_the_expert_that_had_it_last() -> None:
+    progress, _ = go(begun("a", "b", attempts=1, fallbacks={"a": ("y",)}))
+    progress, _ = go(progress, failed("a"))
+    progress, _ = go(progress, failed("a", 2, reason="bad_output"))
+
+    assert [(m.expert, m.reason, m.message) for m in progress.missing()] == [
+        ("y", "bad_output", "a: bad_output"),
+        ("x", "unfinished", ""),
+    ]
+
+
+# -- late, repeated, out of order
+
+
+def test_a_late_failure_of_an_old_attempt_changes_nothing() -> None:
+    progress, _ = go(begun("a", attempts=2))
+    progress, _ = go(progress, failed("a", 1, retryable=True))
+    again, actions = go(progress, failed("a", 1, reason="poison"))
+
+    assert actions == ()
+    assert again == progress
+
+
+def test_a_late_solution_wins_over_a_retry_that_was_released() -> None:
+    progress, _ = go(begun("a", "b<-a"))
+    progress, _ = go(progress, failed("a", 1, retryable=True))
+    progress, actions = go(progress, solved("a", 1))
+
+    assert releases(actions) == [("b", 1)]
+    assert progress.solved == {"a": "a.1"}
+
+
+def test_a_late_solution_spares_a_retry_that_was_not_released() -> None:
+    progress, _ = go(begun("a", "b<-a"))
+    progress, actions = go(progress, failed("a", 1, retryable=True), solved("a", 1))
+
+    assert releases(actions) == [("b", 1)]
+
+
+def test_a_retry_decided_while_a_solution_arrived_does_not_reopen_the_subtask() -> None:
+    progress, _ = go(begun("a", "b<-a"))
+    progress, actions = advance(progress, failed("a", 1, retryable=True))
+    assert releases(actions) == [("a", 2)]
+
+    progress, actions = go(progress, solved("a", 1), released("a", 2), failed("a", 2))
+    assert releases(actions) == [("b", 1)]
+    assert progress.solved == {"a": "a.1"}
+
+
+def test_a_solution_after_giving_up_is_ignored_but_charged() -> None:
+    progress, _ = go(begun("a", "b", "c<-a", attempts=1))
+    progress, _ = go(progress, failed("a"))
+    progress, actions = go(progress, solved("a", usage=Usage(calls=1, cost=5)))
+
+    assert actions == ()
+    assert progress.solved == {}
+    assert progress.settled == {"a", "c"}
+    assert progress.usage == Usage(calls=1, cost=5)
+
+
+def test_the_first_of_two_solutions_counts() -> None:
+    progress, _ = go(begun("a", "b"))
+    progress, _ = go(progress, solved("a", body="first"), solved("a", body="second"))
+
+    assert progress.solved == {"a": "first"}
+
+
+def test_a_failure_after_a_solution_changes_nothing() -> None:
+    progress, _ = go(begun("a", "b"))
+    progress, actions = go(progress, solved("a"), failed("a"))
+
+    assert actions == ()
+    assert progress.solved == {"a": "a.1"}
+
+
+def test_a_failure_recorded_twice_burns_one_attempt() -> None:
+    progress, _ = go(begun("a", attempts=3))
+    progress, actions = go(progress, failed("a", retryable=True), failed("a", retryable=True))
+
+    assert releases(actions) == [("a", 2)]
+    assert progress.steps["a"].tried == 1
+
+
+def test_an_outcome_of_an_unknown_subtask_is_charged_and_otherwise_ignored() -> None:
+    progress, _ = go(begun("a"))
+    progress, actions = go(progress, solved("zz", usage=Usage(calls=1)))
+
+    assert actions == ()
+    assert progress.settled == set()
+    assert progress.usage.calls == 1
+
+
+def test_usage_is_summed_over_all_attempts() -> None:
+    progress, _ = go(begun("a"))
+    one = Usage(calls=1, input_tokens=10, output_tokens=2, cost=7)
+    progress, _ = go(progress, failed("a", 1, retryable=True, usage=one))
+    progress, _ = go(progress, failed("a", 1, retryable=True, usage=one), solved("a", 2, usage=one))
+
+    assert progress.usage == Usage(calls=3, input_tokens=30, output_tokens=6, cost=21)
+
+
+# -- endings
+
+
+def test_a_job_whose_subtasks_are_all_solved_is_completed() -> None:
+    progress, _ = go(begun("a", "b"))
+    _, actions = go(progress, solved("a"), solved("b"))
+
+    assert actions == (End(ending="completed"),)
+
+
+def test_a_job_with_some_subtasks_solved_is_partial() -> None:
+    progress, _ = go(begun("a", "b", "c<-b"))
+    progress, actions = go(progress, solved("a"), failed("b"))
+
+    assert actions == (End(ending="partial"),)
+    assert progress.why == "1 of 3 subtasks were solved"
+
+
+def test_a_job_with_no_subtask_solved_is_failed() -> None:
+    progress, _ = go(begun("a", "b<-a"))
+    _, actions = go(progress, failed("a"))
+
+    assert actions == (End(ending="failed"),)
+
+
+def test_an_empty_plan_is_rejected() -> None:
+    progress, actions = go(Progress(), accepted(), planned(()))
+
+    assert actions == (End(ending="rejected"),)
+    assert progress.why == "the plan has no subtasks"
+
+
+def test_the_deadline_is_a_tick_that_is_late_enough() -> None:
+    progress, _ = go(begun("a", due=5_000, deadline=True))
+    progress, actions = go(progress, tick(4_999))
+    assert actions == ()
+
+    progress, actions = go(progress, tick(5_000))
+    assert actions == (End(ending="deadline"),)
+    assert progress.why == "the deadline passed"
+    assert [m.reason for m in progress.missing()] == ["unfinished"]
+
+
+def test_no_event_but_a_tick_tells_the_time() -> None:
+    progress = begun("a", "b", due=5_000)
+    late = numbered(released("a"), solved("a"), started("b"), at=9_000)
+
+    assert ending(fold(progress, late)) is None
+
+
+def test_the_greatest_age_ends_a_job_whose_caller_set_no_deadline() -> None:
+    progress, actions = go(begun("a", due=5_000), tick(6_000))
+
+    assert actions == (End(ending="deadline"),)
+    assert progress.why == "the job reached its greatest age"
+
+
+def test_a_cancel_ends_the_job() -> None:
+    _, actions = go(begun("a"), cancel_asked())
+
+    assert actions == (End(ending="cancelled"),)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_of_several_causes_the_first_in_rank_counts_in_whatever_order_they_came(order: tuple[int, ...]) -> None:
+    progress, _ = go(begun("a", due=5_000))
+    causes: tuple[AnyEvent, ...] = (solved("a"), tick(5_000), cancel_asked())
+    seen: list[Ending] = []
+    for number in order:
+        progress = fold(progress, [causes[number]])
+        assert progress.cause is not None
+        seen.append(progress.cause)
+
+    assert seen[-1] == "cancelled"
+    assert [RANK.index(cause) for cause in seen] == sorted((RANK.index(cause) for cause in seen), reverse=True)
+
+
+def test_nothing_is_released_once_a_cause_is_on_record() -> None:
+    progress, _ = go(begun("a", "b<-a"))
+    _, actions = go(progress, solved("a"), cancel_asked())
+
+    assert actions == (End(ending="cancelled"),)
+
+
+def test_an_ended_job_stays_as_it_is() -> None:
+    progress, _ = go(begun("a", "b"))
+    progress = fold(progress, [ended("cancelled")])
+    after, actions = go(progress, solved("a"), tick(9_000_000), cancel_asked(), round_opened(9), ended("completed"))
+
+    assert actions == ()
+    assert after == progress
+    assert after.cause == "cancelled"
+
+
+# -- the answer
+
+
+def heavy(subtask: str) -> AnyEvent:
+    return solved(subtask, size=HEAVY)
+
+
+def test_light_results_are_answered_at_once() -> None:
+    progress, _ = go(begun("a"))
+    _, actions = go(progress, heavy("a"))
+
+    assert actions == (End(ending="completed"),)
+
+
+def test_heavy_results_are_answered_in_a_delivery_of_its_own() -> None:
+    progress, _ = go(begun("a", "b"))
+    progress, actions = go(progress, heavy("a"), heavy("b"))
+    assert actions == (AskAnswer(),)
+
+    progress, actions = go(progress, answered("body"))
+    assert actions == (End(ending="completed"),)
+    assert progress.answer == "body"
+
+
+def test_an_answer_that_could_not_be_made_ends_the_job_all_the_same() -> None:
+    progress, _ = go(begun("a", "b"))
+    progress, _ = go(progress, heavy("a"), heavy("b"))
+    progress, actions = go(progress, not_answered())
+
+    assert actions == (End(ending="completed"),)
+    assert progress.answer_failed
+
+
+def test_asking_for_the_answer_is_repeated_until_it_is_there() -> None:
+    progress, _ = go(begun("a", "b"))
+    progress, _ = go(progress, heavy("a"), heavy("b"))
+
+    assert go(progress, tick(5))[1] == (AskAnswer(),)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"), [(cancel_asked(), "cancelled"), (tick(1_000_000), "deadline")], ids=["cancel", "deadline"]
+)
+def test_cancel_and_deadline_outrank_completed_while_the_answer_is_pending(
+    event: AnyEvent, expected: Ending
+) -> None:
+    progress, _ = go(begun("a", "b"))
+    progress, _ = go(progress, heavy("a"), heavy("b"))
+    _, actions = go(progress, event)
+
+    assert actions == (End(ending=expected),)
+
+
+def test_heavy_results_that_were_withdrawn_do_not_count() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1))
+    progress, _ = go(progress, heavy("a"), heavy("b"), round_opened(2), part("c", round=2, closed=True))
+    _, actions = go(progress, solved("c"))
+
+    assert End(ending="completed") in actions
+
+
+# -- planning rounds
+
+
+def part(*words: str, round: int, closed: bool = False) -> AnyEvent:
+    """Subtasks that a planner appends while it still writes."""
+    return planned(subtasks(*words), round=round, closed=closed)
+
+
+def test_subtasks_are_released_while_the_plan_is_still_written() -> None:
+    progress, actions = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    assert releases(actions) == [("a", 1)]
+
+    _, actions = go(progress, solved("a"), part("b<-a", round=1))
+    assert releases(actions) == [("b", 1)]
+
+
+def test_nothing_ends_a_job_whose_round_is_open() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1))
+    progress, actions = go(progress, solved("a"), failed("b"))
+    assert actions == ()
+
+    _, actions = go(progress, part(round=1, closed=True))
+    assert actions == (End(ending="partial"),)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"), [(cancel_asked(), "cancelled"), (tick(1_000_000), "deadline")], ids=["cancel", "deadline"]
+)
+def test_cancel_and_deadline_end_a_job_whose_round_is_open(event: AnyEvent, expected: Ending) -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    _, actions = go(progress, event)
+
+    assert actions == (End(ending=expected),)
+
+
+def test_a_new_round_withdraws_what_an_unfinished_one_had_started() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", "c<-a", round=1))
+    progress, actions = go(progress, solved("b"), round_opened(2))
+    assert actions == (Withdraw(subtask="a", attempt=1), Withdraw(subtask="b", attempt=1))
+
+    progress, actions = go(progress, part("d", round=2, closed=True), solved("a"))
+    assert releases(actions) == [("d", 1)]
+    assert [subtask.id for subtask in progress.subtasks] == ["d"]
+
+    _, actions = go(progress, solved("d"))
+    assert End(ending="completed") in actions
+
+
+def test_what_was_withdrawn_is_charged() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    progress, _ = go(progress, round_opened(2), solved("a", usage=Usage(calls=1, cost=4)))
+
+    assert progress.usage == Usage(calls=1, cost=4)
+    assert progress.solved == {}
+
+
+def test_a_release_decided_while_its_round_was_withdrawn_is_taken_back() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    _, actions = go(progress, round_opened(2), released("a"))
+
+    assert actions == (Withdraw(subtask="a", attempt=1),)
+
+
+def test_a_retry_decided_while_its_round_was_withdrawn_is_taken_back() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    progress, actions = advance(progress, failed("a", retryable=True))
+    assert releases(actions) == [("a", 2)]
+
+    _, actions = go(progress, round_opened(2), released("a", 2))
+    assert actions == (Withdraw(subtask="a", attempt=2),)
+
+
+def test_a_planner_that_was_thought_dead_cannot_speak_for_the_new_round() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), round_opened(2))
+    progress, actions = go(progress, part("a", round=1, closed=True), not_planned(round=1))
+
+    assert actions == ()
+    assert progress.open_round == 2
+    assert progress.steps == {}
+
+
+def test_a_round_that_opens_late_does_not_replace_a_newer_one() -> None:
+    progress = fold(Progress(), [accepted(), round_opened(2), part("a", round=2), round_opened(1)])
+
+    assert progress.open_round == 2
+    assert progress.steps["a"].state == "waiting"
+
+
+def test_a_planner_that_gives_up_rejects_the_job() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    progress, actions = go(progress, solved("a"), not_planned("nothing fits"))
+
+    assert actions == (End(ending="rejected"),)
+    assert progress.why == "nothing fits"
+
+
+def test_a_later_round_adds_to_a_plan_that_was_complete() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1, closed=True))
+    progress, actions = go(progress, round_opened(2), solved("a"), solved("b"))
+    assert actions == ()
+
+    progress, actions = go(progress, part("c<-a", round=2, closed=True))
+    assert releases(actions) == [("c", 1)]
+    assert progress.solved == {"a": "a.1", "b": "b.1"}
+
+
+def test_a_later_round_that_fails_leaves_the_plan_that_was_complete() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1, closed=True))
+    progress, actions = go(progress, round_opened(2), part("b", round=2), solved("a"), not_planned(round=2))
+
+    assert actions == (End(ending="completed"),)
+
+
+def test_a_part_that_comes_twice_joins_once() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    progress, actions = go(progress, part("a", round=1))
+
+    assert actions == ()
+    assert [subtask.id for subtask in progress.subtasks] == ["a"]
+
+
+def test_a_plan_of_the_caller_is_taken_once() -> None:
+    progress, _ = go(begun("a"))
+    again = fold(progress, [planned(a_plan("b"))])
+
+    assert again == progress
+
+
+def test_subtasks_that_join_after_their_dependency_failed_are_dropped() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "z", round=1))
+    progress, actions = go(progress, failed("a"), part("b<-a", "c<-b", round=1, closed=True))
+
+    assert actions == ()
+    assert progress.settled == {"a", "b", "c"}
+
+
+def test_subtasks_that_join_after_their_dependency_was_dropped_are_dropped() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b<-a", "z", round=1))
+    progress, _ = go(progress, failed("a"))
+    progress, _ = go(progress, part("d<-c", "c<-b", round=1, closed=True))
+
+    assert progress.settled == {"a", "b", "c", "d"}
+    assert {step.because for name, step in progress.steps.items() if name in "bcd"} == {"a"}
+    _, actions = go(progress, solved("z"))
+    assert actions == (End(ending="partial"),)
+
+
+# -- the fold
+
+
+def test_folding_piece_by_piece_gives_the_same_as_in_one_go() -> None:
+    log = numbered(
+        accepted(), planned(a_plan("a", "b<-a")), released("a"), failed("a", retryable=True), released("a", 2),
+        solved("a", 2), released("b"), started("b"), solved("b"), ended("completed", complete=True),
+    )  # fmt: skip
+    whole = fold(Progress(), log)
+
+    for cut in range(len(log)):
+        assert fold(fold(Progress(), log[:cut]), log[cut:]) == whole
+
+
+def test_a_fold_leaves_what_it_began_with_untouched() -> None:
+    before = begun("a", "b<-a")
+    copy = before.model_copy(deep=True)
+    fold(before, [released("a"), solved("a"), planned(a_plan("c"))])
+
+    assert before == copy
+
+
+def test_a_plan_of_a_thousand_in_a_row_is_settled_without_recursion() -> None:
+    words = ["t0", *(f"t{number}<-t{number - 1}" for number in range(1, 1_000))]
+    progress, _ = go(begun(*words))
+    progress, actions = go(progress, failed("t0"))
+
+    assert actions == (End(ending="failed"),)
+    assert len(progress.settled) == 1_000
