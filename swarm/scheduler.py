@@ -192,7 +192,7 @@ def decide(progress: Progress) -> tuple[Action, ...]:
 def _wants_answer(progress: Progress) -> bool:
     if progress.cause not in ("completed", "partial") or progress.answer or progress.answer_failed:
         return False
-    return sum(step.size for step in progress.steps.values()) > HEAVY
+    return sum(step.size for step in progress.steps.values() if step.state == "solved") > HEAVY
 
 
 def _releases(progress: Progress) -> Sequence[Release]:
@@ -235,7 +235,7 @@ class _Fold:
             case OutcomeRecorded():
                 self._outcome(event)
             case Released():
-                self._change(event.subtask, state="running", attempt=event.attempt, delay=0)
+                self._released(event)
             case Planned():
                 self._planned(event)
             case RoundOpened():
@@ -263,6 +263,13 @@ class _Fold:
     def _change(self, name: str, **changes: object) -> None:
         if (step := self._steps.get(name)) is not None and step.state not in SETTLED:
             self._put(name, step.model_copy(update=changes))
+
+    def _released(self, event: Released) -> None:
+        step = self._steps.get(event.subtask)
+        if step is not None and step.state == "withdrawn":
+            # Decided before the withdrawal was seen: this attempt, too, must be taken back.
+            self._put(event.subtask, step.model_copy(update={"attempt": event.attempt}))
+        self._change(event.subtask, state="running", attempt=event.attempt, delay=0)
 
     def _because(self, cause: Ending, why: str) -> None:
         if self.cause is None or RANK.index(cause) < RANK.index(self.cause):
@@ -308,7 +315,7 @@ class _Fold:
         for subtask in new:
             self._put(subtask.id, Step(round=event.round))
         for subtask in new:
-            lost = [self._steps[i].because or i for i in subtask.depends_on if self._gave_up(i)]
+            lost = [i for i in subtask.depends_on if self._gave_up(i)]
             if lost:
                 self._drop_descendants(lost[0])
 
@@ -341,6 +348,7 @@ class _Fold:
             self._drop_descendants(name)
 
     def _drop_descendants(self, root: str) -> None:
+        because = self._steps[root].because or root
         if self._children is None:
             self._children = {}
             for subtask in self._graph.subtasks:
@@ -350,7 +358,7 @@ class _Fold:
         while stack:
             name = stack.pop()
             if self._steps[name].state not in SETTLED:
-                self._change(name, state="dropped", reason="dependency", because=root)
+                self._change(name, state="dropped", reason="dependency", because=because)
                 stack.extend(self._children.get(name, ()))
 
     def _complete(self) -> None:

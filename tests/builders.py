@@ -62,9 +62,7 @@ def planned(
 ) -> Planned:
     given = plan.united() if isinstance(plan, Plan) else tuple(plan)
     aggregate: AggregateName = plan.aggregate if isinstance(plan, Plan) else "auto"
-    return Planned(
-        round=round, subtasks=given, fallbacks=dict(fallbacks or {}), aggregate=aggregate, closed=closed
-    )
+    return Planned(round=round, subtasks=given, fallbacks=dict(fallbacks or {}), aggregate=aggregate, closed=closed)
 
 
 def not_planned(message: str = "nothing fits", *, round: int = 1) -> Planned:

@@ -168,7 +168,8 @@ async def hands(connection: Connection, log: JobLog, shelf: Shelf) -> Hands:
 
 
 def a_card(name: str, **more: Any) -> Card:
-    return Card(name=name, kind="instruction", description=name, model="local/template", **more)
+    fields: dict[str, Any] = {"kind": "instruction", "description": name, "model": "local/template"}
+    return Card(name=name, **(fields | more))
 
 
 def a_request(*subtasks: str, **more: Any) -> Request:

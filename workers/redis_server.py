@@ -139,7 +139,7 @@ class PrivateRedis:
             async with asyncio.timeout(START_TIMEOUT):
                 while not await self._join_or_launch():  # noqa: ASYNC110 - nobody tells us of another process
                     await asyncio.sleep(4 * PAUSE)
-                while not _answers(self._there):
+                while not await asyncio.to_thread(_answers, self._there):
                     if not self.alive:
                         raise EmbeddedUnavailable(f"the private Redis ended at once: {self._last_words()}")
                     await asyncio.sleep(PAUSE)
@@ -165,10 +165,8 @@ class PrivateRedis:
         except TimeoutError:
             self._kill()
         finally:
-            self._let_go()
-            if self._pulse >= 0:
-                os.close(self._pulse)
-            self._pulse, self._socket, self._process = -1, None, None
+            self._close()
+            self._socket = self._process = None
 
     # -- coming
 
@@ -196,12 +194,15 @@ class PrivateRedis:
         path = _socket_of(self.data)
         if path is None or not _answers(path):
             return False
-        try:
-            self._take_hold(path.parent / "users")
-        except OSError:
-            return False
-        self._socket = path
-        return True
+        users = path.parent / "users"
+        with suppress(OSError):
+            self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
+            if not _deserted(self._pulse):
+                self._hold = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
+                self._socket = path
+                return True
+        self._close()
+        return False
 
     def _launch(self) -> bool:
         """Start the server, unless one runs: one that does not answer yet, or is about to end."""
@@ -215,7 +216,8 @@ class PrivateRedis:
             self._socket = _short_folder() / "redis.sock"
             users = self._socket.parent / "users"
             os.mkfifo(users, 0o600)
-            self._take_hold(users)
+            self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
+            self._hold = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
             with users.open("rb", buffering=0) as pipe, (self.data / "redis.log").open("ab") as log:
                 settings = CONFIG | {
                     "dir": str(self.data),
@@ -233,22 +235,19 @@ class PrivateRedis:
         note.replace(self.data / "redis.json")
         return True
 
-    def _take_hold(self, users: Path) -> None:
-        """Become a user: as long as `_hold` is open in any process, the server stays."""
-        self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
-        self._hold = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
-
     # -- going
 
     def _let_go(self) -> bool:
         """Whether nobody else uses the server."""
-        if self._hold >= 0:
-            os.close(self._hold)
-            self._hold = -1
-        try:
-            return os.read(self._pulse, 1) == b""
-        except OSError:
-            return False
+        os.close(self._hold)
+        self._hold = -1
+        return _deserted(self._pulse)
+
+    def _close(self) -> None:
+        for end in (self._hold, self._pulse):
+            if end >= 0:
+                os.close(end)
+        self._hold = self._pulse = -1
 
     async def _end(self) -> None:
         # quicker than the watcher's SIGTERM, which Redis looks for ten times a second
@@ -293,6 +292,14 @@ def _socket_of(data: Path) -> Path | None:
         return Path(json.loads((data / "redis.json").read_text())["socket"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _deserted(pulse: int) -> bool:
+    """Whether the pipe whose reading end this is has no user any more."""
+    try:
+        return os.read(pulse, 1) == b""
+    except BlockingIOError:
+        return False
 
 
 def _answers(path: Path) -> bool:

@@ -120,6 +120,7 @@ class SwarmWorker(Worker):
         self._stopped: set[str] = set()
         self._stopping = asyncio.Event()
         self._draining = settings.drain
+        self._ending = False
         self._waits: set[asyncio.Task[None]] = set()
         self._away_since: float | None = None
         self._started_at = time.time()
@@ -132,6 +133,7 @@ class SwarmWorker(Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._beat.start()
+        await self._published()
         _log.info(events.STARTED, worker=self.name, lanes={lane.name: lane.slots for lane in self.lanes})
         helpers = [asyncio.create_task(self._pulse()), asyncio.create_task(self._listen())]
         try:
@@ -169,6 +171,7 @@ class SwarmWorker(Worker):
             await asyncio.wait(self.tasks.values(), timeout=2 * self._settings.lease)
 
     def _cancel_running(self) -> None:
+        self._ending = True
         for task in self.job_tasks.values():
             task.cancel()
 
@@ -268,6 +271,8 @@ class SwarmWorker(Worker):
         _log.debug(events.DELIVERED, worker=self.name, delivery=claim.id, claim=claim.number, verdict=verdict, ms=ms)
 
     async def _call(self, claim: Claim) -> Settlement | None:
+        if self._ending:
+            raise asyncio.CancelledError
         name, args, kwargs, _, _ = deserialize_job_raw(claim.record, deserializer=self.job_deserializer)
         function = self.functions[name]
         context = self.ctx | {"job_id": claim.id, "job_try": claim.number, "claim": claim, "worker": self}

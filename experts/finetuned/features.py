@@ -1,4 +1,4 @@
-"""Text to a sparse vector: hashed words, word pairs and character 3- to 5-grams, the same on every machine."""
+"""Text to a sparse vector: hashed words, pairs of words, and 3 to 5 letters within a word, the same on every machine."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ class Rows:
 def grams(text: str) -> Iterator[str]:
     """What a text is made of, each with a prefix for its sort."""
     text = " ".join(text[:MAX_CHARACTERS].lower().split())
-    words = _WORD.findall(text)
+    words = _WORD.findall(text) or [text]
     yield from (f"w{word}" for word in words)
     yield from (f"b{first} {second}" for first, second in pairwise(words))
-    padded = f" {text} "
-    for size in (3, 4, 5):
-        yield from (f"c{padded[i : i + size]}" for i in range(len(padded) - size + 1))
+    for word in words:
+        padded = f" {word} "
+        for size in (3, 4, 5):
+            yield from (f"c{padded[i : i + size]}" for i in range(len(padded) - size + 1))
 
 
 def counted(texts: Sequence[str], dims: int) -> Rows:

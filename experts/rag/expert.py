@@ -29,23 +29,24 @@ SHOWN = 8
 MAX_QUESTION = 4_000
 ABSENT = "NOT IN THE DOCUMENTS"
 
-RULES = f"""Answer from the passages only. End with one line for each passage you rely on: its number in brackets and the \
-words you rely on, copied exactly, as in
+RULES = f"""Answer from the passages only. End with one line for each passage you rely on: its number in brackets and
+the words you rely on, copied exactly, as in
 [2] "copied words"
 If the passages do not hold the answer, write {ABSENT} and nothing else."""
 
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of a rag card, its documents indexed."""
-    index = await asyncio.to_thread(indexed, await load_documents(card, load_blob))
+    documents = await load_documents(card, load_blob)
+    index = await asyncio.to_thread(indexed, documents, f"{card.name.replace('-', ' ')} {card.description}")
     if card.model == "local/extract":
         return ExtractExpert(card, index)
     return CitingExpert(card, index, models.get(card.model))
 
 
-def indexed(documents: Sequence[Document]) -> Index:
-    """All passages of these documents, ready to be searched."""
-    return Index([passage for document in documents for passage in passages(document)])
+def indexed(documents: Sequence[Document], about: str = "") -> Index:
+    """All passages of these documents, ready to be searched. `about` describes them as a whole."""
+    return Index([passage for document in documents for passage in passages(document)], about)
 
 
 class ExtractExpert:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from experts.rag.chunk import Passage, sentences
-from experts.rag.retrieve import Hit, Index, asked_terms, terms
+from experts.rag.retrieve import Hit, Index, terms
 from swarm.models import Citation
 
 NEAR = 0.7
@@ -32,19 +32,16 @@ def stands(quote: str, text: str) -> bool:
 
 
 def best_quotes(question: str, hits: Iterable[Hit], index: Index) -> list[Citation]:
-    """Up to QUOTES sentences of the passages found, those that answer best, in order of passage and place."""
-    weights = {term: index.weight(term) for term in asked_terms(question)}
+    """Up to QUOTES sentences of the passages found, best first."""
+    weights = {term: index.weight(term) for term in index.asked(question)}
     scored = [
         (_score(sentence, hit.passage, weights), hit.passage, sentence)
         for hit in hits
         for sentence in map(_plain, sentences(hit.passage.text))
         if len(sentence.split()) >= SHORTEST
     ]
-    scored = [one for one in scored if one[0] > 0]
-    if not scored:
-        return []
-    ranked = sorted(scored, key=lambda one: -one[0])[:QUOTES]
-    chosen = [one for one in scored if one in ranked and one[0] >= NEAR * ranked[0][0]]
+    ranked = sorted((one for one in scored if one[0] > 0), key=lambda one: -one[0])[:QUOTES]
+    chosen = [one for one in ranked if one[0] >= NEAR * ranked[0][0]]
     return checked(
         (Citation(document=passage.document, section=passage.section, quote=sentence), passage)
         for _, passage, sentence in chosen

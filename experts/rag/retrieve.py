@@ -23,8 +23,8 @@ HEADING = 1
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 STOP = frozenset(
     """a about after again all also am an and any are as asks at be because been before being below between both but
-    by can could did do does doing down during each few for from further get had has have having he her here hers
-    him his how i if in into is isn it its itself just me more most my no nor not now of off on once only or other
+    by can could did do does doing down during each few happen happens for from further get had has have having he her here hers
+    him his how i if in into is isn it its itself just many me more most much my no nor not now of off on once only or other
     our ours out over own same she should so some such than that the their theirs them then there these they this
     those through to too under until up us very was we were what when where which while who whom why will with
     would you your yours s t don't doesn't can't i'm it's i've there's
@@ -44,10 +44,15 @@ class Hit:
 
 
 class Index:
-    """Passages, ready to be searched. It never changes, so any number may search it at once."""
+    """Passages, ready to be searched. It never changes, so any number may search it at once.
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
+    `about` describes the whole: its words may stand in a question only to say whom it is for ("what does the policy
+    say ..."), so they are not missed where no passage has them.
+    """
+
+    def __init__(self, passages: Sequence[Passage], about: str = "") -> None:
         self.passages = tuple(passages)
+        self._about = frozenset(terms(about))
         self._lengths: list[int] = []
         self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, passage in enumerate(self.passages):
@@ -63,9 +68,14 @@ class Index:
         seen = len(self._postings.get(term, ()))
         return math.log(1.0 + (len(self.passages) - seen + 0.5) / (seen + 0.5))
 
+    def asked(self, question: str) -> tuple[str, ...]:
+        """The stems a question is about, once each; if it has asking words only, those."""
+        found = terms(question) or [stem(word) for word in words(question)]
+        return tuple(dict.fromkeys(t for t in found if t in self._postings or t not in self._about))
+
     def search(self, question: str, count: int = 5) -> list[Hit]:
         """The `count` best passages for `question`, best first; none that shares no word with it."""
-        asked = asked_terms(question)
+        asked = self.asked(question)
         scores: dict[int, float] = defaultdict(float)
         covered: dict[int, float] = defaultdict(float)
         for term in asked:
@@ -82,12 +92,6 @@ class Index:
 def terms(text: str) -> list[str]:
     """The stems of a text's words, without those that carry nothing."""
     return [stem(word) for word in words(text) if word not in STOP]
-
-
-def asked_terms(question: str) -> tuple[str, ...]:
-    """The stems a question is about, once each; if it has asking words only, those."""
-    found = terms(question) or [stem(word) for word in words(question)]
-    return tuple(dict.fromkeys(found))
 
 
 def words(text: str) -> Iterable[str]:

@@ -58,8 +58,8 @@ def digest(name: str) -> str:
 
 def shown(url: str) -> str:
     """A URL as it may be shown: without user, password and query."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    return scheme + mark + rest.rpartition("@")[2].partition("?")[0]
 
 
 def open_client(url: str, kind: type[Redis] = Redis, **options: Any) -> Redis:
@@ -72,13 +72,17 @@ def open_client(url: str, kind: type[Redis] = Redis, **options: Any) -> Redis:
     }
     try:
         client: Redis = kind.from_url(url, **(defaults | options))
-    except (ValueError, TypeError) as error:
-        raise BadInput("redis", f"{shown(url)!r} is no URL of a Redis ({error})", "use redis://HOST:6379/0") from None
+    except (ValueError, TypeError):
+        # what the library says of it may hold a piece of the password
+        remedy = "use redis://HOST:6379/0, rediss:// or unix:///PATH"
+        raise BadInput("redis", f"{shown(url)!r} is no URL of a Redis", remedy) from None
     return client
 
 
 def translate(error: BaseException, where: str) -> SwarmError:
     """What redis-py raised, as one of ours."""
+    if isinstance(error, exceptions.ConnectionError) and isinstance(error.__cause__, exceptions.RedisError):
+        error = error.__cause__  # what Redis answered to the greeting
     text = str(error)
     match error:
         case SwarmError():
@@ -110,7 +114,7 @@ class Connection:
 
     def __init__(self, client: Redis, keys: Keys, where: str) -> None:
         self.client, self.keys, self.where = client, keys, where
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._wire: Any = None
 
@@ -147,7 +151,8 @@ class Connection:
     async def call(self, *command: Any) -> Any:
         """Run one command and give its raw answer: bytes, numbers, lists."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future))
+        # packed here, so that what cannot be sent fails its caller and nobody else
+        self._waiting.append((_packed(command), future))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
         try:
@@ -168,11 +173,11 @@ class Connection:
                 self._waiting.clear()
                 raise
 
-    async def _exchange(self, batch: Sequence[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+    async def _exchange(self, batch: Sequence[tuple[bytes, asyncio.Future[Any]]]) -> None:
         if self._wire is None:
             self._wire = self.client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             await self._wire.connect()
-        await self._wire.send_packed_command(self._packed([command for command, _ in batch]))
+        await self._wire.send_packed_command(b"".join(command for command, _ in batch))
         for _, future in batch:
             try:
                 answer = await self._wire.read_response()
@@ -183,19 +188,30 @@ class Connection:
                 if not future.done():
                     future.set_result(answer)
 
-    def _packed(self, commands: Sequence[tuple[Any, ...]]) -> Any:
-        """Commands as Redis reads them; hiredis, where it is installed, does this ten times as fast."""
-        if hiredis is None:
-            return self._wire.pack_commands(commands)
-        return b"".join(hiredis.pack_command(command) for command in commands)
-
     async def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.disconnect(nowait=True)
 
 
-def _fail(batch: Sequence[tuple[tuple[Any, ...], asyncio.Future[Any]]], error: Exception) -> None:
+def _packed(command: tuple[Any, ...]) -> bytes:
+    """A command as Redis reads it; hiredis, where it is installed, does this ten times as fast."""
+    try:
+        if hiredis is not None:
+            return bytes(hiredis.pack_command(command))
+        words = [word if isinstance(word, bytes) else _text(word).encode() for word in command]
+    except UnicodeEncodeError:
+        raise BadInput("text", "it is not valid Unicode", "send UTF-8 text") from None
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def _text(word: object) -> str:
+    if not isinstance(word, str | int | float):
+        raise TypeError(f"{type(word).__name__} cannot be sent to Redis")
+    return str(word)
+
+
+def _fail(batch: Sequence[tuple[bytes, asyncio.Future[Any]]], error: Exception) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

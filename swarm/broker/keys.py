@@ -10,6 +10,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
     PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
     PREFIX:catalog:VERSION           hash     cards by name                                     while current, then 1 lifetime
+    PREFIX:catalog:VERSION:blobs     set      hashes of its blobs                               as its catalog
     PREFIX:blob:SHA256               string   a document or a head                              as its catalog
     PREFIX:worker:ID                 string   what a worker is and does                         a few leases
     PREFIX:dead:ID                   hash     a dead letter's payload                           retention

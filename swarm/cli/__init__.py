@@ -1,8 +1,8 @@
 """The command line over the client, and the one place that starts workers. One file per family of verbs.
 
-    app.py        the command itself: verbs, help, and how every error ends
-    asking.py     ask, demo              jobs.py      submit, watch, answer, jobs, cancel
-    catalogs.py   experts ...            serving.py   worker, up
+app.py        the command itself: verbs, help, and how every error ends
+asking.py     ask, demo              jobs.py      submit, watch, answer, jobs, cancel
+catalogs.py   experts ...            serving.py   worker, up
 """
 
 from __future__ import annotations

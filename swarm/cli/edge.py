@@ -36,7 +36,7 @@ RedisUrl = Annotated[
         "--redis",
         metavar="URL",
         show_default=False,
-        help="The swarm's Redis, redis://HOST:6379/0 [SWARM_REDIS_URL; without: a private one in SWARM_DATA]",
+        help="The swarm's Redis, redis://HOST:6379/0 (SWARM_REDIS_URL; without: a private one in SWARM_DATA)",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]

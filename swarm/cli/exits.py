@@ -37,13 +37,13 @@ MEANING: Mapping[int, str] = MappingProxyType(
     {
         OK: "done; the job completed",
         NO_ANSWER: "the job failed or was rejected: there is no answer",
-        BAD_INPUT: "wrong usage or bad input: the message names the field and the remedy",
-        REFUSED: "sound, but not now: too many jobs are open, try again",
-        REDIS: "Redis cannot be reached, denies access, is read-only or full; or none can be started",
+        BAD_INPUT: "wrong usage or bad input; the message names the remedy",
+        REFUSED: "not now: too many jobs are open, try again",
+        REDIS: "no Redis: unreachable, denied, read-only, full, none to start",
         NOT_FOUND: "no such job",
         WAITED: "the wait ended, the job goes on",
         CANCELLED: "the job was cancelled",
-        INCOMPLETE: "the job ended with a part of the answer: partial, deadline, over_budget",
+        INCOMPLETE: "a part of the answer: partial, deadline, over_budget",
         BUG: "a bug of ours, or of an expert in plain Python",
         INTERRUPTED: "interrupted (Ctrl-C)",
     }
@@ -64,9 +64,7 @@ _ENDINGS: Mapping[Ending, int] = MappingProxyType(
 _EXTRAS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "cli": frozenset({"click", "rich", "typer", "yaml"}),
-        "worker": frozenset(
-            "arq httpx2 hiredis jinja2 jsonschema numpy openai referencing structlog uvloop".split()
-        ),
+        "worker": frozenset("arq httpx2 hiredis jinja2 jsonschema numpy openai referencing structlog uvloop".split()),
     }
 )
 
@@ -80,7 +78,9 @@ class MissingExtra(SwarmError):
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
-        super().__init__(f'this needs the package {package}, which is not installed: pip install "swarm-router[{extra}]"')
+        super().__init__(
+            f'this needs the package {package}, which is not installed: pip install "swarm-router[{extra}]"'
+        )
 
 
 def of_ending(ending: Ending) -> int:
@@ -122,8 +122,9 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
 def words(error: BaseException) -> list[str]:
     """An error as lines for a person; what was noted on it comes after it."""
     if is_usage(error):
-        message = str(error.format_message()) or "wrong usage"  # type: ignore[attr-defined]
-        return [message, "see: swarm --help"]
+        context = getattr(error, "ctx", None)
+        message = str(error.format_message())  # type: ignore[attr-defined]
+        return [message or "no verb is given", f"see: {context.command_path if context else 'swarm'} --help"]
     if isinstance(error, KeyboardInterrupt):
         return ["interrupted"]
     return [str(error), *getattr(error, "__notes__", ())]
@@ -137,6 +138,6 @@ def document(error: BaseException) -> str:
         about["traceback"] = "".join(traceback.format_exception(error))
     facts = vars(error).items() if isinstance(error, SwarmError) else ()
     for name, value in facts:
-        if isinstance(value, (str, int, float, tuple)) and value not in ("", ()):
+        if isinstance(value, (str, int, float, tuple)) and value not in ("", ()) and name != "problem":
             about[{"job_id": "job"}.get(name, name)] = value
     return json.dumps({"error": about})

@@ -73,7 +73,9 @@ def job_id(given: str) -> str:
 
 def event_id(given: str) -> str:
     if not _EVENT.fullmatch(given):
-        raise BadInput("after", f"{given[:80]!r} is no event id", "take one that swarm watch printed, such as 3-1712345678901")
+        raise BadInput(
+            "after", f"{given[:80]!r} is no event id", "take one that swarm watch printed, such as 3-1712345678901"
+        )
     return given
 
 
@@ -94,7 +96,9 @@ def _read(field: str, source: str, limit: int) -> bytes:
             with Path(_known(source, field)).expanduser().open("rb") as opened:
                 content = opened.read(10 * limit)
     except OSError as error:
-        raise BadInput(field, f"{source} cannot be read ({error.strerror})", "check the path and its permissions") from None
+        raise BadInput(
+            field, f"{source} cannot be read ({error.strerror})", "check the path and its permissions"
+        ) from None
     except ValueError:
         raise BadInput(field, f"{source!r} is no path", "name a file") from None
     if len(content) > limit:
@@ -129,7 +133,7 @@ def _yaml(text: str) -> Any:
     class Plain(yaml.SafeLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
-                raise yaml.MarkedYAMLError(None, None, "an alias (*name)", self.peek_event().start_mark)
+                raise yaml.MarkedYAMLError(None, None, "an alias (*name)", parent and parent.start_mark)
             return super().compose_node(parent, index)
 
     try:

@@ -1,4 +1,4 @@
-"""What a command prints: one JSON document, or lines for a person. Nothing that came from outside can steer a terminal."""
+"""What a command prints: one JSON document, or lines for a person. Nothing from outside can steer the terminal."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _next_quotes(tasks: Sequence[Task]) -> list[Span | None]:
     following: Span | None = None
     for task in reversed(tasks):
         found.append(following)
-        following = task.quote or task.context or following
+        following = task.quote or following
     return found[::-1]
 
 

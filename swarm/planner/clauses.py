@@ -73,9 +73,6 @@ def clauses(text: str) -> list[Clause]:
     """The clauses of `text`: they follow each other without a gap and without an overlap."""
     given = _with_brought_texts(_unwrapped(text, tokens(text)))
     cuts = list(_cuts(given))
-    cuts = [
-        cut for cut, following in zip(cuts, [*cuts[1:], None], strict=True) if not following or cut.head < following.at
-    ]
     starts = [0, *(given[cut.at].start for cut in cuts[1:]), len(text)]
     tokens_to = [*(cut.at for cut in cuts[1:]), len(given)]
     return [

@@ -23,6 +23,8 @@ CLEAR = 1.0
 """What it must score if another comes as near."""
 MARGIN = 0.02
 """Two experts whose scores differ by no more than this share come as near."""
+SPARE_MARGIN = 0.25
+"""By how much a fallback must be ahead of the expert that it stands in for: by more than wording."""
 
 _NAME_WEIGHT = 3
 _K1, _B = 1.2, 0.5
@@ -58,21 +60,24 @@ class Index:
 
 def index(cards: Mapping[str, Card]) -> Index:
     """Read the cards once; ranking a clause then costs a look-up per word."""
-    return _index(tuple((name, card.description) for name, card in cards.items()))
+    spares = {spare: name for name, card in cards.items() for spare in card.fallback}
+    return _index(tuple((name, card.description, spares.get(name, name)) for name, card in cards.items()))
 
 
 @lru_cache(maxsize=8)
-def _index(cards: tuple[tuple[str, str], ...]) -> Index:
-    counted = {name: _counted(name, description) for name, description in cards}
+def _index(cards: tuple[tuple[str, str, str], ...]) -> Index:
+    """From names, descriptions and families: an expert and its fallbacks do not make each other's words common."""
+    counted = {name: _counted(name, description) for name, description, _ in cards}
+    families = len({family for _, _, family in cards})
     lengths = {name: sum(words.values()) for name, words in counted.items()}
     mean = sum(lengths.values()) / max(1, len(lengths))
-    spread = Counter(stem for words in counted.values() for stem in words)
-    unit = _rarity(1, len(cards))
+    holders = Counter(stem for stem, _ in {(stem, family) for name, _, family in cards for stem in counted[name]})
+    unit = _rarity(1, families)
     postings: dict[str, dict[str, float]] = {}
     for name, words in counted.items():
         norm = _K1 * (1 - _B + _B * lengths[name] / max(1.0, mean))
         for stem, times in words.items():
-            worth = _rarity(spread[stem], len(cards)) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
+            worth = _rarity(holders[stem], families) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
             postings.setdefault(stem, {})[name] = worth * times * (_K1 + 1) / (times + norm)
     return Index(postings)
 
@@ -88,5 +93,5 @@ def _words(text: str) -> list[str]:
     return [token.text for token in tokens(text.replace('"', " ").replace("-", " "))]
 
 
-def _rarity(holders: int, cards: int) -> float:
-    return math.log(1 + (cards - holders + 0.5) / (holders + 0.5))
+def _rarity(holders: int, families: int) -> float:
+    return math.log(1 + (families - holders + 0.5) / (holders + 0.5))

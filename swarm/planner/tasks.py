@@ -14,7 +14,7 @@ from typing import Literal
 from swarm.errors import NoPlan
 from swarm.models import MAX_SUBTASKS, Card
 from swarm.planner.clauses import Clause, clauses
-from swarm.planner.match import CLEAR, MARGIN, THRESHOLD, Index, Match
+from swarm.planner.match import CLEAR, MARGIN, SPARE_MARGIN, THRESHOLD, Index, Match
 from swarm.planner.openings import Order
 from swarm.planner.tokens import tokens
 from swarm.planner.words import (
@@ -54,7 +54,7 @@ class Task:
     meant: list[str]
     order: Order = ""
     quote: Span | None = None
-    """What its own clause quotes."""
+    """From the first quotation that it holds to the end of the last."""
     context: Span | None = None
     """From the first clause of context that joined it to the end of the last."""
     context_meant: list[str] = field(default_factory=list)
@@ -185,10 +185,10 @@ def _task(text: str, clause: Clause, ranked: Sequence[Match], waiting: Sequence[
 def _join(task: Task, clause: Clause, *, part: bool) -> None:
     """Let a clause be said to the expert of the task before it."""
     task.end = clause.end
+    task.quote = _hull(task.quote, clause.quote)
     if part:
         task.words += clause.words
         task.meant += clause.meant
-        task.quote = _hull(task.quote, clause.quote)
     else:
         task.context = _hull(task.context, (clause.head, clause.end))
         task.context_meant += clause.meant
@@ -217,7 +217,12 @@ def _chosen(text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, 
     Of those that come as near as the best: the one that is not the fallback of another, then the one nearest to the
     whole request. If that leaves two and neither is a clear match, the request is refused.
     """
-    near = [match for match in ranked if match.score >= ranked[0].score * (1 - MARGIN)]
+    best = ranked[0]
+
+    def margin(match: Match) -> float:
+        return SPARE_MARGIN if best.expert in cards[match.expert].fallback else MARGIN
+
+    near = [match for match in ranked if match.score >= best.score * (1 - margin(match))]
     if len(near) == 1:
         return ranked
     spared = {name for match in near for name in cards[match.expert].fallback}
@@ -227,7 +232,7 @@ def _chosen(text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, 
     if near[0].score < CLEAR and second not in spared and overall[second] >= overall[first] * (1 - MARGIN):
         said = shown(text[clause.head : clause.end])
         raise NoPlan(f"{said} fits {first} as well as {second}", [match.expert for match in near[:3]], cards)
-    return near + ranked[len(near) :]
+    return near + [match for match in ranked if match not in near]
 
 
 def _nothing_fits(said: str, ranked: Sequence[Match], cards: Mapping[str, Card]) -> NoPlan:

@@ -30,7 +30,9 @@ def main(argv: Sequence[str]) -> int:
     if given.rounds is not None and given.rounds < 1:
         parser.error("--rounds takes a number from 1 on")
     end_on_sigterm()
-    failed = [bench.name for bench in (ALL if given.name == "all" else (BY_NAME[given.name],)) if not show(bench, given)]
+    failed = [
+        bench.name for bench in (ALL if given.name == "all" else (BY_NAME[given.name],)) if not show(bench, given)
+    ]
     return 1 if failed else 0
 
 
@@ -39,7 +41,10 @@ def show(bench: Bench, given: argparse.Namespace) -> bool:
     rounds: int = given.rounds or bench.rounds
     errors = Console(stderr=True)
     try:
-        with errors.status(f"{bench.name}, {rounds} rounds"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with (
+            errors.status(f"{bench.name}, {rounds} rounds"),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
             samples = runner.run(_run(bench, rounds))
     except BenchError as error:
         errors.print(f"{bench.name}: {error}")

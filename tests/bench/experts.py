@@ -28,9 +28,9 @@ ABSENT_CARD = versioned(
     Card(name="absent", kind="instruction", description="Never comes.", model="local/python", implementation=ABSENT)
 )
 """No worker loads it, so what is asked of it waits."""
-HANG_CARD = versioned(
-    Card(name="hang", kind="instruction", description="Asks a model that hangs.", model="bench/hang")
-)
+HANG_CARD = versioned(Card(name="hang", kind="instruction", description="Asks a model that hangs.", model="bench/hang"))
 TEMPLATE_CARD = versioned(
-    Card(name="echo", kind="instruction", description="Echoes.", model="local/template", instruction="{{ instruction }}")
+    Card(
+        name="echo", kind="instruction", description="Echoes.", model="local/template", instruction="{{ instruction }}"
+    )
 )

@@ -21,10 +21,10 @@ WATCHED = 6.0
 HEAVY = ("openai", "httpx", "httpx2", "numpy", "arq")
 IMPORT = f"""
 import json, sys, time
-begun = time.perf_counter()
+begun, used = time.perf_counter(), time.process_time()
 import swarm
-taken = (time.perf_counter() - begun) * 1000
-print(json.dumps([taken, [name for name in {HEAVY!r} if name in sys.modules]]))
+taken, spent = time.perf_counter() - begun, time.process_time() - used
+print(json.dumps([taken * 1000, spent * 1000, sum(name in sys.modules for name in {HEAVY!r})]))
 """
 
 
@@ -34,7 +34,7 @@ async def waiting(rounds: int) -> Samples:
     The request's text has 200 bytes; its plan comes on top. Memory is Redis' `used_memory`, without what a
     growing append-only file buffers; the fleet is one router and two expert processes.
     """
-    found: dict[str, list[float]] = {"bytes_per_job": [], "fleet_cpu": [], "redis_cpu": []}
+    found: dict[str, list[float]] = {"bytes_per_job": [], "fleet_cpu": [], "redis_cpu": [], "fleet_idle_cpu": []}
     plan = Plan.read([{"id": f"s{n}", "expert": "absent", "instruction": f"Part {n}"} for n in range(SUBTASKS)])
     for _ in range(rounds):
         async with rig(ROUTER, Pool(), Pool(), cards=(Nap.card, ABSENT_CARD)) as bench:
@@ -49,19 +49,18 @@ async def waiting(rounds: int) -> Samples:
             busy = await _cpu(bench)
             found["fleet_cpu"].append(busy[0] - idle[0])
             found["redis_cpu"].append(busy[1] - idle[1])
+            found["fleet_idle_cpu"].append(idle[0])
     return found
 
 
 async def importing(rounds: int) -> Samples:
     """`import swarm` in fresh interpreters, and how many of the heavy libraries it brings along."""
-    found: dict[str, list[float]] = {"ms": [], "heavy": []}
+    found: list[list[float]] = []
     for _ in range(rounds + 1):
         said = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
-        taken, heavy = json.loads(said.stdout)
-        found["ms"].append(taken)
-        found["heavy"].append(len(heavy))
-    # the first one compiles
-    return {metric: values[1:] for metric, values in found.items()}
+        found.append(json.loads(said.stdout))
+    taken, spent, heavy = zip(*found[1:], strict=True)  # the first one compiles
+    return {"ms": taken, "cpu_ms": spent, "heavy": heavy}
 
 
 async def idle(rounds: int) -> Samples:

@@ -86,7 +86,7 @@ def table(found: Mapping[str, Any], about: str, bars: Mapping[str, str]) -> Grou
     """The same object for people, beside the bars."""
     shown = Table(title=f"{found['bench']}: {about}", title_justify="left", title_style="bold")
     for heading in ("metric", "median", "min", "max", "unit", "bar"):
-        shown.add_column(heading, justify="left" if heading in ("metric", "unit", "bar") else "right")
+        shown.add_column(heading, justify="left" if heading in ("metric", "unit", "bar") else "right", no_wrap=True)
     for metric, result in found["results"].items():
         numbers = [f"{result[part]:,.3f}".rstrip("0").rstrip(".") for part in ("median", "min", "max")]
         shown.add_row(metric, *numbers, result["unit"], bars.get(metric, ""))

@@ -134,7 +134,10 @@ async def rig(
     with tempfile.TemporaryDirectory(prefix="swarm-bench-", ignore_cleanup_errors=True) as folder:
         try:
             await bench.start_redis(Path(folder))
-            async with Connection.open(bench.url) as connection, SwarmClient(bench.url, settings=bench.settings) as client:
+            async with (
+                Connection.open(bench.url) as connection,
+                SwarmClient(bench.url, settings=bench.settings) as client,
+            ):
                 bench.connection, bench.client = connection, client
                 await until(lambda: _answers(connection), "Redis answers", START)
                 catalog = catalog_of({card.name: card for card in cards})
@@ -146,7 +149,9 @@ async def rig(
             await bench.stop()
 
 
-async def until(condition: Callable[[], Awaitable[object]], what: str, timeout: float = 30.0, pause: float = 0.005) -> None:
+async def until(
+    condition: Callable[[], Awaitable[object]], what: str, timeout: float = 30.0, pause: float = 0.005
+) -> None:
     """Wait for a condition; BenchError names it when it does not come true in time."""
     try:
         async with asyncio.timeout(timeout):

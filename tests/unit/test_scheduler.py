@@ -390,9 +390,7 @@ def test_asking_for_the_answer_is_repeated_until_it_is_there() -> None:
 @pytest.mark.parametrize(
     ("event", "expected"), [(cancel_asked(), "cancelled"), (tick(1_000_000), "deadline")], ids=["cancel", "deadline"]
 )
-def test_cancel_and_deadline_outrank_completed_while_the_answer_is_pending(
-    event: AnyEvent, expected: Ending
-) -> None:
+def test_cancel_and_deadline_outrank_completed_while_the_answer_is_pending(event: AnyEvent, expected: Ending) -> None:
     progress, _ = go(begun("a", "b"))
     progress, _ = go(progress, heavy("a"), heavy("b"))
     _, actions = go(progress, event)
@@ -465,7 +463,9 @@ def test_what_was_withdrawn_is_charged() -> None:
 
 
 def test_a_release_decided_while_its_round_was_withdrawn_is_taken_back() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    progress, actions = advance(Progress(), accepted(), round_opened(1), part("a", round=1))
+    assert releases(actions) == [("a", 1)]
+
     _, actions = go(progress, round_opened(2), released("a"))
 
     assert actions == (Withdraw(subtask="a", attempt=1),)

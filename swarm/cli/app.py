@@ -1,0 +1,109 @@
+"""The command `swarm`: its verbs, its help, and how every error ends."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Annotated
+
+import typer
+
+from swarm.cli import asking, catalogs, exits, jobs, serving
+from swarm.cli.edge import AsJson, RedisUrl, Root, root
+from swarm.cli.screen import Screen, can_print_anything, hush
+
+EPILOG = "\n".join(
+    [
+        "[bold]Exit codes[/bold]",
+        *(f"{code:>5}  {meaning}" for code, meaning in exits.MEANING.items()),
+        "",
+        "[bold]Environment[/bold]",
+        "  SWARM_REDIS_URL   the swarm's Redis; without it a private one is started",
+        "  SWARM_DATA        folder of the private Redis (~/.local/share/swarm-router)",
+        "  SWARM_...         every other setting: PREFIX, SLOTS, DRAIN, MAX_OPEN, ...",
+        "  OPENAI_API_KEY, OPENAI_BASE_URL   for cards whose model is not local",
+        "  NO_COLOR          no colours",
+    ]
+)
+
+app = typer.Typer(
+    name="swarm",
+    help="A request becomes a plan, experts solve its parts, and one answer says where each part came from.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import swarm
+
+        print(f"swarm-router {swarm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    root.set(Root(redis, as_json))
+
+
+for _panel, _verbs in {
+    "Ask": (asking.ask, asking.demo),
+    "Jobs": (jobs.submit, jobs.watch, jobs.answer, jobs.jobs, jobs.cancel),
+    "Serve": (serving.up, serving.worker),
+}.items():
+    for _verb in _verbs:
+        app.command(rich_help_panel=_panel)(_verb)
+app.add_typer(catalogs.experts, rich_help_panel="Experts")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command. Every error ends here: a sentence or a JSON object on standard error, and a code."""
+    can_print_anything()
+    try:
+        code = app(args=list(argv), prog_name="swarm", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or exits.OK)
+    except (exits.PipeClosed, BrokenPipeError):
+        hush()
+        return exits.PIPE_CLOSED
+    except typer.Abort:
+        return _report(KeyboardInterrupt(), argv)
+    except ModuleNotFoundError as error:
+        return _report(exits.missing_extra(error) or error, argv)
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error, argv)
+
+
+def _report(error: BaseException, argv: Sequence[str]) -> int:
+    code = exits.of_error(error)
+    as_json = "--json" in takewhile(lambda part: part != "--", argv)
+    try:
+        if type(error).__name__ == "NoArgsIsHelpError" and not as_json:
+            return code  # the help was printed
+        if as_json:
+            print(exits.document(error), file=sys.stderr)
+        else:
+            _explain(error, code)
+    except (exits.PipeClosed, OSError):
+        hush()
+    return code
+
+
+def _explain(error: BaseException, code: int) -> None:
+    screen = Screen()
+    if code == exits.BUG:
+        traceback.print_exception(error)
+    first, *more = exits.words(error)
+    screen.note(("error: " if code != exits.INTERRUPTED else "", "bold red"), first)
+    for text in more:
+        screen.note(f"  {text}")

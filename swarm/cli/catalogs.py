@@ -1,0 +1,127 @@
+"""experts list, check, publish, train: the catalog and what its cards are made of."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarm.cli import exits, given
+from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl, implementations, read_catalog, shelf_of
+from swarm.cli.screen import Screen, listed
+from swarm.errors import BadInput
+from swarm.models import Catalog
+
+experts = typer.Typer(
+    name="experts",
+    help="The catalog of experts: list, check, publish; train a head for one.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+FolderArgument = Annotated[str, typer.Argument(metavar="DIR", help="A folder of cards (*.md).")]
+
+
+@experts.command("list")
+def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """List the experts that new jobs are planned with."""
+    edge = Edge.of(redis, as_json)
+
+    async def current() -> Catalog | None:
+        async with edge.client() as client:
+            return await client.experts()
+
+    catalog = edge.run(current())
+    edge.screen.document(_document(catalog))
+    if catalog is None:
+        edge.screen.note("no experts have been published: swarm experts publish DIR")
+        return exits.OK
+    rows = [(card.name, card.kind, card.model, card.description) for card in catalog.cards.values()]
+    edge.screen.columns(rows, ("EXPERT", "KIND", "MODEL", "DESCRIPTION"))
+    edge.screen.note((f"catalog {catalog.version}", "dim"))
+    return exits.OK
+
+
+@experts.command()
+def check(folder: FolderArgument, as_json: AsJson = False) -> int:
+    """Check a folder of cards and tell everything that is wrong. Nothing is published."""
+    from experts.catalog import check_folder, read_folder
+
+    edge = Edge.of(None, as_json)
+    path = given.folder(folder)
+    problems = check_folder(path)
+    found = None if problems else read_folder(path).catalog
+    about = [{"type": type(p).__name__, "message": str(p), "field": p.field, "remedy": p.remedy} for p in problems]
+    edge.screen.document({"ok": not problems, "problems": about} | _document(found))
+    for problem in problems:
+        edge.screen.note(("error: ", "red"), str(problem))
+    if found is not None:
+        edge.screen.line(f"{folder} is sound: {listed(sorted(found.cards), 30)} (catalog {found.version})")
+    return exits.BAD_INPUT if problems else exits.OK
+
+
+@experts.command()
+def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Make a folder of cards the catalog of new jobs, on all workers at once. Jobs under way keep theirs."""
+    edge = Edge.of(redis, as_json)
+    loaded = read_catalog(given.folder(folder), implementations(imports))
+
+    async def published() -> str | None:
+        async with edge.url() as url, shelf_of(url, edge.settings) as shelf:
+            return await shelf.publish(loaded.catalog, loaded.blobs)
+
+    changed = edge.run(published()) != loaded.catalog.version
+    edge.screen.document(_document(loaded.catalog) | {"changed": changed, "files": len(loaded.blobs)})
+    verb = "published" if changed else "unchanged"
+    names = listed(sorted(loaded.catalog.cards), 30)
+    edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(loaded.blobs)} files)")
+    return exits.OK
+
+
+@experts.command()
+def train(
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help="CSV or JSONL with text and label.")],
+    out: Annotated[str, typer.Option("--out", metavar="HEAD", help="Where the head is written, such as triage.npz.")],
+    as_json: AsJson = False,
+) -> int:
+    """Train the head of a `local/head` expert. Its accuracy is measured on rows that were not trained on."""
+    from experts.finetuned.train import train_file
+
+    screen = Edge.of(None, as_json).screen
+    begun = time.monotonic()
+    with _busy(screen, f"training on {rows}"):
+        try:
+            report = train_file(Path(rows), Path(out))
+        except OSError as error:
+            raise BadInput("out", f"{out} cannot be written ({error.strerror})", "check the path") from None
+    seconds = round(time.monotonic() - begun, 2)
+    screen.document(
+        {
+            "head": out, "rows": report.rows, "labels": list(report.labels), "accuracy": report.accuracy,
+            "held_out": report.held_out, "bytes": report.bytes, "seconds": seconds,
+        }
+    )  # fmt: skip
+    screen.line(f"labels    {len(report.labels)}: {listed(report.labels, 20)}")
+    screen.line(f"rows      {report.rows:,}")
+    told = f"{report.accuracy:.1%} of {report.held_out:,} rows that were held out"
+    screen.line(f"accuracy  {told if report.held_out else 'unknown: too few rows of a label to hold any out'}")
+    screen.line(f"head      {out}, {report.bytes:,} bytes, in {seconds:g} s")
+    return exits.OK
+
+
+def _busy(screen: Screen, what: str) -> AbstractContextManager[object]:
+    """A sign of life on a terminal, one line elsewhere."""
+    if screen.err.is_terminal and not screen.as_json:
+        return screen.err.status(what)
+    screen.note(f"{what} ...")
+    return nullcontext()
+
+
+def _document(catalog: Catalog | None) -> dict[str, object]:
+    if catalog is None:
+        return {"catalog": None, "experts": []}
+    cards = [card.model_dump(mode="json") for card in catalog.cards.values()]
+    return {"catalog": catalog.version, "experts": cards}

@@ -1,0 +1,215 @@
+"""submit, watch, answer, jobs, cancel: what is done with jobs one by one."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from swarm.cli import answers, exits, given
+from swarm.cli.asking import (
+    Attempts,
+    Deadline,
+    Expert,
+    File,
+    JobName,
+    PlanFile,
+    Question,
+    Tenant,
+    Timeout,
+    options,
+)
+from swarm.cli.edge import AsJson, Edge, RedisUrl
+from swarm.cli.screen import Screen, flat, listed
+from swarm.client import SwarmClient
+from swarm.errors import WaitTimeout
+from swarm.models import Answer, AnyEvent, Ended, JobInfo, OutcomeRecorded, Planned, Released, RoundOpened, Started
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+def submit(
+    text: Question = None,
+    file: File = None,
+    expert: Expert = None,
+    plan: PlanFile = None,
+    deadline: Deadline = None,
+    attempts: Attempts = 3,
+    tenant: Tenant = "default",
+    job_id: JobName = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Submit a request and print its job's id at once. See `swarm watch` and `swarm answer`."""
+    edge = Edge.of(redis, as_json)
+    wanted = options(text, file, expert, plan, deadline, attempts, tenant, job_id)
+
+    async def submitted() -> None:
+        async with edge.client() as client:
+            job = await client.submit(**wanted)
+            edge.screen.line(job.id)
+            edge.screen.document({"job": job.id})
+            edge.warn_if_unserved()
+
+    edge.run(submitted())
+    return exits.OK
+
+
+def watch(
+    job: JobArgument,
+    after: Annotated[str, typer.Option("--after", metavar="ID", help="Go on after this event.")] = "0-0",
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Print what happens to a job, line by line, until it ends. With --json each line is one event.
+
+    Ctrl-C only stops watching. The exit code tells how the job ended.
+    """
+    edge = Edge.of(redis, as_json)
+    follower = _Follower(edge, given.job_id(job), given.event_id(after))
+    try:
+        return edge.run(follower.follow())
+    except KeyboardInterrupt:
+        more = f" --after {follower.seen}" if follower.seen != "0-0" else ""
+        edge.screen.note(f"stopped watching; the job goes on: swarm watch {job}{more}")
+        return exits.INTERRUPTED
+
+
+def answer(job: JobArgument, timeout: Timeout = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Wait until a job has ended and print its answer. --timeout 0 only looks."""
+    edge, name, patience = Edge.of(redis, as_json), given.job_id(job), given.seconds("timeout", timeout)
+
+    async def answered() -> int:
+        async with edge.client() as client:
+            found = await _answer(edge, client, name, patience)
+            progress = await client.log.progress(name)
+            experts = {subtask.id: progress.expert_of(subtask) for subtask in progress.subtasks}
+            answers.show(edge.screen, found, experts)
+            edge.screen.document(found)
+            return exits.of_ending(found.ending)
+
+    return edge.run(answered())
+
+
+def jobs(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 20,
+    only_open: Annotated[bool, typer.Option("--open", help="Only jobs that have not ended.")] = False,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """List jobs: the open ones, then those that ended last."""
+    edge = Edge.of(redis, as_json)
+
+    async def found() -> list[JobInfo]:
+        async with edge.client() as client:
+            return await client.jobs(limit, ended=not only_open)
+
+    infos = edge.run(found())
+    edge.screen.document({"jobs": [info.model_dump(mode="json") for info in infos]})
+    _show_jobs(edge.screen, infos)
+    return exits.OK
+
+
+def cancel(job: JobArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Cancel a job and say what was stopped, what was withdrawn and what had been solved."""
+    edge, name = Edge.of(redis, as_json), given.job_id(job)
+
+    async def cancelled() -> None:
+        async with edge.client() as client:
+            edge.warn_if_unserved()
+            receipt = await client.job(name).cancel()
+        edge.screen.document(receipt)
+        for text in answers.receipt(receipt):
+            edge.screen.line(text)
+
+    edge.run(cancelled())
+    return exits.OK
+
+
+async def _answer(edge: Edge, client: SwarmClient, job: str, patience: float | None) -> Answer:
+    """At once if it is there; else after a wait."""
+    found = await client.log.answer(job)
+    if found is not None:
+        return found
+    if patience == 0:
+        raise WaitTimeout(job, 0)
+    edge.warn_if_unserved()
+    return await client.job(job).answer(patience)
+
+
+def _show_jobs(screen: Screen, infos: list[JobInfo]) -> None:
+    if not infos:
+        screen.note("no jobs yet")
+        return
+    rows = [
+        (info.id, info.state, f"{info.settled}/{info.subtasks}", _ago(info.accepted_at), info.tenant, info.text)
+        for info in infos
+    ]
+    screen.columns(rows, ("JOB", "STATE", "SETTLED", "AGE", "TENANT", "REQUEST"))
+
+
+def _ago(ms: int) -> str:
+    """How long ago, in the largest unit that fits.
+
+    >>> _ago(round(time.time() * 1000) - 90_000)
+    '90 s'
+    """
+    age = max(0.0, time.time() - ms / 1000)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if age >= 2 * size:
+            return f"{age / size:.0f} {unit}"
+    return f"{age:.0f} s"
+
+
+# -- following -----------------------------------------------------------------------------------------------------
+
+
+class _Follower:
+    """Prints a job's events. `seen` is the id of the last."""
+
+    def __init__(self, edge: Edge, job: str, after: str) -> None:
+        self._edge, self._job, self.seen = edge, job, after
+
+    async def follow(self) -> int:
+        async with self._edge.client() as client:
+            ended = await client.log.answer(self._job)
+            if ended is None:
+                self._edge.warn_if_unserved()
+            elif self.seen != "0-0" and await client.log.events(self._job, self.seen) == []:
+                return exits.of_ending(ended.ending)
+            async for event in client.job(self._job).events(self.seen):
+                self.seen = event.id
+                self._print(event)
+                if isinstance(event, Ended):
+                    return exits.of_ending(event.ending)
+        return exits.OK
+
+    def _print(self, event: AnyEvent) -> None:
+        self._edge.screen.document(event)
+        self._edge.screen.line((f"{event.id:<18} ", "dim"), (f"{event.type:<13}", "bold"), happened(event))
+
+
+def happened(event: AnyEvent) -> str:
+    """An event in words, beside its type."""
+    match event:
+        case RoundOpened():
+            return f"round {event.round}"
+        case Planned() if event.failure is not None:
+            return flat(event.failure.message)
+        case Planned():
+            plan = listed(f"{subtask.id} {subtask.expert}" for subtask in event.subtasks)
+            return f"{plan} (by {event.planner})" if event.planner else plan
+        case Released():
+            delay = f", in {event.delay} ms" if event.delay else ""
+            return f"{event.subtask} to {event.expert}, attempt {event.attempt}{delay}"
+        case Started():
+            again = f", claim {event.claim}" if event.claim > 1 else ""
+            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}"
+        case OutcomeRecorded():
+            how = f"{event.failure.reason}: {flat(event.failure.message)}" if event.failure else "solved"
+            return f"{event.subtask} attempt {event.attempt} {how} ({event.ms} ms)"
+        case Ended():
+            stopped = f", stopped {listed(event.stopped)}" if event.stopped else ""
+            return event.ending + stopped
+    return ""

@@ -1,0 +1,284 @@
+"""worker, up: processes that serve until they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from swarm.broker.connection import Connection, shown
+from swarm.cli import exits, given
+from swarm.cli.asking import first_catalog
+from swarm.cli.edge import (
+    AsJson,
+    Edge,
+    Imports,
+    RedisUrl,
+    as_up,
+    implementations,
+    read_catalog,
+    shelf_of,
+)
+from swarm.cli.screen import Screen, listed
+from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
+from swarm.models import Kind
+from swarm.settings import Settings
+
+if TYPE_CHECKING:
+    from experts.implementations import Implementation
+    from workers.main import Process, Roles
+
+POOLS = ("router", "experts")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LEVELS = ("debug", "info", "warning", "error", "critical")
+LONGEST_WAIT = 2.0
+"""Seconds between looks for a Redis that is not there yet."""
+
+Slots = Annotated[
+    int | None,
+    typer.Option("--slots", min=1, max=10_000, show_default=False, help="Subtasks at once (SWARM_SLOTS, 20)"),
+]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")]
+LogJson = Annotated[
+    bool | None,
+    typer.Option("--log-json/--no-log-json", show_default=False, help="Log lines as JSON (if not on a terminal)"),
+]
+
+
+def worker(
+    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="POOL", help="router or experts.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", metavar="KIND", help=f"{', '.join(KINDS)}. Repeatable.")
+    ] = None,
+    expert: Annotated[
+        list[str] | None, typer.Option("--expert", metavar="NAME", help="Serve these alone. Repeatable.")
+    ] = None,
+    slots: Slots = None,
+    catalog: Annotated[
+        str | None, typer.Option("--catalog", metavar="DIR", help="Publish this folder now and when it changes.")
+    ] = None,
+    health_socket: Annotated[
+        str | None,
+        typer.Option("--health-socket", metavar="PATH", help="Answer probes here (SWARM_HEALTH_SOCKET)"),
+    ] = None,
+    imports: Imports = None,
+    log_level: LogLevel = "info",
+    log_json: LogJson = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Serve jobs until SIGTERM or Ctrl-C: route them, run experts, or both.
+
+    --pool router alone routes; kinds or names alone run those experts; nothing does everything. A Redis that is
+    not there yet is waited for.
+    """
+    edge = Edge.of(redis, as_json)
+    url = edge.settings.redis_url
+    if not url:
+        raise BadInput(
+            "redis", "a worker needs the URL of a Redis", "give --redis URL or SWARM_REDIS_URL, or use: swarm up"
+        )
+    _set_up_logs(log_level, log_json)
+    roles = roles_of(pool or (), kind or (), expert or ())
+    loaded = implementations(imports)
+    folder = given.folder(catalog) if catalog else None
+    if folder is not None:
+        read_catalog(folder, loaded)
+    socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET")
+    served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
+
+    from workers.main import run
+
+    run(served.serve(Path(socket) if socket else None))
+    return exits.OK
+
+
+def up(
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            "--catalog", metavar="DIR", help="Experts to publish, now and when they change (last, or the demo)"
+        ),
+    ] = None,
+    slots: Slots = None,
+    imports: Imports = None,
+    log_level: LogLevel = "info",
+    log_json: LogJson = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run the whole swarm in one process, with a private Redis if no URL is given. Jobs survive its restart."""
+    edge = Edge.of(redis, as_json)
+    _set_up_logs(log_level, log_json)
+    loaded = implementations(imports)
+    folder = given.folder(catalog) if catalog else None
+    if folder is not None:
+        read_catalog(folder, loaded)
+
+    from workers.main import run
+
+    run(_up(edge, sized(edge.settings, slots), folder, loaded, imports or []))
+    return exits.OK
+
+
+def roles_of(pools: Sequence[str], kinds: Sequence[str], experts: Sequence[str]) -> Roles:
+    """What a worker does, from its options."""
+    from workers.main import Roles
+
+    _known("pool", pools, POOLS)
+    _known("kind", kinds, KINDS)
+    if kinds and experts:
+        raise BadInput("expert", "--expert and --kind exclude each other", "leave one of them out")
+    named = bool(kinds or experts)
+    return Roles(
+        router="router" in pools or not (pools or named),
+        kinds=[kind for kind in KINDS if kind in kinds] if named else KINDS if "experts" in pools or not pools else (),
+        experts=tuple(experts),
+    )
+
+
+def sized(settings: Settings, slots: int | None) -> Settings:
+    return settings if slots is None else settings.model_copy(update={"slots": slots})
+
+
+def _known(field: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise BadInput(field, f"there is no {field} {name!r}", f"known are {', '.join(known)}")
+
+
+def _set_up_logs(level: str, as_json: bool | None) -> None:
+    from swarm import log
+
+    _known("log-level", [level.lower()], LEVELS)
+    log.setup(level, as_json=as_json)
+
+
+# -- worker ----------------------------------------------------------------------------------------------------------
+
+
+class _Worker:
+    def __init__(
+        self,
+        screen: Screen,
+        url: str,
+        settings: Settings,
+        roles: Roles,
+        folder: Path | None,
+        loaded: Mapping[str, Implementation],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._screen, self._url, self._settings, self._roles = screen, url, settings, roles
+        self._folder, self._loaded, self._environ = folder, loaded, environ
+        self._watching: asyncio.Task[None] | None = None
+
+    async def serve(self, socket: Path | None) -> None:
+        from workers.main import work
+
+        await await_redis(self._url, self._settings)
+        try:
+            await work(
+                self._url,
+                self._settings,
+                self._roles,
+                self._environ,
+                self._loaded,
+                socket=socket,
+                before=self._before,
+            )
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _before(self, process: Process) -> None:
+        from workers.publishing import publish, watch
+
+        if self._folder is not None:
+            await publish(process.shelf, self._folder, self._loaded)
+            self._watching = asyncio.create_task(watch(process.shelf, self._folder, self._loaded))
+        self._screen.document(
+            {
+                "worker": process.worker.name,
+                "pid": os.getpid(),
+                "redis": shown(self._url),
+                "router": self._roles.router,
+                "kinds": list(self._roles.kinds),
+                "experts": list(self._roles.experts),
+            }
+        )
+
+
+async def await_redis(url: str, settings: Settings) -> None:
+    """Return when Redis takes writes. Raises at once what waiting does not mend: wrong password, read-only, no URL."""
+    from swarm import log
+
+    pause, told = 0.05, False
+    async with Connection.open(url, settings.prefix) as connection:
+        while True:
+            try:
+                await connection.call("DEL", f"{settings.prefix}:none")
+                return
+            except (BrokerUnavailable, BrokerFull) as error:
+                if not told:
+                    log.get("worker").warning(log.REDIS_AWAY, error=str(error))
+                told = True
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_WAIT)
+
+
+# -- up --------------------------------------------------------------------------------------------------------------
+
+
+async def _up(
+    edge: Edge, settings: Settings, folder: Path | None, loaded: Mapping[str, Implementation], imports: list[str]
+) -> None:
+    from workers import embedded
+
+    async with edge.url() as url, _serving(edge):
+        settings = settings.model_copy(update={"redis_url": url})
+        catalog = folder or await first_catalog(url, settings, imports)
+        about = await _about(url, settings, catalog, loaded)
+
+        def ready(_: str, process: Any) -> None:
+            edge.screen.document({"url": shown(url), "pid": os.getpid(), "data": str(edge.settings.data)} | about)
+            _tell(edge, url, about)
+
+        await embedded.up(settings, edge.environ, catalog, loaded, ready)
+
+
+@contextlib.asynccontextmanager
+async def _serving(edge: Edge) -> AsyncIterator[None]:
+    """Whoever asks on this data folder is served by us."""
+    if edge.settings.redis_url:
+        yield
+    else:
+        with as_up(edge.settings.data):
+            yield
+
+
+async def _about(
+    url: str, settings: Settings, folder: Path | None, loaded: Mapping[str, Implementation]
+) -> dict[str, Any]:
+    """The catalog that will be served, and where it is from."""
+    if folder is not None:
+        catalog = read_catalog(folder, loaded).catalog
+    else:
+        async with shelf_of(url, settings) as shelf:
+            catalog = await shelf.catalog(await shelf.current() or "")
+    return {"catalog": catalog.version, "experts": sorted(catalog.cards), "folder": str(folder) if folder else None}
+
+
+def _tell(edge: Edge, url: str, about: Mapping[str, Any]) -> None:
+    private, screen = not edge.settings.redis_url, edge.screen
+    where = f" (private, its data in {edge.settings.data})" if private else ""
+    screen.line(("swarm is up", "bold green"), f" on {shown(url)}{where}")
+    watched = f"from {about['folder']}, watched" if about["folder"] else "published before"
+    screen.line(f"experts: {listed(about['experts'], 20)} ({watched})")
+    screen.line(f'ask it:  swarm {"" if private else f"--redis {shown(url)} "}ask "..."')
+    screen.line("stop it: Ctrl-C; jobs are kept")

@@ -1,0 +1,95 @@
+"""The table in keys.py is true: a life of the queue leaves these keys, of these types, and no others."""
+
+from __future__ import annotations
+
+import re
+
+from redis.asyncio import Redis
+
+from swarm.broker import keys as listed
+from swarm.broker.joblog import Decision, state
+from swarm.broker.queue import MAX_LOST
+from swarm.models import Blob, Catalog
+from tests.conftest import Hands, a_card, a_request
+
+ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
+FORMS = [
+    (r"job:[^:]+(:log|:bodies|:live)?", r"job:ID\1"),
+    (r"delivery:.+", "delivery:ID"),
+    (r"catalog:[^:]+(:blobs)?", r"catalog:VERSION\1"),
+    (r"blob:.+", "blob:SHA256"),
+    (r"worker:.+", "worker:ID"),
+    (r"dead:.+", "dead:ID"),
+    (r"queue:.+:(ready|later|leases|wake)", r"queue:NAME:\1"),
+    (r"open:.+", "open:TENANT"),
+]
+CHANNELS = [(r"(events|over):.+", r"\1:JOB"), (r"stop:.+", "stop:WORKER"), (r"published", "published")]
+
+
+def form(name: str, forms: list[tuple[str, str]]) -> str:
+    for pattern, replacement in forms:
+        if re.fullmatch(pattern, name):
+            return re.sub(pattern, replacement, name).replace("None", "")
+    return name
+
+
+async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hands, redis_url: str) -> None:
+    found: dict[str, str] = {}
+
+    async def look() -> None:
+        for key in await hands.call("KEYS", f"{hands.keys.prefix}:*"):
+            kind = (await hands.call("TYPE", key)).decode()
+            name = form(key.decode().partition(":")[2], FORMS)
+            assert found.setdefault(name, kind) == kind
+
+    client = Redis.from_url(redis_url)
+    channels = client.pubsub()
+    async with client, channels:
+        await channels.psubscribe(f"{hands.keys.prefix}:*")
+        await hands.shelf.publish(
+            Catalog(
+                version="v2",
+                cards={"a": a_card("a", blobs=(Blob(path="x.md", sha256="feed", size=1),)), "b": a_card("b")},
+            ),
+            {"feed": b"x"},
+        )
+        await hands.log.submit("j1", a_request("t1:a", "t2:b<-t1", tenant="acme"))
+        await look()
+        await hands.advance("j1")
+        claim = await hands.run("a")
+        await hands.worker().renew([claim], about="{}")
+        await look()
+        await hands.fail(claim, after=60)
+        await hands.settle("j1")
+        await look()
+        await hands.fall_due("run:a", "j1:t1:2")
+        await hands.solve(await hands.run("a"))
+        await look()
+        await hands.settle("j1")
+        for _ in range(MAX_LOST):
+            await hands.expire_lease(await hands.run("b"))
+        await hands.claim("run:b")
+        await look()
+        now = state((claim := await hands.take("advance")).extra)
+        decided = hands.decision("j1", now)
+        await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_answer=True))
+        await hands.submit("j2")
+        await hands.take("plan")
+        for job in ("j1", "j2"):
+            await hands.log.cancel(job)
+        for _ in range(2):
+            claim = await hands.take("advance")
+            await hands.advance(claim.job, claim)
+        await look()
+
+        await hands.call("PUBLISH", f"{hands.keys.prefix}:that is all", "")
+        heard = set()
+        async for message in channels.listen():
+            name = message["channel"].decode().partition(":")[2]
+            if name == "that is all":
+                break
+            heard.add(form(name, CHANNELS))
+
+    table = dict(ROW.findall(listed.__doc__ or ""))
+    assert found == table
+    assert heard - {"*"} == {"events:JOB", "over:JOB", "stop:WORKER", "published"}

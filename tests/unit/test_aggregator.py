@@ -1,0 +1,175 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.aggregator import aggregate, wanted
+from swarm.models import Aggregate, Answer, Citation, Ending, Missing, Solution, Subtask, Usage
+
+
+def graph(*drawn: str) -> list[Subtask]:
+    """`graph("a", "b<-a")`: every subtask goes to the expert `x-<id>`."""
+    split = [line.partition("<-") for line in drawn]
+    return [
+        Subtask(id=i, expert=f"x-{i}", instruction="do", depends_on=tuple(on.split(",")) if on else ())
+        for i, _, on in split
+    ]
+
+
+def answer(
+    subtasks: Sequence[Subtask],
+    solved: Mapping[str, Solution] | Sequence[str],
+    how: Aggregate = "auto",
+    ending: Ending = "completed",
+) -> Answer:
+    """The answer, reading only what `wanted` asks for, as the router does."""
+    bodies = solved if isinstance(solved, Mapping) else {i: Solution(text=f"text of {i}") for i in solved}
+    read = {i: bodies[i] for i in wanted(subtasks, how, set(bodies), ending)}
+    missing = [Missing(subtask=s.id, expert=s.expert, reason="timeout") for s in subtasks if s.id not in bodies]
+    return aggregate("j", subtasks, how, read, missing, ending, Usage(calls=3), "because")
+
+
+def labelled(*labels: Any) -> dict[str, Solution]:
+    return {f"s{n}": Solution(text="t", data={"label": label}) for n, label in enumerate(labels)}
+
+
+def test_the_result_of_a_single_sink_is_the_answer() -> None:
+    made = answer(graph("a", "b<-a"), {"a": Solution(text="A"), "b": Solution(text="B", data=[1])})
+
+    assert (made.text, made.data, made.aggregate, made.complete) == ("B", [1], "pass", True)
+    assert [(s.subtasks, s.expert) for s in made.segments] == [(("b", "a"), "x-b")]
+    assert (made.usage.calls, made.reason) == (3, "because")
+
+
+def test_several_sinks_are_joined_in_plan_order_under_headings() -> None:
+    made = answer(graph("b", "a"), ["a", "b"])
+
+    assert made.text == "## x-b (b)\n\ntext of b\n\n## x-a (a)\n\ntext of a"
+    assert (made.aggregate, made.data) == ("join", None)
+
+
+def test_a_join_keeps_data_by_subtask() -> None:
+    made = answer(graph("a", "b"), {"a": Solution(text="A", data=1), "b": Solution(text="B")})
+
+    assert made.data == {"a": 1}
+
+
+def test_a_join_of_one_section_has_no_heading() -> None:
+    assert answer(graph("a"), ["a"], "join").text == "text of a"
+
+
+def test_a_plan_that_asks_to_pass_several_sinks_is_joined() -> None:
+    assert answer(graph("a", "b"), ["a", "b"], "pass").aggregate == "join"
+
+
+def test_the_nearest_solved_stand_in_for_a_missing_sink() -> None:
+    plan = graph("a", "b<-a", "c<-a", "d<-b,c", "e")
+    made = answer(plan, ["a", "b", "e"], ending="partial")
+
+    assert [s.subtasks[0] for s in made.segments] == ["a", "b", "e"]
+    assert made.aggregate == "join"
+    assert not made.complete
+    assert [m.subtask for m in made.missing] == ["c", "d"]
+
+
+def test_a_pass_whose_sink_is_missing_joins_what_is_there() -> None:
+    made = answer(graph("a", "b<-a", "c<-b"), ["a", "b"], "pass", "deadline")
+
+    assert (made.text, made.aggregate) == ("text of b", "join")
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "over_budget", "deadline", "rejected", "failed", "partial"])
+def test_an_answer_without_results_says_so_and_is_not_complete(ending: Ending) -> None:
+    made = answer(graph("a"), [], ending=ending)
+
+    assert made.text.startswith("There is no result")
+    assert (made.aggregate, made.segments, made.complete) == ("", (), False)
+
+
+def test_what_a_section_built_on_is_cited() -> None:
+    cited = Citation(document="policy.md", quote="within 30 days")
+    bodies = {"a": Solution(text="A", citations=(cited,)), "b": Solution(text="B", citations=(cited,))}
+
+    assert answer(graph("a", "b<-a"), bodies).segments[0].citations == (cited,)
+    assert wanted(graph("a", "b<-a"), "auto", {"a", "b"}, "completed") == ("a", "b")
+
+
+def test_a_wide_fan_in_does_not_read_every_body() -> None:
+    plan = graph(*(f"n{i}" for i in range(100)), f"sink<-{','.join(f'n{i}' for i in range(100))}")
+
+    assert len(wanted(plan, "auto", {s.id for s in plan}, "completed")) == 33
+
+
+def test_a_rejected_job_needs_no_bodies() -> None:
+    assert wanted(graph("a"), "auto", {"a"}, "rejected") == ()
+
+
+def test_a_vote_counts_labels_and_the_commonest_wins() -> None:
+    made = answer(graph("s0", "s1", "s2"), labelled("x", "y", "y"), "vote")
+
+    assert made.data == {"label": "y", "counts": {"x": 1, "y": 2}, "tied": []}
+    assert (made.text, made.aggregate, len(made.segments)) == ("y", "vote", 3)
+
+
+def test_a_tie_goes_to_the_first_in_plan_order_and_is_flagged() -> None:
+    made = answer(graph("s0", "s1"), labelled("y", "x"), "vote")
+
+    assert made.data == {"label": "y", "counts": {"y": 1, "x": 1}, "tied": ["y", "x"]}
+
+
+def test_texts_vote_without_regard_to_case_space_and_marks() -> None:
+    bodies = {"a": Solution(text=" Refund. "), "b": Solution(text="refund"), "c": Solution(text="other")}
+
+    assert answer(graph("a", "b", "c"), bodies, "vote").text == "refund"
+
+
+def test_a_vote_without_a_voter_joins_what_is_there() -> None:
+    assert answer(graph("a", "b<-a", "c<-a"), ["a"], "vote", "deadline").aggregate == "join"
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> tuple[list[Subtask], set[str]]:
+    """A random graph and a set of solved subtasks, closed under what they wait for."""
+    count = draw(st.integers(1, 10))
+    drawn, solved = [], set()
+    for n in range(count):
+        before = sorted(draw(st.sets(st.integers(0, n - 1), max_size=3))) if n else []
+        drawn.append(f"n{n}<-{','.join(f'n{i}' for i in before)}" if before else f"n{n}")
+        if all(f"n{i}" in solved for i in before) and draw(st.booleans()):
+            solved.add(f"n{n}")
+    return graph(*drawn), solved
+
+
+ways = st.sampled_from(["auto", "pass", "join", "vote"])
+
+
+@given(jobs(), ways, st.sampled_from(["cancelled", "deadline", "partial", "completed"]))
+def test_every_solved_sink_is_in_the_answer_whatever_the_ending(
+    job: tuple[list[Subtask], set[str]], how: Aggregate, ending: Ending
+) -> None:
+    plan, solved = job
+    made = answer(plan, sorted(solved), how, ending)
+    waited_for = {i for s in plan for i in s.depends_on}
+
+    shown = {s.subtasks[0] for s in made.segments}
+    assert {s.id for s in plan if s.id not in waited_for and s.id in solved} <= shown <= solved
+    assert bool(made.segments) == bool(solved)
+    assert made.complete == (ending == "completed" and len(solved) == len(plan))
+    if made.aggregate == "join":
+        assert all(s.text in made.text for s in made.segments)
+    if made.aggregate == "vote":
+        assert sum(made.data["counts"].values()) == len(made.segments)
+
+
+@given(jobs(), ways)
+def test_an_answer_needs_only_the_bodies_it_wants(job: tuple[list[Subtask], set[str]], how: Aggregate) -> None:
+    plan, solved = job
+    bodies = {i: Solution(text=i, citations=(Citation(document=i, quote=i),)) for i in solved}
+    read = {i: bodies[i] for i in wanted(plan, how, solved, "partial")}
+
+    def made(results: Mapping[str, Solution]) -> Answer:
+        return aggregate("j", plan, how, results, (), "partial", Usage())
+
+    assert made(read) == made(bodies)

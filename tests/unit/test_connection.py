@@ -1,0 +1,105 @@
+"""What redis-py raises becomes one of our errors, and no message shows a password."""
+
+from __future__ import annotations
+
+import pytest
+from redis import exceptions
+
+from swarm.broker import connection
+from swarm.broker.connection import open_client, shown, translate
+from swarm.errors import (
+    BadInput,
+    BrokerDenied,
+    BrokerError,
+    BrokerFull,
+    BrokerReadOnly,
+    BrokerUnavailable,
+    JobNotFound,
+    SwarmError,
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("rediss://user:secret@redis.example:6380/2?ssl_cert_reqs=none", "rediss://redis.example:6380/2"),
+        ("redis://:se@cret@host", "redis://host"),
+        ("unix://:secret@/run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_a_url_is_shown_without_what_is_secret(url: str, text: str) -> None:
+    assert shown(url) == text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:secret@host", "user:secret@host", "redis://user:secret@host:port", "redis://user:secret/x@host"],
+)
+def test_a_wrong_url_is_refused_without_showing_its_password(url: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        open_client(url)
+    assert "secret" not in str(caught.value)
+    assert caught.value.field == "redis"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (exceptions.ConnectionError("refused"), BrokerUnavailable),
+        (exceptions.TimeoutError(), BrokerUnavailable),
+        (ConnectionResetError(), BrokerUnavailable),
+        (exceptions.BusyLoadingError("loading"), BrokerUnavailable),
+        (exceptions.ResponseError("LOADING Redis is loading the dataset in memory"), BrokerUnavailable),
+        (exceptions.ResponseError("MASTERDOWN Link with MASTER is down"), BrokerUnavailable),
+        (exceptions.AuthenticationError("invalid username-password pair"), BrokerDenied),
+        (exceptions.NoPermissionError("no permissions"), BrokerDenied),
+        (exceptions.ResponseError("NOAUTH Authentication required."), BrokerDenied),
+        (exceptions.ReadOnlyError("You can't write against a read only replica."), BrokerReadOnly),
+        (exceptions.ResponseError("Error running script: -READONLY You can't write"), BrokerReadOnly),
+        (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), BrokerFull),
+        (exceptions.ResponseError("Error running script: -OOM command not allowed"), BrokerFull),
+        (exceptions.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), BrokerFull),
+        (exceptions.ResponseError("WRONGTYPE Operation against a key"), BrokerError),
+    ],
+)
+def test_what_redis_said_is_one_of_our_errors(error: Exception, kind: type[SwarmError]) -> None:
+    translated = translate(error, "redis://host")
+
+    assert type(translated) is kind
+    assert "redis://host" in str(translated)
+
+
+def test_what_redis_answered_to_the_greeting_is_not_taken_for_a_lost_connection() -> None:
+    error = exceptions.ConnectionError("Authentication required.")
+    error.__cause__ = exceptions.AuthenticationError("Authentication required.")
+
+    assert isinstance(translate(error, "redis://host"), BrokerDenied)
+
+
+def test_our_own_errors_stay_as_they_are() -> None:
+    error = JobNotFound("j")
+    assert translate(error, "redis://host") is error
+
+
+COMMANDS = [("ECHO", "grüß dich"), ("SET", b"\x00\xff", "", 12, 1.5), ("EVAL", "return 1", 0)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_packed_alike_with_and_without_hiredis(
+    command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_it = connection._packed(command)
+    monkeypatch.setattr(connection, "hiredis", None)
+
+    assert connection._packed(command) == with_it
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_what_cannot_be_sent_is_refused(without: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if without:
+        monkeypatch.setattr(connection, "hiredis", None)
+    with pytest.raises(BadInput, match="UTF-8"):
+        connection._packed(("ECHO", "\ud800"))
+    with pytest.raises(TypeError):
+        connection._packed(("ECHO", None))

@@ -1,0 +1,62 @@
+"""keys.py names every key once; the scripts build the same names by hand, so their constants are held against it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from swarm.broker import keys, shelf
+from swarm.broker.connection import source
+from swarm.broker.keys import ETERNAL, Keys, expert_queue
+
+ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
+MORTAL, _, REST = (keys.__doc__ or "").partition("-- eternal")
+
+
+def example(name: str) -> str:
+    """A row's name with something in its places."""
+    return re.sub(r"\b(ID|NAME|VERSION|SHA256|TENANT)\b", "x1", name)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in ROW.findall(REST)])
+def test_what_is_listed_as_eternal_may_have_no_lifetime(name: str) -> None:
+    assert ETERNAL.fullmatch(example(name))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in ROW.findall(MORTAL)])
+def test_what_is_not_listed_as_eternal_must_have_a_lifetime(name: str) -> None:
+    assert not ETERNAL.fullmatch(example(name))
+
+
+def test_the_names_are_those_of_the_table() -> None:
+    of = Keys("PREFIX")
+    made = {
+        of.job("x1"), of.log("x1"), of.bodies("x1"), of.delivery("x1"), of.catalog("x1"), of.blob("x1"), of.worker("x1"),
+        *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake")),
+        of.open, of.ended, of.current_catalog, of.catalogs, of.dead,
+    }  # fmt: skip
+    listed = {f"PREFIX:{example(name)}" for name, _ in ROW.findall(keys.__doc__ or "")}
+    # these are built in the scripts only
+    assert made == listed - {
+        f"PREFIX:{name}" for name in ("job:x1:live", "catalog:x1:blobs", "dead:x1", "open:x1", "seen")
+    }
+
+
+def test_the_channels_are_listed() -> None:
+    of = Keys("PREFIX")
+    _, _, channels = (keys.__doc__ or "").partition("Channels:")
+    for name in (of.events("JOB"), of.over("JOB"), of.stop("WORKER"), of.published):
+        assert name in channels
+
+
+def test_an_experts_queue_is_eternal_too() -> None:
+    assert ETERNAL.fullmatch(f"queue:{expert_queue('refund-policy_2')}:ready")
+
+
+def test_the_scripts_keep_to_the_same_bounds() -> None:
+    library, publish = source("submit"), source("publish")
+
+    assert re.findall(r"call\('LLEN', list\) < (\d+)", library) == [str(keys.WAKE_TOKENS)]
+    assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':ended', 0, -(\d+)", library) == [str(keys.ENDED_KEPT + 1)]
+    assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':catalogs', 0, -(\d+)", publish) == [str(shelf.ALIVE + 1)]

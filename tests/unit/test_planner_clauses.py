@@ -1,0 +1,91 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.planner.clauses import clauses
+from swarm.planner.words import stem
+
+PIECES = st.sampled_from(
+    [
+        "Classify this message: ", "write a reply", "my parcel broke", "terms and conditions", "then ", "and ", "if ",
+        "finally, ", ", ", ". ", "; ", "?", ":", "。", "\n", "\n\n", "1. ", "2) ", "- ", "> ", "e.g. ", "${t1}",
+        "'", '"', "“", "”", "```",
+    ]
+)  # fmt: skip
+TEXTS = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=30).map("".join))
+
+
+def parts(text: str) -> list[str]:
+    return [text[clause.head : clause.end].strip() for clause in clauses(text)]
+
+
+@given(TEXTS)
+def test_clauses_follow_each_other_without_gap_or_overlap(text: str) -> None:
+    found = clauses(text)
+
+    assert "".join(text[clause.start : clause.end] for clause in found) == (text if found else "")
+    assert found or not text.strip()
+    assert all(clause.start <= clause.head <= clause.end for clause in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Find A. Then write B.", ["Find A.", "write B."]),
+        ("find the policy, and then write a reply", ["find the policy,", "write a reply"]),
+        ("look up the order; after that, cite the rule", ["look up the order;", "cite the rule"]),
+        ("1. classify it\n2. write a reply", ["classify it", "write a reply"]),
+        ("Please: 1) classify it 2) write a reply", ["Please:", "classify it", "write a reply"]),
+        ("- classify it\n- write a reply", ["classify it", "write a reply"]),
+        ("classify it and write a reply", ["classify it", "write a reply"]),
+        ("Classify this and bake a cake", ["Classify this", "bake a cake"]),
+    ],
+)
+def test_order_words_lists_semicolons_and_verbs_separate(text: str, expected: list[str]) -> None:
+    assert parts(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What do the terms and conditions say",
+        "Cite the order and return policy",
+        "Classify 'It broke. Then I called; and then write a reply'",
+        "Classify “It broke. Then write a reply”",
+        "Explain ```a; b. Then find c```",
+        "Meet Mr. Smith at 10 a.m. on Monday",
+        "If it rains then stay",
+        "Find what has changed since then",
+        "Find the date\nof delivery",
+    ],
+)
+def test_quotations_nouns_abbreviations_and_wrapped_lines_stay_whole(text: str) -> None:
+    assert parts(text) == [text]
+
+
+def test_a_text_after_a_colon_belongs_to_the_clause_that_brings_it() -> None:
+    brought = "Classify this message: My parcel broke. I want my money back."
+
+    assert parts(f"{brought}\nThen write a reply") == [brought, "write a reply"]
+    assert parts("Summarise this:\n\nIt was. It is.\n\nThen write a reply") == [
+        "Summarise this:\n\nIt was. It is.",
+        "write a reply",
+    ]
+    assert clauses(brought)[0].quote is not None
+
+
+def test_words_of_one_family_share_a_stem() -> None:
+    assert len({stem(word) for word in ("classify", "classifies", "classified", "classifier", "classification")}) == 1
+    assert len({stem(word) for word in ("delivery", "deliveries", "deliver", "delivered")}) == 1
+    assert len({stem(word) for word in ("translate", "translation", "translator", "translating")}) == 1
+    assert stem("address") == stem("addresses")
+
+
+@pytest.mark.parametrize(
+    "unit", ["a. ", "'a ", '"a" ', "1. ", "a: ", "and then find it. ", "> a\n", " ", "“a", "\n \t"]
+)
+def test_no_text_takes_time_beyond_its_length(unit: str) -> None:
+    """A look over the whole text at every token would run into the time limit of a test."""
+    text = unit * (20_000 // len(unit))
+
+    assert clauses(text) or not text.strip()

@@ -1,0 +1,193 @@
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.errors import NoPlan
+from swarm.models import MAX_SUBTASKS, Card, Plan, Planned
+from swarm.planner import local
+
+
+def cards(*fallback: str, **described: str) -> dict[str, Card]:
+    names = {name.replace("_", "-"): text for name, text in described.items()}
+    return {
+        name: Card(name=name, kind="instruction", description=text, model="local/template", fallback=fallback)
+        for name, text in names.items()
+    }
+
+
+DESK = cards(
+    triage="Classifies a message from a customer: what is it about?",
+    refund_policy="Answers what our policy says on refunds, returns and damaged goods, with citations.",
+    delivery_faq="Answers questions on delivery times, parcels and tracking.",
+    reply_writer="Writes a reply to a customer.",
+)
+MESSAGE = "'My parcel arrived broken and I want my money back'"
+REQUEST = (
+    f"Classify this message: {MESSAGE}. Then find what the refund policy says about damaged goods, "
+    "and then write a reply to the customer with the result."
+)
+
+
+def shape(text: str, known: Mapping[str, Card] = DESK) -> list[str]:
+    return [f"{s.expert}<-{','.join(s.depends_on)}" for s in local.plan(text, known).subtasks]
+
+
+def test_the_example_of_the_issue_becomes_two_parallel_subtasks_and_a_reply() -> None:
+    triage, policy, reply = local.plan(REQUEST, DESK).subtasks
+
+    assert triage.instruction == f"Classify this message: {MESSAGE}."
+    assert policy.instruction == "find what the refund policy says about damaged goods"
+    assert reply.instruction.startswith("write a reply to the customer with the result.")
+    assert [s.expert for s in (triage, policy, reply)] == ["triage", "refund-policy", "reply-writer"]
+    assert [s.depends_on for s in (triage, policy, reply)] == [(), (), ("t1", "t2")]
+    assert "Result of t1 (triage): ${t1}" in reply.instruction
+    assert MESSAGE in reply.instruction
+
+
+def test_one_clear_clause_is_one_subtask_with_the_text_as_it_is() -> None:
+    planned = local.plan("What are the delivery times to Spain?\n", DESK)
+
+    assert [s.instruction for s in planned.subtasks] == ["What are the delivery times to Spain?\n"]
+    assert (planned.planner, planned.closed, planned.round) == ("local/planner", True, 0)
+    assert "fits delivery-faq" in planned.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Classify 'x'. Find the refund policy.", ["triage<-", "refund-policy<-"]),
+        ("Classify 'x', then write a reply.", ["triage<-", "reply-writer<-t1"]),
+        ("Classify 'x'. Find the refund policy. Write a reply with the results.",
+         ["triage<-", "refund-policy<-", "reply-writer<-t1,t2"]),
+        ("Find the refund policy. Finally, write a reply.", ["refund-policy<-", "reply-writer<-t1"]),
+        ("Find the refund policy. Use it to write a reply.", ["refund-policy<-", "reply-writer<-t1"]),
+        ("Find the delivery times. Classify 'x'. Write a reply that cites the classification.",
+         ["delivery-faq<-", "triage<-", "reply-writer<-t2"]),
+        ("Find the refund policy on glass. After that, find the delivery times to Spain.",
+         ["refund-policy<-", "delivery-faq<-t1"]),
+        ("Track the parcel of order 7. Then find what the policy says about the parcel.",
+         ["delivery-faq<-", "refund-policy<-t1"]),
+    ],
+)  # fmt: skip
+def test_words_of_order_and_reference_make_edges(text: str, expected: list[str]) -> None:
+    assert shape(text) == expected
+
+
+def test_finally_and_results_wait_for_all_others_for_open_ends() -> None:
+    chain = "Classify 'x'. Then write a reply. "
+
+    assert shape(chain + "Then write a reply to the other.")[-1] == "reply-writer<-t2"
+    assert shape(chain + "Finally, write a reply to both.")[-1] == "reply-writer<-t1,t2"
+
+
+def test_what_fits_nothing_refuses_the_request_and_names_the_clause() -> None:
+    with pytest.raises(NoPlan) as refusal:
+        local.plan("Classify this message: 'x' and bake a cake.", DESK)
+
+    assert "'bake a cake.'" in str(refusal.value)
+    assert refusal.value.known == tuple(sorted(DESK))
+
+
+@pytest.mark.parametrize("text", ["Bake a cake.", "Write a poem about the sea", "???", "Thanks!"])
+def test_a_request_beyond_all_experts_is_refused(text: str) -> None:
+    with pytest.raises(NoPlan, match="nothing fits"):
+        local.plan(text, DESK)
+
+
+def test_without_experts_there_is_no_plan() -> None:
+    with pytest.raises(NoPlan, match="there are no experts"):
+        local.plan("Classify this", {})
+
+
+def test_statements_greetings_and_wishes_about_how_go_with_a_neighbour() -> None:
+    text = "Hello! My parcel arrived broken. Classify this message and write a reply. Keep it short. Thanks!"
+    triage, reply = local.plan(text, DESK).subtasks
+
+    assert triage.instruction == "Hello! My parcel arrived broken. Classify this message"
+    assert reply.instruction.startswith("write a reply. Keep it short. Thanks!")
+    assert "From the request: Hello! My parcel arrived broken." in reply.instruction
+
+
+def test_a_text_pasted_below_reaches_the_clause_that_speaks_of_it() -> None:
+    triage, reply = local.plan("Classify the message below and write a reply.\n\n> It broke.\n> Help!", DESK).subtasks
+
+    assert "> It broke.\n> Help!" in triage.instruction
+    assert "> It broke.\n> Help!" in reply.instruction
+
+
+def test_an_expert_is_preferred_to_its_own_fallback_and_the_plan_carries_it() -> None:
+    both = cards("faq-a", faq_b="Knows delivery times.") | cards(faq_a="Knows delivery times.")
+    planned = local.plan("What are the delivery times?", both)
+
+    assert planned.subtasks[0].expert == "faq-b"
+    assert planned.fallbacks == {"t1": ("faq-a",)}
+
+
+def test_a_weak_match_for_two_experts_is_refused_with_both_names() -> None:
+    twins = cards(a="Makes plans for travel and food at home.", b="Makes plans for travel and sport at home.")
+    with pytest.raises(NoPlan) as refusal:
+        local.plan("Arrange travel", twins)
+
+    assert refusal.value.candidates == ("a", "b")
+
+
+def test_a_literal_placeholder_is_no_reference() -> None:
+    planned = local.plan("Classify this message: 'the shell said ${t9} and ${HOME}'. Then write a reply.", DESK)
+
+    assert [s.references for s in planned.subtasks] == [(), ("t1",)]
+    assert "$ {HOME}" in planned.subtasks[0].instruction
+    assert planned.notes[0].startswith("2 literal")
+
+
+def test_more_tasks_than_a_job_may_have_are_refused() -> None:
+    assert len(local.plan("Find the refund policy. " * MAX_SUBTASKS, DESK).subtasks) == MAX_SUBTASKS
+    with pytest.raises(NoPlan, match="more than 1,000"):
+        local.plan("Find the refund policy. " * (MAX_SUBTASKS + 1), DESK)
+
+
+def test_a_long_text_that_many_tasks_need_is_not_copied_without_bound() -> None:
+    with pytest.raises(NoPlan, match="bytes"):
+        local.plan(f'Classify this message: "{"x" * 100_000}". ' + "Then write a reply. " * 50, DESK)
+
+
+WORDS = st.sampled_from(
+    [
+        "classify this message", "find the refund policy", "what are the delivery times", "write a reply", "it",
+        "my parcel broke", "'I want it back'", '"then write a reply"', "${t1}", "with the results", "thanks",
+        "keep it short", "bake a cake",
+    ]
+)  # fmt: skip
+JOINTS = st.sampled_from(
+    [". ", "; ", ", then ", " and ", "\n", "\n\n", ". Finally, ", "\n1. ", ": ", ", and then ", "? "]
+)
+REQUESTS = st.lists(st.tuples(WORDS, JOINTS), min_size=1, max_size=12).map(lambda two: "".join(a + b for a, b in two))
+
+
+def planned_or_none(text: str) -> Planned | None:
+    try:
+        return local.plan(text, DESK)
+    except NoPlan:
+        return None
+
+
+@given(st.one_of(REQUESTS, st.text(st.characters(exclude_categories=["C"]), max_size=300)))
+def test_a_plan_always_runs_and_covers_every_word(text: str) -> None:
+    planned = planned_or_none(text)
+    if planned is None:
+        return
+
+    plan = Plan.read([subtask.model_dump() for subtask in planned.subtasks])
+    assert [s.depends_on for s in plan.united()] == [s.depends_on for s in planned.subtasks]
+    told = " ".join(s.instruction for s in planned.subtasks).replace("$ {", "${")
+    said = [word.strip(".,;:?'\"") for word in text.split()]
+    assert [word for word in said if word and word not in told and word.lower() not in CONNECTIVES] == []
+
+
+CONNECTIVES = {"and", "then", "finally", "1"}
+
+
+@given(REQUESTS)
+def test_planning_is_deterministic(text: str) -> None:
+    assert planned_or_none(text) == planned_or_none(text)
