@@ -160,12 +160,14 @@ class PrivateRedis:
             async with asyncio.timeout(STOP_TIMEOUT), _locked(self.data / "redis.gate"):
                 if self._let_go():
                     await self._end()
-                elif self._process is not None:
-                    threading.Thread(target=self._process.wait, daemon=True).start()
         except TimeoutError:
-            self._kill()
+            if self._hold < 0:
+                self._kill()
         finally:
             self._close()
+            if self._process is not None and self._process.poll() is None:
+                # others use it: no zombie is left when they end it
+                threading.Thread(target=self._process.wait, daemon=True).start()
             self._socket = self._process = None
 
     # -- coming
@@ -263,6 +265,7 @@ class PrivateRedis:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._forget_folder()
 
     def _forget_folder(self) -> None:
         """Remove the socket's folder, of ours or of a server that was killed."""

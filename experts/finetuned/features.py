@@ -1,4 +1,4 @@
-"""Text to a sparse vector: hashed words, pairs of words, and 3 to 5 letters within a word, the same on every machine."""
+"""Text to a sparse vector: hashed words, pairs of words, and 3 to 5 letters of a word; the same on every machine."""
 
 from __future__ import annotations
 

@@ -38,15 +38,15 @@ If the passages do not hold the answer, write {ABSENT} and nothing else."""
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of a rag card, its documents indexed."""
     documents = await load_documents(card, load_blob)
-    index = await asyncio.to_thread(indexed, documents, f"{card.name.replace('-', ' ')} {card.description}")
+    index = await asyncio.to_thread(indexed, documents, card.name.replace("-", " "), card.description)
     if card.model == "local/extract":
         return ExtractExpert(card, index)
     return CitingExpert(card, index, models.get(card.model))
 
 
-def indexed(documents: Sequence[Document], about: str = "") -> Index:
-    """All passages of these documents, ready to be searched. `about` describes them as a whole."""
-    return Index([passage for document in documents for passage in passages(document)], about)
+def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> Index:
+    """All passages of these documents, ready to be searched. `name` and `about` say what they are as a whole."""
+    return Index([passage for document in documents for passage in passages(document)], name, about)
 
 
 class ExtractExpert:

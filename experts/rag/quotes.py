@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from experts.rag.chunk import Passage, sentences
 from experts.rag.retrieve import Hit, Index, terms
@@ -11,8 +11,10 @@ from swarm.models import Citation
 
 NEAR = 0.7
 """A sentence is quoted beside the best one if its score is at least this share of the best."""
-ABOVE = 0.4
-"""What a word counts that stands in the passage or its headings, but not in the sentence."""
+AROUND = 0.4
+"""What a word counts that stands in the passage, but not in the sentence."""
+TITLE = 0.8
+"""What a word counts that stands in the nearest heading, but not in the sentence."""
 QUOTES = 3
 SHORTEST = 3
 """Words below which a line is a title or a fragment and says nothing by itself."""
@@ -77,12 +79,13 @@ def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation |
     return Citation(document=passage.document, section=passage.section, quote=quote.strip()) if passage else None
 
 
-def _score(sentence: str, passage: Passage, weights: dict[str, float]) -> float:
-    """The weight of the question's words in a sentence, and less for those only around it; 0 if it has none."""
+def _score(sentence: str, passage: Passage, weights: Mapping[str, float]) -> float:
+    """The weight of the question's words in a sentence, and less of those only around it; 0 if it has none."""
     inside = set(terms(sentence)) & weights.keys()
-    around = (set(terms(f"{passage.section} {passage.text}")) & weights.keys()) - inside
-    own = sum(weights[term] for term in inside)
-    return own + ABOVE * sum(weights[term] for term in around) if own else 0.0
+    title = set(terms(passage.section.rpartition(" > ")[2])) & weights.keys() - inside
+    around = set(terms(f"{passage.section} {passage.text}")) & weights.keys() - inside - title
+    own, above, beside = (sum(weights[term] for term in found) for found in (inside, title, around))
+    return own + TITLE * above + AROUND * beside if own else 0.0
 
 
 def _plain(sentence: str) -> str:

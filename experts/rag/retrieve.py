@@ -17,18 +17,20 @@ from experts.rag.chunk import Passage
 from experts.rag.stem import stem
 
 K1, B = 1.2, 0.75
-HEADING = 1
-"""How often the words of the headings count as if they stood in the text."""
+HEADING = 2
+"""How often the words of the nearest heading count as if they stood in the text; those above it count once."""
+NAMING = 0.5
+"""What a word of the question counts that is also in the name of the whole."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 STOP = frozenset(
-    """a about after again all also am an and any are as asks at be because been before being below between both but
-    by can could did do does doing down during each few happen happens for from further get had has have having he her here hers
-    him his how i if in into is isn it its itself just many me more most much my no nor not now of off on once only or other
-    our ours out over own same she should so some such than that the their theirs them then there these they this
-    those through to too under until up us very was we were what when where which while who whom why will with
-    would you your yours s t don't doesn't can't i'm it's i've there's
-    answer answers check document documents exactly explain find following give handbook know let look need please
+    """a about after again all also am an and any are as asks at be because been before being below between both but by
+    can could did do does doing down during each few happen happens for from further get had has have having he
+    her here hers him his how i if in into is isn it its itself just many me more most much my no nor not now of
+    off on once only or other our ours out over own same she should so some such than that the their theirs them
+    then there these they this those through to too under until up us very was we were what when where which
+    while who whom why will with would you your yours s t don't doesn't can't i'm it's i've there's answer
+    answers check document documents exactly explain find following give handbook know let look need please
     question regarding say says section summarise summarize tell text want whether wants""".split()
 )
 """Words that ask rather than say what about."""
@@ -46,18 +48,19 @@ class Hit:
 class Index:
     """Passages, ready to be searched. It never changes, so any number may search it at once.
 
-    `about` describes the whole: its words may stand in a question only to say whom it is for ("what does the policy
-    say ..."), so they are not missed where no passage has them.
+    `name` and `about` describe the whole. Their words may stand in a question only to say whom it is for ("what does
+    the refund policy say ..."): they are not missed where no passage has them, and those of the name count less.
     """
 
-    def __init__(self, passages: Sequence[Passage], about: str = "") -> None:
+    def __init__(self, passages: Sequence[Passage], name: str = "", about: str = "") -> None:
         self.passages = tuple(passages)
-        self._about = frozenset(terms(about))
+        self._name, self._about = frozenset(terms(name)), frozenset(terms(f"{name} {about}"))
         self._lengths: list[int] = []
         self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, passage in enumerate(self.passages):
             counts = Counter(terms(passage.text))
-            counts.update(terms(f"{passage.section} ") * HEADING)
+            above, _, nearest = passage.section.rpartition(" > ")
+            counts.update(terms(above) + terms(nearest) * HEADING)
             self._lengths.append(counts.total())
             for term, count in counts.items():
                 self._postings[term].append((number, count))
@@ -66,7 +69,8 @@ class Index:
     def weight(self, term: str) -> float:
         """How much a word says: the rarer, the more; one that occurs nowhere says most."""
         seen = len(self._postings.get(term, ()))
-        return math.log(1.0 + (len(self.passages) - seen + 0.5) / (seen + 0.5))
+        rarity = math.log(1.0 + (len(self.passages) - seen + 0.5) / (seen + 0.5))
+        return rarity * NAMING if term in self._name else rarity
 
     def asked(self, question: str) -> tuple[str, ...]:
         """The stems a question is about, once each; if it has asking words only, those."""

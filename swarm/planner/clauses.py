@@ -191,7 +191,7 @@ def _boundary(given: Sequence[Token], at: int, begun: int, conditional: bool, it
 
 
 def _sentence_ended(given: Sequence[Token], at: int) -> bool:
-    """Whether the token before ends a sentence: a stop that is not part of an abbreviation or of a number."""
+    """Whether the token before ends a sentence: not if it ends an abbreviation, or a number that stands alone."""
     last = at - 1
     while word(given, last) in _CLOSING and at - last < 4:
         last -= 1
@@ -200,8 +200,9 @@ def _sentence_ended(given: Sequence[Token], at: int) -> bool:
         return True
     if not stop or stop not in _ENDS or not apart(given, at):
         return False
-    said = word(given, last - 1)
-    return stop != "." or not (said in _SHORT or (len(said) == 1 and said.isalpha()))
+    said, before = word(given, last - 1), word(given, last - 2)
+    alone = said.isdecimal() and (not before or before in _ENDS or before[0] == BREAK)
+    return stop != "." or not (alone or said in _SHORT or (len(said) == 1 and said.isalpha()))
 
 
 def _ordered(given: Sequence[Token], at: int, conditional: bool) -> _Cut | None:

@@ -5,7 +5,8 @@ Text order alone is no evidence. These are, strongest first:
 1. "finally", "the results", "everything", "both", or "summarise" and no more: waits for all tasks before;
 2. "then", "after that", "the result", "based on", "them": waits for every task before that none waits for yet. A
    "then" before a question complete in itself ("then find what the policy says about damaged goods") is a manner
-   of speech, unless the clause takes up a word of an earlier one ("the parcel");
+   of speech, unless the clause takes up a word of an earlier one ("the parcel"); "and write a reply" at the end of a
+   sentence waits like "then write a reply";
 3. "it", "with that": waits for the task before; "the summary", "the label": for the nearest that makes one.
 
 A needless edge costs time, a missing one the answer: in doubt there is an edge.
@@ -27,6 +28,7 @@ _THEM = frozenset("them these those".split())
 _THE = frozenset("all both her his its our that the their these this those".split())
 _POINTS = frozenset("about as by for from in of on to use using with".split())
 _GATHERS = frozenset(stem(word) for word in "combine conclude merge summarise summarize".split())
+_WRITES = frozenset("answer compose draft formulate reply respond write".split())
 _MADE = frozenset(
     stem(word)
     for word in """analysis category class classification decision diagnosis draft estimate label list prediction
@@ -102,6 +104,8 @@ def _open_ends(task: Task, before: _Before) -> str:
         return "after that" if task.order == "after" else "then"
     if word := next((word for word in _definite(task.words) if word in _SINGULAR), ""):
         return f"the {word}"
+    if task.joined and task.words[0] in _WRITES and not task.quote:
+        return f"and {task.words[0]}"
     if ("based", "on") in _pairs(task.words):
         return "based on"
     return _them(task.words)

@@ -63,11 +63,12 @@ def _require_size(
     cards: Mapping[str, Card],
 ) -> None:
     """Before anything is copied: nobody's instruction, nor all of them, may grow past its cap."""
+    copied = {span: 20 + len(text[span[0] : span[1]].encode()) for span in {s for spans in texts for s in spans}}
     sizes = [
         len(text[task.start : task.end].encode())
-        + sum(20 + len(text[start:end].encode()) for start, end in borrowed)
+        + sum(copied[span] for span in spans)
         + sum(30 + 2 * len(str(i)) + len(parts[i].expert) for i in edge.tasks)
-        for task, edge, borrowed in zip(parts, edges, texts, strict=True)
+        for task, edge, spans in zip(parts, edges, texts, strict=True)
     ]
     if max(sizes) > MAX_TEXT or sum(sizes) > MAX_PLAN:
         raise NoPlan(f"{len(parts):,} subtasks with the texts they need come to {sum(sizes):,} bytes", (), cards)

@@ -7,8 +7,9 @@ given to an expert that does not claim it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 from swarm.errors import NoPlan
@@ -58,6 +59,8 @@ class Task:
     context: Span | None = None
     """From the first clause of context that joined it to the end of the last."""
     context_meant: list[str] = field(default_factory=list)
+    joined: bool = False
+    """A comma or "and" joins it to the clause before."""
     announces: bool = False
     """Its clause ends in a colon: the items behind are about it unless they ask for something."""
 
@@ -71,13 +74,14 @@ def tasks(text: str, index: Index, cards: Mapping[str, Card]) -> list[Task]:
     found: list[Task] = []
     waiting: list[Clause] = []
     parts = clauses(text)
+    overall = cache(lambda: dict(index.ranked(_meant(text))))
     for clause, following in zip(parts, [*parts[1:], None], strict=False):
         ranked = _ranked(text, clause, index)
         role = _role(text, clause, following, ranked, found[-1] if found else None)
         if role == "refused":
             raise _nothing_fits(text[clause.head : clause.end], ranked, cards)
         if role == "task":
-            found.append(_task(text, clause, _chosen(text, clause, ranked, cards, index), waiting))
+            found.append(_task(text, clause, _chosen(text, clause, ranked, cards, overall), waiting))
             waiting = []
         elif role == "before" or waiting or not found:
             waiting.append(clause)
@@ -122,7 +126,7 @@ def _role(text: str, clause: Clause, following: Clause | None, ranked: Sequence[
         return "before"
     if clause.words[0] in MODIFIERS or _EMPTY.issuperset(clause.meant):
         return "after"
-    if clause.soft and last and (clause.words[0] in WEAK or _SUBORDINATE.intersection(last.words)):
+    if clause.soft and last and (clause.words[0] in WEAK or _SUBORDINATE.intersection(last.words[:40])):
         return "part"
     return "refused"
 
@@ -178,6 +182,7 @@ def _task(text: str, clause: Clause, ranked: Sequence[Match], waiting: Sequence[
         quote=clause.quote,
         context=(first.head, waiting[-1].end) if waiting else None,
         context_meant=[stem for before in waiting for stem in before.meant],
+        joined=clause.soft,
         announces=_announces(text, clause),
     )
 
@@ -211,7 +216,9 @@ def _whole(text: str, index: Index, cards: Mapping[str, Card]) -> Task:
 # -- refusals --------------------------------------------------------------------------------------------------
 
 
-def _chosen(text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, Card], index: Index) -> list[Match]:
+def _chosen(
+    text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, Card], overall: Callable[[], dict[str, float]]
+) -> list[Match]:
     """`ranked` with the expert first that is meant.
 
     Of those that come as near as the best: the one that is not the fallback of another, then the one nearest to the
@@ -226,10 +233,14 @@ def _chosen(text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, 
     if len(near) == 1:
         return ranked
     spared = {name for match in near for name in cards[match.expert].fallback}
-    overall = dict(index.ranked(_meant(text)))
-    near.sort(key=lambda match: (match.expert in spared, -overall.get(match.expert, 0.0)))
+    whole = overall()
+    near.sort(key=lambda match: (match.expert in spared, -whole.get(match.expert, 0.0)))
     first, second = near[0].expert, near[1].expert
-    if near[0].score < CLEAR and second not in spared and overall[second] >= overall[first] * (1 - MARGIN):
+    if (
+        near[0].score < CLEAR
+        and second not in spared
+        and whole.get(second, 0.0) >= whole.get(first, 0.0) * (1 - MARGIN)
+    ):
         said = shown(text[clause.head : clause.end])
         raise NoPlan(f"{said} fits {first} as well as {second}", [match.expert for match in near[:3]], cards)
     return near + [match for match in ranked if match not in near]

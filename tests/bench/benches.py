@@ -55,7 +55,10 @@ ALL = (
     ),
     Bench(
         "waiting", "10,000 jobs of three subtasks that wait for one expert", footprint.waiting, 1,
-        {"bytes_per_job": "bytes", "fleet_cpu": "% of a core", "redis_cpu": "% of a core", "fleet_idle_cpu": "% of a core"},
+        {
+            "bytes_per_job": "bytes", "fleet_cpu": "% of a core", "redis_cpu": "% of a core",
+            "fleet_idle_cpu": "% of a core",
+        },
         {"bytes_per_job": "<= 10,000", "fleet_cpu": "<= 2"},
     ),
     Bench(

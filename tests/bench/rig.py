@@ -155,7 +155,7 @@ async def until(
     """Wait for a condition; BenchError names it when it does not come true in time."""
     try:
         async with asyncio.timeout(timeout):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(pause)
     except TimeoutError:
         raise BenchError(f"after {timeout:g} s still not true: {what}") from None

@@ -9,7 +9,7 @@ from tests.bench.report import most_at_once, p95, report, summary
 from tests.bench.rig import naps
 
 
-def test_a_report_is_one_json_object_with_the_promised_keys():
+def test_a_report_is_one_json_object_with_the_promised_keys() -> None:
     found = json.loads(json.dumps(report("hop", 3, {"hop_ms": [2.0, 1.0, 4.5]}, {"hop_ms": "ms"})))
 
     assert list(found) == ["bench", "machine", "versions", "rounds", "results"]
@@ -20,7 +20,7 @@ def test_a_report_is_one_json_object_with_the_promised_keys():
     assert {"python", "redis-server", "redis", "arq"} <= found["versions"].keys()
 
 
-def test_every_bench_has_its_metric():
+def test_every_bench_has_its_metric() -> None:
     assert {bench.name: next(iter(bench.units)) for bench in ALL} == {
         "hop": "hop_ms",
         "job": "job_ms",
@@ -39,7 +39,7 @@ def test_every_bench_has_its_metric():
     assert all(bench.bars.keys() <= bench.units.keys() for bench in ALL)
 
 
-def test_the_median_of_an_even_number_lies_between():
+def test_the_median_of_an_even_number_lies_between() -> None:
     assert summary([4.0, 1.0, 3.0, 2.0], "s") == {"median": 2.5, "min": 1.0, "max": 4.0, "unit": "s"}
 
 
@@ -47,7 +47,7 @@ def test_the_median_of_an_even_number_lies_between():
     ("values", "expected"),
     [([7.0], 7.0), ([3.0, 3.0], 3.0), (list(range(101)), 95.0), (list(range(100, -1, -1)), 95.0)],
 )
-def test_the_95th_percentile(values: list[float], expected: float):
+def test_the_95th_percentile(values: list[float], expected: float) -> None:
     assert p95(values) == pytest.approx(expected)
 
 
@@ -55,11 +55,11 @@ def test_the_95th_percentile(values: list[float], expected: float):
     ("begun", "ended", "expected"),
     [([], [], 0), ([1, 2, 3], [4, 5, 6], 3), ([1, 2], [2, 3], 1), ([1, 1, 5], [4, 9, 9], 2)],
 )
-def test_spans_that_overlap_are_counted(begun: list[float], ended: list[float], expected: int):
+def test_spans_that_overlap_are_counted(begun: list[float], ended: list[float], expected: int) -> None:
     assert most_at_once(begun, ended) == expected
 
 
-def test_naps_are_side_by_side_or_one_after_the_other():
+def test_naps_are_side_by_side_or_one_after_the_other() -> None:
     assert naps(0, 0.5).edges == {"s0": (), "s1": ()}
     assert naps(0, 0, 0, chain=True).edges == {"s0": (), "s1": ("s0",), "s2": ("s1",)}
     assert [subtask.instruction for subtask in naps(0, 0.5).subtasks] == ["nap 0", "nap 0.5"]

@@ -61,6 +61,8 @@ def test_one_clear_clause_is_one_subtask_with_the_text_as_it_is() -> None:
         ("Classify 'x', then write a reply.", ["triage<-", "reply-writer<-t1"]),
         ("Classify 'x'. Find the refund policy. Write a reply with the results.",
          ["triage<-", "refund-policy<-", "reply-writer<-t1,t2"]),
+        ("Classify 'x', find the refund policy on glass and draft a reply.",
+         ["triage<-", "refund-policy<-", "reply-writer<-t1,t2"]),
         ("Find the refund policy. Finally, write a reply.", ["refund-policy<-", "reply-writer<-t1"]),
         ("Find the refund policy. Use it to write a reply.", ["refund-policy<-", "reply-writer<-t1"]),
         ("Find the delivery times. Classify 'x'. Write a reply that cites the classification.",

@@ -1,4 +1,4 @@
-"""What a job does next, one behaviour at a time. The search for orders that break it is in test_scheduler_properties."""
+"""What a job does next, one behaviour at a time; the properties beside it search for orders that break it."""
 
 import pytest
 

@@ -1,0 +1,261 @@
+"""A Markdown file becomes a card, or an InvalidCard that names the field and the remedy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experts.card import MAX_CARD, CardReader, duration, read_card
+from experts.files import MAX_FILE
+from swarm.errors import InvalidCard
+from swarm.models import Card, Limits
+
+BODY = "Say hello to {{ instruction }}."
+
+
+def written(folder: Path, front: str, body: str = BODY, name: str = "greeter.md") -> Path:
+    path = folder / name
+    path.write_text(f"---\n{front}\n---\n{body}\n", encoding="utf-8")
+    return path
+
+
+def a_front(**fields: str) -> str:
+    """A sound front matter with some fields changed; an empty text leaves one out."""
+    sound = {"kind": "instruction", "description": "Greets people.", "model": "local/template"}
+    return "\n".join(f"{name}: {value}" for name, value in (sound | fields).items() if value)
+
+
+def problem(folder: Path, front: str, body: str = BODY) -> InvalidCard:
+    """The one problem of this card."""
+    problems = CardReader(written(folder, front, body), folder).problems
+    assert len(problems) == 1, [str(one) for one in problems]
+    assert problems[0].path == "greeter.md"
+    assert problems[0].remedy
+    return problems[0]
+
+
+def test_a_card_is_read_with_every_field(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A\n\nText.")
+    front = a_front(
+        name="policy", kind="rag", model="openai/gpt-6-luna", documents="docs/", timeout="2m", fallback="[other, more]",
+        limits="{concurrency: 8}", output="{type: object}", description=">\n  Answers\n  questions.",
+    )  # fmt: skip
+
+    card, blobs = read_card(written(tmp_path, front, "You are the desk.\n"), tmp_path)
+
+    assert card == Card(
+        name="policy", kind="rag", description="Answers questions.", model="openai/gpt-6-luna", timeout=120.0,
+        instruction="You are the desk.", fallback=("other", "more"), limits=Limits(concurrency=8),
+        output={"type": "object"}, blobs=card.blobs,
+    )  # fmt: skip
+    assert [blob.path for blob in card.blobs] == ["docs/a.md"]
+    assert blobs[card.blobs[0].sha256] == b"# A\n\nText."
+
+
+def test_the_name_is_that_of_the_file_if_none_is_given(tmp_path: Path) -> None:
+    assert read_card(written(tmp_path, a_front()), tmp_path)[0].name == "greeter"
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "greeter.md"
+    path.write_bytes(b"\xef\xbb\xbf" + f"---\n{a_front()}\n---\n{BODY}".replace("\n", "\r\n").encode())
+
+    assert read_card(path, tmp_path)[0].instruction == BODY
+
+
+@pytest.mark.parametrize(
+    ("front", "words"),
+    [
+        (a_front(description=""), "description is missing"),
+        (a_front(description="[a]"), "description is no text"),
+        (a_front(kind=""), "kind is missing"),
+        (a_front(kind="finetuned"), "did you mean 'fine-tuned'"),
+        (a_front(model=""), "model is missing"),
+        (a_front(model="gpt-6"), "not of the form endpoint/model"),
+        (a_front(model="local/extract"), "use local/template"),
+        (a_front(name="Über Expert"), "name 'Über Expert' cannot be a name"),
+        (a_front(timeout="soon"), "timeout 'soon' is no time"),
+        (a_front(timeout="0"), "timeout '0' is no time"),
+        (a_front(timeout=".inf"), "Out of range float"),
+        (a_front(limits="{concurency: 3}"), "limits are wrong: concurency"),
+        (a_front(fallback="greeter"), "fallback names the expert itself"),
+        (a_front(fallback="{a: 1}"), "is no list of names"),
+        (a_front(documents="docs/"), "documents belong to the kind rag"),
+        (a_front(head="x.npz"), "head belongs to the model local/head"),
+        (a_front(modle="openai/x"), "did you mean 'model'?"),
+        (a_front(kind="rag", model="local/extract"), "documents is missing"),
+        (a_front(kind="rag", model="local/extract", documents="gone/"), "'gone/' is not there"),
+        (a_front(kind="rag", model="local/extract", documents="../x.md"), "leaves the card's folder"),
+        (a_front(kind="rag", model="local/extract", documents="/etc"), "leaves the card's folder"),
+        (a_front(kind="fine-tuned", model="local/head"), "head is missing"),
+        (a_front(kind="fine-tuned", model="local/head", head="x.npz"), "'x.npz' is not there"),
+        ("a: [1", "no valid YAML at line"),
+        ("name: a\nname: b", "name is given twice (line 3)"),
+        ("- a\n- b", "no mapping"),
+        ("", "no mapping"),
+        ("a: &x 1", "anchor or alias"),
+        ("a: !!python/object:os.system x", "the tag"),
+        ("a: " + "[" * 50 + "]" * 50, "more than 40 levels"),
+        ("a: 2026-01-01", "not plain"),
+        ("a: 2026-13-45", "not plain"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_remedy(tmp_path: Path, front: str, words: str) -> None:
+    assert words in str(problem(tmp_path, front))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("", "body is empty"), ("{% if %}", "line 1"), ("{{ a | nonsense }}", "nonsense"), ("{{ 9 ** 9 ** 9 }}", "")],
+)
+def test_a_body_must_be_a_template_that_can_run(tmp_path: Path, body: str, words: str) -> None:
+    if words:
+        assert words in str(problem(tmp_path, a_front(), body))
+    else:
+        assert CardReader(written(tmp_path, a_front(), body), tmp_path).card
+
+
+def test_an_output_must_be_a_json_schema(tmp_path: Path) -> None:
+    assert "no valid JSON schema at type" in str(problem(tmp_path, a_front(output="{type: objekt}")))
+    assert "not a mapping" in str(problem(tmp_path, a_front(output="[1]")))
+
+
+def test_every_problem_of_a_card_is_found(tmp_path: Path) -> None:
+    front = a_front(description="", model="gpt", timeout="soon", extra="1")
+
+    assert len(CardReader(written(tmp_path, front), tmp_path).problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"Just text", "no front matter"),
+        (b"---\nname: a\n", "has no end"),
+        (b"---\nname: \xff\n---\n", "not UTF-8 (line 2)"),
+        (b"---\nname: a\n---\nbell \x07", "control character U+0007 in line 4"),
+        (b"---\n" + b"x" * MAX_CARD, "more than 256,000 bytes"),
+    ],
+)
+def test_a_file_that_is_no_card_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "x.md"
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidCard) as caught:
+        read_card(path, tmp_path)
+    assert words in str(caught.value)
+
+
+# -- documents -------------------------------------------------------------------------------------------------
+
+
+def documents_problem(folder: Path, documents: str) -> str:
+    return str(problem(folder, a_front(kind="rag", model="local/extract", documents=documents)))
+
+
+def test_documents_of_a_folder_are_found_below_it_in_order(tmp_path: Path) -> None:
+    for name in ("docs/b.md", "docs/deep/a.txt", "docs/.hidden.md", "docs/.git/c.md", "docs/picture.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("Some text.")
+    front = a_front(kind="rag", model="local/extract", documents="[docs/, docs/b.md]")
+
+    card, _ = read_card(written(tmp_path, front), tmp_path)
+
+    assert [blob.path for blob in card.blobs] == ["docs/b.md", "docs/deep/a.txt"]
+
+
+def test_documents_must_hold_text(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank.md").write_text("  \n")
+    (tmp_path / "page.pdf").write_bytes(b"%PDF")
+    (tmp_path / "latin.txt").write_bytes(b"ok\ncaf\xe9")
+    (tmp_path / "null.txt").write_bytes(b"a\0b")
+    with (tmp_path / "big.txt").open("wb") as file:
+        file.truncate(MAX_FILE + 1)
+
+    assert "holds no document" in documents_problem(tmp_path, "empty/")
+    assert "'blank.md' is empty" in documents_problem(tmp_path, "blank.md")
+    assert "convert it" in documents_problem(tmp_path, "page.pdf")
+    assert "not UTF-8 (line 2)" in documents_problem(tmp_path, "latin.txt")
+    assert "U+0000" in documents_problem(tmp_path, "null.txt")
+    assert "more than 10,000,000 bytes" in documents_problem(tmp_path, "big.txt")
+
+
+def test_a_link_may_not_leave_the_folder(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside.md", tmp_path / "cards"
+    outside.write_text("secret")
+    (folder / "docs").mkdir(parents=True)
+    (folder / "link.md").symlink_to(outside)
+    (folder / "docs" / "link.md").symlink_to(outside)
+    (folder / "all").symlink_to(tmp_path)
+    (folder / "loop").symlink_to(folder / "loop")
+
+    for documents in ("link.md", "docs/", "all/", "all/outside.md"):
+        assert "leads out of" in documents_problem(folder, documents)
+    assert "loop" in documents_problem(folder, "loop")
+
+
+def test_a_head_must_be_a_head(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"PK nothing")
+
+    assert "head 'x.npz' is no head file" in str(
+        problem(tmp_path, a_front(kind="fine-tuned", model="local/head", head="x.npz"))
+    )
+
+
+# -- the rest --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("60s", 60.0), ("2m", 120.0), ("1h", 3600.0), ("500ms", 0.5), ("1.5", 1.5), (5, 5.0), (True, None), ("-1s", None),
+     (float("nan"), None), (10**400, None), ("9" * 400, None), ([], None)],
+)  # fmt: skip
+def test_durations(given: object, seconds: float | None) -> None:
+    assert duration(given) == seconds
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(front=st.text(max_size=200) | st.text(alphabet="-:[]{}&*!|>'\"#%@`, \nab01?~<=", max_size=60), body=st.text())
+def test_no_front_matter_raises_anything_else(tmp_path: Path, front: str, body: str) -> None:
+    path = tmp_path / "x.md"
+    path.write_bytes(f"---\n{front}\n---\n{body}".encode("utf-8", "surrogatepass"))
+
+    reader = CardReader(path, tmp_path)
+
+    assert (reader.card is None) == bool(reader.problems)
+
+
+FIELD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(["name", "kind", "model", "documents", "head", "output", "limits", "timeout", "fallback"]),
+       kind=st.sampled_from(["instruction", "rag", "fine-tuned"]), value=FIELD)  # fmt: skip
+def test_no_value_of_a_field_raises_anything_else(tmp_path: Path, name: str, kind: str, value: object) -> None:
+    import yaml
+
+    fields = {"kind": kind, "description": "d", "model": "a/b", name: value}
+    path = tmp_path / "x.md"
+    path.write_text(f"---\n{yaml.safe_dump(fields, allow_unicode=False)}---\nbody", encoding="utf-8")
+
+    reader = CardReader(path, tmp_path)
+
+    assert (reader.card is None) == bool(reader.problems)
+
+
+def test_importing_cards_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, experts.base, experts.card, experts.catalog\n"
+        "sys.exit(any(name in sys.modules for name in ('openai', 'httpx', 'httpx2', 'numpy', 'jinja2', 'jsonschema')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

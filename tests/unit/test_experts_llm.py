@@ -1,0 +1,215 @@
+"""How models are spoken to: against a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
+from swarm.llm.base import Completion, Message, Model, Models, NoModels
+from swarm.llm.openai import MAX_RESPONSE, OFFICIAL, OpenAIModels, endpoint
+from swarm.llm.scripted import ScriptedModel, ScriptedModels
+from swarm.models import Usage
+from tests.http_model import ModelServer, Reply, Script, completion
+
+KEY = "sk-secret-1234567890"
+HELLO = [Message("user", "hello")]
+
+
+@asynccontextmanager
+async def served(script: Script) -> AsyncIterator[tuple[ModelServer, Model]]:
+    async with ModelServer(script) as server:
+        environ = {"SWARM_ENDPOINT_MY_BOX_URL": server.url, "SWARM_ENDPOINT_MY_BOX_KEY": KEY}
+        async with OpenAIModels(environ) as models:
+            yield server, models.get("my-box/org/small")
+
+
+async def failure(script: Script, timeout: float = 5.0) -> Exception:
+    async with served(script) as (_, model):
+        with pytest.raises((ModelUnavailable, ModelRefused, BadOutput)) as caught:
+            await model.complete(HELLO, timeout=timeout)
+    assert KEY not in str(caught.value)
+    return caught.value
+
+
+def replied(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Script:
+    return lambda request: Reply(body, status, headers or {})
+
+
+async def test_a_completion_comes_with_its_text_and_usage() -> None:
+    async with served(lambda request: f"you said {request.last}") as (server, model):
+        answer = await model.complete(HELLO, max_tokens=50)
+
+    assert answer.text == "you said hello"
+    assert answer.usage == Usage(calls=1, input_tokens=7, output_tokens=3)
+    assert answer.model == model.name == "my-box/org/small"
+    assert server.requests[0].path == "/v1/chat/completions"
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert server.requests[0].body["model"] == "org/small"
+    assert server.requests[0].body["max_tokens"] == 50
+
+
+async def test_an_answer_cut_at_the_limit_says_so() -> None:
+    async with served(replied(completion("half an ans", finish_reason="length"))) as (_, model):
+        assert (await model.complete(HELLO)).cut
+
+
+async def test_an_answer_without_usage_counts_no_tokens() -> None:
+    async with served(replied(completion("x", usage=None))) as (_, model):
+        assert (await model.complete(HELLO)).usage == Usage(calls=1)
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503])
+async def test_statuses_that_may_pass_are_unavailable_and_not_retried_here(status: int) -> None:
+    async with served(replied({"error": {"message": "not now"}}, status, {"retry-after": "7"})) as (server, model):
+        with pytest.raises(ModelUnavailable, match=f"HTTP {status}: not now") as caught:
+            await model.complete(HELLO)
+
+    assert caught.value.retryable
+    assert caught.value.retry_after == 7
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+async def test_statuses_that_will_not_pass_are_refused(status: int) -> None:
+    error = await failure(replied({"detail": f"no, and your key is {KEY}"}, status))
+
+    assert isinstance(error, ModelRefused)
+    assert not error.retryable
+    assert "no, and your key is ***" in str(error)
+
+
+async def test_a_spent_quota_is_refused_though_its_status_is_429() -> None:
+    body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
+
+    assert isinstance(await failure(replied(body, 429)), ModelRefused)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "seconds"),
+    [
+        ("retry-after-ms", "250", 0.25),
+        ("llm_provider-retry-after", "3", 3.0),
+        ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("retry-after", "inf", None),
+        ("retry-after", "-5", None),
+    ],
+)
+async def test_the_wait_a_server_asks_for_is_read_where_it_stands(
+    header: str, value: str, seconds: float | None
+) -> None:
+    error = await failure(replied({}, 503, {header: value}))
+
+    assert isinstance(error, ModelUnavailable)
+    assert error.retry_after == seconds
+
+
+async def test_an_error_inside_a_200_is_an_error() -> None:
+    assert isinstance(await failure(replied({"error": {"message": "upstream gone"}})), ModelUnavailable)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["no json", "[" * 100_000, [], {}, {"choices": []}, {"choices": [{"message": None}]}, completion("  "),
+     {"choices": [{"message": {"content": [1]}}]}],
+)  # fmt: skip
+async def test_what_is_no_completion_is_bad_output(body: object) -> None:
+    assert isinstance(await failure(replied(body)), BadOutput)
+
+
+async def test_a_refusal_in_words_is_a_refusal() -> None:
+    body = {"choices": [{"message": {"content": None, "refusal": "I cannot help with that"}}]}
+
+    assert "I cannot help with that" in str(await failure(replied(body)))
+
+
+async def test_an_endless_answer_is_given_up_at_the_cap() -> None:
+    assert isinstance(await failure(replied("x" * (MAX_RESPONSE + 1))), BadOutput)
+
+
+async def test_a_silent_server_is_left_at_the_time_limit() -> None:
+    async def sleeps(request: object) -> str:
+        await asyncio.sleep(60)
+        return "late"
+
+    assert "no answer within 0.2 s" in str(await failure(sleeps, timeout=0.2))
+
+
+async def test_a_connection_that_breaks_is_unavailable() -> None:
+    assert isinstance(await failure(lambda request: None), ModelUnavailable)
+
+
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    async with OpenAIModels({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}) as models:
+        with pytest.raises(ModelUnavailable, match=r"cannot reach 127\.0\.0\.1:9"):
+            await models.get("openai/gpt").complete(HELLO, timeout=5)
+
+
+async def test_cancelling_a_call_closes_its_connection() -> None:
+    started = asyncio.Event()
+
+    async def sleeps(request: object) -> str:
+        started.set()
+        await asyncio.sleep(60)
+        return "late"
+
+    async with served(sleeps) as (server, model):
+        call = asyncio.create_task(model.complete(HELLO))
+        await started.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(5):
+            await server.left.wait()
+
+    assert server.open == 0
+
+
+def test_a_missing_endpoint_names_the_variables_to_set() -> None:
+    with pytest.raises(ModelRefused, match="SWARM_ENDPOINT_MY_BOX_URL"):
+        endpoint("my-box", {})
+    with pytest.raises(ModelRefused, match="OPENAI_API_KEY"):
+        endpoint("openai", {})
+    with pytest.raises(ModelRefused, match="no http or https URL"):
+        endpoint("openai", {"OPENAI_BASE_URL": "localhost:8000"})
+    with pytest.raises(ModelRefused, match="endpoint/model"):
+        OpenAIModels({}).get("gpt")
+
+
+def test_a_key_alone_means_the_official_server_and_never_shows() -> None:
+    found = endpoint("openai", {"OPENAI_API_KEY": KEY})
+
+    assert found.url == OFFICIAL
+    assert found.limit_name == "max_completion_tokens"
+    assert KEY not in repr(found)
+
+
+async def test_a_scripted_model_answers_and_remembers() -> None:
+    async def later(messages: object) -> Completion:
+        return Completion("later")
+
+    assert (await ScriptedModel(later).complete(HELLO)).text == "later"
+    models = ScriptedModels(lambda messages: messages[-1].content.upper())
+    assert (await models.get("a/b").complete(HELLO)).text == "HELLO"
+    assert models.calls == [("a/b", tuple(HELLO))]
+
+
+@pytest.mark.parametrize("make", [NoModels, lambda: OpenAIModels({}), lambda: ScriptedModels(lambda messages: "")])
+async def test_every_set_of_models_fits_the_protocol(make: Callable[[], Models]) -> None:
+    models = make()
+
+    assert isinstance(models, Models)
+    await models.aclose()
+
+
+def test_naming_a_model_loads_no_library() -> None:
+    code = (
+        "import sys; from swarm.llm.openai import OpenAIModels; OpenAIModels({'OPENAI_API_KEY': 'k'}).get('openai/x')\n"
+        "sys.exit(any(name in sys.modules for name in ('openai', 'httpx', 'httpx2', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
