@@ -69,7 +69,8 @@ class TemplateExpert:
         text = await asyncio.to_thread(render, self._template, values, self.card.timeout)
         data = data_in(text) if subtask.output or self.card.output else None
         citations = dict.fromkeys(cited for solution in inputs.values() for cited in solution.citations)
-        used = tuple(cited for cited in citations if cited.quote in text)
+        words = " ".join(text.split())
+        used = tuple(cited for cited in citations if " ".join(cited.quote.split()) in words)
         return Solution(text=text, data=data, citations=used, model=self.card.model)
 
 

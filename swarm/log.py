@@ -26,7 +26,9 @@ CATALOG = "catalog_changed"
 def setup(level: str = "info", *, as_json: bool | None = None) -> None:
     """Log to standard error. `as_json` None: as a person reads it on a terminal, else as JSON."""
     as_json = not sys.stderr.isatty() if as_json is None else as_json
-    last: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    # a plain traceback: the pretty ones show local variables, and with them what was asked and answered
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    last: Any = structlog.processors.JSONRenderer() if as_json else plain
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -115,7 +115,8 @@ class Plan(Input):
             raise ValueError(f"subtask id {twice[0]!r} is used more than once; give each its own")
         edges = self.edges
         if cycle := find_cycle(edges):
-            raise ValueError(f"circular dependency {' -> '.join(cycle)}; remove one of these edges")
+            shown = cycle if len(cycle) <= 10 else (*cycle[:5], f"({len(cycle) - 10} more)", *cycle[-5:])
+            raise ValueError(f"circular dependency {' -> '.join(shown)}; remove one of these edges")
         return self
 
     @property
@@ -514,14 +515,30 @@ class Envelope(Value):
     """Subtask id -> key of its body, in plan order."""
 
 
+_WORDED = {
+    "missing": "missing; add it",
+    "extra_forbidden": "unknown field; remove it or correct its name",
+    "string_unicode": "not valid Unicode; send UTF-8 text",
+    "too_short": "at least {min_length} must be given; add one",
+    "too_long": "at most {max_length:,} are accepted; split it",
+}
+"""What pydantic says less plainly, by its type of error."""
+
+
 def explain(error: ValueError) -> str:
-    """A pydantic error in one line: where, what; at most three places."""
+    """A pydantic error in one line: where, what, and the remedy; at most three places."""
     errors = getattr(error, "errors", None)
     if errors is None:
         return str(error)
+    found = errors(include_url=False, include_input=False)
     lines = []
-    for item in errors(include_url=False, include_context=False, include_input=False)[:3]:
-        place = ".".join(str(part) for part in item["loc"])
-        message = str(item["msg"]).removeprefix("Value error, ")
-        lines.append(f"{place}: {message}" if place else message)
-    return "; ".join(lines)
+    for item in found:
+        place = item["loc"]
+        if item["type"] == "too_short" and any(other["loc"][: len(place)] == place for other in found if other != item):
+            continue  # short only because its items are bad, and they are told
+        if (worded := _WORDED.get(item["type"])) is not None:
+            message = worded.format(**item.get("ctx", {}))
+        else:
+            message = str(item["msg"]).removeprefix("Value error, ")
+        lines.append(f"{'.'.join(str(part) for part in place)}: {message}" if place else message)
+    return "; ".join(lines[:3])

@@ -266,8 +266,8 @@ class _Fold:
 
     def _released(self, event: Released) -> None:
         step = self._steps.get(event.subtask)
-        if step is not None and step.state == "withdrawn":
-            # Decided before the withdrawal was seen: this attempt, too, must be taken back.
+        if step is not None and step.state in SETTLED:
+            # Decided before that was known. It stays settled, but a withdrawal must name this attempt.
             self._put(event.subtask, step.model_copy(update={"attempt": event.attempt}))
         self._change(event.subtask, state="running", attempt=event.attempt, delay=0)
 

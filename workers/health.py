@@ -7,7 +7,6 @@ The socket's path comes from the argument or from SWARM_HEALTH_SOCKET.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,7 +14,10 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 ANSWER_WITHIN = 3.0
 """Seconds."""
@@ -24,6 +26,8 @@ ANSWER_WITHIN = 3.0
 @contextlib.asynccontextmanager
 async def serve(path: Path | None, report: Callable[[], Mapping[str, Any]]) -> AsyncIterator[None]:
     """Answer each connection to `path` with one line of JSON, as long as the block runs. None: nothing to serve."""
+    import asyncio  # not above: the probe starts often, and needs none of it
+
     if path is None:
         yield
         return

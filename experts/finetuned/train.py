@@ -24,6 +24,8 @@ from swarm.errors import SwarmError
 LOSS_WEIGHT = 30.0
 """How much a row's loss counts against the size of the weights (scikit-learn's C)."""
 STEPS = 40
+SMALL = 1e-5
+"""A step that lowers the loss by less than this share is the last one."""
 MANY = 500
 """From so many rows on, one fifth is held out once; below, each fifth in turn."""
 
@@ -113,7 +115,10 @@ def _lbfgs(objective: Objective, size: int, memory: int = 8) -> Vector:
         curvature = float((shift * bend).sum())
         if curvature > 1e-10:
             pairs.append((shift, bend, curvature))
+        done = value - lower < SMALL * value
         point, value, gradient = moved, lower, changed
+        if done:
+            break
     return point
 
 

@@ -15,13 +15,15 @@ from experts.rag.load import Document
 FULL = 900
 """Characters from which a passage takes no further paragraph: about 200 tokens."""
 LONGEST = 1_400
+LONGEST_TITLE = 200
+"""Characters; a longer line after a # is text."""
 
 _HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _UNDERLINE = re.compile(r"(=+|-{3,})[ \t]*$")
 _FENCE = re.compile(r"[ \t]{0,3}(```+|~~~+)")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
 _END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9À-Þ])")
-_SHORTENED = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|St|No|Nos|vs|etc|e\.g|i\.e|approx|Inc|Ltd|Co|Jr|Sr|cf|al))\.$")
+_SHORTENED = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|approx|Inc|Ltd|Co|Jr|Sr|cf|al))\.$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
 
 def _heading(line: str, before: list[str]) -> tuple[int, str] | None:
     """Level and title, for both ways Markdown writes one; an underlined title is taken out of `before`."""
-    if matched := _HEADING.match(line):
+    if (matched := _HEADING.match(line)) and len(matched[2]) <= LONGEST_TITLE:
         return len(matched[1]), matched[2]
     if len(before) == 1 and _UNDERLINE.match(line) and not _ITEM.match(before[0]) and "|" not in before[0]:
         return (1 if line.startswith("=") else 2), before.pop().strip()

@@ -9,12 +9,12 @@ from experts.rag.chunk import Passage, sentences
 from experts.rag.retrieve import Hit, Index, terms
 from swarm.models import Citation
 
-NEAR = 0.7
+NEAR = 0.6
 """A sentence is quoted beside the best one if its score is at least this share of the best."""
 AROUND = 0.4
 """What a word counts that stands in the passage, but not in the sentence."""
-TITLE = 0.8
-"""What a word counts that stands in the nearest heading, but not in the sentence."""
+TITLE = 1.0
+"""What a word counts that stands in the nearest heading, whether the sentence has it or not."""
 QUOTES = 3
 SHORTEST = 3
 """Words below which a line is a title or a fragment and says nothing by itself."""
@@ -36,8 +36,10 @@ def stands(quote: str, text: str) -> bool:
 def best_quotes(question: str, hits: Iterable[Hit], index: Index) -> list[Citation]:
     """Up to QUOTES sentences of the passages found, best first."""
     weights = {term: index.weight(term) for term in index.asked(question)}
+    hits = list(hits)
+    best = max((hit.score for hit in hits), default=1.0)
     scored = [
-        (_score(sentence, hit.passage, weights), hit.passage, sentence)
+        (_score(sentence, hit.passage, weights) * (1 + hit.score / best), hit.passage, sentence)
         for hit in hits
         for sentence in map(_plain, sentences(hit.passage.text))
         if len(sentence.split()) >= SHORTEST
@@ -76,18 +78,21 @@ def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Cita
 def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation | None:
     order = [*passages[number : number + 1], *passages] if number >= 0 else passages
     passage = next((one for one in order if stands(quote, one.text)), None)
-    return Citation(document=passage.document, section=passage.section, quote=quote.strip()) if passage else None
+    return (
+        Citation(document=passage.document, section=passage.section, quote=" ".join(quote.split())) if passage else None
+    )
 
 
 def _score(sentence: str, passage: Passage, weights: Mapping[str, float]) -> float:
-    """The weight of the question's words in a sentence, and less of those only around it; 0 if it has none."""
+    """The weight of the question's words in a sentence, and less of those only around it; 0 if neither it
+    nor its heading has one."""
     inside = set(terms(sentence)) & weights.keys()
-    title = set(terms(passage.section.rpartition(" > ")[2])) & weights.keys() - inside
+    title = set(terms(passage.section.rpartition(" > ")[2])) & weights.keys()
     around = set(terms(f"{passage.section} {passage.text}")) & weights.keys() - inside - title
     own, above, beside = (sum(weights[term] for term in found) for found in (inside, title, around))
-    return own + TITLE * above + AROUND * beside if own else 0.0
+    return own + TITLE * above + AROUND * beside if own or above else 0.0
 
 
 def _plain(sentence: str) -> str:
-    """A sentence without the marker of its list."""
-    return _MARKER.sub("", sentence).strip()
+    """A sentence on one line, without the marker of its list."""
+    return " ".join(_MARKER.sub("", sentence).split())

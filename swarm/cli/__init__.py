@@ -15,6 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. Without the `cli` extra: say what to install."""
     try:
         from swarm.cli import app
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as error:
         from swarm.cli.exits import BAD_INPUT, missing_extra
 

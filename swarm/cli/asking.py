@@ -163,7 +163,7 @@ class _Question:
             for text in answers.receipt(receipt):
                 self.screen.note(text)
             self.screen.document(_document(await job.answer(AFTER_CANCEL), view))
-        except _Pressed:
+        except (_Pressed, WaitTimeout):
             self.screen.note((f"left; the cancel of {job.id} stays asked for", "yellow"))
         return exits.INTERRUPTED
 

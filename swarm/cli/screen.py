@@ -29,7 +29,10 @@ def clean(text: str) -> str:
 
 def flat(text: str, width: int = 0) -> str:
     """`clean` text on one line, cut to `width` if that is given."""
-    line = " ".join(clean(text).split())
+    return _cut(" ".join(clean(text).split()), width)
+
+
+def _cut(line: str, width: int) -> str:
     return line if not width or len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
@@ -57,12 +60,12 @@ class Screen:
             self.err.print(line(*parts), soft_wrap=True)
 
     def columns(self, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
-        """Rows whose columns stand below each other; the last one is as long as it is."""
+        """Rows whose columns stand below each other. On a terminal a row is one line, elsewhere nothing is cut."""
         every = [*([heads] if heads else []), *rows]
         widths = [max(len(flat(cell)) for cell in column) for column in zip(*every, strict=True)]
         for row in every:
             cells = [flat(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
-            text = "  ".join(cells).rstrip()
+            text = _cut("  ".join(cells).rstrip(), self.out.width if self.out.is_terminal else 0)
             self.line((text, "bold") if row is heads else text)
 
     def _write(self, text: str) -> None:

@@ -39,8 +39,10 @@ class Completion:
 class Model(Protocol):
     """One model of one endpoint. It may be asked several questions at once."""
 
-    name: str
-    """`endpoint/model`, as cards have it."""
+    @property
+    def name(self) -> str:
+        """`endpoint/model`, as cards have it."""
+        ...
 
     async def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0

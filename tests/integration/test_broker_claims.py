@@ -103,6 +103,15 @@ async def test_the_first_solution_wins_and_the_second_is_only_logged(hands: Hand
     assert (await hands.stands("run:b"))["ready"] == ["j:t2:1"], "released once"
 
 
+async def test_a_body_is_never_overwritten(hands: Hands) -> None:
+    await release_two_attempts(hands)
+    for claim in await hands.claim("run:a", free=2):
+        data = '{"subtask":"t1","attempt":1,"body":"same"}'
+        await hands.worker().finish(claim, "outcome", data, body_key="same", body=claim.id)
+
+    assert await hands.log.bodies("j", ["same"]) == {"same": "j:t1:1"}
+
+
 async def test_deliveries_of_a_job_that_ended_or_is_gone_are_dropped(hands: Hands) -> None:
     for job in ("ended", "gone"):
         await hands.begin(job, "t1:a")

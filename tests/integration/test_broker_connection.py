@@ -39,7 +39,7 @@ async def test_a_refused_port_is_unavailable_and_the_message_names_it() -> None:
 
 async def test_a_socket_that_is_not_there_is_unavailable() -> None:
     async with Connection.open("unix:///nowhere/redis.sock") as connection:
-        with pytest.raises(BrokerUnavailable, match="/nowhere/redis.sock"):
+        with pytest.raises(BrokerUnavailable, match="/nowhere/redis"):
             await connection.call("PING")
 
 
@@ -103,7 +103,9 @@ async def test_a_script_cache_that_was_emptied_is_filled_again(hands: Hands) -> 
 
     await hands.submit("j2", "t1:a")
 
-    assert await asyncio.gather(hands.advance("j1"), hands.submit("j3", "t1:a")) == ["done", True]
+    await hands.call("SCRIPT", "FLUSH")
+    advanced, submitted = await asyncio.gather(hands.advance("j1"), hands.submit("j3", "t1:a"))
+    assert (advanced, submitted) == ("done", True)
 
 
 async def test_every_script_is_loaded_as_it_is_named(connection: Connection) -> None:
@@ -125,26 +127,26 @@ def _info(raw: bytes) -> list[tuple[str, str]]:
 
 
 async def test_an_error_of_one_call_spares_the_others(connection: Connection) -> None:
-    good, bad, also_good = await asyncio.gather(
+    answers: list[object] = await asyncio.gather(
         connection.call("ECHO", "1"), connection.call("NONSENSE"), connection.call("ECHO", "2"), return_exceptions=True
     )
 
-    assert (good, also_good) == (b"1", b"2")
-    assert isinstance(bad, BrokerError)
+    assert answers[::2] == [b"1", b"2"]
+    assert isinstance(answers[1], BrokerError)
 
 
 async def test_a_value_that_cannot_be_sent_fails_its_caller_only(connection: Connection) -> None:
     async with asyncio.timeout(5):
-        good, bad, worse = await asyncio.gather(
+        answers: list[object] = await asyncio.gather(
             connection.call("ECHO", "1"),
             connection.call("ECHO", "\ud800"),
             connection.call("ECHO", None),
             return_exceptions=True,
         )
 
-    assert good == b"1"
-    assert isinstance(bad, BadInput)
-    assert isinstance(worse, TypeError)
+    assert answers[0] == b"1"
+    assert isinstance(answers[1], BadInput)
+    assert isinstance(answers[2], TypeError)
     assert await connection.call("ECHO", "3") == b"3"
 
 
@@ -181,12 +183,9 @@ async def test_a_connection_is_made_again_after_the_server_was_killed_and_restar
         assert await log.submit("j", a_request("t1:a"))
         os.kill(server.pid, signal.SIGKILL)
 
-        with pytest.raises(BrokerUnavailable):
-            async with asyncio.timeout(5):
-                while True:
-                    await connection.call("PING")
-        with pytest.raises(BrokerUnavailable):
-            await connection.call("PING")
+        for _ in range(3):
+            with pytest.raises(BrokerUnavailable):
+                await connection.call("PING")
 
         await server.stop()
         async with PrivateRedis(server.data, {"port": str(port), "bind": "127.0.0.1"}, binary=redis_binary):
@@ -200,7 +199,7 @@ async def test_a_server_that_still_loads_is_unavailable(start_redis: StartRedis,
         await asyncio.gather(*(connection.call("SET", f"k{i}", os.urandom(100_000)) for i in range(200)))
         await connection.call("BGREWRITEAOF")
         async with asyncio.timeout(5):
-            while b"aof_rewrite_in_progress:0" not in await connection.call("INFO", "persistence"):
+            while b"aof_rewrite_in_progress:0" not in await connection.call("INFO", "persistence"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     await server.stop()
     # 5 ms for each key read; every 2 MB it answers others

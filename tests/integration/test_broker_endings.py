@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from swarm.broker.joblog import state
 from swarm.errors import JobNotFound
 from swarm.models import Accepted, Ended
+from swarm.scheduler import Withdraw
 from tests.conftest import Hands
 
 
@@ -117,6 +119,26 @@ async def test_each_event_is_told_to_who_follows(hands: Hands) -> None:
     assert [line.split(" ")[1] for line in told] == ["planned", "released"]
     events = await hands.log.events("j") or []
     assert [line.split(" ")[0] for line in told] == [event.id for event in events[1:]]
+
+
+async def test_what_a_decision_withdraws_is_stopped_or_never_runs(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a", "t3:b", "t4:c")
+    running = await hands.run("a", hands.worker("w1"))
+    await hands.solve(await hands.run("c"))
+    claim = await hands.take("advance")
+    now = state(claim.extra)
+    decided = hands.decision("j", now)
+    withdrawals = tuple(Withdraw(subtask=name, attempt=1) for name in ("t1", "t2"))
+    decided = replace(decided, withdrawals=withdrawals)
+
+    async with listening(hands, hands.keys.stop("w1")) as stops:
+        assert await hands.write(claim, now, decided) == "done"
+
+    assert stops == ["j:t1:1 w1:1"]
+    assert await hands.stands("run:a") == {}
+    assert await hands.stands("run:b") == {"ready": ["j:t3:1"]}
+    assert not await hands.solve(running)
+    assert await hands.log.bodies("j", ["t1.1.1"]) == {}
 
 
 # -- cancelling --------------------------------------------------------------------------------------------------
@@ -236,15 +258,16 @@ async def test_a_tick_is_never_earlier_than_the_deadline_it_stands_for(hands: Ha
 
 
 async def test_who_sleeps_as_long_as_the_claim_says_finds_it_due(hands: Hands) -> None:
-    early = 0
     for i in range(10):
-        await hands.submit(f"j{i}", "t1:a", deadline=0.01)
-        await hands.advance(f"j{i}")
-        _, due = await hands.worker().claim(["advance"], 1)
-        if due is not None:
+        job = f"j{i}"
+        await hands.begin(job, "t1:a", deadline=0.03)
+        claims, due = await hands.worker().claim(["advance"], 1)
+        if not claims and due is not None:
             time.sleep(due)  # as exactly as can be
-        early += not await hands.claim("advance", free=5)
-    assert early == 0
+            claims = await hands.claim("advance")
+        assert [claim.job for claim in claims] == [job]
+        await hands.advance(job, claims[0])
+        assert (await hands.history(job))[-2:] == ["tick", "ended deadline"]
 
 
 async def test_a_delayed_attempt_comes_back_at_its_time_and_to_its_old_place(hands: Hands) -> None:

@@ -35,7 +35,7 @@ STEPS = st.lists(
         st.integers(0, 7),
         st.integers(0, 7),
     ),
-    min_size=1,
+    min_size=5,
     max_size=60,
 )  # fmt: skip
 
@@ -62,7 +62,7 @@ class Play:
         return fitting[-1 - one % len(fitting)] if fitting else None
 
     async def do_submit(self, one: int, two: int) -> None:
-        job = f"j{one % 3}"
+        job = f"j{one % len(PLANS)}"
         plan = PLANS[one % len(PLANS)]
         assert await self.hands.submit(job, *plan, attempts=2) == (job not in self.jobs)
         if job not in self.jobs:
@@ -206,7 +206,7 @@ def check(found: list[tuple[str, int, Any]]) -> None:
             for delivery in kept.get(f"queue:{queue}:{part}", ()):
                 places.setdefault(delivery, []).append(queue)
                 parts[delivery] = part
-    live = {}
+    live: dict[str, str] = {}
     for name, value in kept.items():
         if name.startswith("job:") and name.endswith(":live"):
             live |= fields(value)
@@ -247,10 +247,10 @@ async def check_events(play: Play) -> None:
     for job in play.jobs:
         events = await play.log.events(job) or []
         for kind in ("released", "outcome"):
-            seen = Counter((e.subtask, e.attempt) for e in events if e.type == kind)  # type: ignore[union-attr]
+            seen = Counter((e.subtask, e.attempt) for e in events if e.type == kind)
             assert not seen or max(seen.values()) == 1, f"{kind} twice: {seen}"
         released = {(e.subtask, e.attempt) for e in events if e.type == "released"}
-        assert {(e.subtask, e.attempt) for e in events if e.type in ("started", "outcome")} <= released  # type: ignore[union-attr]
+        assert {(e.subtask, e.attempt) for e in events if e.type in ("started", "outcome")} <= released
         raw = await play.hands.call("HMGET", play.connection.keys.job(job), "progress", "cursor", "graph")
         if raw[0] is not None:
             now = state([None, raw[2], raw[0], raw[1], None, None, None, []])

@@ -43,7 +43,7 @@ Make = Callable[..., PrivateRedis]
 async def until(what: str, done: Callable[[], object]) -> None:
     try:
         async with asyncio.timeout(8):
-            while not done():
+            while not done():  # noqa: ASYNC110 - other processes set no event of ours
                 await asyncio.sleep(0.01)
     except TimeoutError:
         pytest.fail(f"not within 8 s: {what}")
@@ -241,7 +241,7 @@ async def test_it_ends_by_itself_when_its_only_user_is_killed(data: Path, make: 
 
 def _is_zombie(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

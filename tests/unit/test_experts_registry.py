@@ -77,7 +77,10 @@ async def test_a_solution_passes() -> None:
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
-        (ModelUnavailable("away", retry_after=3), Failure(reason="unavailable", message="away", retryable=True, retry_after=3)),
+        (
+            ModelUnavailable("away", retry_after=3),
+            Failure(reason="unavailable", message="away", retryable=True, retry_after=3),
+        ),
         (ExpertError("cannot"), Failure(reason="expert_error", message="cannot")),
         (ExpertError("busy", retryable=True), Failure(reason="expert_error", message="busy", retryable=True)),
         (UnusableInput("no field"), Failure(reason="bad_input", message="no field")),
@@ -264,12 +267,10 @@ async def test_the_expert_used_least_lately_makes_room(monkeypatch: pytest.Monke
     async with Registry(no_blob, size=2) as registry:
         for card in versions("1", "2", "1", "3"):
             await registry.settle(card, ASKED, {})
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert shop.closed == ["2"]
         await registry.settle(versions("2")[0], ASKED, {})
 
     assert shop.built == ["1", "2", "3", "2"]
+    assert shop.closed[0] == "2"
     assert sorted(shop.closed) == ["1", "2", "2", "3"]
 
 

@@ -32,7 +32,8 @@ def test_what_is_not_listed_as_eternal_must_have_a_lifetime(name: str) -> None:
 def test_the_names_are_those_of_the_table() -> None:
     of = Keys("PREFIX")
     made = {
-        of.job("x1"), of.log("x1"), of.bodies("x1"), of.delivery("x1"), of.catalog("x1"), of.blob("x1"), of.worker("x1"),
+        of.job("x1"), of.log("x1"), of.bodies("x1"), of.delivery("x1"), of.worker("x1"), of.catalog("x1"),
+        of.blob("x1"),
         *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake")),
         of.open, of.ended, of.current_catalog, of.catalogs, of.dead,
     }  # fmt: skip

@@ -480,6 +480,14 @@ def test_a_retry_decided_while_its_round_was_withdrawn_is_taken_back() -> None:
     assert actions == (Withdraw(subtask="a", attempt=2),)
 
 
+def test_a_retry_that_a_late_solution_made_needless_is_withdrawn_with_its_round() -> None:
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
+    progress, _ = advance(progress, failed("a", retryable=True))
+    _, actions = go(progress, solved("a", 1), released("a", 2), round_opened(2))
+
+    assert actions == (Withdraw(subtask="a", attempt=2),)
+
+
 def test_a_planner_that_was_thought_dead_cannot_speak_for_the_new_round() -> None:
     progress, _ = go(Progress(), accepted(), round_opened(1), round_opened(2))
     progress, actions = go(progress, part("a", round=1, closed=True), not_planned(round=1))

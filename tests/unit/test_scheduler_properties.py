@@ -426,7 +426,7 @@ histories = st.builds(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(histories)
 def test_every_job_ends_once_and_as_its_log_says(world: World) -> None:
     # `World.check` holds each decision against the story of the log.

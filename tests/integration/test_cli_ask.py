@@ -1,0 +1,125 @@
+"""ask and demo, as processes: one machine, separate workers, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_cli_children import DEMO, environment, running, slow, swarm
+
+__all__ = ["slow"]
+
+REQUEST = (
+    "Classify this message: 'My parcel arrived broken and I want my money back.' Then find what the refund policy says "
+    "about damaged goods, and then write a reply to the customer with the results."
+)
+THREE = {"triage", "refund-policy", "reply-writer"}
+
+
+def test_the_demo_shows_request_plan_and_an_answer_with_its_sources(tmp_path: Path) -> None:
+    done = swarm("demo", env=environment(DATA=str(tmp_path / "untouched")))
+
+    assert done.code == 0, done.err
+    assert "Request: Classify this message" in done.out
+    assert "plan by local/planner: 3 subtasks" in done.out
+    assert "— from r1.t3 (reply-writer), built on r1.t1 (triage), r1.t2 (refund-policy)" in done.out
+    assert "policies/handbook.md" in done.out
+    assert "\x1b" not in done.out
+    assert not (tmp_path / "untouched").exists()
+
+
+def test_the_demo_as_json_is_one_document() -> None:
+    done = swarm("demo", "--json", env=environment())
+
+    assert (done.code, done.err) == (0, "")
+    assert done.json["ending"] == "completed"
+    assert {row["expert"] for row in done.json["plan"]} == THREE
+    assert {row["state"] for row in done.json["plan"]} == {"solved"}
+
+
+@pytest.mark.timeout(40)
+def test_separate_processes_answer_together(redis_url: str, prefix: str) -> None:
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    with ExitStack() as stack:
+        router = stack.enter_context(running("worker", "--pool", "router", "--catalog", str(DEMO), env=env))
+        for kind in ("instruction", "rag", "fine-tuned"):
+            stack.enter_context(running("worker", "--kind", kind, env=env))
+        router.says("catalog_changed")
+        done = swarm("ask", REQUEST, "--json", env=env)
+
+    assert (done.code, done.err) == (0, "")
+    assert {row["expert"] for row in done.json["plan"]} == THREE
+
+
+@pytest.mark.timeout(30)
+def test_without_a_swarm_workers_are_brought_and_the_job_is_kept(slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    first = swarm("ask", "-", "--catalog", "cards", env=env, cwd=slow, stdin=b"Repeat this.")
+    listed = swarm("jobs", "--json", env=env)
+    (job,) = listed.json["jobs"]
+    again = swarm("answer", job["id"], env=env)
+
+    assert (first.code, job["state"], again.code) == (0, "completed", 0)
+    assert "You said: Repeat this." in first.out
+    assert first.out.strip() == again.out.strip()
+    assert "plan by local/planner: 1 subtask" in first.err
+
+
+@pytest.mark.timeout(30)
+def test_an_expert_in_plain_python_cannot_steer_the_terminal(slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    done = swarm(
+        "ask", "sleep 0", "--expert", "slow", "--import", "slowly:Slow", "--catalog", "cards", env=env, cwd=slow
+    )
+
+    assert done.code == 0, done.err
+    assert "[bold]soundly[/bold]" in done.out
+    assert not set("\x1b\x07") & set(done.out + done.err)
+
+
+@pytest.mark.timeout(30)
+def test_ctrl_c_cancels_and_says_what_was_stopped(slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    args = ("ask", "sleep 60", "--expert", "slow", "--import", "slowly:Slow", "--catalog", "cards")
+    with running(*args, env=env, cwd=slow) as child:
+        child.says("plan by given")
+        child.signal(signal.SIGINT)
+        done = child.end()
+
+    assert done.code == 130
+    assert "cancelling" in done.err
+    assert "stopped: t1:1" in done.err or "withdrawn: t1:1" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.timeout(30)
+def test_a_second_ctrl_c_leaves_at_once(redis_url: str, prefix: str) -> None:
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    assert swarm("experts", "publish", str(DEMO), env=env).code == 0
+    with running("ask", "hello", "--expert", "greeting", "--job-id", "j1", env=env) as child:
+        jobs = lambda: swarm("jobs", "--json", env=env).json["jobs"]  # noqa: E731
+        child.until("a job", jobs)
+        time.sleep(0.3)  # nobody serves: there is nothing to see of its waiting
+        child.signal(signal.SIGINT)
+        child.says("cancelling j1")
+        child.signal(signal.SIGINT)
+        begun = time.monotonic()
+        done = child.end()
+
+    assert done.code == 130
+    assert time.monotonic() - begun < 3
+    assert "the cancel of j1 stays asked for" in done.err
+
+
+@pytest.mark.timeout(30)
+def test_patience_that_ends_leaves_the_job(redis_url: str, prefix: str) -> None:
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    assert swarm("experts", "publish", str(DEMO), env=env).code == 0
+    done = swarm("ask", "hello", "--expert", "greeting", "--timeout", "100ms", "--json", env=env)
+
+    assert (done.code, done.out, done.error["type"]) == (6, "", "WaitTimeout")
+    assert [job["state"] for job in swarm("jobs", "--open", "--json", env=env).json["jobs"]] == ["queued"]

@@ -1,0 +1,170 @@
+"""submit, watch, answer, jobs, cancel over a Redis."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarm.cli import main
+from tests.integration.test_cli_children import DEMO, environment, running, slow
+
+__all__ = ["slow"]
+
+
+class Cli:
+    """Commands run in this process: quick, and as good where no signal and no second process is needed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *args: str, code: int = 0) -> str:
+        found = main(args)
+        self.out, self.err = self._capsys.readouterr()
+        assert found == code, self.out + self.err
+        assert "Traceback" not in self.err
+        return self.out
+
+    def json(self, *args: str, code: int = 0) -> Any:
+        return json.loads(self(*args, "--json", code=code))
+
+    def error(self, *args: str, code: int) -> Any:
+        assert self(*args, "--json", code=code) == ""
+        return json.loads(self.err)["error"]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str) -> Cli:
+    monkeypatch.setenv("SWARM_REDIS_URL", redis_url)
+    monkeypatch.setenv("SWARM_PREFIX", prefix)
+    return Cli(capsys)
+
+
+@pytest.mark.timeout(30)
+def test_a_job_from_submit_to_answer(cli: Cli, redis_url: str, prefix: str) -> None:
+    with running("worker", "--catalog", str(DEMO), env=environment(REDIS_URL=redis_url, PREFIX=prefix)) as worker:
+        worker.says("catalog_changed")
+        job = cli("submit", "say hello", "--expert", "greeting").strip()
+        events = [json.loads(text) for text in cli("watch", job, "--json").splitlines()]
+        rest = [json.loads(text) for text in cli("watch", job, "--json", "--after", events[2]["id"]).splitlines()]
+        none = cli("watch", job, "--after", events[-1]["id"])
+        answer = cli.json("answer", job)
+        lines = cli("watch", job).splitlines()
+        (listed,) = cli.json("jobs")["jobs"]
+        receipt = cli.json("cancel", job)
+
+    assert [event["type"] for event in events][0::4] == ["accepted", "outcome"] or len(events) > 4
+    assert events[-1] == events[-1] | {"type": "ended", "ending": "completed"}
+    assert rest == events[3:]
+    assert none == ""
+    assert (answer["job"], answer["ending"], answer["segments"][0]["expert"]) == (job, "completed", "greeting")
+    assert len(lines) == len(events)
+    assert (listed["id"], listed["state"], listed["settled"], listed["subtasks"]) == (job, "completed", 1, 1)
+    assert receipt["ending"] == "completed"
+
+
+@pytest.mark.timeout(30)
+def test_a_cancel_gives_a_receipt_and_the_watcher_its_exit_code(
+    cli: Cli, slow: Path, redis_url: str, prefix: str
+) -> None:
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    args = ("worker", "--catalog", "cards", "--import", "slowly:Slow")
+    with running(*args, env=env, cwd=slow) as worker:
+        worker.says("catalog_changed")
+        job = cli.json("submit", "sleep 60", "--expert", "slow", "--job-id", "mine")["job"]
+        with running("watch", job, env=env) as watcher:
+            watcher.says("started")
+            receipt = cli.json("cancel", job)
+            watched = watcher.end()
+        answer = cli.json("answer", job, code=7)
+
+    assert (receipt["ending"], receipt["stopped"]) == ("cancelled", ["t1:1"])
+    assert (watched.code, answer["ending"]) == (7, "cancelled")
+    assert watched.out.splitlines()[-1].split()[1:3] == ["ended", "cancelled,"]
+
+
+@pytest.mark.timeout(30)
+def test_ctrl_c_only_stops_watching(cli: Cli, redis_url: str, prefix: str) -> None:
+    cli("experts", "publish", str(DEMO))
+    cli("submit", "hello", "--expert", "greeting", "--job-id", "j1")
+    with running("watch", "j1", env=environment(REDIS_URL=redis_url, PREFIX=prefix)) as watcher:
+        watcher.says("accepted")
+        watcher.signal(signal.SIGINT)
+        done = watcher.end()
+
+    assert done.code == 130
+    assert "swarm watch j1 --after 1-" in done.err
+    assert "Traceback" not in done.err
+    assert [job["state"] for job in cli.json("jobs", "--open")["jobs"]] == ["queued"]
+
+
+def test_a_rejected_job_says_which_experts_there_are(cli: Cli, redis_url: str, prefix: str) -> None:
+    with running("worker", "--catalog", str(DEMO), env=environment(REDIS_URL=redis_url, PREFIX=prefix)) as worker:
+        worker.says("catalog_changed")
+        out = cli("ask", "qwxz vbnk", code=1)
+
+    assert "rejected" in out
+    assert "refund-policy" in out
+
+
+def test_the_same_id_is_the_same_job_and_another_request_under_it_is_refused(cli: Cli) -> None:
+    cli("experts", "publish", str(DEMO))
+    for _ in range(2):
+        assert cli.json("submit", "hello", "--job-id", "j1") == {"job": "j1"}
+
+    assert len(cli.json("jobs")["jobs"]) == 1
+    assert cli.error("submit", "bye", "--job-id", "j1", code=2)["type"] == "JobConflict"
+
+
+def test_a_full_swarm_says_when_to_come_back(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWARM_MAX_OPEN", "1")
+    cli("experts", "publish", str(DEMO))
+    cli("submit", "hello")
+
+    assert cli.error("submit", "hello", code=3) | {"message": ""} == {
+        "type": "Busy", "message": "", "scope": "in all", "open_jobs": 1, "limit": 1, "retry_after": 2.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["watch", "answer", "cancel"])
+def test_a_job_that_is_not_there_has_its_own_code(cli: Cli, verb: str) -> None:
+    assert cli.error(verb, "nope", code=5)["job"] == "nope"
+
+
+def test_looking_for_an_answer_does_not_wait(cli: Cli) -> None:
+    cli("experts", "publish", str(DEMO))
+    cli("submit", "hello", "--job-id", "j1")
+
+    assert cli.error("answer", "j1", "--timeout", "0", code=6)["type"] == "WaitTimeout"
+
+
+def test_options_may_stand_before_the_verb(cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    monkeypatch.delenv("SWARM_REDIS_URL")
+
+    assert json.loads(cli("--json", "--redis", redis_url, "jobs")) == {"jobs": []}
+
+
+def test_experts_are_published_and_listed(cli: Cli) -> None:
+    assert cli.json("experts", "list") == {"catalog": None, "experts": []}
+    published = cli.json("experts", "publish", str(DEMO))
+    assert published["changed"]
+    assert cli.json("experts", "publish", str(DEMO))["changed"] is False
+    listed = cli.json("experts", "list")
+    assert listed["catalog"] == published["catalog"]
+    assert {card["kind"] for card in listed["experts"]} == {"instruction", "rag", "fine-tuned"}
+    assert "refund-policy" in cli("experts", "list")
+
+
+def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_path: Path) -> None:
+    words = {"late": "my parcel is late again", "broken": "it arrived broken and smashed"}
+    rows = [{"text": f"{text} number {i}", "label": label} for i in range(20) for label, text in words.items()]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report = cli.json("experts", "train", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "head.npz"))
+
+    assert (report["rows"], report["labels"]) == (40, ["broken", "late"])
+    assert report["held_out"] > 0
+    assert report["accuracy"] > 0.9
+    assert (tmp_path / "head.npz").stat().st_size == report["bytes"]

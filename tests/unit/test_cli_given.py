@@ -1,0 +1,130 @@
+"""What comes from the command line is checked before anything else happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm.cli import given
+from swarm.errors import BadInput, InvalidPlan, TooLarge
+from swarm.models import MAX_TEXT, Plan
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
+    """What standard input holds."""
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    return content
+
+
+def fill(stdin: io.BytesIO, content: bytes) -> None:
+    stdin.write(content)
+    stdin.seek(0)
+
+
+def test_a_request_comes_from_an_argument_a_file_or_standard_input(tmp_path: Path, stdin: io.BytesIO) -> None:
+    file = tmp_path / "request.txt"
+    file.write_text("\ufeffgrüße\n", encoding="utf-8")
+    fill(stdin, b"from stdin\r\n")
+
+    assert given.request_text("as it is ", None, None) == "as it is "
+    assert given.request_text(None, str(file), None) == "grüße"
+    assert given.request_text("-", None, None) == "from stdin"
+
+
+def test_with_a_plan_the_request_may_be_left_out() -> None:
+    assert given.request_text(None, None, "plan.yaml") == "the plan in plan.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "plan", "field"),
+    [
+        (None, None, None, "text"),
+        ("a", "b", None, "text"),
+        ("-", None, "-", "plan"),
+        ("caf\udce9", None, None, "text"),
+        (None, "/no/such/file", None, "text"),
+        (None, "nul\0", None, "text"),
+        (None, "/", None, "text"),
+    ],
+)
+def test_a_request_that_cannot_be_read_names_field_and_remedy(
+    text: str | None, file: str | None, plan: str | None, field: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        given.request_text(text, file, plan)
+
+    assert caught.value.field == field
+    assert caught.value.remedy
+
+
+def test_standard_input_that_is_not_utf8_is_refused(stdin: io.BytesIO) -> None:
+    fill(stdin, b"caf\xe9")
+
+    with pytest.raises(BadInput, match="not UTF-8"):
+        given.request_text("-", None, None)
+
+
+def test_a_request_of_two_megabytes_is_refused_with_its_size(stdin: io.BytesIO) -> None:
+    fill(stdin, b"x" * 2_000_000)
+
+    with pytest.raises(TooLarge) as caught:
+        given.request_text("-", None, None)
+
+    assert (caught.value.size, caught.value.limit) == (2_000_000, MAX_TEXT)
+
+
+SUBTASKS = [{"id": "a", "expert": "x", "instruction": "do"}]
+YAML = "aggregate: join\nsubtasks:\n  - {id: a, expert: x, instruction: do}\n"
+
+
+@pytest.mark.parametrize(("name", "content"), [("p.json", json.dumps(SUBTASKS)), ("p.yml", YAML), ("p", YAML)])
+def test_a_plan_is_json_or_yaml(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+
+    assert [s.id for s in Plan.read(given.plan(str(tmp_path / name))).subtasks] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"subtasks": [}',
+        "[1" + "0" * 5_000 + "]",
+        "[" * 100_000,
+        "subtasks: [a: b: c]",
+        "&a [*a]",
+        "a: &x [1]\nb: *x",
+        "!!python/object/apply:os.system [true]",
+        "- !unknown x",
+        "\x01",
+    ],
+)
+def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "plan"
+    file.write_text(content)
+
+    with pytest.raises(InvalidPlan) as caught:
+        given.plan(str(file))
+
+    assert caught.value.remedy
+
+
+def test_times_are_written_as_people_do() -> None:
+    assert [given.seconds("t", text) for text in ("30s", "2m", "500ms", "1.5", None)] == [30.0, 120.0, 0.5, 1.5, None]
+
+
+@pytest.mark.parametrize("text", ["soon", "", "-1", "1e9999", "3 weeks", "caf\udce9"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="is no time"):
+        given.seconds("deadline", text)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "ü", "x" * 65, "a:b", "caf\udce9", "*"])
+def test_what_is_no_job_id_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="no job id"):
+        given.job_id(text)
