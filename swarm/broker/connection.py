@@ -97,6 +97,8 @@ def translate(error: BaseException, where: str) -> SwarmError:
             return BrokerFull(where, text)
         case exceptions.ResponseError() if text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
             return BrokerDenied(where, text)
+        case exceptions.ResponseError() if "unauthenticated" in text:  # a long command before any password
+            return BrokerDenied(where, text)
         case exceptions.ResponseError() if "READONLY" in text:
             return BrokerReadOnly(where)
         case exceptions.ConnectionError() | exceptions.TimeoutError() | OSError():

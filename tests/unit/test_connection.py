@@ -55,6 +55,7 @@ def test_a_wrong_url_is_refused_without_showing_its_password(url: str) -> None:
         (exceptions.AuthenticationError("invalid username-password pair"), BrokerDenied),
         (exceptions.NoPermissionError("no permissions"), BrokerDenied),
         (exceptions.ResponseError("NOAUTH Authentication required."), BrokerDenied),
+        (exceptions.ResponseError("Protocol error: unauthenticated multibulk length"), BrokerDenied),
         (exceptions.ReadOnlyError("You can't write against a read only replica."), BrokerReadOnly),
         (exceptions.ResponseError("Error running script: -READONLY You can't write"), BrokerReadOnly),
         (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), BrokerFull),
