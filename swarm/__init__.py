@@ -1,5 +1,7 @@
 """An asynchronous agent-swarm router: a planner decides, small experts answer, one answer comes back.
 
+Begin with the client:
+
     async with SwarmClient("redis://localhost") as swarm:
         answer = await swarm.ask("Summarise this complaint, then write a reply to the customer: ...")
 """

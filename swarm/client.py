@@ -26,7 +26,7 @@ from swarm.broker.follow import Follower
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.errors import BadInput, JobNotFound, WaitTimeout
-from swarm.models import Answer, AnyEvent, Catalog, Ended, JobInfo, Plan, Receipt, Request, Reset, explain
+from swarm.models import Answer, AnyEvent, Catalog, Ended, JobInfo, Plan, Receipt, Request, Reset, explain, received
 from swarm.settings import Settings
 
 
@@ -157,7 +157,7 @@ class SwarmClient:
         async with self._follower.place(self._connection.keys.over(job)) as place:
             while True:
                 if told := await place.news():
-                    return Answer.model_validate_json(told)
+                    return received(Answer, told)
                 if (answer := await self.log.answer(job)) is not None:
                     return answer
 
@@ -167,9 +167,9 @@ class SwarmClient:
             seen = after
             while True:
                 page = await self.log.events(job, seen)
-                if page is None or (not page and seen == "0-0"):
-                    if not await self.log.exists(job):
-                        raise JobNotFound(job)
+                nothing = page is None or (not page and seen == "0-0")
+                if nothing and not await self.log.exists(job):
+                    raise JobNotFound(job)
                 if page is None:
                     seen = "0-0"
                     yield Reset()
@@ -183,9 +183,7 @@ class SwarmClient:
                     await place.news()
 
 
-def make_request(
-    *, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None = None, **fields: Any
-) -> Request:
+def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None = None, **fields: Any) -> Request:
     """A Request out of what a caller gave, or BadInput with the field and the remedy."""
     whole = plan if plan is None or isinstance(plan, Plan) else Plan.read(plan)
     try:

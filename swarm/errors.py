@@ -1,4 +1,6 @@
-"""Every error of the project. Each message says what is wrong and what to do about it.
+"""Every error of the project.
+
+Each message says what is wrong and what to do about it.
 
     SwarmError
     ├── BadInput                 refused at the door: the field and the remedy

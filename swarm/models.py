@@ -1,15 +1,15 @@
 """The values that cross Redis. All are frozen; nothing else travels between processes.
 
 Times are milliseconds of Redis' clock since the epoch unless a name says otherwise; money is micro-dollars.
-Wire values ignore fields they do not know, so that a newer process can speak to an older one; what a caller
-writes (requests, plans, cards) refuses them, so that a typing error is seen at once.
+What a caller writes (requests, plans, cards) refuses fields it does not know, so that a typing error is seen at once;
+what comes over the wire (`received`) passes them over, so that a newer process can speak to an older one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -63,6 +63,14 @@ class Input(BaseModel):
     """A frozen value that somebody writes by hand."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def received(kind: type[M], data: str | bytes) -> M:
+    """A value that came over the wire. Fields that only a newer process knows are passed over, at any depth."""
+    return kind.model_validate_json(data, extra="ignore")
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------
@@ -508,9 +516,8 @@ class Envelope(Value):
     subtask: Subtask
     attempt: int
     expert: Name
-    version: str
-    """Of the expert's card."""
     catalog: str
+    """The version whose card of `expert` is to be used."""
     inputs: dict[str, str] = {}
     """Subtask id -> key of its body, in plan order."""
 
@@ -521,6 +528,10 @@ _WORDED = {
     "string_unicode": "not valid Unicode; send UTF-8 text",
     "too_short": "at least {min_length} must be given; add one",
     "too_long": "at most {max_length:,} are accepted; split it",
+    "string_pattern_mismatch": "not of the form {pattern}; correct it",
+    "greater_than": "must be more than {gt:,}; raise it",
+    "greater_than_equal": "must be at least {ge:,}; raise it",
+    "less_than_equal": "must be at most {le:,}; lower it",
 }
 """What pydantic says less plainly, by its type of error."""
 

@@ -17,7 +17,7 @@ from swarm.broker.joblog import Decision, JobLog, JobState, new_token, planning,
 from swarm.broker.queue import Claim, record
 from swarm.broker.shelf import Shelf
 from swarm.errors import EmptyCatalog
-from swarm.models import Answer, Answered, Catalog, Ending, Envelope, Failure, Missing, Planned, Subtask
+from swarm.models import Answer, Answered, Catalog, Ending, Envelope, Failure, Missing, Planned, Subtask, received
 from swarm.planner import front
 from swarm.scheduler import AskAnswer, End, Progress, Release, Withdraw, decide, fold
 
@@ -79,7 +79,7 @@ class Router:
     async def _answer(self, job: str, progress: Progress, ending: Ending) -> Answer:
         if progress.answer and ending in ("completed", "partial"):
             body = (await self._log.bodies(job, [progress.answer]))[progress.answer]
-            return Answer.model_validate_json(body)
+            return received(Answer, body)
         subtasks, how = progress.subtasks, progress.graph.aggregate
         names = wanted(subtasks, how, progress.solved, ending) if subtasks else ()
         kept, cut = self._within_cap(progress, names)
@@ -99,8 +99,8 @@ class Router:
 
 def _lost(progress: Progress, gone: Collection[str], cut: Collection[str]) -> tuple[Missing, ...]:
     experts = {subtask.id: progress.expert_of(subtask) for subtask in progress.subtasks}
-    why = {name: ("gone", "its result is no longer in Redis") for name in gone}
-    why |= {name: ("too_large", "the answer reached its greatest size before this part") for name in cut}
+    why = dict.fromkeys(gone, ("gone", "its result is no longer in Redis"))
+    why |= dict.fromkeys(cut, ("too_large", "the answer reached its greatest size before this part"))
     return tuple(Missing(subtask=n, expert=experts[n], reason=r, message=m) for n, (r, m) in why.items())
 
 
@@ -111,7 +111,6 @@ def _delivery(job: str, progress: Progress, catalog: Catalog, release: Release, 
         subtask=subtask,
         attempt=release.attempt,
         expert=release.expert,
-        version=catalog.cards[release.expert].version,
         catalog=catalog.version,
         inputs={name: progress.steps[name].body for name in subtask.depends_on},
     )
@@ -140,4 +139,3 @@ def _renamed(instruction: str, names: Mapping[str, str]) -> str:
         return f"${{{names.get(found[1], found[1])}{found[2]}}}"
 
     return re.sub(r"\$\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)*)\}", rename, instruction)
-

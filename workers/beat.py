@@ -29,7 +29,13 @@ class Beat:
     """Renewals of one worker. `gone` is called in the thread, with ids whose deliveries are no longer ours."""
 
     def __init__(
-        self, url: str, prefix: str, queue: Queue, lease: float, about: Callable[[], str], gone: Callable[[list[str]], None]
+        self,
+        url: str,
+        prefix: str,
+        queue: Queue,
+        lease: float,
+        about: Callable[[], str],
+        gone: Callable[[list[str]], None],
     ) -> None:
         self._client = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=max(lease, 1.0), socket_connect_timeout=max(lease, 1.0)

@@ -61,9 +61,7 @@ class Process:
 
 def serving(catalogs: Collection[Catalog], roles: Roles, able: Callable[[Card], bool]) -> list[str]:
     """The queues of these experts. An expert in plain Python is served only where it is loaded, in that version."""
-    names = {
-        card.name for catalog in catalogs for card in catalog.cards.values() if roles.serves(card) and able(card)
-    }
+    names = {card.name for catalog in catalogs for card in catalog.cards.values() if roles.serves(card) and able(card)}
     return [expert_queue(name) for name in sorted(names)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import EmptyCatalog
-from swarm.models import BaseEvent, Envelope, Failure, Outcome, OutcomeRecorded, Solution
+from swarm.models import BaseEvent, Envelope, Failure, Outcome, OutcomeRecorded, Solution, received
 
 Context = dict[Any, Any]
 
@@ -45,7 +45,7 @@ async def answer(ctx: Context, job: str) -> Settlement:
 
 async def run(ctx: Context, payload: str) -> Settlement:
     """Answer one subtask. Safe to run twice: the first Solution that is written counts."""
-    envelope = Envelope.model_validate_json(payload)
+    envelope = received(Envelope, payload)
     begun = time.monotonic()
     outcome = await _outcome(ctx, envelope)
     body = outcome.model_dump_json(exclude_defaults=True) if isinstance(outcome, Solution) else ""
@@ -78,4 +78,4 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
 
 def _settlement(event: BaseEvent, *, body_key: str = "", body: str = "", solves: str = "") -> Settlement:
     data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
-    return Settlement(kind=str(getattr(event, "type")), data=data, body_key=body_key, body=body, solves=solves)
+    return Settlement(kind=str(event.type), data=data, body_key=body_key, body=body, solves=solves)

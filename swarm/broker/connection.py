@@ -176,6 +176,8 @@ class Connection:
                 raise
 
     async def _exchange(self, batch: Sequence[tuple[bytes, asyncio.Future[Any]]]) -> None:
+        if self._wire is not None and _closed(self._wire):
+            await self._hang_up()  # Redis restarted since; nothing is sent yet, so nothing is repeated
         if self._wire is None:
             self._wire = self.client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             await self._wire.connect()
@@ -194,6 +196,12 @@ class Connection:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.disconnect(nowait=True)
+
+
+def _closed(wire: Any) -> bool:
+    """Whether the other side has hung up meanwhile."""
+    reader = wire._reader
+    return bool(reader is None or reader.at_eof() or reader.exception() is not None)
 
 
 def _packed(command: tuple[Any, ...]) -> bytes:

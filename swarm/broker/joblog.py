@@ -13,7 +13,7 @@ from typing import Any
 from swarm.broker.connection import Connection
 from swarm.broker.queue import Claim
 from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, UnknownExpert
-from swarm.models import EVENTS, Answer, AnyEvent, JobInfo, Request, Solution
+from swarm.models import EVENTS, Answer, AnyEvent, JobInfo, Request, Solution, received
 from swarm.scheduler import Graph, Progress, Release, Withdraw, fold
 from swarm.settings import Settings
 
@@ -52,7 +52,7 @@ class Decision:
 def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
     """An entry of the log as a value."""
     fields = json.loads(data) | {"id": entry_id.decode()}
-    return EVENTS[kind.decode()].model_validate(fields)  # type: ignore[return-value]
+    return EVENTS[kind.decode()].model_validate(fields, extra="ignore")  # type: ignore[return-value]
 
 
 def state(raw: Sequence[Any]) -> JobState:
@@ -60,12 +60,12 @@ def state(raw: Sequence[Any]) -> JobState:
     request, graph, progress, cursor, token, catalog, ending, entries = raw
     dynamic = json.loads(progress) if progress else {}
     return JobState(
-        progress=Progress.model_validate(dynamic | {"graph": Graph.model_validate_json(graph) if graph else Graph()}),
+        progress=Progress.model_validate(dynamic | {"graph": received(Graph, graph) if graph else Graph()}),
         events=tuple(event(fields[0], entry_id, fields[1]) for entry_id, fields in entries),
         cursor=int(cursor),
         token=(token or b"").decode(),
         catalog=(catalog or b"").decode(),
-        request=Request.model_validate_json(request) if request else None,
+        request=received(Request, request) if request else None,
         ended=ending is not None,
     )
 
@@ -73,7 +73,7 @@ def state(raw: Sequence[Any]) -> JobState:
 def planning(raw: Sequence[Any]) -> tuple[int, Request, str]:
     """What a claim of `plan` hands over: the round, the request, the catalog's version."""
     number, request, catalog = raw
-    return int(number), Request.model_validate_json(request), catalog.decode()
+    return int(number), received(Request, request), catalog.decode()
 
 
 class JobLog:
@@ -121,9 +121,7 @@ class JobLog:
 
     async def advance(self, job: str, claim: Claim, token: str, new_token: str, decision: Decision) -> str:
         """Write a decision: `done`, `again`, `conflict` (somebody decided since) or `gone` (the claim is not held)."""
-        answer = await self._connection.script(
-            "advance", job, claim.owner, token, new_token, *_encoded(decision)
-        )
+        answer = await self._connection.script("advance", job, claim.owner, token, new_token, *_encoded(decision))
         return bytes(answer).decode()
 
     # -- reading
@@ -145,7 +143,7 @@ class JobLog:
         expire, answer = await self._connection.call("HMGET", self._keys.job(job), "expire", "answer")
         if expire is None:
             raise JobNotFound(job)
-        return Answer.model_validate_json(answer) if answer else None
+        return received(Answer, answer) if answer else None
 
     async def progress(self, job: str) -> Progress:
         """The job as its log has it now. Raises JobNotFound."""
@@ -167,7 +165,7 @@ class JobLog:
     async def solutions(self, job: str, bodies: Mapping[str, str]) -> dict[str, Solution]:
         """Solutions by subtask, given the keys of their bodies by subtask."""
         found = await self.bodies(job, bodies.values())
-        return {name: Solution.model_validate_json(found[key]) for name, key in bodies.items() if key in found}
+        return {name: received(Solution, found[key]) for name, key in bodies.items() if key in found}
 
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
         """Open jobs, then (with `ended`) the last that ended; newest first, at most `limit`."""

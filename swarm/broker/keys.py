@@ -9,7 +9,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
     PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
     PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
-    PREFIX:catalog:VERSION           hash     cards by name                                     while current, then 1 lifetime
+    PREFIX:catalog:VERSION           hash     cards by name                                     current, then 1 lifetime
     PREFIX:catalog:VERSION:blobs     set      hashes of its blobs                               as its catalog
     PREFIX:blob:SHA256               string   a document or a head                              as its catalog
     PREFIX:worker:ID                 string   what a worker is and does                         a few leases
@@ -40,9 +40,7 @@ ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
 
-ETERNAL = re.compile(
-    r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalogs?|dead)"
-)
+ETERNAL = re.compile(r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalogs?|dead)")
 """What may have no lifetime, after the prefix."""
 
 ADVANCE, PLAN, ANSWER = "advance", "plan", "answer"

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerError, EmptyCatalog
-from swarm.models import Blob, Card, Catalog
+from swarm.models import Blob, Card, Catalog, received
 
+AGAIN = "publish the catalog again: swarm experts publish DIR"
 KEPT = 64
 """Versions a process keeps parsed."""
 ALIVE = 64
@@ -33,12 +34,10 @@ class Shelf:
             raise EmptyCatalog()
         for sha256, content in blobs.items():
             await self._connection.call("SET", self._keys.blob(sha256), content, "PX", self._lifetime_ms, "NX")
-        key = self._keys.catalog(catalog.version)
         cards = [part for name, card in catalog.cards.items() for part in (name, card.model_dump_json())]
-        if not await self._connection.call("EXISTS", key):
-            await self._connection.call("HSET", key, *cards)
-            await self._connection.call("PEXPIRE", key, self._lifetime_ms)
-        former = await self._connection.script("publish", catalog.version, self._lifetime_ms, *blobs)
+        former = await self._connection.script(
+            "publish", catalog.version, self._lifetime_ms, len(catalog.cards), *cards, *blobs
+        )
         return former.decode() or None
 
     async def current(self) -> str | None:
@@ -56,7 +55,7 @@ class Shelf:
             raise EmptyCatalog(f"are left of version {version}")
         names, cards = raw[::2], raw[1::2]
         pairs = sorted(zip(names, cards, strict=True))
-        catalog = Catalog(version=version, cards={n.decode(): Card.model_validate_json(c) for n, c in pairs})
+        catalog = Catalog(version=version, cards={n.decode(): received(Card, c) for n, c in pairs})
         self._read[version] = catalog
         while len(self._read) > KEPT:
             self._read.popitem(last=False)
@@ -75,7 +74,9 @@ class Shelf:
         """The content of a blob, checked against its hash. Raises BrokerError when it is gone or damaged."""
         content = await self._connection.call("GET", self._keys.blob(blob.sha256))
         if content is None:
-            raise BrokerError(f"{blob.path} is no longer in Redis; publish the catalog again: swarm experts publish DIR")
+            raise BrokerError(
+                f"{blob.path} is no longer in Redis; publish the catalog again: swarm experts publish DIR"
+            )
         if hashlib.sha256(content).hexdigest() != blob.sha256:
-            raise BrokerError(f"{blob.path} in Redis is damaged; publish the catalog again: swarm experts publish DIR")
+            raise BrokerError(f"{blob.path} in Redis is damaged; {AGAIN}")
         return bytes(content)

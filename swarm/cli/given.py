@@ -44,13 +44,16 @@ def plan(source: str | None) -> Any:
         return None
     text = _decoded("plan", _read("plan", source, MAX_PLAN))
     try:
-        return json.loads(text) if text.lstrip()[:1] in ("{", "[") and not _is_yaml(source) else _yaml(text)
+        found = json.loads(text) if text.lstrip()[:1] in ("{", "[") and not _is_yaml(source) else _yaml(text)
     except json.JSONDecodeError as error:
         _no_plan(f"no valid JSON: {error.msg} (line {error.lineno})")
     except ValueError as error:
         _no_plan(f"no valid JSON: {error}")
     except RecursionError:
         _no_plan("nested too deeply")
+    if found is None:
+        _no_plan("the file is empty")
+    return found
 
 
 def seconds(field: str, given: str | None) -> float | None:

@@ -135,7 +135,7 @@ class Deliveries:
         self._count += 1
         subtask = Subtask(id=f"hop{self._count}", expert="nap", instruction="nap 0")
         envelope = Envelope(
-            job=self._job, subtask=subtask, attempt=1, expert="nap", version="", catalog=self._bench.version
+            job=self._job, subtask=subtask, attempt=1, expert="nap", catalog=self._bench.version
         )
         payload = record("run", envelope.model_dump_json(exclude_defaults=True))
         delivery, queue = f"{self._job}:{subtask.id}:1", expert_queue("nap")

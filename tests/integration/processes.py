@@ -2,6 +2,8 @@
 started again on the same data, and experts in plain Python whose every start is on record.
 
     python -m tests.integration.processes POOL IMPLEMENTATION...      a worker; settings come from the environment
+
+A process takes a second to start, so a test has its own for who is to be killed, and keeps the others in this one.
 """
 
 from __future__ import annotations
@@ -34,13 +36,16 @@ from swarm.broker.shelf import Shelf
 from swarm.errors import ModelUnavailable
 from swarm.models import AnyEvent, Card, Catalog, Kind, Solution, Subtask
 from swarm.settings import Settings
-from workers import health
+from workers import health, tasks
 from workers.main import Process, Roles, run, work, working
 
 ROOT = Path(__file__).parents[2]
 STARTS = "SWARM_TEST_STARTS"
 """Names the file in which experts put each start of theirs on record."""
+DIES_IN = "SWARM_TEST_DIES_IN"
+"""Names the function of ours (advance, plan, answer) in which a process kills itself, with its claim in hand."""
 KINDS: tuple[Kind, ...] = ("instruction", "rag", "fine-tuned")
+ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
 T = TypeVar("T")
 
@@ -166,7 +171,7 @@ def _note(word: str, subtask: Subtask) -> None:
 
 
 HERE = "tests.integration.processes"
-ALL = tuple(f"{HERE}:{kind.__name__}" for kind in (Echo, Sleep, Block, Flaky, Broken, Poison, Careful))
+SPECS = tuple(f"{HERE}:{kind.__name__}" for kind in (Echo, Sleep, Block, Flaky, Broken, Poison, Careful))
 
 
 def starts(path: Path) -> Counter[str]:
@@ -215,9 +220,11 @@ async def publish(settings: Settings, *implementations: Implementation) -> Catal
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, *implementations: Implementation, roles: Roles | None = None) -> AsyncIterator[Process]:
-    """A worker, by default of everything, for as long as the block runs."""
-    loaded = {each.spec: each for each in implementations}
+async def serving(
+    settings: Settings, *implementations: Implementation, roles: Roles | None = None
+) -> AsyncIterator[Process]:
+    """A worker in this process, by default of everything, for as long as the block runs. None given: the file's experts."""
+    loaded = {each.spec: each for each in implementations} or load_implementations(SPECS)
     async with working(settings.redis_url or "", settings, roles or Roles(), {}, loaded) as process:
         running = asyncio.create_task(process.worker.async_run())
         try:
@@ -234,7 +241,7 @@ class WorkerProcess:
     """One worker process. What it says goes to `log`."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, probe: Path) -> None:
-        self._process, self.log, self._probe = process, log, probe
+        self._process, self.log, self.probe = process, log, probe
 
     @property
     def pid(self) -> int:
@@ -264,7 +271,7 @@ class WorkerProcess:
     def report(self) -> dict[str, Any]:
         """What it says of itself; empty when it does not answer."""
         try:
-            return health.ask(str(self._probe))
+            return health.ask(str(self.probe))
         except (OSError, ValueError):
             return {}
 
@@ -288,42 +295,46 @@ class Fleet:
 
     async def __aenter__(self) -> Self:
         self._sockets.mkdir(mode=0o700)
+        os.environ[STARTS] = str(self.record)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        del os.environ[STARTS]
         for worker in self.workers:
             worker.kill()
             if error is not None:
                 print(f"-- worker {worker.pid}\n{worker.words()}")
-            worker._probe.unlink(missing_ok=True)
+            worker.probe.unlink(missing_ok=True)
         self._sockets.rmdir()
 
-    def launch(self, pool: str, *implementations: str, **settings: object) -> WorkerProcess:
+    def launch(self, pool: str, *implementations: str, dies_in: str = "", **settings: object) -> WorkerProcess:
         """Start a worker (`router`, `expert` or `all`) and do not wait for it. Without names it loads every expert."""
         number = len(self.workers)
         log, probe = self._folder / f"worker{number}.log", self._sockets / str(number)
         given = self.settings.model_dump(exclude_none=True) | settings
         environ = os.environ | {f"SWARM_{name.upper()}": str(value) for name, value in given.items()}
-        environ |= {STARTS: str(self.record), "SWARM_HEALTH_SOCKET": str(probe), "PYTHONPATH": str(ROOT)}
+        environ |= {"SWARM_HEALTH_SOCKET": str(probe), "PYTHONPATH": str(ROOT)}
+        if dies_in:
+            environ[DIES_IN] = dies_in
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", HERE, pool, *(implementations or ALL)],
+                [sys.executable, "-m", HERE, pool, *(implementations or SPECS)],
                 env=environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         self.workers.append(WorkerProcess(process, log, probe))
         return self.workers[-1]
 
-    async def start(self, pool: str, *implementations: str, **settings: object) -> WorkerProcess:
+    async def start(self, pool: str, *implementations: str, dies_in: str = "", **settings: object) -> WorkerProcess:
         """The same, and wait until it claims."""
-        worker = self.launch(pool, *implementations, **settings)
+        worker = self.launch(pool, *implementations, dies_in=dies_in, **settings)
         await worker.healthy()
         return worker
 
     async def publish(self, *implementations: str) -> Catalog:
-        """Make the test's experts the current catalog."""
-        return await publish(self.settings, *load_implementations(implementations or ALL).values())
+        """Make the experts of this file the current catalog."""
+        return await publish(self.settings, *load_implementations(implementations or SPECS).values())
 
     def starts(self) -> Counter[str]:
         """How often experts of any worker began, by subtask id."""
@@ -340,12 +351,18 @@ class Fleet:
         return path.read_text().split() if path.exists() else []
 
 
+async def _die(ctx: tasks.Context, job: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main(argv: list[str]) -> int:
     logging.setup()
     pool, *specs = argv
     settings = Settings.load(os.environ)
     roles = Roles(router=pool != "expert", kinds=() if pool == "router" else KINDS)
     probe = Path(os.environ["SWARM_HEALTH_SOCKET"])
+    if doomed := os.environ.get(DIES_IN):
+        setattr(tasks, doomed, _die)
     run(work(settings.redis_url or "", settings, roles, os.environ, load_implementations(specs), socket=probe))
     return 0
 

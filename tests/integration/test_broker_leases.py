@@ -25,6 +25,11 @@ async def grace(hands: Hands) -> float:
     return float(await hands.field(f"{hands.keys.prefix}:seen", "grace") or 0) - await hands.now()
 
 
+async def since_seen(hands: Hands) -> float:
+    """Milliseconds since somebody noted that Redis is there."""
+    return await hands.now() - float(await hands.field(f"{hands.keys.prefix}:seen", "at") or 0)
+
+
 # -- lost and found --------------------------------------------------------------------------------------------
 
 
@@ -374,9 +379,11 @@ async def test_a_renewal_at_its_usual_time_opens_no_grace(hands: Hands) -> None:
         await seen(hands, ms_ago=1_500 / 3 + 50)
         assert await hands.worker().renew([claim]) == []
         assert await grace(hands) < 0
+        assert await since_seen(hands) < 300
     await seen(hands, ms_ago=700)
     await hands.claim("run:a", hands.worker("w2"))
     assert await grace(hands) < 0
+    assert await since_seen(hands) < 300
 
 
 async def test_a_gap_of_more_than_half_a_lease_is_an_outage(hands: Hands) -> None:

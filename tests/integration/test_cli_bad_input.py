@@ -135,10 +135,10 @@ def test_bytes_that_are_no_text_are_refused_as_an_argument() -> None:
     [
         ("a.md", "---\nname: [\n---\nbody", "YAML"),
         ("a.md", "---\nname: a\n", "no end"),
-        ("a.md", "---\nkind: instruction\ndescription: d\ncolour: red\n---\nbody", "colour"),
-        ("a.md", "---\nkind: rag\ndescription: d\ndocuments: gone/\n---\nbody", "not there"),
-        ("a.md", "---\nkind: rag\ndescription: d\ndocuments: ../secret\n---\nbody", "leaves"),
-        ("a.md", "---\nkind: rag\ndescription: d\ndocuments: /etc\n---\nbody", "leaves"),
+        ("a.md", "---\nkind: instruction\nmodel: local/template\ndescription: d\ncolour: red\n---\nbody", "colour"),
+        ("a.md", "---\nkind: rag\nmodel: local/extract\ndescription: d\ndocuments: gone/\n---\nbody", "not there"),
+        ("a.md", "---\nkind: rag\nmodel: local/extract\ndescription: d\ndocuments: ../secret\n---\nbody", "leaves"),
+        ("a.md", "---\nkind: rag\nmodel: local/extract\ndescription: d\ndocuments: /etc\n---\nbody", "leaves"),
         ("a.txt", "no card at all", "no experts"),
     ],
 )
@@ -148,7 +148,6 @@ def test_a_folder_with_a_bad_card_is_not_published(
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / name).write_text(card)
     folder = str(tmp_path / "cards")
-    assert words in shell.refused("experts", "publish", folder)["message"] if False else True
     assert main(["experts", "publish", folder, "--json"]) == 2
     error = json.loads(capsys.readouterr().err)["error"]
     assert main(["experts", "check", folder, "--json"]) == 2

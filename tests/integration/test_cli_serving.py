@@ -39,7 +39,7 @@ def test_a_worker_does_what_its_options_say(
 ) -> None:
     roles = roles_of(pools, kinds, experts)
     cards = [
-        Card(name=f"{kind}-1", kind=kind, description="d", model="local/x")  # type: ignore[arg-type]
+        Card(name=f"{kind}-1", kind=kind, description="d", model="local/x")
         for kind in ("instruction", "rag", "fine-tuned")
     ]
 

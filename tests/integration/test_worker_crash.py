@@ -1,4 +1,4 @@
-"""kill -9: of the worker that runs a subtask, of the router, again and again; and of work that kills its worker."""
+"""kill -9: of the worker that runs a subtask, of a router in mid-decision; and work that kills its worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import pytest
 from swarm.client import SwarmClient
 from swarm.models import Ended
 from swarm.settings import Settings
-from tests.integration.processes import Fleet, WorkerProcess, claims, kinds, starts, until
+from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, kinds, serving, until
+from workers.main import Roles
+
+TWO = [
+    {"id": "a", "expert": "echo", "instruction": "x" * 150_000},
+    {"id": "b", "expert": "echo", "instruction": "y" * 150_000},
+]
+"""A plan whose results are so heavy that the answer is made in a delivery of its own."""
 
 
 @pytest.fixture
@@ -27,129 +34,120 @@ async def client(fleet: Fleet) -> AsyncIterator[SwarmClient]:
         yield client
 
 
-async def test_a_killed_workers_subtask_runs_again_elsewhere(fleet: Fleet, client: SwarmClient) -> None:
-    router, first = await asyncio.gather(fleet.start("router"), fleet.start("expert"))
-    job = await client.submit("60 then go", expert="sleep")
-    await fleet.started("t1")
-    second = await fleet.start("expert")
-    first.kill()
-    await fleet.started("t1", times=2)
+async def test_a_killed_workers_subtask_runs_again_and_the_job_completes_once(
+    fleet: Fleet, client: SwarmClient
+) -> None:
+    victim = await fleet.start("expert")
+    async with serving(fleet.settings, roles=ROUTER):
+        job = await client.submit("0.8 seconds", expert="sleep")
+        await fleet.started("t1")
+        async with serving(fleet.settings, roles=EXPERTS) as other:
+            victim.kill()
+            answer = await job.answer(5)
     events = await client.log.events(job.id) or []
-    second.kill()
-    third = await fleet.start("expert")
-    await fleet.started("t1", times=2)
-    receipt = await job.cancel(timeout=5)
-
-    assert claims(events, "t1") == [(1, 1), (1, 2)]
-    assert receipt.ending == "cancelled"
-    assert router.alive
-    assert third.alive
-
-
-async def test_a_job_whose_worker_was_killed_completes_once(fleet: Fleet, client: SwarmClient) -> None:
-    await asyncio.gather(fleet.start("router"), fleet.start("expert"), fleet.start("expert"))
-    job = await client.submit("1 second", expert="sleep")
-    await fleet.started("t1")
-    killed = _runs(fleet)
-    killed.kill()
-    answer = await job.answer(8)
-    events = await client.log.events(job.id) or []
+    owners = [event.worker for event in events if event.type == "started"]
 
     assert (answer.ending, answer.text) == ("completed", "slept")
+    assert fleet.starts() == {"t1": 2}
     assert claims(events, "t1") == [(1, 1), (1, 2)]
+    assert f"-{victim.pid}-" in owners[0]
+    assert owners[1] == other.worker.name
     assert kinds(events).count("outcome") == 1
     assert kinds(events).count("ended") == 1
 
 
-async def test_a_killed_router_is_followed_by_another(fleet: Fleet, client: SwarmClient) -> None:
-    """Killed ten times while a chain of ten subtasks goes on: each subtask runs once all the same."""
-    await asyncio.gather(fleet.start("expert"), fleet.start("router"))
-    plan = [
-        {"id": f"t{i}", "expert": "sleep", "instruction": "0.3", "depends_on": [f"t{i - 1}"] if i else []}
-        for i in range(10)
-    ]
-    job = await client.submit("go", plan=plan)
-    for i in range(2):
-        await fleet.started(f"t{i}")
-        router = fleet.workers[-1]
-        fleet.launch("router")
-        router.kill()
-    answer = await job.answer(9)
+@pytest.mark.parametrize("where", ["advance", "plan", "answer"])
+async def test_a_router_killed_in_mid_decision_is_followed_by_another(
+    fleet: Fleet, client: SwarmClient, where: str
+) -> None:
+    async with serving(fleet.settings, roles=EXPERTS):
+        victim = await fleet.start("router", dies_in=where)
+        job = await (client.submit("use the test's echo") if where == "plan" else client.submit("go", plan=TWO))
+        await victim.ended()
+        async with serving(fleet.settings, roles=ROUTER):
+            answer = await job.answer(5)
+    events = await client.log.events(job.id) or []
 
     assert answer.ending == "completed"
-    assert fleet.starts() == {f"t{i}": 1 for i in range(10)}
+    assert set(fleet.starts().values()) == {1}, "finished subtasks are not run again"
+    assert kinds(events).count("ended") == 1
+    if where == "plan":
+        assert [event.round for event in events if event.type == "round_opened"] == [1, 2]
 
 
 async def test_a_subtask_that_kills_its_worker_is_given_up_after_three(fleet: Fleet, client: SwarmClient) -> None:
-    await asyncio.gather(fleet.start("router"), *(fleet.start("expert", slots=1) for _ in range(4)))
     plan = [
         {"id": "bad", "expert": "poison", "instruction": "die"},
         {"id": "good", "expert": "echo", "instruction": "hello"},
     ]
-    job = await client.submit("go", plan=plan)
-    answer = await job.answer(9)
+    victims = [fleet.launch("expert") for _ in range(3)]
+    async with serving(fleet.settings, roles=Roles(experts=("echo",))) as other:
+        job = await client.submit("go", plan=plan)
+        await until(lambda: not any(victim.alive for victim in victims), "the end of all three", 7)
+        async with serving(fleet.settings, roles=EXPERTS) as last:
+            answer = await job.answer(5)
+            alive = [not each.worker.main_task.done() for each in (other, last) if each.worker.main_task]
     letters = await client.log._connection.call("XRANGE", f"{fleet.settings.prefix}:dead", "-", "+")
 
     assert fleet.starts()["bad"] == 3
-    assert answer.ending == "partial"
-    assert answer.text == "hello"
-    assert [(m.subtask, m.reason) for m in answer.missing] == [("bad", "poison")]
-    assert sum(worker.alive for worker in fleet.workers) == 2, "the router and one expert worker live"
+    assert (answer.ending, answer.text) == ("partial", "hello")
+    assert [(missing.subtask, missing.reason) for missing in answer.missing] == [("bad", "poison")]
+    assert alive == [True, True]
     assert [fields[1] for _, fields in letters] == [f"{job.id}:bad:1".encode()]
 
 
 async def test_a_blocked_loop_keeps_its_leases(fleet: Fleet, client: SwarmClient) -> None:
     """An expert that blocks its process for longer than three leases is not started a second time."""
-    await asyncio.gather(fleet.start("all"), fleet.start("all"))
-    answer = await client.ask("2.2 seconds", expert="block", timeout=8)
-    events = await client.log.events(answer.job) or []
+    blocked = await fleet.start("expert")
+    async with serving(fleet.settings, roles=ROUTER):
+        job = await client.submit("2.2 seconds", expert="block")
+        await fleet.started("t1")
+        async with serving(fleet.settings, roles=EXPERTS):
+            answer = await job.answer(8)
+    events = await client.log.events(job.id) or []
 
     assert answer.text == "blocked"
-    assert claims(events, "t1") == [(1, 1)]
+    assert blocked.alive
     assert fleet.starts() == {"t1": 1}
+    assert claims(events, "t1") == [(1, 1)]
 
 
 async def test_work_of_the_dead_goes_before_newer_work(fleet: Fleet, client: SwarmClient) -> None:
-    """With 300 subtasks ready, the one whose worker died is the next to run."""
-    await fleet.start("router")
-    first = await fleet.start("expert", slots=1)
-    job = await client.submit("0.8", expert="sleep")
-    await fleet.started("t1")
+    """With 300 subtasks ready and one slot, the one whose worker died runs as soon as its lease has ended."""
+    one = fleet.settings.model_copy(update={"slots": 1, "window": 300})
     many = [{"id": f"n{i}", "expert": "sleep", "instruction": "0.05"} for i in range(300)]
-    async with SwarmClient(settings=fleet.settings.model_copy(update={"window": 300})) as wide:
+    victim = await fleet.start("expert", slots=1)
+    async with serving(fleet.settings, roles=ROUTER), SwarmClient(settings=one) as wide:
+        job = await client.submit("0.3", expert="sleep")
+        await fleet.started("t1")
         later = await wide.submit("go", plan=many)
-    second = fleet.launch("expert", slots=1)
-    first.kill()
-    answer = await job.answer(9)
-    before = sum(starts(fleet.record)[f"n{i}"] for i in range(300))
-    await later.cancel(timeout=5)
+        victim.kill()
+        async with serving(one, roles=EXPERTS):
+            answer = await job.answer(8)
+            done = fleet.starts()
+            await later.cancel(timeout=5)
 
     assert answer.ending == "completed"
-    assert second.alive
-    assert before < 40
+    assert sum(done[f"n{i}"] for i in range(300)) < 60
 
 
 async def test_whoever_is_killed_no_job_is_lost_or_ended_twice(fleet: Fleet, client: SwarmClient) -> None:
-    """Twelve jobs of three subtasks while workers of everything are killed one after the other."""
-    await asyncio.gather(fleet.start("all"), fleet.start("all"))
+    """Twelve jobs of three subtasks, and two workers of everything are killed while these run."""
     plan = [
         {"id": "a", "expert": "sleep", "instruction": "0.3"},
         {"id": "b", "expert": "sleep", "instruction": "0.3"},
         {"id": "c", "expert": "echo", "instruction": "${a} ${b}"},
     ]
+    first, second = await asyncio.gather(fleet.start("all", slots=8), fleet.start("all", slots=8))
     jobs = [await client.submit("go", plan=plan) for _ in range(12)]
-    for worker in list(fleet.workers):
-        # each kill is after the jobs got on, or poison would be what we measure
-        await until(lambda: fleet.starts()["a"] > 2, "work under way")
-        fleet.launch("all")
-        worker.kill()
-    answers = await asyncio.gather(*(job.answer(9) for job in jobs))
+    await fleet.started("a", times=2)
+    first.kill()
+    await fleet.started("a", times=6)
+    second.kill()
+    async with serving(fleet.settings):
+        answers = await asyncio.gather(*(job.answer(8) for job in jobs))
     endings = [sum(isinstance(e, Ended) for e in await client.log.events(job.id) or []) for job in jobs]
 
     assert [answer.ending for answer in answers] == ["completed"] * 12
+    assert [answer.text for answer in answers] == ["slept slept"] * 12
     assert endings == [1] * 12
-
-
-def _runs(fleet: Fleet) -> WorkerProcess:
-    pid = int(fleet.record.read_text().split()[-1])
-    return next(worker for worker in fleet.workers if worker.pid == pid)

@@ -157,7 +157,6 @@ EXAMPLES: dict[str, BaseModel] = {
         subtask=POLICY,
         attempt=2,
         expert="policy-small",
-        version="c0ffee",
         catalog="beef",
         inputs={"t1": "t1.1.1"},
     ),
@@ -519,3 +518,9 @@ def test_a_cycle_is_found_exactly_when_some_node_reaches_itself(edges: dict[str,
         assert cycle[0] == cycle[-1]
         assert len(set(cycle)) == len(cycle) - 1
         assert all(after in edges[node] for node, after in pairwise(cycle))
+
+
+def test_fields_of_a_newer_process_are_passed_over_at_any_depth() -> None:
+    text = (WIRE / "envelope.json").read_text().replace('"id": ', '"newer": 1, "id": ').replace('"job"', '"newest": 2, "job"')
+
+    assert models.received(Envelope, text) == EXAMPLES["envelope"]

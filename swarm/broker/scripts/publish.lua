@@ -1,11 +1,12 @@
--- Make a catalog the current one. Its cards and blobs are there already, under a lifetime; now they stay, and those of
+-- Make a catalog the current one. Its blobs are there already, under a lifetime; now they stay with it, and those of
 -- the former one get a lifetime in which every job pinned to it ends.
--- ARGV: version, lifetime ms, blobs of the new catalog ... Answers the former version or ''.
+-- ARGV: version, lifetime ms, how many cards, then name, card ..., then blobs ... Answers the former version or ''.
 local version, lifetime, now = ARGV[1], ARGV[2], clock()
-if call('EXISTS', P .. ':catalog:' .. version) == 0 then return redis.error_reply('SWARM the cards are gone; publish again') end
-for i = 3, #ARGV do
+local C, first_blob = P .. ':catalog:' .. ARGV[1], 4 + 2 * tonumber(ARGV[3])
+for i = first_blob, #ARGV do
   if call('EXISTS', P .. ':blob:' .. ARGV[i]) == 0 then return redis.error_reply('SWARM a blob is gone; publish again') end
 end
+for i = 4, first_blob - 1, 2 do call('HSETNX', C, ARGV[i], ARGV[i + 1]) end
 local former = call('GET', P .. ':catalog')
 if former and former ~= version then
   local F = P .. ':catalog:' .. former
@@ -14,12 +15,12 @@ if former and former ~= version then
   call('PEXPIRE', F, lifetime)
   call('ZADD', P .. ':catalogs', now + lifetime, former)
 end
-call('PERSIST', P .. ':catalog:' .. version)
-for i = 3, #ARGV do
+call('PERSIST', C)
+for i = first_blob, #ARGV do
   call('PERSIST', P .. ':blob:' .. ARGV[i])
-  call('SADD', P .. ':catalog:' .. version .. ':blobs', ARGV[i])
+  call('SADD', C .. ':blobs', ARGV[i])
 end
-call('PERSIST', P .. ':catalog:' .. version .. ':blobs')
+call('PERSIST', C .. ':blobs')
 call('SET', P .. ':catalog', version)
 call('ZADD', P .. ':catalogs', 'inf', version)
 call('ZREMRANGEBYSCORE', P .. ':catalogs', '-inf', now)
