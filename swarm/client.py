@@ -25,7 +25,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.follow import Follower
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
-from swarm.errors import BadInput, JobNotFound, WaitTimeout
+from swarm.errors import BadInput, BrokerUnavailable, JobNotFound, WaitTimeout
 from swarm.models import Answer, AnyEvent, Catalog, Ended, JobInfo, Plan, Receipt, Request, Reset, explain, received
 from swarm.settings import Settings
 
@@ -153,23 +153,36 @@ class SwarmClient:
         return None if version is None else await self._shelf.catalog(version)
 
     async def wait(self, job: str) -> Answer:
-        """The answer of a job, once there is one. Raises JobNotFound."""
+        """The answer of a job, once there is one. A Redis that goes away is waited for. Raises JobNotFound."""
         async with self._follower.place(self._connection.keys.over(job)) as place:
+            met = False
             while True:
                 if told := await place.news():
                     return received(Answer, told)
-                if (answer := await self.log.answer(job)) is not None:
-                    return answer
+                try:
+                    if (answer := await self.log.answer(job)) is not None:
+                        return answer
+                    met = True
+                except BrokerUnavailable:
+                    if not met:
+                        raise
 
     async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
         """Events of a job, see `Job.events`."""
         async with self._follower.place(self._connection.keys.events(job)) as place:
-            seen = after
+            seen, met = after, False
             while True:
-                page = await self.log.events(job, seen)
-                nothing = page is None or (not page and seen == "0-0")
-                if nothing and not await self.log.exists(job):
-                    raise JobNotFound(job)
+                try:
+                    page = await self.log.events(job, seen)
+                    nothing = page is None or (not page and seen == "0-0")
+                    if nothing and not await self.log.exists(job):
+                        raise JobNotFound(job)
+                    met = True
+                except BrokerUnavailable:
+                    if not met:
+                        raise
+                    await place.news()
+                    continue
                 if page is None:
                     seen = "0-0"
                     yield Reset()

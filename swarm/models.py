@@ -528,7 +528,6 @@ _WORDED = {
     "string_unicode": "not valid Unicode; send UTF-8 text",
     "too_short": "at least {min_length} must be given; add one",
     "too_long": "at most {max_length:,} are accepted; split it",
-    "string_pattern_mismatch": "not of the form {pattern}; correct it",
     "greater_than": "must be more than {gt:,}; raise it",
     "greater_than_equal": "must be at least {ge:,}; raise it",
     "less_than_equal": "must be at most {le:,}; lower it",

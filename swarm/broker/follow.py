@@ -71,6 +71,8 @@ class Follower:
         self._places.setdefault(name, set()).add(place)
         if first:
             await self._subscribe(name)
+        else:
+            place.tell()  # what the others were told it was too late for
         try:
             yield place
         finally:
@@ -81,11 +83,13 @@ class Follower:
 
     async def _subscribe(self, name: str) -> None:
         async with self._change:
-            with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
+            try:
                 if self._channel is None:
                     await self._connect()
                 else:
                     await self._channel.subscribe(name)
+            except (exceptions.RedisError, OSError, TimeoutError):
+                self._tell(name)  # nobody else will; whoever looks learns what is wrong
         if self._listening is None or self._listening.done():
             self._listening = asyncio.create_task(self._listen())
 

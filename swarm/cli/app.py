@@ -70,18 +70,26 @@ def main(argv: Sequence[str]) -> int:
     """Run one command. Every error ends here: a sentence or a JSON object on standard error, and a code."""
     can_print_anything()
     try:
-        code = app(args=list(argv), prog_name="swarm", standalone_mode=False)
+        code = _invoke(argv)
         sys.stdout.flush()
-        return int(code or exits.OK)
+        return code
     except (exits.PipeClosed, BrokenPipeError):
         hush()
         return exits.PIPE_CLOSED
-    except typer.Abort:
-        return _report(KeyboardInterrupt(), argv)
     except ModuleNotFoundError as error:
         return _report(exits.missing_extra(error) or error, argv)
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, argv)
+
+
+def _invoke(argv: Sequence[str]) -> int:
+    """What Typer does, without its own way of ending on errors and on Ctrl-C."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("swarm", list(argv)) as context:
+            return int(command.invoke(context) or exits.OK)
+    except typer.Exit as ended:
+        return ended.exit_code
 
 
 def _report(error: BaseException, argv: Sequence[str]) -> int:

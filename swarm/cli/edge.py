@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -21,6 +22,7 @@ import typer
 
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
+from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
@@ -73,7 +75,7 @@ class Edge:
         before = root.get()
         settings = Settings.load(os.environ)
         if url := redis or before.redis:
-            settings = settings.model_copy(update={"redis_url": url})
+            settings = settings.model_copy(update={"redis_url": utf8(url, "redis")})
         return cls(settings, Screen(as_json or before.as_json), os.environ)
 
     @property
@@ -137,9 +139,7 @@ def up_runs(data: Path) -> bool:
 
 def demo_folder() -> Path:
     """The catalog that comes with the package."""
-    import experts
-
-    return Path(str(experts.__file__)).parent / "demo"
+    return Path(str(files("experts") / "demo"))
 
 
 def implementations(specs: Sequence[str] | None) -> dict[str, Implementation]:

@@ -28,14 +28,14 @@ def request_text(text: str | None, file: str | None, plan: str | None) -> str:
         raise BadInput("text", "given twice, as an argument and with --file", "leave one of them out")
     source = file if file is not None else text
     if source is None and plan is not None:
-        return f"the plan in {_known(plan, 'plan')}" if plan != STDIN else "the plan from standard input"
+        return f"the plan in {utf8(plan, 'plan')}" if plan != STDIN else "the plan from standard input"
     if source is None:
         raise BadInput("text", "nothing is asked", "give the request as an argument, as - (standard input) or --file")
     if source == STDIN and plan == STDIN:
         raise BadInput("plan", "text and plan cannot both come from standard input", "put one of them in a file")
     if source == STDIN or file is not None:
         return _decoded("text", _read("text", source, MAX_TEXT)).rstrip("\r\n")
-    return _known(source, "text")
+    return utf8(source, "text")
 
 
 def plan(source: str | None) -> Any:
@@ -68,6 +68,15 @@ def seconds(field: str, given: str | None) -> float | None:
     return found
 
 
+def utf8(text: str, field: str) -> str:
+    """An argument, if its bytes were text. What was not, Python hands over as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(field, f"not UTF-8 (at character {error.start})", "send UTF-8 text") from None
+    return text
+
+
 def job_id(given: str) -> str:
     if not _JOB.fullmatch(given):
         raise BadInput("job", f"{given[:80]!r} is no job id", "see: swarm jobs")
@@ -84,7 +93,7 @@ def event_id(given: str) -> str:
 
 def folder(given: str) -> Path:
     """A catalog's folder. What is in it is for others to check."""
-    path = Path(_known(given, "catalog")).expanduser()
+    path = Path(utf8(given, "catalog")).expanduser()
     if not path.is_dir():
         raise BadInput("catalog", f"{given} is no folder", "name the folder that holds your cards (*.md)")
     return path
@@ -96,7 +105,7 @@ def _read(field: str, source: str, limit: int) -> bytes:
         if source == STDIN:
             content = sys.stdin.buffer.read(10 * limit)
         else:
-            with Path(_known(source, field)).expanduser().open("rb") as opened:
+            with Path(utf8(source, field)).expanduser().open("rb") as opened:
                 content = opened.read(10 * limit)
     except OSError as error:
         raise BadInput(
@@ -114,15 +123,6 @@ def _decoded(field: str, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(field, f"not UTF-8 (at byte {error.start})", "save or send it as UTF-8") from None
-
-
-def _known(text: str, field: str) -> str:
-    """An argument whose bytes were text. What was not, Python hands over as surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(field, f"not UTF-8 (at character {error.start})", "send UTF-8 text") from None
-    return text
 
 
 def _is_yaml(source: str) -> bool:

@@ -242,6 +242,7 @@ async def _up(
 
     async with edge.url() as url, _serving(edge):
         settings = settings.model_copy(update={"redis_url": url})
+        await await_redis(url, settings)
         catalog = folder or await first_catalog(url, settings, imports)
         about = await _about(url, settings, catalog, loaded)
 

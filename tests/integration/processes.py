@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pytest
 
@@ -47,18 +47,16 @@ DIES_IN = "SWARM_TEST_DIES_IN"
 KINDS: tuple[Kind, ...] = ("instruction", "rag", "fine-tuned")
 ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
-T = TypeVar("T")
 
-
-async def until(condition: Callable[[], T | Awaitable[T]], what: str, within: float = 5.0) -> T:
-    """Wait until `condition` gives something true, and give it back. The test fails after `within` seconds."""
+async def until(condition: Callable[[], object], what: str, within: float = 5.0) -> None:
+    """Wait until `condition`, a function or a coroutine function, gives something true. Fails after `within` seconds."""
     end = time.monotonic() + within
     while True:
         found = condition()
         if inspect.isawaitable(found):
             found = await found
         if found:
-            return found
+            return
         if time.monotonic() > end:
             pytest.fail(f"not within {within:g} s: {what}")
         await asyncio.sleep(0.005)
@@ -223,7 +221,7 @@ async def publish(settings: Settings, *implementations: Implementation) -> Catal
 async def serving(
     settings: Settings, *implementations: Implementation, roles: Roles | None = None
 ) -> AsyncIterator[Process]:
-    """A worker in this process, by default of everything, for as long as the block runs. None given: the file's experts."""
+    """A worker in this process, by default of everything, as long as the block runs. None given: this file's experts."""
     loaded = {each.spec: each for each in implementations} or load_implementations(SPECS)
     async with working(settings.redis_url or "", settings, roles or Roles(), {}, loaded) as process:
         running = asyncio.create_task(process.worker.async_run())

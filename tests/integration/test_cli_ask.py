@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from swarm.cli import main
 from tests.integration.test_cli_children import DEMO, environment, running, slow, swarm
 
 __all__ = ["slow"]
@@ -97,9 +98,10 @@ def test_ctrl_c_cancels_and_says_what_was_stopped(slow: Path) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_a_second_ctrl_c_leaves_at_once(redis_url: str, prefix: str) -> None:
+def test_a_second_ctrl_c_leaves_at_once(redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWARM_PREFIX", prefix)
     env = environment(REDIS_URL=redis_url, PREFIX=prefix)
-    assert swarm("experts", "publish", str(DEMO), env=env).code == 0
+    assert main(["--redis", redis_url, "experts", "publish", str(DEMO)]) == 0
     with running("ask", "hello", "--expert", "greeting", "--job-id", "j1", env=env) as child:
         jobs = lambda: swarm("jobs", "--json", env=env).json["jobs"]  # noqa: E731
         child.until("a job", jobs)
@@ -116,9 +118,10 @@ def test_a_second_ctrl_c_leaves_at_once(redis_url: str, prefix: str) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_patience_that_ends_leaves_the_job(redis_url: str, prefix: str) -> None:
+def test_patience_that_ends_leaves_the_job(redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWARM_PREFIX", prefix)
     env = environment(REDIS_URL=redis_url, PREFIX=prefix)
-    assert swarm("experts", "publish", str(DEMO), env=env).code == 0
+    assert main(["--redis", redis_url, "experts", "publish", str(DEMO)]) == 0
     done = swarm("ask", "hello", "--expert", "greeting", "--timeout", "100ms", "--json", env=env)
 
     assert (done.code, done.out, done.error["type"]) == (6, "", "WaitTimeout")

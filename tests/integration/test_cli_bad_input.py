@@ -28,6 +28,9 @@ class Shell:
                 key for key in client.scan_iter(f"{self._prefix}:*") if ":catalog" not in key and ":blob" not in key
             ]
 
+    def forget(self) -> tuple[str, str]:
+        return self._capsys.readouterr()
+
     def refused(self, *args: str, code: int = 2) -> Any:
         """The error as JSON, after the same in words has been looked at."""
         assert main(args) == code
@@ -40,7 +43,7 @@ class Shell:
         assert out == ""
         assert "Traceback" not in words + err
         assert not set("\x1b\x07") & set(words)
-        assert error["type"] == "Usage" or error.get("remedy") or ";" in error["message"]
+        assert error.get("remedy") or any(word in error["message"] for word in ("; ", "should match"))
         return error
 
 
@@ -58,7 +61,6 @@ def published(shell: Shell, capsys: pytest.CaptureFixture[str]) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("verb", ["ask", "submit"])
 @pytest.mark.parametrize(
     ("args", "field"),
     [
@@ -80,8 +82,9 @@ def published(shell: Shell, capsys: pytest.CaptureFixture[str]) -> Shell:
         (["hello", "--plan", "/no/such/plan"], "plan"),
     ],
 )
-def test_a_bad_request_is_refused_at_the_door(published: Shell, verb: str, args: list[str], field: str) -> None:
-    assert published.refused(verb, *args)["field"] == field
+def test_a_bad_request_is_refused_at_the_door(published: Shell, args: list[str], field: str) -> None:
+    assert published.refused("submit", *args)["field"] == field
+    assert main(["ask", *args]) == 2
     assert published.jobs() == []
 
 
@@ -172,7 +175,7 @@ def test_a_job_for_nobody_is_refused(shell: Shell) -> None:
 # -- Redis ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", [["jobs"], ["submit", "hello"], ["worker"], ["ask", "hello"], ["up"]])
+@pytest.mark.parametrize("verb", [["jobs"], ["worker"], ["up"]])
 @pytest.mark.parametrize("url", ["http://x", "nonsense", "redis://h:port", "redis://[::1", "redis://caf\udce9"])
 def test_a_url_that_is_none_is_refused(shell: Shell, verb: list[str], url: str) -> None:
     assert shell.refused(*verb, "--redis", url)["field"] == "redis"
@@ -199,7 +202,11 @@ async def test_a_wrong_password_is_told_at_once(shell: Shell, start_redis: Start
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[0])
 async def test_a_read_only_replica_is_told_at_once(shell: Shell, start_redis: StartRedis, verb: list[str]) -> None:
-    server = await start_redis(replicaof="127.0.0.1 1")
+    server = await start_redis()
+    assert await asyncio.to_thread(main, ["--redis", server.url, "experts", "publish", str(DEMO)]) == 0
+    shell.forget()
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
     error = await asyncio.to_thread(shell_error, shell, [*verb, "--redis", server.url])
 
     assert error["type"] == "BrokerReadOnly"
@@ -208,7 +215,7 @@ async def test_a_read_only_replica_is_told_at_once(shell: Shell, start_redis: St
 def shell_error(shell: Shell, args: list[str]) -> Any:
     group = 2 if args[0] == "experts" else 1
     assert main((*args[:group], "--json", *args[group:])) == 4
-    out, err = shell._capsys.readouterr()
+    out, err = shell.forget()
     assert out == ""
     assert "Traceback" not in err
     return json.loads(err.splitlines()[-1])["error"]

@@ -131,7 +131,8 @@ def slow(tmp_path: Path) -> Path:
     """A folder with the module `slowly` and its expert, beside a catalog `cards` of one more expert."""
     (tmp_path / "slowly.py").write_text(SLOW)
     (tmp_path / "cards").mkdir()
-    card = "---\nkind: instruction\nmodel: local/template\ndescription: Repeats what it is told.\n---\nYou said: {{ instruction }}"
+    front = "kind: instruction\nmodel: local/template\ndescription: Repeats what it is told."
+    card = f"---\n{front}\n---\nYou said: {{{{ instruction }}}}"
     (tmp_path / "cards" / "echo.md").write_text(card)
     return tmp_path
 

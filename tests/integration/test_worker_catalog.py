@@ -142,11 +142,12 @@ async def test_a_worker_without_the_implementation_does_not_claim(settings: Sett
 
 async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, client: SwarmClient) -> None:
     instruction, tuned = expert("a", echo), expert("b", echo, kind="fine-tuned")
+    by_kind, by_name = Roles(router=False, kinds=["fine-tuned"]), Roles(router=False, experts=["a"])
     await publish(settings, instruction, tuned)
     async with (
         serving(settings, roles=ROUTER),
-        serving(settings, instruction, tuned, roles=Roles(router=False, kinds=("fine-tuned",))) as one,
-        serving(settings, instruction, tuned, roles=Roles(router=False, experts=("a",))) as other,
+        serving(settings, instruction, tuned, roles=by_kind) as one,
+        serving(settings, instruction, tuned, roles=by_name) as other,
     ):
         answers = [await client.ask("x", expert="a", timeout=5), await client.ask("y", expert="b", timeout=5)]
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
-from swarm.models import Solution, Subtask
+from swarm.models import Planned, Solution, Subtask
+from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.worker import IDLE, Lane
@@ -114,13 +116,11 @@ async def test_slow_planners_keep_no_job_from_going_on(
     planning = 0
     go_on = asyncio.Event()
 
-    async def slow(self: object, claim: object) -> object:
+    async def slow(self: Router, claim: Claim) -> Planned:
         nonlocal planning
         planning += 1
         await go_on.wait()
         return await real(self, claim)
-
-    from swarm.router import Router
 
     real = Router.plan
     monkeypatch.setattr(Router, "plan", slow)

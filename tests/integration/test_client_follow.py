@@ -1,0 +1,275 @@
+"""Following jobs: every event once and in order, from any place, by many, and over a Redis that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from swarm.broker.connection import Connection
+from swarm.client import SwarmClient
+from swarm.errors import WaitTimeout
+from swarm.models import AnyEvent, Solution, Subtask
+from swarm.settings import Settings
+from tests.integration.processes import OwnRedis, echo, expert, kinds, publish, serving, until
+
+ECHO = expert("echo", echo)
+CHAIN = [
+    {"id": f"t{i}", "expert": "echo", "instruction": "x", "depends_on": [f"t{i - 1}"] if i else []} for i in range(4)
+]
+
+
+class Gate:
+    """An expert that the test lets go."""
+
+    def __init__(self) -> None:
+        self.inside, self.go_on = asyncio.Event(), asyncio.Event()
+        self.expert = expert("gate", self.solve)
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        self.inside.set()
+        await self.go_on.wait()
+        return "through"
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
+    await publish(settings, ECHO)
+    async with SwarmClient(settings=settings) as client:
+        yield client
+
+
+async def every(events: AsyncIterator[AnyEvent]) -> list[AnyEvent]:
+    return [event async for event in events]
+
+
+# -- complete
+
+
+async def test_a_follower_sees_what_the_log_holds(client: SwarmClient, settings: Settings) -> None:
+    job = await client.submit("go", plan=CHAIN)
+    following = asyncio.create_task(every(job.events()))
+    async with serving(settings, ECHO):
+        seen = await asyncio.wait_for(following, 5)
+
+    assert seen == await client.log.events(job.id)
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+    assert kinds(seen)[-1] == "ended"
+
+
+async def test_whoever_comes_late_sees_it_all(client: SwarmClient, settings: Settings) -> None:
+    async with serving(settings, ECHO):
+        job = await client.submit("go", plan=CHAIN)
+        await job.answer(5)
+    seen = await asyncio.wait_for(every(job.events()), 1)
+
+    assert kinds(seen).count("outcome") == 4
+
+
+async def test_events_go_on_from_any_of_them(client: SwarmClient, settings: Settings) -> None:
+    async with serving(settings, ECHO):
+        job = await client.submit("go", plan=CHAIN)
+        await job.answer(5)
+    seen = await every(job.events())
+
+    for at, event in enumerate(seen[:-1]):
+        assert await asyncio.wait_for(every(job.events(event.id)), 1) == seen[at + 1 :]
+
+
+async def test_a_follower_that_was_gone_goes_on_where_it_was(client: SwarmClient, settings: Settings) -> None:
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        first: list[AnyEvent] = []
+        async for event in job.events():
+            first.append(event)
+            if event.type == "started":
+                break
+        gate.go_on.set()
+        rest = await asyncio.wait_for(every(job.events(first[-1].id)), 5)
+
+    assert kinds(first + rest) == ["accepted", "planned", "released", "started", "outcome", "ended"]
+
+
+async def test_more_events_than_one_page_are_all_seen(client: SwarmClient, settings: Settings) -> None:
+    plan = [{"id": f"t{i}", "expert": "echo", "instruction": "x"} for i in range(500)]
+    async with serving(settings, ECHO):
+        job = await client.submit("go", plan=plan)
+        seen = await asyncio.wait_for(every(job.events()), 9)
+
+    assert len(seen) == 1_503
+    assert [event.seq for event in seen] == list(range(1, 1_504))
+
+
+# -- many
+
+
+async def test_two_hundred_jobs_are_followed_on_one_connection(
+    client: SwarmClient, settings: Settings, connection: Connection
+) -> None:
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings.model_copy(update={"slots": 200}), gate.expert):
+        await gate_open(client, gate)
+        before = await connections(connection)
+        jobs = await asyncio.gather(*(client.submit("go", expert="gate") for _ in range(200)))
+        following = [asyncio.create_task(every(job.events())) for job in jobs]
+        answers = [asyncio.create_task(job.answer(9)) for job in jobs]
+        await until(lambda: len(client._follower._places) == 400, "all followers in their places")
+        during = await connections(connection)
+        gate.go_on.set()
+        seen = await asyncio.wait_for(asyncio.gather(*following), 9)
+        texts = {answer.text for answer in await asyncio.gather(*answers)}
+
+    assert during - before <= 1
+    assert {kinds(events)[-1] for events in seen} == {"ended"}
+    assert {len(events) for events in seen} == {6}
+    assert texts == {"through"}
+
+
+async def gate_open(client: SwarmClient, gate: Gate) -> None:
+    """One job from end to end, so that every connection there will be is there."""
+    gate.go_on.set()
+    await client.ask("warm up", expert="gate", timeout=5)
+    gate.go_on.clear()
+
+
+async def connections(connection: Connection) -> int:
+    return len((await connection.call("CLIENT", "LIST")).splitlines())
+
+
+async def test_many_wait_for_one_job(client: SwarmClient, settings: Settings) -> None:
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        waiting = [asyncio.create_task(job.answer(9)) for _ in range(50)]
+        await gate.inside.wait()
+        gate.go_on.set()
+        answers = await asyncio.gather(*waiting)
+
+    assert {answer.text for answer in answers} == {"through"}
+
+
+async def test_whoever_joins_others_in_waiting_looks_at_once(client: SwarmClient, settings: Settings) -> None:
+    """Somebody waits already and has not left yet, and the job has ended: the news were before the newcomer."""
+    async with serving(settings, ECHO):
+        job = await client.submit("hello", expert="echo")
+        await job.answer(5)
+    async with client._follower.place(client._connection.keys.over(job.id)) as somebody:
+        await somebody.news()
+        begun = time.monotonic()
+        answer = await job.answer(8)
+        took = time.monotonic() - begun
+
+    assert answer.text == "hello"
+    assert took < 2.0
+
+
+# -- patience
+
+
+async def test_patience_ends_and_the_job_goes_on(client: SwarmClient, settings: Settings) -> None:
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        with pytest.raises(WaitTimeout) as caught:
+            await job.answer(0.2)
+        gate.go_on.set()
+        answer = await job.answer(5)
+
+    assert (caught.value.job_id, caught.value.seconds) == (job.id, 0.2)
+    assert answer.complete
+
+
+async def test_a_cancel_that_no_router_takes_stays_asked_for(client: SwarmClient, settings: Settings) -> None:
+    job = await client.submit("hello", expert="echo")
+    with pytest.raises(WaitTimeout):
+        await job.cancel(timeout=0.2)
+    async with serving(settings, ECHO):
+        answer = await job.answer(5)
+
+    assert answer.ending == "cancelled"
+
+
+async def test_a_client_can_be_closed_while_it_waits(settings: Settings, client: SwarmClient) -> None:
+    job = await client.submit("hello", expert="echo")
+    async with SwarmClient(settings=settings) as other:
+        waiting = asyncio.create_task(other.job(job.id).answer())
+        await until(lambda: other._follower._places, "somebody waiting")
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    assert waiting.cancelled()
+
+
+# -- a Redis that comes and goes
+
+
+@pytest.fixture
+def own_redis(redis_binary: Path, tmp_path: Path) -> OwnRedis:
+    return OwnRedis(redis_binary, tmp_path / "redis", appendfsync="always")
+
+
+@pytest.fixture
+async def own_settings(own_redis: OwnRedis) -> AsyncIterator[Settings]:
+    settings = Settings(redis_url=own_redis.url, prefix="t", max_age=600, retention=600)
+    async with own_redis:
+        await publish(settings, ECHO)
+        yield settings
+
+
+async def test_followers_survive_a_restart_of_redis(own_redis: OwnRedis, own_settings: Settings) -> None:
+    gate = Gate()
+    await publish(own_settings, gate.expert)
+    async with SwarmClient(settings=own_settings) as client, serving(own_settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        following = asyncio.create_task(every(job.events()))
+        waiting = asyncio.create_task(job.answer(8))
+        await gate.inside.wait()
+        own_redis.stop()
+        gate.go_on.set()
+        await until(lambda: client._follower._channel is None, "a follower that knows")
+        await own_redis.start()
+        answer = await waiting
+        seen = await asyncio.wait_for(following, 5)
+
+    assert answer.text == "through"
+    assert kinds(seen) == ["accepted", "planned", "released", "started", "outcome", "ended"]
+
+
+async def test_a_client_that_was_idle_over_a_restart_goes_on(own_redis: OwnRedis, own_settings: Settings) -> None:
+    async with SwarmClient(settings=own_settings) as client, serving(own_settings, ECHO):
+        first = await client.ask("before", expert="echo", timeout=5)
+        own_redis.stop()
+        await own_redis.start()
+        second = await client.ask("after", expert="echo", timeout=8)
+
+    assert (first.text, second.text) == ("before", "after")
+
+
+async def test_a_log_that_was_rolled_back_is_told_and_read_anew(
+    client: SwarmClient, settings: Settings, connection: Connection
+) -> None:
+    """As after a failover to a replica that had not heard of the last event."""
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        await gate.inside.wait()
+        events = await client.log.events(job.id) or []
+        key = connection.keys.log(job.id)
+        await connection.call("XDEL", key, events[-1].id)
+        await connection.call("HINCRBY", connection.keys.job(job.id), "seq", -1)
+        following = asyncio.create_task(every(job.events(events[-1].id)))
+        await until(lambda: client._follower._places, "the follower in its place")
+        gate.go_on.set()
+        seen = await asyncio.wait_for(following, 5)
+
+    assert kinds(seen) == ["reset", "accepted", "planned", "released", "outcome", "ended"]
+    assert [event.seq for event in seen[1:]] == [1, 2, 3, 4, 5]
