@@ -97,12 +97,6 @@ class Registry:
         while self._closing:
             await asyncio.gather(*self._closing)
 
-    def serves(self, card: Card) -> bool:
-        """Whether this process can build the expert of `card`: a worker that lacks it should not claim."""
-        if card.implementation is not None:
-            return card.implementation in self._implementations
-        return card.kind in RECIPES
-
     async def settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
         """Answer `subtask` within `card.timeout`, or say in a Failure why not. Only CancelledError passes."""
         try:
@@ -161,7 +155,7 @@ class Registry:
         make = self._implementations.get(card.implementation)
         if make is None:
             raise MissingDependency(
-                f"this worker does not load {card.implementation}; start it with --implementation {card.implementation}"
+                f"this worker does not load {card.implementation}; start it with --import {card.implementation}"
             )
         return make()
 

@@ -173,10 +173,8 @@ class SwarmClient:
             seen, met = after, False
             while True:
                 try:
-                    page = await self.log.events(job, seen)
-                    nothing = page is None or (not page and seen == "0-0")
-                    if nothing and not await self.log.exists(job):
-                        raise JobNotFound(job)
+                    # asked first, so that a log that was over then holds nothing more after an empty page
+                    over, page = await asyncio.gather(self.log.ended(job), self.log.events(job, seen))
                     met = True
                 except BrokerUnavailable:
                     if not met:
@@ -193,6 +191,8 @@ class SwarmClient:
                     if isinstance(event, Ended):
                         return
                 if not page:
+                    if over:
+                        return
                     await place.news()
 
 

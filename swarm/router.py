@@ -14,10 +14,23 @@ from collections.abc import Collection, Mapping
 
 from swarm.aggregator import aggregate, wanted
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, planning, state
+from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
 from swarm.broker.shelf import Shelf
-from swarm.errors import EmptyCatalog
-from swarm.models import Answer, Answered, Catalog, Ending, Envelope, Failure, Missing, Planned, Subtask, received
+from swarm.errors import BadInput, EmptyCatalog
+from swarm.models import (
+    Answer,
+    Answered,
+    Catalog,
+    Ending,
+    Envelope,
+    Failure,
+    Missing,
+    Planned,
+    Request,
+    Subtask,
+    received,
+)
 from swarm.planner import front
 from swarm.scheduler import AskAnswer, End, Progress, Release, Withdraw, decide, fold
 
@@ -55,7 +68,7 @@ class Router:
     async def _decision(self, job: str, now: JobState) -> Decision:
         catalog = await self._shelf.catalog(now.catalog)
         folded = fold(now.progress, now.events)
-        given = front.given(now.request, catalog) if now.request is not None and not folded.steps else None
+        given = _given(now.request, catalog) if now.request is not None and not folded.steps else None
         planned = fold(folded, (given,)) if given is not None else folded
         actions = decide(planned)
         releases = [action for action in actions if isinstance(action, Release)]
@@ -67,7 +80,12 @@ class Router:
             regrown=folded.graph is not now.progress.graph,
             events=(given,) if given is not None else (),
             releases=tuple(
-                (release, _delivery(job, planned, catalog, release, subtasks[release.subtask])) for release in releases
+                (
+                    release,
+                    expert_queue(catalog.cards[release.expert]),
+                    _delivery(job, planned, catalog, release, subtasks[release.subtask]),
+                )
+                for release in releases
             ),
             withdrawals=tuple(action for action in actions if isinstance(action, Withdraw)),
             ask_answer=any(isinstance(action, AskAnswer) for action in actions),
@@ -95,6 +113,14 @@ class Router:
             room -= progress.steps[name].size
             (kept if room >= 0 else cut).append(name)
         return kept, cut
+
+
+def _given(request: Request, catalog: Catalog) -> Planned | None:
+    """What the caller planned, if the caller did. What is wrong with it rejects the job, and costs no worker a try."""
+    try:
+        return front.given(request, catalog)
+    except BadInput as error:
+        return Planned(planner=front.GIVEN, failure=Failure(reason="bad_input", message=str(error)))
 
 
 def _lost(progress: Progress, gone: Collection[str], cut: Collection[str]) -> tuple[Missing, ...]:

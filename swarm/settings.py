@@ -45,12 +45,10 @@ class Settings(Input):
     max_open_tenant: int = Field(default=20_000, ge=1)
     retry_after: float = Field(default=2.0, gt=0)
     """What `Busy` asks a caller to wait."""
-    max_result: int = Field(default=1_000_000, ge=1_000)
-    """Bytes of one subtask's encoded result."""
+    max_request: int = Field(default=1_100_000, ge=1_000)
+    """Bytes of one encoded request, its plan included."""
     max_answer: int = Field(default=4_000_000, ge=1_000)
     """Bytes of results that one answer is made of."""
-    log_contents: bool = False
-    """Log requests and results too; without it logs carry ids, sizes and times only."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

@@ -15,7 +15,7 @@ import redis
 
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
-from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys, expert_queue
+from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
 from swarm.broker.queue import Claim, Queue, record
 from swarm.broker.shelf import Shelf
 from swarm.errors import EmbeddedUnavailable
@@ -219,7 +219,7 @@ class Hands:
         return claim
 
     async def run(self, expert: str, worker: Queue | None = None) -> Claim:
-        return await self.take(expert_queue(expert), worker)
+        return await self.take(f"run:{expert}", worker)
 
     async def solve(self, claim: Claim, text: str = "done", worker: Queue | None = None) -> bool:
         _, subtask, attempt = claim.id.split(":")
@@ -265,7 +265,9 @@ class Hands:
             cursor=now.events[-1].seq if now.events else now.cursor,
             regrown=folded.graph is not now.progress.graph,
             events=(given,) if given else (),
-            releases=tuple((a, record("run", job, a.subtask)) for a in actions if isinstance(a, Release)),
+            releases=tuple(
+                (a, f"run:{a.expert}", record("run", job, a.subtask)) for a in actions if isinstance(a, Release)
+            ),
             withdrawals=tuple(a for a in actions if isinstance(a, Withdraw)),
             ask_answer=any(isinstance(a, AskAnswer) for a in actions),
             answer=Answer(job=job, ending=ending, complete=ending == "completed") if ending else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from experts.implementations import Implementation
 from swarm.settings import Settings
 from workers.main import Process, Roles, handle_signals, working
-from workers.publishing import publish, watch
+from workers.publishing import publish, stamp, watch
 from workers.redis_server import PrivateRedis
 
 
@@ -65,10 +65,12 @@ async def up(
         redis_for(settings) as url,
         working(url, settings, Roles(), environ, implementations) as process,
     ):
+        watching = []
         if catalog is not None:
+            seen = stamp(catalog)
             await publish(process.shelf, catalog, implementations)
+            watching.append(asyncio.create_task(watch(process.shelf, catalog, implementations, seen)))
         handle_signals(process.worker)
-        watching = [asyncio.create_task(watch(process.shelf, catalog, implementations))] if catalog else []
         ready(url, process)
         try:
             await process.worker.async_run()

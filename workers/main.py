@@ -51,18 +51,25 @@ class Process:
     worker: SwarmWorker
     shelf: Shelf
     roles: Roles
-    registry: Registry
+    loaded: Mapping[str, Implementation]
     runs: Lane = field(default_factory=lambda: Lane("run", [], 1))
 
     async def refresh(self) -> None:
         """Serve the experts of every version that a job may be pinned to, as far as this process can."""
-        self.runs.queues = serving(await self.shelf.alive(), self.roles, self.registry.serves)
+        self.runs.queues = serving(await self.shelf.alive(), self.roles, self.loaded)
 
 
-def serving(catalogs: Collection[Catalog], roles: Roles, able: Callable[[Card], bool]) -> list[str]:
+def serving(catalogs: Collection[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> list[str]:
     """The queues of these experts. An expert in plain Python is served only where it is loaded, in that version."""
-    names = {card.name for catalog in catalogs for card in catalog.cards.values() if roles.serves(card) and able(card)}
-    return [expert_queue(name) for name in sorted(names)]
+    cards = [card for catalog in catalogs for card in catalog.cards.values()]
+    return sorted({expert_queue(card) for card in cards if roles.serves(card) and _able(card, loaded)})
+
+
+def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:
+    if card.implementation is None:
+        return True
+    found = loaded.get(card.implementation)
+    return found is not None and found.card.version == card.version
 
 
 @contextlib.asynccontextmanager
@@ -87,7 +94,7 @@ async def working(
     shelf = Shelf(worker.connection, settings.max_age + settings.retention)
     log = JobLog(worker.connection, settings)
     async with OpenAIModels(environ) as models, Registry(shelf.blob, models, makers(implementations)) as registry:
-        process = Process(worker, shelf, roles, registry, runs)
+        process = Process(worker, shelf, roles, implementations, runs)
         worker.on_published = process.refresh
         router = Router(log, shelf, max_answer=settings.max_answer)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router}

@@ -15,6 +15,8 @@ from swarm.errors import BrokerError, SwarmError
 WATCH = 1.0
 """Seconds between looks at a watched folder."""
 
+Stamp = frozenset[tuple[str, int, int]]
+
 _log = events.get("catalog")
 
 
@@ -33,12 +35,14 @@ async def publish(shelf: Shelf, folder: Path, implementations: Mapping[str, Impl
     return loaded
 
 
-async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation]) -> None:
-    """Publish again whenever a file of the folder changes. What is wrong is logged, and the last good one stays."""
-    seen = await asyncio.to_thread(_stamp, folder)
+async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
+    """Publish again whenever a file of the folder changes. What is wrong is logged, and the last good one stays.
+
+    `seen` is the folder's stamp from before it was last published, so that no change in between is missed.
+    """
     while True:
         await asyncio.sleep(WATCH)
-        now = await asyncio.to_thread(_stamp, folder)
+        now = await asyncio.to_thread(stamp, folder)
         if now == seen:
             continue
         try:
@@ -52,7 +56,8 @@ async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implem
             seen = now
 
 
-def _stamp(folder: Path) -> frozenset[tuple[str, int, int]]:
+def stamp(folder: Path) -> Stamp:
+    """What changes when a file of the folder does."""
     found = set()
     for path in folder.rglob("*"):
         try:

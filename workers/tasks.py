@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import EmptyCatalog
-from swarm.models import BaseEvent, Envelope, Failure, Outcome, OutcomeRecorded, Solution, received
+from swarm.models import AnyEvent, Envelope, Failure, Outcome, OutcomeRecorded, Solution, received
 
 Context = dict[Any, Any]
 
@@ -76,6 +76,6 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
     return outcome
 
 
-def _settlement(event: BaseEvent, *, body_key: str = "", body: str = "", solves: str = "") -> Settlement:
+def _settlement(event: AnyEvent, *, body_key: str = "", body: str = "", solves: str = "") -> Settlement:
     data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
-    return Settlement(kind=str(event.type), data=data, body_key=body_key, body=body, solves=solves)
+    return Settlement(kind=event.type, data=data, body_key=body_key, body=body, solves=solves)

@@ -12,7 +12,7 @@ from typing import Any
 
 from swarm.broker.connection import Connection
 from swarm.broker.queue import Claim
-from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, UnknownExpert
+from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, TooLarge, UnknownExpert
 from swarm.models import EVENTS, Answer, AnyEvent, JobInfo, Request, Solution, received
 from swarm.scheduler import Graph, Progress, Release, Withdraw, fold
 from swarm.settings import Settings
@@ -41,8 +41,8 @@ class Decision:
     progress: Progress
     cursor: int
     events: tuple[AnyEvent, ...] = ()
-    releases: tuple[tuple[Release, str], ...] = ()
-    """With the record of the delivery."""
+    releases: tuple[tuple[Release, str, str], ...] = ()
+    """With the queue and the record of the delivery."""
     withdrawals: tuple[Withdraw, ...] = ()
     ask_answer: bool = False
     answer: Answer | None = None
@@ -91,6 +91,8 @@ class JobLog:
         """
         body = request.model_dump_json(exclude_defaults=True)
         settings = self._settings
+        if (size := len(body.encode())) > settings.max_request:
+            raise TooLarge("request", size, settings.max_request)
         named = [request.expert] if request.expert else []
         if request.plan is not None:
             named = list(dict.fromkeys(subtask.expert for subtask in request.plan.subtasks))
@@ -135,8 +137,12 @@ class JobLog:
             return events
         return events[1:] if events and events[0].id == after else None
 
-    async def exists(self, job: str) -> bool:
-        return bool(await self._connection.call("EXISTS", self._keys.job(job)))
+    async def ended(self, job: str) -> bool:
+        """Whether the job has ended. Raises JobNotFound."""
+        expire, ending = await self._connection.call("HMGET", self._keys.job(job), "expire", "ending")
+        if expire is None:
+            raise JobNotFound(job)
+        return ending is not None
 
     async def answer(self, job: str) -> Answer | None:
         """The answer, or None while there is none. Raises JobNotFound."""
@@ -222,8 +228,8 @@ def _encoded(decision: Decision) -> list[str | int]:
     ]  # fmt: skip
     for item in decision.events:
         args += [str(item.type), item.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)]
-    for release, payload in decision.releases:
-        args += [release.subtask, release.attempt, release.expert, release.delay, payload]
+    for release, queue, payload in decision.releases:
+        args += [release.subtask, release.attempt, release.expert, queue, release.delay, payload]
     for withdrawal in decision.withdrawals:
         args += [withdrawal.subtask, withdrawal.attempt]
     return args

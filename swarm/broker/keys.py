@@ -36,6 +36,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from swarm.models import Card
+
 ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
@@ -44,7 +46,7 @@ ETERNAL = re.compile(r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:
 """What may have no lifetime, after the prefix."""
 
 ADVANCE, PLAN, ANSWER = "advance", "plan", "answer"
-"""Queues of the router pool. An expert's queue is `run:NAME`."""
+"""Queues of the router pool. An expert's queue is given by `expert_queue`."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,11 @@ class Keys:
         return f"{self.prefix}:published"
 
 
-def expert_queue(expert: str) -> str:
-    """The queue of one expert: what it cannot take now blocks no other."""
-    return f"run:{expert}"
+def expert_queue(card: Card) -> str:
+    """The queue of one expert: what it cannot take now blocks no other.
+
+    An expert in plain Python has one for each version, because a worker has the code of one version only.
+    """
+    if card.implementation is None:
+        return f"run:{card.name}"
+    return f"run:{card.name}@{re.sub('[^A-Za-z0-9._-]', '_', card.version)}"

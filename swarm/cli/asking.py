@@ -26,7 +26,7 @@ from swarm.cli.edge import (
     shelf_of,
     up_runs,
 )
-from swarm.cli.screen import Screen
+from swarm.cli.screen import Screen, listed
 from swarm.cli.view import JobView, Shower
 from swarm.client import Job, SwarmClient
 from swarm.errors import BadInput, WaitTimeout
@@ -108,6 +108,8 @@ def demo(as_json: AsJson = False) -> int:
     """Show it: one request, three experts of three kinds, one answer. Needs no key, no network and no Redis."""
     screen = Edge.of(None, as_json).screen
     screen.line(("Request: ", "bold"), DEMO_REQUEST)
+    cards = read_catalog(demo_folder(), {}).catalog.cards.values()
+    screen.line(("Experts: ", "bold"), listed(f"{card.name} ({card.kind})" for card in cards))
     screen.line()
     question = _Question({"text": DEMO_REQUEST}, 60.0, screen, screen.out)
     with tempfile.TemporaryDirectory(prefix="swarm-demo-") as folder:

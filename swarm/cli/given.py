@@ -101,6 +101,8 @@ def folder(given: str) -> Path:
 
 def _read(field: str, source: str, limit: int) -> bytes:
     """At most ten times the limit is read, to say how far beyond it the input is."""
+    if source == STDIN and sys.stdin is None:
+        raise BadInput(field, "standard input is closed", "open it, or name a file")
     try:
         if source == STDIN:
             content = sys.stdin.buffer.read(10 * limit)

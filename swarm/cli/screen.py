@@ -103,7 +103,9 @@ def listed(names: Iterable[str], most: int = 12) -> str:
 
 
 def can_print_anything() -> None:
-    """Let no character of an answer fail on a terminal that lacks it."""
+    """Let no character of an answer fail on a terminal that lacks it, nor a stream that was closed."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -197,11 +197,12 @@ class _Worker:
                 await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _before(self, process: Process) -> None:
-        from workers.publishing import publish, watch
+        from workers.publishing import publish, stamp, watch
 
         if self._folder is not None:
+            seen = stamp(self._folder)
             await publish(process.shelf, self._folder, self._loaded)
-            self._watching = asyncio.create_task(watch(process.shelf, self._folder, self._loaded))
+            self._watching = asyncio.create_task(watch(process.shelf, self._folder, self._loaded, seen))
         self._screen.document(
             {
                 "worker": process.worker.name,

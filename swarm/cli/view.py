@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from swarm.cli.screen import Screen, flat, line, listed
 from swarm.models import AnyEvent, Ended, Ending, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
@@ -112,22 +110,24 @@ class _Picture:
     def __init__(self, view: JobView) -> None:
         self.view = view
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         view = self.view
+        yield line((_head(view), "bold"))
         rows = list(view.rows.values())
-        open_rows = [row for row in rows if not row.settled] if len(rows) > SHOWN else rows
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for ratio in (None, None, None, None, 1):
-            table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio, justify="right" if ratio == 0 else "left")
-        for row in open_rows[:SHOWN]:
-            mark, style = _MARKS[row.state]
-            table.add_row(Text(mark, style), flat(row.id), flat(row.expert), _time(row), Text(_about(row), "dim"))
-        return Group(line((_head(view), "bold")), table) if rows else line((_head(view), "bold"))
+        if len(rows) > SHOWN:
+            rows = [row for row in rows if not row.settled][:SHOWN]
+        cells = [(flat(row.id), flat(row.expert), _time(row)) for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row, (name, expert, took) in zip(rows, cells, strict=True):
+            head = f" {name:<{widths[0]}}  {expert:<{widths[1]}}  {took:>{widths[2]}}  "
+            room = max(options.max_width - len(head) - 1, 8)
+            yield line(_MARKS[row.state], head, (flat(_about(row), room), "dim"))
 
 
 def _head(view: JobView) -> str:
     if view.ending is not None:
-        return f"{view.ending} in {view.seconds:.2f} s"
+        plan = f"{len(view.rows):,} subtasks by {view.planner}, " if view.rows else ""
+        return f"{plan}{view.ending} in {view.seconds:.2f} s"
     if not view.rows:
         return f"{view.job}  planning, {view.seconds:.1f} s"
     done = sum(row.settled for row in view.rows.values())
@@ -143,7 +143,7 @@ def _time(row: Row) -> str:
 def _about(row: Row) -> str:
     if row.why and row.state != "solved":
         return flat(row.why, 200)
-    waits = f"after {listed(row.depends_on, 4)}: " if row.state == "waiting" and row.depends_on else ""
+    waits = f"after {listed(row.depends_on, 4)}: " if row.depends_on else ""
     return waits + flat(row.instruction, 200)
 
 

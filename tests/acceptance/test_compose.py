@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,14 @@ def services(redis_url: str, prefix: str, tmp_path: Path) -> Iterator[dict[str, 
     started: dict[str, subprocess.Popen[bytes]] = {}
     for name in WORKERS:
         given = {k: v for k, v in COMPOSE["services"][name]["environment"].items() if v is not None}
-        given |= {"SWARM_REDIS_URL": redis_url, "SWARM_PREFIX": prefix, "SWARM_HEALTH_SOCKET": str(socket(tmp_path, name))}
-        command = [word.replace("/catalog", str(ROOT / "experts/demo")) for word in COMPOSE["services"][name]["command"]]
+        given |= {
+            "SWARM_REDIS_URL": redis_url,
+            "SWARM_PREFIX": prefix,
+            "SWARM_HEALTH_SOCKET": str(socket(tmp_path, name)),
+        }
+        command = [
+            word.replace("/catalog", str(ROOT / "experts/demo")) for word in COMPOSE["services"][name]["command"]
+        ]
         with (tmp_path / f"{name}.log").open("wb") as log:
             started[name] = subprocess.Popen(
                 [sys.executable, "-m", "swarm.cli", *command], env=os.environ | given, stdout=log, stderr=log, cwd=ROOT
@@ -63,7 +70,7 @@ async def test_the_services_answer_a_request_of_three_kinds_and_stop_when_told(
     services: dict[str, subprocess.Popen[bytes]], redis_url: str, prefix: str, tmp_path: Path
 ) -> None:
     for name in services:
-        await until(lambda name=name: healthy(socket(tmp_path, name)), f"{name} is healthy", within=30)
+        await until(partial(healthy, socket(tmp_path, name)), f"{name} is healthy", within=30)
 
     async with SwarmClient(redis_url, settings=Settings(prefix=prefix)) as swarm:
         await until(swarm.experts, "the router published its catalog", within=20)

@@ -47,7 +47,11 @@ async def test_fifty_bank_queries_at_once_are_all_answered(settings: Settings, t
     labels = {label for label, _ in Counter(row.label for row in rows).most_common(TOP)}
     head = await asyncio.to_thread(train, [row for row in rows if row.label in labels])
     (tmp_path / "bank.head.npz").write_bytes(head.to_bytes())
-    card(tmp_path, "bank", "kind: fine-tuned\ndescription: Tells what a customer wants.\nmodel: local/head\nhead: bank.head.npz")
+    card(
+        tmp_path,
+        "bank",
+        "kind: fine-tuned\ndescription: Tells what a customer wants.\nmodel: local/head\nhead: bank.head.npz",
+    )
     queries = [row for row in banking("test.csv") if row.label in labels]
     queries = queries[:: len(queries) // QUERIES][:QUERIES]
 

@@ -9,7 +9,8 @@ import time
 from swarm.models import OutcomeRecorded, Started
 from swarm.settings import Settings
 from tests.bench.report import Samples, most_at_once
-from tests.bench.rig import ROUTER, BenchError, Pool, naps, rig
+from tests.bench.rig import ROUTER, BenchError, naps, rig
+from tests.bench.serve import Pool
 
 JOBS, SUBTASKS = 300, 10
 WORKERS, SLOTS, HELD = 16, 20, 3.0

@@ -11,12 +11,15 @@ from swarm.models import Card, Solution, Subtask
 NAP, ABSENT = "tests.bench.experts:Nap", "tests.bench.experts:Absent"
 
 
+NAP_CARD = versioned(
+    Card(name="nap", kind="instruction", description="Sleeps.", model="local/python", implementation=NAP)
+)
+
+
 class Nap:
     """Sleeps for the seconds that its instruction says: `nap 0.1`. `nap 0` does nothing at all."""
 
-    card = versioned(
-        Card(name="nap", kind="instruction", description="Sleeps.", model="local/python", implementation=NAP)
-    )
+    card = NAP_CARD
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         if seconds := float(subtask.instruction.removeprefix("nap ")):

@@ -13,12 +13,13 @@ from swarm.broker.keys import ADVANCE, expert_queue
 from swarm.client import Job
 from swarm.models import Ended, Plan, Started
 from swarm.settings import Settings
-from tests.bench.experts import HANG_CARD
+from tests.bench.experts import HANG_CARD, NAP_CARD
 from tests.bench.model_server import HangingModel
 from tests.bench.report import Samples, p95
-from tests.bench.rig import ROUTER, BenchError, Pool, Rig, naps, rig, until
+from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig, until
+from tests.bench.serve import Pool
 
-NAPS = expert_queue("nap")
+NAPS = expert_queue(NAP_CARD)
 READY = 1_000
 WORKER = Pool(slots=4)
 CALLS = 20

@@ -12,7 +12,8 @@ import psutil
 from swarm.models import Plan
 from tests.bench.experts import ABSENT_CARD, HANG_CARD, TEMPLATE_CARD, Nap
 from tests.bench.report import Samples
-from tests.bench.rig import ROOT, ROUTER, BenchError, Pool, Rig, rig, until
+from tests.bench.rig import ROOT, ROUTER, BenchError, Rig, rig, until
+from tests.bench.serve import Pool
 
 JOBS, SUBTASKS, TEXT = 10_000, 3, "x" * 200
 AT_ONCE = 200

@@ -16,8 +16,10 @@ from swarm.broker.keys import expert_queue
 from swarm.broker.queue import record
 from swarm.models import AnyEvent, Envelope, OutcomeRecorded, Plan, Subtask
 from swarm.settings import Settings
+from tests.bench.experts import NAP_CARD
 from tests.bench.report import Samples, p95
-from tests.bench.rig import ROUTER, BenchError, Pool, Rig, naps, rig
+from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig
+from tests.bench.serve import Pool
 
 NO_OP = naps(0)
 WARM = 20
@@ -134,11 +136,9 @@ class Deliveries:
     async def _enqueue(self) -> tuple[float, str]:
         self._count += 1
         subtask = Subtask(id=f"hop{self._count}", expert="nap", instruction="nap 0")
-        envelope = Envelope(
-            job=self._job, subtask=subtask, attempt=1, expert="nap", catalog=self._bench.version
-        )
+        envelope = Envelope(job=self._job, subtask=subtask, attempt=1, expert="nap", catalog=self._bench.version)
         payload = record("run", envelope.model_dump_json(exclude_defaults=True))
-        delivery, queue = f"{self._job}:{subtask.id}:1", expert_queue("nap")
+        delivery, queue = f"{self._job}:{subtask.id}:1", expert_queue(NAP_CARD)
         prefix = self._bench.connection.keys.prefix
         begun = time.perf_counter()
         await self._bench.connection.call("EVALSHA", self._script, 1, prefix, self._job, delivery, queue, payload)

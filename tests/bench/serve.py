@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 from experts.implementations import load_implementations
 from swarm import log
+from swarm.models import Kind
 from swarm.settings import Settings
 from tests.bench.experts import NAP
 from workers.main import Process, Roles, run, work
@@ -38,7 +39,8 @@ def main(argument: str) -> None:
     given = json.loads(argument)
     pool = Pool(**given["pool"])
     settings = Settings.model_validate(given["settings"] | {"slots": pool.slots})
-    roles = Roles(router=pool.router, kinds=() if pool.router else ("instruction",))
+    kinds: tuple[Kind, ...] = () if pool.router else ("instruction",)
+    roles = Roles(router=pool.router, kinds=kinds)
     log.setup("warning")
     run(work(given["url"], settings, roles, pool.environ, load_implementations([NAP]), before=ready))
 

@@ -49,7 +49,7 @@ ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
 
 async def until(condition: Callable[[], object], what: str, within: float = 5.0) -> None:
-    """Wait until `condition`, a function or a coroutine function, gives something true. Fails after `within` seconds."""
+    """Wait until `condition`, a function or coroutine function, gives something true. Fails after `within` seconds."""
     end = time.monotonic() + within
     while True:
         found = condition()
@@ -193,7 +193,7 @@ def expert(
     name: str, solve: Callable[[Subtask, Mapping[str, Solution]], Awaitable[Solution | str]], **card: Any
 ) -> Implementation:
     """An expert for workers of this process."""
-    spec = f"tests:{name}" + (f"_{card['version']}" if "version" in card else "")
+    spec = str(card.pop("implementation", f"tests:{name}"))
     written = Card.model_validate({**_card(name), "model": "local/python", "implementation": spec, **card})
     made: Expert = _Written(written, solve)
     return Implementation(spec, written, lambda: made)
@@ -221,7 +221,7 @@ async def publish(settings: Settings, *implementations: Implementation) -> Catal
 async def serving(
     settings: Settings, *implementations: Implementation, roles: Roles | None = None
 ) -> AsyncIterator[Process]:
-    """A worker in this process, by default of everything, as long as the block runs. None given: this file's experts."""
+    """A worker in this process, by default of everything, as long as the block runs. None given: those of this file."""
     loaded = {each.spec: each for each in implementations} or load_implementations(SPECS)
     async with working(settings.redis_url or "", settings, roles or Roles(), {}, loaded) as process:
         running = asyncio.create_task(process.worker.async_run())

@@ -101,7 +101,7 @@ async def test_a_router_that_dies_after_its_claim_is_followed_by_one_that_decide
 
     assert second.progress == first.progress
     assert (second.cursor, second.events) == (first.cursor, first.events)
-    assert [release for release, _ in second.releases] == [release for release, _ in first.releases]
+    assert [each[0] for each in second.releases] == [each[0] for each in first.releases]
     assert await hands.write(dead, state(dead.extra), first) == "gone"
     assert await hands.history("j") == ["accepted"]
     assert await hands.write(claim, state(claim.extra), second) == "done"

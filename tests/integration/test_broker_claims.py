@@ -20,7 +20,7 @@ async def release_two_attempts(hands: Hands) -> None:
     claim = await hands.take("advance")
     now = state(claim.extra)
     decided = hands.decision("j", now)
-    second = (Release(subtask="t1", attempt=2, expert="a"), record("run", "j", "t1"))
+    second = (Release(subtask="t1", attempt=2, expert="a"), "run:a", record("run", "j", "t1"))
     both = Decision(decided.progress, decided.cursor, events=decided.events, releases=(*decided.releases, second))
     assert await hands.write(claim, now, both) == "done"
 

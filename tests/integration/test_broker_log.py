@@ -79,11 +79,12 @@ async def test_a_log_that_is_gone_is_told_to_who_had_read_it(hands: Hands) -> No
 
 
 async def test_what_is_not_there_is_said_to_be_not_there(hands: Hands) -> None:
-    assert not await hands.log.exists("nothing")
     assert await hands.log.bodies("nothing", []) == {}
     assert await hands.log.solutions("nothing", {"t1": "t1.1.1"}) == {}
     with pytest.raises(JobNotFound):
         await hands.log.answer("nothing")
+    with pytest.raises(JobNotFound):
+        await hands.log.ended("nothing")
     with pytest.raises(JobNotFound):
         await hands.log.progress("nothing")
 

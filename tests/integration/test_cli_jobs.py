@@ -141,6 +141,13 @@ def test_looking_for_an_answer_does_not_wait(cli: Cli) -> None:
     assert cli.error("answer", "j1", "--timeout", "0", code=6)["type"] == "WaitTimeout"
 
 
+def test_patience_that_ends_leaves_the_job(cli: Cli) -> None:
+    cli("experts", "publish", str(DEMO))
+
+    assert cli.error("ask", "hello", "--expert", "greeting", "--timeout", "50ms", code=6)["type"] == "WaitTimeout"
+    assert [job["state"] for job in cli.json("jobs", "--open")["jobs"]] == ["queued"]
+
+
 def test_options_may_stand_before_the_verb(cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     monkeypatch.delenv("SWARM_REDIS_URL")
 

@@ -96,6 +96,16 @@ async def test_a_text_that_fits_no_expert_is_rejected_with_their_names(client: S
     assert "weather" in answer.reason
 
 
+async def test_a_text_that_grows_past_its_cap_is_rejected(client: SwarmClient) -> None:
+    """`${` in a text is written apart, so that it names no subtask; a text may be too large only then."""
+    job = await client.submit("${a}" * 249_000, expert="echo")
+    answer = await job.answer(5)
+
+    assert answer.ending == "rejected"
+    assert "1,245,000 bytes" in answer.reason
+    assert kinds(await client.log.events(job.id) or []) == ["accepted", "planned", "ended"]
+
+
 async def test_results_travel_along_the_edges(client: SwarmClient, crew: Crew) -> None:
     plan = [
         step("a", "echo", "one"),

@@ -132,12 +132,33 @@ async def test_a_worker_without_the_implementation_does_not_claim(settings: Sett
         job = await client.submit("for them", expert="theirs")
         await client.ask("for me", expert="mine", timeout=5)
         before = kinds(await client.log.events(job.id) or [])
-        assert process.runs.queues == ["run:mine"]
+        assert process.runs.queues == ["run:mine@1"]
         async with serving(settings, theirs, roles=EXPERTS):
             answer = await job.answer(5)
 
     assert before[-1] == "released"
     assert answer.text == "for them"
+
+
+async def test_a_worker_with_another_version_does_not_answer(settings: Settings, client: SwarmClient) -> None:
+    """While workers are exchanged, those that still have the old code leave the jobs of the new to the new."""
+
+    async def new(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        return "the new code"
+
+    async def old(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        return "the old code"
+
+    before = expert("code", old, implementation="acme:Code", version="1")
+    after = expert("code", new, implementation="acme:Code", version="2")
+    await publish(settings, after)
+    async with serving(settings, before):
+        job = await client.submit("go", expert="code")
+        await until(lambda: _released(client, job.id), "the release")
+        async with serving(settings, after, roles=EXPERTS):
+            answer = await job.answer(5)
+
+    assert answer.text == "the new code"
 
 
 async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, client: SwarmClient) -> None:
@@ -152,7 +173,7 @@ async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, clie
         answers = [await client.ask("x", expert="a", timeout=5), await client.ask("y", expert="b", timeout=5)]
 
     assert [answer.text for answer in answers] == ["x", "y"]
-    assert (one.runs.queues, other.runs.queues) == (["run:b"], ["run:a"])
+    assert (one.runs.queues, other.runs.queues) == (["run:b@1"], ["run:a@1"])
 
 
 async def test_publishing_the_same_again_changes_nothing(settings: Settings, shelf: Shelf, client: SwarmClient) -> None:
@@ -165,3 +186,7 @@ async def test_publishing_the_same_again_changes_nothing(settings: Settings, she
 
     assert former == catalog.version
     assert first.text == second.text == "hello"
+
+
+async def _released(client: SwarmClient, job: str) -> bool:
+    return "released" in kinds(await client.log.events(job) or [])

@@ -95,7 +95,7 @@ async def test_a_second_signal_ends_the_drain(fleet: Fleet, client: SwarmClient)
     begun = time.monotonic()
     code = await worker.ended()
     took = time.monotonic() - begun
-    where = await client.log._connection.call("ZRANGE", f"{fleet.settings.prefix}:queue:run:careful:ready", 0, -1)
+    where = await client.log._connection.call("ZRANGE", f"{fleet.settings.prefix}:queue:run:careful@1:ready", 0, -1)
     await job.cancel(timeout=5)
 
     assert drained

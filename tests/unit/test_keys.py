@@ -8,7 +8,7 @@ import pytest
 
 from swarm.broker import keys, shelf
 from swarm.broker.connection import source
-from swarm.broker.keys import ETERNAL, Keys, expert_queue
+from swarm.broker.keys import ETERNAL, Keys
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
 MORTAL, _, REST = (keys.__doc__ or "").partition("-- eternal")
@@ -52,7 +52,7 @@ def test_the_channels_are_listed() -> None:
 
 
 def test_an_experts_queue_is_eternal_too() -> None:
-    assert ETERNAL.fullmatch(f"queue:{expert_queue('refund-policy_2')}:ready")
+    assert ETERNAL.fullmatch("queue:run:refund-policy_2@1.0:ready")
 
 
 def test_the_scripts_keep_to_the_same_bounds() -> None:

@@ -521,6 +521,11 @@ def test_a_cycle_is_found_exactly_when_some_node_reaches_itself(edges: dict[str,
 
 
 def test_fields_of_a_newer_process_are_passed_over_at_any_depth() -> None:
-    text = (WIRE / "envelope.json").read_text().replace('"id": ', '"newer": 1, "id": ').replace('"job"', '"newest": 2, "job"')
+    text = (
+        (WIRE / "envelope.json")
+        .read_text()
+        .replace('"id": ', '"newer": 1, "id": ')
+        .replace('"job"', '"newest": 2, "job"')
+    )
 
     assert models.received(Envelope, text) == EXAMPLES["envelope"]

@@ -19,6 +19,7 @@ local function int(x) return string.format('%.0f', math.floor(x)) end
 local function job_key(job) return P .. ':job:' .. job end
 local function delivery_key(id) return P .. ':delivery:' .. id end
 local function queue_key(queue, part) return P .. ':queue:' .. queue .. ':' .. part end
+local function expert_of(queue) return string.match(queue, '^run:([^@]+)') end
 local function job_of(id) return string.match(id, '^([^:]+)') end
 
 -- Wake one worker that waits for this queue. Tokens are few: whoever leaves work behind passes one on.

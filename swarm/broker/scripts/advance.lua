@@ -1,7 +1,7 @@
 -- Write one decision: progress, actions and cursor, if nobody has decided since the read, and acknowledge.
 -- ARGV: job, owner, token read, new token, cursor, progress, graph or '', events, releases, withdrawals,
 --       ask for an answer ('1' or ''), ending or '', answer, complete ('1' or ''),
---       then per event: kind, data; per release: subtask, attempt, expert, delay ms, record; per withdrawal: subtask, attempt.
+--       then per event: kind, data; per release: subtask, attempt, expert, queue, delay ms, record; per withdrawal: subtask, attempt.
 -- Answers 'done'; 'again' (queued once more, more came meanwhile); 'conflict'; 'gone' (the claim is not held).
 local job, owner = ARGV[1], ARGV[2]
 local id, J, now = job .. ':advance', job_key(job), clock()
@@ -23,13 +23,13 @@ for _ = 1, ARGV[8] do
   at = at + 2
 end
 for i = 1, ARGV[9] do
-  local subtask, attempt, expert, delay, record = unpack(ARGV, at, at + 4)
+  local subtask, attempt, expert, queue, delay, record = unpack(ARGV, at, at + 5)
   append(job, now, 'released', string.format(
     '{"subtask":"%s","attempt":%s,"expert":"%s","delay":%s}', subtask, attempt, expert, delay))
   -- thousandths keep the order of the plan among what is released together
   local score = now + i / 1000
-  enqueue(job, job .. ':' .. subtask .. ':' .. attempt, 'run:' .. expert, record, score, score + tonumber(delay))
-  at = at + 5
+  enqueue(job, job .. ':' .. subtask .. ':' .. attempt, queue, record, score, score + tonumber(delay))
+  at = at + 6
 end
 for _ = 1, ARGV[10] do
   local subtask, attempt = ARGV[at], ARGV[at + 1]

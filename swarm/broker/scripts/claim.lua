@@ -17,7 +17,7 @@ local function ended(job) return call('HMGET', job_key(job), 'expire', 'ending')
 local function bury(job, id, queue)
   local D = delivery_key(id)
   local f = call('HMGET', D, 'record', 'lost', 'owner', 'claims')
-  local why = 'its worker was lost ' .. f[2] .. ' times while it ran'
+  local why = 'it failed or lost its worker ' .. f[2] .. ' times while it ran'
   local L = P .. ':dead:' .. id
   call('HSET', L, 'record', f[1] or '', 'queue', queue, 'lost', f[2], 'owner', f[3] or '', 'reason', why, 'at', int(now))
   call('PEXPIRE', L, dead_ms)
@@ -35,7 +35,7 @@ local function bury(job, id, queue)
   else
     local subtask, attempt = string.match(id, '^[^:]+:([^:]+):(%d+)$')
     append(job, now, 'outcome', cjson.encode({
-      subtask = subtask, attempt = tonumber(attempt), expert = string.sub(queue, 5), failure = failure}))
+      subtask = subtask, attempt = tonumber(attempt), expert = expert_of(queue), failure = failure}))
   end
   ask_advance(job, now)
 end
@@ -97,7 +97,7 @@ local function begin(job, id, queue, owner, count)
     local subtask, attempt = string.match(id, '^[^:]+:([^:]+):(%d+)$')
     append(job, now, 'started', string.format(
       '{"subtask":"%s","attempt":%s,"claim":%d,"worker":"%s","expert":"%s"}',
-      subtask, attempt, count, worker, string.sub(queue, 5)))
+      subtask, attempt, count, worker, expert_of(queue)))
   end
   return false
 end

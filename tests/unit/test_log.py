@@ -1,0 +1,48 @@
+"""Logging never costs a worker its life, and follows standard error wherever that goes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from swarm import log
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_a_closed_standard_error_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    log.setup(as_json=True)
+    monkeypatch.setattr(sys, "stderr", closed)
+
+    log.get("worker").info(log.STARTED)
+
+    assert closed.closed
+
+
+def test_lines_go_to_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    log.setup(as_json=True)
+    later = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", later)
+
+    log.get("worker").warning(log.REDIS_AWAY, worker="w")
+
+    assert json.loads(later.getvalue())["event"] == log.REDIS_AWAY
+
+
+def test_what_is_below_the_level_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("warning", as_json=True)
+
+    log.get("worker").info(log.STARTED)
+
+    assert capsys.readouterr().err == ""
