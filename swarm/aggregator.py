@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm.models import Aggregate, Answer, Ending, Missing, Segment, Solution, Subtask, Usage
+from swarm.models import Aggregate, Answer, Citation, Ending, Missing, Segment, Solution, Subtask, Usage
 
 MOST_BEHIND = 32
 """Results behind one section, nearest first, whose citations it carries. More would make the reader read it all."""
@@ -43,6 +43,7 @@ def aggregate(
     sections = _sections(graph, how, results)
     used = _way(graph, how, sections)
     text, data = _written(used, graph, [(i, results[i]) for i in sections], ending)
+    told: set[Citation] = set()
     return Answer(
         job=job,
         ending=ending,
@@ -50,7 +51,7 @@ def aggregate(
         text=text,
         data=data,
         aggregate=used,
-        segments=tuple(_segment(graph, i, results) for i in sections),
+        segments=tuple(_segment(graph, i, results, told) for i in sections),
         missing=tuple(missing),
         usage=usage,
         reason=reason,
@@ -103,15 +104,20 @@ def _way(graph: _Graph, how: Aggregate, sections: Sequence[str]) -> str:
     return "pass" if how in ("auto", "pass") and list(sections) == graph.sinks and len(sections) == 1 else "join"
 
 
-def _segment(graph: _Graph, i: str, results: Mapping[str, Solution]) -> Segment:
-    """A result with the subtask it is from, then those that one built on, nearest first, and what they cite."""
-    before = graph.before(i)
-    cited = (c for n in (i, *before[:MOST_BEHIND]) if n in results for c in results[n].citations)
+def _segment(graph: _Graph, i: str, results: Mapping[str, Solution], told: set[Citation]) -> Segment:
+    """A result with the subtask it is from, then those that one built on, nearest first, and what they cite.
+
+    A citation stands at the first section that builds on it: `told` holds those that earlier ones have.
+    """
+    before = graph.before(i)[:MOST_BEHIND]
+    behind = (c for n in (i, *before) if n in results for c in results[n].citations)
+    cited = [c for c in dict.fromkeys(behind) if c not in told]
+    told.update(cited)
     return Segment(
         text=results[i].text,
         subtasks=(i, *before),
         expert=graph.subtasks[i].expert,
-        citations=tuple(dict.fromkeys(cited)),
+        citations=tuple(cited),
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +27,20 @@ from swarm.broker.follow import Follower
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.errors import BadInput, BrokerUnavailable, JobNotFound, WaitTimeout
-from swarm.models import Answer, AnyEvent, Catalog, Ended, JobInfo, Plan, Receipt, Request, Reset, explain, received
+from swarm.models import (
+    JOB_ID,
+    Answer,
+    AnyEvent,
+    Catalog,
+    Ended,
+    JobInfo,
+    Plan,
+    Receipt,
+    Request,
+    Reset,
+    explain,
+    received,
+)
 from swarm.settings import Settings
 
 
@@ -126,21 +140,25 @@ class SwarmClient:
         `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked.
         Raises BadInput (with the field and the remedy), Busy, EmptyCatalog, UnknownExpert, JobConflict.
         """
-        job_id = job_id or new_job_id()
-        if not job_id.replace("_", "a").replace("-", "a").isalnum() or not job_id.isascii() or len(job_id) > 64:
-            raise BadInput("job_id", f"{job_id[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
+        job = self.job(job_id or new_job_id())
         request = make_request(
             text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts, tenant=tenant
         )
-        await self.log.submit(job_id, request)
-        return Job(self, job_id)
+        try:
+            await self.log.submit(job.id, request)
+        except BrokerUnavailable:
+            # the answer may have been lost on its way; asking again with the same id never doubles the job
+            await self.log.submit(job.id, request)
+        return job
 
     async def ask(self, text: str, *, timeout: float | None = None, **options: Any) -> Answer:
         """Submit and wait for the answer; options as for `submit`."""
         return await (await self.submit(text, **options)).answer(timeout)
 
     def job(self, job_id: str) -> Job:
-        """A job by its id; whether it exists shows when it is used."""
+        """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
+        if not re.fullmatch(JOB_ID, str(job_id)):
+            raise BadInput("job_id", f"{str(job_id)[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
         return Job(self, job_id)
 
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
@@ -169,6 +187,10 @@ class SwarmClient:
 
     async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
         """Events of a job, see `Job.events`."""
+        if not re.fullmatch(r"\d{1,18}-\d{1,18}", after):
+            raise BadInput(
+                "after", f"{after[:80]!r} is no event id", "give the id of an event, such as 7-1732150000123"
+            )
         async with self._follower.place(self._connection.keys.events(job)) as place:
             seen, met = after, False
             while True:

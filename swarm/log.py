@@ -14,12 +14,7 @@ from typing import Any
 import structlog
 
 STARTED, STOPPED = "worker_started", "worker_stopped"
-DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED, HANDED_BACK = (
-    "delivery_done",
-    "delivery_failed",
-    "delivery_stopped",
-    "deliveries_handed_back",
-)
+DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed", "delivery_stopped"
 REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
 CATALOG = "catalog_changed"
 

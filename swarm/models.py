@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -22,6 +22,7 @@ MAX_TEXT = 1_000_000
 Kind = Literal["instruction", "rag", "fine-tuned"]
 Aggregate = Literal["auto", "pass", "join", "vote"]
 Ending = Literal["cancelled", "over_budget", "deadline", "rejected", "failed", "partial", "completed"]
+ENDINGS: frozenset[str] = frozenset(get_args(Ending))
 Reason = Literal[
     "timeout", "unavailable", "refused", "bad_output", "too_large", "expert_error", "bug", "poison",
     "missing_dependency", "no_expert", "no_answer", "bad_input",
@@ -49,7 +50,7 @@ Text = Annotated[str, AfterValidator(_printable)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The name of an expert: lower case, digits, `-` and `_`, at most 64 characters."""
 SubtaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?$", max_length=64)]
-JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+JOB_ID = r"[A-Za-z0-9_-]{1,64}"
 Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
 
 

@@ -98,7 +98,9 @@ class Router:
         if progress.answer and ending in ("completed", "partial"):
             body = (await self._log.bodies(job, [progress.answer]))[progress.answer]
             return received(Answer, body)
-        subtasks, how = progress.subtasks, progress.graph.aggregate
+        # by whom they were answered: after a fallback that is not who was asked first
+        subtasks = tuple(s.model_copy(update={"expert": progress.expert_of(s)}) for s in progress.subtasks)
+        how = progress.graph.aggregate
         names = wanted(subtasks, how, progress.solved, ending) if subtasks else ()
         kept, cut = self._within_cap(progress, names)
         results = await self._log.solutions(job, {name: progress.solved[name] for name in kept})

@@ -26,7 +26,7 @@ HURRY = 0.05
 
 
 class Beat:
-    """Renewals of one worker. `gone` is called in the thread, with ids whose deliveries are no longer ours."""
+    """Renewals of one worker. `gone` is called in the thread, with claims that are no longer ours."""
 
     def __init__(
         self,
@@ -35,10 +35,13 @@ class Beat:
         queue: Queue,
         lease: float,
         about: Callable[[], str],
-        gone: Callable[[list[str]], None],
+        gone: Callable[[list[Claim]], None],
     ) -> None:
         self._client = redis.Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=max(lease, 1.0), socket_connect_timeout=max(lease, 1.0)
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=max(lease / 2, 0.5),
+            socket_connect_timeout=max(lease / 2, 0.5),
         )
         self._prefix, self._queue, self._pause = prefix, queue, lease / 3
         self._about, self._gone = about, gone
@@ -90,7 +93,7 @@ class Beat:
                 if gone:
                     self._gone(gone)
 
-    def _renew(self) -> list[str]:
+    def _renew(self) -> list[Claim]:
         with self._lock:
             claims = list(self._held.values())
         args = [self._prefix, *(str(arg) for arg in self._queue.renewal(claims, self._about()))]
@@ -99,4 +102,5 @@ class Beat:
             raw = self._client.evalsha(digest("renew"), 1, *args)
         except redis.exceptions.NoScriptError:
             raw = self._client.eval(source("renew"), 1, *args)
-        return [item.decode() for item in raw]
+        gone = {item.decode() for item in raw}
+        return [claim for claim in claims if claim.id in gone]

@@ -18,7 +18,7 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.shelf import Shelf
 from swarm.llm.openai import OpenAIModels
-from swarm.models import Card, Catalog, Kind
+from swarm.models import Blob, Card, Catalog, Kind
 from swarm.router import Router
 from swarm.settings import Settings
 from workers import health, tasks
@@ -93,7 +93,11 @@ async def working(
     worker = SwarmWorker(url, settings, functions, lanes)
     shelf = Shelf(worker.connection, settings.max_age + settings.retention)
     log = JobLog(worker.connection, settings)
-    async with OpenAIModels(environ) as models, Registry(shelf.blob, models, makers(implementations)) as registry:
+
+    async def load(blob: Blob) -> bytes:
+        return await worker.ride_out(lambda: shelf.blob(blob))
+
+    async with OpenAIModels(environ) as models, Registry(load, models, makers(implementations)) as registry:
         process = Process(worker, shelf, roles, implementations, runs)
         worker.on_published = process.refresh
         router = Router(log, shelf, max_answer=settings.max_answer)

@@ -33,6 +33,8 @@ from workers.tasks import Settlement
 
 IDLE = 0.5
 """Seconds after which a worker looks again even if nobody woke it."""
+HEALTHY = 10.0
+"""Seconds without a claim, or a turn of the event loop, after which a worker is not healthy."""
 LONGEST_AWAY = 1.0
 """Seconds between tries while Redis is away."""
 BUG_DELAY = 1.0
@@ -58,6 +60,8 @@ class Lane:
 
     def __init__(self, name: str, queues: Sequence[str], slots: int) -> None:
         self.name, self.queues, self.slots, self.busy = name, list(queues), slots, 0
+        self.unsure = False
+        """Whether the answer to the last claim was lost."""
         self._room = asyncio.Event()
         self._room.set()
         self._turn = 0
@@ -68,7 +72,7 @@ class Lane:
 
     def turn(self) -> list[str]:
         """The queues, each time beginning with another, so that none waits behind a full one."""
-        self._turn = (self._turn + 1) % len(self.queues)
+        self._turn = (self._turn + 1) % max(1, len(self.queues))
         return self.queues[self._turn :] + self.queues[: self._turn]
 
     def take(self) -> None:
@@ -117,6 +121,8 @@ class SwarmWorker(Worker):
         """Called at the start and whenever a catalog was published, and now and then in case that was missed."""
         self._beat = Beat(url, settings.prefix, self.queue, settings.lease, self._about, self._lost)
         self._claims: dict[str, Claim] = {}
+        self._current: dict[str, Claim] = {}
+        """The last claim of each delivery."""
         self._stopped: set[str] = set()
         self._stopping = asyncio.Event()
         self._draining = settings.drain
@@ -129,20 +135,21 @@ class SwarmWorker(Worker):
     # -- life cycle
 
     async def main(self) -> None:
-        """Serve until `stop`, then drain, hand back and return. Overrides arq's poll loop."""
+        """Serve until `stop`, then drain, hand back and return. Overrides arq's poll loop.
+
+        What goes wrong in a lane or a helper ends the worker, loudly: half a worker would keep work from others.
+        """
         if self.on_startup:
             await self.on_startup(self.ctx)
         self._beat.start()
         await self._published()
         _log.info(events.STARTED, worker=self.name, lanes={lane.name: lane.slots for lane in self.lanes})
-        helpers = [asyncio.create_task(self._pulse()), asyncio.create_task(self._listen())]
-        try:
-            await asyncio.gather(*(self._serve(lane) for lane in self.lanes))
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._pulse()), group.create_task(self._listen())]
+            await asyncio.wait([group.create_task(self._serve(lane)) for lane in self.lanes])
             await self._drain()
-        finally:
             for task in helpers:
                 task.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
 
     def stop(self, drain: float | None = None) -> None:
         """Claim nothing more; let what runs finish within `drain` seconds (default: the setting). Safe to repeat."""
@@ -169,6 +176,9 @@ class SwarmWorker(Worker):
         self._cancel_running()
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=2 * self._settings.lease)
+        # Redis does not answer: what could be neither settled nor handed back comes back when its lease has ended
+        for task in self.tasks.values():
+            task.cancel()
 
     def _cancel_running(self) -> None:
         self._ending = True
@@ -183,16 +193,21 @@ class SwarmWorker(Worker):
                 if lane.free <= 0 or not lane.queues:
                     await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))
                     continue
+                queues = lane.turn()
                 try:
-                    claims, due = await self.queue.claim(lane.turn(), lane.free)
+                    if lane.unsure:
+                        await self.queue.disown(queues, self._claims.values())
+                        lane.unsure = False
+                    claims, due = await self.queue.claim(queues, lane.free)
                 except BrokerError as error:
+                    lane.unsure = True
                     await self._away(error)
                     continue
                 self._back()
                 for claim in claims:
                     self._start(lane, claim)
                 if lane.free > 0:
-                    lists = [self._keys.queue(name, "wake") for name in lane.turn()]
+                    lists = [self._keys.queue(name, "wake") for name in queues]
                     await self._or_stop(waker.wait(lists, IDLE if due is None else min(IDLE, due)))
 
     async def until_stopped(self, waiting: Awaitable[Any]) -> None:
@@ -229,21 +244,22 @@ class SwarmWorker(Worker):
     # -- running
 
     def _start(self, lane: Lane, claim: Claim) -> None:
+        if (older := self._current.get(claim.id)) is not None:
+            self._stop_claim(older)  # its lease was lost, or we would not have been given it again
         lane.take()
-        self._claims[claim.id] = claim
+        self._claims[claim.key] = self._current[claim.id] = claim
         self._beat.hold(claim)
         task = self.loop.create_task(self._run(claim))
-        self.tasks[claim.id] = task
+        self.tasks[claim.key] = task
         task.add_done_callback(lambda done: self._ended(lane, claim, done))
 
     def _ended(self, lane: Lane, claim: Claim, task: asyncio.Task[None]) -> None:
         lane.give()
         self._beat.drop(claim)
-        if self._claims.get(claim.id) == claim:
-            del self._claims[claim.id]
-        if self.tasks.get(claim.id) is task:
-            del self.tasks[claim.id]
-        self._stopped.discard(claim.owner + claim.id)
+        del self._claims[claim.key], self.tasks[claim.key]
+        if self._current.get(claim.id) == claim:
+            del self._current[claim.id]
+        self._stopped.discard(claim.key)
         if not task.cancelled() and (error := task.exception()):
             _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
 
@@ -257,16 +273,17 @@ class SwarmWorker(Worker):
                 await self._settle(claim, settlement)
             self.jobs_complete += 1
         except asyncio.CancelledError:
-            if claim.owner + claim.id in self._stopped:
+            if claim.key in self._stopped:
                 verdict = "stopped"
             else:
                 verdict = "handed_back"
-                await self.ride_out(lambda: self.queue.hand_back([claim]))
+                await self._hand_back(claim)
         except Exception as error:  # a bug in a function of ours costs one delivery, not the worker
             verdict = "failed"
             self.jobs_failed += 1
             _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
-            await self.ride_out(lambda: self.queue.hand_back([claim], delay=BUG_DELAY, lost=True))
+            waited_for_redis = isinstance(error, TimeoutError) and self._away_since is not None
+            await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis)
         ms = round((time.monotonic() - begun) * 1000, 1)
         _log.debug(events.DELIVERED, worker=self.name, delivery=claim.id, claim=claim.number, verdict=verdict, ms=ms)
 
@@ -277,13 +294,13 @@ class SwarmWorker(Worker):
         function = self.functions[name]
         context = self.ctx | {"job_id": claim.id, "job_try": claim.number, "claim": claim, "worker": self}
         work = self.loop.create_task(function.coroutine(context, *args, **kwargs))
-        self.job_tasks[claim.id] = work
+        self.job_tasks[claim.key] = work
         try:
             async with asyncio.timeout(function.timeout_s or self.job_timeout_s):
                 result: Settlement | None = await work
                 return result
         finally:
-            del self.job_tasks[claim.id]
+            del self.job_tasks[claim.key]
 
     async def _settle(self, claim: Claim, settlement: Settlement) -> None:
         await self.ride_out(
@@ -297,13 +314,19 @@ class SwarmWorker(Worker):
             )
         )
 
+    async def _hand_back(self, claim: Claim, *, delay: float = 0.0, lost: bool = False) -> None:
+        with contextlib.suppress(BrokerError):
+            await self.ride_out(lambda: self.queue.hand_back([claim], delay=delay, lost=lost))
+
     async def ride_out(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat an idempotent call until Redis answers. A worker that must stop meanwhile lets its lease run out."""
+        """Repeat an idempotent call until Redis answers. A worker that must end meanwhile lets its lease run out."""
         pause = 0.05
         while True:
             try:
                 return await call()
             except PASSING:
+                if self._ending:
+                    raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_AWAY)
 
@@ -314,22 +337,17 @@ class SwarmWorker(Worker):
             self._beat.alive()
             await asyncio.sleep(IDLE)
 
-    def _lost(self, ids: list[str]) -> None:
-        """From the beat's thread: these deliveries are no longer ours, or nobody wants them any more."""
+    def _lost(self, claims: list[Claim]) -> None:
+        """From the beat's thread: these are no longer ours, or nobody wants them any more."""
         with contextlib.suppress(RuntimeError):  # the loop is closing
-            self.loop.call_soon_threadsafe(self._stop_deliveries, ids)
+            for claim in claims:
+                self.loop.call_soon_threadsafe(self._stop_claim, claim)
 
-    def _stop_deliveries(self, ids: list[str]) -> None:
-        for delivery in ids:
-            self._stop_delivery(delivery)
-
-    def _stop_delivery(self, delivery: str, owner: str | None = None) -> None:
-        claim, work = self._claims.get(delivery), self.job_tasks.get(delivery)
-        if claim is None or work is None or (owner is not None and owner != claim.owner):
-            return
-        self._stopped.add(claim.owner + claim.id)
-        _log.info(events.DELIVERY_STOPPED, worker=self.name, delivery=delivery)
-        work.cancel()
+    def _stop_claim(self, claim: Claim) -> None:
+        if (work := self.job_tasks.get(claim.key)) is not None:
+            self._stopped.add(claim.key)
+            _log.info(events.DELIVERY_STOPPED, worker=self.name, delivery=claim.id)
+            work.cancel()
 
     async def _listen(self) -> None:
         """Stops and new catalogs, the fast way. What is missed here the beat and a slow look bring as well."""
@@ -343,15 +361,16 @@ class SwarmWorker(Worker):
                         message = await channel.get_message(ignore_subscribe_messages=True, timeout=5.0)
                         if message is None or message["channel"].decode() == published:
                             await self._published()
-                        else:
-                            delivery, owner = message["data"].decode().split(" ")
-                            self._stop_delivery(delivery, owner)
+                        elif (claim := self._claims.get(message["data"].decode(errors="replace"))) is not None:
+                            self._stop_claim(claim)
             await asyncio.sleep(IDLE)
 
     async def _published(self) -> None:
         if self.on_published is not None:
             with contextlib.suppress(BrokerError):
                 await self.on_published()
+                if not any(lane.queues for lane in self.lanes):
+                    self._back()  # nothing to claim is no fault
 
     # -- health
 
@@ -362,7 +381,7 @@ class SwarmWorker(Worker):
         full = all(lane.free <= 0 for lane in self.lanes)
         return {
             "worker": self.name,
-            "healthy": idle is not None and (idle < 10 * IDLE or full) and self._beat.stuck < 10 * IDLE,
+            "healthy": idle is not None and (idle < HEALTHY or full) and self._beat.stuck < HEALTHY,
             "redis": "away" if self._away_since is not None else "ok",
             "since_claim": None if idle is None else round(idle, 3),
             "running": len(self.tasks),

@@ -171,9 +171,12 @@ class Connection:
                 _fail(batch, error)
                 await self._hang_up()
             except asyncio.CancelledError:
-                _fail(batch + self._waiting, exceptions.ConnectionError("closed"))
+                _fail(self._waiting, exceptions.ConnectionError("closed"))
                 self._waiting.clear()
                 raise
+            finally:
+                # whatever happened, nobody waits for an answer that will not come
+                _fail(batch, exceptions.ConnectionError("closed"))
 
     async def _exchange(self, batch: Sequence[tuple[bytes, asyncio.Future[Any]]]) -> None:
         if self._wire is not None and _closed(self._wire):

@@ -69,11 +69,11 @@ class Follower:
         place = Place()
         first = name not in self._places
         self._places.setdefault(name, set()).add(place)
-        if first:
-            await self._subscribe(name)
-        else:
-            place.tell()  # what the others were told it was too late for
         try:
+            if first:
+                await self._subscribe(name)
+            else:
+                place.tell()  # what the others were told it was too late for
             yield place
         finally:
             self._places[name].discard(place)

@@ -13,7 +13,7 @@ from typing import Any
 from swarm.broker.connection import Connection
 from swarm.broker.queue import Claim
 from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, TooLarge, UnknownExpert
-from swarm.models import EVENTS, Answer, AnyEvent, JobInfo, Request, Solution, received
+from swarm.models import ENDINGS, EVENTS, Answer, AnyEvent, JobInfo, Request, Solution, received
 from swarm.scheduler import Graph, Progress, Release, Withdraw, fold
 from swarm.settings import Settings
 
@@ -49,6 +49,11 @@ class Decision:
     regrown: bool = False
 
 
+def events(entries: Iterable[Any]) -> list[AnyEvent]:
+    """Entries of the log as values. A kind that only a newer process knows is passed over."""
+    return [event(fields[0], entry_id, fields[1]) for entry_id, fields in entries if fields[0].decode() in EVENTS]
+
+
 def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
     """An entry of the log as a value."""
     fields = json.loads(data) | {"id": entry_id.decode()}
@@ -61,7 +66,7 @@ def state(raw: Sequence[Any]) -> JobState:
     dynamic = json.loads(progress) if progress else {}
     return JobState(
         progress=Progress.model_validate(dynamic | {"graph": received(Graph, graph) if graph else Graph()}),
-        events=tuple(event(fields[0], entry_id, fields[1]) for entry_id, fields in entries),
+        events=tuple(events(entries)),
         cursor=int(cursor),
         token=(token or b"").decode(),
         catalog=(catalog or b"").decode(),
@@ -132,10 +137,9 @@ class JobLog:
         """The events after the one with id `after`, at most 1,000; None when that one is not (or no longer) there."""
         start = "-" if after == "0-0" else after
         raw = await self._connection.call("XRANGE", self._keys.log(job), start, "+", "COUNT", EVENTS_AT_ONCE)
-        events = [event(fields[0], entry_id, fields[1]) for entry_id, fields in raw]
         if after == "0-0":
-            return events
-        return events[1:] if events and events[0].id == after else None
+            return events(raw)
+        return events(raw[1:]) if raw and raw[0][0].decode() == after else None
 
     async def ended(self, job: str) -> bool:
         """Whether the job has ended. Raises JobNotFound."""
@@ -153,12 +157,12 @@ class JobLog:
 
     async def progress(self, job: str) -> Progress:
         """The job as its log has it now. Raises JobNotFound."""
-        events: list[AnyEvent] = []
-        while page := await self.events(job, events[-1].id if events else "0-0"):
-            events += page
-        if not events:
+        log: list[AnyEvent] = []
+        while page := await self.events(job, log[-1].id if log else "0-0"):
+            log += page
+        if not log:
             raise JobNotFound(job)
-        return fold(Progress(), events)
+        return fold(Progress(), log)
 
     async def bodies(self, job: str, keys: Iterable[str]) -> dict[str, str]:
         """Bodies by their keys; one that is not there is left out."""
@@ -182,7 +186,8 @@ class JobLog:
         raw = await asyncio.gather(
             *(self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names)
         )
-        return [_info(name.decode(), item) for name, item in zip(names, raw, strict=True) if item[0] is not None]
+        found = [_info(name.decode(), item) for name, item in zip(names, raw, strict=True) if item[0] is not None]
+        return sorted(found, key=lambda job: (job.state in ENDINGS, -job.accepted_at))
 
 
 def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:

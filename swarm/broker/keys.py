@@ -33,6 +33,7 @@ PREFIX:published (a new catalog).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -120,4 +121,6 @@ def expert_queue(card: Card) -> str:
     """
     if card.implementation is None:
         return f"run:{card.name}"
-    return f"run:{card.name}@{re.sub('[^A-Za-z0-9._-]', '_', card.version)}"
+    plain = re.fullmatch(r"[A-Za-z0-9._-]{1,32}", card.version)
+    version = card.version if plain else hashlib.sha256(card.version.encode()).hexdigest()[:12]
+    return f"run:{card.name}@{version}"

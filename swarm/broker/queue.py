@@ -43,6 +43,11 @@ class Claim:
         return int(self.owner.rpartition(":")[2])
 
     @property
+    def key(self) -> str:
+        """Unique among all claims: the same delivery may be claimed again."""
+        return f"{self.id} {self.owner}"
+
+    @property
     def args(self) -> tuple[str, str, str]:
         return self.id, self.queue, self.owner
 
@@ -69,6 +74,11 @@ class Queue:
             for item in raw
         ]
         return claims, None if int(due) < 0 else int(due) / 1000
+
+    async def disown(self, queues: Sequence[str], known: Iterable[Claim]) -> int:
+        """After a claim whose answer was lost: give back what it took. Answers how many that were."""
+        owners = [claim.key for claim in known]
+        return int(await self._connection.script("disown", self.worker, len(queues), *queues, *owners))
 
     async def renew(self, claims: Iterable[Claim], about: str = "") -> list[str]:
         """Extend the leases of `claims`; answers the ids that are no longer ours to run."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+
+from pydantic import ValidationError
 
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerError, EmptyCatalog
@@ -55,7 +57,7 @@ class Shelf:
             raise EmptyCatalog(f"are left of version {version}")
         names, cards = raw[::2], raw[1::2]
         pairs = sorted(zip(names, cards, strict=True))
-        catalog = Catalog(version=version, cards={n.decode(): received(Card, c) for n, c in pairs})
+        catalog = Catalog(version=version, cards=dict(_readable(pairs)))
         self._read[version] = catalog
         while len(self._read) > KEPT:
             self._read.popitem(last=False)
@@ -80,3 +82,10 @@ class Shelf:
         if hashlib.sha256(content).hexdigest() != blob.sha256:
             raise BrokerError(f"{blob.path} in Redis is damaged; {AGAIN}")
         return bytes(content)
+
+
+def _readable(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, Card]]:
+    """Cards this process understands. One of a newer kind is left to newer processes, and stops nobody."""
+    for name, card in pairs:
+        with suppress(ValidationError):
+            yield name.decode(), received(Card, card)

@@ -35,7 +35,7 @@ async def test_a_hundred_outcomes_while_one_decision_runs_cost_one_more(hands: H
     await asyncio.gather(*(hands.solve(other) for other in claims[1:]))
 
     assert await flag(hands) == "again"
-    assert await hands.stands("advance") == {"leases": ["j:advance"], "later": ["j:timer:1"]}
+    assert await hands.stands("advance") == {"leases": ["j:advance"], "later": ["j:@timer:1"]}
     assert await hands.write(claim, now, hands.decision("j", now)) == "again"
     assert (await hands.stands("advance"))["ready"] == ["j:advance"]
     assert await hands.advance("j") == "done"

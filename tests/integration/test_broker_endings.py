@@ -184,7 +184,7 @@ async def test_an_unknown_job_cannot_be_cancelled(hands: Hands) -> None:
 
 async def test_a_due_timer_ticks_once_and_asks_for_a_decision(hands: Hands) -> None:
     await hands.begin("j", "t1:a")
-    await hands.fall_due("advance", "j:timer:1")
+    await hands.fall_due("advance", "j:@timer:1")
 
     claims = await hands.claim("advance", free=5)
 
@@ -199,7 +199,7 @@ async def test_a_timer_that_falls_due_while_a_decision_runs_is_decided_on_next(h
     await hands.submit("j", "t1:a")
     claim = await hands.take("advance")
     now = state(claim.extra)
-    await hands.fall_due("advance", "j:timer:1")
+    await hands.fall_due("advance", "j:@timer:1")
     assert await hands.claim("advance") == []
 
     assert await hands.write(claim, now, hands.decision("j", now)) == "again"
@@ -210,7 +210,7 @@ async def test_a_timer_that_falls_due_while_a_decision_runs_is_decided_on_next(h
 
 async def test_a_timer_of_a_job_that_is_gone_goes_silently(hands: Hands) -> None:
     await hands.begin("j", "t1:a")
-    await hands.fall_due("advance", "j:timer:1")
+    await hands.fall_due("advance", "j:@timer:1")
     await hands.call("DEL", hands.keys.job("j"), hands.keys.log("j"))
 
     assert await hands.claim("advance") == []
@@ -251,7 +251,7 @@ async def test_a_tick_is_never_earlier_than_the_deadline_it_stands_for(hands: Ha
         await hands.submit(f"j{i}", "t1:a", deadline=100)
         accepted = ((await hands.log.events(f"j{i}")) or [])[0]
         assert isinstance(accepted, Accepted)
-        timer = await hands.score("advance", "later", f"j{i}:timer:1")
+        timer = await hands.score("advance", "later", f"j{i}:@timer:1")
         assert timer is not None
         # an event's time is cut to whole milliseconds
         assert int(timer) >= accepted.due

@@ -312,7 +312,7 @@ async def test_a_planner_that_takes_over_opens_a_new_round(hands: Hands) -> None
     await hands.submit("j")
     first = await hands.take("plan", hands.worker("w1"))
     assert planning(first.extra)[0] == 1
-    assert await hands.stands("advance") == {"later": ["j:timer:1"]}
+    assert await hands.stands("advance") == {"later": ["j:@timer:1"]}
     await hands.expire_lease(first)
 
     second = await hands.take("plan", hands.worker("w2"))

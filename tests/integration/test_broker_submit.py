@@ -23,7 +23,7 @@ async def names(connection: Connection) -> set[str]:
 async def test_a_submitted_job_has_its_first_delivery_and_its_timer(hands: Hands) -> None:
     assert await hands.submit("j", "t1:a")
 
-    assert await hands.stands("advance") == {"ready": ["j:advance"], "later": ["j:timer:1"]}
+    assert await hands.stands("advance") == {"ready": ["j:advance"], "later": ["j:@timer:1"]}
     assert await hands.history("j") == ["accepted"]
     assert [job.state for job in await hands.log.jobs()] == ["queued"]
 
@@ -32,7 +32,7 @@ async def test_a_request_without_a_plan_goes_to_a_planner_first(hands: Hands) ->
     await hands.submit("j")
 
     assert await hands.stands("plan") == {"ready": ["j:plan"]}
-    assert await hands.stands("advance") == {"later": ["j:timer:1"]}
+    assert await hands.stands("advance") == {"later": ["j:@timer:1"]}
 
 
 async def test_submitting_again_changes_nothing(hands: Hands, connection: Connection) -> None:
@@ -43,7 +43,7 @@ async def test_submitting_again_changes_nothing(hands: Hands, connection: Connec
 
     assert await names(connection) == before
     assert await hands.history("j") == ["accepted"]
-    assert await hands.stands("advance") == {"ready": ["j:advance"], "later": ["j:timer:1"]}
+    assert await hands.stands("advance") == {"ready": ["j:advance"], "later": ["j:@timer:1"]}
 
 
 async def test_submitting_again_after_the_ending_starts_nothing(hands: Hands) -> None:

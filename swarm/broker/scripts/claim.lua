@@ -49,7 +49,7 @@ local function wake_later(queue)
     local f = ended(job)
     if not f[1] or f[2] then
       forget(job, id, queue)
-    elseif string.find(id, ':timer:', 1, true) then
+    elseif string.find(id, ':@timer:', 1, true) then
       forget(job, id, queue)
       append(job, now, 'tick', '{}')
       ask_advance(job, now)
@@ -121,7 +121,9 @@ local function take(queue)
       if not record or not wanted(job, id, queue) then
         forget(job, id, queue)
       else
-        local count = call('HINCRBY', D, 'claims', 1)
+        -- `advance` is queued again under the same id, so its claims are counted where they are not forgotten
+        local counted = queue == 'advance' and job_key(job) or D
+        local count = call('HINCRBY', counted, 'claims', 1)
         local owner = worker .. ':' .. count
         call('HSET', D, 'owner', owner)
         call('ZADD', queue_key(queue, 'leases'), now + lease, id)

@@ -1,7 +1,10 @@
 -- Make a catalog the current one. Its blobs are there already, under a lifetime; now they stay with it, and those of
 -- the former one get a lifetime in which every job pinned to it ends.
 -- ARGV: version, lifetime ms, how many cards, then name, card ..., then blobs ... Answers the former version or ''.
-local version, lifetime, now = ARGV[1], ARGV[2], clock()
+local version, now = ARGV[1], clock()
+-- as long as the longest of the open jobs, whatever the settings of whoever publishes
+local last = call('ZREVRANGE', P .. ':open', 0, 0, 'WITHSCORES')[2]
+local lifetime = int(math.max(tonumber(ARGV[2]), (tonumber(last) or now) - now))
 local C, first_blob = P .. ':catalog:' .. ARGV[1], 4 + 2 * tonumber(ARGV[3])
 for i = first_blob, #ARGV do
   if call('EXISTS', P .. ':blob:' .. ARGV[i]) == 0 then return redis.error_reply('SWARM a blob is gone; publish again') end

@@ -34,13 +34,13 @@ call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog
 call('PEXPIREAT', J, expire)
 append(job, now, 'accepted', string.format(
   '{"due":%.0f,"deadline":%s,"attempts":%d,"window":%d,"catalog":"%s"}',
-  due, ARGV[6] ~= '' and 'true' or 'false', ARGV[8], ARGV[9], version))
+  due, (tonumber(ARGV[6]) or age + 1) <= age and 'true' or 'false', ARGV[8], ARGV[9], version))
 call('PEXPIREAT', J .. ':log', expire)
 for _, scope in ipairs({':open', ':open:' .. tenant}) do
   call('ZREMRANGEBYSCORE', P .. scope, '-inf', now)
   call('ZADD', P .. scope, expire, job)
 end
-enqueue(job, job .. ':timer:1', 'advance', '', now, due)
+enqueue(job, job .. ':@timer:1', 'advance', '', now, due)
 if ARGV[12] == 'plan' then
   enqueue(job, job .. ':plan', 'plan', '{"t":null,"f":"plan","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}', now)
 else
