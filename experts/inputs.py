@@ -14,7 +14,10 @@ from hashlib import sha256
 from typing import Any
 
 from swarm.errors import UnusableInput
-from swarm.models import Solution, referenced
+from swarm.models import MAX_TEXT, Solution, referenced
+
+MAX_EXPANDED = 2 * MAX_TEXT
+"""Characters of an instruction with all that its references stand for."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
 _NOTICE = (
@@ -26,15 +29,20 @@ _NOTICE = (
 def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
     """`instruction` with every reference replaced by what it stands for; in one pass, so values may hold `${...}`.
 
-    A reference to something that is no input stays as it is. UnusableInput if a field is missing.
+    A reference to something that is no input stays as it is. UnusableInput if a field is missing, or the whole
+    would be longer than MAX_EXPANDED.
 
     >>> inline("Reply about ${t1.label}.", {"t1": Solution(text="refund", data={"label": "refund"})})
     'Reply about refund.'
     """
+    room = _Room(len(instruction))
 
     def put(match: re.Match[str]) -> str:
         value = _value(match[1], inputs)
-        return match[0] if value is None else value
+        if value is None:
+            return match[0]
+        room.take(len(value) - len(match[0]))
+        return value
 
     return _REFERENCE.sub(put, instruction)
 
@@ -43,14 +51,21 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
     """`instruction` with a short mark for every reference, and all inputs after it in fenced blocks.
 
     Nothing inside a block can close it: the fence is a hash of all contents and occurs in none of them.
+    UnusableInput as with `inline`.
     """
-    blocks = {name: _text(solution) for name, solution in inputs.items()}
+    room = _Room(len(instruction))
+    blocks: dict[str, str] = {}
+    for name, solution in inputs.items():
+        blocks[name] = _text(solution)
+        room.take(len(name) + len(blocks[name]))
 
     def mark(match: re.Match[str]) -> str:
-        value = _value(match[1], inputs)
-        if value is None:
-            return match[0]
-        blocks.setdefault(match[1], value)
+        if match[1] not in blocks:
+            value = _value(match[1], inputs)
+            if value is None:
+                return match[0]
+            blocks[match[1]] = value
+            room.take(len(match[1]) + len(value))
         return f"[{match[1]}]"
 
     marked = _REFERENCE.sub(mark, instruction)
@@ -62,6 +77,20 @@ def fence(blocks: Mapping[str, str]) -> str:
     key = _fence_key([*blocks, *blocks.values()])
     parts = [f"<<{key} {name}\n{text}\n{key}>>" for name, text in blocks.items()]
     return "\n\n".join([_NOTICE, *parts])
+
+
+class _Room:
+    """What may still be put together, counted before it is: a short instruction can name a long result often."""
+
+    def __init__(self, taken: int) -> None:
+        self._taken = taken
+
+    def take(self, characters: int) -> None:
+        self._taken += characters
+        if self._taken > MAX_EXPANDED:
+            raise UnusableInput(
+                f"the instruction with its results has more than {MAX_EXPANDED:,} characters; refer to fewer or shorter"
+            )
 
 
 def _fence_key(texts: Iterable[str]) -> str:

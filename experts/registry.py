@@ -19,15 +19,20 @@ from typing import Self
 import structlog
 
 from experts.base import Expert, LoadBlob
-from experts.schema import schema_problem, violation
-from swarm.errors import BadInput, ExpertError, MissingDependency, UnusableInput
+from experts.schema import schema_problem, too_deep, violation
+from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, UnusableInput
 from swarm.llm.base import Models, NoModels
-from swarm.models import Card, Failure, Outcome, Reason, Solution, Subtask
+from swarm.models import MAX_DEPTH, Card, Failure, Outcome, Reason, Solution, Subtask
 
 MAX_SOLUTION = 1_000_000
 """Bytes of a solution as JSON."""
 SIZE = 64
 """Experts held at once. Those in use are never closed, so a burst may hold more for a while."""
+
+MAX_MESSAGE = 2_000
+"""Characters of a Failure's message: it goes into the log of the job and to all who watch it."""
+CLOSING = 5.0
+"""Seconds that one expert may take to close."""
 
 Recipe = Callable[[Card, LoadBlob, Models], Awaitable[Expert]]
 Implementations = Mapping[str, Callable[[], Expert]]
@@ -99,10 +104,15 @@ class Registry:
 
     async def settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
         """Answer `subtask` within `card.timeout`, or say in a Failure why not. Only CancelledError passes."""
+        outcome = await self._settle(card, subtask, inputs)
+        return _short(outcome) if isinstance(outcome, Failure) else outcome
+
+    async def _settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
         try:
-            async with asyncio.timeout(card.timeout) as limit, self._expert(card) as expert:
-                solution = await expert.solve(subtask, inputs)
-            return judged(solution, card, subtask)
+            async with asyncio.timeout(card.timeout) as limit:
+                async with self._expert(card) as expert:
+                    solution = await expert.solve(subtask, inputs)
+                return await judged(solution, card, subtask)
         except asyncio.CancelledError as leaked:
             if _cancelled():
                 raise
@@ -145,7 +155,10 @@ class Registry:
         return held
 
     async def _build(self, key: str, card: Card) -> Expert:
-        expert = await self._make(card)
+        try:
+            expert = await self._make(card)
+        except SystemExit as error:  # out of a task of its own, asyncio would let it end the whole worker
+            raise RuntimeError(f"building it raised SystemExit({error.code!r})") from error
         self._built.append(key)
         return expert
 
@@ -171,14 +184,39 @@ class Registry:
             task.add_done_callback(self._closing.discard)
 
     async def _close(self, held: _Held) -> None:
-        """Close one expert. An error in closing costs a line in the log, not the others' closing."""
-        held.building.cancel()
-        (expert,) = await asyncio.gather(held.building, return_exceptions=True)
-        close = getattr(expert, "aclose", None)
-        if close is not None:
-            results: list[object] = await asyncio.gather(close(), return_exceptions=True)
-            if isinstance(results[0], BaseException):
-                _log.error("expert_close_failed", exc_info=results[0])
+        """Close one expert. An error or a delay in closing costs a line in the log, not the others' closing."""
+        building = held.building
+        building.cancel()
+        await asyncio.wait({building}, timeout=CLOSING)
+        if not building.done() or building.cancelled() or building.exception():
+            return
+        if (close := getattr(building.result(), "aclose", None)) is None:
+            return
+        closing = asyncio.create_task(_closed(close))
+        try:
+            await asyncio.wait({closing}, timeout=CLOSING)
+            problem = closing.result() if closing.done() else TimeoutError(f"not closed within {CLOSING:g} s; given up")
+        finally:
+            closing.cancel()
+        if problem is not None:
+            _log.error("expert_close_failed", exc_info=problem)
+
+
+async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:
+    """What went wrong in closing. SystemExit too: out of a task, asyncio would let it end the worker."""
+    try:
+        await close()
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        return error
+    return None
+
+
+def _short(failure: Failure) -> Failure:
+    """The failure with a message that may travel: not too long, and valid Unicode."""
+    message = failure.message.encode("utf-8", "replace").decode()
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 3] + "..."
+    return failure if message == failure.message else failure.model_copy(update={"message": message})
 
 
 def known_failure(error: BaseException) -> Failure | None:
@@ -195,12 +233,14 @@ def known_failure(error: BaseException) -> Failure | None:
         )
     if isinstance(error, BadInput):
         return Failure(reason="bad_input", message=str(error))
+    if isinstance(error, BrokerError):  # the files of an expert are in Redis
+        return Failure(reason="unavailable", message=str(error), retryable=True)
     if isinstance(error, ModuleNotFoundError):
         return Failure(reason="missing_dependency", message=f"{error}; install it beside this worker")
     return None
 
 
-def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
+async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     """The solution if it may travel: plain JSON, small enough, and its data as the schema wants it.
 
     The subtask's schema goes before the card's. What a model got wrong may be asked again; what a program got wrong
@@ -216,18 +256,26 @@ def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     if (size := len(encoded.encode())) > MAX_SOLUTION:
         message = f"the solution has {size:,} bytes, at most {MAX_SOLUTION:,} may travel; ask for less"
         return Failure(reason="too_large", message=message, usage=solution.usage)
-    if problem := _misfit(encoded, card, subtask):
+    data = json.loads(encoded)["data"]
+    if too_deep(data):
+        message = f"the data is nested more than {MAX_DEPTH} levels deep; ask for flatter data"
+        return Failure(reason="bad_output", message=message, retryable=again, usage=solution.usage)
+    if problem := await _misfit(data, card, subtask):
         return Failure(reason="bad_output", message=problem, retryable=again, usage=solution.usage)
     return solution if solution.data is None else Solution.model_validate_json(encoded)
 
 
-def _misfit(encoded: str, card: Card, subtask: Subtask) -> str | None:
-    schema = card.output if subtask.output is None else subtask.output
-    if schema is None:
+async def _misfit(data: object, card: Card, subtask: Subtask) -> str | None:
+    if card.output is None and subtask.output is None:
         return None
+    return await asyncio.to_thread(_checked, data, card, subtask)
+
+
+def _checked(data: object, card: Card, subtask: Subtask) -> str | None:
+    schema = (card.output or {}) if subtask.output is None else subtask.output
     if subtask.output is not None and (problem := schema_problem(schema, trusted=False)):
         raise UnusableInput(f"output of {subtask.id} {problem}")
-    found = violation(json.loads(encoded)["data"], schema)
+    found = violation(data, schema)
     return f"the data does not fit the output schema: {found}" if found else None
 
 

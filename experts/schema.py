@@ -1,7 +1,8 @@
 """JSON that experts give: how it is found in a model's words, and whether it fits its schema.
 
 A schema written in a card is its author's; one that comes with a subtask may be anybody's, so parts of JSON Schema
-that can make a check run for ever (`pattern`, `$ref`) are not accepted there. No reference is ever fetched.
+that can make a check run for ever (`pattern`, `$ref`, `uniqueItems`) are not accepted there, and schema and data may not
+both be large. No reference is ever fetched. Checks block: run them in a thread.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from swarm.models import MAX_DEPTH
+
 MAX_SCHEMA = 65_536
 """Bytes of a schema, as JSON."""
-_UNBOUNDED = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "pattern", "patternProperties"})
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
+MAX_CHECKS = 1_000_000
+"""Values of a schema times values of the data, where fifty characters of text count as one more."""
+_UNBOUNDED = frozenset(
+    "$ref $dynamicRef $recursiveRef pattern patternProperties uniqueItems unevaluatedItems unevaluatedProperties".split()
+)
 
 
 def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
@@ -27,14 +33,30 @@ def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
             return f"is {_kind(schema)}, not a mapping"
         if size > MAX_SCHEMA:
             return f"has {size:,} bytes, at most {MAX_SCHEMA:,} are accepted"
+        if too_deep(schema):
+            return f"is nested more than {MAX_DEPTH} levels deep"
+        if not trusted and (found := sorted(_UNBOUNDED.intersection(_keys(schema)))):
+            return f"uses {found[0]!r}, which is accepted in cards only"
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return f"is no valid JSON schema at {_place(error.absolute_path)}: {_short(error.message)}"
     except (TypeError, ValueError, RecursionError) as error:
         return f"is not plain JSON ({_short(str(error))})"
-    if not trusted and (found := sorted(_UNBOUNDED.intersection(_keys(schema)))):
-        return f"uses {found[0]!r}, which is accepted in cards only"
     return None
+
+
+def too_deep(value: object) -> bool:
+    """Whether JSON is nested deeper than may travel."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            part
+            for item in level
+            if isinstance(item, (dict, list))
+            for part in (item.values() if isinstance(item, dict) else item)
+        ]
+    # Whoever is left stands inside MAX_DEPTH + 1 others.
+    return bool(level)
 
 
 def violation(data: object, schema: Mapping[str, Any]) -> str | None:
@@ -44,6 +66,8 @@ def violation(data: object, schema: Mapping[str, Any]) -> str | None:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
+    if _weight(data) * _weight(schema, text=0) > MAX_CHECKS:
+        return "the data is too large to be checked against so large a schema; ask for less, or simplify the schema"
     validator = Draft202012Validator(schema, registry=Registry())
     try:
         error = best_match(validator.iter_errors(data))
@@ -76,8 +100,49 @@ def find_json(text: str) -> Any:
 
 def _candidates(text: str) -> Iterator[str]:
     yield text
-    if fenced := _FENCED.search(text):
-        yield fenced[1]
+    if (fenced := _fenced(text)) is not None:
+        yield fenced
+
+
+def _fenced(text: str) -> str | None:
+    """The first fenced block, found by hand: an expression needs time that grows with the square of the text."""
+    opening = text.find("```")
+    while opening >= 0:
+        start = text.find("\n", opening)
+        if start < 0:
+            return None
+        if text[opening + 3 : start].rstrip(" \t") in ("", "json"):
+            return _closed(text, start)
+        opening = text.find("```", opening + 1 if text.startswith("````", opening) else opening + 3)
+    return None
+
+
+def _closed(text: str, start: int) -> str | None:
+    """What stands between the line end at `start` and the next line that begins with a fence."""
+    closing = text.find("```", start)
+    while closing >= 0:
+        line = text.rfind("\n", start, closing)
+        if line > start and not text[line:closing].strip("\n \t"):
+            return text[start + 1 : line]
+        end = text.find("\n", closing)
+        closing = text.find("```", end) if end >= 0 else -1
+    return None
+
+
+def _weight(value: object, text: int = 1) -> int:
+    """How many values are inside, and with `text` how long their texts are."""
+    stack, weight = [value], 0
+    while stack:
+        item = stack.pop()
+        weight += 1
+        if isinstance(item, Mapping):
+            stack.extend(item.values())
+            weight += text * sum(map(len, item)) // 50
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, str):
+            weight += text * len(item) // 50
+    return weight
 
 
 def _keys(value: object) -> Iterator[str]:

@@ -4,12 +4,18 @@ Begin with the client:
 
     async with SwarmClient("redis://localhost") as swarm:
         answer = await swarm.ask("Summarise this complaint, then write a reply to the customer: ...")
+
+The names below are imported when they are first used: `import swarm` alone loads nothing.
 """
 
-from swarm.client import Job, SwarmClient
-from swarm.errors import SwarmError
-from swarm.models import Answer, Card, Citation, Failure, Plan, Receipt, Request, Solution, Subtask
-from swarm.settings import Settings
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swarm.client import Job, SwarmClient
+    from swarm.errors import SwarmError
+    from swarm.models import Answer, Card, Citation, Failure, Plan, Receipt, Request, Solution, Subtask
+    from swarm.settings import Settings
 
 __all__ = [
     "Answer",
@@ -27,3 +33,11 @@ __all__ = [
     "SwarmError",
 ]
 __version__ = "0.1.0"
+
+_HOMES = {"Job": "client", "SwarmClient": "client", "SwarmError": "errors", "Settings": "settings"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'swarm' has no attribute {name!r}")
+    return getattr(import_module(f"swarm.{_HOMES.get(name, 'models')}"), name)

@@ -157,7 +157,7 @@ class SwarmClient:
 
     def job(self, job_id: str) -> Job:
         """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
-        if not re.fullmatch(JOB_ID, str(job_id)):
+        if not isinstance(job_id, str) or not re.fullmatch(JOB_ID, job_id):
             raise BadInput("job_id", f"{str(job_id)[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
         return Job(self, job_id)
 
@@ -187,9 +187,9 @@ class SwarmClient:
 
     async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
         """Events of a job, see `Job.events`."""
-        if not re.fullmatch(r"\d{1,18}-\d{1,18}", after):
+        if not isinstance(after, str) or not re.fullmatch(r"\d{1,18}-\d{1,18}", after):
             raise BadInput(
-                "after", f"{after[:80]!r} is no event id", "give the id of an event, such as 7-1732150000123"
+                "after", f"{str(after)[:80]!r} is no event id", "give the id of an event, such as 7-1732150000123"
             )
         async with self._follower.place(self._connection.keys.events(job)) as place:
             seen, met = after, False

@@ -7,17 +7,22 @@ what comes over the wire (`received`) passes them over, so that a newer process 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from swarm.errors import InvalidPlan
 
 MAX_SUBTASKS = 1_000
 MAX_TEXT = 1_000_000
 """Bytes of a request's text, and of an instruction."""
+MAX_DEPTH = 50
+"""Levels of JSON inside JSON. Parsers give up at about 200, and the wire puts a few around it."""
+MAX_VALUES = 100_000
+"""Values inside an `output`; more than fit into any schema that an expert accepts."""
 
 Kind = Literal["instruction", "rag", "fine-tuned"]
 Aggregate = Literal["auto", "pass", "join", "vote"]
@@ -44,6 +49,49 @@ def _printable(text: str) -> str:
     if size > MAX_TEXT:
         raise ValueError(f"{size:,} bytes, at most {MAX_TEXT:,} are accepted; shorten or split it")
     return text
+
+
+def json_problem(value: object) -> str | None:
+    """Why this is no JSON that every process can write and read; None if it is. Lists may be shared, not endless."""
+    stack, seen = [(value, 0)], 0
+    while stack:
+        item, depth = stack.pop()
+        seen += 1
+        if seen + len(stack) > MAX_VALUES:
+            return f"more than {MAX_VALUES:,} values; shorten it"
+        if isinstance(item, (dict, list)):
+            if depth == MAX_DEPTH:
+                return f"nested more than {MAX_DEPTH} levels deep; flatten it"
+            inside = [*item, *item.values()] if isinstance(item, dict) else item
+            if isinstance(item, dict) and not all(isinstance(key, str) for key in item):
+                return "a key that is no text; use plain JSON only"
+            stack.extend((part, depth + 1) for part in inside)
+        elif isinstance(item, str):
+            if not _encodes(item):
+                return "not valid Unicode; send UTF-8 text"
+        elif isinstance(item, float):
+            if not math.isfinite(item):
+                return "a number that is not finite; use plain JSON only"
+        elif isinstance(item, int):
+            if item.bit_length() > 4_096:
+                return "a number that is too long; write it as text"
+        elif item is not None:
+            return f"a Python {type(item).__name__}; use plain JSON only"
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain(value: object) -> object:
+    if problem := json_problem(value):
+        raise ValueError(problem)
+    return value
 
 
 Text = Annotated[str, AfterValidator(_printable)]
@@ -88,7 +136,7 @@ class Subtask(Input):
     expert: Name
     instruction: Text
     depends_on: tuple[SubtaskId, ...] = ()
-    output: dict[str, Any] | None = None
+    output: Annotated[dict[str, Any] | None, BeforeValidator(_plain)] = None
     """A JSON schema that the result's data must fit."""
 
     @property

@@ -7,24 +7,28 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import structlog
+
 from experts.implementations import Implementation
+from swarm import log
 from swarm.settings import Settings
 from workers.main import Process, Roles, handle_signals, working
 from workers.publishing import publish, stamp, watch
-from workers.redis_server import PrivateRedis
+from workers.redis_server import private
 
 
 @contextlib.asynccontextmanager
 async def redis_for(settings: Settings) -> AsyncIterator[str]:
     """The URL that the settings give, or that of a private Redis that runs as long as the block.
 
-    A private Redis that another process has started on the same data folder is shared. Raises EmbeddedUnavailable.
+    A private Redis that another process has started on the same data folder is shared, and one that is lost is
+    started again. Raises EmbeddedUnavailable.
     """
     if settings.redis_url:
         yield settings.redis_url
     else:
-        async with PrivateRedis(settings.data) as redis:
-            yield redis.url
+        async with private(settings.data) as url:
+            yield url
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +38,12 @@ async def embedded(
     catalog: Path | None = None,
     implementations: Mapping[str, Implementation] | None = None,
 ) -> AsyncIterator[str]:
-    """All workers, running as long as the block; `catalog` is published first. Gives the URL of their Redis."""
+    """All workers, running as long as the block; `catalog` is published first. Gives the URL of their Redis.
+
+    A program that has not set up structlog gets warnings on standard error, in our own form.
+    """
+    if not structlog.is_configured():
+        log.setup("warning")  # structlog's default prints local variables, and with them what was asked
     loaded = implementations or {}
     async with (
         redis_for(settings) as url,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,10 @@ ANSWER_WITHIN = 3.0
 
 @contextlib.asynccontextmanager
 async def serve(path: Path | None, report: Callable[[], Mapping[str, Any]]) -> AsyncIterator[None]:
-    """Answer each connection to `path` with one line of JSON, as long as the block runs. None: nothing to serve."""
+    """Answer each connection to `path` with one line of JSON, as long as the block runs. None: nothing to serve.
+
+    A socket that somebody left there is replaced. Raises BadInput for one that is in use, and for anything else.
+    """
     import asyncio  # not above: the probe starts often, and needs none of it
 
     if path is None:
@@ -39,14 +43,60 @@ async def serve(path: Path | None, report: Callable[[], Mapping[str, Any]]) -> A
             writer.close()
             await writer.wait_closed()
 
-    path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(answer, path=str(path))
-    path.chmod(0o600)
+    bound = _bound(path)
+    ours = path.stat()
+    server = await asyncio.start_unix_server(answer, sock=bound)
     try:
         yield
     finally:
+        # before it is closed: until then no other file gets its number
+        with contextlib.suppress(OSError):
+            if os.path.samestat(ours, path.lstat()):
+                path.unlink()
         server.close()
-        path.unlink(missing_ok=True)
+
+
+def _bound(path: Path) -> socket.socket:
+    from swarm.errors import BadInput
+
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _make_room(path)
+        mask = os.umask(0o177)
+        try:
+            found.bind(str(path))
+        finally:
+            os.umask(mask)
+    except OSError as error:
+        found.close()
+        why = error.strerror or error
+        raise BadInput("health-socket", f"{path} cannot be listened at ({why})", "give another path") from None
+    except BadInput:
+        found.close()
+        raise
+    return found
+
+
+def _make_room(path: Path) -> None:
+    """Remove the socket of a process that is gone. Raises BadInput for what is not ours to remove."""
+    from swarm.errors import BadInput
+
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise BadInput("health-socket", f"{path} is there and is no socket", "give another path, or remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(ANSWER_WITHIN)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except TimeoutError:
+            pass
+    raise BadInput("health-socket", f"another process listens at {path}", "give each process a path of its own")
 
 
 def ask(path: str) -> dict[str, Any]:

@@ -38,12 +38,14 @@ async def publish(shelf: Shelf, folder: Path, implementations: Mapping[str, Impl
 async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
     """Publish again whenever a file of the folder changes. What is wrong is logged, and the last good one stays.
 
+    A change waits until the folder has stood still from one look to the next, as an editor or a copy is then done.
     `seen` is the folder's stamp from before it was last published, so that no change in between is missed.
     """
+    now = seen
     while True:
         await asyncio.sleep(WATCH)
-        now = await asyncio.to_thread(stamp, folder)
-        if now == seen:
+        before, now = now, await asyncio.to_thread(stamp, folder)
+        if now == seen or now != before:
             continue
         try:
             await publish(shelf, folder, implementations)

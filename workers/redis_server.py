@@ -4,6 +4,9 @@ Two locks and a pipe keep that promise, whoever is killed and however. The serve
 so no second one ever writes the same files. Every user holds the write end of a named pipe that a watcher beside the
 server reads: when the last user is gone, also by kill -9, the watcher sees the end of the pipe and ends the server.
 The gate is held while somebody comes or goes, so nobody joins a server that is being ended.
+
+A server that dies under its users is started again on the same socket, by whichever of them sees it first or by
+whoever comes next; its append-only file has kept the data.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ START_TIMEOUT = 30.0
 """Seconds, reading the append-only file included."""
 STOP_TIMEOUT = 10.0
 PAUSE = 0.005
+WATCH = 0.5
+"""Seconds between looks whether the server is still there."""
 LONGEST_PATH = 100
 """Of a unix socket: the kernel takes 107 bytes, macOS 103."""
 
@@ -90,6 +95,33 @@ def running(data: Path) -> str | None:
     return f"unix://{path}" if path is not None and _answers(path) else None
 
 
+@asynccontextmanager
+async def private(data: Path) -> AsyncIterator[str]:
+    """The URL of the folder's Redis, which is started again whenever it is lost, as long as the block runs.
+
+    When that cannot be, the block is cancelled and EmbeddedUnavailable raised.
+    """
+    async with PrivateRedis(data) as redis:
+        block = asyncio.current_task()
+        keeping = asyncio.create_task(redis.keep())
+
+        def lost(_: asyncio.Task[None]) -> None:
+            if block is not None and not keeping.cancelled():
+                block.cancel()
+
+        keeping.add_done_callback(lost)
+        try:
+            yield redis.url
+        except asyncio.CancelledError:
+            if block is None or not keeping.done() or keeping.cancelled() or block.uncancel():
+                raise
+            keeping.result()
+        finally:
+            keeping.remove_done_callback(lost)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
 class PrivateRedis:
     """The Redis of a data folder: joined if it runs, else started; the last to leave ends it.
 
@@ -136,21 +168,17 @@ class PrivateRedis:
         """Join or start the server; return when it answers. Raises EmbeddedUnavailable."""
         self._make_folder()
         try:
-            async with asyncio.timeout(START_TIMEOUT):
-                while not await self._join_or_launch():  # noqa: ASYNC110 - nobody tells us of another process
-                    await asyncio.sleep(4 * PAUSE)
-                while not await asyncio.to_thread(_answers, self._there):
-                    if not self.alive:
-                        raise EmbeddedUnavailable(f"the private Redis ended at once: {self._last_words()}")
-                    await asyncio.sleep(PAUSE)
-        except TimeoutError:
-            await self.stop()
-            raise EmbeddedUnavailable(
-                f"the private Redis did not answer within {START_TIMEOUT:g} s: {self._last_words()}"
-            ) from None
+            await self._until_it_answers()
         except BaseException:
             await self.stop()
             raise
+
+    async def keep(self) -> None:
+        """Start the server again, on the same socket, whenever it is lost. Only ends by raising EmbeddedUnavailable."""
+        while True:
+            await asyncio.sleep(WATCH)
+            if not await asyncio.to_thread(lambda: self.alive):
+                await self._until_it_answers()
 
     async def stop(self) -> None:
         """Leave. The last user ends the server, and returns when its data is on disk. Safe to repeat."""
@@ -188,6 +216,20 @@ class PrivateRedis:
                 f"the data folder {self.data} cannot be used ({error.strerror}); choose another with SWARM_DATA"
             ) from None
 
+    async def _until_it_answers(self) -> None:
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while not await self._join_or_launch():  # noqa: ASYNC110 - nobody tells us of another process
+                    await asyncio.sleep(4 * PAUSE)
+                while not await asyncio.to_thread(_answers, self._there):
+                    if not self.alive:
+                        raise EmbeddedUnavailable(f"the private Redis ended at once: {self._last_words()}")
+                    await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise EmbeddedUnavailable(
+                f"the private Redis did not answer within {START_TIMEOUT:g} s: {self._last_words()}"
+            ) from None
+
     async def _join_or_launch(self) -> bool:
         async with _locked(self.data / "redis.gate"):
             return self._join() or self._launch()
@@ -196,6 +238,15 @@ class PrivateRedis:
         path = _socket_of(self.data)
         if path is None or not _answers(path):
             return False
+        if self._hold < 0:
+            return self._enter(path)
+        self._still_ours(path)
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None  # another user has started the server again
+        return True
+
+    def _enter(self, path: Path) -> bool:
+        """Be one more user of the socket, if it has any."""
         users = path.parent / "users"
         with suppress(OSError):
             self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
@@ -206,6 +257,16 @@ class PrivateRedis:
         self._close()
         return False
 
+    def _still_ours(self, path: Path | None) -> None:
+        """Raises EmbeddedUnavailable if those who come now would not find us where we are."""
+        with suppress(OSError):
+            if path == self._socket and os.path.samestat(os.fstat(self._hold), (self._there.parent / "users").stat()):
+                return
+        raise EmbeddedUnavailable(
+            f"the private Redis was lost, and {self._there} was removed or replaced meanwhile; "
+            "start again: the jobs are kept"
+        )
+
     def _launch(self) -> bool:
         """Start the server, unless one runs: one that does not answer yet, or is about to end."""
         with (self.data / "redis.lock").open("r+b") as lock:
@@ -214,18 +275,13 @@ class PrivateRedis:
             except BlockingIOError:
                 return False
             binary = self._binary or find_redis()
-            self._forget_folder()
-            self._socket = _short_folder() / "redis.sock"
-            users = self._socket.parent / "users"
-            os.mkfifo(users, 0o600)
-            self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
-            self._hold = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
-            with users.open("rb", buffering=0) as pipe, (self.data / "redis.log").open("ab") as log:
+            there = self._take_folder()
+            with (there / "users").open("rb", buffering=0) as pipe, (self.data / "redis.log").open("ab") as log:
                 settings = CONFIG | {
                     "dir": str(self.data),
                     "logfile": str(self.data / "redis.log"),
-                    "unixsocket": str(self._socket),
-                    "pidfile": str(self._socket.parent / "redis.pid"),
+                    "unixsocket": str(there / "redis.sock"),
+                    "pidfile": str(there / "redis.pid"),
                 }
                 options = [part for name, value in (settings | self._config).items() for part in (f"--{name}", value)]
                 self._process = subprocess.Popen(  # noqa: S603 - our own words and a found binary
@@ -236,6 +292,20 @@ class PrivateRedis:
         note.write_text(json.dumps({"socket": str(self._socket), "supervisor": self._process.pid}))
         note.replace(self.data / "redis.json")
         return True
+
+    def _take_folder(self) -> Path:
+        """The socket's folder: that of a server that died under its users, who wait there; else a new one."""
+        former = _socket_of(self.data)
+        if self._hold >= 0:
+            self._still_ours(former)
+        elif former is None or not self._enter(former):
+            self._forget_folder()
+            self._socket = _short_folder() / "redis.sock"
+            users = self._socket.parent / "users"
+            os.mkfifo(users, 0o600)
+            self._pulse = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
+            self._hold = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
+        return self._there.parent
 
     # -- going
 

@@ -16,7 +16,9 @@ from swarm.models import Card, Solution, Subtask
 TOP = 5
 """Labels whose probabilities are told."""
 
-_QUOTED = re.compile(r"(?:^|(?<=[\s:(]))(?:'(.+)'|\"(.+)\"|‘(.+)’|“(.+)”|«(.+)»)(?=$|[\s.,;:!?)])", re.DOTALL)
+_PARTNER = {"'": "'", '"': '"', "‘": "’", "“": "”", "«": "»"}
+_OPENING = re.compile(r"(?:^|(?<=[\s:(]))['\"‘“«]")
+_CLOSING = re.compile(r"['\"’”»](?=$|[\s.,;:!?)])")
 _ASKED = re.compile(
     r"^\s*(?:please\s+)?(?:classify|label|triage|categori[sz]e|sort|route|tag|identify)\b[^:\n]{0,80}:\s*(?=\S)",
     re.IGNORECASE,
@@ -59,7 +61,17 @@ def subject(instruction: str) -> str:
     """
     asked = _ASKED.match(instruction)
     rest = instruction[asked.end() :] if asked else instruction
-    quoted = _QUOTED.search(rest)
-    if quoted and (asked or len(quoted[0]) > len(rest) / 2):
-        return next(group for group in quoted.groups() if group).strip() or rest.strip()
+    start, end = _quoted(rest)
+    if end and (asked or end - start + 2 > len(rest) / 2):
+        return rest[start:end].strip() or rest.strip()
     return rest.strip()
+
+
+def _quoted(text: str) -> tuple[int, int]:
+    """Where the words stand between the first opening quote that has a partner and its last partner; else (0, 0)."""
+    last = {closing[0]: closing.start() for closing in _CLOSING.finditer(text)}
+    for opening in _OPENING.finditer(text):
+        end = last.get(_PARTNER[opening[0]], -1)
+        if end > opening.end():
+            return opening.end(), end
+    return 0, 0

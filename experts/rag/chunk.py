@@ -18,7 +18,7 @@ LONGEST = 1_400
 LONGEST_TITLE = 200
 """Characters; a longer line after a # is text."""
 
-_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE = re.compile(r"(=+|-{3,})[ \t]*$")
 _FENCE = re.compile(r"[ \t]{0,3}(```+|~~~+)")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
@@ -81,8 +81,10 @@ def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
 
 def _heading(line: str, before: list[str]) -> tuple[int, str] | None:
     """Level and title, for both ways Markdown writes one; an underlined title is taken out of `before`."""
-    if (matched := _HEADING.match(line)) and len(matched[2]) <= LONGEST_TITLE:
-        return len(matched[1]), matched[2]
+    # The end is cut by hand: an expression for it needs time that grows with the cube of the line.
+    matched = _HEADING.match(line.rstrip())
+    if matched and len(title := matched[2].rstrip("#").rstrip() or matched[2][:1]) <= LONGEST_TITLE:
+        return len(matched[1]), title
     if len(before) == 1 and _UNDERLINE.match(line) and not _ITEM.match(before[0]) and "|" not in before[0]:
         return (1 if line.startswith("=") else 2), before.pop().strip()
     return None
@@ -126,7 +128,8 @@ def _parts(block: str) -> Iterator[str]:
 def _split(part: str) -> Iterator[str]:
     start = 0
     for end in _END.finditer(part):
-        if not _SHORTENED.search(part[start : end.start()]):
+        # The longest abbreviation has six characters; looking further back would take long where there are many.
+        if not _SHORTENED.search(part, max(start, end.start() - 10), end.start()):
             yield part[start : end.start()].strip() + end[0].rstrip()
             start = end.end()
     if rest := part[start:].strip():

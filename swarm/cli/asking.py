@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import signal
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -62,22 +64,6 @@ T = TypeVar("T")
 
 
 def options(
-    text: str | None, file: str | None, expert: str | None, plan: str | None,
-    deadline: str | None, attempts: int, tenant: str, job: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    """What `SwarmClient.submit` takes, from what was written on the command line."""
-    return {
-        "text": given.request_text(text, file, plan),
-        "expert": expert,
-        "plan": given.plan(plan),
-        "deadline": given.seconds("deadline", deadline),
-        "attempts": attempts,
-        "tenant": tenant,
-        "job_id": job,
-    }
-
-
-def ask(
     text: Question = None,
     file: File = None,
     expert: Expert = None,
@@ -86,6 +72,36 @@ def ask(
     attempts: Attempts = 3,
     tenant: Tenant = "default",
     job_id: JobName = None,
+) -> dict[str, Any]:
+    """What `SwarmClient.submit` takes, from what was written on the command line."""
+    return {
+        "text": given.request_text(text, file, plan),
+        "expert": expert,
+        "plan": given.plan(plan),
+        "deadline": given.seconds("deadline", deadline),
+        "attempts": attempts,
+        "tenant": tenant,
+        "job_id": job_id,
+    }
+
+
+def takes_request(verb: Callable[..., int]) -> Callable[..., int]:
+    """Gives a verb the arguments of `options` before its own; it gets their result as its first, `wanted`."""
+    asked = inspect.signature(options, eval_str=True).parameters
+    _, *own = inspect.signature(verb, eval_str=True).parameters.values()
+
+    @functools.wraps(verb)
+    def command(**written: Any) -> int:
+        wanted = options(**{name: written.pop(name) for name in asked})
+        return verb(wanted, **written)
+
+    command.__signature__ = inspect.Signature([*asked.values(), *own])  # type: ignore[attr-defined]
+    return command
+
+
+@takes_request
+def ask(
+    wanted: dict[str, Any],
     timeout: Timeout = None,
     catalog: Folder = None,
     imports: Imports = None,
@@ -98,7 +114,6 @@ def ask(
     --catalog, of the last time, or of the demo. Ctrl-C cancels the job.
     """
     edge = Edge.of(redis, as_json)
-    wanted = options(text, file, expert, plan, deadline, attempts, tenant, job_id)
     question = _Question(wanted, given.seconds("timeout", timeout), edge.screen, edge.screen.err)
     place = _Place(edge, given.folder(catalog) if catalog else None, imports or [])
     return place.run(question)
@@ -201,37 +216,42 @@ class _Place:
         loaded = implementations(self.imports)
         if self.catalog is not None:
             read_catalog(self.catalog, loaded)
-        if self.edge.settings.redis_url or up_runs(self.edge.settings.data):
-            return self.edge.run(self._at_a_running_swarm(question))
+        if not self.edge.unserved:
+            return self.edge.run(self._put(question))
         from workers.main import run
 
-        return run(self._with_own_workers(question))
+        return run(self._put(question))
 
-    async def _at_a_running_swarm(self, question: _Question) -> int:
+    async def _put(self, question: _Question) -> int:
+        async with self.edge.url() as url:
+            # not before: who serves it is known once it is known which Redis it is
+            if self.edge.settings.redis_url or up_runs(self.edge.settings.data, url):
+                return await self._at_a_running_swarm(url, question)
+            return await self._with_own_workers(url, question)
+
+    async def _at_a_running_swarm(self, url: str, question: _Question) -> int:
         if self.imports and self.catalog is None:
             raise BadInput("import", "the workers of this swarm load experts themselves", "start them with --import")
-        async with self.edge.url() as url:
-            if self.catalog is not None:
-                loaded = read_catalog(self.catalog, implementations(self.imports))
-                async with shelf_of(url, self.edge.settings) as shelf:
-                    await shelf.publish(loaded.catalog, loaded.blobs)
-            async with SwarmClient(url, settings=self.edge.settings) as client:
-                return await question.put(client, embedded=False)
+        if self.catalog is not None:
+            loaded = read_catalog(self.catalog, implementations(self.imports))
+            async with shelf_of(url, self.edge.settings) as shelf:
+                await shelf.publish(loaded.catalog, loaded.blobs)
+        async with SwarmClient(url, settings=self.edge.settings) as client:
+            return await question.put(client, embedded=False)
 
-    async def _with_own_workers(self, question: _Question) -> int:
+    async def _with_own_workers(self, url: str, question: _Question) -> int:
         from swarm import log
         from workers.embedded import embedded
 
         log.setup("error", as_json=self.edge.as_json)
         loaded = implementations(self.imports)
-        async with self.edge.url() as url:
-            settings = self.edge.settings.model_copy(update={"redis_url": url})
-            catalog = self.catalog or await first_catalog(url, settings, self.imports)
-            async with (
-                embedded(settings, self.edge.environ, catalog, loaded),
-                SwarmClient(url, settings=settings) as client,
-            ):
-                return await question.put(client, embedded=True)
+        settings = self.edge.settings.model_copy(update={"redis_url": url})
+        catalog = self.catalog or await first_catalog(url, settings, self.imports)
+        async with (
+            embedded(settings, self.edge.environ, catalog, loaded),
+            SwarmClient(url, settings=settings) as client,
+        ):
+            return await question.put(client, embedded=True)
 
 
 async def first_catalog(url: str, settings: Settings, imports: list[str]) -> Path | None:

@@ -1,7 +1,8 @@
 """The edge of a command: its settings, its screen, and the swarm it speaks to.
 
 Without a URL that swarm is the data folder's private Redis, which is started if it does not run. Somebody serves it
-while a `swarm up` holds the folder's lock; `ask` and `demo` bring workers of their own when nobody does.
+while a `swarm up` holds the folder's lock and has written that Redis into it; `ask` and `demo` bring workers of their
+own when nobody does.
 """
 
 from __future__ import annotations
@@ -91,10 +92,10 @@ class Edge:
         if self.settings.redis_url:
             yield self.settings.redis_url
             return
-        from workers.redis_server import PrivateRedis
+        from workers.redis_server import private
 
-        async with PrivateRedis(self.settings.data) as redis:
-            yield redis.url
+        async with private(self.settings.data) as url:
+            yield url
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[SwarmClient]:
@@ -104,7 +105,9 @@ class Edge:
     @property
     def unserved(self) -> bool:
         """Whether the Redis is a private one that no `swarm up` serves."""
-        return not self.settings.redis_url and not up_runs(self.settings.data)
+        from workers.redis_server import running
+
+        return not self.settings.redis_url and not up_runs(self.settings.data, running(self.settings.data))
 
     def warn_if_unserved(self) -> None:
         if self.unserved:
@@ -115,20 +118,23 @@ class Edge:
 
 
 @contextlib.contextmanager
-def as_up(data: Path) -> Iterator[None]:
-    """Say that this process serves the folder, until the block ends or the process does."""
-    with (data.expanduser() / "up.lock").open("ab") as file:
+def as_up(data: Path, url: str) -> Iterator[None]:
+    """Say that this process serves the folder's Redis at `url`, until the block ends or the process does."""
+    path = data.expanduser() / "up.lock"
+    with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
+        path.write_text(url)
         yield
 
 
-def up_runs(data: Path) -> bool:
-    """Whether a `swarm up` serves the folder now."""
+def up_runs(data: Path, url: str | None) -> bool:
+    """Whether a `swarm up` serves the folder's Redis at `url` now."""
+    path = data.expanduser() / "up.lock"
     try:
-        with (data.expanduser() / "up.lock").open("ab") as file:
+        with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return path.read_text() == url
     except OSError:
         return False
     return False

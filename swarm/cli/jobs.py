@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from swarm.cli import answers, exits, given
-from swarm.cli.asking import (
-    Attempts,
-    Deadline,
-    Expert,
-    File,
-    JobName,
-    PlanFile,
-    Question,
-    Tenant,
-    Timeout,
-    options,
-)
+from swarm.cli.asking import Timeout, takes_request
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.screen import Screen, flat, listed
 from swarm.client import SwarmClient
@@ -29,21 +18,10 @@ from swarm.models import Answer, AnyEvent, Ended, JobInfo, OutcomeRecorded, Plan
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 
-def submit(
-    text: Question = None,
-    file: File = None,
-    expert: Expert = None,
-    plan: PlanFile = None,
-    deadline: Deadline = None,
-    attempts: Attempts = 3,
-    tenant: Tenant = "default",
-    job_id: JobName = None,
-    redis: RedisUrl = None,
-    as_json: AsJson = False,
-) -> int:
+@takes_request
+def submit(wanted: dict[str, Any], redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """Submit a request and print its job's id at once. See `swarm watch` and `swarm answer`."""
     edge = Edge.of(redis, as_json)
-    wanted = options(text, file, expert, plan, deadline, attempts, tenant, job_id)
 
     async def submitted() -> None:
         async with edge.client() as client:

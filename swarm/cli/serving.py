@@ -241,7 +241,7 @@ async def _up(
 ) -> None:
     from workers import embedded
 
-    async with edge.url() as url, _serving(edge):
+    async with edge.url() as url, _serving(edge, url):
         settings = settings.model_copy(update={"redis_url": url})
         await await_redis(url, settings)
         catalog = folder or await first_catalog(url, settings, imports)
@@ -255,12 +255,12 @@ async def _up(
 
 
 @contextlib.asynccontextmanager
-async def _serving(edge: Edge) -> AsyncIterator[None]:
+async def _serving(edge: Edge, url: str) -> AsyncIterator[None]:
     """Whoever asks on this data folder is served by us."""
     if edge.settings.redis_url:
         yield
     else:
-        with as_up(edge.settings.data):
+        with as_up(edge.settings.data, url):
             yield
 
 

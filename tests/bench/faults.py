@@ -59,6 +59,8 @@ async def _kill_workers(kills: int, ready: int) -> tuple[list[float], int]:
             _, *_ = await asyncio.gather(
                 bench.kill(_pid(victim)), bench.start(WORKER), _taken_over(bench, held, _pid(victim))
             )
+            # a subtask that loses three workers is poison; ten kills by chance on the same one are not the question
+            await _done(bench, [name for name, owner in held.items() if _worker(owner) == victim])
         if ready:
             await bench.start(Pool(slots=400))
         not_once = await _not_once(jobs)
@@ -141,6 +143,16 @@ async def _taken_over(bench: Rig, held: dict[str, str], pid: int) -> None:
         return all(owner is None or owner.decode() != mine[name] for name, owner in zip(mine, now, strict=True))
 
     await until(gone, "what the killed process held is taken over")
+
+
+async def _done(bench: Rig, deliveries: Iterable[str]) -> None:
+    """Return when these deliveries have been run to their end."""
+    keys = [bench.connection.keys.delivery(name) for name in deliveries]
+
+    async def gone() -> bool:
+        return not await bench.connection.call("EXISTS", *keys)
+
+    await until(gone, "what was taken over is done")
 
 
 async def _not_once(jobs: Iterable[Job]) -> int:

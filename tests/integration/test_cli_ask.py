@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from swarm.cli import main
-from tests.integration.test_cli_children import DEMO, environment, running, slow, swarm
+from tests.integration.test_cli_children import DEMO, Here, environment, here, running, slow, swarm
 
-__all__ = ["slow"]
+__all__ = ["here", "slow"]
 
 REQUEST = (
     "Classify this message: 'My parcel arrived broken and I want my money back.' Then find what the refund policy says "
@@ -34,8 +34,8 @@ def test_the_demo_shows_request_plan_and_an_answer_with_its_sources(tmp_path: Pa
     assert not (tmp_path / "untouched").exists()
 
 
-def test_the_demo_as_json_is_one_document() -> None:
-    done = swarm("demo", "--json", env=environment())
+def test_the_demo_as_json_is_one_document(here: Here) -> None:
+    done = here("demo", "--json", env=environment())
 
     assert (done.code, done.err) == (0, "")
     assert done.json["ending"] == "completed"
@@ -44,26 +44,26 @@ def test_the_demo_as_json_is_one_document() -> None:
 
 
 @pytest.mark.timeout(40)
-def test_separate_processes_answer_together(redis_url: str, prefix: str) -> None:
+def test_separate_processes_answer_together(here: Here, redis_url: str, prefix: str) -> None:
     env = environment(REDIS_URL=redis_url, PREFIX=prefix)
     with ExitStack() as stack:
         router = stack.enter_context(running("worker", "--pool", "router", "--catalog", str(DEMO), env=env))
-        for kind in ("instruction", "rag", "fine-tuned"):
-            stack.enter_context(running("worker", "--kind", kind, env=env))
+        stack.enter_context(running("worker", "--kind", "instruction", env=env))
+        stack.enter_context(running("worker", "--kind", "rag", "--kind", "fine-tuned", env=env))
         router.says("catalog_changed")
-        done = swarm("ask", REQUEST, "--json", env=env)
+        done = here("ask", REQUEST, "--json", env=env)
 
     assert (done.code, done.err) == (0, "")
     assert {row["expert"] for row in done.json["plan"]} == THREE
 
 
 @pytest.mark.timeout(30)
-def test_without_a_swarm_workers_are_brought_and_the_job_is_kept(slow: Path) -> None:
+def test_without_a_swarm_workers_are_brought_and_the_job_is_kept(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     first = swarm("ask", "-", "--catalog", "cards", env=env, cwd=slow, stdin=b"Repeat this.")
-    listed = swarm("jobs", "--json", env=env)
+    listed = here("jobs", "--json", env=env)
     (job,) = listed.json["jobs"]
-    again = swarm("answer", job["id"], env=env)
+    again = here("answer", job["id"], env=env)
 
     assert (first.code, job["state"], again.code) == (0, "completed", 0)
     assert "You said: Repeat this." in first.out

@@ -12,8 +12,10 @@ import pytest
 import redis
 
 from swarm.cli import main
-from tests.integration.test_cli_children import DEMO, environment, swarm
+from tests.integration.test_cli_children import DEMO, Here, environment, here, swarm
 from workers.redis_server import PrivateRedis
+
+__all__ = ["here"]
 
 
 class Shell:
@@ -121,8 +123,8 @@ def test_a_plan_that_cannot_run_is_refused(published: Shell, tmp_path: Path, pla
 @pytest.mark.parametrize(
     ("content", "kind"), [(b"x" * 2_000_000, "TooLarge"), (b"caf\xe9", "BadInput"), (b"", "BadInput")]
 )
-def test_standard_input_is_checked_as_well(content: bytes, kind: str) -> None:
-    done = swarm("submit", "-", "--json", env=environment(REDIS_URL="redis://127.0.0.1:1"), stdin=content)
+def test_standard_input_is_checked_as_well(here: Here, content: bytes, kind: str) -> None:
+    done = here("submit", "-", "--json", env=environment(REDIS_URL="redis://127.0.0.1:1"), stdin=content)
 
     assert (done.code, done.out, done.error["type"], done.error["field"]) == (2, "", kind, "text")
 

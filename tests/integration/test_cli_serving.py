@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import shutil
 import signal
 import socket
 import time
@@ -10,14 +13,23 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
+from experts.catalog import Loaded
+from swarm import log
+from swarm.broker.shelf import Shelf
+from swarm.cli.edge import as_up, up_runs
 from swarm.cli.serving import roles_of
 from swarm.models import Card
-from tests.integration.test_cli_children import environment, running, slow, swarm
+from swarm.settings import Settings
+from tests.integration.test_cli_children import Child, Here, environment, here, running, slow
+from workers import publishing
+from workers.embedded import embedded
 from workers.health import ask as health
 from workers.redis_server import PrivateRedis
+from workers.redis_server import running as private
 
-__all__ = ["slow"]
+__all__ = ["here", "slow"]
 
 StartRedis = Callable[..., Awaitable[PrivateRedis]]
 
@@ -72,18 +84,18 @@ async def test_a_worker_waits_for_its_redis_and_tells_a_probe(
 
 
 @pytest.mark.timeout(40)
-def test_up_serves_its_folder_and_jobs_survive_its_restart(slow: Path) -> None:
+def test_up_serves_its_folder_and_jobs_survive_its_restart(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     up = ("up", "--catalog", "cards", "--import", "slowly:Slow", "--json")
     with running(*up, env=env, cwd=slow) as first:
         first.until("its document", lambda: "\n" in first.out)
-        asked = swarm("ask", "Repeat: one", "--json", env=env)
-        job = swarm("submit", "sleep 1", "--expert", "slow", env=env).out.strip()
+        asked = here("ask", "Repeat: one", "--json", env=env)
+        job = here("submit", "sleep 1", "--expert", "slow", env=env).out.strip()
         first.signal(signal.SIGKILL)
         first.end()
-    kept = swarm("jobs", "--open", "--json", env=env).json["jobs"]
+    kept = here("jobs", "--open", "--json", env=env).json["jobs"]
     with running(*up, env=env, cwd=slow) as second:
-        answered = swarm("answer", job, env=env)
+        answered = here("answer", job, env=env)
         second.signal(signal.SIGINT)
         ended = second.end()
 
@@ -96,7 +108,7 @@ def test_up_serves_its_folder_and_jobs_survive_its_restart(slow: Path) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_up_publishes_what_changes_in_its_folder(slow: Path) -> None:
+def test_up_publishes_what_changes_in_its_folder(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     card = slow / "cards" / "echo.md"
     with running("up", "--catalog", "cards", env=env, cwd=slow) as up:
@@ -104,20 +116,139 @@ def test_up_publishes_what_changes_in_its_folder(slow: Path) -> None:
         before = up.err.count("catalog_changed")
         card.write_text(card.read_text().replace("You said", "I heard"))
         up.until("a new catalog", lambda: up.err.count("catalog_changed") > before)
-        asked = swarm("ask", "Repeat: two", env=env)
+        asked = here("ask", "Repeat: two", env=env)
 
     assert "I heard: Repeat: two" in asked.out
 
 
 @pytest.mark.timeout(30)
-def test_what_is_submitted_to_an_unserved_folder_waits_for_up(slow: Path) -> None:
+def test_what_is_submitted_to_an_unserved_folder_waits_for_up(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
-    assert swarm("experts", "publish", "cards", env=env, cwd=slow).code == 0
-    submitted = swarm("submit", "Repeat: three", env=env)
+    assert here("experts", "publish", "cards", env=env, cwd=slow).code == 0
+    submitted = here("submit", "Repeat: three", env=env)
     begun = time.monotonic()
     with running("up", env=env, cwd=slow):
-        answered = swarm("answer", submitted.out.strip(), env=env)
+        answered = here("answer", submitted.out.strip(), env=env)
 
     assert "waits for: swarm up" in submitted.err
     assert "You said: Repeat: three" in answered.out
     assert time.monotonic() - begun < 20
+
+
+# -- when the private Redis is lost --------------------------------------------------------------------------------
+
+
+def server_of(up: Child) -> tuple[str, int]:
+    """The socket's folder and the process of the private Redis, once `up --json` runs."""
+    up.until("its document", lambda: "\n" in up.out)
+    folder = Path(json.loads(up.out)["url"].removeprefix("unix://")).parent
+    return str(folder), int((folder / "redis.pid").read_text())
+
+
+@pytest.mark.timeout(30)
+def test_up_survives_the_loss_of_its_redis(here: Here, slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    with running("up", "--catalog", "cards", "--json", env=env, cwd=slow) as up:
+        folder, lost = server_of(up)
+        os.kill(lost, signal.SIGKILL)
+        first = here("ask", "Repeat: at once", "--timeout", "9s", "--json", env=env)
+        again, lost_too = server_of(up)
+        os.kill(lost_too, signal.SIGKILL)  # this time nobody but `up` is there to see it
+        up.until("the next server", lambda: private(slow / "data") and server_of(up)[1] != lost_too)
+        second = here("ask", "Repeat: later", "--timeout", "9s", "--json", env=env)
+        listed = here("jobs", "--json", env=env)
+
+    assert again == folder
+    assert (first.json["text"], second.json["text"]) == ("You said: Repeat: at once", "You said: Repeat: later")
+    assert {job["state"] for job in listed.json["jobs"]} == {"completed"}
+
+
+@pytest.mark.timeout(30)
+def test_up_ends_when_its_redis_cannot_be_started_again(slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    with running("up", "--catalog", "cards", "--json", env=env, cwd=slow) as up:
+        folder, lost = server_of(up)
+        shutil.rmtree(folder)
+        os.kill(lost, signal.SIGKILL)
+        done = up.end()
+
+    assert done.code == 4
+    assert "the private Redis was lost" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_up_serves_the_socket_it_has_named_and_no_other(tmp_path: Path) -> None:
+    assert not up_runs(tmp_path / "none", "unix:///a")
+    with as_up(tmp_path, "unix:///a"):
+        assert up_runs(tmp_path, "unix:///a")
+        assert not up_runs(tmp_path, "unix:///b")
+        assert not up_runs(tmp_path, None)
+    assert not up_runs(tmp_path, "unix:///a")
+
+
+@pytest.mark.timeout(30)
+def test_an_ask_on_another_socket_than_that_of_up_brings_its_own_workers(here: Here, slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    (slow / "data").mkdir()
+    with as_up(slow / "data", "unix:///tmp/swarm-lost/redis.sock"):
+        done = here("ask", "Repeat: alone", "--catalog", "cards", "--timeout", "9s", env=env, cwd=slow)
+
+    assert "You said: Repeat: alone" in done.out
+
+
+# -- workers as a library ------------------------------------------------------------------------------------------
+
+
+def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url: str, prefix: str) -> None:
+    settings = Settings(redis_url=redis_url, prefix=prefix)
+    former, capsys = structlog.get_config(), here.capsys
+
+    async def failing() -> None:
+        async with embedded(settings, {}, slow / "cards"):
+            request = "words of the caller"
+            try:
+                raise ValueError(len(request))
+            except ValueError:
+                log.get("expert").exception("it_failed")
+            log.get("expert").info("all is well")
+
+    structlog.reset_defaults()
+    try:
+        asyncio.run(failing())
+        out, err = capsys.readouterr()
+        structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+        asyncio.run(failing())
+        theirs = structlog.get_config()["logger_factory"]
+    finally:
+        structlog.configure(**former)
+
+    assert "it_failed" in err
+    assert "ValueError: 19" in err
+    assert "words of the caller" not in out + err
+    assert "all is well" not in out + err
+    assert isinstance(theirs, structlog.ReturnLoggerFactory), "what the program has set up stays"
+
+
+# -- a folder that is watched --------------------------------------------------------------------------------------
+
+
+async def test_a_folder_is_published_once_it_stands_still(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = list("a b c d d d e e a b a a".split())
+    seen: list[str] = []
+    published: list[str] = []
+
+    def stamp(_: Path) -> publishing.Stamp:
+        seen.append(looks.pop(0))
+        return frozenset({(seen[-1], 0, 0)})
+
+    async def publish(*_: object) -> Loaded | None:
+        published.append("".join(seen))
+        return None
+
+    monkeypatch.setattr(publishing, "WATCH", 0)
+    monkeypatch.setattr(publishing, "stamp", stamp)
+    monkeypatch.setattr(publishing, "publish", publish)
+    with pytest.raises(IndexError):  # no more looks
+        await publishing.watch(shelf, Path(), {}, frozenset({("a", 0, 0)}))
+
+    assert published == ["abcdd", "abcdddee", "abcdddeeabaa"]

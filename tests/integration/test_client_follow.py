@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swarm.broker.connection import Connection
 from swarm.client import SwarmClient
-from swarm.errors import WaitTimeout
+from swarm.errors import BadInput, WaitTimeout
 from swarm.models import AnyEvent, Solution, Subtask
 from swarm.settings import Settings
 from tests.integration.processes import OwnRedis, echo, expert, kinds, publish, serving, until
@@ -206,6 +207,72 @@ async def test_a_client_can_be_closed_while_it_waits(settings: Settings, client:
         await asyncio.gather(waiting, return_exceptions=True)
 
     assert waiting.cancelled()
+
+
+async def test_waits_that_time_out_while_subscribing_leave_no_place_behind(
+    client: SwarmClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await client.submit("hello", expert="echo")
+    follower = client._follower
+    subscribe = follower._subscribe
+
+    async def slowly(name: str) -> None:
+        await asyncio.sleep(0.2)
+        await subscribe(name)
+
+    monkeypatch.setattr(follower, "_subscribe", slowly)
+    waits = [client.job(name).answer(0.02) for name in (job.id, job.id, *(f"j{i}" for i in range(20)))]
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+
+    # the second to wait for a job need not subscribe; it waits for the job itself
+    assert {type(each) for each in ended} == {WaitTimeout}
+    assert follower._places == {}
+
+
+async def test_who_comes_second_while_the_first_still_subscribes_is_told_at_once(
+    client: SwarmClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(settings, ECHO):
+        job = await client.submit("hello", expert="echo")
+        await job.answer(4)
+    stuck = asyncio.Event()
+
+    async def never(name: str) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(client._follower, "_subscribe", never)
+    first = asyncio.create_task(job.answer(2))
+    await stuck.wait()
+    begun = time.monotonic()
+    answer = await job.answer(3)
+    took = time.monotonic() - begun
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+    assert answer.text == "hello"
+    assert took < 1.0
+    assert client._follower._places == {}
+
+
+# -- what is no id
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a b", "x" * 65, "a:b", "a\n", 5, None])
+async def test_what_can_be_no_job_id_is_bad_input(client: SwarmClient, name: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        client.job(name)
+
+    assert caught.value.field == "job_id"
+
+
+@pytest.mark.parametrize("after", ["garbage", "", "1", "1-2-3", "-", "(1-1", 5])
+async def test_what_can_be_no_event_id_is_bad_input(client: SwarmClient, after: Any) -> None:
+    job = await client.submit("hello", expert="echo")
+    with pytest.raises(BadInput) as caught:
+        await every(job.events(after=after))
+
+    assert caught.value.field == "after"
 
 
 # -- a Redis that comes and goes

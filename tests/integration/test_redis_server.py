@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -279,6 +280,60 @@ async def test_ctrl_c_in_the_terminal_is_not_for_the_server(data: Path, make: Ma
         assert os.getsid(redis.pid) != os.getsid(0)
 
 
+async def test_a_server_lost_under_its_users_comes_back_on_the_same_socket(data: Path, make: Make) -> None:
+    first, second = make(appendfsync="always"), make(appendfsync="always")
+    await first.start()
+    await second.start()
+    url, lost = first.url, first.pid
+    await write(url, "kept", "value")
+    keeping = [asyncio.create_task(user.keep()) for user in (first, second)]
+    for _ in range(2):
+        os.kill(lost, signal.SIGKILL)
+        await until("the next server", lambda former=lost: running(data) and first.pid != former)  # type: ignore[misc]
+        lost = first.pid
+        assert (running(data), first.url, second.url) == (url, url, url)
+        assert await read(url, "kept") == b"value"
+
+    for task in keeping:
+        task.cancel()
+    await asyncio.gather(*keeping, return_exceptions=True)
+    await first.stop()
+    assert running(data) == url, "the other one still uses it"
+    await second.stop()
+    assert running(data) is None
+    await until("nothing is left", lambda: servers(data) == [])
+    assert not Path(url.removeprefix("unix://")).parent.exists()
+
+
+async def test_who_comes_after_the_loss_starts_it_where_its_users_wait(data: Path, make: Make) -> None:
+    async with make(appendfsync="always") as redis:
+        url = redis.url
+        await write(url, "kept", "value")
+        os.kill(redis.pid, signal.SIGKILL)
+        await until("the death is noticed", lambda: not redis.alive)
+        async with make() as late:
+            assert late.url == url
+        assert await read(url, "kept") == b"value", "the first one still counts as a user"
+
+
+async def test_a_server_that_cannot_come_back_ends_the_block_and_says_why(data: Path) -> None:
+    async def block() -> None:
+        async with redis_server.private(data) as url:
+            folder = Path(url.removeprefix("unix://")).parent
+            pid = int((folder / "redis.pid").read_text())
+            shutil.rmtree(folder)
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(8)
+
+    with pytest.raises(EmbeddedUnavailable, match="removed or replaced"):
+        await block()
+
+    assert servers(data) == []
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 # -- when it cannot be -------------------------------------------------------------------------------------------
 
 
@@ -302,15 +357,22 @@ async def test_a_server_that_never_answers_is_given_up_and_ended(
     assert servers(data) == []
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing(data: Path, make: Make) -> None:
-    for delay in (0, 0.001, 0.002, 0.005):
+async def test_a_start_that_is_cancelled_leaves_nothing(
+    data: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_server, "_answers", lambda path: False)  # so that a start never ends by itself
+    launched = 0
+    for delay in (0, 0.001, 0.002, 0.005, 0.02):
         starting = asyncio.create_task(make().start())
         await asyncio.sleep(delay)
+        launched += (data / "redis.json").exists()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        if not starting.cancelled():
-            continue
+        assert starting.cancelled()
         await until("nothing is left", lambda: servers(data) == [])
+        assert not (data / "redis.json").exists()
+
+    assert launched > 0, "no delay fell between the launch and the first answer"
 
 
 async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, redis_binary: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from swarm.client import SwarmClient
+from swarm.errors import ModelUnavailable
 from swarm.models import Citation, Plan, Solution, Subtask, Usage
 from swarm.scheduler import HEAVY, Progress, fold
 from swarm.settings import Settings
@@ -156,7 +157,47 @@ async def test_the_log_tells_the_whole_story_and_folds_to_the_same(client: Swarm
         assert fold(fold(Progress(), events[:cut]), events[cut:]) == progress
 
 
+async def test_subtasks_may_be_called_as_the_deliveries_of_ours_are(settings: Settings) -> None:
+    """Each is tried twice, and is in the queue under its name for a while; the answer is a delivery of its own."""
+    tried: set[str] = set()
+
+    async def again(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        if subtask.id not in tried:
+            tried.add(subtask.id)
+            raise ModelUnavailable("not yet", retry_after=0.01)
+        return subtask.instruction
+
+    flaky = expert("flaky", again)
+    names = ("timer", "advance", "plan", "answer")
+    heavy = "x" * (HEAVY // 4 + 1_000)
+    await publish(settings, flaky)
+    async with SwarmClient(settings=settings) as client, serving(settings, flaky):
+        job = await client.submit("go", plan=[step(name, "flaky", heavy) for name in names])
+        answer = await job.answer(4)
+        events = await client.log.events(job.id) or []
+
+    assert answer.complete
+    assert [segment.subtasks for segment in answer.segments] == [(name,) for name in names]
+    assert {event.type for event in events} == {
+        "accepted", "planned", "released", "started", "outcome", "answered", "ended",
+    }  # fmt: skip
+
+
 # -- one answer
+
+
+async def test_after_a_fallback_the_expert_that_answered_is_named(settings: Settings) -> None:
+    async def refuses(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        raise ModelRefused("not that")
+
+    experts = expert("guarded", refuses, fallback=("spare",)), expert("spare", echo)
+    await publish(settings, *experts)
+    async with SwarmClient(settings=settings) as client, serving(settings, *experts):
+        answer = await client.ask("go", plan=[step("a", "guarded", "one"), step("b", "spare", "two")], timeout=4)
+
+    assert [segment.expert for segment in answer.segments] == ["spare", "spare"]
+    assert answer.text == "## spare (a)\n\none\n\n## spare (b)\n\ntwo"
+    assert answer.complete
 
 
 async def test_several_sinks_are_joined_in_plan_order(client: SwarmClient) -> None:

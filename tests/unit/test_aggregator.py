@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.aggregator import aggregate, wanted
+from swarm.aggregator import MOST_BEHIND, aggregate, wanted
 from swarm.models import Aggregate, Answer, Citation, Ending, Missing, Solution, Subtask, Usage
 
 
@@ -100,6 +100,28 @@ def test_a_wide_fan_in_does_not_read_every_body() -> None:
     plan = graph(*(f"n{i}" for i in range(100)), f"sink<-{','.join(f'n{i}' for i in range(100))}")
 
     assert len(wanted(plan, "auto", {s.id for s in plan}, "completed")) == 33
+
+
+def test_many_sinks_behind_one_cited_result_cite_it_once() -> None:
+    cited = tuple(Citation(document=f"d{i}.md", quote="q" * 1_000) for i in range(50))
+    sinks = [f"s{i}" for i in range(200)]
+    bodies = {"a": Solution(text="A", citations=cited)} | {s: Solution(text=f"{s} says so") for s in sinks}
+
+    made = answer(graph("a", *(f"{s}<-a" for s in sinks)), bodies)
+
+    assert [c for segment in made.segments for c in segment.citations] == list(cited)
+    assert [segment.subtasks for segment in made.segments] == [(s, "a") for s in sinks]
+    results = sum(len(body.model_dump_json(exclude_defaults=True)) for body in bodies.values())
+    assert len(made.model_dump_json(exclude_defaults=True)) < 3 * results
+
+
+def test_a_section_names_no_more_than_the_nearest_it_built_on() -> None:
+    chain = graph("n0", *(f"n{i}<-n{i - 1}" for i in range(1, 100)))
+    made = answer(chain, {s.id: Solution(text=s.id, citations=(Citation(document=s.id, quote="q"),)) for s in chain})
+
+    nearest = tuple(f"n{i}" for i in range(99, 98 - MOST_BEHIND, -1))
+    assert made.segments[0].subtasks == nearest
+    assert tuple(c.document for c in made.segments[0].citations) == nearest
 
 
 def test_a_rejected_job_needs_no_bodies() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.cli import given
+from swarm.cli import asking, given, jobs
 from swarm.errors import BadInput, InvalidPlan, TooLarge
 from swarm.models import MAX_TEXT, Plan
 
@@ -128,3 +129,11 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 def test_what_is_no_job_id_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="no job id"):
         given.job_id(text)
+
+
+def test_ask_and_submit_take_the_same_request() -> None:
+    wanted = list(inspect.signature(asking.options).parameters.items())
+    for verb in (asking.ask, jobs.submit):
+        taken = list(inspect.signature(verb, eval_str=True).parameters.items())
+        assert [name for name, _ in taken[: len(wanted)]] == [name for name, _ in wanted]
+        assert [option.default for _, option in taken[: len(wanted)]] == [option.default for _, option in wanted]
