@@ -1,8 +1,8 @@
 """JSON that experts give: how it is found in a model's words, and whether it fits its schema.
 
 A schema written in a card is its author's; one that comes with a subtask may be anybody's, so parts of JSON Schema
-that can make a check run for ever (`pattern`, `$ref`, `uniqueItems`) are not accepted there, and schema and data may not
-both be large. No reference is ever fetched. Checks block: run them in a thread.
+that can make a check run for ever (`pattern`, `$ref`, `uniqueItems`) are not accepted there, and schema and data
+may not both be large. No reference is ever fetched. Checks block: run them in a thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ MAX_SCHEMA = 65_536
 MAX_CHECKS = 1_000_000
 """Values of a schema times values of the data, where fifty characters of text count as one more."""
 _UNBOUNDED = frozenset(
-    "$ref $dynamicRef $recursiveRef pattern patternProperties uniqueItems unevaluatedItems unevaluatedProperties".split()
+    "$ref $dynamicRef $recursiveRef pattern patternProperties "
+    "uniqueItems unevaluatedItems unevaluatedProperties".split()
 )
 
 

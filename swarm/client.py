@@ -43,6 +43,8 @@ from swarm.models import (
 )
 from swarm.settings import Settings
 
+EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
+
 
 class Job:
     """A job of a client. Cheap to make; it holds an id, not a connection."""
@@ -157,7 +159,7 @@ class SwarmClient:
 
     def job(self, job_id: str) -> Job:
         """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
-        if not isinstance(job_id, str) or not re.fullmatch(JOB_ID, job_id):
+        if not _matches(JOB_ID, job_id):
             raise BadInput("job_id", f"{str(job_id)[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
         return Job(self, job_id)
 
@@ -187,7 +189,7 @@ class SwarmClient:
 
     async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
         """Events of a job, see `Job.events`."""
-        if not isinstance(after, str) or not re.fullmatch(r"\d{1,18}-\d{1,18}", after):
+        if not _matches(EVENT_ID, after):
             raise BadInput(
                 "after", f"{str(after)[:80]!r} is no event id", "give the id of an event, such as 7-1732150000123"
             )
@@ -226,6 +228,10 @@ def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "request"
         raise BadInput(place, explain(error).removeprefix(f"{place}: ")) from None
+
+
+def _matches(pattern: str, given: object) -> bool:
+    return isinstance(given, str) and re.fullmatch(pattern, given) is not None
 
 
 def new_job_id() -> str:

@@ -9,6 +9,7 @@ import sys
 
 import psutil
 
+from swarm.broker.keys import expert_queue
 from swarm.models import Plan
 from tests.bench.experts import ABSENT_CARD, HANG_CARD, TEMPLATE_CARD, Nap
 from tests.bench.report import Samples
@@ -93,7 +94,7 @@ async def _memory(bench: Rig) -> int:
 
 
 async def _released(bench: Rig) -> bool:
-    return await bench.waiting("run:absent") == JOBS * SUBTASKS
+    return await bench.waiting(expert_queue(ABSENT_CARD)) == JOBS * SUBTASKS
 
 
 async def _written(bench: Rig) -> bool:

@@ -56,10 +56,7 @@ async def test_a_delivery_claimed_again_by_its_own_process_stops_the_older_copy_
 ) -> None:
     twice = Twice()
     await publish(settings, twice.expert)
-    async with (
-        SwarmClient(settings=settings) as client,
-        serving(settings.model_copy(update={"lease": 0.9}), twice.expert) as process,
-    ):
+    async with SwarmClient(settings=settings) as client, serving(settings, twice.expert) as process:
         worker = process.worker
         renew = worker._beat._renew
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swarm.client import SwarmClient
-from swarm.errors import ModelUnavailable
+from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.models import Citation, Plan, Solution, Subtask, Usage
 from swarm.scheduler import HEAVY, Progress, fold
 from swarm.settings import Settings
