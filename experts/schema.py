@@ -49,15 +49,14 @@ def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
 def too_deep(value: object) -> bool:
     """Whether JSON is nested deeper than may travel."""
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             part
             for item in level
             if isinstance(item, (dict, list))
             for part in (item.values() if isinstance(item, dict) else item)
         ]
-    # Whoever is left stands inside MAX_DEPTH + 1 others.
-    return bool(level)
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
 def violation(data: object, schema: Mapping[str, Any]) -> str | None:
@@ -107,14 +106,12 @@ def _candidates(text: str) -> Iterator[str]:
 
 def _fenced(text: str) -> str | None:
     """The first fenced block, found by hand: an expression needs time that grows with the square of the text."""
-    opening = text.find("```")
-    while opening >= 0:
-        start = text.find("\n", opening)
-        if start < 0:
-            return None
-        if text[opening + 3 : start].rstrip(" \t") in ("", "json"):
-            return _closed(text, start)
-        opening = text.find("```", opening + 1 if text.startswith("````", opening) else opening + 3)
+    begin = 0
+    while (end := text.find("\n", begin)) >= 0:
+        _, fence, tail = text[begin:end].rpartition("```")
+        if fence and tail.rstrip(" \t") in ("", "json"):
+            return _closed(text, end)
+        begin = end + 1
     return None
 
 

@@ -17,6 +17,7 @@ STARTED, STOPPED = "worker_started", "worker_stopped"
 DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed", "delivery_stopped"
 REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
 CATALOG = "catalog_changed"
+SERVING = "serving"
 
 
 def setup(level: str = "info", *, as_json: bool | None = None) -> None:

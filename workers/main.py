@@ -14,6 +14,7 @@ from arq.worker import func
 
 from experts.implementations import Implementation, makers
 from experts.registry import Registry
+from swarm import log as events
 from swarm.broker.joblog import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.shelf import Shelf
@@ -23,6 +24,8 @@ from swarm.router import Router
 from swarm.settings import Settings
 from workers import health, tasks
 from workers.worker import Lane, SwarmWorker
+
+_log = events.get("worker")
 
 ADVANCE_SLOTS = 16
 """Of their own, so that slow planners never keep a job from going on."""
@@ -56,7 +59,10 @@ class Process:
 
     async def refresh(self) -> None:
         """Serve the experts of every version that a job may be pinned to, as far as this process can."""
-        self.runs.queues = serving(await self.shelf.alive(), self.roles, self.loaded)
+        queues = serving(await self.shelf.alive(), self.roles, self.loaded)
+        if queues != self.runs.queues:
+            _log.info(events.SERVING, worker=self.worker.name, queues=queues)
+        self.runs.queues = queues
 
 
 def serving(catalogs: Collection[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> list[str]:

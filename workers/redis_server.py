@@ -15,6 +15,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -275,6 +276,7 @@ class PrivateRedis:
             except BlockingIOError:
                 return False
             binary = self._binary or find_redis()
+            self._can_read(binary)
             there = self._take_folder()
             with (there / "users").open("rb", buffering=0) as pipe, (self.data / "redis.log").open("ab") as log:
                 settings = CONFIG | {
@@ -292,6 +294,18 @@ class PrivateRedis:
         note.write_text(json.dumps({"socket": str(self._socket), "supervisor": self._process.pid}))
         note.replace(self.data / "redis.json")
         return True
+
+    def _can_read(self, binary: Path) -> None:
+        """Refuse a server that would pass over the files of a newer one and start with nothing."""
+        if not (self.data / "appendonlydir").exists():
+            return
+        said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
+        major = re.search(r"v=(\d+)", said.stdout)
+        if major is None or int(major[1]) < 7:
+            raise EmbeddedUnavailable(
+                f"{self.data} was written by Redis 7 or newer, which {binary} cannot read; "
+                "put that one on the PATH again, name it in SWARM_REDIS_SERVER, or choose another SWARM_DATA"
+            )
 
     def _take_folder(self) -> Path:
         """The socket's folder: that of a server that died under its users, who wait there; else a new one."""

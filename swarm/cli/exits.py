@@ -44,7 +44,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         WAITED: "the wait ended, the job goes on",
         CANCELLED: "the job was cancelled",
         INCOMPLETE: "a part of the answer: partial, deadline, over_budget",
-        BUG: "a bug of ours, or of an expert in plain Python",
+        BUG: "a bug of ours, with its traceback",
         INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )

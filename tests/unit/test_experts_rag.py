@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -252,3 +254,22 @@ def test_a_quote_under_a_number_that_is_none_is_looked_for_everywhere() -> None:
     assert found[0] == "Yes."
     assert [cited.quote for cited in found[1]] == ["some words", "more"]
     assert found[2] == 0
+
+
+@pytest.mark.parametrize("text", ["# a" + " " * 100_000 + "b", "# a" + "# " * 50_000 + "b"], ids=["spaces", "marks"])
+def test_no_line_takes_long_to_be_a_heading(text: str) -> None:
+    begun = time.perf_counter()
+    passages(Document("d", text))
+
+    assert time.perf_counter() - begun < 0.1
+
+
+def test_a_heading_is_told_without_its_closing_marks() -> None:
+    assert passages(Document("d", "## Returns  ## \n\nText."))[0].section == "Returns"
+
+
+def test_many_abbreviations_do_not_take_long() -> None:
+    begun = time.perf_counter()
+    sentences("A. " * 5_000)
+
+    assert time.perf_counter() - begun < 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import structlog
 
 from experts.base import Expert
 from experts.registry import MAX_SOLUTION, Registry
-from swarm.errors import ExpertError, InvalidCard, ModelUnavailable, UnusableInput
+from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, UnusableInput
 from swarm.models import Blob, Card, Failure, Outcome, Solution, Subtask, Usage
 
 Solve = Callable[[Subtask, Mapping[str, Solution]], Awaitable[Any]]
@@ -164,7 +165,15 @@ async def test_only_a_model_may_do_better_next_time(model: str, again: bool) -> 
 
 
 @pytest.mark.parametrize(
-    "schema", [{"type": "objekt"}, {"$ref": "#"}, {"pattern": "(a+)+$"}, {"allOf": [{"patternProperties": {}}]}]
+    "schema",
+    [
+        {"type": "objekt"},
+        {"$ref": "#"},
+        {"pattern": "(a+)+$"},
+        {"allOf": [{"patternProperties": {}}]},
+        {"uniqueItems": True},
+        {"unevaluatedProperties": False},
+    ],
 )
 async def test_a_schema_that_comes_with_a_subtask_is_checked_first(schema: dict[str, Any]) -> None:
     outcome = await settled(answering(Solution(text="", data={})), ASKED.model_copy(update={"output": schema}))
@@ -317,3 +326,86 @@ def _giving(expert: Expert) -> Callable[..., Awaitable[Expert]]:
         return expert
 
     return build
+
+
+async def test_a_constructor_that_exits_costs_one_subtask_and_not_the_worker() -> None:
+    def exits() -> Expert:
+        raise SystemExit(3)
+
+    async with Registry(no_blob, implementations={"test:Test": exits}) as registry:
+        outcome = await registry.settle(a_card(), ASKED, {})
+
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.retryable) == ("bug", False)
+    assert "SystemExit(3)" in outcome.message
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), None])
+async def test_an_expert_that_does_not_close_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    async def never() -> None:
+        if error is not None:
+            raise error
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("experts.registry.CLOSING", 0.05)
+    stuck = Scripted(answering(Solution(text="ok")))
+    monkeypatch.setattr(stuck, "aclose", never)
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(2), Registry(no_blob, implementations={"test:Test": lambda: stuck}) as registry:
+            await registry.settle(a_card(), ASKED, {})
+
+    assert [log["event"] for log in logs] == ["expert_close_failed"]
+
+
+@pytest.mark.parametrize("error", [ExpertError("x" * 100_000), KeyError("x" * 100_000), ExpertError("\ud800" * 9_000)])
+async def test_a_failure_is_told_briefly(error: Exception) -> None:
+    outcome = await settled(raising(error))
+
+    assert isinstance(outcome, Failure)
+    assert len(outcome.message) <= 2_000
+    assert outcome.model_dump_json()
+
+
+async def test_redis_away_while_an_expert_is_built_is_tried_again() -> None:
+    async def away(blob: Blob) -> bytes:
+        raise BrokerUnavailable("redis://x", "refused")
+
+    blob = Blob(path="a.md", sha256="0", size=1)
+    async with Registry(away) as registry:
+        card = a_card(kind="rag", model="local/extract", implementation=None, blobs=(blob,))
+        outcome = await registry.settle(card, ASKED, {})
+
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.retryable) == ("unavailable", True)
+
+
+async def test_data_and_schema_may_not_both_be_large() -> None:
+    asked = ASKED.model_copy(update={"output": {"items": {"allOf": [{"type": "string"}] * 1_000}}})
+
+    outcome = await settled(answering(Solution(text="", data=[0] * 100_000)), asked)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == "bad_output"
+    assert "too large to be checked" in outcome.message
+
+
+async def test_a_check_runs_beside_the_loop_and_within_the_time_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experts.registry.violation", lambda data, schema: time.sleep(0.5))
+
+    outcome = await settled(answering(Solution(text="", data={})), output=SCHEMA, timeout=0.05)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == "timeout"
+
+
+async def test_data_nested_too_deeply_does_not_travel() -> None:
+    data: list[Any] = []
+    for _ in range(50):
+        data = [data]
+
+    outcome = await settled(answering(Solution(text="", data=data)))
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, "more than 50 levels" in outcome.message) == ("bad_output", True)
+    assert isinstance(await settled(answering(Solution(text="", data=data[0]))), Solution)

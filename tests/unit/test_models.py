@@ -529,3 +529,43 @@ def test_fields_of_a_newer_process_are_passed_over_at_any_depth() -> None:
     )
 
     assert models.received(Envelope, text) == EXAMPLES["envelope"]
+
+
+def deep(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        found = {"not": found}
+    return found
+
+
+SHARED: list[Any] = ["x"]
+for _ in range(40):
+    SHARED = [SHARED, SHARED]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (deep(51), "nested more than 50 levels deep; flatten it"),
+        (deep(300), "nested more than 50 levels deep; flatten it"),
+        ({"a": object()}, "a Python object; use plain JSON only"),
+        ({"a": float("nan")}, "a number that is not finite; use plain JSON only"),
+        ({"a": 10**5000}, "a number that is too long; write it as text"),
+        ({"a": {1: 2}}, "a key that is no text; use plain JSON only"),
+        ({"enum": ["\ud800"]}, "not valid Unicode; send UTF-8 text"),
+        ({"\ud800": 1}, "not valid Unicode; send UTF-8 text"),
+        ({"enum": SHARED}, "more than 100,000 values; shorten it"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_an_output_that_cannot_travel_is_refused_with_the_remedy(output: object, said: str) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        Plan.read([subtask("a", output=output)])
+
+    assert str(caught.value) == f"plan: subtasks.0.output: {said}; mend the plan and submit it again"
+
+
+def test_an_output_as_deep_as_may_be_travels() -> None:
+    plan = Plan.read([subtask("a", output=deep(50))])
+
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
