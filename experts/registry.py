@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Self
+from typing import Self, cast, get_args
 
 import structlog
 
@@ -280,7 +280,8 @@ def _checked(data: object, card: Card, subtask: Subtask) -> str | None:
 
 
 def _reason(error: ExpertError) -> Reason:
-    return error.reason  # type: ignore[return-value]  # a str there, so that errors need not know models
+    """The error's own reason, or `expert_error` for one that somebody made up in a subclass."""
+    return cast(Reason, error.reason) if error.reason in get_args(Reason) else "expert_error"
 
 
 def _cancelled() -> bool:

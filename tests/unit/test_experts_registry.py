@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from experts.base import Expert
-from experts.registry import MAX_SOLUTION, Registry
+from experts.registry import MAX_SOLUTION, Registry, known_failure
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, UnusableInput
 from swarm.models import Blob, Card, Failure, Outcome, Solution, Subtask, Usage
 
@@ -409,3 +409,13 @@ async def test_data_nested_too_deeply_does_not_travel() -> None:
     assert isinstance(outcome, Failure)
     assert (outcome.reason, "more than 50 levels" in outcome.message) == ("bad_output", True)
     assert isinstance(await settled(answering(Solution(text="", data=data[0]))), Solution)
+
+
+def test_a_reason_that_somebody_made_up_still_gives_a_failure() -> None:
+    class OutOfStock(ExpertError):
+        reason = "out_of_stock"
+
+    failure = known_failure(OutOfStock("none left"))
+
+    assert failure is not None
+    assert (failure.reason, failure.message) == ("expert_error", "none left")
