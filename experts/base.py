@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, runtime_checkable
 
-from swarm.models import Blob, Card, Solution, Subtask
+from swarm.models import Blob, Card, Solution
+from swarm.plans import Subtask
 
 LoadBlob = Callable[[Blob], Awaitable[bytes]]
 """Gives the content of a file that belongs to an expert, from wherever this process keeps them."""

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from experts.files import Files
 from experts.frontmatter import parse, split
 from swarm.errors import InvalidCard
-from swarm.models import Blob, Card, Limits, explain
+from swarm.models import Blob, Card, Limits
+from swarm.values import explain
 
 MAX_CARD = 256_000
 MAX_DESCRIPTION = 4_000

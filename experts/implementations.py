@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from experts.base import Expert
 from swarm.errors import BadInput
-from swarm.models import Card, explain
+from swarm.models import Card
+from swarm.values import explain
 
 GROUP = "swarm.experts"
 MODEL = "local/python"

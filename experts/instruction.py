@@ -11,8 +11,9 @@ from experts.base import Expert, LoadBlob
 from experts.inputs import fenced, inline
 from experts.schema import find_json
 from swarm.errors import BadOutput
-from swarm.llm.base import Completion, Message, Model, Models
-from swarm.models import Card, Solution, Subtask
+from swarm.llm.base import Completion, Form, Message, Model, Models
+from swarm.models import Card, Solution
+from swarm.plans import Subtask
 
 DEFAULT_INSTRUCTION = "Answer the request. Be brief and exact; say so when you do not know."
 
@@ -36,7 +37,8 @@ class ChatExpert:
             Message("system", system_text(self.card.instruction, schema)),
             Message("user", fenced(subtask.instruction, inputs)),
         ]
-        completion = await ask(self.model, messages, self.card.timeout)
+        form = Form(self.card.name, schema) if schema else None
+        completion = await ask(self.model, messages, self.card.timeout, form)
         data = data_in(completion.text) if schema else None
         return Solution(text=completion.text, data=data, model=completion.model, usage=completion.usage)
 
@@ -74,9 +76,9 @@ class TemplateExpert:
         return Solution(text=text, data=data, citations=used, model=self.card.model)
 
 
-async def ask(model: Model, messages: Sequence[Message], timeout: float) -> Completion:
+async def ask(model: Model, messages: Sequence[Message], timeout: float, form: Form | None = None) -> Completion:
     """One whole completion. BadOutput if it was cut at the token limit, since half an answer misleads."""
-    completion = await model.complete(messages, timeout=timeout)
+    completion = await model.complete(messages, timeout=timeout, form=form)
     if completion.cut:
         raise BadOutput(f"{completion.model}: the answer was cut at the token limit", retryable=False)
     return completion

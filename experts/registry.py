@@ -22,7 +22,9 @@ from experts.base import Expert, LoadBlob
 from experts.schema import schema_problem, too_deep, violation
 from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, UnusableInput
 from swarm.llm.base import Models, NoModels
-from swarm.models import MAX_DEPTH, Card, Failure, Outcome, Reason, Solution, Subtask
+from swarm.models import Card, Failure, Outcome, Reason, Solution
+from swarm.plans import Subtask
+from swarm.values import MAX_DEPTH
 
 MAX_SOLUTION = 1_000_000
 """Bytes of a solution as JSON."""

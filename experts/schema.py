@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from swarm.models import MAX_DEPTH
+from swarm.values import MAX_DEPTH
 
 MAX_SCHEMA = 65_536
 """Bytes of a schema, as JSON."""

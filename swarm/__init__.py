@@ -12,18 +12,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from swarm.broker.deltas import Delta
     from swarm.client import Job, SwarmClient
     from swarm.errors import SwarmError
-    from swarm.models import Answer, Card, Citation, Failure, Plan, Receipt, Request, Solution, Subtask
+    from swarm.models import Answer, Card, Citation, Failure, Receipt, Request, Solution
+    from swarm.plans import Plan, Subtask
+    from swarm.report import PlanReport
     from swarm.settings import Settings
 
 __all__ = [
     "Answer",
     "Card",
     "Citation",
+    "Delta",
     "Failure",
     "Job",
     "Plan",
+    "PlanReport",
     "Receipt",
     "Request",
     "Settings",
@@ -34,7 +39,16 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = {"Job": "client", "SwarmClient": "client", "SwarmError": "errors", "Settings": "settings"}
+_HOMES = {
+    "Delta": "broker.deltas",
+    "Job": "client",
+    "Plan": "plans",
+    "PlanReport": "report",
+    "Settings": "settings",
+    "Subtask": "plans",
+    "SwarmClient": "client",
+    "SwarmError": "errors",
+}
 
 
 def __getattr__(name: str) -> object:

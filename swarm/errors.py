@@ -12,8 +12,13 @@ Each message says what is wrong and what to do about it.
     ├── Refused                  sound, but not now
     │   └── Busy
     ├── NoPlan                   no expert fits the request
+    ├── PlanRefused              a planner's text is no plan that can run
+    │   ├── NoDraft              it cannot be read as a plan
+    │   └── BadDraft             it can, but the plan cannot run
+    ├── PlanningFailed           a request that was only to be planned has no plan
     ├── JobNotFound
     ├── JobConflict              the job id is taken by another request
+    ├── RoundOver                a planner's subtasks are not wanted any more
     ├── BrokerError              what Redis said
     │   ├── BrokerUnavailable
     │   ├── BrokerDenied
@@ -32,6 +37,13 @@ Each message says what is wrong and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
+
+DraftReason = Literal[
+    "empty", "refusal", "program", "question", "pretended", "cut", "incomplete", "repeats", "too_long", "too_deep",
+    "too_many", "no_plan",
+]  # fmt: skip
+"""Why a text is no plan: `cut` ends in the middle, `incomplete` lost steps when it was mended."""
 
 
 class SwarmError(Exception):
@@ -118,6 +130,35 @@ class NoPlan(SwarmError):
         )
 
 
+class PlanRefused(SwarmError):
+    """A planner's text is no plan that can run."""
+
+
+class NoDraft(PlanRefused):
+    """A text that cannot be read as a plan. `reason` says of what kind it is."""
+
+    def __init__(self, reason: DraftReason, problem: str) -> None:
+        self.reason, self.problem = reason, problem
+        super().__init__(f"{reason}: {problem}")
+
+
+class BadDraft(PlanRefused):
+    """A draft that cannot run: each of `problems` has its place, what is wrong, and the remedy or the candidates."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        more = f" (and {len(self.problems) - 5} more)" if len(self.problems) > 5 else ""
+        super().__init__("; ".join(self.problems[:5]) + more)
+
+
+class PlanningFailed(SwarmError):
+    """A request that was only to be planned has no plan. `notes` say which ways were tried."""
+
+    def __init__(self, job_id: str, ending: str, problem: str, *, reason: str = "", notes: Iterable[str] = ()) -> None:
+        self.job_id, self.ending, self.reason, self.notes = job_id, ending, reason, tuple(notes)
+        super().__init__(problem or f"job {job_id} ended as {ending} before it was planned; ask again")
+
+
 class JobNotFound(SwarmError):
     """No such job, or its retention has passed."""
 
@@ -132,6 +173,14 @@ class JobConflict(SwarmError):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"job id {job_id!r} is taken by a different request; choose another id, or leave it out")
+
+
+class RoundOver(SwarmError):
+    """A planner is still writing, and its job has ended or another planner has it. It must stop."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"the planning round of job {job_id!r} is over; stop planning it")
 
 
 class BrokerError(SwarmError):

@@ -9,7 +9,9 @@ from typing import Self
 from pydantic import Field, ValidationError
 
 from swarm.errors import BadInput
-from swarm.models import Input, explain
+from swarm.values import Input, explain
+
+LOCAL = "local/planner"
 
 
 class Settings(Input):
@@ -34,6 +36,27 @@ class Settings(Input):
     """A worker that is not heard of for so long is taken for dead."""
     drain: float = Field(default=20.0, ge=0, le=3_600)
     """After SIGTERM, how long running subtasks may finish before they are handed back."""
+
+    planner: str = LOCAL
+    """The model that plans, `endpoint/model`; `local/planner` plans without a model."""
+    synthesis: str = ""
+    """The model that writes answers out of several results; empty: the planner's, if that is one."""
+    replans: int = Field(default=1, ge=0, le=5)
+    """How often a planner may plan again after failures, for requests that do not say."""
+    skip: bool = True
+    """Whether a request that one expert clearly fits goes to it without a planner's model."""
+    plan_cache: bool = True
+    """Whether plans of similar earlier requests of the same tenant and catalog are used again."""
+    mend_edges: bool = False
+    """Whether circular, dangling and self dependencies of a planner are dropped; else the planner is asked again."""
+    plan_timeout: float = Field(default=60.0, gt=0, le=280)
+    """For the planner's model, all its turns together."""
+    max_subtasks: int = Field(default=100, ge=1, le=1_000)
+    """Of a planner's plan. A caller's may have 1,000."""
+    max_depth: int = Field(default=20, ge=1, le=1_000)
+    """Subtasks one behind the other in a planner's plan."""
+    max_items: int = Field(default=100, ge=1, le=1_000)
+    """Items that one `for_each` may have."""
 
     window: int = Field(default=64, ge=1, le=1_000)
     """Subtasks of one job in flight at once."""

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from swarm.models import (
+from swarm.events import (
     Accepted,
     Answered,
     AnyEvent,
     CancelAsked,
     Ended,
-    Ending,
-    Failure,
     OutcomeRecorded,
-    Plan,
     Planned,
-    Reason,
     Released,
     RoundOpened,
     Started,
-    Subtask,
     Tick,
-    Usage,
+    Valued,
+    Withdrawn,
 )
-from swarm.models import Aggregate as AggregateName
-from swarm.scheduler import Action, Progress, Release, advance, fold
+from swarm.fold import fold
+from swarm.models import Ending, Failure, Reason, Usage
+from swarm.plans import Aggregate as AggregateName
+from swarm.plans import Condition, Plan, Subtask
+from swarm.progress import Progress
+from swarm.scheduler import Action, Release, Withdraw, advance
 
 _WORD = re.compile(r"(?P<id>[\w.-]+?)(:(?P<expert>[\w-]+))?(<-(?P<after>[\w.,-]+))?")
 
@@ -42,6 +43,23 @@ def _subtask(word: str) -> Subtask:
     return Subtask(id=found["id"], expert=found["expert"] or "x", instruction=f"do {found['id']}", depends_on=after)
 
 
+def only_if(word: str, result: str, **comparison: Any) -> Subtask:
+    """A subtask with a condition on `result`, which it waits for."""
+    return _waiting(word, result, when=Condition(result=result, **comparison))
+
+
+def for_each(word: str, reference: str, **more: Any) -> Subtask:
+    """A subtask for each item of the list that `reference` names, which it waits for."""
+    return _waiting(word, reference, for_each=reference, **more)
+
+
+def _waiting(word: str, reference: str, **fields: Any) -> Subtask:
+    subtask = _subtask(word)
+    name = ".".join(reference.split(".")[: 2 if reference[:1] == "r" and reference[1:2].isdigit() else 1])
+    waits = tuple(dict.fromkeys((*subtask.depends_on, name)))
+    return subtask.model_copy(update={"depends_on": waits, **fields})
+
+
 def a_plan(*words: str, aggregate: AggregateName = "auto") -> Plan:
     return Plan(subtasks=subtasks(*words), aggregate=aggregate)
 
@@ -49,8 +67,10 @@ def a_plan(*words: str, aggregate: AggregateName = "auto") -> Plan:
 # -- events ----------------------------------------------------------------------------------------------------
 
 
-def accepted(*, attempts: int = 3, window: int = 64, due: int = 1_000_000, deadline: bool = False) -> Accepted:
-    return Accepted(attempts=attempts, window=window, due=due, deadline=deadline)
+def accepted(
+    *, attempts: int = 3, window: int = 64, due: int = 1_000_000, deadline: bool = False, **more: Any
+) -> Accepted:
+    return Accepted(attempts=attempts, window=window, due=due, deadline=deadline, **more)
 
 
 def planned(
@@ -59,10 +79,17 @@ def planned(
     round: int = 0,
     closed: bool = True,
     fallbacks: Mapping[str, tuple[str, ...]] | None = None,
+    **more: Any,
 ) -> Planned:
     given = plan.united() if isinstance(plan, Plan) else tuple(plan)
     aggregate: AggregateName = plan.aggregate if isinstance(plan, Plan) else "auto"
-    return Planned(round=round, subtasks=given, fallbacks=dict(fallbacks or {}), aggregate=aggregate, closed=closed)
+    fields = {"fallbacks": dict(fallbacks or {}), "aggregate": aggregate} | more
+    return Planned(round=round, subtasks=given, closed=closed, **fields)
+
+
+def part(*words: str, round: int, closed: bool = False, again: bool = False) -> Planned:
+    """Subtasks that a planner appends while it still writes; closed, its whole plan."""
+    return planned(subtasks(*words), round=round, closed=closed, again=again)
 
 
 def not_planned(message: str = "nothing fits", *, round: int = 1) -> Planned:
@@ -104,6 +131,16 @@ def failed(
 ) -> OutcomeRecorded:
     failure = Failure(reason=reason, message=f"{subtask}: {reason}", retryable=retryable, retry_after=retry_after)
     return OutcomeRecorded(subtask=subtask, attempt=attempt, failure=failure, usage=usage or Usage())
+
+
+def valued(missing: Mapping[str, str] | None = None, **values: Any) -> Valued:
+    """What was looked up; `__` stands for a point and `_n` at the end for a length: `a__label=1, a__items_n=2`."""
+    found = {re.sub(r"_n$", "[]", name.replace("__", ".")): value for name, value in values.items()}
+    return Valued(values=found, missing=dict(missing or {}))
+
+
+def withdrawn(subtask: str, attempt: int = 1) -> Withdrawn:
+    return Withdrawn(subtask=subtask, attempt=attempt)
 
 
 def tick(at: int) -> Tick:
@@ -157,11 +194,13 @@ def go(progress: Progress, *events: AnyEvent) -> tuple[Progress, tuple[Action, .
 
 def written(actions: Iterable[Action]) -> tuple[AnyEvent, ...]:
     """What the script that writes a decision appends to the log."""
-    return tuple(
+    releases = (
         Released(subtask=action.subtask, attempt=action.attempt, expert=action.expert, delay=action.delay)
         for action in actions
         if isinstance(action, Release)
     )
+    withdrawals = (withdrawn(action.subtask, action.attempt) for action in actions if isinstance(action, Withdraw))
+    return (*releases, *withdrawals)
 
 
 def releases(actions: Iterable[Action]) -> list[tuple[str, int]]:

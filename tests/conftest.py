@@ -19,8 +19,11 @@ from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
 from swarm.broker.queue import Claim, Queue, record
 from swarm.broker.shelf import Shelf
 from swarm.errors import EmbeddedUnavailable
-from swarm.models import Answer, Card, Catalog, Failure, OutcomeRecorded, Plan, Planned, Request, Solution, Subtask
-from swarm.scheduler import AskAnswer, End, Release, Withdraw, decide, fold
+from swarm.events import OutcomeRecorded, Planned
+from swarm.fold import fold
+from swarm.models import Answer, Card, Catalog, Failure, Request, Solution
+from swarm.plans import Plan, Subtask
+from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.settings import Settings
 from workers.redis_server import PrivateRedis, find_redis
 
@@ -269,7 +272,8 @@ class Hands:
                 (a, f"run:{a.expert}", record("run", job, a.subtask)) for a in actions if isinstance(a, Release)
             ),
             withdrawals=tuple(a for a in actions if isinstance(a, Withdraw)),
-            ask_answer=any(isinstance(a, AskAnswer) for a in actions),
+            ask_answer=next((a.number for a in actions if isinstance(a, AskAnswer)), 0),
+            ask_plan=next((a.number for a in actions if isinstance(a, AskPlan)), 0),
             answer=Answer(job=job, ending=ending, complete=ending == "completed") if ending else None,
         )
 

@@ -18,11 +18,17 @@ from swarm import log as events
 from swarm.broker.joblog import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.shelf import Shelf
+from swarm.broker.stats import Stats
 from swarm.llm.openai import OpenAIModels
 from swarm.models import Blob, Card, Catalog, Kind
+from swarm.planner.front import Front
+from swarm.planner.memory import PlanCache
+from swarm.planner.planned import writer_of
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.synthesis import Synthesis
 from workers import health, tasks
+from workers.stats import Gathered
 from workers.worker import Lane, SwarmWorker
 
 _log = events.get("worker")
@@ -105,11 +111,15 @@ async def working(
 
     async with OpenAIModels(environ) as models, Registry(load, models, makers(implementations)) as registry:
         process = Process(worker, shelf, roles, implementations, runs)
+        stats = Gathered(Stats(worker.connection))
         worker.on_published = process.refresh
-        router = Router(log, shelf, max_answer=settings.max_answer)
-        worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router}
+        writer = Synthesis(models, writer_of(settings), most=settings.max_answer)
+        planner = Front(settings, models, PlanCache(worker.connection))
+        router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
+        worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
         try:
-            yield process
+            async with stats:
+                yield process
         finally:
             await worker.close()
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swarm.errors import EmptyCatalog
-from swarm.models import AnyEvent, Envelope, Failure, Outcome, OutcomeRecorded, Solution, received
+from experts.inputs import with_item
+from swarm.broker.joblog import JobLog
+from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
+from swarm.events import AnyEvent, OutcomeRecorded
+from swarm.models import Envelope, Failure, Outcome, Solution
+from swarm.values import received
 
 Context = dict[Any, Any]
 
@@ -30,10 +35,10 @@ async def advance(ctx: Context, job: str) -> None:
         await worker.queue.hand_back([claim])
 
 
-async def plan(ctx: Context, job: str) -> Settlement:
-    """One planning round."""
-    worker, claim = ctx["worker"], ctx["claim"]
-    return _settlement(await worker.ride_out(lambda: ctx["router"].plan(claim)))
+async def plan(ctx: Context, job: str) -> Settlement | None:
+    """One planning round. Nothing is left to write if it was over before its planner was done."""
+    planned = await ctx["router"].plan(ctx["claim"], ctx["worker"].ride_out)
+    return None if planned is None else _settlement(planned)
 
 
 async def answer(ctx: Context, job: str) -> Settlement:
@@ -48,6 +53,8 @@ async def run(ctx: Context, payload: str) -> Settlement:
     envelope = received(Envelope, payload)
     begun = time.monotonic()
     outcome = await _outcome(ctx, envelope)
+    ms = round((time.monotonic() - begun) * 1000)
+    ctx["stats"].record(envelope.expert, outcome, ms)
     body = outcome.model_dump_json(exclude_defaults=True) if isinstance(outcome, Solution) else ""
     key = f"{envelope.subtask.id}.{envelope.attempt}.{ctx['claim'].number}" if body else ""
     event = OutcomeRecorded(
@@ -57,7 +64,7 @@ async def run(ctx: Context, payload: str) -> Settlement:
         size=len(body),
         expert=envelope.expert,
         usage=outcome.usage,
-        ms=round((time.monotonic() - begun) * 1000),
+        ms=ms,
         failure=outcome if isinstance(outcome, Failure) else None,
     )
     return _settlement(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
@@ -71,9 +78,20 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
     except (EmptyCatalog, KeyError):
         gone = f"{envelope.expert} of catalog {envelope.catalog} is no longer in Redis; submit the job again"
         return Failure(reason="no_expert", message=gone)
-    inputs = await ride_out(lambda: log.solutions(envelope.job, envelope.inputs)) if envelope.inputs else {}
+    try:
+        inputs = await ride_out(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
+    except (TooLarge, UnusableInput) as error:
+        return Failure(reason="bad_input", message=str(error))
     outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs)
     return outcome
+
+
+async def _inputs(log: JobLog, envelope: Envelope) -> Mapping[str, Solution]:
+    """The results that the subtask waits for, in the order in which it names them, and its item if it has one."""
+    found: Mapping[str, Solution] = await log.results(envelope.job, envelope.inputs, envelope.groups)
+    if envelope.groups:
+        found = {name: found[name] for name in envelope.subtask.depends_on if name in found}
+    return with_item(envelope.subtask, found, envelope.item) if envelope.item else found
 
 
 def _settlement(event: AnyEvent, *, body_key: str = "", body: str = "", solves: str = "") -> Settlement:

@@ -11,7 +11,8 @@ from experts.finetuned.head import Head
 from experts.inputs import inline
 from experts.instruction import ChatExpert
 from swarm.llm.base import Models
-from swarm.models import Card, Solution, Subtask
+from swarm.models import Card, Solution
+from swarm.plans import Subtask
 
 TOP = 5
 """Labels whose probabilities are told."""

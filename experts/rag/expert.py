@@ -10,14 +10,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from experts.base import Expert, LoadBlob
-from experts.inputs import fence, fenced, inline
+from experts.inputs import fenced, inline
 from experts.instruction import ask, data_in, system_text
 from experts.rag.chunk import passages
 from experts.rag.load import Document, load_documents
 from experts.rag.quotes import best_quotes, cited_answer
 from experts.rag.retrieve import Hit, Index
+from swarm.fence import fence
 from swarm.llm.base import Message, Model, Models
-from swarm.models import Card, Citation, Solution, Subtask
+from swarm.models import Card, Citation, Solution
+from swarm.plans import Subtask
 
 ENOUGH = 0.45
 """Share of a question's weight that the best passage must cover. On SQuAD this keeps 91 % of the questions that the

@@ -64,21 +64,25 @@ class Follower:
         await self._hang_up()
 
     @contextlib.asynccontextmanager
-    async def place(self, name: str) -> AsyncIterator[Place]:
-        """A place on the channel `name` for the block. What was said before is not told; look once it is taken."""
+    async def place(self, *names: str) -> AsyncIterator[Place]:
+        """A place on these channels for the block. What was said before is not told; look once it is taken."""
         place = Place()
-        first = name not in self._places
-        self._places.setdefault(name, set()).add(place)
+        new = [name for name in names if name not in self._places]
+        for name in names:
+            self._places.setdefault(name, set()).add(place)
         try:
-            if first:
-                await self._subscribe(name)
-            else:
+            if len(new) < len(names):
                 place.tell()  # what the others were told it was too late for
+            for name in new:
+                await self._subscribe(name)
             yield place
         finally:
-            self._places[name].discard(place)
-            if not self._places[name]:
+            for name in names:
+                self._places[name].discard(place)
+            left = [name for name in names if not self._places[name]]
+            for name in left:
                 del self._places[name]
+            for name in left:
                 await self._unsubscribe(name)
 
     async def _subscribe(self, name: str) -> None:
@@ -95,7 +99,7 @@ class Follower:
 
     async def _unsubscribe(self, name: str) -> None:
         async with self._change:
-            if self._channel is not None:
+            if self._channel is not None and name not in self._places:  # nobody has come meanwhile
                 with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
                     await self._channel.unsubscribe(name)
 

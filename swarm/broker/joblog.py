@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.broker.connection import Connection
+from swarm.broker.deltas import Deltas
 from swarm.broker.queue import Claim
 from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, TooLarge, UnknownExpert
-from swarm.models import ENDINGS, EVENTS, Answer, AnyEvent, JobInfo, Request, Solution, received
-from swarm.scheduler import Graph, Progress, Release, Withdraw, fold
+from swarm.events import EVENTS, AnyEvent
+from swarm.fold import fold
+from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
+from swarm.models import ENDINGS, Answer, JobInfo, Request, Solution
+from swarm.progress import SETTLED, Graph, Progress
+from swarm.scheduler import Release, Withdraw
 from swarm.settings import Settings
+from swarm.values import received
 
 EVENTS_AT_ONCE = 1_000
+AT_ONCE = 16
+"""Bodies of a group that are read together."""
 SHOWN_TEXT = 60
 
 
@@ -44,7 +52,10 @@ class Decision:
     releases: tuple[tuple[Release, str, str], ...] = ()
     """With the queue and the record of the delivery."""
     withdrawals: tuple[Withdraw, ...] = ()
-    ask_answer: bool = False
+    ask_answer: int = 0
+    """The number of the answer to be made in a delivery of its own; 0: none."""
+    ask_plan: int = 0
+    """The number of the plan to be made; 0: none."""
     answer: Answer | None = None
     regrown: bool = False
 
@@ -76,7 +87,7 @@ def state(raw: Sequence[Any]) -> JobState:
 
 
 def planning(raw: Sequence[Any]) -> tuple[int, Request, str]:
-    """What a claim of `plan` hands over: the round, the request, the catalog's version."""
+    """What a claim of `plan` hands over: the number of its round, the request, the catalog's version."""
     number, request, catalog = raw
     return int(number), received(Request, request), catalog.decode()
 
@@ -86,6 +97,7 @@ class JobLog:
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection, self._settings, self._keys = connection, settings, connection.keys
+        self.deltas = Deltas(connection)
 
     # -- accepting and ending
 
@@ -105,7 +117,9 @@ class JobLog:
             "submit", job, body, hashlib.sha256(body.encode()).hexdigest()[:32], request.tenant,
             _ms(request.max_age or settings.max_age), "" if request.deadline is None else _ms(request.deadline),
             _ms(settings.retention), request.attempts, settings.window,
-            settings.max_open, settings.max_open_tenant, "advance" if named else "plan", *named,
+            settings.max_open, settings.max_open_tenant, "advance" if named else "plan",
+            settings.replans if request.replans is None else request.replans,
+            "true" if request.plan_only else "false", settings.max_items, *named,
         )  # fmt: skip
         verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
         match verdict:
@@ -131,6 +145,14 @@ class JobLog:
         answer = await self._connection.script("advance", job, claim.owner, token, new_token, *_encoded(decision))
         return bytes(answer).decode()
 
+    async def append(self, claim: Claim, event: AnyEvent) -> bool:
+        """Append an event of a delivery that goes on; False when the claim is not held or the job has ended.
+
+        May be repeated, for events that mean the same twice as once.
+        """
+        data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
+        return bool(await self._connection.script("append", *claim.args, str(event.type), data) == b"ok")
+
     # -- reading
 
     async def events(self, job: str, after: str = "0-0") -> list[AnyEvent] | None:
@@ -155,6 +177,13 @@ class JobLog:
             raise JobNotFound(job)
         return received(Answer, answer) if answer else None
 
+    async def request(self, job: str) -> Request:
+        """What the caller wanted. Raises JobNotFound."""
+        body = await self._connection.call("HGET", self._keys.job(job), "request")
+        if body is None:
+            raise JobNotFound(job)
+        return received(Request, body)
+
     async def progress(self, job: str) -> Progress:
         """The job as its log has it now. Raises JobNotFound."""
         log: list[AnyEvent] = []
@@ -177,6 +206,31 @@ class JobLog:
         found = await self.bodies(job, bodies.values())
         return {name: received(Solution, found[key]) for name, key in bodies.items() if key in found}
 
+    async def results(
+        self, job: str, inputs: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Solution]:
+        """Results by subtask, from where an envelope says that they lie; those of a group's items as one.
+
+        What was skipped is SKIPPED, what is gone is left out. TooLarge for a group that no instruction could hold.
+        """
+        found = await self.solutions(job, {name: key for name, key in inputs.items() if key})
+        found |= {name: SKIPPED for name, key in inputs.items() if not key}
+        for name, bodies in groups.items():
+            found[name] = gathered(await self._group(job, name, bodies))
+        return found
+
+    async def _group(self, job: str, name: str, bodies: Mapping[str, str]) -> dict[str, Solution]:
+        read: dict[str, Solution] = {}
+        size = 0
+        names = list(bodies)
+        for start in range(0, len(names), AT_ONCE):
+            some = await self.solutions(job, {each: bodies[each] for each in names[start : start + AT_ONCE]})
+            size += sum(len(solution.text) for solution in some.values())
+            if size > MAX_GATHERED:
+                raise TooLarge(f"the results of {name}", size, MAX_GATHERED, "characters")
+            read |= some
+        return read
+
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
         """Open jobs, then (with `ended`) the last that ended; newest first, at most `limit`."""
         names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
@@ -193,17 +247,25 @@ class JobLog:
 def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:
     request, tenant, accepted, progress, rounds, ending = raw
     steps = json.loads(progress).get("steps", {}) if progress else {}
-    settled = sum(step.get("state") in ("solved", "failed", "dropped", "withdrawn") for step in steps.values())
-    text = " ".join(json.loads(request or b"{}").get("text", "").split())
+    live = [state for step in steps.values() if (state := step.get("state")) != "withdrawn" and not step.get("items")]
+    asked = json.loads(request or b"{}")
+    text = " ".join(asked.get("text", "").split())
     return JobInfo(
         id=job,
         tenant=(tenant or b"").decode(),
         text=text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…",
         accepted_at=int(accepted or 0),
         state=ending.decode() if ending else _state(bool(steps), bool(rounds), bool(progress)),
-        settled=settled,
-        subtasks=len(steps),
+        settled=sum(state in SETTLED for state in live),
+        # a plan that was given is in the progress from the second decision on
+        subtasks=len(live) or _given(asked),
     )
+
+
+def _given(request: Mapping[str, Any]) -> int:
+    """How many subtasks the caller gave."""
+    plan = request.get("plan")
+    return len(plan["subtasks"]) if plan else int("expert" in request)
 
 
 def _state(has_steps: bool, has_rounds: bool, decided: bool) -> str:
@@ -227,7 +289,8 @@ def _encoded(decision: Decision) -> list[str | int]:
     answer = decision.answer
     args: list[str | int] = [
         decision.cursor, progress, graph,
-        len(decision.events), len(decision.releases), len(decision.withdrawals), "1" if decision.ask_answer else "",
+        len(decision.events), len(decision.releases), len(decision.withdrawals),
+        int(decision.ask_answer), decision.ask_plan,
         answer.ending if answer else "", answer.model_dump_json(exclude_defaults=True) if answer else "",
         "1" if answer and answer.complete else "",
     ]  # fmt: skip

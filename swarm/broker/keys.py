@@ -7,6 +7,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:job:ID                    hash     request, graph, progress, cursor, token, ending   until expire
     PREFIX:job:ID:log                stream   the events, `seq-ms`                              until expire
     PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
+    PREFIX:job:ID:deltas             stream   pieces of texts being written, the last 1,000     until expire
     PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
     PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
     PREFIX:catalog:VERSION           hash     cards by name                                     current, then 1 lifetime
@@ -14,6 +15,10 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:blob:SHA256               string   a document or a head                              as its catalog
     PREFIX:worker:ID                 string   what a worker is and does                         a few leases
     PREFIX:dead:ID                   hash     a dead letter's payload                           retention
+    PREFIX:plans:TENANT:VERSION      stream   requests and their plans, PLANS_KEPT at most      a week after use
+    PREFIX:plancount                 hash     hits and misses of the plan cache                 a week after use
+    PREFIX:stats:NAME                hash     what an expert's attempts took and cost           30 days after its last
+    PREFIX:stats                     zset     experts on record, the last 1,000 by last run     as the newest of them
     -- eternal, each bounded --
     PREFIX:queue:NAME:ready          zset     deliveries to run, by enqueue time                open jobs
     PREFIX:queue:NAME:later          zset     timers and delayed attempts, by due time          open jobs
@@ -27,8 +32,8 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:catalogs                  zset     versions that jobs may be pinned to, by expiry    64
     PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
 
-Channels: PREFIX:events:JOB (each event), PREFIX:over:JOB (the answer), PREFIX:stop:WORKER (deliveries to stop),
-PREFIX:published (a new catalog).
+Channels: PREFIX:events:JOB (each event), PREFIX:over:JOB (the answer), PREFIX:deltas:JOB (ids of its deltas),
+PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog).
 """
 
 from __future__ import annotations
@@ -42,6 +47,7 @@ from swarm.models import Card
 ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
+PLANS_KEPT = 500
 
 ETERNAL = re.compile(r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalogs?|dead)")
 """What may have no lifetime, after the prefix."""
@@ -64,6 +70,9 @@ class Keys:
 
     def bodies(self, job: str) -> str:
         return f"{self.prefix}:job:{job}:bodies"
+
+    def deltas(self, job: str) -> str:
+        return f"{self.prefix}:job:{job}:deltas"
 
     def delivery(self, delivery: str) -> str:
         return f"{self.prefix}:delivery:{delivery}"
@@ -96,15 +105,28 @@ class Keys:
     def ended(self) -> str:
         return f"{self.prefix}:ended"
 
+    def stats(self, expert: str) -> str:
+        return f"{self.prefix}:stats:{expert}"
+
     @property
     def dead(self) -> str:
         return f"{self.prefix}:dead"
+
+    def plans(self, tenant: str, version: str) -> str:
+        return f"{self.prefix}:plans:{tenant}:{version}"
+
+    @property
+    def plan_count(self) -> str:
+        return f"{self.prefix}:plancount"
 
     def events(self, job: str) -> str:
         return f"{self.prefix}:events:{job}"
 
     def over(self, job: str) -> str:
         return f"{self.prefix}:over:{job}"
+
+    def writing(self, job: str) -> str:
+        return f"{self.prefix}:deltas:{job}"
 
     def stop(self, worker: str) -> str:
         return f"{self.prefix}:stop:{worker}"

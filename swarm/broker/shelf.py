@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerError, EmptyCatalog
-from swarm.models import Blob, Card, Catalog, received
+from swarm.models import Blob, Card, Catalog
+from swarm.values import received
 
 AGAIN = "publish the catalog again: swarm experts publish DIR"
 KEPT = 64

@@ -34,7 +34,10 @@ from swarm import log as logging
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.errors import ModelUnavailable
-from swarm.models import AnyEvent, Card, Catalog, Kind, Solution, Subtask
+from swarm.events import AnyEvent, Planned
+from swarm.models import Card, Catalog, Kind, Request, Solution
+from swarm.planner.front import Front, Publish
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from workers import health, tasks
 from workers.main import Process, Roles, run, work, working
@@ -43,7 +46,8 @@ ROOT = Path(__file__).parents[2]
 STARTS = "SWARM_TEST_STARTS"
 """Names the file in which experts put each start of theirs on record."""
 DIES_IN = "SWARM_TEST_DIES_IN"
-"""Names the function of ours (advance, plan, answer) in which a process kills itself, with its claim in hand."""
+"""Names the function of ours (advance, plan, answer) in which a process kills itself, with its claim in hand; `stream`
+is a planner that has published one subtask."""
 KINDS: tuple[Kind, ...] = ("instruction", "rag", "fine-tuned")
 ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
@@ -219,11 +223,14 @@ async def publish(settings: Settings, *implementations: Implementation) -> Catal
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, *implementations: Implementation, roles: Roles | None = None
+    settings: Settings,
+    *implementations: Implementation,
+    roles: Roles | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Process]:
     """A worker in this process, by default of everything, as long as the block runs. None given: those of this file."""
     loaded = {each.spec: each for each in implementations} or load_implementations(SPECS)
-    async with working(settings.redis_url or "", settings, roles or Roles(), {}, loaded) as process:
+    async with working(settings.redis_url or "", settings, roles or Roles(), environ or {}, loaded) as process:
         running = asyncio.create_task(process.worker.async_run())
         try:
             yield process
@@ -353,13 +360,22 @@ async def _die(ctx: tasks.Context, job: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def _die_in_a_stream(self: Front, request: Request, catalog: Catalog, *, publish: Publish, **more: Any) -> None:
+    only = Subtask(id="t1", expert=min(catalog.cards), instruction="0")
+    await publish(Planned(subtasks=(only,), closed=False))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main(argv: list[str]) -> int:
     logging.setup()
     pool, *specs = argv
     settings = Settings.load(os.environ)
     roles = Roles(router=pool != "expert", kinds=() if pool == "router" else KINDS)
     probe = Path(os.environ["SWARM_HEALTH_SOCKET"])
-    if doomed := os.environ.get(DIES_IN):
+    doomed = os.environ.get(DIES_IN)
+    if doomed == "stream":
+        setattr(Front, "plan", _die_in_a_stream)  # noqa: B010
+    elif doomed:
         setattr(tasks, doomed, _die)
     run(work(settings.redis_url or "", settings, roles, os.environ, load_implementations(specs), socket=probe))
     return 0

@@ -7,8 +7,9 @@ import asyncio
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import JobLog, new_token, state
 from swarm.broker.queue import Claim, Queue
+from swarm.fold import fold
 from swarm.models import Answer
-from swarm.scheduler import Progress, fold
+from swarm.progress import Progress
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request
 

@@ -13,7 +13,7 @@ import pytest
 
 from swarm.broker.joblog import state
 from swarm.errors import JobNotFound
-from swarm.models import Accepted, Ended
+from swarm.events import Accepted, Ended
 from swarm.scheduler import Withdraw
 from tests.conftest import Hands
 

@@ -8,13 +8,15 @@ from redis.asyncio import Redis
 
 from swarm.broker import keys as listed
 from swarm.broker.joblog import Decision, state
+from swarm.broker.plans import PlanStore
 from swarm.broker.queue import MAX_LOST
+from swarm.broker.stats import Stats
 from swarm.models import Blob, Catalog
 from tests.conftest import Hands, a_card, a_request
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
 FORMS = [
-    (r"job:[^:]+(:log|:bodies|:live)?", r"job:ID\1"),
+    (r"job:[^:]+(:log|:bodies|:live|:deltas)?", r"job:ID\1"),
     (r"delivery:.+", "delivery:ID"),
     (r"catalog:[^:]+(:blobs)?", r"catalog:VERSION\1"),
     (r"blob:.+", "blob:SHA256"),
@@ -22,8 +24,10 @@ FORMS = [
     (r"dead:.+", "dead:ID"),
     (r"queue:.+:(ready|later|leases|wake)", r"queue:NAME:\1"),
     (r"open:.+", "open:TENANT"),
+    (r"stats:.+", "stats:NAME"),
+    (r"plans:.+", "plans:TENANT:VERSION"),
 ]
-CHANNELS = [(r"(events|over):.+", r"\1:JOB"), (r"stop:.+", "stop:WORKER"), (r"published", "published")]
+CHANNELS = [(r"(events|over|deltas):.+", r"\1:JOB"), (r"stop:.+", "stop:WORKER"), (r"published", "published")]
 
 
 def form(name: str, forms: list[tuple[str, str]]) -> str:
@@ -58,6 +62,8 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         await hands.advance("j1")
         claim = await hands.run("a")
         await hands.worker().renew([claim], about="{}")
+        async with hands.log.deltas.writing(claim, "t1") as show:
+            show.add("a piece")
         await look()
         await hands.fail(claim, after=60)
         await hands.settle("j1")
@@ -80,6 +86,10 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         for _ in range(2):
             claim = await hands.take("advance")
             await hands.advance(claim.job, claim)
+        await Stats(hands.connection).add({"a": {"attempts": 1}})
+        plans = PlanStore(hands.connection)
+        await plans.add("acme", "v2", b"a plan")
+        await plans.count(hit=True)
         await look()
 
         await hands.call("PUBLISH", f"{hands.keys.prefix}:that is all", "")
@@ -92,4 +102,4 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
 
     table = dict(ROW.findall(listed.__doc__ or ""))
     assert found == table
-    assert heard - {"*"} == {"events:JOB", "over:JOB", "stop:WORKER", "published"}
+    assert heard - {"*"} == {"events:JOB", "over:JOB", "deltas:JOB", "stop:WORKER", "published"}

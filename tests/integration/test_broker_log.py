@@ -6,7 +6,7 @@ import pytest
 
 from swarm.broker import joblog
 from swarm.errors import JobNotFound
-from swarm.models import Released
+from swarm.events import Released
 from tests.conftest import Hands
 
 

@@ -16,9 +16,12 @@ from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ETERNAL, WAKE_TOKENS
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.broker.shelf import Shelf
-from swarm.models import Answer, Planned
-from swarm.scheduler import Progress, fold
+from swarm.events import Planned
+from swarm.fold import fold
+from swarm.models import Answer
+from swarm.progress import Progress
 from swarm.settings import Settings
+from tests.builders import subtasks
 from tests.conftest import Hands, run
 from workers.redis_server import PrivateRedis
 
@@ -30,7 +33,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["submit", "claim", "claim", "claim", "finish", "finish", "fail", "renew", "hand_back", "lost", "expire",
-             "outage", "due", "cancel", "decide", "decide", "decide_late", "decide_again", "repeat"]
+             "outage", "due", "cancel", "append", "append", "decide", "decide", "decide_late", "decide_again", "repeat"]
         ),
         st.integers(0, 7),
         st.integers(0, 7),
@@ -85,10 +88,17 @@ class Play:
             data = '{"body":"answer"}'
             return await self.hands.worker().finish(claim, "answered", data, body_key="answer", body=body)
         number = int(claim.extra[0])
-        subtask = {"id": f"r{number}.s", "expert": "b", "instruction": "do it"}
-        planned = Planned.model_validate({"round": number, "subtasks": [subtask]})
+        planned = Planned(round=number, subtasks=subtasks(f"r{number}.s:b"), again=True)
         data = planned.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
         return await self.hands.worker().finish(claim, "planned", data)
+
+    async def do_append(self, one: int, two: int) -> None:
+        """A planner that publishes what its whole plan has, or what it then has not."""
+        if claim := self.pick(one, lambda claim: claim.queue == "plan"):
+            number = int(claim.extra[0])
+            piece = subtasks(f"r{number}.{'sq'[two % 2]}:b")
+            held = await self.hands.field(self.connection.keys.delivery(claim.id), "owner") == claim.owner
+            assert await self.log.append(claim, Planned(round=number, subtasks=piece, closed=False)) == held
 
     async def do_fail(self, one: int, two: int) -> None:
         if claim := self.pick(one, lambda claim: claim.queue.startswith("run:")):
@@ -246,7 +256,7 @@ async def check_events(play: Play) -> None:
     """Nothing is released, settled or written down twice, and the kept progress is the fold of the log."""
     for job in play.jobs:
         events = await play.log.events(job) or []
-        for kind in ("released", "outcome"):
+        for kind in ("released", "outcome", "withdrawn"):
             seen = Counter((e.subtask, e.attempt) for e in events if e.type == kind)
             assert not seen or max(seen.values()) == 1, f"{kind} twice: {seen}"
         released = {(e.subtask, e.attempt) for e in events if e.type == "released"}

@@ -12,7 +12,8 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
-from swarm.models import Solution, Subtask, Usage
+from swarm.models import Solution, Usage
+from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import ROUTER, claims, echo, expert, kinds, publish, serving, until
@@ -294,7 +295,7 @@ async def test_a_cancel_while_the_planner_thinks_ends_the_job(
 ) -> None:
     inside, stopped = asyncio.Event(), asyncio.Event()
 
-    async def thinks(self: Router, claim: object) -> None:
+    async def thinks(self: Router, *given: object) -> None:
         inside.set()
         try:
             await asyncio.sleep(60)

@@ -10,8 +10,11 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
-from swarm.models import Citation, Plan, Solution, Subtask, Usage
-from swarm.scheduler import HEAVY, Progress, fold
+from swarm.fold import fold
+from swarm.models import Citation, Solution, Usage
+from swarm.plans import Plan, Subtask
+from swarm.progress import Progress
+from swarm.scheduler import HEAVY
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 import workers.worker
 from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
-from swarm.models import Solution, Subtask
+from swarm.models import Solution
+from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import ROUTER, echo, expert, publish, serving
@@ -57,10 +58,10 @@ async def test_a_bug_in_the_router_ends_one_job_and_no_worker(
     await publish(settings, done)
     real: Any = getattr(Router, function)
 
-    async def sometimes(self: Router, claim: Claim) -> Any:
+    async def sometimes(self: Router, claim: Claim, *patience: Any) -> Any:
         if claim.job == "unlucky":
             raise ZeroDivisionError("the router is broken")
-        return await real(self, claim)
+        return await real(self, claim, *patience)
 
     monkeypatch.setattr(Router, function, sometimes)
     options: dict[str, Any] = {} if function == "plan" else {"plan": HEAVY}

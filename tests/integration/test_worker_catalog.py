@@ -11,7 +11,8 @@ import pytest
 from experts.catalog import Loaded, catalog_of, read_folder, versioned, with_implementations
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
-from swarm.models import Card, Catalog, Solution, Subtask
+from swarm.models import Card, Catalog, Solution
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.integration.processes import EXPERTS, ROUTER, echo, expert, kinds, publish, serving, until
 from workers.main import Roles

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm.client import SwarmClient
-from swarm.models import Ended
+from swarm.events import Ended
 from swarm.settings import Settings
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, kinds, serving, until
 from workers.main import Roles

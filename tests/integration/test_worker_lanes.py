@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
-from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
-from swarm.models import Planned, Solution, Subtask
+from swarm.events import Planned
+from swarm.models import Solution
+from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
@@ -116,11 +118,11 @@ async def test_slow_planners_keep_no_job_from_going_on(
     planning = 0
     go_on = asyncio.Event()
 
-    async def slow(self: Router, claim: Claim) -> Planned:
+    async def slow(self: Router, *given: Any) -> Planned | None:
         nonlocal planning
         planning += 1
         await go_on.wait()
-        return await real(self, claim)
+        return await real(self, *given)
 
     real = Router.plan
     monkeypatch.setattr(Router, "plan", slow)

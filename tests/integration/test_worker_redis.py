@@ -12,7 +12,7 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import BrokerUnavailable
-from swarm.models import Ended
+from swarm.events import Ended
 from swarm.settings import Settings
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, OwnRedis, claims, serving, until
 

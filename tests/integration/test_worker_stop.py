@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from swarm.client import SwarmClient
-from swarm.models import Solution, Subtask
+from swarm.models import Solution
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.integration.processes import expert, kinds, publish, serving, until
 from workers.worker import SwarmWorker

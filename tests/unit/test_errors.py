@@ -7,6 +7,7 @@ import pytest
 
 from swarm import errors
 from swarm.errors import (
+    BadDraft,
     BadInput,
     BrokerDenied,
     BrokerFull,
@@ -18,7 +19,10 @@ from swarm.errors import (
     InvalidPlan,
     JobConflict,
     JobNotFound,
+    NoDraft,
     NoPlan,
+    PlanningFailed,
+    RoundOver,
     SwarmError,
     TooLarge,
     UnknownExpert,
@@ -50,6 +54,11 @@ WORDED: list[tuple[SwarmError, str, str]] = [
     (NoPlan("nothing fits"), "nothing fits; experts: none", "word the request nearer"),
     (JobNotFound("j1"), "no job 'j1'", "swarm jobs"),
     (JobConflict("j1"), "job id 'j1' is taken", "choose another id"),
+    (NoDraft("cut", "the text ends inside a step; raise the cap"), "cut: the text ends inside a step", "raise the cap"),
+    (BadDraft(["steps.1.expert: no expert 'x'; nearest: faq"]), "steps.1.expert: no expert 'x'", "nearest: faq"),
+    (BadDraft([f"steps.{i}: wrong" for i in range(7)]), "steps.0: wrong; steps.1: wrong", "(and 2 more)"),
+    (PlanningFailed("j1", "deadline", ""), "job j1 ended as deadline before it was planned", "ask again"),
+    (RoundOver("j1"), "planning round of job 'j1' is over", "stop planning it"),
     (BrokerUnavailable("localhost:6379", "refused"), "cannot reach Redis at localhost:6379", "SWARM_REDIS_URL"),
     (BrokerDenied("localhost:6379", "WRONGPASS"), "denied access (WRONGPASS)", "check user, password"),
     (BrokerReadOnly("localhost:6379"), "read-only replica", "point SWARM_REDIS_URL at the primary"),
@@ -64,6 +73,7 @@ WORDED_WHERE_RAISED = {
     "Refused",
     "BrokerError",
     "EmbeddedUnavailable",
+    "PlanRefused",
     "ExpertError",
     "ModelUnavailable",
     "ModelRefused",

@@ -32,22 +32,23 @@ def test_what_is_not_listed_as_eternal_must_have_a_lifetime(name: str) -> None:
 def test_the_names_are_those_of_the_table() -> None:
     of = Keys("PREFIX")
     made = {
-        of.job("x1"), of.log("x1"), of.bodies("x1"), of.delivery("x1"), of.worker("x1"), of.catalog("x1"),
-        of.blob("x1"),
+        of.job("x1"), of.log("x1"), of.bodies("x1"), of.deltas("x1"), of.delivery("x1"), of.worker("x1"),
+        of.catalog("x1"), of.blob("x1"),
         *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake")),
-        of.open, of.ended, of.current_catalog, of.catalogs, of.dead,
+        of.open, of.ended, of.current_catalog, of.catalogs, of.dead, of.stats("x1"), of.plans("x1", "x1"),
+        of.plan_count,
     }  # fmt: skip
     listed = {f"PREFIX:{example(name)}" for name, _ in ROW.findall(keys.__doc__ or "")}
     # these are built in the scripts only
     assert made == listed - {
-        f"PREFIX:{name}" for name in ("job:x1:live", "catalog:x1:blobs", "dead:x1", "open:x1", "seen")
+        f"PREFIX:{name}" for name in ("job:x1:live", "catalog:x1:blobs", "dead:x1", "open:x1", "seen", "stats")
     }
 
 
 def test_the_channels_are_listed() -> None:
     of = Keys("PREFIX")
     _, _, channels = (keys.__doc__ or "").partition("Channels:")
-    for name in (of.events("JOB"), of.over("JOB"), of.stop("WORKER"), of.published):
+    for name in (of.events("JOB"), of.over("JOB"), of.writing("JOB"), of.stop("WORKER"), of.published):
         assert name in channels
 
 

@@ -15,47 +15,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from swarm import models, scheduler
+from swarm import events, models, plans, progress, scheduler, values
 from swarm.errors import InvalidPlan
-from swarm.models import (
-    MAX_SUBTASKS,
+from swarm.events import (
     Accepted,
-    Answer,
     Answered,
     BaseEvent,
-    Blob,
     CancelAsked,
+    Ended,
+    OutcomeRecorded,
+    Planned,
+    Released,
+    Reset,
+    RoundOpened,
+    Started,
+    Tick,
+    Valued,
+    Withdrawn,
+    event_adapter,
+)
+from swarm.models import (
+    Answer,
+    Blob,
     Card,
     Catalog,
     Citation,
-    Ended,
     Envelope,
     Failure,
-    Input,
     JobInfo,
     Limits,
+    Mend,
     Missing,
-    OutcomeRecorded,
-    Plan,
-    Planned,
     Receipt,
-    Released,
     Request,
-    Reset,
-    RoundOpened,
     Segment,
     Solution,
-    Started,
-    Subtask,
-    Tick,
     Usage,
-    Value,
-    event_adapter,
-    explain,
-    find_cycle,
-    referenced,
 )
-from swarm.scheduler import Graph, Progress, Step
+from swarm.plans import MAX_SUBTASKS, Condition, Plan, Subtask, find_cycle, referenced
+from swarm.progress import Graph, Progress, Step
+from swarm.values import Input, Value, explain
 from tests.builders import a_plan
 
 WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
@@ -69,7 +68,15 @@ LABEL = Subtask(
     instruction="Label: my parcel is late",
     output={"type": "object", "required": ["label"]},
 )
-POLICY = Subtask(id="t2", expert="policy", instruction="What holds for ${t1.label}?", depends_on=("t1",))
+CONDITION = Condition(result="t1.label", one_of=("refund", "return"))
+POLICY = Subtask(
+    id="t2",
+    expert="policy",
+    instruction="What holds for ${item.name} and ${t1.label}?",
+    depends_on=("t1",),
+    when=CONDITION,
+    for_each="t1.parcels",
+)
 PLAN = Plan(subtasks=(LABEL, POLICY), aggregate="join")
 BLOB = Blob(path="policies/returns.md", sha256="9f86d081", size=2048)
 CARD = Card(
@@ -88,26 +95,43 @@ CARD = Card(
 )
 SEGMENT = Segment(text="Within 30 days.", subtasks=("t2",), expert="policy", citations=(CITATION,))
 MISSING = Missing(subtask="t3", expert="faq", reason="dependency", message="it waited for t1", because="t1")
+MEND = Mend(place="t2.expert", what="'polciy' read as policy")
 STEP = Step(
     state="retrying",
     round=1,
     attempt=2,
     turn=1,
     tried=1,
+    items=2,
     delay=150,
     body="t2.1.1",
     size=40,
+    usage=USAGE,
     reason="timeout",
     message="slow",
     because="t1",
 )
-GRAPH = Graph(subtasks=(LABEL, POLICY), fallbacks={"t2": ("policy-small",)}, aggregate="join")
+GRAPH = Graph(subtasks=(LABEL, POLICY), fallbacks={"t2": ("policy-small",)}, aggregate="join", branches=True)
 
 EXAMPLES: dict[str, BaseModel] = {
+    "condition": CONDITION,
+    "condition_equals": Condition(result="t1", equals=None),
+    "condition_not_equals": Condition(result="t1.label", not_equals={"a": [1]}),
+    "condition_at_least": Condition(result="t1.total", at_least=100.0),
+    "condition_at_most": Condition(result="t1.total", at_most=0.5),
+    "mend": MEND,
     "subtask": LABEL,
     "subtask_that_waits": POLICY,
     "plan": PLAN,
-    "request": Request(text="My parcel is late", tenant="acme", deadline=30.0, max_age=3600.0, attempts=2),
+    "request": Request(
+        text="My parcel is late",
+        tenant="acme",
+        deadline=30.0,
+        max_age=3600.0,
+        attempts=2,
+        replans=3,
+        plan_only=True,
+    ),
     "request_with_expert": Request(text="My parcel is late", expert="intent"),
     "request_with_plan": Request(text="My parcel is late", plan=PLAN),
     "blob": BLOB,
@@ -137,6 +161,7 @@ EXAMPLES: dict[str, BaseModel] = {
         segments=(SEGMENT,),
         missing=(MISSING,),
         usage=USAGE,
+        discarded=Usage(calls=1, input_tokens=100, output_tokens=5, cost=20),
         reason="1 of 2 subtasks were solved",
     ),
     "answer_complete": Answer(job="j1", ending="completed", complete=True, text="Within 30 days.", aggregate="pass"),
@@ -159,6 +184,8 @@ EXAMPLES: dict[str, BaseModel] = {
         expert="policy-small",
         catalog="beef",
         inputs={"t1": "t1.1.1"},
+        groups={"t3": {"t3#1": "t3#1.1.1"}},
+        item=3,
     ),
     "step": STEP,
     "graph": GRAPH,
@@ -170,17 +197,35 @@ EXAMPLES: dict[str, BaseModel] = {
         due=1_760_000_030_000,
         deadline=True,
         catalog="beef",
+        replans=2,
+        plan_only=True,
+        max_items=10,
         open_round=2,
         planned=True,
+        rounds=1,
+        again=True,
+        replan=2,
+        lacking="the price",
+        values={"t1.label": "refund", "t1.parcels[]": 2},
+        unknown={"t1.price": "it has label, parcels"},
         cause="deadline",
         why="the deadline passed",
         answer="answer.1",
         answer_failed=True,
+        answers=1,
         ended=True,
         usage=USAGE,
     ),
     "event_accepted": Accepted(
-        id="1-1760000000000", due=1_760_000_030_000, deadline=True, attempts=2, window=8, catalog="beef"
+        id="1-1760000000000",
+        due=1_760_000_030_000,
+        deadline=True,
+        attempts=2,
+        window=8,
+        catalog="beef",
+        replans=2,
+        plan_only=True,
+        max_items=10,
     ),
     "event_round_opened": RoundOpened(id="2-1760000000001", round=1),
     "event_planned": Planned(
@@ -192,6 +237,10 @@ EXAMPLES: dict[str, BaseModel] = {
         closed=False,
         planner="local/planner",
         notes=("'my parcel' fits intent",),
+        why={"t2": "named in the request"},
+        mends=(MEND,),
+        usage=USAGE,
+        again=True,
     ),
     "event_planned_failed": Planned(id="3-1760000000002", round=1, failure=FAILURE),
     "event_released": Released(id="4-1760000000003", subtask="t2", attempt=2, expert="policy-small", delay=150),
@@ -207,9 +256,16 @@ EXAMPLES: dict[str, BaseModel] = {
         ms=180,
     ),
     "event_outcome_failed": OutcomeRecorded(id="7-1760000000006", subtask="t2", attempt=2, failure=FAILURE),
+    "event_valued": Valued(
+        id="7-1760000000006",
+        values={"t1.label": "refund", "t1.parcels[]": 2},
+        missing={"t1.price": "it has label, parcels"},
+    ),
+    "event_withdrawn": Withdrawn(id="7-1760000000006", subtask="t2", attempt=2),
     "event_tick": Tick(id="8-1760000000007"),
     "event_cancel_asked": CancelAsked(id="9-1760000000008"),
-    "event_answered": Answered(id="10-1760000000009", body="answer.1"),
+    "event_answered": Answered(id="10-1760000000009", body="answer.1", usage=USAGE),
+    "event_answered_lacking": Answered(id="10-1760000000009", usage=USAGE, lacking="the price"),
     "event_answered_failed": Answered(id="11-1760000000010", failure=FAILURE),
     "event_ended": Ended(
         id="12-1760000000011", ending="partial", complete=False, stopped=("t1:1",), withdrawn=("t2:1",)
@@ -253,11 +309,11 @@ def test_a_value_survives_a_form_without_its_defaults(name: str) -> None:
 
 
 def test_every_value_that_crosses_redis_is_pinned() -> None:
-    here = {models.__name__, scheduler.__name__}
-    decided = {scheduler.Release, scheduler.Withdraw, scheduler.AskAnswer, scheduler.End}
+    here = {module.__name__ for module in (values, plans, models, events, progress, scheduler)}
+    decided = {scheduler.Release, scheduler.Withdraw, scheduler.AskAnswer, scheduler.AskPlan, scheduler.End}
     crossing = {kind for base in (Value, Input) for kind in kinds(base) if kind.__module__ in here}
 
-    assert crossing - decided - {BaseEvent} == {type(value) for value in EXAMPLES.values()}
+    assert crossing - decided - {BaseEvent, Value, Input} == {type(value) for value in EXAMPLES.values()}
     assert {path.stem for path in WIRE.glob("*.json")} == EXAMPLES.keys()
 
 
@@ -271,8 +327,8 @@ def test_every_field_shows_in_some_pinned_file() -> None:
 
 
 def test_every_event_has_its_name_in_the_log() -> None:
-    assert set(models.EVENTS.values()) == set(kinds(BaseEvent))
-    assert all(kind.model_fields["type"].default == name for name, kind in models.EVENTS.items())
+    assert set(events.EVENTS.values()) == set(kinds(BaseEvent))
+    assert all(kind.model_fields["type"].default == name for name, kind in events.EVENTS.items())
 
 
 def test_an_event_tells_its_place_and_time() -> None:
@@ -528,7 +584,7 @@ def test_fields_of_a_newer_process_are_passed_over_at_any_depth() -> None:
         .replace('"job"', '"newest": 2, "job"')
     )
 
-    assert models.received(Envelope, text) == EXAMPLES["envelope"]
+    assert values.received(Envelope, text) == EXAMPLES["envelope"]
 
 
 def deep(levels: int) -> dict[str, Any]:

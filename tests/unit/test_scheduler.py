@@ -2,19 +2,19 @@
 
 import pytest
 
-from swarm.models import AnyEvent, Ending, Usage
-from swarm.scheduler import HEAVY, RANK, AskAnswer, End, Progress, Release, Withdraw, advance, decide, fold
+from swarm.events import AnyEvent
+from swarm.fold import fold
+from swarm.models import Ending, Usage
+from swarm.progress import RANK, Progress
+from swarm.scheduler import End, Release, advance, decide
 from tests.builders import (
     a_plan,
     accepted,
-    answered,
     begun,
     cancel_asked,
     ended,
     failed,
     go,
-    not_answered,
-    not_planned,
     numbered,
     planned,
     released,
@@ -22,7 +22,6 @@ from tests.builders import (
     round_opened,
     solved,
     started,
-    subtasks,
     tick,
 )
 
@@ -345,222 +344,6 @@ def test_an_ended_job_stays_as_it_is() -> None:
     assert actions == ()
     assert after == progress
     assert after.cause == "cancelled"
-
-
-# -- the answer
-
-
-def heavy(subtask: str) -> AnyEvent:
-    return solved(subtask, size=HEAVY)
-
-
-def test_light_results_are_answered_at_once() -> None:
-    progress, _ = go(begun("a"))
-    _, actions = go(progress, heavy("a"))
-
-    assert actions == (End(ending="completed"),)
-
-
-def test_heavy_results_are_answered_in_a_delivery_of_its_own() -> None:
-    progress, _ = go(begun("a", "b"))
-    progress, actions = go(progress, heavy("a"), heavy("b"))
-    assert actions == (AskAnswer(),)
-
-    progress, actions = go(progress, answered("body"))
-    assert actions == (End(ending="completed"),)
-    assert progress.answer == "body"
-
-
-def test_an_answer_that_could_not_be_made_ends_the_job_all_the_same() -> None:
-    progress, _ = go(begun("a", "b"))
-    progress, _ = go(progress, heavy("a"), heavy("b"))
-    progress, actions = go(progress, not_answered())
-
-    assert actions == (End(ending="completed"),)
-    assert progress.answer_failed
-
-
-def test_asking_for_the_answer_is_repeated_until_it_is_there() -> None:
-    progress, _ = go(begun("a", "b"))
-    progress, _ = go(progress, heavy("a"), heavy("b"))
-
-    assert go(progress, tick(5))[1] == (AskAnswer(),)
-
-
-@pytest.mark.parametrize(
-    ("event", "expected"), [(cancel_asked(), "cancelled"), (tick(1_000_000), "deadline")], ids=["cancel", "deadline"]
-)
-def test_cancel_and_deadline_outrank_completed_while_the_answer_is_pending(event: AnyEvent, expected: Ending) -> None:
-    progress, _ = go(begun("a", "b"))
-    progress, _ = go(progress, heavy("a"), heavy("b"))
-    _, actions = go(progress, event)
-
-    assert actions == (End(ending=expected),)
-
-
-def test_heavy_results_that_were_withdrawn_do_not_count() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1))
-    progress, _ = go(progress, heavy("a"), heavy("b"), round_opened(2), part("c", round=2, closed=True))
-    _, actions = go(progress, solved("c"))
-
-    assert End(ending="completed") in actions
-
-
-# -- planning rounds
-
-
-def part(*words: str, round: int, closed: bool = False) -> AnyEvent:
-    """Subtasks that a planner appends while it still writes."""
-    return planned(subtasks(*words), round=round, closed=closed)
-
-
-def test_subtasks_are_released_while_the_plan_is_still_written() -> None:
-    progress, actions = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    assert releases(actions) == [("a", 1)]
-
-    _, actions = go(progress, solved("a"), part("b<-a", round=1))
-    assert releases(actions) == [("b", 1)]
-
-
-def test_nothing_ends_a_job_whose_round_is_open() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1))
-    progress, actions = go(progress, solved("a"), failed("b"))
-    assert actions == ()
-
-    _, actions = go(progress, part(round=1, closed=True))
-    assert actions == (End(ending="partial"),)
-
-
-@pytest.mark.parametrize(
-    ("event", "expected"), [(cancel_asked(), "cancelled"), (tick(1_000_000), "deadline")], ids=["cancel", "deadline"]
-)
-def test_cancel_and_deadline_end_a_job_whose_round_is_open(event: AnyEvent, expected: Ending) -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    _, actions = go(progress, event)
-
-    assert actions == (End(ending=expected),)
-
-
-def test_a_new_round_withdraws_what_an_unfinished_one_had_started() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", "c<-a", round=1))
-    progress, actions = go(progress, solved("b"), round_opened(2))
-    assert actions == (Withdraw(subtask="a", attempt=1), Withdraw(subtask="b", attempt=1))
-
-    progress, actions = go(progress, part("d", round=2, closed=True), solved("a"))
-    assert releases(actions) == [("d", 1)]
-    assert [subtask.id for subtask in progress.subtasks] == ["d"]
-
-    _, actions = go(progress, solved("d"))
-    assert End(ending="completed") in actions
-
-
-def test_what_was_withdrawn_is_charged() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    progress, _ = go(progress, round_opened(2), solved("a", usage=Usage(calls=1, cost=4)))
-
-    assert progress.usage == Usage(calls=1, cost=4)
-    assert progress.solved == {}
-
-
-def test_a_release_decided_while_its_round_was_withdrawn_is_taken_back() -> None:
-    progress, actions = advance(Progress(), accepted(), round_opened(1), part("a", round=1))
-    assert releases(actions) == [("a", 1)]
-
-    _, actions = go(progress, round_opened(2), released("a"))
-
-    assert actions == (Withdraw(subtask="a", attempt=1),)
-
-
-def test_a_retry_decided_while_its_round_was_withdrawn_is_taken_back() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    progress, actions = advance(progress, failed("a", retryable=True))
-    assert releases(actions) == [("a", 2)]
-
-    _, actions = go(progress, round_opened(2), released("a", 2))
-    assert actions == (Withdraw(subtask="a", attempt=2),)
-
-
-def test_a_retry_that_a_late_solution_made_needless_is_withdrawn_with_its_round() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    progress, _ = advance(progress, failed("a", retryable=True))
-    _, actions = go(progress, solved("a", 1), released("a", 2), round_opened(2))
-
-    assert actions == (Withdraw(subtask="a", attempt=2),)
-
-
-def test_a_planner_that_was_thought_dead_cannot_speak_for_the_new_round() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), round_opened(2))
-    progress, actions = go(progress, part("a", round=1, closed=True), not_planned(round=1))
-
-    assert actions == ()
-    assert progress.open_round == 2
-    assert progress.steps == {}
-
-
-def test_a_round_that_opens_late_does_not_replace_a_newer_one() -> None:
-    progress = fold(Progress(), [accepted(), round_opened(2), part("a", round=2), round_opened(1)])
-
-    assert progress.open_round == 2
-    assert progress.steps["a"].state == "waiting"
-
-
-def test_a_planner_that_gives_up_rejects_the_job() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    progress, actions = go(progress, solved("a"), not_planned("nothing fits"))
-
-    assert actions == (End(ending="rejected"),)
-    assert progress.why == "nothing fits"
-
-
-def test_a_later_round_adds_to_a_plan_that_was_complete() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1, closed=True))
-    progress, actions = go(progress, round_opened(2), solved("a"), solved("b"))
-    assert actions == ()
-
-    progress, actions = go(progress, part("c<-a", round=2, closed=True))
-    assert releases(actions) == [("c", 1)]
-    assert progress.solved == {"a": "a.1", "b": "b.1"}
-
-
-def test_a_later_round_that_fails_leaves_the_plan_that_was_complete() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1, closed=True))
-    progress, actions = go(progress, round_opened(2), part("b", round=2), solved("a"), not_planned(round=2))
-
-    assert actions == (End(ending="completed"),)
-
-
-def test_a_part_that_comes_twice_joins_once() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", round=1))
-    progress, actions = go(progress, part("a", round=1))
-
-    assert actions == ()
-    assert [subtask.id for subtask in progress.subtasks] == ["a"]
-
-
-def test_a_plan_of_the_caller_is_taken_once() -> None:
-    progress, _ = go(begun("a"))
-    again = fold(progress, [planned(a_plan("b"))])
-
-    assert again == progress
-
-
-def test_subtasks_that_join_after_their_dependency_failed_are_dropped() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "z", round=1))
-    progress, actions = go(progress, failed("a"), part("b<-a", "c<-b", round=1, closed=True))
-
-    assert actions == ()
-    assert progress.settled == {"a", "b", "c"}
-
-
-def test_subtasks_that_join_after_their_dependency_was_dropped_are_dropped() -> None:
-    progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b<-a", "z", round=1))
-    progress, _ = go(progress, failed("a"))
-    progress, _ = go(progress, part("d<-c", "c<-b", round=1, closed=True))
-
-    assert progress.settled == {"a", "b", "c", "d"}
-    assert {step.because for name, step in progress.steps.items() if name in "bcd"} == {"a"}
-    _, actions = go(progress, solved("z"))
-    assert actions == (End(ending="partial"),)
 
 
 # -- the fold

@@ -1,6 +1,6 @@
 -- Write one decision: progress, actions and cursor, if nobody has decided since the read, and acknowledge.
 -- ARGV: job, owner, token read, new token, cursor, progress, graph or '', events, releases, withdrawals,
---       ask for an answer ('1' or ''), ending or '', answer, complete ('1' or ''),
+--       number of the answer asked for or 0, number of the plan asked for or 0, ending or '', answer, complete ('1' or ''),
 --       then per event: kind, data; per release: subtask, attempt, expert, queue, delay ms, record; per withdrawal: subtask, attempt.
 -- Answers 'done'; 'again' (queued once more, more came meanwhile); 'conflict'; 'gone' (the claim is not held).
 local job, owner = ARGV[1], ARGV[2]
@@ -17,7 +17,7 @@ end
 even_if_full()
 call('HSET', J, 'token', ARGV[4], 'cursor', ARGV[5], 'progress', ARGV[6])
 if ARGV[7] ~= '' then call('HSET', J, 'graph', ARGV[7]) end
-local at = 15
+local at = 16
 for _ = 1, ARGV[8] do
   append(job, now, ARGV[at], ARGV[at + 1])
   at = at + 2
@@ -35,6 +35,7 @@ for _ = 1, ARGV[10] do
   local subtask, attempt = ARGV[at], ARGV[at + 1]
   local run = job .. ':' .. subtask .. ':' .. attempt
   call('HSETNX', J, 's:' .. subtask, '')
+  append(job, now, 'withdrawn', string.format('{"subtask":"%s","attempt":%s}', subtask, attempt))
   local queue = call('HGET', J .. ':live', run)
   if queue then
     local held = call('HGET', delivery_key(run), 'owner')
@@ -42,12 +43,17 @@ for _ = 1, ARGV[10] do
   end
   at = at + 2
 end
-if ARGV[11] ~= '' then
-  enqueue(job, job .. ':answer', 'answer', '{"t":null,"f":"answer","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}', now)
+-- each number is made once: a decision that was slow to be written may ask for one that is made by now
+for kind, number in pairs({answer = tonumber(ARGV[11]), plan = tonumber(ARGV[12])}) do
+  if number > tonumber(call('HGET', J, 'asked:' .. kind) or '0') then
+    call('HSET', J, 'asked:' .. kind, number)
+    local record = '{"t":null,"f":"' .. kind .. '","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}'
+    enqueue(job, job .. ':' .. kind .. (number > 1 and ':' .. number or ''), kind, record, now)
+  end
 end
-if ARGV[12] ~= '' then
+if ARGV[13] ~= '' then
   forget(job, id, 'advance')
-  end_job(job, now, ARGV[12], ARGV[13], ARGV[14] ~= '')
+  end_job(job, now, ARGV[13], ARGV[14], ARGV[15] ~= '')
   return 'done'
 end
 

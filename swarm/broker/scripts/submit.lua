@@ -1,6 +1,7 @@
 -- Accept a job: check the caps and the experts, write the job, queue its first delivery and its timer.
 -- ARGV: job, request, digest, tenant, age ms, deadline ms or '', retention ms, attempts, window, open cap, tenant cap,
---       first ('advance' or 'plan'), experts that the request names ...
+--       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, experts that the request
+--       names ...
 -- Answers {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
 -- {'busy', scope, open, limit}.
 local job, request, digest, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -12,7 +13,7 @@ if stored then return stored == digest and {'again'} or {'conflict'} end
 
 local version = call('GET', P .. ':catalog')
 if not version then return {'empty'} end
-for i = 13, #ARGV do
+for i = 16, #ARGV do
   if call('HEXISTS', P .. ':catalog:' .. version, ARGV[i]) == 0 then
     local answer = {'unknown', ARGV[i]}
     for _, name in ipairs(call('HKEYS', P .. ':catalog:' .. version)) do table.insert(answer, name) end
@@ -33,8 +34,8 @@ local expire = int(now + age + tonumber(ARGV[7]))
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
 call('PEXPIREAT', J, expire)
 append(job, now, 'accepted', string.format(
-  '{"due":%.0f,"deadline":%s,"attempts":%d,"window":%d,"catalog":"%s"}',
-  due, (tonumber(ARGV[6]) or age + 1) <= age and 'true' or 'false', ARGV[8], ARGV[9], version))
+  '{"due":%.0f,"deadline":%s,"attempts":%d,"window":%d,"catalog":"%s","replans":%d,"plan_only":%s,"max_items":%d}',
+  due, (tonumber(ARGV[6]) or age + 1) <= age and 'true' or 'false', ARGV[8], ARGV[9], version, ARGV[13], ARGV[14], ARGV[15]))
 call('PEXPIREAT', J .. ':log', expire)
 for _, scope in ipairs({':open', ':open:' .. tenant}) do
   call('ZREMRANGEBYSCORE', P .. scope, '-inf', now)

@@ -1,0 +1,11 @@
+-- Append an event of a delivery that goes on, and ask for `advance`. ARGV: id, queue, owner, event, data.
+-- Answers 'ok', or 'gone' when the claim is no longer held or the job has ended. What a repeated call appends twice
+-- must mean the same as once.
+local id, owner = ARGV[1], ARGV[3]
+local job, now = job_of(id), clock()
+if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end
+if call('HGET', job_key(job), 'ending') or call('EXISTS', job_key(job)) == 0 then return 'gone' end
+even_if_full()
+append(job, now, ARGV[4], ARGV[5])
+ask_advance(job, now)
+return 'ok'

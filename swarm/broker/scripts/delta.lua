@@ -1,0 +1,14 @@
+-- Append a piece of a text that is being written, and tell those who follow. A full Redis refuses it: it can be missed.
+-- ARGV: delivery, owner, subtask ('answer': the job's), attempt, claim, '1' if the text starts anew or '', text, most kept
+-- Answers the entry's id, or 'gone' when the claim is not held or the job has ended (then nothing is written).
+local id, owner = ARGV[1], ARGV[2]
+local job = job_of(id)
+if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end
+local f = call('HMGET', job_key(job), 'expire', 'ending')
+if not f[1] or f[2] then return 'gone' end
+local D = job_key(job) .. ':deltas'
+local entry = call('XADD', D, 'MAXLEN', '~', ARGV[8], '*',
+  'subtask', ARGV[3], 'attempt', ARGV[4], 'claim', ARGV[5], 'start', ARGV[6], 'text', ARGV[7])
+if call('PTTL', D) < 0 then call('PEXPIREAT', D, f[1]) end
+call('PUBLISH', P .. ':deltas:' .. job, entry)
+return entry

@@ -1,0 +1,128 @@
+"""A planner's turn: what it may publish while it writes, what it is told of earlier plans, and how its round closes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Protocol, TypeVar
+
+from swarm.broker.joblog import JobLog, planning
+from swarm.broker.queue import Claim
+from swarm.broker.shelf import Shelf
+from swarm.errors import EmptyCatalog, RoundOver, TooLarge
+from swarm.events import Planned
+from swarm.models import Catalog, Failure, Request
+from swarm.planner.front import Done, Publish, Tried
+from swarm.plans import Subtask
+from swarm.progress import Progress
+from swarm.rounds import Pieces, in_round
+
+SHOWN = 2_000
+"""Characters of one instruction and of one result that a planner sees when it plans again."""
+SHOWN_IN_ALL = 50_000
+READ = 4_000_000
+"""Bytes of results that are read for that."""
+FAILED = 100
+"""Failures that it sees."""
+
+T = TypeVar("T")
+
+
+class Patient(Protocol):
+    """Repeats an idempotent call until Redis answers."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T: ...
+
+
+class Planner(Protocol):
+    """What a turn is given to: see `swarm.planner.front.Front`."""
+
+    async def plan(
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+    ) -> Planned: ...
+
+
+class Planning:
+    """Turns of planners in one Redis."""
+
+    def __init__(self, log: JobLog, shelf: Shelf, planner: Planner) -> None:
+        self._log, self._shelf, self._planner = log, shelf, planner
+
+    async def turn(self, claim: Claim, patient: Patient) -> Planned | None:
+        """The event that closes the round; None if the job or the claim was over before.
+
+        The planner runs once, however often Redis goes away meanwhile: only `patient` calls are repeated.
+        """
+        number, request, version = planning(claim.extra)
+        try:
+            catalog = await patient(lambda: self._shelf.catalog(version))
+        except EmptyCatalog as error:
+            return Planned(round=number, failure=Failure(reason="no_expert", message=str(error)))
+        before = await patient(lambda: self._log.progress(claim.job)) if _plans_again(claim) else None
+        earlier = before.steps if before else ()
+        tried = await self._tried(claim.job, before, patient) if before else None
+        stream = _Stream(self._log, claim, number, catalog, earlier, patient)
+        try:
+            publish = None if request.plan_only else stream.publish
+            planned = await self._planner.plan(request, catalog, publish=publish, tried=tried)
+        except RoundOver:
+            return None
+        return None if stream.over else stream.closed(planned)
+
+    async def _tried(self, job: str, progress: Progress, patient: Patient) -> Tried:
+        solved = [s for s in progress.subtasks if progress.steps[s.id].state == "solved"]
+        shown = min(SHOWN, SHOWN_IN_ALL // (2 * max(1, len(solved))))
+        done, room = [], READ
+        for subtask in solved:
+            text = ""
+            room -= sum(progress.steps[name].size for name in progress.items_of(subtask.id))
+            if room >= 0:
+                text = await self._text(job, progress, subtask.id, patient)
+            done.append(Done(subtask.id, subtask.expert, subtask.instruction[:shown], text[:shown]))
+        return Tried(done=tuple(done), failed=progress.missing()[:FAILED], lacking=progress.lacking)
+
+    async def _text(self, job: str, progress: Progress, name: str, patient: Patient) -> str:
+        inputs, groups = progress.sources([name])
+        try:
+            results = await patient(lambda: self._log.results(job, inputs, groups))
+        except TooLarge:
+            return ""
+        return results[name].text if name in results else ""
+
+
+def _plans_again(claim: Claim) -> bool:
+    """Whether this is `job:plan:2`, and not `job:plan`, which a planner that was killed had before."""
+    return claim.id.count(":") > 1
+
+
+class _Stream:
+    """What one planner publishes, and how that becomes its whole plan."""
+
+    def __init__(
+        self, log: JobLog, claim: Claim, number: int, catalog: Catalog, earlier: Collection[str], patient: Patient
+    ) -> None:
+        self._log, self._claim, self._patient = log, claim, patient
+        self._number, self._catalog, self._earlier = number, catalog, earlier
+        self._pieces = Pieces()
+        self.over = False
+
+    async def publish(self, piece: Planned) -> None:
+        """Have these begin. Raises RoundOver when nobody wants more of this planner."""
+        known = tuple(subtask for subtask in piece.subtasks if self._known(subtask))
+        new = self._pieces.take(piece.model_copy(update={"subtasks": known}))
+        if not self.over and new.subtasks:
+            event = in_round(new, self._number, self._earlier)
+            self.over = not await self._patient(lambda: self._log.append(self._claim, event))
+        if self.over:
+            raise RoundOver(self._claim.job)
+
+    def closed(self, planned: Planned) -> Planned:
+        """The whole plan, under the ids of its round."""
+        unknown = [subtask for subtask in planned.subtasks if not self._known(subtask)]
+        if unknown and planned.failure is None:
+            why = f"the planner {planned.planner} chose {unknown[0].expert!r}, which the catalog does not have"
+            planned = planned.model_copy(update={"subtasks": (), "failure": Failure(reason="no_expert", message=why)})
+        whole = self._pieces.reconciled(planned.model_copy(update={"closed": True}))
+        return in_round(whole, self._number, self._earlier)
+
+    def _known(self, subtask: Subtask) -> bool:
+        return subtask.expert in self._catalog.cards

@@ -1,0 +1,141 @@
+"""What every value that crosses Redis is made of: its base, its texts and names, and words for what is wrong with it.
+
+Times are milliseconds of Redis' clock since the epoch unless a name says otherwise; money is micro-dollars.
+What a caller writes (requests, plans, cards) refuses fields it does not know, so that a typing error is seen at once;
+what comes over the wire (`received`) passes them over, so that a newer process can speak to an older one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+MAX_TEXT = 1_000_000
+"""Bytes of a request's text, and of an instruction."""
+MAX_DEPTH = 50
+"""Levels of JSON inside JSON. Parsers give up at about 200, and the wire puts a few around it."""
+MAX_VALUES = 100_000
+"""Values inside an `output`; more than fit into any schema that an expert accepts."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def _printable(text: str) -> str:
+    if found := _CONTROL.search(text):
+        raise ValueError(f"control character U+{ord(found[0]):04X} at position {found.start()}; remove it")
+    if not text.strip():
+        raise ValueError("empty; say what is wanted")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("not valid Unicode; send UTF-8 text") from None
+    if size > MAX_TEXT:
+        raise ValueError(f"{size:,} bytes, at most {MAX_TEXT:,} are accepted; shorten or split it")
+    return text
+
+
+def json_problem(value: object) -> str | None:
+    """Why this is no JSON that every process can write and read; None if it is. Lists may be shared, not endless."""
+    stack, seen = [(value, 0)], 0
+    while stack:
+        item, depth = stack.pop()
+        seen += 1
+        if seen + len(stack) > MAX_VALUES:
+            return f"more than {MAX_VALUES:,} values; shorten it"
+        if isinstance(item, (dict, list)):
+            if depth == MAX_DEPTH:
+                return f"nested more than {MAX_DEPTH} levels deep; flatten it"
+            inside = [*item, *item.values()] if isinstance(item, dict) else item
+            if isinstance(item, dict) and not all(isinstance(key, str) for key in item):
+                return "a key that is no text; use plain JSON only"
+            stack.extend((part, depth + 1) for part in inside)
+        elif isinstance(item, str):
+            if not _encodes(item):
+                return "not valid Unicode; send UTF-8 text"
+        elif isinstance(item, float):
+            if not math.isfinite(item):
+                return "a number that is not finite; use plain JSON only"
+        elif isinstance(item, int):
+            if item.bit_length() > 4_096:
+                return "a number that is too long; write it as text"
+        elif item is not None:
+            return f"a Python {type(item).__name__}; use plain JSON only"
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain(value: object) -> object:
+    if problem := json_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+Plain = BeforeValidator(_plain)
+"""For fields that hold JSON of any shape."""
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""The name of an expert: lower case, digits, `-` and `_`, at most 64 characters."""
+JOB_ID = r"[A-Za-z0-9_-]{1,64}"
+Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+
+
+class Value(BaseModel):
+    """A frozen value on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Input(BaseModel):
+    """A frozen value that somebody writes by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def received(kind: type[M], data: str | bytes) -> M:
+    """A value that came over the wire. Fields that only a newer process knows are passed over, at any depth."""
+    return kind.model_validate_json(data, extra="ignore")
+
+
+_WORDED = {
+    "missing": "missing; add it",
+    "extra_forbidden": "unknown field; remove it or correct its name",
+    "string_unicode": "not valid Unicode; send UTF-8 text",
+    "too_short": "at least {min_length} must be given; add one",
+    "too_long": "at most {max_length:,} are accepted; split it",
+    "greater_than": "must be more than {gt:,}; raise it",
+    "greater_than_equal": "must be at least {ge:,}; raise it",
+    "less_than_equal": "must be at most {le:,}; lower it",
+}
+"""What pydantic says less plainly, by its type of error."""
+
+
+def explain(error: ValueError) -> str:
+    """A pydantic error in one line: where, what, and the remedy; at most three places."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    found = errors(include_url=False, include_input=False)
+    lines = []
+    for item in found:
+        place = item["loc"]
+        if item["type"] == "too_short" and any(other["loc"][: len(place)] == place for other in found if other != item):
+            continue  # short only because its items are bad, and they are told
+        if (worded := _WORDED.get(item["type"])) is not None:
+            message = worded.format(**item.get("ctx", {}))
+        else:
+            message = str(item["msg"]).removeprefix("Value error, ")
+        lines.append(f"{'.'.join(str(part) for part in place)}: {message}" if place else message)
+    return "; ".join(lines[:3])

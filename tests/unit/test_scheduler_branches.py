@@ -1,0 +1,306 @@
+"""Subtasks that run only on a condition, and subtasks that run once for each item of a list."""
+
+from typing import Any
+
+import pytest
+
+from swarm.branches import needed
+from swarm.events import AnyEvent
+from swarm.fold import fold
+from swarm.models import Usage
+from swarm.plans import MAX_SUBTASKS, Subtask
+from swarm.progress import Progress
+from swarm.scheduler import Action, End, Release, Withdraw, advance
+from tests.builders import (
+    accepted,
+    failed,
+    for_each,
+    go,
+    only_if,
+    planned,
+    released,
+    releases,
+    round_opened,
+    solved,
+    subtasks,
+    valued,
+)
+
+
+def begun_with(*given: Subtask | str, **more: Any) -> Progress:
+    """A job of this plan, with what can run released."""
+    plan = [each for part in given for each in (subtasks(part) if isinstance(part, str) else (part,))]
+    return go(Progress(), accepted(attempts=1, **more), planned(plan))[0]
+
+
+# -- when
+
+
+def test_a_condition_is_looked_up_when_all_else_is_there() -> None:
+    progress = begun_with("a", "b", only_if("c<-b", "a.label", equals="yes"))
+    assert needed(progress) == ()
+
+    progress, actions = go(progress, solved("a"))
+    assert (needed(progress), actions) == ((), ())
+
+    progress, actions = go(progress, solved("b"))
+    assert (needed(progress), actions) == (("a.label",), ())
+    progress, actions = go(progress, valued(a__label="yes"))
+    assert (needed(progress), releases(actions)) == ((), [("c", 1)])
+
+
+def test_a_subtask_whose_condition_does_not_hold_is_skipped_and_not_missing() -> None:
+    progress, _ = go(begun_with("a", only_if("b", "a.label", equals="yes"), "c<-a"), solved("a"))
+    progress, actions = go(progress, valued(a__label="no"), solved("c"))
+
+    assert actions == (End(ending="completed"),)
+    assert progress.steps["b"].state == "skipped"
+    assert progress.steps["b"].message == "its condition on a.label does not hold"
+    assert progress.missing() == ()
+
+
+def test_a_condition_on_what_is_not_there_does_not_hold() -> None:
+    progress, _ = go(begun_with("a", only_if("b", "a.label", not_equals="yes")), solved("a"))
+    progress, actions = go(progress, valued(missing={"a.label": "it has no fields"}))
+
+    assert actions == (End(ending="completed"),)
+    assert (progress.steps["b"].state, progress.steps["b"].message) == ("skipped", "a.label: it has no fields")
+    assert needed(progress) == ()
+
+
+def test_one_look_serves_all_that_ask_for_the_same() -> None:
+    first, other = only_if("b", "a.label", equals="x"), only_if("c", "a.label", equals="y")
+    progress, _ = go(begun_with("a", first, other, only_if("d<-c", "a.label", equals="x")), solved("a"))
+    assert needed(progress) == ("a.label",)
+
+    progress, actions = go(progress, valued(a__label="y"))
+    assert releases(actions) == [("c", 1)]
+    progress, actions = go(progress, solved("c"))
+    assert (needed(progress), actions) == ((), (End(ending="completed"),))
+
+
+def test_what_waits_only_for_skipped_subtasks_is_skipped_too() -> None:
+    progress, _ = go(begun_with("a", only_if("b", "a.x", equals=1), "c<-b", "d<-c"), solved("a"))
+    progress, actions = go(progress, valued(a__x=2))
+
+    assert actions == (End(ending="completed"),)
+    assert {name for name, step in progress.steps.items() if step.state == "skipped"} == {"b", "c", "d"}
+
+
+def test_what_waits_for_something_solved_besides_runs() -> None:
+    progress, _ = go(begun_with("a", "z", only_if("b", "a.x", equals=1), "c<-b,z"), solved("a"), solved("z"))
+    progress, actions = go(progress, valued(a__x=2))
+
+    assert releases(actions) == [("c", 1)]
+    assert progress.sources(["b", "z"]) == ({"b": "", "z": "z.1"}, {})
+
+
+def test_a_failure_before_a_condition_is_a_failure() -> None:
+    progress, actions = go(begun_with("a", "z", only_if("b", "a.x", equals=1)), failed("a"), solved("z"))
+
+    assert actions == (End(ending="partial"),)
+    assert {missing.subtask: missing.reason for missing in progress.missing()} == {"a": "timeout", "b": "dependency"}
+
+
+def test_a_condition_that_joins_late_is_decided_on_what_is_known() -> None:
+    one, two = only_if("b", "a.x", equals=1), only_if("c", "a.x", equals=2)
+    progress, _ = go(Progress(), accepted(), round_opened(1), planned([*subtasks("a"), one], round=1, closed=False))
+    progress, actions = go(progress, solved("a"), valued(a__x=1), planned([*subtasks("a"), one, two], round=1))
+
+    assert releases(actions) == [("b", 1)]
+    assert progress.steps["c"].state == "skipped"
+
+
+def test_the_place_of_a_skipped_subtask_is_taken_by_what_it_waited_for() -> None:
+    first, other = only_if("b", "a.x", equals=1), only_if("c", "a.x", equals=2)
+    progress, _ = go(begun_with("a", first, other, "d<-c,z", "z"), solved("a"), solved("z"), valued(a__x=1))
+
+    assert [(part.id, part.depends_on) for part in progress.parts()] == [
+        ("a", ()),
+        ("b", ("a",)),
+        ("d", ("a", "z")),
+        ("z", ()),
+    ]
+
+
+# -- for_each
+
+
+def expanded(count: int, *more: Subtask | str, **settings: Any) -> tuple[Progress, tuple[Action, ...]]:
+    """A job whose `b` runs for each of so many items of `a.items`."""
+    progress, _ = go(begun_with("a", for_each("b", "a.items"), *more, **settings), solved("a"))
+    assert needed(progress) == ("a.items[]",)
+    return go(progress, valued(a__items_n=count))
+
+
+def test_a_subtask_runs_once_for_each_item() -> None:
+    progress, actions = expanded(3, "c<-b")
+    assert releases(actions) == [("b#1", 1), ("b#2", 1), ("b#3", 1)]
+
+    progress, actions = go(progress, solved("b#2"), solved("b#1"))
+    assert actions == ()
+    progress, actions = go(progress, solved("b#3"))
+    assert releases(actions) == [("c", 1)]
+    assert progress.sources(["b"]) == ({}, {"b": {"b#1": "b#1.1", "b#2": "b#2.1", "b#3": "b#3.1"}})
+    _, actions = go(progress, solved("c"))
+    assert actions == (End(ending="completed"),)
+
+
+def test_items_keep_to_the_window() -> None:
+    progress, actions = expanded(5, window=2)
+    assert releases(actions) == [("b#1", 1), ("b#2", 1)]
+
+    _, actions = go(progress, solved("b#1"))
+    assert releases(actions) == [("b#3", 1)]
+
+
+def test_each_item_has_attempts_and_fallbacks_of_its_own() -> None:
+    plan = planned([*subtasks("a"), for_each("b", "a")], fallbacks={"b": ("y",)})
+    progress, _ = go(Progress(), accepted(attempts=2), plan)
+    progress, _ = go(progress, solved("a"), valued(a_n=2))
+    progress, actions = go(progress, failed("b#1", retryable=True), solved("b#2"))
+    assert releases(actions) == [("b#1", 2)]
+
+    progress, actions = go(progress, failed("b#1", 2, retryable=True))
+    assert actions == (Release(subtask="b#1", attempt=3, expert="y"),)
+    progress, actions = go(progress, failed("b#1", 3))
+    assert actions == (End(ending="partial"),)
+    assert [(missing.subtask, missing.expert) for missing in progress.missing()] == [("b#1", "y")]
+
+
+def test_one_solved_item_is_enough_for_what_follows() -> None:
+    progress, _ = expanded(2, "c<-b")
+    progress, actions = go(progress, failed("b#1"), solved("b#2"))
+    assert releases(actions) == [("c", 1)]
+    assert progress.sources(["b"]) == ({}, {"b": {"b#2": "b#2.1"}})
+
+    progress, actions = go(progress, solved("c"))
+    assert actions == (End(ending="partial"),)
+    assert progress.why == "3 of 4 subtasks were solved"
+
+
+def test_without_a_solved_item_the_whole_has_failed() -> None:
+    progress, _ = expanded(2, "c<-b")
+    progress, actions = go(progress, failed("b#1"), failed("b#2"))
+
+    assert actions == (End(ending="partial"),)
+    assert progress.steps["b"].state == "failed"
+    assert [(m.subtask, m.reason, m.because) for m in progress.missing()] == [
+        ("b#1", "timeout", None),
+        ("b#2", "timeout", None),
+        ("c", "dependency", "b"),
+    ]
+
+
+def test_an_empty_list_skips_the_subtask_and_what_waits_only_for_it() -> None:
+    progress, actions = expanded(0, "c<-b")
+
+    assert actions == (End(ending="completed"),)
+    assert (progress.steps["b"].state, progress.steps["c"].state) == ("skipped", "skipped")
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (valued(a__items_n=11), "a.items is a list of 11, at most 10 are accepted"),
+        (
+            valued(missing={"a.items[]": "a.items is a text, not a list"}),
+            "for_each needs a list in a.items: a.items is a text, not a list",
+        ),
+    ],
+    ids=["too long", "no list"],
+)
+def test_what_cannot_be_gone_through_fails_and_says_why(known: AnyEvent, said: str) -> None:
+    progress, _ = go(begun_with("a", for_each("b", "a.items"), "c<-b", max_items=10), solved("a"))
+    progress, actions = go(progress, known)
+
+    assert actions == (End(ending="partial"),)
+    assert [(m.subtask, m.reason, m.message) for m in progress.missing()] == [
+        ("b", "bad_input", said),
+        ("c", "dependency", ""),
+    ]
+
+
+def test_a_job_has_no_more_subtasks_than_a_plan_may_have() -> None:
+    progress, _ = go(begun_with("a", for_each("b", "a"), for_each("c", "a"), max_items=1_000), solved("a"))
+    progress, actions = go(progress, valued(a_n=900))
+
+    assert len(progress.steps) <= MAX_SUBTASKS
+    assert [(m.subtask, m.reason) for m in progress.missing() if "#" not in m.subtask] == [("c", "too_large")]
+    assert len(releases(actions)) == 64
+
+
+def test_a_condition_is_asked_once_before_the_items() -> None:
+    both = for_each("b", "a.items", when=only_if("b", "a.x", equals=1).when)
+    progress, _ = go(begun_with("a", both), solved("a"))
+    assert needed(progress) == ("a.x", "a.items[]")
+    assert releases(go(progress, valued(a__x=1, a__items_n=2))[1]) == [("b#1", 1), ("b#2", 1)]
+
+    progress, actions = go(progress, valued(a__x=2, a__items_n=2))
+    assert actions == (End(ending="completed"),)
+    assert progress.steps.keys() == {"a", "b"}
+
+
+def test_items_are_withdrawn_with_their_round() -> None:
+    plan = planned([*subtasks("a"), for_each("b", "a")], round=1, closed=False)
+    progress, _ = go(Progress(), accepted(), round_opened(1), plan)
+    progress, _ = go(progress, solved("a"))
+    progress, _ = go(progress, valued(a_n=2))
+    progress, actions = go(progress, solved("b#1", usage=Usage(calls=1)), round_opened(2))
+
+    assert set(actions) == {Withdraw(subtask=name, attempt=1) for name in ("a", "b#1", "b#2")}
+    assert progress.solved == {}
+    assert progress.discarded == Usage(calls=1)
+    _, actions = go(progress, planned(subtasks("c"), round=2), solved("c"))
+    assert actions == (End(ending="completed"),)
+
+
+def test_items_released_while_their_round_was_withdrawn_are_taken_back() -> None:
+    plan = planned([*subtasks("a"), for_each("b", "a")], round=1, closed=False)
+    progress, _ = go(Progress(), accepted(), round_opened(1), plan)
+    progress, _ = go(progress, solved("a"))
+    _, actions = advance(progress, valued(a_n=1))
+    assert releases(actions) == [("b#1", 1)]
+
+    _, actions = go(progress, round_opened(2), valued(a_n=1), released("b#1"))
+    assert Withdraw(subtask="b#1", attempt=1) in actions
+
+
+def test_items_that_failed_are_replaced_by_another_plan_and_the_others_stay() -> None:
+    plan = planned([*subtasks("a"), for_each("b", "a")], round=1, again=True)
+    progress, _ = go(Progress(), accepted(replans=1, attempts=1), round_opened(1), plan)
+    progress, _ = go(progress, solved("a"))
+    progress, _ = go(progress, valued(a_n=2))
+    progress, _ = go(progress, failed("b#1"), solved("b#2"))
+    progress, _ = go(progress, round_opened(2), planned(subtasks("c<-b"), round=2))
+    progress, actions = go(progress, solved("c"))
+
+    assert actions == (End(ending="completed"),)
+    assert [(part.id, part.depends_on) for part in progress.parts()] == [
+        ("a", ()),
+        ("b#2", ("a",)),
+        ("c", ("b#2",)),
+    ]
+
+
+def test_the_results_of_items_can_be_gone_through_too() -> None:
+    progress, _ = expanded(2, for_each("c", "b"))
+    progress, _ = go(progress, solved("b#1"), solved("b#2"))
+    assert needed(progress) == ("b[]",)
+
+    progress, actions = go(progress, valued(b_n=2))
+    assert releases(actions) == [("c#1", 1), ("c#2", 1)]
+
+
+def test_folding_piece_by_piece_gives_the_same_with_conditions_and_lists() -> None:
+    plan = [*subtasks("a"), for_each("b", "a.items"), only_if("c<-b", "a.x", equals=1), *subtasks("d<-c")]
+    log: list[AnyEvent] = [
+        accepted(attempts=1), round_opened(1), planned(plan[:2], round=1, closed=False), released("a"), solved("a"),
+        valued(a__items_n=2), released("b#1"), released("b#2"), solved("b#2"), planned(plan, round=1), failed("b#1"),
+        valued(a__x=2),
+    ]  # fmt: skip
+    whole = fold(Progress(), log)
+
+    assert whole.cause == "partial"
+    for cut in range(len(log)):
+        assert fold(fold(Progress(), log[:cut]), log[cut:]) == whole
