@@ -6,9 +6,9 @@ A model is named `endpoint/model`, an endpoint being a server and its limits. Wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from swarm.errors import ModelRefused
 from swarm.models import Usage
@@ -26,6 +26,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """The JSON that an answer should be. Servers differ in whether and how they hold to it: always validate."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model answered. `cut` says that it stopped at the token limit and not by itself."""
 
@@ -33,6 +41,8 @@ class Completion:
     usage: Usage = _ONE_CALL
     model: str = ""
     cut: bool = False
+    asked_by: str = ""
+    """How a form was asked for: `json_schema`, `json_object`, `tool` or `words`; empty without a form."""
 
 
 @runtime_checkable
@@ -45,9 +55,31 @@ class Model(Protocol):
         ...
 
     async def complete(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
     ) -> Completion:
-        """Answer `messages` within `timeout` seconds, connecting included, or raise ModelUnavailable."""
+        """Answer `messages` within `timeout` seconds, connecting included, or raise ModelUnavailable.
+
+        With a `form` the best way that the server honours is used; the answer is still text, and may not fit.
+        """
+        ...
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:
+        """The same, piece by piece as it is written; the last item is the whole Completion.
+
+        What breaks off before that raises ModelUnavailable. Close it (`contextlib.aclosing`) to hang up early.
+        """
         ...
 
 

@@ -1,84 +1,49 @@
 """Models behind OpenAI-compatible servers, spoken to with the official package; its one owner.
 
-Where endpoints are set: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for the endpoint `openai`, `SWARM_ENDPOINT_<NAME>_URL`
-and `SWARM_ENDPOINT_<NAME>_KEY` for any other (a `-` in its name is a `_` there). The package is imported at the
-first call. Its retries are off: whether to try again is decided by the scheduler, which sees all attempts.
-Servers differ in what they send (`notes/llm-servers.md`), so answers are read by hand, and with a cap.
+The package is imported at the first call. Its retries are off: whether to try again is decided by the scheduler,
+which sees all attempts; a request is repeated here only to ask for JSON in another way. Servers differ in what they
+send, so answers are read by hand (`reading.py`), and with a cap.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Message
-from swarm.models import Usage
+from swarm.llm.base import Completion, Form, Message
+from swarm.llm.endpoints import Endpoint, endpoint
+from swarm.llm.forms import Ladder, Notes, bare, parameters, worded
+from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError, reason, retry_after
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from ssl import SSLContext
 
-MAX_RESPONSE = 4_000_000
-"""Bytes of one answer, decompressed."""
-OFFICIAL = "https://api.openai.com/v1"
+    from httpx2 import AsyncByteStream, Response
+    from openai import AsyncOpenAI
+
 CONNECT_SECONDS = 5.0
+MAX_ERROR = 100_000
+"""Bytes of an error's body."""
 PASSING = frozenset({408, 409, 425, 429})
 """Client errors that another attempt may not meet. LiteLLM says 408 for its own time-out."""
 
-_ENDPOINT = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|key)-[A-Za-z0-9_*-]{6,}")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A server. Its key never shows, neither here nor in an error."""
-
-    name: str
-    url: str
-    key: str = field(default="", repr=False)
-
-    @property
-    def limit_name(self) -> str:
-        """OpenAI's newer models refuse `max_tokens`; many other servers ignore `max_completion_tokens`."""
-        return "max_completion_tokens" if self.url.startswith(OFFICIAL) else "max_tokens"
-
-    def clean(self, text: str) -> str:
-        """`text` on one line, short, and without anything that looks like a key."""
-        if self.key:
-            text = text.replace(self.key, "***")
-        return " ".join(_KEY_LIKE.sub("***", text).split())[:300]
-
-
-def endpoint(name: str, environ: Mapping[str, str]) -> Endpoint:
-    """The endpoint `name` as the environment has it, or ModelRefused with the variables to set."""
-    if not _ENDPOINT.fullmatch(name):
-        raise ModelRefused(f"{name!r} is no endpoint; a model is named endpoint/model, such as openai/gpt-6-luna")
-    prefix = f"SWARM_ENDPOINT_{name.upper().replace('-', '_')}_"
-    url_name, key_name = prefix + "URL", prefix + "KEY"
-    default = ""
-    if name == "openai":
-        url_name, key_name = "OPENAI_BASE_URL", "OPENAI_API_KEY"
-        default = OFFICIAL if environ.get(key_name) else ""
-    url = environ.get(url_name, "").strip() or default
-    if not url:
-        wanted = "OPENAI_API_KEY (or OPENAI_BASE_URL)" if name == "openai" else f"{url_name} (and {key_name})"
-        raise ModelRefused(f"the endpoint {name!r} is not set up; set {wanted} in this worker's environment")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ModelRefused(f"{url_name} is no http or https URL; give the base URL of the server, such as {OFFICIAL}")
-    return Endpoint(name, url.rstrip("/"), environ.get(key_name, "").strip())
-
 
 class OpenAIModels:
-    """Models of all endpoints in `environ`. One client per endpoint, opened at its first call, closed by `aclose`."""
+    """Models of all endpoints in `environ`. One client per endpoint, opened at its first call, closed by `aclose`.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    What each model was found to honour is remembered here, for an hour of `clock`.
+    """
+
+    def __init__(self, environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
         self._environ = environ
         self._clients: dict[str, AsyncOpenAI] = {}
+        self.notes = Notes(clock)
 
     async def __aenter__(self) -> OpenAIModels:
         return self
@@ -95,10 +60,15 @@ class OpenAIModels:
     def client(self, where: Endpoint) -> AsyncOpenAI:
         """The one client of this endpoint."""
         if where.name not in self._clients:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
             self._clients[where.name] = AsyncOpenAI(
-                api_key=where.key or "none", base_url=where.url, max_retries=0, organization="", project=""
+                api_key=where.key or "none",
+                base_url=where.url,
+                max_retries=0,
+                organization="",
+                project="",
+                http_client=DefaultAsyncHttpxClient(verify=_tls(), event_hooks={"response": [_shorten_error]}),
             )
         return self._clients[where.name]
 
@@ -106,6 +76,17 @@ class OpenAIModels:
         while self._clients:
             _, client = self._clients.popitem()
             await client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One question, and when patience with it ends."""
+
+    messages: Sequence[Message]
+    max_tokens: int | None
+    streamed: bool
+    timeout: float
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,108 +99,177 @@ class OpenAIModel:
     models: OpenAIModels = field(repr=False)
 
     async def complete(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
     ) -> Completion:
+        ask = _Ask(messages, max_tokens, False, timeout, asyncio.get_running_loop().time() + timeout)
+        async with aclosing(self._answered(ask, form)) as items:
+            return [item async for item in items if isinstance(item, Completion)][-1]
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:
+        ask = _Ask(messages, max_tokens, True, timeout, asyncio.get_running_loop().time() + timeout)
+        async with aclosing(self._answered(ask, form)) as items:
+            async for item in items:
+                yield item
+
+    async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+        """The answer, every foreign error translated."""
+        import httpx2
         import openai
 
         try:
-            async with asyncio.timeout(timeout):
-                body = await self._post(messages, max_tokens, timeout)
-        except (TimeoutError, openai.APITimeoutError):
-            raise ModelUnavailable(f"{self.name}: no answer within {timeout:g} s") from None
-        except openai.APIStatusError as error:
+            async with aclosing(self._laddered(ask, form)) as items:
+                async for item in items:
+                    yield item
+        except ServerError as error:
             raise self._refusal(error) from None
+        except (TimeoutError, openai.APITimeoutError):
+            raise ModelUnavailable(f"{self.name}: no answer within {ask.timeout:g} s") from None
         except openai.APIConnectionError as error:
             cause = self.endpoint.clean(str(error.__cause__ or error))
-            raise ModelUnavailable(f"{self.name}: cannot reach {self._where} ({cause})") from None
-        except openai.OpenAIError as error:
-            raise ModelUnavailable(f"{self.name}: {self.endpoint.clean(str(error))}") from None
-        return self._completion(body)
-
-    async def _post(self, messages: Sequence[Message], max_tokens: int | None, timeout: float) -> bytes:
-        import httpx2
-
-        limit: dict[str, Any] = {self.endpoint.limit_name: max_tokens} if max_tokens else {}
-        call = self.models.client(self.endpoint).chat.completions.with_streaming_response.create(
-            model=self.model,
-            messages=[{"role": m.role, "content": m.content} for m in messages],  # type: ignore[misc]
-            timeout=httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
-            **limit,
-        )
-        try:
-            async with call as response:
-                return await self._read(response.iter_bytes())
+            raise ModelUnavailable(f"{self.name}: cannot reach {self.endpoint.host} ({cause})") from None
         except httpx2.HTTPError as error:
             cause = self.endpoint.clean(str(error) or type(error).__name__)
             raise ModelUnavailable(f"{self.name}: the answer broke off ({cause})") from None
+        except openai.OpenAIError as error:
+            raise ModelUnavailable(f"{self.name}: {self.endpoint.clean(str(error))}") from None
+        except (ModelRefused, ModelUnavailable, BadOutput) as error:
+            said = f"{self.name}: {self.endpoint.clean(str(error))}"
+            raise type(error)(said, retryable=error.retryable, retry_after=error.retry_after) from None
 
-    async def _read(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """The whole body, given up as soon as it exceeds the cap."""
-        body = bytearray()
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > MAX_RESPONSE:
-                raise BadOutput(f"{self.name}: the answer exceeds {MAX_RESPONSE:,} bytes", retryable=False)
-        return bytes(body)
+    async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+        """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
+        ladder = Ladder(self.models.notes, self.name, form, streamed=ask.streamed)
+        begun = answered = False
+        while not answered:
+            try:
+                async with aclosing(self._once(ask, ladder)) as items:
+                    async for item in items:
+                        begun = True
+                        yield item
+                answered = True
+            except ServerError as error:
+                if begun or not ladder.goes_on(error.status, bare(error.body)):
+                    raise
 
-    def _completion(self, body: bytes) -> Completion:
-        """Read a chat completion, trusting nothing but its shape. Errors inside a 200 exist in the wild."""
+    async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
+        """One request, and its answer as it comes."""
+        reader = Reader(streamed=ask.streamed, tool=ladder.way == "tool")
+        async with AsyncExitStack() as opened:
+            async with asyncio.timeout_at(ask.deadline):
+                chunks = await self._sent(ask, ladder, opened)
+            until = ask.deadline
+            while (chunk := await _next(chunks, until, reader)) is not None:
+                for piece in reader.feed(chunk):
+                    yield piece
+                until = _patience(reader, until)
+        for piece in reader.end():
+            yield piece
+        ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
+        yield reader.completion(self.name, ladder.way or "")
+
+    async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
+        """Send the request; the bytes of the answer, once its status is known and good."""
+        import httpx2
+        import openai
+
+        left = max(0.001, ask.deadline - asyncio.get_running_loop().time())
+        call = self.models.client(self.endpoint).chat.completions.with_streaming_response.create(
+            model=self.model,
+            messages=[],
+            extra_body=self._body(ask, ladder),
+            timeout=httpx2.Timeout(left, connect=min(CONNECT_SECONDS, left)),
+        )
         try:
-            data: Any = json.loads(body)
-        except (ValueError, RecursionError):
-            raise BadOutput(f"{self.name}: the answer is not JSON") from None
-        if isinstance(data, dict) and data.get("error"):
-            raise ModelUnavailable(f"{self.name}: {self.endpoint.clean(_reason(data))}")
-        try:
-            choice = data["choices"][0]
-            message, finish = choice["message"], choice.get("finish_reason")
-            text, refusal = message.get("content"), message.get("refusal")
-        except (LookupError, TypeError, AttributeError):
-            raise BadOutput(f"{self.name}: the answer is no chat completion") from None
-        if refusal or finish == "content_filter":
-            said = self.endpoint.clean(str(refusal or "content filter"))
-            raise ModelRefused(f"{self.name} will not answer this: {said}")
-        if not isinstance(text, str) or not text.strip():
-            raise BadOutput(f"{self.name}: the answer is empty")
-        return Completion(text=text, usage=_usage(data), model=self.name, cut=finish == "length")
+            response = await opened.enter_async_context(call)
+        except openai.APIStatusError as error:
+            raise ServerError(error.status_code, error.body or error.message, error.response.headers) from None
+        return response.iter_bytes()
 
-    def _refusal(self, error: APIStatusError) -> ExpertError:
-        """What a status other than 200 means for another attempt."""
-        status, said = error.status_code, self.endpoint.clean(_reason(error.body) or error.message)
-        message = f"{self.name}: HTTP {status}: {said}"
-        if status in (401, 403):
+    def _body(self, ask: _Ask, ladder: Ladder) -> dict[str, Any]:
+        """The request, without what the package would say about it: servers take more than it knows."""
+        messages, body = ask.messages, dict[str, Any]()
+        if ladder.form and ladder.way:
+            messages = worded(ladder.way, ladder.form, messages)
+            body |= parameters(ladder.way, ladder.form)
+        body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
+        if ask.max_tokens:
+            body[self.endpoint.limit_name] = ask.max_tokens
+        if ask.streamed:
+            body["stream"] = True
+        if ladder.asks_usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    def _refusal(self, error: ServerError) -> ExpertError:
+        """What an error means for another attempt."""
+        said = self.endpoint.clean(reason(error.body) or str(error))
+        where = "an error instead of an answer" if error.inside else f"HTTP {error.status}"
+        message = f"{self.name}: {where}: {said}"
+        if error.status in (401, 403):
             return ModelRefused(f"{message}; check the key of the endpoint {self.endpoint.name!r}")
         spent = "insufficient_quota" in str(error.body)
-        if (status in PASSING or status >= 500) and not spent:
-            return ModelUnavailable(message, retry_after=_retry_after(error.response.headers))
+        if (error.status in PASSING or error.status >= 500) and not spent:
+            return ModelUnavailable(message, retry_after=retry_after(error.headers))
         return ModelRefused(message)
 
-    @property
-    def _where(self) -> str:
-        return urlsplit(self.endpoint.url).netloc.rpartition("@")[2]
+
+@cache
+def _tls() -> SSLContext:
+    """One for all endpoints: reading the certificates blocks for tens of milliseconds."""
+    from httpx2 import create_ssl_context
+
+    return create_ssl_context()
 
 
-def _reason(body: object) -> str:
-    """The words of an error body, in whichever of its usual places they stand."""
-    found: Any = body
-    for _ in range(3):
-        if isinstance(found, dict):
-            found = found.get("error") or found.get("message") or found.get("detail") or ""
-    return found if isinstance(found, str) else ""
+async def _shorten_error(response: Response) -> None:
+    """Give up the rest of an error that goes on and on: the package reads all of it, and at once."""
+    if response.status_code >= 400:
+        response.stream = _start_of(response.stream)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asks us to wait. LiteLLM hands its upstream's header on under another name."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0), ("llm_provider-retry-after", 1.0)):
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value := headers.get(name, "").strip()):
-            return float(value) / unit
-    return None
+def _start_of(stream: Any) -> AsyncByteStream:
+    from httpx2 import AsyncByteStream
+
+    class Start(AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for chunk in stream:
+                yield chunk
+                size += len(chunk)
+                if size > MAX_ERROR:
+                    return
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    return Start()
 
 
-def _usage(data: Mapping[str, Any]) -> Usage:
-    """Tokens as the server counted them; zero where it did not."""
-    given = data.get("usage")
-    counted = given if isinstance(given, dict) else {}
-    tokens = [counted.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    sent, received = (value if isinstance(value, int) and value > 0 else 0 for value in tokens)
-    return Usage(calls=1, input_tokens=sent, output_tokens=received)
+async def _next(chunks: AsyncIterator[bytes], until: float, reader: Reader) -> bytes | None:
+    """The next bytes; None at the end, or when a finished answer has nothing more to say."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await anext(chunks, None)
+    except TimeoutError:
+        if reader.finished:
+            return None
+        raise
+
+
+def _patience(reader: Reader, until: float) -> float:
+    """Until when to go on reading: shorter once the answer stands."""
+    if not reader.finished:
+        return until
+    return min(until, asyncio.get_running_loop().time() + (AFTER_DONE if reader.done else AFTER_FINISH))

@@ -6,43 +6,96 @@
 'HELLO THERE'
 >>> len(model.calls)
 1
+
+A stream comes word by word. A script that is an async generator decides the pieces itself, and how long each takes:
+
+>>> async def slowly(messages):
+...     for piece in ("good", "bye"):
+...         await asyncio.sleep(0.001)
+...         yield piece
+>>> async def heard(model):
+...     return [item async for item in model.stream([Message("user", "hello")])]
+>>> *pieces, completion = asyncio.run(heard(ScriptedModel(slowly)))
+>>> pieces, completion.text
+(['good', 'bye'], 'goodbye')
+>>> asyncio.run(heard(model))[:-1]
+['HELLO']
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from swarm.llm.base import Completion, Message
+from swarm.llm.base import Completion, Form, Message
 from swarm.models import Usage
 
-Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion]]
-"""Says what a model answers; raises what it would raise; may be a coroutine function, and then may wait."""
+Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion] | AsyncIterator[str]]
+"""Says what a model answers; raises what it would raise; may be a coroutine function or an async generator."""
 
 
 @dataclass
 class ScriptedModel:
-    """A model that answers what `script` says. Each call's messages are kept in `calls`, in order of arrival."""
+    """A model that answers what `script` says.
+
+    Each call's messages are kept in `calls`, in order of arrival, and what form it asked for at the same place in
+    `forms`. It never times out by itself: a script that waits is cancelled by whoever lost patience.
+    """
 
     script: Script
     name: str = "scripted/model"
     calls: list[tuple[Message, ...]] = field(default_factory=list)
+    forms: list[Form | None] = field(default_factory=list)
 
     async def complete(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
     ) -> Completion:
+        async with aclosing(self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)) as items:
+            return [item async for item in items if isinstance(item, Completion)][-1]
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:
         self.calls.append(tuple(messages))
+        self.forms.append(form)
         answer = self.script(messages)
         if inspect.isawaitable(answer):
             answer = await answer
-        return answer if isinstance(answer, Completion) else self._completion(messages, answer)
+        said: list[str] = []
+        pieces = answer if isinstance(answer, AsyncIterator) else _words(answer)
+        try:
+            async for piece in pieces:
+                said.append(piece)
+                yield piece
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+        yield answer if isinstance(answer, Completion) else self._completion(messages, "".join(said), form)
 
-    def _completion(self, messages: Sequence[Message], text: str) -> Completion:
+    def _completion(self, messages: Sequence[Message], text: str, form: Form | None) -> Completion:
         """A completion that counts a word as a token."""
         words = sum(len(message.content.split()) for message in messages)
         usage = Usage(calls=1, input_tokens=words, output_tokens=len(text.split()))
-        return Completion(text=text, usage=usage, model=self.name)
+        return Completion(text=text, usage=usage, model=self.name, asked_by="json_schema" if form else "")
+
+
+async def _words(answer: str | Completion) -> AsyncIterator[str]:
+    """A text in words, each with the space after it."""
+    for word in re.findall(r"\s*\S+\s*", answer.text if isinstance(answer, Completion) else answer):
+        yield word
 
 
 class ScriptedModels:

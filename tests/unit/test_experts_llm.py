@@ -12,7 +12,9 @@ import pytest
 
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model, Models, NoModels
-from swarm.llm.openai import MAX_RESPONSE, OFFICIAL, OpenAIModels, endpoint
+from swarm.llm.endpoints import OFFICIAL, endpoint
+from swarm.llm.openai import OpenAIModels
+from swarm.llm.reading import MAX_RESPONSE
 from swarm.llm.scripted import ScriptedModel, ScriptedModels
 from swarm.models import Usage
 from tests.http_model import ModelServer, Reply, Script, completion

@@ -1,0 +1,182 @@
+"""Which ways of asking for JSON a call takes, and what is remembered of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarm.llm.base import Form, Message
+from swarm.llm.forms import WAYS, Ladder, Notes, Way, parameters, worded
+
+FORM = Form("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
+OTHER = Form("other", {"type": "string"})
+REFUSAL = "{'loc': ('body', 'response_format', 'type'), 'msg': \"Input should be 'text' or 'json_object'\"}"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ladder(notes: Notes, form: Form | None = FORM, model: str = "a/b") -> Ladder:
+    return Ladder(notes, model, form)
+
+
+def first_way(notes: Notes, form: Form | None = FORM, model: str = "a/b") -> Way | None:
+    return ladder(notes, form, model).way
+
+
+def test_each_way_says_the_schema_somewhere_and_words_in_a_system_message() -> None:
+    assert parameters("json_schema", FORM) == {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "my_plan_", "schema": FORM.schema}}
+    }
+    assert parameters("json_object", FORM) == {"response_format": {"type": "json_object", "schema": FORM.schema}}
+    tool = parameters("tool", FORM)
+    assert tool["tools"][0]["function"]["parameters"] == FORM.schema
+    assert tool["tool_choice"]["function"]["name"] == tool["tools"][0]["function"]["name"] == "my_plan_"
+    assert parameters("words", FORM) == {}
+
+
+@pytest.mark.parametrize("way", ["words", "json_object"])
+def test_the_schema_in_words_joins_the_system_message_if_there_is_one(way: Way) -> None:
+    alone = worded(way, FORM, [Message("user", "hello")])
+    joined = worded(way, FORM, [Message("system", "Be brief."), Message("user", "hello")])
+
+    assert [message.role for message in alone] == [message.role for message in joined] == ["system", "user"]
+    assert joined[0].content.startswith("Be brief.\n\n")
+    assert all('"steps"' in messages[0].content and "JSON" in messages[0].content for messages in (alone, joined))
+
+
+def test_a_server_that_honours_the_form_is_told_no_words() -> None:
+    assert worded("json_schema", FORM, [Message("user", "hello")]) == (Message("user", "hello"),)
+
+
+def test_a_refusal_that_names_the_way_goes_down_and_is_remembered_for_every_form() -> None:
+    notes = Notes()
+    climb = ladder(notes)
+
+    assert climb.goes_on(500, REFUSAL)
+    assert climb.way == "json_object"
+    assert first_way(notes) == first_way(notes, OTHER) == "json_object"
+    assert first_way(notes, model="a/c") == "json_schema"
+
+
+def test_a_refusal_of_this_schema_says_nothing_about_other_schemas() -> None:
+    notes = Notes()
+
+    assert ladder(notes).goes_on(400, "Invalid schema for response_format 'plan': additionalProperties is required")
+    assert first_way(notes) == "json_object"
+    assert first_way(notes, OTHER) == "json_schema"
+
+
+def test_each_way_can_be_refused_in_its_turn_until_words_remain() -> None:
+    climb = ladder(Notes())
+    taken = [climb.way]
+    for said in (REFUSAL, "response_format is not supported", "tool_choice is not supported"):
+        assert climb.goes_on(400, said)
+        taken.append(climb.way)
+
+    assert taken == list(WAYS)
+    assert not climb.goes_on(400, REFUSAL)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 413, 429, 503])
+def test_a_status_that_says_what_is_wrong_is_no_matter_of_ways(status: int) -> None:
+    assert not ladder(Notes()).goes_on(status, REFUSAL)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["maximum context length is 8192 tokens", "context_length_exceeded", "Invalid API key", "no_db_connection",
+     "The model `x` does not exist", "insufficient_quota"],
+)  # fmt: skip
+def test_a_reason_of_another_kind_is_no_matter_of_ways(said: str) -> None:
+    assert not ladder(Notes()).goes_on(400, said)
+
+
+def test_a_refusal_without_a_reason_is_worth_one_other_way_and_counts_when_that_works() -> None:
+    notes = Notes()
+    climb = ladder(notes)
+
+    assert climb.goes_on(500, "Internal Server Error")
+    assert not climb.goes_on(500, "Internal Server Error")
+    assert first_way(notes) == "json_schema"
+
+    climb.took("{}", by_tool=False)
+    assert first_way(notes) == "json_object"
+    assert first_way(notes, OTHER) == "json_schema"
+
+
+def test_a_way_that_has_worked_is_not_left_for_an_error_without_a_reason() -> None:
+    notes = Notes()
+    ladder(notes).took("{}", by_tool=False)
+
+    assert not ladder(notes).goes_on(500, "Internal Server Error")
+    assert ladder(notes).goes_on(400, REFUSAL)
+
+
+def test_prose_instead_of_json_shows_that_a_200_ignored_the_form() -> None:
+    notes = Notes()
+    ladder(notes).took("First I would look around.", by_tool=False)
+    assert first_way(notes) == "tool"
+
+    ladder(notes).took('{"steps": []}', by_tool=False)
+    assert first_way(notes) == "words"
+
+    ladder(notes).took("Nothing comes to mind.", by_tool=False)
+    assert first_way(notes) == "words"
+
+
+@pytest.mark.parametrize("text", ['Here: ```{"steps": []}```', "[1]", '"refund"', "0.5"])
+def test_a_way_that_is_honoured_stays(text: str) -> None:
+    notes = Notes()
+    for _ in range(3):
+        ladder(notes).took(text, by_tool=False)
+    assert first_way(notes) == "json_schema"
+
+
+def test_an_answer_that_was_stopped_says_nothing_about_the_way() -> None:
+    notes = Notes()
+    ladder(notes).took("", by_tool=False, withheld=True)
+    assert first_way(notes) == "json_schema"
+
+
+def test_what_was_found_is_forgotten_after_an_hour() -> None:
+    clock = Clock()
+    notes = Notes(clock)
+    ladder(notes).goes_on(400, REFUSAL)
+
+    clock.now = 3599
+    ladder(notes).took("{}", by_tool=False)
+    assert first_way(notes) == "json_object"
+    clock.now = 3601
+    assert first_way(notes) == "json_schema"
+
+
+def test_notes_are_bounded_and_the_oldest_go() -> None:
+    notes = Notes(most=3)
+    for number in range(10):
+        notes.add("fact", str(number))
+
+    assert len(notes) == 3
+    assert ("fact", "9") in notes
+    assert ("fact", "6") not in notes
+
+
+def test_a_server_that_refuses_stream_options_is_not_sent_them_again() -> None:
+    notes = Notes()
+    climb = Ladder(notes, "a/b", None, streamed=True)
+
+    assert climb.goes_on(400, "Unrecognized request argument supplied: stream_options")
+    assert not climb.goes_on(400, "Unrecognized request argument supplied: stream_options")
+    assert Ladder(Notes(), "a/b", None, streamed=True).asks_usage
+    assert not Ladder(notes, "a/b", FORM, streamed=True).asks_usage
+    assert not Ladder(Notes(), "a/b", None).asks_usage
+
+
+def test_without_a_form_an_error_stands() -> None:
+    climb = ladder(Notes(), None)
+
+    assert climb.way is None
+    assert not climb.goes_on(500, "response_format")

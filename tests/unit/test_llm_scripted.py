@@ -1,0 +1,88 @@
+"""The public double for models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from swarm.errors import ModelUnavailable
+from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.scripted import ScriptedModel
+from swarm.models import Usage
+
+HELLO = [Message("user", "hello")]
+FORM = Form("plan", {"type": "object"})
+
+
+async def slowly(messages: Sequence[Message]) -> AsyncIterator[str]:
+    for piece in ("go", "od ", "day"):
+        await asyncio.sleep(0.001)
+        yield piece
+
+
+async def heard(model: Model) -> list[str | Completion]:
+    return [item async for item in model.stream(HELLO)]
+
+
+async def test_a_text_is_streamed_in_words_that_make_the_whole() -> None:
+    *pieces, whole = await heard(ScriptedModel(lambda messages: "  one two\n three "))
+
+    assert pieces == ["  one ", "two\n ", "three "]
+    assert isinstance(whole, Completion)
+    assert whole.text == "  one two\n three "
+    assert whole.usage == Usage(calls=1, input_tokens=1, output_tokens=3)
+
+
+async def test_a_script_may_decide_the_pieces_and_their_pace() -> None:
+    model = ScriptedModel(slowly)
+
+    assert (await heard(model))[:-1] == ["go", "od ", "day"]
+    assert (await model.complete(HELLO)).text == "good day"
+    assert len(model.calls) == 2
+
+
+async def test_a_completion_is_streamed_and_comes_last_as_it_is() -> None:
+    answer = Completion("half an", cut=True)
+
+    assert await heard(ScriptedModel(lambda messages: answer)) == ["half ", "an", answer]
+
+
+async def test_an_empty_text_has_no_pieces() -> None:
+    assert len(await heard(ScriptedModel(lambda messages: ""))) == 1
+
+
+async def test_the_form_of_each_call_is_kept_beside_it() -> None:
+    model = ScriptedModel(lambda messages: "{}")
+
+    assert (await model.complete(HELLO, form=FORM)).asked_by == "json_schema"
+    assert (await model.complete(HELLO)).asked_by == ""
+    assert model.forms == [FORM, None]
+
+
+async def test_a_script_raises_what_it_would_raise_also_in_the_middle() -> None:
+    async def breaks(messages: Sequence[Message]) -> AsyncIterator[str]:
+        yield "half"
+        raise ModelUnavailable("broke off")
+
+    stream = ScriptedModel(breaks).stream(HELLO)
+    assert await anext(stream) == "half"
+    with pytest.raises(ModelUnavailable):
+        await anext(stream)
+
+
+async def test_closing_a_stream_ends_its_script() -> None:
+    ended = asyncio.Event()
+
+    async def endless(messages: Sequence[Message]) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "on "
+        finally:
+            ended.set()
+
+    async with aclosing(ScriptedModel(endless).stream(HELLO)) as stream:
+        await anext(stream)
+    assert ended.is_set()

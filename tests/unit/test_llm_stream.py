@@ -1,0 +1,366 @@
+"""Streams and forms over a real HTTP server on loopback: what is sent, what ends a stream, what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
+from swarm.llm.base import Completion, Form, Message
+from swarm.llm.forms import WAYS, Way
+from swarm.llm.openai import OpenAIModel, OpenAIModels
+from swarm.llm.reading import MAX_RESPONSE
+from swarm.models import Usage
+from tests.dialects import Dialect, Fit
+from tests.http_model import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
+
+KEY = "sk-secret-1234567890"
+HELLO = [Message("user", "hello")]
+FORM = Form("plan", {"type": "object", "properties": {"steps": {"type": "array"}}})
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def served(
+    script: Script, *, delay: float = 0.0, clock: Clock | None = None
+) -> AsyncIterator[tuple[ModelServer, OpenAIModel]]:
+    async with ModelServer(script, delay=delay) as server:
+        environ = {"SWARM_ENDPOINT_BOX_URL": server.url, "SWARM_ENDPOINT_BOX_KEY": KEY}
+        async with OpenAIModels(environ, clock or time.monotonic) as models:
+            yield server, models.get("box/small")
+
+
+async def heard(model: OpenAIModel, form: Form | None = None, timeout: float = 5.0) -> tuple[list[str], Completion]:
+    """The pieces of a stream and its end."""
+    items = [item async for item in model.stream(HELLO, form=form, timeout=timeout)]
+    assert isinstance(items[-1], Completion)
+    return [item for item in items if isinstance(item, str)], items[-1]
+
+
+async def failure(script: Script, *, streamed: bool = True, timeout: float = 5.0) -> ExpertError:
+    async with served(script) as (server, model):
+        with pytest.raises((ModelUnavailable, ModelRefused, BadOutput)) as caught:
+            await (heard(model, timeout=timeout) if streamed else model.complete(HELLO, timeout=timeout))
+    assert KEY not in str(caught.value)
+    assert len(server.requests) == 1
+    return caught.value
+
+
+def way(request: Received) -> str:
+    """How a request asks for its form."""
+    if kind := request.body.get("response_format"):
+        return str(kind["type"])
+    return "tool" if "tools" in request.body else "words" if "JSON schema" in str(request.body["messages"]) else ""
+
+
+def ways(server: ModelServer) -> list[str]:
+    return [way(request) for request in server.requests]
+
+
+def refusing(*refused: str, status: int = 400, said: str = "response_format and tools are not supported") -> Script:
+    def answer(request: Received) -> Answer:
+        return Reply({"error": {"message": said}}, status) if way(request) in refused else '{"steps": []}'
+
+    return answer
+
+
+# -- streams -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_comes_in_pieces_and_ends_with_the_whole() -> None:
+    async with served(lambda request: f"you said {request.last}, and that is that") as (server, model):
+        pieces, whole = await heard(model)
+
+    assert len(pieces) > 3
+    assert "".join(pieces) == whole.text == "you said hello, and that is that"
+    assert whole.usage == Usage(calls=1, input_tokens=7, output_tokens=3)
+    assert whole.model == "box/small"
+    assert server.requests[0].body["stream"] is True
+    assert server.requests[0].body["stream_options"] == {"include_usage": True}
+
+
+async def test_pieces_come_while_the_server_still_writes() -> None:
+    async with served(lambda request: "one two three four five six", delay=0.03) as (server, model):
+        stream = model.stream(HELLO)
+        assert await anext(stream) == "one "
+        assert server.open == 1
+        rest = [item async for item in stream]
+
+    assert isinstance(rest[-1], Completion)
+
+
+async def test_closing_a_stream_hangs_up_at_once() -> None:
+    async with served(lambda request: "word " * 400, delay=0.02) as (server, model):
+        async with aclosing(model.stream(HELLO)) as stream:
+            await anext(stream)
+        began = time.monotonic()
+        async with asyncio.timeout(5):
+            await server.left.wait()
+
+        assert time.monotonic() - began < 0.2
+        assert (server.hung_up, server.open) == (1, 0)
+
+
+async def test_cancelling_whoever_reads_a_stream_hangs_up() -> None:
+    begun = asyncio.Event()
+
+    async def words() -> AsyncIterator[object]:
+        while True:
+            yield chunk("word ")
+            begun.set()
+            await asyncio.sleep(0.02)
+
+    async with served(lambda request: Stream(words())) as (server, model):
+        reading = asyncio.create_task(heard(model))
+        await begun.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        async with asyncio.timeout(5):
+            await server.left.wait()
+
+
+async def test_a_stream_that_never_ends_is_left_at_the_time_limit() -> None:
+    async def forever() -> AsyncIterator[object]:
+        while True:
+            yield chunk("on and ")
+            await asyncio.sleep(0.01)
+
+    assert "no answer within 0.3 s" in str(await failure(lambda request: Stream(forever()), timeout=0.3))
+
+
+async def test_a_stream_of_nothing_but_comments_is_left_at_the_time_limit() -> None:
+    async def forever() -> AsyncIterator[str]:
+        while True:
+            yield ": keep-alive\n\n"
+
+    assert "no answer within 0.3 s" in str(await failure(lambda request: Stream(forever()), timeout=0.3))
+
+
+async def test_a_finished_stream_does_not_wait_for_a_server_that_holds_on() -> None:
+    async def holds() -> AsyncIterator[object]:
+        for part in (chunk("done"), chunk(finish_reason="stop"), DONE):
+            yield part
+        await asyncio.sleep(60)
+
+    async with served(lambda request: Stream(holds())) as (_, model):
+        began = time.monotonic()
+        assert (await heard(model))[1].text == "done"
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        Stream([chunk("half an ans")], cut=True),
+        Stream([chunk("half an ans")]),
+        Stream([chunk("half"), 'data: {"choi'], cut=True),
+        Stream([]),
+        Stream([chunk("half"), {"error": {"message": "upstream went away", "code": "500"}}, DONE]),
+        Stream([chunk("half"), {"error": {"message": "slow down", "code": 429}}]),
+        None,
+    ],
+)
+async def test_a_stream_that_breaks_off_is_unavailable_and_not_repeated(parts: Stream | None) -> None:
+    assert isinstance(await failure(lambda request: parts), ModelUnavailable)
+
+
+async def test_an_error_in_a_stream_is_of_the_class_it_names() -> None:
+    error = await failure(lambda request: Stream([{"error": {"message": f"bad key {KEY}", "code": "401"}}]))
+
+    assert isinstance(error, ModelRefused)
+    assert "check the key" in str(error)
+
+
+async def test_a_server_that_cannot_stream_answers_whole() -> None:
+    async with served(lambda request: Reply(completion("all at once"))) as (_, model):
+        assert await heard(model) == (["all at once"], await model.complete(HELLO))
+
+
+NO_GZIP = b"\x1f\x8b\x08 this is no gzip"
+RUBBISH = {
+    "html": Reply("<html><body>Welcome to nginx</body></html>", headers={"content-type": "text/html"}),
+    "no gzip": Reply(NO_GZIP, headers={"content-encoding": "gzip"}),
+    "half a gzip": Reply(gzip.compress(b'{"choices": []')[:-9], headers={"content-encoding": "gzip"}),
+    "bytes": Reply(b"\xff\xfe\x00\x80" * 50),
+    "nothing": Reply("", headers={"content-type": "text/event-stream"}),
+    "no end": Reply(b"{" * (MAX_RESPONSE + 1)),
+    "one long line": Reply(b"data: " + b"x" * 10_000_000),
+    "an event that is no json": Reply("data: certainly\n\n"),
+    "an error": Reply({"error": {"message": "upstream gone"}}),
+    "an error that is no gzip": Reply(NO_GZIP, 500, {"content-encoding": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("reply", RUBBISH.values(), ids=RUBBISH)
+async def test_rubbish_is_a_typed_error_that_may_pass(reply: Reply, streamed: bool) -> None:
+    error = await failure(lambda request: reply, streamed=streamed)
+
+    assert isinstance(error, (BadOutput, ModelUnavailable))
+
+
+async def test_half_a_character_at_the_end_of_a_chunk_is_no_matter() -> None:
+    body = 'data: {"choices": [{"delta": {"content": "žluťoučký kůň 😀"}, "finish_reason": "stop"}]}\n\n'.encode()
+    async with served(lambda request: Stream([body[at : at + 1] for at in range(len(body))])) as (_, model):
+        assert (await heard(model))[1].text == "žluťoučký kůň 😀"
+
+
+async def test_an_error_without_end_is_read_to_its_cap_only() -> None:
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 Broken\r\ncontent-type: text/plain\r\n\r\nall is lost ")
+        try:
+            while True:
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+                sent += 10_000
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": url}) as models:
+        with pytest.raises(ModelUnavailable, match="HTTP 500"):
+            await models.get("box/small").complete(HELLO, timeout=5)
+
+    assert sent < 20_000_000
+
+
+# -- forms -------------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_form_nothing_is_said_about_one() -> None:
+    async with served(lambda request: "hello") as (server, model):
+        answer = await model.complete(HELLO, max_tokens=5)
+
+    assert answer.asked_by == ""
+    assert server.requests[0].body == {
+        "model": "small",
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 5,
+    }
+
+
+@pytest.mark.parametrize(("refused", "taken"), [(WAYS[:count], way) for count, way in enumerate(WAYS)])
+async def test_the_best_way_that_is_taken_is_found_once_and_kept_for_an_hour(
+    refused: Sequence[Way], taken: Way
+) -> None:
+    clock, fits = Clock(), dict[str, Fit](dict.fromkeys(refused, "refuses"))
+    dialect = Dialect(
+        "picky",
+        json_schema=fits.get("json_schema", "honours"),
+        json_object=fits.get("json_object", "honours"),
+        tool=fits.get("tool", "honours"),
+        refusal=Reply({"detail": "response_format and tools are not supported"}, 400),
+    )
+    async with served(dialect.speaks(lambda request: '{"steps": []}'), clock=clock) as (server, model):
+        for streamed in (True, False, True):
+            answer = (await heard(model, FORM))[1] if streamed else await model.complete(HELLO, form=FORM)
+            assert (answer.text, answer.asked_by) == ('{"steps": []}', taken)
+        assert ways(server) == [*refused, taken, taken, taken]
+
+        clock.now = 3601
+        await model.complete(HELLO, form=FORM)
+        assert ways(server)[len(refused) + 3 :] == [*refused, taken]
+
+
+async def test_a_refusal_without_a_reason_costs_one_more_request() -> None:
+    async with served(refusing("json_schema", status=500, said="Internal Server Error")) as (server, model):
+        assert (await model.complete(HELLO, form=FORM)).asked_by == "json_object"
+        await model.complete(HELLO, form=FORM)
+    assert ways(server) == ["json_schema", "json_object", "json_object"]
+
+    script = refusing("json_schema", "json_object", status=500, said="Internal Server Error")
+    async with served(script) as (server, model):
+        with pytest.raises(ModelUnavailable, match="Internal Server Error"):
+            await model.complete(HELLO, form=FORM)
+    assert ways(server) == ["json_schema", "json_object"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
+async def test_a_wrong_key_a_missing_model_or_a_busy_server_is_asked_once(status: int) -> None:
+    async with served(refusing("json_schema", status=status)) as (server, model):
+        with pytest.raises((ModelRefused, ModelUnavailable)):
+            await model.complete(HELLO, form=FORM)
+    assert ways(server) == ["json_schema"]
+
+
+async def test_a_way_that_worked_is_kept_through_a_passing_failure() -> None:
+    replies: list[Answer] = ['{"steps": []}', Reply("oops", 500), '{"steps": [1]}']
+    async with served(lambda request: replies.pop(0)) as (server, model):
+        await model.complete(HELLO, form=FORM)
+        with pytest.raises(ModelUnavailable):
+            await model.complete(HELLO, form=FORM)
+        await model.complete(HELLO, form=FORM)
+    assert ways(server) == ["json_schema"] * 3
+
+
+async def test_a_server_that_ignores_forms_is_asked_by_tool_and_then_in_words() -> None:
+    def answer(request: Received) -> str:
+        return '{"steps": []}' if way(request) == "words" else "First I would look around."
+
+    async with served(answer) as (server, model):
+        said = [(await heard(model, FORM))[1].text for _ in range(4)]
+
+    assert ways(server) == ["json_schema", "tool", "words", "words"]
+    assert said[2:] == ['{"steps": []}'] * 2
+
+
+async def test_a_refusal_inside_a_stream_goes_down_while_nothing_was_written() -> None:
+    def answer(request: Received) -> Answer:
+        error = {"error": {"message": "upstream: response_format is not supported", "code": "500"}}
+        return Stream([error, DONE]) if way(request) == "json_schema" else '{"steps": []}'
+
+    async with served(answer) as (server, model):
+        assert (await heard(model, FORM))[1].asked_by == "json_object"
+    assert ways(server) == ["json_schema", "json_object"]
+
+
+async def test_nothing_is_repeated_once_a_piece_was_given() -> None:
+    parts = [chunk('{"st'), {"error": {"message": "response_format is not supported", "code": "500"}}]
+    async with served(lambda request: Stream(parts)) as (server, model):
+        with pytest.raises(ModelUnavailable):
+            await heard(model, FORM)
+    assert ways(server) == ["json_schema"]
+
+
+async def test_a_server_without_stream_options_is_asked_without_them() -> None:
+    def answer(request: Received) -> Answer:
+        if "stream_options" in request.body:
+            return Reply(
+                {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, 422
+            )
+        return '{"steps": []}'
+
+    async with served(answer) as (server, model):
+        assert (await heard(model, FORM))[1].asked_by == "json_schema"
+        assert (await heard(model))[1].usage == Usage(calls=1)
+    assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
+
+
+async def test_the_time_limit_covers_all_ways_together() -> None:
+    async def slow(request: Received) -> Answer:
+        await asyncio.sleep(0.2)
+        return Reply({"error": {"message": "response_format and tools are not supported"}}, 400)
+
+    async with served(slow) as (server, model):
+        began = time.monotonic()
+        with pytest.raises(ModelUnavailable, match=r"no answer within 0\.3 s"):
+            await model.complete(HELLO, form=FORM, timeout=0.3)
+    assert time.monotonic() - began < 1
+    assert len(server.requests) == 2
