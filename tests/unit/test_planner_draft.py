@@ -1,0 +1,441 @@
+"""From a planner's text to the steps it names, in the many ways that planners write them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from swarm.errors import NoDraft
+from swarm.planner.draft import Draft, DraftStep, read
+
+
+def steps(text: str | bytes, *experts: str) -> list[tuple[str, dict[str, object]]]:
+    """The experts and arguments of a text."""
+    return [(step.expert, dict(step.arguments)) for step in read(text, experts).steps]
+
+
+def refused(text: str | bytes, *experts: str) -> str:
+    with pytest.raises(NoDraft) as error:
+        read(text, experts)
+    return error.value.reason
+
+
+def mends(draft: Draft) -> set[str]:
+    return {mend.what for mend in draft.mends}
+
+
+def edges(draft: Draft) -> dict[str, tuple[str, ...]]:
+    return {step.id: step.depends_on for step in draft.steps}
+
+
+TWO = [("search", {"q": "tea"}), ("book", {"n": 2})]
+
+
+# -- our own format ------------------------------------------------------------------------------------------------
+
+
+def test_our_own_format_is_read_as_it_is_written() -> None:
+    draft = read(
+        json.dumps(
+            {
+                "subtasks": [
+                    {"id": "t1", "expert": "triage", "instruction": "Label it.", "output": {"type": "object"}},
+                    {"id": "t2", "expert": "refund", "instruction": "Use ${t1.label}.", "depends_on": ["t1"],
+                     "when": {"result": "t1.label", "equals": "refund"}, "for_each": "t1.items"},
+                ],
+                "aggregate": "join",
+            }
+        )
+    )  # fmt: skip
+
+    first, second = draft.steps
+    assert first == DraftStep(
+        expert="triage", id="t1", instruction="Label it.", output={"type": "object"}, place="subtasks.0"
+    )
+    assert (second.id, second.expert, second.instruction) == ("t2", "refund", "Use ${t1.label}.")
+    assert second.depends_on == ("t1",)
+    assert second.when == {"result": "t1.label", "equals": "refund"}
+    assert second.for_each == "t1.items"
+    assert (draft.aggregate, draft.rung, draft.mends) == ("join", "json", ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"tool": "search", "args": {"q": "tea"}}, {"tool": "book", "args": {"n": 2}}]',
+        '{"plan": {"steps": [{"tool": "search", "args": {"q": "tea"}}, {"tool": "book", "args": {"n": 2}}]}}',
+        '{"thought": "two", "tool_calls": [{"name": "search", "arguments": {"q": "tea"}}, {"name": "book", '
+        '"arguments": {"n": 2}}]}',
+        '{"choices": [{"message": {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "search", '
+        '"arguments": "{\\"q\\": \\"tea\\"}"}},'
+        ' {"id": "2", "type": "function", "function": {"name": "book", "arguments": "{\\"n\\": 2}"}}]}}]}',
+        '{"content": [{"type": "text", "text": "ok"}, {"type": "tool_use", "id": "a", "name": "search", "input": '
+        '{"q": "tea"}},'
+        ' {"type": "tool_use", "id": "b", "name": "book", "input": {"n": 2}}]}',
+        '[{"functionCall": {"name": "search", "args": {"q": "tea"}}}, {"functionCall": {"name": "book", "args": {"n": '
+        '2}}}]',
+        '[{"search": {"q": "tea"}}, {"book": {"n": 2}}]',
+        '[{"action": "search", "action_input": {"q": "tea"}}, {"action": "book", "action_input": {"n": 2}}]',
+        '[{"task": "search", "args": [{"name": "q", "value": "tea"}]}, {"task": "book", "args": [{"name": "n", '
+        '"value": 2}]}]',
+        '{"step1": {"agent": "search", "params": {"q": "tea"}}, "step2": {"agent": "book", "params": {"n": 2}}}',
+        '{"tool": "search", "q": "tea"}\n{"tool": "book", "n": 2}',
+        'Here is the plan:\n```json\n[{"tool": "search", "args": {"q": "tea"}}, {"tool": "book", "args": {"n": '
+        '2}}]\n```\nGood luck!',
+        '[{"tool": "search", "args": {"q": "tea"}}, {"tool": "book", "args": {"n": 2},},]',
+        '[{"tool": "search", "args": {"q": "tea"}} // first\n, {"tool": "book", /* two */ "args": {"n": 2}}]',
+        "[{'tool': 'search', 'args': {'q': 'tea'}}, {'tool': 'book', 'args': {'n': 2}}]",
+        '[{tool: "search", args: {q: "tea"}}, {tool: "book", args: {n: 2}}]',
+        '[{"tool": "search", "args": {"q": "tea"}}\n{"tool": "book", "args": {"n": 2}}]',
+        '[{"tool": "search" "args": {"q": "tea"}}, {"tool": "book", "args": {"n": 2}}]',
+        '[search(q="tea"), book(n=2)]',
+        'search(q="tea")\nbook(n=2)',
+        '1. search(q="tea")\n2. book(n=2)',
+        '- `search(q="tea")`\n- `book(n=2)`',
+        'search({"q": "tea"}), book({"n": 2})',
+        '["search(q=\'tea\')", "book(n=2)"]',
+        "['search(q=\"tea\"), book(n=2)]",
+        "[search(q='tea') + book(n=2)]",
+        "['search'(q='tea'), 'book'(n=2)]",
+        "['search', {'q': 'tea'}, 'book', {'n': 2}]",
+        '<tool_call>\n{"name": "search", "arguments": {"q": "tea"}}\n</tool_call>\n<tool_call>\n{"name": "book", '
+        '"arguments": {\'n\': 2}}\n</tool_call>',
+        'search\n{"q": "tea"}\n\nbook\n{"n": 2}',
+        'Action: search\nAction Input: {"q": "tea"}\n\nAction: book\nAction Input: {"n": 2}',
+        '<function=search>{"q": "tea"}</function>\n<function=book>{"n": 2}</function>',
+        '<think>[search(q="coffee")] no, tea</think>[search(q="tea"), book(n=2)]',
+        '```python\nsearch(q="tea")\nbook(n=2)\n```',
+        "functions.search(q='tea')\nfunctions.book(n=2)",
+        '[TOOL_CALLS]search[ARGS]{"q": "tea"}[TOOL_CALLS]book[ARGS]{"n": 2}',
+        '<|tool_call_begin|>functions.search:0<|tool_call_argument_begin|>{"q": "tea"}<|tool_call_end|>'
+        '<|tool_call_begin|>functions.book:1<|tool_call_argument_begin|>{"n": 2}<|tool_call_end|>',
+    ],
+)  # fmt: skip
+def test_every_usual_spelling_of_two_calls_is_two_steps(text: str) -> None:
+    assert steps(text, "search", "book") == TWO
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('"t1"', ("t1",)),
+        ('["t1"]', ("t1",)),
+        ('"t1, t0"', ("t1", "t0")),
+        ("[0, 1]", ("0", "1")),
+        ("[-1]", ()),
+        ('"none"', ()),
+        ("null", ()),
+        ('[{"id": "t1"}]', ("t1",)),
+    ],
+)
+def test_dependencies_are_names_however_they_are_written(written: str, expected: tuple[str, ...]) -> None:
+    draft = read(f'[{{"id": "t9", "tool": "a", "dep": {written}}}]')
+    assert draft.steps[0].depends_on == expected
+
+
+@pytest.mark.parametrize(
+    "key", ["depends_on", "dependencies", "deps", "dep", "dependsOn", "after", "requires", "needs"]
+)
+def test_dependencies_are_known_by_many_keys(key: str) -> None:
+    assert read(f'[{{"id": "b", "tool": "x", "{key}": ["a"]}}]').steps[0].depends_on == ("a",)
+
+
+def test_a_name_that_dependencies_speak_of_is_an_id() -> None:
+    draft = read('[{"name": "S1", "source": ["a"], "dependencies": []}, {"name": "S2", "dependencies": ["S1"]}]')
+
+    assert edges(draft) == {"S1": (), "S2": ("S1",)}
+    assert [step.expert for step in draft.steps] == ["", ""]
+    assert dict(draft.steps[0].arguments) == {"source": ["a"]}
+
+
+def test_a_known_name_is_an_expert_and_may_be_an_id_as_well() -> None:
+    text = '[{"name": "search", "input": {"q": 1}}, {"name": "book", "input": {}, "depends_on": ["search"]}]'
+
+    draft = read(text, ["search", "book"])
+
+    assert [(step.expert, step.id) for step in draft.steps] == [("search", "search"), ("book", "book")]
+
+
+def test_nodes_and_links_with_sentences_beside_them() -> None:
+    text = (
+        '{"task_steps": ["Step 1: Hear it", "Step 2: Read it out"],'
+        ' "task_nodes": [{"task": "Speech to Text", "arguments": ["a.wav"]}, {"task": "Text to Speech", "arguments": '
+        '["<node-0>"]}],'
+        ' "task_links": [{"source": "Speech to Text", "target": "Text to Speech"}]}'
+    )
+
+    draft = read(text)
+
+    assert [(s.expert, s.instruction, dict(s.arguments)) for s in draft.steps] == [
+        ("Speech to Text", "Step 1: Hear it", {"0": "a.wav"}),
+        ("Text to Speech", "Step 2: Read it out", {"0": "<node-0>"}),
+    ]
+    assert draft.links == (("Speech to Text", "Text to Speech"),)
+
+
+@pytest.mark.parametrize("reference", ["<node-1>", "<GENERATED>-0", "$1", "#E1", "${t1.label}", "{{t1.output}}"])
+def test_references_stay_as_they_are_written(reference: str) -> None:
+    assert steps(json.dumps([{"tool": "a", "args": {"x": reference}}])) == [("a", {"x": reference})]
+    assert steps(f"[a(x={reference})]") == [("a", {"x": reference})]
+
+
+# -- calls ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_among_arguments_becomes_a_step_that_the_outer_one_refers_to() -> None:
+    draft = read('[total(a=price(of="tea").eur, b=1)]', ["price", "total"])
+
+    assert [(s.expert, dict(s.arguments)) for s in draft.steps] == [
+        ("price", {"of": "tea"}),
+        ("total", {"a": f"${{{draft.steps[0].id}.eur}}", "b": 1}),
+    ]
+    assert any("price" in what for what in mends(draft))
+
+
+def test_a_call_inside_an_expression_is_not_lost() -> None:
+    draft = read("[total(a=2*price(of='tea')+1)]", ["price", "total"])
+
+    assert [s.expert for s in draft.steps] == ["price", "total"]
+    assert dict(draft.steps[1].arguments) == {"a": f"2*${{{draft.steps[0].id}}}+1"}
+
+
+def test_variables_become_references() -> None:
+    draft = read("a = search(q='tea')\nb = book(item=a, first=a[0].name, note='a')", ["search", "book"])
+
+    assert [s.id for s in draft.steps] == ["a", "b"]
+    assert dict(draft.steps[1].arguments) == {"item": "${a}", "first": "${a.0.name}", "note": "a"}
+
+
+def test_numbered_lines_give_ids() -> None:
+    draft = read("1. search(q='tea')\n2. book(item=$1)\n", ["search", "book"])
+    assert [s.id for s in draft.steps] == ["1", "2"]
+
+
+def test_names_of_several_words_are_known_by_the_experts() -> None:
+    text = "Image Segmentation(image='a.png')\nText to Speech(text='<node-0>')"
+    assert steps(text, "Image Segmentation", "Text to Speech") == [
+        ("Image Segmentation", {"image": "a.png"}),
+        ("Text to Speech", {"text": "<node-0>"}),
+    ]
+
+
+def test_markdown_escapes_are_taken_out_of_names() -> None:
+    assert steps(r"[get\_weather(city\_name='Rome')]", "get_weather") == [("get_weather", {"city_name": "Rome"})]
+    assert steps(r'[{"name": "get\_weather", "parameters": {"city": "Rome"}}]', "get_weather") == [
+        ("get_weather", {"city": "Rome"})
+    ]
+
+
+def test_values_of_python_and_words_without_quotes() -> None:
+    text = "[f(a=True, b=None, c=(1, 2.5), d=-3, e={'k': [1, {'z': 'y'}]}, g=x**2, h=New York, i=1_000)]"
+    assert steps(text, "f") == [
+        ("f", {"a": True, "b": None, "c": [1, 2.5], "d": -3, "e": {"k": [1, {"z": "y"}]}, "g": "x**2", "h": "New York",
+               "i": 1000}),
+    ]  # fmt: skip
+
+
+def test_a_call_that_prose_mentions_beside_a_list_is_no_step_of_its_own() -> None:
+    text = "I use `search(query)` first.\n[search(q='tea')]\nThe call search(q='tea') finds tea."
+    assert steps(text, "search") == [("search", {"q": "tea"})]
+
+
+def test_lists_for_several_parts_of_a_request_are_one_plan() -> None:
+    text = "For the first part:\n[search(q='tea')]\nFinally, for the second part:\n[book(n=2)]"
+    assert steps(text, "search", "book") == TWO
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<invoke name="search">\n<parameter name="q">tea</parameter>\n</invoke>',
+        "<tool_call>\n<function=search>\n<parameter=q>\ntea\n</parameter>\n</function>\n</tool_call>",
+        "<tool_call>search\n<arg_key>q</arg_key>\n<arg_value>tea</arg_value>\n</tool_call>",
+    ],
+)
+def test_arguments_in_tags_of_their_own(text: str) -> None:
+    assert steps(text) == [("search", {"q": "tea"})]
+    assert refused(text[: text.index("tea") + 3]) == "cut"
+
+
+def test_lines_that_begin_with_a_known_expert_are_steps_if_all_of_them_do() -> None:
+    draft = read("My plan:\n1. **search**: find tea\n2. book: take ${1}", ["search", "book"])
+
+    assert [(s.id, s.expert, s.instruction) for s in draft.steps] == [
+        ("1", "search", "find tea"),
+        ("2", "book", "take ${1}"),
+    ]
+    assert draft.rung == "lines"
+    assert refused("1. search: find tea\n2. then drink it", "search", "book") == "no_plan"
+
+
+# -- broken JSON ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ('[{"tool": "a", "say": "he said "no" to it"}]', "a quote inside a text"),
+        ("[{'tool': 'a', 'say': 'it's late'}]", "a quote inside a text"),
+        ('[{"tool": "a", "say": "one\ntwo"}]', "a line break inside a text"),
+        ('[{"tool": "a", "n": 1}, {"tool": "b", "n": 2,}]', "a comma at the end"),
+        ('[{"tool": "a", "n": 1} {"tool": "b", "n": 2}]', "a missing comma"),
+        ("[{'tool': 'a', 'n': None}]", "Python's literals"),
+        ('[{"tool": "a" # first\n}]', "a comment"),
+        ("[a(x='one), b(y='two')]", "a missing quote"),
+        ('```\n[{"tool": "a", "n": 1}, {"tool": "b", "n": 2}\n```', "a missing ]"),
+    ],
+)
+def test_every_mend_is_reported(text: str, mend: str) -> None:
+    draft = read(text, ["a", "b"])
+
+    assert mend in mends(draft)
+    assert [step.expert for step in draft.steps] in (["a"], ["a", "b"])
+
+
+def test_quotes_inside_a_text_are_kept() -> None:
+    assert steps('[{"tool": "a", "args": {"say": "he said "no" to it", "n": 1}}]') == [
+        ("a", {"say": 'he said "no" to it', "n": 1})
+    ]
+
+
+# -- no plan -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("I'm sorry, but I cannot help with that.", "refusal"),
+        ("Unfortunately, I do not have access to flights.", "refusal"),
+        ("Which city do you mean?", "question"),
+        ("Could you please provide the order number so that I can go on.", "question"),
+        ("Here are the results: it is 21 degrees in Rome and 18 in Oslo.", "pretended"),
+        ("def plan(tasks):\n    for task in tasks:\n        search(task)\n", "program"),
+        ("import os\n\nwhile True:\n    search(q=os.name)\n", "program"),
+        ("[search(q=x) for x in range(3)]", "program"),
+        ('[{"tool": "search", "args": {"q": "tea"}}, {"tool": "bo', "cut"),
+        ("[search(q='tea'), book(n=", "cut"),
+        ('{"tool": "search"}\n{"tool": "bo', "cut"),
+        ("<think>let me see", "cut"),
+        ("I think it is tea. " * 300, "repeats"),
+        ("[" + ",".join(['{"tool": "a"}'] * 40) + "]", "repeats"),
+        ("[" * 5_000, "too_deep"),
+        ('{"a":' * 5_000, "too_deep"),
+        ("x" * 200_001, "too_long"),
+        ("[" + ",".join(f'{{"tool": "a{i}"}}' for i in range(1_001)) + "]", "too_many"),
+        ("\n".join(f"a{i}(x=1)" for i in range(1_001)), "too_many"),
+        ("Tea is a drink.", "no_plan"),
+        ("[1, 2, 3]", "no_plan"),
+        ('{"error": "nothing fits"}', "no_plan"),
+        ('[{"tool": "a"}, {"tool": "b"}, "and then the rest"]', "incomplete"),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_no_plan_is_refused_with_its_kind(text: str, reason: str) -> None:
+    assert refused(text, "search", "book", "a", "b") == reason
+
+
+def test_an_empty_list_of_steps_is_refused() -> None:
+    assert refused('{"subtasks": []}') == "no_plan"
+
+
+def test_the_repair_library_is_the_last_rung() -> None:
+    draft = read('```json\n{"subtasks": [{"id": "t1", "expert": "a", "instruction": b"}]}\n```')
+
+    assert [(s.id, s.expert, s.instruction) for s in draft.steps] == [("t1", "a", "b")]
+    assert draft.rung == "repair"
+    assert "the repair library read it" in mends(draft)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n[{"tool": "a", "say": "x}, {"tool": "b", "say": "y"}]\n```',
+        '[\n{"tool": "a", "say": "x},\n{"tool": "b", "say": "y"}\n]',
+    ],
+)
+def test_a_missing_quote_does_not_swallow_the_next_step(text: str) -> None:
+    assert refused(text) == "incomplete"
+
+
+def test_a_mended_text_that_lost_a_step_is_refused() -> None:
+    assert refused('[{"tool": "a", "q": 1, "tool": "b", "q": 2}]') == "incomplete"
+
+
+def test_a_plan_written_out_in_a_program_is_taken_and_said() -> None:
+    text = (
+        "def run(steps):\n    for step in steps:\n        call(step)\n\n"
+        'steps = [{"id": "a", "tool": "search"}, {"id": "b", "tool": "book"}]\n'
+    )
+    draft = read(text)
+
+    assert [step.expert for step in draft.steps] == ["search", "book"]
+    assert "the text has a program beside the plan" in mends(draft)
+
+
+# -- several plans -------------------------------------------------------------------------------------------------
+
+
+def test_the_first_plan_counts_and_the_rest_is_reported() -> None:
+    text = (
+        '[{"id": "1", "tool": "a"}, {"id": "2", "tool": "b"}]\n\nOr:\n\n'
+        '[{"id": "1", "tool": "c"}, {"id": "2", "tool": "d"}]'
+    )
+    draft = read(text)
+
+    assert [step.expert for step in draft.steps] == ["a", "b"]
+    assert "a further plan in the text was left out" in mends(draft)
+
+
+def test_a_plan_announced_as_final_replaces_the_draft() -> None:
+    text = (
+        '[{"id": "1", "tool": "a"}, {"id": "2", "tool": "b"}]\n\nThis misses a step. Final plan:\n'
+        '[{"id": "1", "tool": "c"}]'
+    )
+    draft = read(text)
+
+    assert [step.expert for step in draft.steps] == ["c"]
+    assert "an earlier plan was replaced by the one announced after it" in mends(draft)
+
+
+def test_a_plan_said_twice_is_taken_once() -> None:
+    text = '[{"id": "1", "tool": "a"}]\n\nSo the answer is:\n\n[{"id": "1", "tool": "a"}]'
+    draft = read(text)
+
+    assert [step.expert for step in draft.steps] == ["a"]
+    assert "steps said twice were taken once" in mends(draft)
+
+
+def test_what_stands_behind_a_pretended_observation_is_not_read() -> None:
+    text = (
+        'Action:\n{"action": "search", "action_input": {"q": 1}}\nObservation: found\n'
+        'Action:\n{"action": "book", "action_input": {}}'
+    )
+    draft = read(text)
+
+    assert [step.expert for step in draft.steps] == ["search"]
+    assert any("not read" in what for what in mends(draft))
+
+
+# -- any bytes -----------------------------------------------------------------------------------------------------
+
+
+def test_bytes_are_read_in_the_encodings_that_say_so() -> None:
+    plan = '[{"tool": "søk"}]'
+    assert [
+        steps(plan.encode()),
+        steps(b"\xef\xbb\xbf" + plan.encode()),
+        steps(plan.encode("utf-16")),
+    ] == [[("søk", {})]] * 3
+
+
+def test_half_characters_and_control_characters_do_not_come_through() -> None:
+    draft = read(
+        '[{"tool": "a", "instruction": "x\\u0000\\ud83dy\\ud83d\\ude00", "args": {"n": 1e999, "m": NaN}}]\ud800'
+    )
+
+    draft.steps[0].instruction.encode()
+    assert "\0" not in draft.steps[0].instruction
+    assert draft.steps[0].instruction.endswith("😀")
+    json.dumps(dict(draft.steps[0].arguments), allow_nan=False)
