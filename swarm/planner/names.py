@@ -1,0 +1,293 @@
+"""Which expert a planner meant by a name that is none.
+
+Spelling first: case, spaces, `.`, `_`, `-`, Markdown escapes, prefixes such as `functions.`, endings of words. Then
+meaning, by what the cards say; each rule wants one expert and no second that comes near it. Letters that look alike
+are no evidence ("Text Classification" is no "Token Classification"), nor is a shared last word: two names with the
+same last word and different ones before it are different things.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from swarm.models import Card
+from swarm.planner.match import Index, Match, index
+from swarm.planner.words import STOP, WEAK_STEMS, stem
+
+AHEAD = 1.2
+"""How many times the score of the next one an expert must have that is found by the words of its description."""
+CANDIDATES = 5
+"""Experts named to a planner for a name that is none."""
+
+Similar = Callable[[str], str | None]
+"""An encoder's word on it: the one expert whose description means this text, None where it is not sure."""
+
+_NOISE = frozenset("agent api assistant bot expert function model models plugin service specialist task tool".split())
+_IDLE = frozenset(stem(word) for word in "engine modeling module process processing response system text".split()) | {
+    stem(word) for word in _NOISE
+}
+"""Stems that add nothing to a name that is there: every expert takes and gives text."""
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+|[^\W_]")
+_MAKING = {
+    stem(word): "make" for word in "create creation creator generate generation generator produce synthesize".split()
+}
+"""Words for making something: which one is said means nothing."""
+_NO_LETTER = re.compile(r"[\W_]+")
+_ASIDE = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
+_ACRONYM = re.compile(r"[A-Z][A-Za-z]?[A-Z]{1,4}")
+_SENTENCE = re.compile(r"(?<=[.;!?])\s+")
+_DENIES = re.compile(r"\b(?:not|never|no|nor|except|unlike|without|instead|neither|other than)\b|n't\b", re.I)
+_GIVEN = re.compile(
+    r"\b(?:according to|based on|existing|from|given|input|original|provided)\b"
+    r"[^,;.]*?(?=\b(?:by|into|using)\b|[,;.(]|$)"
+)
+_LONGEST = 200
+"""Characters of a name that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The expert, if there is one, how it was found (empty: by its exact name), and else those that come nearest."""
+
+    expert: str | None
+    how: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """The words of one card, as stems."""
+
+    expert: str
+    name: tuple[str, ...]
+    sentences: tuple[tuple[str, ...], ...]
+    deeds: tuple[tuple[str, ...], ...]
+    """The sentences without what is given to the expert."""
+    initials: tuple[str, ...]
+
+    @property
+    def words(self) -> frozenset[str]:
+        return frozenset((*self.name, *(word for sentence in self.sentences for word in sentence)))
+
+    def covers(self, name: tuple[str, ...]) -> bool:
+        """Whether the name and one thing that it is said to do have all these words, and the name has one of them."""
+        if self.name and self.name[-1] == name[-1] and not set(self.name) <= set(name):
+            return False  # another kind of the same thing
+        rest = {_MAKING.get(word, word) for word in name if word not in self.name}
+        return 0 < len(rest) < len(set(name)) and any(rest <= set(deed) for deed in self.deeds)
+
+
+class Names:
+    """The experts of one catalog by name. Made once for it; looking up a known name costs a dict's look-up.
+
+    `titles` gives experts names beside their own: card name -> how a planner knows it.
+    """
+
+    def __init__(self, cards: Mapping[str, Card], titles: Mapping[str, str] | None = None) -> None:
+        self._titles = dict(titles or {})
+        self._exact = {title: name for name, title in self._titles.items()} | {name: name for name in cards}
+        self._plain = _unique((squeezed(title), name) for title, name in self._exact.items())
+        self._tails = _unique((squeezed(tail), name) for title, name in self._exact.items() for tail in _tails(title))
+        self._spaces = {part for title in self._exact for part in title.split(".")[:-1]}
+        self._stemmed = _unique((" ".join(parts(title)), name) for title, name in self._exact.items())
+        self._cards = cards
+        self._about: tuple[_About, ...] | None = None
+        self._index: Index | None = None
+        self._remembered: dict[tuple[str, str], Found] = {}
+
+    def title(self, expert: str) -> str:
+        """How planners know an expert."""
+        return self._titles.get(expert, expert)
+
+    def find(self, written: str, words: str = "", similar: Similar | None = None) -> Found:
+        """The expert that is meant by `written` in a step that says `words`."""
+        if (exact := self._exact.get(written)) is not None:
+            return Found(exact)
+        written, words = written[:_LONGEST], words[:2_000]
+        key = (written, words)
+        if similar is None and key in self._remembered:
+            return self._remembered[key]
+        found = self._spelt(written) or self._meant(written, words, similar)
+        if similar is None and len(self._remembered) < 5_000 and len(words) + len(written) < 500:
+            self._remembered[key] = found
+        return found
+
+    def spelt(self, written: str) -> str | None:
+        """The expert whose name this is, however it is spelt."""
+        found = self._exact.get(written)
+        if found is None and (other := self._spelt(written)) is not None:
+            found = other.expert
+        return found
+
+    # -- by spelling
+
+    def _spelt(self, written: str) -> Found | None:
+        written = written.replace("\\", "").strip(" \t\r\n`*\"'<>:")
+        for name in (written, *self._without_prefixes(written)):
+            for table, key in ((self._plain, squeezed(name)), (self._stemmed, " ".join(parts(name)))):
+                if found := table.get(key):
+                    return Found(found, "another spelling")
+        if found := self._tails.get(squeezed(written)):
+            return Found(found, "its name without the prefix")
+        return self._without_aside(written)
+
+    def _without_prefixes(self, written: str) -> Iterable[str]:
+        """What is left of `functions.find` after each part of the front, unless other experts have that part."""
+        segments = re.split(r"[./:]+", written)
+        for i in range(1, len(segments)):
+            if segments[i - 1] in self._spaces:
+                return
+            yield ".".join(segments[i:])
+
+    def _without_aside(self, written: str) -> Found | None:
+        """`Translation (French)`, unless another expert's name goes on like that."""
+        bare = _ASIDE.sub("", written)
+        if bare == written or not (key := squeezed(bare)):
+            return None
+        found = self._plain.get(key)
+        longer = [plain for plain in self._plain if plain.startswith(key) and plain != key]
+        return Found(found, "its name without the brackets") if found and not longer else None
+
+    # -- by meaning
+
+    def _meant(self, written: str, words: str, similar: Similar | None) -> Found:
+        bare = _ASIDE.sub("", written)
+        every = parts(written if squeezed(bare) in self._plain else bare) or parts(written)
+        name = tuple(word for word in every if word not in _NOISE) or every
+        ranked = self._ranked(name, words)
+        if (same := self._stemmed.get(" ".join(name))) is not None:
+            return Found(same, "its name with words added")
+        for rule in (self._named_within, self._said, self._part_of, self._covered):
+            if found := rule(name, written, words, ranked):
+                return found
+        if similar is not None and (found_ := similar(f"{written}: {words}" if words else written)) in self._cards:
+            return Found(found_, "an expert with that meaning")
+        return Found(None, candidates=tuple(self.title(match.expert) for match in ranked[:CANDIDATES]))
+
+    def _named_within(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+        """`Machine Translation` holds the whole name `Translation`; what it adds must not belong to others."""
+        held = [about for about in self._abouts() if about.name and _holds(name, about.name)]
+        most = max((len(about.name) for about in held), default=0)
+        longest = [about for about in held if len(about.name) == most]
+        if len(longest) != 1 or (most == 1 and longest[0].name[0] in WEAK_STEMS):
+            return None
+        about = longest[0]
+        added = [word for word in name if word not in about.words and word not in _IDLE]
+        same = name[-1] == about.name[-1] and not any(self._is_telling(word) for word in added)
+        return Found(about.expert, "its name with words added") if same or not added else None
+
+    def _said(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+        """The description says these very words, or words that they are the initials of."""
+        short = {word.lower() for word in _ACRONYM.findall(written)} if _ACRONYM.fullmatch(written.strip()) else set()
+        said = [
+            about
+            for about in self._abouts()
+            if (len(name) > 1 and any(_within(name, sentence) for sentence in about.sentences))
+            or any(word in sentence for word in short for sentence in (*about.sentences, about.initials))
+        ]
+        return Found(said[0].expert, "its description says so") if len(said) == 1 else None
+
+    def _part_of(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+        """`Speech Recognition` is part of one name only. For a single word the step must say the rest of it."""
+        longer = [about for about in self._abouts() if len(about.name) > len(name) and _within(name, about.name)]
+        if len(longer) != 1 or all(word in WEAK_STEMS for word in name):
+            return None
+        (about,) = longer
+        if about.name[0] != name[0] and any(other.name[:1] == name[:1] for other in self._abouts()):
+            return None  # `book_online` is none of the things that are done with books
+        rest = set(about.name) - set(name)
+        if len(name) > 1 or (rest and rest <= set(parts(words))):
+            return Found(about.expert, "its name with words left out")
+        return None
+
+    def _covered(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+        """One expert's name and one of its deeds have all these words, and they fit no other one nearly as well."""
+        if len(name) < 2 or not ranked:
+            return None
+        covering = [about.expert for about in self._abouts() if about.covers(name)]
+        clear = len(covering) == 1 and _ahead(covering[0], self._ranked(name, ""), AHEAD)
+        return Found(covering[0], "its description has these words") if clear else None
+
+    def _ranked(self, name: tuple[str, ...], words: str) -> list[Match]:
+        if self._index is None:
+            self._index = index(self._cards)
+        return self._index.ranked(tuple(dict.fromkeys((*name, *parts(words[:500])))))
+
+    def _abouts(self) -> tuple[_About, ...]:
+        if self._about is None:
+            self._about = tuple(_about(name, self.title(name), card.description) for name, card in self._cards.items())
+        return self._about
+
+    def _is_telling(self, word: str) -> bool:
+        """Whether names of the catalog are told apart by this word."""
+        return any(word in about.name for about in self._abouts())
+
+
+def squeezed(name: str) -> str:
+    """Letters and digits only, in lower case."""
+    return _squeezed(name) if len(name) <= _LONGEST else _NO_LETTER.sub("", name.casefold())
+
+
+@lru_cache(maxsize=8_192)
+def _squeezed(name: str) -> str:
+    return _NO_LETTER.sub("", name.casefold())
+
+
+@lru_cache(maxsize=8_192)
+def parts(text: str) -> tuple[str, ...]:
+    """The stems of the words that mean something, in order: `Text-to-Image` is not `Image-to-Text`."""
+    words = [word.lower() for word in _WORD.findall(text)]
+    return tuple(word if word.isdigit() else stem(word) for word in words if word not in STOP)
+
+
+def _ahead(expert: str, ranked: list[Match], times: float) -> bool:
+    """Whether its score is that of any other, `times` over."""
+    scores = {match.expert: match.score for match in ranked}
+    own = scores.pop(expert, 0.0)
+    return own >= times * max(scores.values(), default=0.0)
+
+
+def _tails(title: str) -> Iterable[str]:
+    """`maps.route.find` -> `route.find`, `find`."""
+    segments = title.split(".")
+    return (".".join(segments[i:]) for i in range(1, len(segments)))
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Keys that mean one name only."""
+    found: dict[str, str] = {}
+    twice = set()
+    for key, name in pairs:
+        if found.setdefault(key, name) != name or not key:
+            twice.add(key)
+    return {key: name for key, name in found.items() if key not in twice}
+
+
+def _about(expert: str, title: str, description: str) -> _About:
+    sentences = [s for s in _SENTENCE.split(description[:4_000]) if not _DENIES.search(s)]
+    plain = [re.sub(r"\([^()]*\)", " ", s) for s in sentences]
+    said = dict.fromkeys(parts(s) for s in (*sentences, *plain))
+    deeds = dict.fromkeys(tuple(_MAKING.get(w, w) for w in parts(_GIVEN.sub(" ", s))) for s in sentences)
+    initials = [word for s in plain for word in _initials(s)]
+    return _About(expert, parts(title), tuple(said), tuple(deeds), tuple(initials))
+
+
+def _initials(sentence: str) -> Iterable[str]:
+    """Of each three and four words that follow one another."""
+    words = [word for word in re.split(r"[\W_]+", sentence.lower()) if word]
+    return ("".join(word[0] for word in words[i : i + n]) for n in (3, 4) for i in range(len(words) - n + 1))
+
+
+def _holds(longer: Collection[str], shorter: tuple[str, ...]) -> bool:
+    """Whether all these words are in `longer`, in their order."""
+    rest = iter(longer)
+    return len(shorter) < len(longer) and all(word in rest for word in shorter)
+
+
+def _within(name: tuple[str, ...], sentence: tuple[str, ...]) -> bool:
+    """Whether the words stand in the sentence one behind the other."""
+    n = len(name)
+    return any(sentence[i : i + n] == name for i in range(len(sentence) - n + 1))

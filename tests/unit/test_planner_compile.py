@@ -1,0 +1,490 @@
+"""Drafts as planners write them, and the plans or refusals that come of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from swarm.errors import BadDraft
+from swarm.models import Card, Mend
+from swarm.planner.compile import Compiled, Rules, compiled
+from swarm.planner.draft import Draft, DraftStep
+from swarm.plans import Condition, Plan
+from swarm.settings import Settings
+
+LABELS = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}, "items": {"type": "array", "items": {"type": "object"}}},
+}
+
+
+def card(name: str, description: str = "", output: dict[str, Any] | None = None) -> Card:
+    return Card(name=name, kind="instruction", description=description, model="local/template", output=output)
+
+
+DESK = {
+    one.name: one
+    for one in (
+        card("triage", "Tells what a message is about.", LABELS),
+        card("refund-policy", "Answers what our policy says on refunds and returns."),
+        card("reply-writer", "Writes a reply to a customer."),
+    )
+}
+MEND = Rules(mend_edges=True)
+STRICT = Rules()
+
+
+def step(expert: str = "triage", id: str = "", **more: Any) -> DraftStep:
+    return DraftStep(expert, id=id, **{"instruction": "do it", **more})
+
+
+def compile_(*steps: DraftStep, rules: Rules = MEND, **more: Any) -> Compiled:
+    known = more.pop("known", ())
+    return compiled(Draft(steps, **more), DESK, rules, known=known)
+
+
+def problems(*steps: DraftStep, rules: Rules = STRICT, **more: Any) -> list[str]:
+    with pytest.raises(BadDraft) as refused:
+        compile_(*steps, rules=rules, **more)
+    return list(refused.value.problems)
+
+
+def edges(plan: Compiled) -> dict[str, tuple[str, ...]]:
+    return {subtask.id: subtask.depends_on for subtask in plan.subtasks}
+
+
+def texts(plan: Compiled) -> list[str]:
+    return [subtask.instruction for subtask in plan.subtasks]
+
+
+# -- steps, ids, instructions -----------------------------------------------------------------------------------
+
+
+def test_a_sound_draft_becomes_its_plan_and_nothing_is_mended() -> None:
+    plan = compile_(
+        step(id="a"),
+        step("reply-writer", id="b", instruction="Answer ${a.label}", depends_on=("a",)),
+        aggregate="pass",
+        rules=STRICT,
+    )
+
+    assert edges(plan) == {"a": (), "b": ("a",)}
+    assert texts(plan) == ["do it", "Answer ${a.label}"]
+    assert (plan.aggregate, plan.mends) == ("pass", ())
+    assert plan.why == {"a": "named by the plan", "b": "named by the plan"}
+
+
+def test_all_that_is_wrong_is_told_at_once_with_its_place_and_the_remedy() -> None:
+    found = problems(
+        step("weather", id="a", place="steps.0"),
+        step("reply-writer", id="b", depends_on=("b",)),
+        step("refund-policy", id="c", depends_on=("z",)),
+        step("reply-writer", id="d", instruction="Answer ${y}"),
+    )
+
+    assert found == [
+        "steps.0.expert: no expert 'weather'; name one of those that were listed",
+        "steps.2.depends_on: 'z' is no step of the plan; the steps are a, b, c, d",
+        "steps.3.instruction: '${y}' is no step of the plan; the steps are a, b, c, d",
+        "steps.1.depends_on: it waits for itself; name an earlier step, or none",
+    ]
+
+
+def test_the_problems_of_a_hopeless_text_are_capped() -> None:
+    assert len(problems(*(step("nobody", id=f"s{i}") for i in range(100)))) == 50
+
+
+def test_a_draft_without_steps_is_refused() -> None:
+    assert problems() == ["steps: the plan has none; give at least one"]
+
+
+def test_ids_are_made_where_there_are_none_and_made_valid_where_they_are_not() -> None:
+    plan = compile_(
+        step(), step(id="t1"), step(id="Find order #7"), step(id="item", depends_on=("Find order #7",)), step(id="ü")
+    )
+
+    assert list(edges(plan)) == ["t1-2", "t1", "Find-order-7", "item-2", "t5"]
+    assert edges(plan)["item-2"] == ("Find-order-7",)
+    assert Mend(place="steps.2.id", what="'Find order #7' is called Find-order-7") in plan.mends
+
+
+def test_an_id_given_twice_is_mended_only_where_nobody_refers_to_it() -> None:
+    plan = compile_(step(id="a"), step(id="a"))
+
+    assert list(edges(plan)) == ["a", "a-2"]
+    assert problems(step(id="a"), step(id="a"), step(id="b", depends_on=("a",))) == [
+        "steps.2.depends_on: 'a' is the id of 2 steps; give each its own"
+    ]
+    assert edges(compile_(step(id="a"), step(id="a"), step(id="b", depends_on=("a",))))["b"] == ("a", "a-2")
+    assert "steps.2.instruction: 'a' is the id of 2 steps; give each its own" in problems(
+        step(id="a"), step(id="a"), step(id="b", instruction="use ${a}"), rules=MEND
+    )
+
+
+def test_arguments_become_lines_after_the_steps_own_words() -> None:
+    arguments = {"city": "Paris", "day": "${t1}", "size": {"rooms": 2}, "0": "loose"}
+    plan = compile_(step(), step(instruction="Find a hotel", arguments=arguments))
+
+    assert texts(plan)[1] == 'Find a hotel\ncity: Paris\nday: ${t1}\nsize: {"rooms": 2}\nloose'
+    assert edges(plan)["t2"] == ("t1",)
+
+
+def test_a_step_without_words_is_asked_by_its_experts_name() -> None:
+    assert texts(compile_(step(instruction=""))) == ["triage"]
+
+
+def test_text_that_cannot_travel_is_a_problem_with_its_place() -> None:
+    assert problems(step(instruction="ring\x07")) == [
+        "steps.0: instruction: control character U+0007 at position 4; remove it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "kept", "mended"),
+    [
+        ("", "auto", 0),
+        ("vote", "vote", 0),
+        ("Majority", "vote", 1),
+        ("summarize", "synthesis", 1),
+        ("dance", "auto", 1),
+    ],
+)
+def test_an_aggregate_is_ours_a_synonym_or_auto(written: str, kept: str, mended: int) -> None:
+    plan = compile_(step(), aggregate=written)
+
+    assert (plan.aggregate, len(plan.mends)) == (kept, mended)
+
+
+# -- references -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [
+        ("<node-0>", "${t1}"),
+        ("<GENERATED>-0", "${t1}"),
+        ("<node-0>.text", "${t1}"),
+        ("<resource-0>", "${t1}"),
+        ("<task 1>", "${t1}"),
+        ("#E1", "${t1}"),
+        ("${step 1}", "${t1}"),
+        ("${t1.output}", "${t1}"),
+        ("${t1['label']}", "${t1.label}"),
+        ("<node-0>.label", "${t1.label}"),
+        ("${triage}", "${t1}"),
+        ("{{triage}}", "${t1}"),
+    ],
+)
+def test_every_way_to_refer_to_a_step_becomes_ours_and_is_told(written: str, ours: str) -> None:
+    plan = compile_(step(), step("reply-writer", instruction=f"Answer {written} now"))
+
+    assert texts(plan)[1] == f"Answer {ours} now"
+    assert edges(plan)["t2"] == ("t1",)
+    assert Mend(place="steps.1.instruction", what=f"{written!r} read as {ours}") in plan.mends
+
+
+@pytest.mark.parametrize("written", ["{{find}}", "$find", "${find }", "<find>", "${Find}", "{{ find.output }}"])
+def test_an_id_is_found_in_any_brackets(written: str) -> None:
+    plan = compile_(step(id="find"), step(id="b", instruction=f"Answer {written}"))
+
+    assert texts(plan)[1] == "Answer ${find}"
+
+
+def test_numbers_for_ids_may_be_meant_by_a_dollar() -> None:
+    plan = compile_(step(id="1"), step(id="2", arguments={"text": "$1"}), step(id="3", depends_on=("Step 2",)))
+
+    assert edges(plan) == {"1": (), "2": ("1",), "3": ("2",)}
+
+
+@pytest.mark.parametrize("text", ["It costs $5, not $1", "a {{name}} and <b>bold</b>", "<name> of task 1", "$HOME #1"])
+def test_what_names_no_step_stays_as_it_is(text: str) -> None:
+    plan = compile_(step(), step(), step(instruction=text), rules=STRICT)
+
+    assert texts(plan)[2] == text
+    assert (edges(plan)["t3"], plan.mends) == ((), ())
+
+
+@pytest.mark.parametrize("value", ["node-0", "Step_1", "the output of step 1", "result of Step 1"])
+def test_a_value_that_only_names_an_earlier_step_is_a_reference(value: str) -> None:
+    arguments = {"text": value, "more": [{"from": value}]}
+    plan = compile_(step(), step(instruction="", arguments=arguments), rules=STRICT)
+
+    assert texts(plan)[1] == 'text: ${t1}\nmore: [{"from": "${t1}"}]'
+
+
+@pytest.mark.parametrize("value", ["Task 1", "N1", "step", "room 1 of 2", "node-7", "chapter of accidents"])
+def test_a_value_that_may_mean_something_else_is_none(value: str) -> None:
+    plan = compile_(step(), step(instruction="", arguments={"text": value}), rules=STRICT)
+
+    assert texts(plan)[1] == f"text: {value}"
+
+
+@pytest.mark.parametrize(("written", "safe"), [("${HOME}", "$ {HOME}"), ("<node-7>", "<node-7>"), ("#E9", "#E9")])
+def test_a_reference_to_no_step_is_refused_or_made_plain_text(written: str, safe: str) -> None:
+    steps = (step(), step(instruction=f"Read {written}"))
+
+    assert problems(*steps) == [f"steps.1.instruction: {written!r} is no step of the plan; the steps are t1, t2"]
+    assert texts(compile_(*steps)) == ["do it", f"Read {safe}"]
+
+
+# -- numbering --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "base"), [("0", "1", 0), ("1", "2", 1), ("node-0", "node-1", 0), ("Step 1", "Step 2", 1)]
+)
+def test_numbers_count_from_where_all_of_them_mean_an_earlier_step(first: str, second: str, base: int) -> None:
+    plan = compile_(step(), step(depends_on=(first,)), step(depends_on=(second,)))
+
+    assert edges(plan) == {"t1": (), "t2": ("t1",), "t3": ("t2",)}
+
+
+def test_placeholders_that_fit_only_from_one_are_read_so_and_it_is_told() -> None:
+    plan = compile_(step(), step(instruction="<node-1>"), step(instruction="<node-2>"))
+
+    assert edges(plan)["t3"] == ("t2",)
+    assert Mend(place="steps", what="numbers of 'node' read as counted from 1") in plan.mends
+
+
+def test_one_reference_counted_otherwise_is_believed_where_an_edge_says_so() -> None:
+    steps = (step(), step("refund-policy", instruction="<node-0>"), step("reply-writer", instruction="<node-2>"))
+    links = (("triage", "refund-policy"), ("refund-policy", "reply-writer"))
+
+    plan = compile_(*steps, links=links, rules=STRICT)
+
+    assert texts(plan)[1:] == ["${t1}", "${t2}"]
+    assert "it waits for itself" in problems(*steps)[0]
+
+
+def test_a_sentence_that_speaks_of_steps_refers_to_earlier_ones_only() -> None:
+    plan = compile_(step(), step(instruction="From the answer from Step 1 make the result of Step 2"), rules=STRICT)
+
+    assert texts(plan)[1] == "From the ${t1} make the result of Step 2"
+
+
+def test_links_decide_between_two_ways_to_count() -> None:
+    steps = (step("triage"), step("refund-policy"), step("reply-writer", instruction="Answer <node-1>"))
+
+    from_zero = compile_(*steps)
+    from_one = compile_(*steps, links=(("triage", "reply-writer"),))
+
+    assert (edges(from_zero)["t3"], edges(from_one)["t3"]) == (("t2",), ("t1",))
+
+
+def test_a_bare_number_that_fits_both_ways_waits_for_both() -> None:
+    plan = compile_(step(), step(), step(depends_on=("1",)))
+
+    assert edges(plan)["t3"] == ("t1", "t2")
+    assert plan.mends[-1].what == "1 can count from 0 or from 1; it waits for both"
+
+
+# -- edges ------------------------------------------------------------------------------------------------------
+
+
+def test_declared_edges_and_used_ones_are_united() -> None:
+    plan = compile_(step(id="a"), step(id="b"), step(id="c", depends_on=("a",), instruction="${b}"))
+
+    assert edges(plan)["c"] == ("a", "b")
+
+
+def test_an_experts_name_means_all_its_steps_before() -> None:
+    plan = compile_(step(), step(), step("reply-writer", depends_on=("Triage",)), step())
+
+    assert edges(plan)["t3"] == ("t1", "t2")
+
+
+def test_links_between_experts_follow_the_order_of_the_steps() -> None:
+    steps = (step("triage"), step("refund-policy"), step("triage"))
+    plan = compile_(*steps, links=(("triage", "refund-policy"), ("refund-policy", "triage")))
+
+    assert edges(plan) == {"t1": (), "t2": ("t1",), "t3": ("t2",)}
+
+
+@pytest.mark.parametrize("link", [("START", "a"), ("b", "END"), ("none", "a")])
+def test_where_a_plan_begins_and_ends_is_no_edge(link: tuple[str, str]) -> None:
+    plan = compile_(step(id="a"), step(id="b"), links=(link,), rules=STRICT)
+
+    assert (edges(plan), plan.mends) == ({"a": (), "b": ()}, ())
+
+
+def test_a_link_to_no_step_is_refused_or_dropped() -> None:
+    assert problems(step(id="a"), links=(("a", "z"),)) == ["links.0: 'z' is no step of the plan; the steps are a"]
+    assert edges(compile_(step(id="a"), links=(("a", "z"),))) == {"a": ()}
+
+
+def test_a_material_stands_for_the_steps_that_make_it() -> None:
+    plan = compile_(
+        step(id="cut", arguments={"target": ["board", "dust"]}), step(id="glue", depends_on=("board",)), rules=Rules()
+    )
+
+    assert edges(plan)["glue"] == ("cut",)
+    assert plan.mends == (Mend(place="steps.1.depends_on", what="'board' read as cut, what makes it"),)
+
+
+def test_an_edge_to_a_later_step_is_kept_where_it_makes_no_circle() -> None:
+    assert edges(compile_(step(id="a", depends_on=("b",)), step(id="b"), rules=STRICT))["a"] == ("b",)
+
+
+def test_an_edge_to_itself_is_refused_or_dropped() -> None:
+    steps = (step(id="a"), step(id="b", instruction="again: ${b}", depends_on=("a",)))
+
+    assert problems(*steps) == ["steps.1.depends_on: it waits for itself; name an earlier step, or none"]
+    mended = compile_(*steps)
+    assert (edges(mended)["b"], texts(mended)[1]) == (("a",), "again: $ {b}")
+
+
+def test_a_circle_is_refused_or_cut_where_it_waits_for_a_later_step() -> None:
+    steps = (step(id="a", depends_on=("c",)), step(id="b", instruction="${a}"), step(id="c", instruction="${b}"))
+
+    assert problems(*steps) == ["steps.0.depends_on: circular: a -> c -> b -> a; remove one of these edges"]
+    assert edges(compile_(*steps)) == {"a": (), "b": ("a",), "c": ("b",)}
+
+
+def test_of_two_backward_edges_the_one_without_data_goes() -> None:
+    steps = (step(id="a", instruction="${b}"), step(id="b", depends_on=("c",)), step(id="c", instruction="${a}"))
+
+    assert edges(compile_(*steps)) == {"a": ("b",), "b": (), "c": ("a",)}
+
+
+def test_a_condition_is_never_dropped_from_a_circle() -> None:
+    steps = (step(id="a", when={"result": "b", "equals": 1}), step(id="b", when={"result": "a", "equals": 1}))
+
+    assert problems(*steps, rules=MEND)[0].startswith("steps.0.depends_on: circular: a -> b -> a")
+
+
+# -- earlier rounds ---------------------------------------------------------------------------------------------
+
+
+def test_results_of_earlier_rounds_may_be_used_but_not_planned_again() -> None:
+    known = ("r1.t1", "r1.t2")
+    plan = compile_(
+        step(id="t3", instruction="${r1.t1.label} and ${t2}", depends_on=("r1.t2",)), rules=STRICT, known=known
+    )
+
+    assert edges(plan) == {"t3": ("r1.t2", "r1.t1")}
+    assert texts(plan) == ["${r1.t1.label} and ${r1.t2}"]
+    assert problems(step(id="r1.t1"), known=known) == [
+        "steps.0.id: 'r1.t1' is solved already; refer to it, do not repeat it"
+    ]
+
+
+# -- when, for_each, schemas ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"result": "${a.label}", "equals": "refund"},
+        {"result": "a.label", "operator": "==", "value": "refund"},
+        {"field": "a.label", "eq": "refund"},
+        {"condition": "${a.label} == 'refund'"},
+        {"": "a.label is refund"},
+        {"if": '{{ a.label }} = "refund"'},
+    ],
+)
+def test_a_condition_is_read_in_many_forms(when: Mapping[str, Any]) -> None:
+    plan = compile_(step(id="a"), step(id="b", when=when), rules=STRICT)
+
+    condition = plan.subtasks[1].when
+    assert condition is not None
+    assert condition.model_dump(exclude_unset=True) == {"result": "a.label", "equals": "refund"}
+    assert edges(plan)["b"] == ("a",)
+    assert [mend.place for mend in plan.mends] == ["steps.1.when"]
+
+
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [
+        ({"result": "z.label", "equals": 1}, "'z.label' is no result of the plan; the steps are a, b"),
+        ({"result": "a.colour", "equals": 1}, "${a.colour} is no field of that result; it has label, items"),
+        ({"result": "a.label", "above": 3}, "'above' is no comparison; use equals, not_equals, one_of, at_least or"),
+        ({"result": "a.label"}, "give exactly one of equals, not_equals, one_of, at_least, at_most"),
+        ({"equals": 1, "not_equals": 2}, "no result is named; give `result`, such as t1.label"),
+        ({"if": "it rains"}, "'it rains' is no condition"),
+    ],
+)
+def test_a_condition_that_cannot_be_checked_is_a_problem(when: Mapping[str, Any], problem: str) -> None:
+    (found,) = problems(step(id="a"), step(id="b", when=when), rules=MEND)
+
+    assert found.startswith(f"steps.1.when: {problem}")
+
+
+def test_a_condition_of_nothing_is_none_and_empty_comparisons_do_not_count() -> None:
+    nothing = {"result": None, "equals": None, "at_least": None}
+    plan = compile_(
+        step(id="a"),
+        step(when=nothing),
+        step(when={"result": "a.label", "equals": None, "one_of": ["x"]}),
+        rules=STRICT,
+    )
+
+    assert plan.subtasks[1].when is None
+    assert plan.subtasks[2].when == Condition(result="a.label", one_of=("x",))
+
+
+def test_for_each_takes_a_list_of_an_earlier_result_and_its_items_are_no_steps() -> None:
+    plan = compile_(step(id="a"), step(id="b", for_each="${a.items}", instruction="See ${item.name}"), rules=STRICT)
+
+    assert plan.subtasks[1].for_each == "a.items"
+    assert (edges(plan)["b"], texts(plan)[1]) == (("a",), "See ${item.name}")
+    assert problems(step(id="a"), step(id="b", for_each="a.label")) == [
+        "steps.1.for_each: ${a.label} is no list but string; name a list"
+    ]
+
+
+def test_a_field_that_no_schema_promises_is_a_problem_with_those_there_are() -> None:
+    own = {"type": "object", "properties": {"total": {"type": "number"}}}
+    steps = (step(id="a"), step("reply-writer", id="b", output=own))
+
+    assert problems(*steps, step(id="c", instruction="${a.lable} ${b.sum} ${b.total}")) == [
+        "steps.2.instruction: ${a.lable} is no field of that result; it has label, items",
+        "steps.2.instruction: ${b.sum} is no field of that result; it has total",
+    ]
+
+
+def test_fields_of_results_without_a_schema_are_trusted() -> None:
+    plan = compile_(step("refund-policy", id="a"), step(id="b", instruction="${a.clause}"), rules=STRICT)
+
+    assert texts(plan)[1] == "${a.clause}"
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ({"label": "string"}, 'no JSON schema; write {"type": "object", "properties": {...}}'),
+        ({"type": "text"}, "'text' is no type; use one of array, boolean, integer, null, number, object, string"),
+        ({"properties": {"a": "string"}}, "'string' stands where a JSON schema belongs"),
+        ({"type": "object", "x": float("nan")}, "a number that is not finite; use plain JSON only"),
+    ],
+)
+def test_an_output_that_is_no_schema_is_a_problem(output: dict[str, Any], problem: str) -> None:
+    assert problems(step(output=output)) == [f"steps.0.output: {problem}"]
+
+
+# -- caps -------------------------------------------------------------------------------------------------------
+
+
+def test_number_depth_width_and_cost_of_a_plan_are_capped() -> None:
+    chain = [step(id="s0"), *(step(id=f"s{i}", depends_on=(f"s{i - 1}",)) for i in range(1, 4))]
+
+    assert problems(*chain, rules=Rules(max_subtasks=3)) == ["steps: 4, at most 3 are accepted; plan fewer"]
+    assert problems(*chain, rules=Rules(max_depth=3)) == [
+        "steps: 4 wait one behind the other, at most 3 may; plan flatter"
+    ]
+    assert problems(step(), step(), rules=Rules(max_width=1)) == [
+        "steps: 2 run side by side, at most 1 may; plan fewer"
+    ]
+    with pytest.raises(BadDraft, match=r"estimated at \$0.0300, at most \$0.0200 may be spent"):
+        compiled(Draft((step(), step())), DESK, Rules(max_cost=20_000), costs={"triage": 15_000})
+
+
+def test_rules_come_from_the_settings() -> None:
+    settings = Settings(mend_edges=True, max_subtasks=7, max_depth=5)
+
+    assert Rules.of(settings) == Rules(mend_edges=True, max_subtasks=7, max_depth=5)
+
+
+def test_what_is_compiled_is_a_plan() -> None:
+    plan = compile_(step(id="a"), step(id="b", instruction="#E1 ${a}"))
+
+    assert Plan(subtasks=plan.subtasks).united() == plan.subtasks
