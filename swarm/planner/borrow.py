@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from swarm.planner.edges import points_back
-from swarm.planner.tasks import Span, Task
+from swarm.planner.task import Span, Task
 from swarm.planner.words import MATERIAL, REPLYING, WEAK_STEMS
 
 _POINTERS = frozenset("above below following same that the this those".split())

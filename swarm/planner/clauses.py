@@ -10,31 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from swarm.planner.openings import (
     LINKS,
     ORDER_STARTS,
+    POLITE,
     QUESTIONS,
+    Opening,
     Order,
     acts,
     apart,
     asks,
+    commanded,
     links,
     mark,
     number,
     order,
     verb,
+    wants,
     word,
 )
 from swarm.planner.tokens import BLANK, BREAK, QUOTED, Token, tokens
-from swarm.planner.words import MATERIAL, stems
+from swarm.planner.words import MATERIAL, STOP, WEAK, stems
 
+MAX_CLAUSES = 20_000
+"""No request has so many parts; what has is not looked at further."""
 _ENDS = frozenset(".!?…")
 _WIDE_ENDS = frozenset("。！？")
 _CLOSING = frozenset(")]}”’»")
 _BEFORE_CUT = _ENDS | _WIDE_ENDS | _CLOSING | {":", ";", ",", BREAK, BLANK}
 _AT_CUT = LINKS | ORDER_STARTS
+_BEFORE_COMMAND = _ENDS | _WIDE_ENDS | LINKS | {";", ",", "please", "then"}
 _COUNTING = frozenset("(0123456789")
 _SHORT = frozenset("al approx ca cf dr etc fig jr mr mrs ms no nr prof sr st vs".split())
 
@@ -57,6 +65,12 @@ class Clause:
     item: bool = False
     asks: bool = False
     """It opens like a wish: a verb that commands, "please", "I want", or it is a question."""
+    verb: str = ""
+    """The verb that commands, without "please" and "could you" before it."""
+    announces: bool = False
+    """It ends in a colon."""
+    wants: bool = False
+    """It says what somebody wants or needs help with, not what is to be done."""
 
 
 class _Cut(NamedTuple):
@@ -70,9 +84,12 @@ class _Cut(NamedTuple):
 
 
 def clauses(text: str) -> list[Clause]:
-    """The clauses of `text`: they follow each other without a gap and without an overlap."""
-    given = _with_brought_texts(_unwrapped(text, tokens(text)))
-    cuts = list(_cuts(given))
+    """The clauses of `text`: they follow each other without a gap and without an overlap.
+
+    Behind MAX_CLAUSES there is one more at most, which is all the rest.
+    """
+    given = folded(text)
+    cuts = list(islice(_cuts(given), MAX_CLAUSES + 1))
     starts = [0, *(given[cut.at].start for cut in cuts[1:]), len(text)]
     tokens_to = [*(cut.at for cut in cuts[1:]), len(given)]
     return [
@@ -95,10 +112,18 @@ def _clause(cut: _Cut, own: Sequence[Token], start: int, end: int) -> Clause:
         soft=cut.soft,
         item=cut.item,
         asks=asks(own, 0) or word(own, 0) in QUESTIONS or any(token.text == "?" for token in own[-3:]),
+        announces=bool(own) and own[-1].text == ":",
+        verb=commanded(own),
+        wants=wants(own),
     )
 
 
 # -- lines and texts brought along -----------------------------------------------------------------------------
+
+
+def folded(text: str) -> list[Token]:
+    """The tokens of `text`, each text that it brings along as one quotation."""
+    return _with_brought_texts(_unwrapped(text, tokens(text)))
 
 
 def _unwrapped(text: str, given: Sequence[Token]) -> list[Token]:
@@ -116,28 +141,50 @@ def _unwrapped(text: str, given: Sequence[Token]) -> list[Token]:
 
 def _with_brought_texts(given: Sequence[Token]) -> list[Token]:
     """With every text that is brought along after a colon folded into one quotation."""
-    folded: list[Token] = []
+    kept: list[Token] = []
     at = line = 0
+    opens = True
     while at < len(given):
-        line = at if word(given, at - 1)[:1] in ("", BREAK) else line
-        folded.append(given[at])
+        token = given[at]
+        line = at if opens else line
+        opens = token.text[0] == BREAK
+        kept.append(token)
         at += 1
-        if folded[-1].text == ":" and (begin := _brought(given, at)):
+        if token.text == ":" and (begin := _brought(given, at)):
             end = _end_of_brought(given, begin, inline=begin == at, listed=mark(given, line) > 0)
-            folded.append(Token(QUOTED, given[begin].start, given[end - 1].end))
-            at = end
-    return folded
+            kept.append(Token(QUOTED, given[begin].start, given[end - 1].end))
+            at, opens = end, given[end - 1].text[0] == BREAK
+    return kept
 
 
 def _brought(given: Sequence[Token], at: int) -> int:
     """Where the text begins that the colon before `at` brings along; 0 if it brings none."""
-    named = any(word(given, i) in MATERIAL for i in range(max(0, at - 4), at - 1))
+    named = _commands(given, at - 1) or any(
+        word(given, i) in MATERIAL and (i == at - 2 or word(given, i + 1) in STOP)
+        for i in range(max(0, at - 4), at - 1)
+    )
     begin = at + (word(given, at)[:1] == BREAK)
     if begin >= len(given) or word(given, begin) == QUOTED or not apart(given, begin) or (begin == at and not named):
         return 0
     if mark(given, begin) or order(given, begin).order or (asks(given, begin) and not named):
         return 0
     return begin
+
+
+def _names_material(given: Sequence[Token], colon: int) -> bool:
+    """Whether the words before a colon call what follows a text: "this message:", "the mail from her:"."""
+    for at in range(max(0, colon - 3), colon):
+        if word(given, at) in MATERIAL and (at == colon - 1 or word(given, at + 1) in STOP):
+            return True
+    return False
+
+
+def _commands(given: Sequence[Token], colon: int) -> bool:
+    """Whether a command of a few words ends at a colon: "Classify:", "Translate into German:". Not "Find:"."""
+    for at in range(colon - 1, max(-1, colon - 7), -1):
+        if at == 0 or word(given, at - 1)[0] == BREAK or word(given, at - 1) in _BEFORE_COMMAND:
+            return word(given, at) not in WEAK and verb(given, at)
+    return False
 
 
 def _end_of_brought(given: Sequence[Token], begin: int, *, inline: bool, listed: bool) -> int:
@@ -160,12 +207,15 @@ def _cuts(given: Sequence[Token]) -> Iterator[_Cut]:
     item = number(given, 0) if cut and cut.item else 0
     while cut:
         yield cut
-        at, conditional, begun = cut.head + 1, False, cut.head
+        at, conditional, begun, inside = cut.head + 1, False, cut.head, False
         cut = None
         while at < len(given) and cut is None:
-            conditional = conditional or given[at - 1].text == "if"
-            if given[at - 1].text in _BEFORE_CUT or given[at].text in _AT_CUT or given[at].text[0] in _COUNTING:
+            before = given[at - 1].text
+            conditional = conditional or before == "if"
+            inside = (inside or before == "(") and before != ")"
+            if before in _BEFORE_CUT or given[at].text in _AT_CUT or given[at].text[0] in _COUNTING:
                 cut = _boundary(given, at, begun, conditional, item)
+                cut = None if cut and inside and before[0] != BREAK and not cut.item else cut
             at += 1
         item = number(given, cut.at) if cut and cut.item else item
 
@@ -174,6 +224,8 @@ def _opened(given: Sequence[Token], at: int, *, listed: bool = True) -> _Cut:
     """A clause that begins here for sure, with its list mark and order words."""
     marks = mark(given, at) if listed else 0
     opening = order(given, at + marks)
+    if not opening.order and word(given, at + marks) == "also":
+        opening = Opening("also", links(given, at + marks))
     return _Cut(at, at + marks + opening.length, opening.order, item=marks > 0)
 
 
@@ -181,10 +233,10 @@ def _boundary(given: Sequence[Token], at: int, begun: int, conditional: bool, it
     before = word(given, at - 1)
     if before[0] == BREAK:
         return _opened(given, at)
-    if before == ";" or _sentence_ended(given, at):
-        return _opened(given, at, listed=False)
     if (item or before == ":") and number(given, at) == item + 1 and mark(given, at) and apart(given, at):
         return _opened(given, at)
+    if before == ";" or _sentence_ended(given, at):
+        return _opened(given, at, listed=False)
     if before != "," and given[at].text not in _AT_CUT:
         return None
     return _ordered(given, at, conditional) or _joined(given, at, begun)
@@ -193,9 +245,9 @@ def _boundary(given: Sequence[Token], at: int, begun: int, conditional: bool, it
 def _sentence_ended(given: Sequence[Token], at: int) -> bool:
     """Whether the token before ends a sentence: not if it ends an abbreviation, or a number that stands alone."""
     last = at - 1
-    while word(given, last) in _CLOSING and at - last < 4:
+    while given[last].text in _CLOSING and at - last < 4 and last:
         last -= 1
-    stop = word(given, last)
+    stop = given[last].text
     if stop in _WIDE_ENDS:
         return True
     if not stop or stop not in _ENDS or not apart(given, at):
@@ -217,14 +269,17 @@ def _ordered(given: Sequence[Token], at: int, conditional: bool) -> _Cut | None:
 
 
 def _joined(given: Sequence[Token], at: int, begun: int) -> _Cut | None:
-    """A comma or "and" before a wish, or both before a question. "Terms and conditions" has neither behind.
+    """A comma or "and" before a wish, both before a question, "and" between two. "Terms and conditions" has neither.
 
     After a wish an unknown verb will do: "classify this and bake a cake".
     """
     comma, lead = word(given, at - 1) == ",", links(given, at)
+    lone = comma and at - begun == 2 and word(given, begun) != QUOTED
+    if lone or (at - begun < 4 and all(token.text in POLITE for token in given[begun:at])):
+        return None  # these lead to what follows: "unfortunately, I need ...", "could you also find ..."
     if not comma and (not lead or word(given, at) == ","):
         return None
     head = at + lead
-    question = comma and lead > 0 and word(given, head) in QUESTIONS
+    question = lead > 0 and word(given, head) in QUESTIONS and (comma or word(given, begun) in QUESTIONS)
     wish = asks(given, head) or question or (lead > 0 and acts(given, head) and asks(given, begun))
     return _Cut(at, head, soft=True) if wish else None

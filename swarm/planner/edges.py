@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from swarm.planner.match import Index
-from swarm.planner.tasks import Task
+from swarm.planner.task import Task
 from swarm.planner.words import LOOKUP, stem
 
 _ALL = frozenset("altogether both everything".split())
@@ -70,14 +70,17 @@ def waits(tasks: Sequence[Task], index: Index) -> list[Waits]:
     """For every task what it waits for. Edges lead back only, so there is no cycle."""
     found: list[Waits] = []
     before = _Before()
-    for task in tasks:
-        found.append(_waits(task, tasks, before) if before.count else Waits())
+    for at, task in enumerate(tasks):
+        if at and task.beside(tasks[at - 1]):
+            found.append(found[-1])  # parts of one clause do not wait for each other
+        else:
+            found.append(_waits(task, tasks, before) if before.count else Waits())
         before.add(task, found[-1], index)
     return found
 
 
 def _waits(task: Task, tasks: Sequence[Task], before: _Before) -> Waits:
-    if because := _all(task):
+    if because := _all(task, before):
         return Waits(tuple(range(before.count)), because)
     if because := _open_ends(task, before):
         return Waits(tuple(before.open_ends), because)
@@ -90,8 +93,8 @@ def _waits(task: Task, tasks: Sequence[Task], before: _Before) -> Waits:
     return Waits()
 
 
-def _all(task: Task) -> str:
-    if task.order == "finally":
+def _all(task: Task, before: _Before) -> str:
+    if task.order == "finally" and not _complete(task, before):
         return "finally"
     for previous, word in _pairs(task.words):
         if word in _ALL or (word in _PLURAL and previous in _THE) or (previous, word) == ("all", "of"):
@@ -100,7 +103,7 @@ def _all(task: Task) -> str:
 
 
 def _open_ends(task: Task, before: _Before) -> str:
-    if task.order and (task.order == "after" or not _complete(task, before)):
+    if task.order == "after" or (task.order == "then" and not _complete(task, before)):
         return "after that" if task.order == "after" else "then"
     if word := next((word for word in _definite(task.words) if word in _SINGULAR), ""):
         return f"the {word}"

@@ -9,42 +9,50 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from swarm.errors import NoPlan
-from swarm.models import MAX_TEXT, Card, Planned, Subtask
+from swarm.events import Planned
+from swarm.models import Card
 from swarm.planner.borrow import borrowed
 from swarm.planner.edges import Waits, waits
-from swarm.planner.match import index
+from swarm.planner.match import Similar, index
 from swarm.planner.planned import fallbacks, harmless
-from swarm.planner.tasks import Span, Task, shown, tasks
+from swarm.planner.task import Span, Task
+from swarm.planner.tasks import shown, tasks
+from swarm.plans import Subtask
+from swarm.values import MAX_TEXT
 
 NAME = "local/planner"
 MAX_PLAN = 4 * MAX_TEXT
 """Bytes of all instructions together: a text that many tasks need is copied into each."""
 
 
-def plan(text: str, cards: Mapping[str, Card]) -> Planned:
+def plan(text: str, cards: Mapping[str, Card], similar: Similar | None = None) -> Planned:
     """A closed round of subtasks `t1`, `t2`, ... or NoPlan with the clause at fault. Every clause is in some subtask.
 
-    Time and memory grow with the text and no faster.
+    Time and memory grow with the text and no faster. With `similar` meaning counts beside words.
     """
     if not cards:
         raise NoPlan("there are no experts", (), ())
     safe, notes = harmless(text)
     words = index(cards)
-    parts = tasks(safe, words, cards)
+    parts = tasks(safe, words, cards, similar)
     edges, texts = waits(parts, words), borrowed(parts)
     _require_size(safe, parts, edges, texts, cards)
     subtasks = tuple(_subtask(safe, parts, i, edges[i], texts[i]) for i in range(len(parts)))
+    ways = "words and meaning" if similar else "words"
     return Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),
         planner=NAME,
-        notes=(*notes, *(note for i in range(len(parts)) for note in _notes(safe, parts, i, edges[i], texts[i]))),
+        notes=(*notes, f"without a model: {len(parts):,} of the request's parts fit an expert by {ways}"),
+        why={f"t{i + 1}": "; ".join(_why(safe, parts, i, edges[i], texts[i])) for i in range(len(parts))},
     )
 
 
 def _subtask(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequence[Span]) -> Subtask:
     task = parts[at]
     said = [text if len(parts) == 1 else text[task.head : task.end].strip().rstrip(",;")]
+    if task.part:
+        said.append(f"Your part of this: {text[slice(*task.part)].strip()}")
     said += [f"From the request: {text[start:end].strip()}" for start, end in texts]
     said += [f"Result of t{i + 1} ({parts[i].expert}): ${{t{i + 1}}}" for i in edge.tasks]
     return Subtask(
@@ -66,6 +74,7 @@ def _require_size(
     copied = {span: 20 + len(text[span[0] : span[1]].encode()) for span in {s for spans in texts for s in spans}}
     sizes = [
         len(text[task.start : task.end].encode())
+        + (20 + len(text[slice(*task.part)].encode()) if task.part else 0)
         + sum(copied[span] for span in spans)
         + sum(30 + 2 * len(str(i)) + len(parts[i].expert) for i in edge.tasks)
         for task, edge, spans in zip(parts, edges, texts, strict=True)
@@ -74,16 +83,17 @@ def _require_size(
         raise NoPlan(f"{len(parts):,} subtasks with the texts they need come to {sum(sizes):,} bytes", (), cards)
 
 
-def _notes(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequence[Span]) -> Iterator[str]:
-    task, name = parts[at], f"t{at + 1}"
+def _why(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequence[Span]) -> Iterator[str]:
+    task = parts[at]
+    start, end = task.part or (task.head, task.end)
     scores = ", then ".join(f"{match.expert} {match.score:.2f}" for match in task.ranked[:3])
-    yield f"{name}: {shown(text[task.head : task.end])} fits {scores}"
+    yield f"{shown(text[start:end])} fits {scores}"
     if edge.tasks:
-        yield f"{name} waits for {_listed(edge.tasks)}: {edge.because!r}"
-    elif task.order:
-        yield f"{name} waits for none: complete in itself"
-    for start, end in texts:
-        yield f"{name} is also given {shown(text[start:end], 40)}"
+        yield f"waits for {_listed(edge.tasks)}: {edge.because!r}"
+    elif task.order in ("then", "after", "finally"):
+        yield "waits for none: complete in itself"
+    for begin, until in texts:
+        yield f"is also given {shown(text[begin:until], 40)}"
 
 
 def _listed(numbers: Sequence[int]) -> str:

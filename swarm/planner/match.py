@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from swarm.models import Card
-from swarm.planner.tokens import tokens
+from swarm.planner.tokens import tokens, words_of
 from swarm.planner.words import WEAK_STEMS, stems
 
 THRESHOLD = 0.6
 """What an expert must score to be chosen: most of a word of its own."""
 CLEAR = 1.0
 """What it must score if another comes as near."""
+NAMED = 10.0
+"""What an expert scores that is called by its name."""
 MARGIN = 0.02
 """Two experts whose scores differ by no more than this share come as near."""
 SPARE_MARGIN = 0.25
 """By how much a fallback must be ahead of the expert that it stands in for: by more than wording."""
 
+_LONGEST = 100
 _NAME_WEIGHT = 3
+_VERB = 1.5
+"""What the verb of a clause counts."""
+_FIRST, _FADING, _LEAST = 3, 0.07, 0.3
+"""Words of a clause that count in full, what each behind them counts less, and what each counts at least."""
 _K1, _B = 1.2, 0.5
 
 
@@ -35,23 +42,54 @@ class Match(NamedTuple):
     score: float
 
 
+Similar = Callable[[str, Sequence[str]], Mapping[str, float]]
+"""How near a text is to experts by meaning: the cosine of each that is worth naming. It may block: planning does."""
+_ALIKE, _ALIKE_WORTH = 0.3, 3.0
+"""The cosine from which a text means something like a card, and what the rest of the way to 1 adds to a score."""
+
+
+def mixed(ranked: Sequence[Match], similar: Mapping[str, float]) -> list[Match]:
+    """Scores by words and by meaning, added up."""
+    scores = dict(ranked)
+    for expert, cosine in similar.items():
+        if cosine > _ALIKE:
+            scores[expert] = scores.get(expert, 0.0) + _ALIKE_WORTH * (cosine - _ALIKE) / (1 - _ALIKE)
+    return sorted((Match(*item) for item in scores.items()), key=lambda match: (-match.score, match.expert))
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """The words of a set of cards: stem -> expert -> what that word adds to its score."""
 
     postings: Mapping[str, Mapping[str, float]]
+    names: Mapping[str, str]
+    """Names of several words as they are written elsewhere, `refundpolicy` -> the expert."""
 
-    def ranked(self, meant: Collection[str]) -> list[Match]:
-        """Experts that share one of these stems, best first; equals in order of name."""
+    def ranked(self, meant: Collection[str], verb: str | None = None) -> list[Match]:
+        """Experts that share one of these stems, best first; equals in order of name.
+
+        With `verb` the stems are those of one clause in its order, and it is the stem of the verb that commands, or
+        empty: what is to be done says more than the details behind it.
+        """
         scores: dict[str, float] = {}
         telling = [stem for stem in meant if stem not in WEAK_STEMS]
-        for stem in telling or meant:
+        for at, stem in enumerate(telling or meant):
+            weight = 1.0 if verb is None else _VERB if stem == verb else max(_LEAST, 1 - _FADING * max(0, at - _FIRST))
             for expert, adds in self.postings.get(stem, {}).items():
-                scores[expert] = scores.get(expert, 0.0) + adds
+                scores[expert] = scores.get(expert, 0.0) + weight * adds
         for stem in WEAK_STEMS.intersection(meant) if telling else ():
             for expert in scores.keys() & self.postings.get(stem, {}).keys():
                 scores[expert] += self.postings[stem][expert]
         return sorted((Match(*item) for item in scores.items()), key=lambda match: (-match.score, match.expert))
+
+    def named(self, said: str) -> str | None:
+        """The expert whose name this is, however its words are joined: `refundPolicy`, "refund policy"."""
+        return self.names.get(squeezed(said)) if len(said) <= _LONGEST else None
+
+    def knows(self, text: str) -> bool:
+        """Whether a text has any word of any expert."""
+        words = words_of(text)
+        return any(stem in self.postings for stem in stems(words)) or any(self.named(word) for word in words)
 
     def says(self, expert: str, stem: str) -> bool:
         """Whether the name or the description of an expert has this word."""
@@ -79,7 +117,12 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> Index:
         for stem, times in words.items():
             worth = _rarity(holders[stem], families) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
             postings.setdefault(stem, {})[name] = worth * times * (_K1 + 1) / (times + norm)
-    return Index(postings)
+    return Index(postings, {squeezed(name): name for name, _, _ in cards if not name.isalnum()})
+
+
+def squeezed(name: str) -> str:
+    """A name without what joins its words."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _counted(name: str, description: str) -> Counter[str]:

@@ -8,13 +8,28 @@ from typing import Literal, NamedTuple
 from swarm.planner.tokens import BREAK, QUOTED, Token
 from swarm.planner.words import ALSO_NOUNS, ARTICLES, DETERMINERS, PREPOSITIONS, STOP, VERBS
 
-Order = Literal["", "then", "after", "finally"]
-"""`then` and `after` say what comes before, `after` more plainly; `finally` means everything before."""
+Order = Literal["", "first", "also", "then", "after", "finally"]
+"""`then` and `after` say what comes before, `after` more plainly; `finally` means everything before. `first` and `also`
+say only that a part begins here."""
 
 LINKS = frozenset("also and but plus &".split())
 QUESTIONS = frozenset("how what what's when where which who why".split())
 
 _ORDERS: dict[tuple[str, ...], Order] = {
+    ("first",): "first",
+    ("first", "of", "all"): "first",
+    ("firstly",): "first",
+    ("to", "begin"): "first",
+    ("to", "begin", "with"): "first",
+    ("to", "start"): "first",
+    ("second",): "also",
+    ("secondly",): "also",
+    ("third",): "also",
+    ("thirdly",): "also",
+    ("additionally",): "also",
+    ("furthermore",): "also",
+    ("in", "addition"): "also",
+    ("moreover",): "also",
     ("then",): "then",
     ("next",): "then",
     ("subsequently",): "then",
@@ -31,6 +46,8 @@ _ORDERS: dict[tuple[str, ...], Order] = {
 }
 ORDER_STARTS = frozenset(words[0] for words in _ORDERS)
 _NEVER_AFTER = frozenset("back by every from if just more now rather since than till until when".split())
+_COUNTED = frozenset("first next second third".split())
+"""They order only what can be nothing but a clause: "next week" and "second hand" do not."""
 _BULLETS = frozenset("-*•–·+")
 _WISHING = {
     "i": frozenset("also need want wish would".split()),
@@ -40,6 +57,11 @@ _WISHING = {
     "would": frozenset(("you",)),
     "let": frozenset(("me", "us")),
 }
+_ASKING = frozenset("can could kindly please would you".split())
+_HELPING = frozenset("assist help".split())
+POLITE = _ASKING | _HELPING | frozenset("also and i i'd like me need to us want we we'd wish with".split())
+"""What may stand before the verb that commands."""
+_FIRST_PERSON = frozenset("i i'd i'm i've my our we we'd we're we've".split())
 
 
 class Opening(NamedTuple):
@@ -59,7 +81,10 @@ def word(given: Sequence[Token], at: int) -> str:
 
 def apart(given: Sequence[Token], at: int) -> bool:
     """Whether white space stands before a token, or nothing at all."""
-    return not 0 < at < len(given) or given[at - 1].end < given[at].start or word(given, at - 1)[0] == BREAK
+    if not 0 < at < len(given):
+        return True
+    before = given[at - 1]
+    return before.end < given[at].start or before.text[0] == BREAK
 
 
 def mark(given: Sequence[Token], at: int) -> int:
@@ -110,7 +135,7 @@ def _phrase(given: Sequence[Token], at: int) -> tuple[Order, int]:
     for length in (3, 2, 1):
         kind = _ORDERS.get(tuple(word(given, at + i) for i in range(length)))
         if kind:
-            plain = length == 1 and word(given, at) != "next"
+            plain = length == 1 and word(given, at) not in _COUNTED
             return (kind, length) if plain or _leads(given, at + length) else ("", 0)
     return "", 0
 
@@ -133,11 +158,31 @@ def verb(given: Sequence[Token], at: int) -> bool:
     first, second = word(given, at), word(given, at + 1)
     if first not in VERBS:
         return False
-    return first not in ALSO_NOUNS or second in DETERMINERS or second == QUOTED
+    if second == QUOTED:  # after one label and its quotation comes the next: "the name 'A' and email 'B'"
+        return first not in ALSO_NOUNS or word(given, at - 2) != QUOTED
+    return first not in ALSO_NOUNS or second in DETERMINERS
 
 
 def acts(given: Sequence[Token], at: int) -> bool:
     """Whether an unknown word stands where only a verb can, before an article: "and bake a cake"."""
     first = word(given, at)
     known = first in STOP or first in PREPOSITIONS or first in ALSO_NOUNS
-    return first.isalpha() and not known and not first.endswith(("ed", "ing", "ly")) and word(given, at + 1) in ARTICLES
+    told = first.endswith(("ed", "ing", "ly")) or (first.endswith("s") and not first.endswith(("ss", "us")))
+    return first.isalpha() and not known and not told and word(given, at + 1) in ARTICLES
+
+
+def commanded(given: Sequence[Token]) -> str:
+    """The verb that a clause opens with, behind "please", "could you", "I want to"; empty if there is none."""
+    at = 0
+    while at < 8 and word(given, at) in POLITE:
+        at += 1
+    return word(given, at) if verb(given, at) or (at and word(given, at) in VERBS) else ""
+
+
+def wants(given: Sequence[Token]) -> bool:
+    """Whether a clause speaks of somebody's wish or need of help: "I need ...", "please help me with ..."."""
+    at = 0
+    while at < 4 and word(given, at) in _ASKING:
+        at += 1
+    first = word(given, at)
+    return first in _HELPING or (at == 0 and first in _FIRST_PERSON)

@@ -1,109 +1,132 @@
-"""Clauses -> tasks: which clause fits which expert, and where the other clauses go.
+"""Clauses -> tasks: which clause goes to which expert, and with which other clauses.
 
-A clause that fits an expert is a task. One that fits none joins a neighbour if it looks like context (a quotation, a
-statement, a greeting, a wish about how), else the request is refused: nothing is dropped silently, and nothing is
-given to an expert that does not claim it.
+What a clause is beside its neighbours is decided in `roles.py`. Nothing is dropped silently, and nothing is given to
+an expert that does not claim it: what fits nothing, or two experts alike, refuses the request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
 
 from swarm.errors import NoPlan
-from swarm.models import MAX_SUBTASKS, Card
-from swarm.planner.clauses import Clause, clauses
-from swarm.planner.match import CLEAR, MARGIN, SPARE_MARGIN, THRESHOLD, Index, Match
-from swarm.planner.openings import Order
+from swarm.models import Card
+from swarm.planner.clauses import MAX_CLAUSES, Clause, clauses
+from swarm.planner.conjuncts import Part, parted
+from swarm.planner.match import CLEAR, MARGIN, NAMED, SPARE_MARGIN, Index, Match, Similar, mixed
+from swarm.planner.roles import continued, fits, helps, role, undecided
+from swarm.planner.task import Span, Task
 from swarm.planner.tokens import tokens
-from swarm.planner.words import (
-    AUXILIARIES,
-    CONDITIONS,
-    COURTESY,
-    MODALS,
-    MODIFIERS,
-    SUBJECTS,
-    VAGUE,
-    WEAK,
-    WEAK_STEMS,
-    WISHES,
-    stems,
-)
+from swarm.planner.words import stem, stems
+from swarm.plans import MAX_SUBTASKS
+
+__all__ = ["Span", "Task", "shown", "tasks"]
 
 _LOOKED_AT = 20_000
 """Characters that say what a whole request, or a quotation, is about."""
-_EMPTY = VAGUE | WEAK_STEMS
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’", " "))
-Span = tuple[int, int]
-Role = Literal["task", "before", "after", "part", "refused"]
-"""A task of its own; context for the next task; context for the one before; a part of that; fits nothing."""
 
-_SUBORDINATE = frozenset("how if that to whether which who".split())
+
+def tasks(text: str, index: Index, cards: Mapping[str, Card], similar: Similar | None = None) -> list[Task]:
+    """The tasks of `text` in order; together they span all of it. Raises NoPlan for a clause that fits nothing."""
+    if similar is None and not index.knows(text):
+        raise _nothing_fits(text, (), cards)
+    reading = _Reading(text, index, cards, similar)
+    parts = clauses(text)
+    if len(parts) > MAX_CLAUSES:
+        raise NoPlan(f"the request has more than {MAX_CLAUSES:,} parts", (), cards)
+    for clause, following in zip(parts, [*parts[1:], None], strict=False):
+        reading.read(clause, following)
+        if len(reading.found) > MAX_SUBTASKS:
+            raise NoPlan(f"the request asks for more than {MAX_SUBTASKS:,} things", (), cards)
+    return reading.end()
 
 
 @dataclass(slots=True)
-class Task:
-    """`text[start:end]` goes to one expert; what it is told begins at `head`."""
+class _Reading:
+    """The tasks so far, and the clauses that wait for the next one."""
 
-    start: int
-    end: int
-    head: int
-    ranked: Sequence[Match]
-    words: list[str]
-    meant: list[str]
-    order: Order = ""
-    quote: Span | None = None
-    """From the first quotation that it holds to the end of the last."""
-    context: Span | None = None
-    """From the first clause of context that joined it to the end of the last."""
-    context_meant: list[str] = field(default_factory=list)
-    joined: bool = False
-    """A comma or "and" joins it to the clause before."""
-    announces: bool = False
-    """Its clause ends in a colon: the items behind are about it unless they ask for something."""
+    text: str
+    index: Index
+    cards: Mapping[str, Card]
+    similar: Similar | None
+    found: list[Task] = field(default_factory=list)
+    waiting: list[Clause] = field(default_factory=list)
+    overall: Callable[[], dict[str, float]] = dict
 
-    @property
-    def expert(self) -> str:
-        return self.ranked[0].expert
+    def __post_init__(self) -> None:
+        self.overall = cache(lambda: dict(self.index.ranked(_meant(self.text))))
 
-
-def tasks(text: str, index: Index, cards: Mapping[str, Card]) -> list[Task]:
-    """The tasks of `text` in order; together they span all of it. Raises NoPlan for a clause that fits nothing."""
-    found: list[Task] = []
-    waiting: list[Clause] = []
-    parts = clauses(text)
-    overall = cache(lambda: dict(index.ranked(_meant(text))))
-    for clause, following in zip(parts, [*parts[1:], None], strict=False):
-        ranked = _ranked(text, clause, index)
-        role = _role(text, clause, following, ranked, found[-1] if found else None)
-        if role == "refused":
-            raise _nothing_fits(text[clause.head : clause.end], ranked, cards)
-        if role == "task":
-            found.append(_task(text, clause, _chosen(text, clause, ranked, cards, overall), waiting))
-            waiting = []
-        elif role == "before" or waiting or not found:
-            waiting.append(clause)
+    def read(self, clause: Clause, following: Clause | None) -> None:
+        if clause.order == "first" and self.found and all(task.wants for task in self.found):
+            self._begin_again()
+        last = self.found[-1] if self.found else None
+        ranked = self._ranked(clause)
+        what = role(clause, following, ranked, last, self.index)
+        if what == "task":
+            try:
+                ranked = _chosen(self.text, clause, ranked, self.cards, self.overall)
+            except NoPlan:
+                what = undecided(clause, following, last)
+                if what == "refused":
+                    raise
+        if what == "refused":
+            raise _nothing_fits(self.text[clause.head : clause.end], ranked, self.cards)
+        if what == "task":
+            self._open(clause, ranked)
+        elif what == "before" or last is None or (self.waiting and not clause.soft):
+            self.waiting.append(clause)
         else:
-            _join(found[-1], clause, part=role == "part")
-        if len(found) > MAX_SUBTASKS:
-            raise NoPlan(f"the request asks for more than {MAX_SUBTASKS:,} things", (), cards)
-    for clause in waiting if found else ():
-        _join(found[-1], clause, part=False)
-    return found or [_whole(text, index, cards)]
+            for before in self.waiting:  # "if possible, include ..."
+                last.take(before, context=True)
+            self.waiting = []
+            last.lists = clause.announces or (last.lists and (clause.item or clause.soft))
+            last.take(clause, context=what == "after")
+
+    def _open(self, clause: Clause, ranked: Sequence[Match]) -> None:
+        """A new task, or more of the last one."""
+        last = self.found[-1] if self.found and not self.waiting else None
+        parts = parted(self.text, clause, self.index)
+        if last and parts and last.wants and not clause.order:
+            self.waiting = [_led(self.found.pop())]  # it only leads to what is wanted in detail
+        elif last and (both := continued(clause, last, ranked, self.index)):
+            last.take(clause, context=False)
+            last.ranked, last.wants, last.verb = both[:4], False, clause.verb or clause.words[0]
+            return
+        self.found += _tasks(clause, ranked, parts, self.waiting)
+        self.waiting = []
+
+    def _begin_again(self) -> None:
+        """What was wanted so far only leads to a list of steps: "I need help with my taxes. First, ..."."""
+        self.waiting = [*(_led(task) for task in self.found), *self.waiting]
+        self.found = []
+
+    def _ranked(self, clause: Clause) -> list[Match]:
+        """By the clause's own words; by those it quotes only if its own fit nothing."""
+        if not clause.words:
+            return []
+        ranked = self.index.ranked(clause.meant, stem(clause.verb or clause.words[0]))
+        if named := _named(self.text, clause, self.index):
+            return [Match(named, NAMED), *(match for match in ranked if match.expert != named)]
+        if self.similar and clause.meant:
+            ranked = mixed(ranked, self.similar(self.text[clause.head : clause.end], tuple(self.cards)))
+        if clause.quote and clause.asks and not fits(ranked):
+            quoted = self.index.ranked(_meant(self.text[clause.quote[0] + 1 : clause.quote[1] - 1]))
+            return quoted if fits(quoted) else ranked
+        return ranked
+
+    def end(self) -> list[Task]:
+        for clause in self.waiting if self.found else ():
+            self.found[-1].take(clause, context=True)
+        return self.found or [_whole(self.text, self.index, self.cards)]
 
 
-# -- what a clause is ------------------------------------------------------------------------------------------
-
-
-def _ranked(text: str, clause: Clause, index: Index) -> list[Match]:
-    """By the clause's own words; by those it quotes only if its own fit nothing."""
-    ranked = index.ranked(clause.meant)
-    if clause.quote and clause.asks and not _fits(ranked):
-        quoted = index.ranked(_meant(text[clause.quote[0] + 1 : clause.quote[1] - 1]))
-        return quoted if _fits(quoted) else ranked
-    return ranked
+def _named(text: str, clause: Clause, index: Index) -> str | None:
+    """The expert that a clause calls by its name, in quotation marks or as one word: "ask 'refund policy'"."""
+    quoted = text[clause.quote[0] : clause.quote[1]] if clause.quote and clause.asks else ""
+    said = [*clause.words, *(quoted.split(quoted[0], 2)[1:2] if quoted else ())]
+    return next((name for one in said if (name := index.named(one))), None)
 
 
 def _meant(text: str) -> tuple[str, ...]:
@@ -111,64 +134,27 @@ def _meant(text: str) -> tuple[str, ...]:
     return stems(token.text for token in tokens(text[:_LOOKED_AT]))
 
 
-def _fits(ranked: Sequence[Match]) -> bool:
-    return bool(ranked) and ranked[0].score >= THRESHOLD
-
-
-def _role(text: str, clause: Clause, following: Clause | None, ranked: Sequence[Match], last: Task | None) -> Role:
-    if _is_context(clause) or (last and _is_about(clause, last)):
-        return "after"
-    if following and following.soft and clause.words[0] in CONDITIONS:
-        return "before"
-    if _fits(ranked):
-        return "part" if clause.soft and last and last.expert == ranked[0].expert else "task"
-    if _announces(text, clause) or (following and _introduces(clause, following)):
-        return "before"
-    if clause.words[0] in MODIFIERS or _EMPTY.issuperset(clause.meant):
-        return "after"
-    if clause.soft and last and (clause.words[0] in WEAK or _SUBORDINATE.intersection(last.words[:40])):
-        return "part"
-    return "refused"
-
-
-def _is_context(clause: Clause) -> bool:
-    """A quotation, a greeting, a statement, or words that only point elsewhere: no task whatever they fit."""
-    meant = clause.meant
-    if not meant or (clause.words[0] in COURTESY and len(clause.words) <= 6 and not clause.asks):
-        return True
-    return _states(clause) or VAGUE.issuperset(meant)
-
-
-def _is_about(clause: Clause, last: Task) -> bool:
-    """Whether the clause describes what the task before is to do: an item of its list, "the reply should be short"."""
-    if clause.asks:
-        return False
-    describes = clause.words[0] in SUBJECTS and not (WISHES - MODALS).intersection(clause.words[:10])
-    return describes or (last.announces and clause.item)
-
-
-def _introduces(clause: Clause, following: Clause) -> bool:
-    """Whether the clause only leads to the next: "In addition, ...", "I need some information about this: ..."."""
-    return (following.soft and not clause.asks) or not VAGUE.isdisjoint(clause.meant[:3])
-
-
-def _states(clause: Clause) -> bool:
-    """Whether the clause tells something and wants nothing: "my parcel arrived broken"."""
-    if clause.asks or WISHES.intersection(clause.words[:10]):
-        return False
-    first, second = clause.words[0], clause.words[1] if len(clause.words) > 1 else ""
-    return first in SUBJECTS or bool(AUXILIARIES.intersection(clause.words[1:4])) or second.endswith("ed")
-
-
-def _announces(text: str, clause: Clause) -> bool:
-    return text[clause.head : clause.end].rstrip().endswith(":")
-
-
 # -- tasks -----------------------------------------------------------------------------------------------------
 
 
-def _task(text: str, clause: Clause, ranked: Sequence[Match], waiting: Sequence[Clause]) -> Task:
+def _tasks(clause: Clause, ranked: Sequence[Match], parts: Sequence[Part], waiting: Sequence[Clause]) -> Iterator[Task]:
+    """The task of a clause, or one for each part of it that is for another expert."""
+    if not parts:
+        yield _task(clause, ranked, waiting)
+    for part in parts:
+        task = _task(clause, part.ranked, waiting)
+        task.part, task.meant = (part.start, part.end), list(part.meant)
+        yield task
+
+
+def _led(task: Task) -> Clause:
+    """What was taken for a task, as context of the next."""
+    return Clause(task.start, task.end, task.head, words=tuple(task.words), meant=tuple(task.meant), quote=task.quote)
+
+
+def _task(clause: Clause, ranked: Sequence[Match], waiting: Sequence[Clause]) -> Task:
     first = waiting[0] if waiting else clause
+    told_after = waiting and first.words[:1] in (("after",), ("once",))
     return Task(
         start=first.start,
         end=clause.end,
@@ -176,39 +162,25 @@ def _task(text: str, clause: Clause, ranked: Sequence[Match], waiting: Sequence[
         ranked=ranked[:4],
         words=list(clause.words),
         meant=list(clause.meant),
-        order=clause.order
-        or first.order
-        or ("after" if waiting and first.words[:1] in (("after",), ("once",)) else ""),
+        said=set(clause.meant),
+        order=clause.order or first.order or ("after" if told_after else ""),
         quote=clause.quote,
         context=(first.head, waiting[-1].end) if waiting else None,
         context_meant=[stem for before in waiting for stem in before.meant],
         joined=clause.soft,
-        announces=_announces(text, clause),
+        verb=clause.verb or clause.words[0],
+        wants=clause.wants,
+        helps=helps(clause),
+        announces=clause.announces,
     )
-
-
-def _join(task: Task, clause: Clause, *, part: bool) -> None:
-    """Let a clause be said to the expert of the task before it."""
-    task.end = clause.end
-    task.quote = _hull(task.quote, clause.quote)
-    if part:
-        task.words += clause.words
-        task.meant += clause.meant
-    else:
-        task.context = _hull(task.context, (clause.head, clause.end))
-        task.context_meant += clause.meant
-
-
-def _hull(one: Span | None, other: Span | None) -> Span | None:
-    return (min(one[0], other[0]), max(one[1], other[1])) if one and other else one or other
 
 
 def _whole(text: str, index: Index, cards: Mapping[str, Card]) -> Task:
     """A request without a clause that wants something goes to one expert, if one fits all of it."""
     ranked = index.ranked(_meant(text))
-    if not _fits(ranked):
+    if not fits(ranked):
         ranked = index.ranked(_meant(text[:_LOOKED_AT].translate(_UNQUOTED))) or ranked
-    if not _fits(ranked):
+    if not fits(ranked):
         raise _nothing_fits(text, ranked, cards)
     return Task(0, len(text), 0, ranked[:4], [], [])
 
@@ -217,7 +189,11 @@ def _whole(text: str, index: Index, cards: Mapping[str, Card]) -> Task:
 
 
 def _chosen(
-    text: str, clause: Clause, ranked: list[Match], cards: Mapping[str, Card], overall: Callable[[], dict[str, float]]
+    text: str,
+    clause: Clause,
+    ranked: Sequence[Match],
+    cards: Mapping[str, Card],
+    overall: Callable[[], dict[str, float]],
 ) -> list[Match]:
     """`ranked` with the expert first that is meant.
 
@@ -231,7 +207,7 @@ def _chosen(
 
     near = [match for match in ranked if match.score >= best.score * (1 - margin(match))]
     if len(near) == 1:
-        return ranked
+        return list(ranked)
     spared = {name for match in near for name in cards[match.expert].fallback}
     whole = overall()
     near.sort(key=lambda match: (match.expert in spared, -whole.get(match.expert, 0.0)))

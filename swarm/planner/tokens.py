@@ -12,6 +12,7 @@ BREAK = "\n"
 BLANK = "\n\n"
 
 _PIECE = re.compile(r'[^\W_]+(?:[\'’_][^\W_]+)*|\n\s*|```|"""|[#$%/<=@\[\\\]^_{|}~]+|\S')
+_WORD = re.compile(r"[^\W_]+(?:['_][^\W_]+)*")
 _CLOSERS = {
     "```": re.compile("```"),
     '"""': re.compile('"""'),
@@ -25,6 +26,8 @@ _CLOSERS = {
 }
 _STRAIGHT = frozenset("\"'`")
 _BEFORE_QUOTE = frozenset(" \t\n\r([{:;,=—–-/")
+_PLAIN = frozenset(".,;:!?()-0123456789")
+"""Frequent marks that open no quotation and are written in one way."""
 _CITED = re.compile(r">[^\n]*(?:\n>[^\n]*)*")
 
 
@@ -46,16 +49,26 @@ def tokens(text: str) -> list[Token]:
     return found
 
 
+def words_of(text: str) -> set[str]:
+    """The words of a text in lower case, wherever they stand; much faster than its tokens."""
+    return set(_WORD.findall(text.lower().replace("’", "'")))
+
+
 def _read(text: str, at: int, found: list[Token], unclosed: set[str]) -> int:
     """Read on from `at` to the end of the next quotation, or of the text."""
+    add, new = found.append, tuple.__new__  # this loop is most of the time that planning takes
     for piece in _PIECE.finditer(text, at):
-        mark, start = piece[0], piece.start()
+        mark = piece[0]
+        start, stop = piece.span()
+        if mark in _PLAIN or mark.isalpha():
+            add(new(Token, (mark.lower() if mark.isalpha() else mark, start, stop)))
+            continue
         if (mark == ">" or mark in _CLOSERS) and (end := _quotation(text, mark, start, unclosed)):
-            found.append(Token(QUOTED, start, end))
+            add(Token(QUOTED, start, end))
             return end
         if mark[0] == "\n":
             mark = BLANK if mark.count("\n") > 1 else BREAK
-        found.append(Token(mark.lower().replace("’", "'"), start, piece.end()))
+        add(new(Token, (mark.lower().replace("’", "'"), start, stop)))
     return len(text)
 
 

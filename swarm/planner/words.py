@@ -20,7 +20,8 @@ STOP = frozenset(
     now of off on once one ones only or other our ours out over own per please same she should so some such than that
     the their theirs them then there these they this those through to too under until up us very was we were what
     what's when where which while who whom whose why will with would you your yours s t d ll m re ve
-    first second third firstly secondly thirdly next finally lastly additionally furthermore moreover""".split()
+    first second third firstly secondly thirdly next finally lastly additionally furthermore moreover interested
+    namely particularly specifically""".split()
 )
 
 WEAK = frozenset(
@@ -31,10 +32,15 @@ WEAK = frozenset(
 """Words that fit nearly any expert: they count half, and only beside a word that means more."""
 
 LOOKUP = frozenset(
-    """check describe explain fetch find get give how list look retrieve say search see show tell what when where
-    which who why""".split()
+    """check confirm describe explain fetch find get give how inquire list look query retrieve say search see show
+    tell verify view what when where which who why""".split()
 )
 """Openings of a clause that asks for knowledge and, if it names what it asks about, needs nobody's result."""
+
+TELLING = frozenset(
+    "describe explain find gather get give include list provide retrieve return show specify tell".split()
+)
+"""Verbs of a clause that may ask for no more than a detail of what is asked for already."""
 
 VERBS = frozenset(
     """add analyse analyze announce answer apply arrange ask assess assign assist attach begin bring build buy
@@ -74,9 +80,13 @@ DETERMINERS = frozenset(
 )
 
 MODIFIERS = frozenset(
-    "always avoid be don't ensure include keep limit mention mind never note only remember respect use".split()
+    """always avoid be don't ensure focus include keep limit mention mind never note only prioritise prioritize
+    remember respect use""".split()
 )
 """Openings of a wish about how, not what: it belongs to the task before."""
+
+DETAILING = frozenset("namely particularly specifically".split())
+"""Openings of a sentence that says the one before more exactly."""
 
 COURTESY = frozenset("best bye cheers dear good greetings hello hey hi please regards sorry thank thanks".split())
 
@@ -90,16 +100,16 @@ AUXILIARIES = frozenset(
 )
 
 WISHES = frozenset(
-    """can could hope hoping i'd let like looking must need needs please plan seeking should want wants we'd wish
-    wonder wondering would you""".split()
+    """can could hope hoping i'd interested let like looking must need needs please plan require requires seeking
+    should want wants we'd wish wonder wondering would you""".split()
 )
 
 MODALS = frozenset("can could must should would".split())
 """Of the wishes those that also describe: "the reply should be short"."""
 
 CONDITIONS = frozenset(
-    """after as at based because before between by during for from given if in on once since to until upon when while
-    with""".split()
+    """after as at based because before between by depending due during for from given if in on once since to until
+    upon when while with""".split()
 )
 """Openings of words that lead to a wish behind a comma: "when you have found it, ..."."""
 
@@ -115,9 +125,10 @@ REPLYING = frozenset("answer customer customer's reply respond response sender w
 
 _ENDINGS = tuple(
     sorted(
-        """ations ation ators ator ating ates ated ate isations izations isation ization ising izing ises izes ised
-        ized ise ize ifications ification ifying ifiers ifier ifies ified ify ings ing ions ion ments ment iest ies ied
-        ysis yst yze yse yzes yses yzed ysed yzing ysing ers er ed es ly s y e""".split(),
+        """ability abilities able ality alities ally al ical ics ic ives ive ations ation ators ator ating
+        ates ated ate isations izations isation ization ising izing ises izes ised ized ise ize ifications
+        ification ifying ifiers ifier ifies ified ify ings ing ions ion ments ment iest ies ied ysis yst
+        yze yse yzes yses yzed ysed yzing ysing ers er ed es ly s y e""".split(),
         key=len,
         reverse=True,
     )
@@ -144,11 +155,26 @@ def stems(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _parts(word: str) -> tuple[str, ...]:
-    if _WIDE.search(word[:64]):
-        return tuple(word[i : i + 2] for i in range(max(1, len(word) - 1)))
+    if len(word) <= _LONGEST:
+        return _short_parts(word)
+    return _pairs(word) if _WIDE.search(word[:_LONGEST]) else _short_parts(word[:_LONGEST])
+
+
+_LONGEST = 64
+"""Letters of a word that are looked at, where words have an end."""
+
+
+@lru_cache(maxsize=16_384)
+def _short_parts(word: str) -> tuple[str, ...]:
+    if _WIDE.search(word):
+        return _pairs(word)
     if not word[0].isalnum() or word.isdigit():
         return ()
     return tuple(stem(part) for part in word.split("_") if part)
+
+
+def _pairs(word: str) -> tuple[str, ...]:
+    return tuple(word[i : i + 2] for i in range(max(1, len(word) - 1)))
 
 
 VAGUE = frozenset(

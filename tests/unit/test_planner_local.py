@@ -1,12 +1,14 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import NoPlan
-from swarm.models import MAX_SUBTASKS, Card, Plan, Planned
+from swarm.events import Planned
+from swarm.models import Card
 from swarm.planner import local
+from swarm.plans import MAX_SUBTASKS, Plan
 
 
 def cards(*fallback: str, **described: str) -> dict[str, Card]:
@@ -51,7 +53,8 @@ def test_one_clear_clause_is_one_subtask_with_the_text_as_it_is() -> None:
 
     assert [s.instruction for s in planned.subtasks] == ["What are the delivery times to Spain?\n"]
     assert (planned.planner, planned.closed, planned.round) == ("local/planner", True, 0)
-    assert "fits delivery-faq" in planned.notes[0]
+    assert "fits delivery-faq" in planned.why["t1"]
+    assert planned.notes == ("without a model: 1 of the request's parts fit an expert by words",)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +87,112 @@ def test_finally_and_results_wait_for_all_others_for_open_ends() -> None:
     assert shape(chain + "Finally, write a reply to both.")[-1] == "reply-writer<-t1,t2"
 
 
+def test_every_subtask_says_why_it_is_there_and_what_it_waits_for() -> None:
+    why = local.plan(REQUEST, DESK).why
+
+    assert list(why) == ["t1", "t2", "t3"]
+    assert "fits triage" in why["t1"]
+    assert "waits for none: complete in itself" in why["t2"]
+    assert "waits for t1, t2: 'then'" in why["t3"]
+    assert "is also given" in why["t3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Classify: my parcel is broken", ["triage<-"]),
+        ("Classify: please help me, where is my parcel? Then write a reply.", ["triage<-", "reply-writer<-t1"]),
+        ("Order: 77\nFind the delivery times.", ["delivery-faq<-"]),
+        ("I need to know about the refund policy. Please find what it says on glass.", ["refund-policy<-"]),
+        ("I need help with a message. First, classify 'x'. Also, write a reply.", ["triage<-", "reply-writer<-"]),
+        ("Find the refund policy. Specifically, I want the part on glass.", ["refund-policy<-"]),
+        ("Find the refund policy. Please provide the name of the author.", ["refund-policy<-"]),
+        ("I want to know more about glass. Find the refund policy.", ["refund-policy<-"]),
+        ("Check and write a reply.", ["reply-writer<-"]),
+        ("Find the refund policy on cups. Find the refund policy on jars.", ["refund-policy<-", "refund-policy<-"]),
+        ("Ask 'refundPolicy' about bananas.", ["refund-policy<-"]),
+    ],
+)  # fmt: skip
+def test_what_introduces_or_elaborates_a_task_is_no_task_of_its_own(text: str, expected: list[str]) -> None:
+    assert shape(text) == expected
+
+
+@pytest.mark.parametrize("text", ["Find the refund policy. Please provide the name of the author.",
+                                  "I want to know more about glass. Find the refund policy.",
+                                  "Check and write a reply."])  # fmt: skip
+def test_what_joins_a_task_is_told_with_it(text: str) -> None:
+    assert local.plan(text, DESK).subtasks[0].instruction == text
+
+
+CITY = cards(
+    weather="Tells the weather of a city.",
+    exchange_rate="Tells the exchange rate of two currencies.",
+    hotel="Books hotel rooms.",
+)
+
+
+def test_two_things_of_one_sentence_go_to_their_own_experts_with_all_of_it() -> None:
+    text = "Find the weather forecast in Oslo and the exchange rate for the krone. Then book a hotel."
+    weather, rate, hotel = local.plan(text, CITY).subtasks
+
+    assert [s.expert for s in (weather, rate, hotel)] == ["weather", "exchange-rate", "hotel"]
+    assert [s.depends_on for s in (weather, rate, hotel)] == [(), (), ("t1", "t2")]
+    assert weather.instruction.endswith("Your part of this: Find the weather forecast in Oslo")
+    assert rate.instruction.endswith("Your part of this: the exchange rate for the krone.")
+    assert rate.instruction.startswith("Find the weather forecast in Oslo and the exchange rate")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Book a hotel with a view and a weather station",
+        "Find the weather and the time",
+        "Find the weather (the exchange rate is no matter)",
+        "Find the weather of Oslo, Rome and Paris",
+    ],
+)
+def test_details_and_lists_stay_with_their_expert(text: str) -> None:
+    assert len(local.plan(text, CITY).subtasks) == 1
+
+
+def test_one_word_in_common_with_an_expert_for_another_thing_is_no_wish_of_its_own() -> None:
+    known = DESK | cards(identify_virus="Identifies a virus.", translate_text="Translates texts.")
+    shapes = [
+        shape("Find the refund policy on jars and identify areas of concern.", known),
+        shape("Find the refund policy on jars and identify a virus.", known),
+        shape("Find the refund policy on jars and translate it into Danish.", known),
+    ]
+
+    assert shapes == [
+        ["refund-policy<-"],
+        ["refund-policy<-", "identify-virus<-"],
+        ["refund-policy<-", "translate-text<-t1"],
+    ]
+
+
+def test_meaning_counts_beside_words_where_a_measure_is_given() -> None:
+    def similar(text: str, names: Sequence[str]) -> dict[str, float]:
+        assert set(names) == set(CITY)
+        return {"weather": 0.8, "hotel": 0.1} if "rain" in text else {}
+
+    assert [s.expert for s in local.plan("Will there be rain?", CITY, similar).subtasks] == ["weather"]
+    with pytest.raises(NoPlan):
+        local.plan("Will there be rain?", CITY)
+
+
 def test_what_fits_nothing_refuses_the_request_and_names_the_clause() -> None:
     with pytest.raises(NoPlan) as refusal:
         local.plan("Classify this message: 'x' and bake a cake.", DESK)
 
     assert "'bake a cake.'" in str(refusal.value)
     assert refusal.value.known == tuple(sorted(DESK))
+
+
+@pytest.mark.parametrize("text", ["Classify 'x'. Bake the cake.", "Find the refund policy and bake a cake",
+                                  "Find the refund policy. Also, tell me the news"])  # fmt: skip
+def test_a_new_command_that_fits_nothing_is_not_given_to_a_neighbour(text: str) -> None:
+    with pytest.raises(NoPlan, match="nothing fits"):
+        local.plan(text, DESK)
 
 
 @pytest.mark.parametrize("text", ["Bake a cake.", "Write a poem about the sea", "???", "Thanks!"])
@@ -147,6 +250,8 @@ def test_more_tasks_than_a_job_may_have_are_refused() -> None:
     assert len(local.plan("Find the refund policy. " * MAX_SUBTASKS, DESK).subtasks) == MAX_SUBTASKS
     with pytest.raises(NoPlan, match="more than 1,000"):
         local.plan("Find the refund policy. " * (MAX_SUBTASKS + 1), DESK)
+    with pytest.raises(NoPlan, match="more than 20,000 parts"):
+        local.plan("refund; " * 20_001, DESK)
 
 
 def test_a_long_text_that_many_tasks_need_is_not_copied_without_bound() -> None:
@@ -158,11 +263,26 @@ WORDS = st.sampled_from(
     [
         "classify this message", "find the refund policy", "what are the delivery times", "write a reply", "it",
         "my parcel broke", "'I want it back'", '"then write a reply"', "${t1}", "with the results", "thanks",
-        "keep it short", "bake a cake",
+        "keep it short", "bake a cake", "I need help with my parcel", "please provide the name of the author",
+        "the refund policy and the delivery times", "specifically, the glass", "classify", "also",
     ]
 )  # fmt: skip
 JOINTS = st.sampled_from(
-    [". ", "; ", ", then ", " and ", "\n", "\n\n", ". Finally, ", "\n1. ", ": ", ", and then ", "? "]
+    [
+        ". ",
+        "; ",
+        ", then ",
+        " and ",
+        "\n",
+        "\n\n",
+        ". Finally, ",
+        "\n1. ",
+        ": ",
+        ", and then ",
+        "? ",
+        ". First, ",
+        ". Also, ",
+    ]
 )
 REQUESTS = st.lists(st.tuples(WORDS, JOINTS), min_size=1, max_size=12).map(lambda two: "".join(a + b for a, b in two))
 
@@ -187,7 +307,7 @@ def test_a_plan_always_runs_and_covers_every_word(text: str) -> None:
     assert [word for word in said if word and word not in told and word.lower() not in CONNECTIVES] == []
 
 
-CONNECTIVES = {"and", "then", "finally", "1"}
+CONNECTIVES = {"and", "then", "finally", "1", "also", "first"}
 
 
 @given(REQUESTS)

@@ -1,0 +1,128 @@
+"""One clause, two wishes: "find the weather and the exchange rate for Paris" is for two experts.
+
+A clause is parted at "and" or a comma only when both sides name their own expert: each side fits one expert clearly,
+and neither expert has more than a part of what the other side is about. Lists of details ("the name, address and
+opening hours") and shared words stay whole. Who gets a part is still told the whole clause: what stands at its end
+often belongs to all parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import dropwhile, pairwise, takewhile
+from typing import NamedTuple
+
+from swarm.planner.clauses import Clause
+from swarm.planner.match import CLEAR, Index, Match
+from swarm.planner.openings import word
+from swarm.planner.tokens import BREAK, QUOTED, Token, tokens
+from swarm.planner.words import ARTICLES, AUXILIARIES, PREPOSITIONS, STOP, VAGUE, WEAK_STEMS, stem, stems
+
+_LONG = 1_500
+"""Characters of a clause that is too long to be looked at so closely."""
+_PHRASES = (("as", "well", "as"), ("along", "with"), ("together", "with"), ("and",), ("&",), ("plus",))
+_OPENS = frozenset("also any some".split()) | ARTICLES
+"""How a thing of its own begins. Without one it may be a part of the thing before: "the safety data and test sheet"."""
+_EMPTY = WEAK_STEMS | VAGUE | {stem(word) for word in "amount level list name number value".split()}
+"""Words that name nothing by themselves: "the number of guests"."""
+_HOLDS = frozenset("between by from including using with".split())
+"""Behind one of these a list is a detail: "a room with a bed and a desk"."""
+_ABOUT = frozenset("data details information statistics".split())
+"""What may stand without an article: "and information about ..."."""
+_HEAD = 6
+"""Words in which a statement has its verb: "the date is ..."."""
+_FOREIGN = 0.5
+"""What an expert may score on words that are for another, as a share of what that one scores."""
+
+
+class Part(NamedTuple):
+    """`text[start:end]` of a clause, and the experts that it fits."""
+
+    start: int
+    end: int
+    ranked: Sequence[Match]
+    words: Sequence[str]
+    meant: tuple[str, ...]
+
+
+def parted(text: str, clause: Clause, index: Index) -> list[Part]:
+    """The parts of a clause that are for different experts, in order; none if it is for one."""
+    if clause.end - clause.head > _LONG or len(clause.meant) < 3 or not (clause.asks or clause.wants):
+        return []
+    given = [Token(t.text, t.start + clause.head, t.end + clause.head) for t in tokens(text[clause.head : clause.end])]
+    pieces = [_part(given[start:end], clause, index, first=not start) for start, end in _pieces(given)]
+    found = pieces[:1]
+    for before, piece in pairwise(pieces):
+        held = "including" in found[-1].words or not _HOLDS.isdisjoint(before.words)
+        if not held and _names_its_own(piece, index) and _apart(found[-1], piece, index):
+            found.append(piece)
+        else:
+            found[-1] = _together(found[-1], piece, index)
+    return found if len(found) > 1 else []
+
+
+def _pieces(given: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    """Where the pieces between "and" and commas lie; nothing is cut inside brackets."""
+    start, at, depth = 0, 0, 0
+    while at < len(given):
+        depth += (given[at].text == "(") - (given[at].text == ")" and depth > 0)
+        length = 0 if depth else _link(given, at)
+        if length and at > start:
+            yield start, at
+        start, at = (at + length, at + length) if length else (start, at + 1)
+    if start < len(given):
+        yield start, len(given)
+
+
+def _link(given: Sequence[Token], at: int) -> int:
+    """How many tokens a link between two wishes takes here, a comma before it included."""
+    comma = word(given, at) == ","
+    for phrase in _PHRASES:
+        if all(word(given, at + comma + i) == said for i, said in enumerate(phrase)):
+            return comma + len(phrase)
+    return int(comma)
+
+
+def _part(own: Sequence[Token], clause: Clause, index: Index, *, first: bool) -> Part:
+    words = [token.text for token in own if token.text != QUOTED and token.text[0] != BREAK]
+    meant = stems(words)
+    verb = stem(clause.verb or clause.words[0]) if first else ""
+    return Part(own[0].start, own[-1].end, index.ranked(meant, verb), words, meant)
+
+
+def _names_its_own(piece: Part, index: Index) -> bool:
+    """Whether a piece reads like a thing of its own, and one expert claims all the words that name it."""
+    words = piece.words
+    if not words or AUXILIARIES.intersection(words[:_HEAD]) or not piece.ranked or piece.ranked[0].score < CLEAR:
+        return False
+    if words[0] not in _OPENS and _ABOUT.isdisjoint(words[:2]):
+        return False
+    expert = piece.ranked[0].expert
+    if naming := _telling(takewhile(_names, dropwhile(_OPENS.__contains__, words))):
+        return all(index.says(expert, one) for one in naming)
+    claimed = [one for one in piece.meant if one not in WEAK_STEMS and index.says(expert, one)]
+    return len(claimed) > 1 and not _EMPTY.issuperset(claimed)
+
+
+def _names(word: str) -> bool:
+    return word not in STOP and word not in PREPOSITIONS and not word.endswith(("ed", "ing"))
+
+
+def _telling(words: Iterable[str]) -> list[str]:
+    return [one for one in stems(words) if one not in _EMPTY]
+
+
+def _apart(one: Part, other: Part, index: Index) -> bool:
+    if not one.ranked or one.ranked[0].score < CLEAR or one.ranked[0].expert == other.ranked[0].expert:
+        return False
+    return _keeps_out(one, other) and _keeps_out(other, one)
+
+
+def _keeps_out(one: Part, other: Part) -> bool:
+    """Whether the expert of `other` has little to do with what `one` is about."""
+    return dict(one.ranked).get(other.ranked[0].expert, 0.0) <= _FOREIGN * one.ranked[0].score
+
+
+def _together(one: Part, other: Part, index: Index) -> Part:
+    meant = tuple(dict.fromkeys((*one.meant, *other.meant)))
+    return Part(one.start, other.end, one.ranked or index.ranked(meant), [*one.words, *other.words], meant)
