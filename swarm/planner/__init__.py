@@ -1,1 +1,4 @@
-"""From a request to a plan: `front.py` asks the cheapest way first, `local.py` plans without a model."""
+"""From a request to a plan: `front.py` asks the cheapest way first.
+
+`llm.py` asks a model, whose text becomes a plan through `draft.py` and `compile.py`; `local.py` plans without one.
+"""

@@ -1,63 +1,234 @@
-"""The ways from a request to a plan, cheapest first: what the caller gave, then a planner.
+"""The ways from a request to a plan, cheapest first: given, skipped, cached, asked of a model, fallen back.
 
-A model planner, the skip of single experts and the plan cache take their place in `plan`, between the two: each is
-one more way that answers with a Planned, or with None to leave the request to the next.
+Each way answers with a Planned, or with None and a note that leaves the request to the next. What the caller gave is
+never second-guessed; without a planner's model the local planner has the one and last word.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
 
-from swarm.errors import BadInput, NoPlan, TooLarge, UnknownExpert
-from swarm.models import MAX_TEXT, Catalog, Failure, Planned, Request, Subtask
+from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, UnknownExpert
+from swarm.events import Planned
+from swarm.llm.base import Models
+from swarm.models import Card, Catalog, Failure, Request
 from swarm.planner import local
-from swarm.planner.planned import fallbacks, harmless
+from swarm.planner.llm import ModelPlanner
+from swarm.planner.match import THRESHOLD, index
+from swarm.planner.planned import Done as Done
+from swarm.planner.planned import Publish as Publish
+from swarm.planner.planned import Tried as Tried
+from swarm.planner.planned import fallbacks, harmless, resolved, writer_of
+from swarm.planner.skip import skipped
+from swarm.planner.tokens import tokens
+from swarm.planner.words import stems
+from swarm.plans import Subtask
+from swarm.settings import LOCAL, Settings
+from swarm.values import MAX_TEXT
 
 GIVEN = "given"
 """The name of the planner when the caller was it."""
 
 _LONG = 10_000
 """Characters from which a text is planned in a thread, so that the process goes on renewing and advancing."""
+_CACHE_SECONDS = 2.0
+"""What a look into the plan cache may cost; a planner is not much slower."""
+_LOOKED_AT = 20_000
+
+T = TypeVar("T")
 
 
-async def plan(request: Request, catalog: Catalog) -> Planned:
-    """The plan of a request, closed; with `failure` set if there is none. Raises nothing of ours."""
-    try:
-        return given(request, catalog) or await _locally(request, catalog)
-    except NoPlan as error:
-        return _refused(request, Failure(reason="no_expert", message=str(error)))
-    except BadInput as error:
-        return _refused(request, Failure(reason="bad_input", message=str(error)))
+class PlanCache(Protocol):
+    """Plans of earlier requests. A BrokerError of any method never costs the plan."""
+
+    async def find(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        """The plan of a similar request, bound to this one and compiled anew; and why there is one, or none."""
+        ...
+
+    async def imitate(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        """A plan after the example of similar requests: a guess; and why there is one, or none."""
+        ...
+
+    async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
+        """Remember what a model planned."""
+        ...
 
 
-def given(request: Request, catalog: Catalog) -> Planned | None:
+class Front:
+    """Plans requests. `models` reaches the planner's model, if the settings name one."""
+
+    def __init__(self, settings: Settings, models: Models, cache: PlanCache | None = None) -> None:
+        self._settings, self._models = settings, models
+        self._cache = cache if settings.plan_cache else None
+
+    async def plan(
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+    ) -> Planned:
+        """The plan of a request, closed; with `failure` set if there is none. Raises what `publish` raises.
+
+        What `publish` was given before stands in the closed plan too, unless it was rejected meanwhile. With `tried`
+        the plan takes up what is done by its ids and does not repeat it.
+        """
+        try:
+            planned = await self._planned(request, catalog, publish, tried)
+        except NoPlan as error:
+            return _refused(request, Failure(reason="no_expert", message=str(error)))
+        except BadInput as error:
+            return _refused(request, Failure(reason="bad_input", message=str(error)))
+        writes = bool(writer_of(self._settings))
+        how = resolved(planned.aggregate, planned.subtasks, writes=writes, again=tried is not None)
+        return planned if planned.failure else planned.model_copy(update={"aggregate": how})
+
+    async def _planned(
+        self, request: Request, catalog: Catalog, publish: Publish | None, tried: Tried | None
+    ) -> Planned:
+        if tried is not None:
+            return await self._asked(request, catalog, publish, tried)
+        if (found := given(request, catalog)) is not None:
+            return found
+        if self._settings.planner == LOCAL or not catalog.cards:
+            return await _locally(request.text, catalog)
+        notes: list[str] = []
+        for way in (self._skipped, self._cached):
+            planned, note = await way(request, catalog)
+            if planned is not None:
+                return _noted(planned, [*notes, *({note} - {"", *planned.notes})]).model_copy(update={"again": True})
+            notes += [note] if note else []
+        planned = await self._asked(request, catalog, publish, None)
+        if planned.failure is not None:
+            return await self._fallen_back(request, catalog, planned.failure, _noted(planned, notes))
+        await self._kept(request, catalog, planned)
+        return _noted(planned, notes)
+
+    # -- the ways
+
+    async def _skipped(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        if not self._settings.skip:
+            return None, ""
+        return await _aside(skipped, request.text, catalog.cards)
+
+    async def _cached(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        if self._cache is None:
+            return None, ""
+        try:
+            async with asyncio.timeout(_CACHE_SECONDS):
+                return await self._cache.find(request, catalog)
+        except (BrokerError, TimeoutError) as error:
+            return None, f"plan cache: not asked ({str(error) or 'it took too long'})"
+
+    async def _asked(self, request: Request, catalog: Catalog, publish: Publish | None, tried: Tried | None) -> Planned:
+        try:
+            model = self._models.get(self._settings.planner)
+        except ModelRefused as error:
+            return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=str(error)))
+        return await ModelPlanner(model, self._settings).plan(request.text, catalog.cards, publish=publish, tried=tried)
+
+    async def _fallen_back(self, request: Request, catalog: Catalog, failure: Failure, failed: Planned) -> Planned:
+        """The best plan without a model, or where nobody fits the model's failure; what the model used in any case."""
+        why = f"the planner's model gave no plan: {failure.message}"
+        try:
+            planned = await self._without_a_model(request, catalog)
+        except (NoPlan, BadInput) as error:
+            message = f"{failure.message}; without a model: {error}"
+            return failed.model_copy(update={"failure": failure.model_copy(update={"message": message})})
+        planned = _noted(planned, [why, *failed.notes]).model_copy(update={"usage": failed.usage})
+        silent = failure.reason != "bad_output" and writer_of(self._settings) == self._settings.planner
+        several = resolved(planned.aggregate, planned.subtasks, writes=True) == "synthesis"
+        # a model that did not answer now would only be waited for again
+        return planned.model_copy(update={"aggregate": "join"}) if silent and several else planned
+
+    async def _without_a_model(self, request: Request, catalog: Catalog) -> Planned:
+        """The local planner's plan if it covers every clause; else, where words fit somebody at all, a guess.
+
+        Guessed is after the plans of similar requests, or the one expert that fits best. Raises NoPlan.
+        """
+        try:
+            return await _locally(request.text, catalog)
+        except NoPlan as error:
+            if (best := await _aside(_best, request.text, catalog.cards)) is None:
+                raise
+            guess = await self._imitated(request, catalog) or best
+            return _noted(guess, [f"no plan clause by clause: {error}"])
+
+    async def _imitated(self, request: Request, catalog: Catalog) -> Planned | None:
+        if self._cache is None:
+            return None
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(_CACHE_SECONDS):
+                return (await self._cache.imitate(request, catalog))[0]
+        return None
+
+    async def _kept(self, request: Request, catalog: Catalog, planned: Planned) -> None:
+        """Only what needed no mending is worth using again; words around a plan are no matter."""
+        if self._cache is None or any(mend.place for mend in planned.mends):
+            return
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(_CACHE_SECONDS):
+                await self._cache.keep(request, catalog, planned)
+
+
+def given(request: Request, catalog: Catalog, *, writes: bool = False) -> Planned | None:
     """The caller's own plan, or the one subtask `t1` for the caller's expert; None if the caller left it to us.
 
-    Raises UnknownExpert for a name that the catalog lacks.
+    `writes`: whether a model can write an answer out of several results. Raises UnknownExpert for a name that the
+    catalog lacks.
     """
     if request.plan is not None:
         united = request.plan.united()
-        return _planned(united, catalog, "the caller's plan").model_copy(update={"aggregate": request.plan.aggregate})
+        how = resolved(request.plan.aggregate, united, writes=writes)
+        return _planned(united, catalog.cards, "the caller's plan").model_copy(update={"aggregate": how})
     if request.expert is not None:
-        text, notes = harmless(request.text)
-        if (size := len(text.encode())) > MAX_TEXT:
-            raise TooLarge("text", size, MAX_TEXT)
-        only = Subtask(id="t1", expert=request.expert, instruction=text)
-        return _planned((only,), catalog, "the caller's expert", *notes)
+        only, notes = _single(request.text, request.expert)
+        return _planned((only,), catalog.cards, "the caller's expert", *notes)
     return None
 
 
-def _planned(subtasks: tuple[Subtask, ...], catalog: Catalog, *notes: str) -> Planned:
-    unknown = next((s.expert for s in subtasks if s.expert not in catalog.cards), None)
+def _single(text: str, expert: str) -> tuple[Subtask, tuple[str, ...]]:
+    """The whole request for one expert, and notes on its text."""
+    safe, notes = harmless(text)
+    if (size := len(safe.encode())) > MAX_TEXT:
+        raise TooLarge("text", size, MAX_TEXT)
+    return Subtask(id="t1", expert=expert, instruction=safe), notes
+
+
+def _planned(subtasks: tuple[Subtask, ...], cards: Mapping[str, Card], *notes: str, planner: str = GIVEN) -> Planned:
+    unknown = next((s.expert for s in subtasks if s.expert not in cards), None)
     if unknown is not None:
-        raise UnknownExpert(unknown, catalog.cards)
-    return Planned(subtasks=subtasks, fallbacks=fallbacks(subtasks, catalog.cards), planner=GIVEN, notes=notes)
+        raise UnknownExpert(unknown, cards)
+    return Planned(subtasks=subtasks, fallbacks=fallbacks(subtasks, cards), planner=planner, notes=notes)
 
 
-async def _locally(request: Request, catalog: Catalog) -> Planned:
-    if len(request.text) < _LONG:
-        return local.plan(request.text, catalog.cards)
-    return await asyncio.to_thread(local.plan, request.text, catalog.cards)
+# -- without a model -------------------------------------------------------------------------------------------
+
+
+async def _locally(text: str, catalog: Catalog) -> Planned:
+    return await _aside(local.plan, text, catalog.cards)
+
+
+def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
+    """The whole request for the expert that it fits best, if it fits one at all."""
+    ranked = index(cards).ranked(stems(token.text for token in tokens(text[:_LOOKED_AT])))
+    if not ranked or ranked[0].score < THRESHOLD:
+        return None
+    only, notes = _single(text, ranked[0].expert)
+    scores = ", then ".join(f"{match.expert} {match.score:.2f}" for match in ranked[:3])
+    return _planned((only,), cards, f"the whole request fits {scores}", *notes, planner=local.NAME)
+
+
+# -- small ones ------------------------------------------------------------------------------------------------
+
+
+async def _aside(function: Callable[[str, Mapping[str, Card]], T], text: str, cards: Mapping[str, Card]) -> T:
+    """Call it here if the text is short, in a thread if it is long."""
+    return function(text, cards) if len(text) < _LONG else await asyncio.to_thread(function, text, cards)
+
+
+def _noted(planned: Planned, notes: Iterable[str]) -> Planned:
+    """With the notes of the ways before it."""
+    return planned.model_copy(update={"notes": (*notes, *planned.notes)})
 
 
 def _refused(request: Request, failure: Failure) -> Planned:

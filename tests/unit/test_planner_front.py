@@ -1,14 +1,96 @@
+"""The order of ways to a plan: given, skipped, cached, asked of a model, fallen back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from swarm.errors import TooLarge, UnknownExpert
-from swarm.models import MAX_TEXT, Card, Catalog, Plan, Request
+from swarm.errors import BrokerUnavailable, ModelRefused, TooLarge, UnknownExpert
+from swarm.events import Planned
+from swarm.llm.base import Message, NoModels
+from swarm.llm.scripted import Script, ScriptedModels
+from swarm.models import Card, Catalog, Request, Usage
 from swarm.planner import front
+from swarm.planner.front import Done, Front, PlanCache, Tried
+from swarm.planner.planned import resolved, writer_of
+from swarm.plans import Plan, Subtask
+from swarm.settings import Settings
+from swarm.values import MAX_TEXT
+from tests.builders import a_plan
 
 CARDS = {
     name: Card(name=name, kind="instruction", description=text, model="local/template", fallback=fallback)
     for name, text, fallback in (("triage", "Classifies messages", ("reply",)), ("reply", "Writes replies", ()))
 }
 CATALOG = Catalog(version="v1", cards=CARDS)
+BOTH = "Classify this message, then write a reply: 'My lamp is broken'"
+FAR = "Bake a cake"
+TWO = json.dumps(
+    {
+        "subtasks": [
+            {"id": "t1", "expert": "reply", "instruction": "Write one reply"},
+            {"id": "t2", "expert": "reply", "instruction": "Write another"},
+        ]
+    }
+)
+
+
+def a_front(script: Script | None = None, cache: PlanCache | None = None, **settings: Any) -> Front:
+    """A front with a planner's model if there is a script for it."""
+    given: dict[str, Any] = {"planner": "test/planner"} if script else {}
+    return Front(Settings(**given, **settings), ScriptedModels(script) if script else NoModels(), cache)
+
+
+def never(messages: Sequence[Message]) -> str:
+    raise AssertionError("the model was asked")
+
+
+def refusing(messages: Sequence[Message]) -> str:
+    raise ModelRefused("HTTP 401: check the key of the endpoint 'test'")
+
+
+def says(text: str) -> Script:
+    return lambda messages: text
+
+
+class Cache:
+    """A plan cache of one plan."""
+
+    def __init__(
+        self, planned: Planned | None = None, note: str = "plan cache: nothing near", guess: Planned | None = None
+    ) -> None:
+        self.planned, self.note, self.guess = planned, note, guess
+        self.kept: list[Planned] = []
+
+    async def find(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        return self.planned, self.note
+
+    async def imitate(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        return self.guess, "examples: a guess"
+
+    async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
+        self.kept.append(planned)
+
+
+class BrokenCache(Cache):
+    async def find(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        raise BrokerUnavailable("localhost", "gone")
+
+    async def imitate(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        raise BrokerUnavailable("localhost", "gone")
+
+    async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
+        raise BrokerUnavailable("localhost", "gone")
+
+
+def experts(planned: Planned) -> list[str]:
+    return [subtask.expert for subtask in planned.subtasks]
+
+
+# -- given -----------------------------------------------------------------------------------------------------
 
 
 def test_a_given_plan_is_taken_as_it_is_with_its_edges_written_out() -> None:
@@ -49,25 +131,238 @@ def test_an_unknown_expert_is_named_with_those_that_are_known(where: str) -> Non
     assert (refusal.value.name, refusal.value.known) == ("nobody", ("reply", "triage"))
 
 
-async def test_without_a_given_plan_the_local_planner_plans() -> None:
-    planned = await front.plan(Request(text="Classify this message"), CATALOG)
+async def test_what_is_given_is_not_second_guessed_by_a_model_or_the_cache() -> None:
+    plan = Plan.read([{"id": "a", "expert": "reply", "instruction": "x"}])
+    planned = await a_front(never, Cache(Planned(planner="cache"))).plan(Request(text=BOTH, plan=plan), CATALOG)
 
-    assert (planned.planner, [s.expert for s in planned.subtasks]) == ("local/planner", ["triage"])
+    assert (planned.planner, experts(planned), planned.again) == ("given", ["reply"], False)
+
+
+# -- without a model -------------------------------------------------------------------------------------------
+
+
+async def test_without_a_planners_model_the_local_planner_plans() -> None:
+    planned = await a_front().plan(Request(text="Classify this message"), CATALOG)
+
+    assert (planned.planner, experts(planned), planned.again) == ("local/planner", ["triage"], False)
     assert planned.fallbacks == {"t1": ("reply",)}
 
 
 async def test_a_long_text_is_planned_all_the_same() -> None:
-    planned = await front.plan(Request(text=f"Classify this message: '{'x ' * 10_000}'"), CATALOG)
+    planned = await a_front().plan(Request(text=f"Classify this message: '{'x ' * 10_000}'"), CATALOG)
 
-    assert [s.expert for s in planned.subtasks] == ["triage"]
+    assert experts(planned) == ["triage"]
 
 
 async def test_no_plan_and_bad_input_become_failures() -> None:
-    lost = await front.plan(Request(text="Bake a cake"), CATALOG)
-    wrong = await front.plan(Request(text="x", expert="nobody"), CATALOG)
+    lost = await a_front().plan(Request(text=FAR), CATALOG)
+    wrong = await a_front().plan(Request(text="x", expert="nobody"), CATALOG)
 
     assert lost.failure is not None
     assert wrong.failure is not None
     assert (lost.failure.reason, wrong.failure.reason) == ("no_expert", "bad_input")
     assert "nothing fits 'Bake a cake'" in lost.failure.message
     assert lost.subtasks == wrong.subtasks == ()
+
+
+# -- in front of the model ---------------------------------------------------------------------------------------
+
+
+async def test_a_request_that_one_expert_clearly_fits_is_not_planned() -> None:
+    planned = await a_front(never).plan(Request(text="Classify this message: 'My lamp is broken'"), CATALOG)
+
+    assert experts(planned) == ["triage"]
+    assert planned.usage == Usage()
+    assert planned.again, "if that fails the model may still be asked"
+
+
+async def test_a_skip_that_is_not_taken_says_why_in_the_notes() -> None:
+    planned = await a_front(says(TWO)).plan(Request(text=BOTH), CATALOG)
+
+    assert planned.planner == "test/planner"
+    assert "skip" in planned.notes[0]
+
+
+async def test_the_skip_can_be_switched_off() -> None:
+    planned = await a_front(says(TWO), skip=False).plan(Request(text="Classify this message: 'x y z'"), CATALOG)
+
+    assert planned.planner == "test/planner"
+    assert not any("skip" in note for note in planned.notes)
+
+
+async def test_a_hit_in_the_plan_cache_saves_the_model() -> None:
+    found = Planned(subtasks=a_plan("t1:reply").subtasks, planner="test/planner", again=True)
+    planned = await a_front(never, Cache(found, "plan cache: hit 0.93")).plan(Request(text=BOTH), CATALOG)
+
+    assert planned.subtasks == found.subtasks
+    assert "plan cache: hit 0.93" in planned.notes
+
+
+async def test_a_miss_is_noted_and_a_good_plan_is_kept() -> None:
+    cache = Cache()
+    planned = await a_front(says(TWO), cache).plan(Request(text=BOTH), CATALOG)
+
+    assert "plan cache: nothing near" in planned.notes
+    assert [kept.subtasks for kept in cache.kept] == [planned.subtasks]
+
+
+async def test_a_plan_that_needed_mending_or_a_fallback_is_not_kept() -> None:
+    cache = Cache()
+    mended = await a_front(says(TWO.replace('"reply"', '"Reply"')), cache).plan(Request(text=BOTH), CATALOG)
+    fallen = await a_front(says("no"), cache).plan(Request(text=BOTH), CATALOG)
+
+    assert mended.mends
+    assert fallen.failure is None
+    assert cache.kept == []
+
+
+async def test_the_plan_cache_can_be_switched_off() -> None:
+    cache = Cache(Planned(subtasks=a_plan("t1:reply").subtasks))
+    planned = await a_front(says(TWO), cache, plan_cache=False).plan(Request(text=BOTH), CATALOG)
+
+    assert planned.planner == "test/planner"
+    assert cache.kept == []
+
+
+async def test_a_plan_cache_that_is_away_costs_no_plan() -> None:
+    planned = await a_front(says(TWO), BrokenCache()).plan(Request(text=BOTH), CATALOG)
+
+    assert planned.failure is None
+    assert any("plan cache: not asked" in note for note in planned.notes)
+
+
+# -- after the model ---------------------------------------------------------------------------------------------
+
+
+async def test_without_a_plan_by_the_model_the_local_planner_falls_in_with_the_reason() -> None:
+    planned = await a_front(says("I had rather not.")).plan(Request(text=BOTH), CATALOG)
+
+    assert (planned.planner, experts(planned)) == ("local/planner", ["triage", "reply"])
+    assert planned.notes[0].startswith("the planner's model gave no plan: test/planner")
+    assert sum("turn" in note for note in planned.notes) >= 2
+    assert planned.usage.calls >= 2
+    assert not planned.again
+
+
+async def test_a_wrong_key_falls_back_and_says_what_to_set() -> None:
+    planned = await a_front(refusing).plan(Request(text=BOTH), CATALOG)
+
+    assert experts(planned) == ["triage", "reply"]
+    assert "check the key" in planned.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "synthesis", "aggregate"),
+    [(refusing, "", "join"), (refusing, "other/writer", "synthesis"), (says("no"), "", "synthesis")],
+    ids=["away", "another writes", "it answers"],
+)
+async def test_a_model_that_is_away_is_not_asked_to_write_the_answer(
+    script: Script, synthesis: str, aggregate: str
+) -> None:
+    text = "Classify this message: 'My lamp is broken'. Write a reply to this message: 'Where is it?'"
+    planned = await a_front(script, skip=False, synthesis=synthesis).plan(Request(text=text), CATALOG)
+
+    assert [subtask.depends_on for subtask in planned.subtasks] == [(), ()]
+    assert planned.aggregate == aggregate
+
+
+async def test_an_endpoint_that_is_not_set_up_falls_back_and_says_what_to_set() -> None:
+    planned = await Front(Settings(planner="acme/big"), NoModels()).plan(Request(text=BOTH), CATALOG)
+
+    assert experts(planned) == ["triage", "reply"]
+    assert "no model endpoints" in planned.notes[0]
+
+
+async def test_if_a_clause_fits_nobody_the_request_goes_whole_to_the_expert_it_fits_best() -> None:
+    text = "Bake a cake. Classify this message."
+    planned = await a_front(says("no")).plan(Request(text=text), CATALOG)
+
+    assert [(s.expert, s.instruction) for s in planned.subtasks] == [("triage", text)]
+    assert planned.planner == "local/planner"
+    assert any("the whole request fits triage" in note for note in planned.notes)
+
+
+async def test_a_guess_after_similar_requests_goes_before_the_one_expert_but_not_where_no_word_fits() -> None:
+    guess = Planned(subtasks=a_plan("t1:reply").subtasks, planner="examples")
+    partly = await a_front(says("no"), Cache(guess=guess)).plan(
+        Request(text="Bake a cake. Classify this message."), CATALOG
+    )
+    away = await a_front(says("no"), BrokenCache()).plan(Request(text="Bake a cake. Classify this message."), CATALOG)
+    nobody = await a_front(says("no"), Cache(guess=guess)).plan(Request(text=FAR), CATALOG)
+
+    assert (partly.planner, experts(partly)) == ("examples", ["reply"])
+    assert any("no plan clause by clause" in note for note in partly.notes)
+    assert experts(away) == ["triage"]
+    assert nobody.failure is not None
+
+
+async def test_without_experts_no_model_is_asked() -> None:
+    planned = await a_front(never).plan(Request(text=BOTH), Catalog(version="v0", cards={}))
+
+    assert planned.failure is not None
+    assert (planned.failure.reason, planned.subtasks) == ("no_expert", ())
+
+
+async def test_if_nobody_fits_at_all_the_models_failure_is_told_with_both_reasons() -> None:
+    planned = await a_front(refusing).plan(Request(text=FAR), CATALOG)
+
+    assert planned.failure is not None
+    assert planned.failure.reason == "refused"
+    assert "check the key" in planned.failure.message
+    assert "nothing fits 'Bake a cake'" in planned.failure.message
+    assert planned.subtasks == ()
+
+
+# -- planning again ------------------------------------------------------------------------------------------------
+
+
+async def test_to_plan_again_only_the_model_is_asked() -> None:
+    cache = Cache(Planned(subtasks=a_plan("t1:reply").subtasks))
+    tried = Tried(done=(Done("r1.t1", "triage", "Sort it", "a refund"),))
+    text = json.dumps([{"id": "t2", "expert": "reply", "instruction": "Reply to ${r1.t1}"}])
+    planned = await a_front(says(text), cache).plan(Request(text="Classify this message"), CATALOG, tried=tried)
+    failed = await a_front(says("no"), cache).plan(Request(text="Classify this message"), CATALOG, tried=tried)
+
+    assert [s.depends_on for s in planned.subtasks] == [("r1.t1",)]
+    assert planned.aggregate == "synthesis"
+    assert cache.kept == []
+    assert failed.failure is not None
+    assert failed.subtasks == ()
+
+
+# -- how the answer is made ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "aggregate", "settings", "becomes"),
+    [
+        (["a", "b"], "auto", {}, "auto"),
+        (["a", "b"], "auto", {"planner": "x/y"}, "synthesis"),
+        (["a", "b"], "auto", {"synthesis": "x/y"}, "synthesis"),
+        (["a", "b<-a"], "auto", {"planner": "x/y"}, "auto"),
+        (["a", "b"], "join", {"planner": "x/y"}, "join"),
+    ],
+)
+def test_auto_becomes_synthesis_for_several_results_where_a_model_can_write(
+    words: list[str], aggregate: Any, settings: dict[str, Any], becomes: str
+) -> None:
+    writes = bool(writer_of(Settings(**settings)))
+    assert resolved(aggregate, a_plan(*words).subtasks, writes=writes) == becomes
+
+
+def test_a_list_of_results_counts_as_several() -> None:
+    each = Subtask(id="b", expert="x", instruction="${item}", for_each="a", depends_on=("a",))
+
+    assert resolved("auto", (*a_plan("a").subtasks, each), writes=True) == "synthesis"
+
+
+async def test_plans_of_callers_and_of_models_are_resolved_alike() -> None:
+    plan = Plan.read(
+        [{"id": "a", "expert": "reply", "instruction": "x"}, {"id": "b", "expert": "reply", "instruction": "y"}]
+    )
+    by_model = await a_front(says(TWO)).plan(Request(text=BOTH), CATALOG)
+    given = await a_front(never).plan(Request(text=BOTH, plan=plan), CATALOG)
+    directly = front.given(Request(text=BOTH, plan=plan), CATALOG, writes=True)
+
+    assert directly is not None
+    assert by_model.aggregate == given.aggregate == directly.aggregate == "synthesis"

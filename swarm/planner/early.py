@@ -1,0 +1,94 @@
+"""The subtasks of a plan that can begin while the rest of it is still being written.
+
+Only what the finished plan will hardly change: a step that compiles by itself, under its own id, after the steps it
+names, with nothing mended but the name of its expert. Everything else waits for the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from itertools import compress
+
+from swarm.errors import BadDraft
+from swarm.planner.compile import Compiled
+from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.pieces import Pieces
+from swarm.planner.placeholder import marked
+from swarm.planner.refs import mentions
+from swarm.plans import ITEM, Subtask, referenced
+
+Compile = Callable[[Draft, Collection[str]], Compiled]
+"""Compiles a draft whose steps may also name these ids. Raises BadDraft."""
+
+
+class Early:
+    """Reads a plan piece by piece. `begun` is all that was found to be ready; `done` are results that steps may name.
+
+    Each step is compiled once at most, when all that it names is there; of more than `most` the rest is left.
+    """
+
+    def __init__(self, compile: Compile, experts: Collection[str], done: Collection[str], most: int) -> None:
+        self._compile, self._experts, self._done, self._most = compile, experts, done, most
+        self.begun: dict[str, Subtask] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """The text begins anew. What had begun stays so."""
+        self._pieces = Pieces(self._experts)
+        self._seen: set[str] = set()
+        self._waiting: list[DraftStep] = []
+
+    @property
+    def steps(self) -> int:
+        """Steps with an id of their own that this text has shown so far."""
+        return len(self._seen)
+
+    def feed(self, chunk: str) -> tuple[Subtask, ...]:
+        """The subtasks that can begin now that this piece of the text has come, each after what it waits for."""
+        fresh = self._pieces.feed(chunk)
+        if not fresh:
+            return ()
+        for step in fresh:
+            if step.id and step.id not in self._seen and len(self._seen) < self._most:
+                self._waiting.append(step)
+            self._seen.add(step.id)
+        return tuple(self._ready())
+
+    def _ready(self) -> Iterator[Subtask]:
+        found = True
+        while found:
+            known = {*self._done, *self.begun}
+            met = [all(referenced(name, known) for name in _names(step)) for step in self._waiting]
+            named = list(compress(self._waiting, met))
+            self._waiting = [step for step, there in zip(self._waiting, met, strict=True) if not there]
+            alone = [subtask for step in named if (subtask := self._alone(step, known)) is not None]
+            self.begun |= {subtask.id: subtask for subtask in alone}
+            found = bool(alone)
+            yield from alone
+
+    def _alone(self, step: DraftStep, known: Collection[str]) -> Subtask | None:
+        """The subtask of a step, if it is new and nothing but its expert had to be mended."""
+        if step.id in known:
+            return None
+        try:
+            result = self._compile(Draft((step,)), known)
+        except BadDraft:
+            return None
+        mended = any(not mend.place.endswith(".expert") for mend in result.mends)
+        return None if mended or result.subtasks[0].id != step.id else result.subtasks[0]
+
+
+def _names(step: DraftStep) -> Iterator[str]:
+    """The results that a step names. What is not in our form may name any step, and so is none that is there."""
+    yield from step.depends_on
+    for mention in mentions(marked(Draft((step,))).steps[0].instruction):
+        if not (step.for_each and mention.name == ITEM):
+            yield ".".join((mention.name, *mention.path)) if mention.form == "ours" else "?"
+    if step.when is not None:
+        yield _bare(str(step.when.get("result", "?")))
+    if step.for_each:
+        yield _bare(step.for_each)
+
+
+def _bare(reference: str) -> str:
+    return reference.strip().removeprefix("${").removesuffix("}")

@@ -1,0 +1,224 @@
+"""A plan from a model: asked for, compiled, and where it cannot run asked for again with what is wrong.
+
+The text is never trusted: `draft.read` and `compiled` have the last word on all of it, also on what was published
+while it was written. At most `TURNS` calls, and `plan_timeout` for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TypeVar
+
+from swarm import retry
+from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
+from swarm.events import Planned
+from swarm.llm.base import Completion, Form, Message, Model
+from swarm.models import Card, Failure, Reason, Usage
+from swarm.planner import prompt
+from swarm.planner.compile import Compiled, Rules, compiled
+from swarm.planner.draft import Draft, read
+from swarm.planner.early import Early
+from swarm.planner.form import form
+from swarm.planner.names import Names
+from swarm.planner.placeholder import bound, marked
+from swarm.planner.planned import Publish, Tried, fallbacks, harmless
+from swarm.planner.shortlist import candidates, shortlist
+from swarm.plans import Subtask
+from swarm.settings import Settings
+
+TURNS = 3
+"""Calls for one plan: the first, and two to repair it or to try again."""
+MAX_WRITTEN = 400_000
+"""Characters of one answer; a model that does not stop is hung up on."""
+_LONG = 20_000
+"""Characters from which a text is read in a thread."""
+
+T = TypeVar("T")
+
+
+class ModelPlanner:
+    """Plans by asking `model`. It may plan several requests at once."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self._model, self._settings = model, settings
+
+    async def plan(
+        self, text: str, cards: Mapping[str, Card], *, publish: Publish | None = None, tried: Tried | None = None
+    ) -> Planned:
+        """The closed plan, or `failure` with the reason; either with a note on every turn and the usage of all.
+
+        With `publish` the first turn is streamed, and subtasks that can begin are published while it is written.
+        Raises what `publish` raises, and nothing else of ours.
+        """
+        until = asyncio.get_running_loop().time() + self._settings.plan_timeout
+        asking = await _aside(
+            len(text) + 50 * len(cards), lambda: _Asking(self._model, self._settings, text, cards, publish, tried)
+        )
+        try:
+            async with asyncio.timeout_at(until):
+                return await asking.plan(until)
+        except TimeoutError:
+            return asking.gave_up("timeout", f"no plan within {self._settings.plan_timeout:g} s")
+
+
+class _Asking:
+    """One plan being asked for: what was said so far, what it cost, and the notes on it."""
+
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        text: str,
+        cards: Mapping[str, Card],
+        publish: Publish | None,
+        tried: Tried | None,
+    ) -> None:
+        self._model, self._settings, self._cards, self._publish = model, settings, cards, publish
+        self._rules, self._names = Rules.of(settings), Names(cards)
+        self._safe, notes = harmless(text)
+        shown, shortened = shortlist(text, cards)
+        self._notes = [*notes, *([shortened] if shortened else [])]
+        self._question = prompt.Question(text=text, cards=shown, tried=tried)
+        self._done = frozenset(done.id for done in tried.done) if tried else frozenset()
+        self._usage = Usage()
+        self._problems: list[str] = []
+        self._last = ""
+        self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks)
+        self._until = 0.0
+
+    async def plan(self, until: float) -> Planned:
+        """Ask, and ask again, until there is a plan or no turn is left."""
+        self._until = until
+        messages = prompt.asked(self._question)
+        outages = refusals = 0
+        for turn in range(1, TURNS + 1):
+            completion, draft = None, None
+            try:
+                completion = await self._answered(messages)
+                draft = await self._read(completion)
+                return self._closed(turn, completion, draft, await self._whole(completion, draft))
+            except (PlanRefused, BadOutput) as error:
+                self._last = f"{self._model.name}: {error}"
+                self._note(turn, f"{error}{_asked_by(completion)}")
+                refusals += isinstance(error, NoDraft) and error.reason == "refusal"
+                if refusals > 1:
+                    break
+                messages = self._repair(error, completion.text if completion else "", draft)
+            except ModelUnavailable as error:
+                self._note(turn, str(error))
+                outages += 1
+                if not await self._waited(error, outages):
+                    return self.gave_up("unavailable", str(error))
+            except ExpertError as error:
+                self._note(turn, str(error))
+                return self.gave_up("refused", str(error))
+        return self.gave_up("bad_output", self._last)
+
+    def gave_up(self, reason: Reason, why: str) -> Planned:
+        return Planned(
+            planner=self._model.name,
+            notes=tuple(self._notes),
+            usage=self._usage,
+            failure=Failure(reason=reason, message=why),
+        )
+
+    # -- one turn
+
+    async def _answered(self, messages: Sequence[Message]) -> Completion:
+        """The model's answer; the first is streamed if anybody wants its pieces."""
+        wanted = form(self._question.cards)
+        left = max(0.1, self._until - asyncio.get_running_loop().time())
+        if self._publish is None or self._problems:
+            completion = await self._model.complete(messages, timeout=left, form=wanted)
+        else:
+            completion = await self._streamed(self._publish, messages, wanted, left)
+        self._usage += completion.usage
+        return completion
+
+    async def _streamed(
+        self, publish: Publish, messages: Sequence[Message], wanted: Form, timeout: float
+    ) -> Completion:
+        early, written = self._early, 0
+        early.restart()
+        async with aclosing(self._model.stream(messages, timeout=timeout, form=wanted)) as items:
+            async for item in items:
+                if isinstance(item, Completion):
+                    return item
+                written += len(item)
+                if written > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
+                    self._usage += Usage(calls=1)  # what it used is not known, as it has not ended
+                    reason: DraftReason = "too_long" if written > MAX_WRITTEN else "too_many"
+                    raise NoDraft(reason, f"stopped after {early.steps:,} steps and {written:,} characters")
+                if ready := early.feed(item):
+                    await publish(self._planned(ready, closed=False))
+        raise ModelUnavailable(f"{self._model.name}: the stream ended without an end")
+
+    async def _read(self, completion: Completion) -> Draft:
+        draft = await _aside(len(completion.text), lambda: read(completion.text, tuple(self._cards)))
+        if completion.cut and draft.rung != "json":
+            raise NoDraft("cut", "the answer was cut at the token limit")
+        return draft
+
+    async def _whole(self, completion: Completion, draft: Draft) -> Compiled:
+        return await _aside(len(completion.text), lambda: self._compiled(draft))
+
+    def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
+        """Also for a part of the plan; `known` are ids of steps before it."""
+        known = self._done.union(known)
+        plan = compiled(marked(draft), self._cards, self._rules, known=known, names=self._names)
+        return replace(plan, subtasks=bound(plan.subtasks, self._safe))
+
+    def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:
+        self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.rung}{_asked_by(completion)}")
+        if begun := self._early.begun:
+            kept = sum(begun.get(subtask.id) == subtask for subtask in plan.subtasks)
+            self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them in vain")
+        facts = {"aggregate": plan.aggregate, "why": plan.why, "mends": plan.mends}
+        told = {"notes": tuple(self._notes), "usage": self._usage}
+        return self._planned(plan.subtasks, closed=True).model_copy(update=facts | told)
+
+    def _planned(self, subtasks: tuple[Subtask, ...], *, closed: bool) -> Planned:
+        spares = fallbacks(subtasks, self._cards)
+        return Planned(subtasks=subtasks, fallbacks=spares, planner=self._model.name, closed=closed, again=True)
+
+    # -- after a turn that gave no plan
+
+    def _repair(self, error: PlanRefused | BadOutput, text: str, draft: Draft | None) -> list[Message]:
+        """A prompt that differs from the one before, since the same would be answered the same."""
+        first = not self._problems
+        problems = prompt.problems(error)
+        self._problems += problems
+        unknown = [step.expert for step in draft.steps if step.expert not in self._cards] if draft else []
+        near = candidates(unknown, self._cards)
+        shown = {name: card for name, card in self._cards.items() if name in near or name in self._question.cards}
+        self._question = replace(self._question, cards=shown)
+        return (
+            prompt.repaired(self._question, text, problems)
+            if first
+            else prompt.restarted(self._question, self._problems)
+        )
+
+    async def _waited(self, error: ModelUnavailable, outages: int) -> bool:
+        """Wait as long as a second try asks for, if there is one and time for it."""
+        failure = Failure(reason="unavailable", message="", retryable=error.retryable, retry_after=error.retry_after)
+        delay = retry.delay(failure, outages, 2, self._model.name)
+        left = self._until - asyncio.get_running_loop().time()
+        if delay is None or delay / 1000 > left:
+            return False
+        await asyncio.sleep(delay / 1000)
+        return True
+
+    def _note(self, turn: int, what: str) -> None:
+        self._notes.append(f"{self._model.name}, turn {turn}: {what}")
+
+
+def _asked_by(completion: Completion | None) -> str:
+    return f" (asked by {completion.asked_by})" if completion and completion.asked_by else ""
+
+
+async def _aside(size: int, function: Callable[[], T]) -> T:
+    """Call it here if what it reads is short, in a thread if it is long."""
+    return function() if size < _LONG else await asyncio.to_thread(function)

@@ -1,0 +1,81 @@
+"""Which experts a planner's model is shown when there are many: a plan gets worse with every name to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, zip_longest
+
+from swarm.models import Card
+from swarm.planner.clauses import clauses
+from swarm.planner.match import Index, Match, index
+from swarm.planner.tokens import tokens
+from swarm.planner.words import stems
+
+MOST = 30
+"""Experts that a prompt shows."""
+CANDIDATES = 5
+"""Experts that are added to it for a name that is none."""
+_LOOKED_AT = 20_000
+_CLAUSES = 60
+
+
+def shortlist(text: str, cards: Mapping[str, Card], most: int = MOST) -> tuple[dict[str, Card], str]:
+    """At most `most` cards in the catalog's order, and a note if some were left out.
+
+    The best for the whole request and for each of its clauses take turns, so that no clause goes without. An expert
+    brings those it falls back on, and those that fall back on it. Where words fit fewer, the first by name fill up.
+    """
+    if len(cards) <= most:
+        return dict(cards), ""
+    kept: set[str] = set()
+    fitting = list(_in_turns(text, index(cards)))
+    families = _families(cards)
+    for name in (*fitting, *sorted(cards)):
+        if len(kept) == most:
+            break
+        family = families[name] - kept
+        if len(kept) + len(family) <= most:
+            kept |= family
+    matched = len(kept.intersection(fitting))
+    note = f"the model was shown {len(kept)} of {len(cards):,} experts, {matched} of them by words of the request"
+    return {name: card for name, card in cards.items() if name in kept}, note
+
+
+def candidates(names: Iterable[str], cards: Mapping[str, Card], each: int = CANDIDATES) -> dict[str, Card]:
+    """The experts whose names and descriptions come nearest to names that are none, in the catalog's order."""
+    words = index(cards)
+    near = {match.expert for name in names for match in islice(words.ranked(_meant(_apart(name))), each)}
+    return {name: card for name, card in cards.items() if name in near}
+
+
+def _in_turns(text: str, words: Index) -> Iterator[str]:
+    """The best of every ranking, then the second best of every one, and so on; once each."""
+    begins = text[:_LOOKED_AT]
+    parts = (clause.meant for clause in islice(clauses(begins), _CLAUSES))
+    rankings: list[list[Match]] = [words.ranked(meant) for meant in (_meant(begins), *parts)]
+    seen: set[str] = set()
+    for match in (match for turn in zip_longest(*rankings) for match in turn if match is not None):
+        if match.expert not in seen:
+            seen.add(match.expert)
+            yield match.expert
+
+
+def _families(cards: Mapping[str, Card]) -> dict[str, set[str]]:
+    """Of every expert: itself, its fallbacks, and those whose fallback it is."""
+    families = {name: {name, *(spare for spare in card.fallback if spare in cards)} for name, card in cards.items()}
+    for name, card in cards.items():
+        for spare in card.fallback:
+            families.get(spare, set()).add(name)
+    return families
+
+
+def _meant(text: str) -> tuple[str, ...]:
+    return stems(token.text for token in tokens(text))
+
+
+def _apart(name: str) -> str:
+    """The words of a name, however it joins them: `OrderLookup`, `order_lookup`, `order-lookup`."""
+    spaced = "".join(
+        f" {c}" if c.isupper() and before.islower() else c for before, c in zip(" " + name, name, strict=False)
+    )
+    return "".join(c if c.isalnum() else " " for c in spaced[:200])
