@@ -1,7 +1,8 @@
 """Results -> one Answer that says where each part came from and what is missing. Pure; no model writes here.
 
-Ways: `pass`, the result of the one sink; `join`, sections in plan order; `vote`, the label most sinks gave. A sink
-is a subtask that no other waits for. Where a sink has no result, the nearest subtasks before it that have one stand
+Ways: `pass`, the result of the one sink; `join`, sections in plan order; `vote`, the label most sinks gave;
+`synthesis`, what a model wrote out of the sections (`swarm.synthesis`) if it did, else `join`. A sink is a subtask
+that no other waits for. Where a sink has no result, the nearest subtasks before it that have one stand
 in for it, so a job that ends early still answers with the best there is. Edges are those in `depends_on`, which a
 plan writes out before it travels (`Plan.united`).
 """
@@ -12,7 +13,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm.models import Aggregate, Answer, Citation, Ending, Missing, Segment, Solution, Subtask, Usage
+from swarm.marks import Marked, Paragraph
+from swarm.models import Answer, Citation, Ending, Missing, Segment, Solution, Usage
+from swarm.plans import Aggregate, Subtask
 
 MOST_BEHIND = 32
 """Results behind one section, nearest first, whose citations it carries. More would make the reader read it all."""
@@ -28,6 +31,11 @@ def wanted(subtasks: Sequence[Subtask], how: Aggregate, solved: Collection[str],
     return tuple(i for i in graph.subtasks if i in needed and i in solved)
 
 
+def sections(subtasks: Sequence[Subtask], how: Aggregate, solved: Collection[str]) -> tuple[str, ...]:
+    """The subtasks whose results are shown, in plan order."""
+    return tuple(_sections(_Graph(subtasks), how, solved))
+
+
 def aggregate(
     job: str,
     subtasks: Sequence[Subtask],
@@ -37,21 +45,26 @@ def aggregate(
     ending: Ending,
     usage: Usage,
     reason: str = "",
+    written: Marked | None = None,
 ) -> Answer:
-    """The answer of a job from whatever results there are. `answer.aggregate` is the way it was really made."""
+    """The answer of a job from whatever results there are. `answer.aggregate` is the way it was really made.
+
+    With `written`, what a model made of the results is the text, and its paragraphs are the segments.
+    """
     graph = _Graph(subtasks)
-    sections = _sections(graph, how, results)
-    used = _way(graph, how, sections)
-    text, data = _written(used, graph, [(i, results[i]) for i in sections], ending)
+    shown = _sections(graph, how, results)
+    used = "synthesis" if written else _way(graph, how, shown)
+    text, data = _written(used, graph, [(i, results[i]) for i in shown], ending)
     told: set[Citation] = set()
+    parts = written.paragraphs if written else [Paragraph(results[i].text, (i,)) for i in shown]
     return Answer(
         job=job,
         ending=ending,
         complete=ending == "completed" and not missing,
-        text=text,
+        text=written.text if written else text,
         data=data,
         aggregate=used,
-        segments=tuple(_segment(graph, i, results, told) for i in sections),
+        segments=tuple(_segment(graph, part, results, told) for part in parts),
         missing=tuple(missing),
         usage=usage,
         reason=reason,
@@ -104,19 +117,21 @@ def _way(graph: _Graph, how: Aggregate, sections: Sequence[str]) -> str:
     return "pass" if how in ("auto", "pass") and list(sections) == graph.sinks and len(sections) == 1 else "join"
 
 
-def _segment(graph: _Graph, i: str, results: Mapping[str, Solution], told: set[Citation]) -> Segment:
-    """A result with the subtask it is from, then those that one built on, nearest first, and what they cite.
+def _segment(graph: _Graph, part: Paragraph, results: Mapping[str, Solution], told: set[Citation]) -> Segment:
+    """A part with the subtasks it is from, then those that these built on, nearest first, and what they cite.
 
-    A citation stands at the first section that builds on it: `told` holds those that earlier ones have.
+    A citation stands at the first part that builds on it: `told` holds those that earlier ones have.
     """
-    before = graph.before(i)[:MOST_BEHIND]
-    behind = (c for n in (i, *before) if n in results for c in results[n].citations)
-    cited = [c for c in dict.fromkeys(behind) if c not in told]
+    before = dict.fromkeys(n for i in part.subtasks for n in graph.before(i)[:MOST_BEHIND])
+    behind = tuple(n for n in before if n not in part.subtasks)[:MOST_BEHIND]
+    named = (c for n in (*part.subtasks, *behind) if n in results for c in results[n].citations)
+    cited = [c for c in dict.fromkeys(named) if c not in told]
     told.update(cited)
+    experts = dict.fromkeys(graph.subtasks[i].expert for i in part.subtasks)
     return Segment(
-        text=results[i].text,
-        subtasks=(i, *before),
-        expert=graph.subtasks[i].expert,
+        text=part.text,
+        subtasks=(*part.subtasks, *behind),
+        expert=", ".join(experts),
         citations=tuple(cited),
     )
 
@@ -129,7 +144,7 @@ def _written(used: str, graph: _Graph, shown: Sequence[tuple[str, Solution]], en
         return shown[0][1].text, shown[0][1].data
     if used == "vote":
         return _vote([_label(solution) for _, solution in shown])
-    if used == "join":
+    if used in ("join", "synthesis"):
         return _join(graph, shown)
     return f"There is no result: the job ended as {ending} before any part was solved.", None
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.aggregator import MOST_BEHIND, aggregate, wanted
-from swarm.models import Aggregate, Answer, Citation, Ending, Missing, Solution, Subtask, Usage
+from swarm.models import Answer, Citation, Ending, Missing, Solution, Usage
+from swarm.plans import Aggregate, Subtask
 
 
 def graph(*drawn: str) -> list[Subtask]:

@@ -1,0 +1,143 @@
+"""Making a job's answer: reading the results it needs, and having a model write it where the plan wants that.
+
+`made` is for a decision and asks no model. `delivered` is a delivery of its own, for results that are too large for a
+decision and for a model that takes its time; what the model does not bring about is joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from swarm.aggregator import aggregate, sections, wanted
+from swarm.broker.joblog import JobLog
+from swarm.broker.queue import Claim
+from swarm.events import Answered
+from swarm.marks import Marked
+from swarm.models import Answer, Ending, Failure, Missing, Solution, Usage
+from swarm.plans import Subtask
+from swarm.progress import Progress
+from swarm.synthesis import Synthesis, Written, question
+from swarm.values import received
+
+NO_MODEL = "no model wrote this answer, its parts were joined"
+SHOWN = 10
+"""Names listed in a reason."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What an answer is made of, read once."""
+
+    job: str
+    ending: Ending
+    progress: Progress
+    subtasks: tuple[Subtask, ...]
+    results: Mapping[str, Solution]
+    missing: tuple[Missing, ...]
+
+    def answer(self, *reasons: str, usage: Usage | None = None, written: Marked | None = None) -> Answer:
+        """The answer, with why it is as it is."""
+        why = "; ".join(filter(None, (self.progress.why, *reasons)))
+        how = self.progress.graph.aggregate
+        used = self.progress.usage + (usage or Usage())
+        return aggregate(
+            self.job, self.subtasks, how, self.results, self.missing, self.ending, used, why, written=written
+        )
+
+
+class Answers:
+    """Answers of jobs of one Redis. `max_answer` caps the bytes of results that one is made of."""
+
+    def __init__(self, log: JobLog, *, max_answer: int, writer: Synthesis | None = None) -> None:
+        self._log, self._max_answer, self._writer = log, max_answer, writer
+
+    async def made(self, job: str, progress: Progress, ending: Ending) -> Answer:
+        """The answer of a job that ends now: the one that was delivered, or one of what is there."""
+        if progress.answer and ending in ("completed", "partial"):
+            body = (await self._log.bodies(job, [progress.answer]))[progress.answer]
+            return received(Answer, body).model_copy(update={"usage": progress.usage})
+        gathered = await self._gathered(job, progress, ending)
+        unwritten = progress.graph.aggregate == "synthesis" and gathered.results
+        return gathered.answer(NO_MODEL if unwritten else "")
+
+    async def delivered(self, claim: Claim) -> tuple[Answered, str]:
+        """The answer of a job whose subtasks are settled: the event, and the answer's body."""
+        progress = await self._log.progress(claim.job)
+        gathered = await self._gathered(claim.job, progress, progress.cause or "completed")
+        if progress.graph.aggregate != "synthesis" or not gathered.results:
+            return _event(progress, gathered.answer())
+        outcome, shortened = await self._written(claim, gathered)
+        usage = outcome.usage
+        if isinstance(outcome, Failure):
+            answer = gathered.answer(f"{NO_MODEL}: {outcome.message}", usage=usage)
+            return _event(progress, answer, usage, outcome)
+        if outcome.lacking:
+            return Answered(usage=usage, lacking=outcome.lacking), ""
+        reasons = (
+            _listed("too long to be read whole by the model that wrote this", shortened),
+            _listed("marks of sources that are none", outcome.marked.unknown),
+        )
+        return _event(progress, gathered.answer(*reasons, usage=usage, written=outcome.marked), usage)
+
+    async def _written(self, claim: Claim, gathered: Gathered) -> tuple[Written | Failure, tuple[str, ...]]:
+        """What a model writes, or why none did; and what it did not see whole."""
+        if self._writer is None:
+            return Failure(reason="refused", message="this process was given no model for it"), ()
+        progress = gathered.progress
+        asked = question(
+            (await self._log.request(claim.job)).text,
+            gathered.subtasks,
+            sections(gathered.subtasks, progress.graph.aggregate, gathered.results),
+            gathered.results,
+            gathered.missing,
+            may_lack=_may_plan_again(progress),
+        )
+        if isinstance(asked, Failure):
+            return asked, ()
+        async with self._log.deltas.writing(claim, attempt=progress.answers + 1) as show:
+            outcome = await self._writer.write(asked, show)
+            if isinstance(outcome, Failure):
+                show.begin()
+        return outcome, asked.shortened
+
+    async def _gathered(self, job: str, progress: Progress, ending: Ending) -> Gathered:
+        # by whom they were answered: after a fallback that is not who was asked first
+        subtasks = tuple(s.model_copy(update={"expert": progress.expert_of(s)}) for s in progress.parts())
+        names = wanted(subtasks, progress.graph.aggregate, progress.solved, ending) if subtasks else ()
+        kept, cut = self._within_cap(progress, names)
+        results = await self._log.solutions(job, {name: progress.solved[name] for name in kept})
+        experts = {s.id: s.expert for s in subtasks}
+        lost = _lost(experts, [n for n in kept if n not in results], cut)
+        return Gathered(job, ending, progress, subtasks, results, (*progress.missing(), *lost))
+
+    def _within_cap(self, progress: Progress, names: Collection[str]) -> tuple[list[str], list[str]]:
+        kept: list[str] = []
+        cut: list[str] = []
+        room = self._max_answer
+        for name in names:
+            room -= progress.steps[name].size
+            (kept if room >= 0 else cut).append(name)
+        return kept, cut
+
+
+def _may_plan_again(progress: Progress) -> bool:
+    return progress.again and progress.rounds <= progress.replans and not progress.plan_only
+
+
+def _event(
+    progress: Progress, answer: Answer, usage: Usage | None = None, failure: Failure | None = None
+) -> tuple[Answered, str]:
+    event = Answered(body=f"answer.{progress.answers + 1}", usage=usage or Usage(), failure=failure)
+    return event, answer.model_dump_json(exclude_defaults=True)
+
+
+def _lost(experts: Mapping[str, str], gone: Collection[str], cut: Collection[str]) -> tuple[Missing, ...]:
+    why = dict.fromkeys(gone, ("gone", "its result is no longer in Redis"))
+    why |= dict.fromkeys(cut, ("too_large", "the answer reached its greatest size before this part"))
+    return tuple(Missing(subtask=n, expert=experts[n], reason=r, message=m) for n, (r, m) in why.items())
+
+
+def _listed(what: str, names: Collection[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{what}: {', '.join(list(names)[:SHOWN])}{more}" if names else ""

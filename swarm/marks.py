@@ -1,0 +1,142 @@
+"""Marks of provenance in a text that a model writes: `[t1]` or `[r1.t2, t3]` behind what rests on these subtasks.
+
+A mark is a group in square brackets whose words are all ids of subtasks, or look like one. Other brackets are text:
+`[x]`, `[see below]`, and `[words](link)` whatever the words. Marks are for us: what is shown has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MAX_PARAGRAPHS = 500
+"""Of one text; what follows belongs to the last."""
+
+_MARK = re.compile(r"[ \t]{0,8}\[([^\[\]\n]{1,300})\](?!\()")
+_OPEN = re.compile(r"[ \t]{0,8}(?:\[[^\[\]\n]{0,300}\]?)?\Z")
+"""What may be, or stand before, a mark of which the rest is still to come."""
+_LONGEST = 320
+"""Characters that `_OPEN` can match, and a few."""
+_ID = re.compile(r"[A-Za-z0-9_-]+(?:[.#][A-Za-z0-9_-]+)*")
+_GAP = re.compile(r"\n[ \t\r]*\n\s*")
+_BETWEEN = frozenset({"and", "&"})
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A part of a text, without marks, and the subtasks that its marks name."""
+
+    text: str
+    subtasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A text without its marks, and what they said. `unknown` are marks that look like ids and are none."""
+
+    text: str
+    paragraphs: tuple[Paragraph, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+class Marks:
+    """The marks that may stand in one text: the ids of its subtasks.
+
+    An id is known in any case, without its round where that is not ambiguous, and with a field of its result.
+
+    >>> marks = Marks(["r1.t1", "r1.t2"])
+    >>> marks.named("T1, r1.t2.label")
+    (('r1.t1', 'r1.t2'), ())
+    >>> marks.named("t7"), marks.named("x")
+    (((), ('t7',)), None)
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._names: dict[str, str] = {}
+        short: dict[str, list[str]] = {}
+        for name in ids:
+            self._names[name.casefold()] = name
+            short.setdefault(name.casefold().partition(".")[2], []).append(name)
+        self._names |= {
+            key: names[0] for key, names in short.items() if key and len(names) == 1 and key not in self._names
+        }
+        self._shapes = {_shape(key) for key in self._names if any(c.isdigit() for c in key)}
+
+    def named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """The subtasks that a group in brackets names, and what else it seems to name; None if it is no mark."""
+        words = [word for word in re.split(r"[\s,;]+", inside) if word and word not in _BETWEEN]
+        known: dict[str, None] = {}
+        unknown: dict[str, None] = {}
+        for word in words:
+            if (name := self._resolved(word)) is not None:
+                known[name] = None
+            elif _ID.fullmatch(word) and _shape(word.casefold()) in self._shapes:
+                unknown[word] = None
+            else:
+                return None
+        return (tuple(known), tuple(unknown)) if words else None
+
+    def _resolved(self, word: str) -> str | None:
+        parts = word.casefold().split(".")
+        found = (self._names.get(".".join(parts[:length])) for length in range(len(parts), 0, -1))
+        return next((name for name in found if name is not None), None)
+
+
+class Unmarked:
+    """Gives a text on without its marks, piece by piece, each as soon as it is clear that it is none.
+
+    However the text was cut into pieces, what comes out is the same.
+    """
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks, self._held = marks, ""
+
+    def add(self, piece: str) -> str:
+        """What can be shown now that `piece` has come."""
+        whole = self._held + piece
+        tail = whole[-_LONGEST:]
+        still_open = _OPEN.search(tail)
+        cut = len(whole) - len(tail) + (still_open.start() if still_open else len(tail))
+        self._held = whole[cut:]
+        return self._clean(whole[:cut])
+
+    def end(self) -> str:
+        """The rest, as nothing more will come."""
+        rest, self._held = self._held, ""
+        return self._clean(rest)
+
+    def _clean(self, text: str) -> str:
+        return _MARK.sub(lambda found: "" if self._marks.named(found[1]) else found[0], text)
+
+
+def read(text: str, marks: Marks) -> Marked:
+    """A whole text: what is shown of it, its paragraphs with their subtasks, and marks that name nothing."""
+    paragraphs: list[Paragraph] = []
+    unknown: dict[str, None] = {}
+    for part in _GAP.split(text, MAX_PARAGRAPHS - 1):
+        known, others = _found(part, marks)
+        unknown |= dict.fromkeys(others)
+        shown = plain(part, marks).strip()
+        if shown:
+            paragraphs.append(Paragraph(shown, known))
+        elif known and paragraphs:  # marks in a line of their own belong to what they follow
+            last = paragraphs.pop()
+            paragraphs.append(Paragraph(last.text, tuple(dict.fromkeys(last.subtasks + known))))
+    return Marked(plain(text, marks).strip(), tuple(paragraphs), tuple(unknown))
+
+
+def plain(text: str, marks: Marks) -> str:
+    """`text` without its marks."""
+    shown = Unmarked(marks)
+    return shown.add(text) + shown.end()
+
+
+def _found(text: str, marks: Marks) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    groups = [named for group in _MARK.finditer(text) if (named := marks.named(group[1])) is not None]
+    known = dict.fromkeys(name for names, _ in groups for name in names)
+    return tuple(known), tuple(name for _, names in groups for name in names)
+
+
+def _shape(name: str) -> str:
+    return re.sub(r"\d+", "0", name)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.marks import MAX_PARAGRAPHS, Marks, Paragraph, Unmarked, plain, read
+
+MARKS = Marks(["t1", "t2", "r1.find", "r1.item#3", "r2.find"])
+
+
+def test_marks_are_taken_out_and_say_where_each_paragraph_is_from() -> None:
+    found = read("Oslo is wet [t1]. It stays so [t2][r1.find].\n\nBergen is wetter [t1, t2].", MARKS)
+
+    assert found.text == "Oslo is wet. It stays so.\n\nBergen is wetter."
+    assert found.paragraphs == (
+        Paragraph("Oslo is wet. It stays so.", ("t1", "t2", "r1.find")),
+        Paragraph("Bergen is wetter.", ("t1", "t2")),
+    )
+    assert found.unknown == ()
+
+
+def test_a_paragraph_without_a_mark_names_nobody() -> None:
+    assert read("Dear customer,\n\nit is late [t1].", MARKS).paragraphs[0] == Paragraph("Dear customer,")
+
+
+def test_marks_in_a_line_of_their_own_belong_to_what_stands_before() -> None:
+    assert read("It rains.\n\n[t1] [t2]\n\nIt pours [t1].", MARKS).paragraphs == (
+        Paragraph("It rains.", ("t1", "t2")),
+        Paragraph("It pours.", ("t1",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("inside", "names"),
+    [
+        ("T1", ("t1",)),
+        ("t1 and t2", ("t1", "t2")),
+        ("t2; t1, t2", ("t2", "t1")),
+        ("t1.label", ("t1",)),
+        ("r1.item#3", ("r1.item#3",)),
+        ("item#3", ("r1.item#3",)),
+        ("r1.find.count", ("r1.find",)),
+    ],
+)
+def test_an_id_may_be_written_in_many_ways(inside: str, names: tuple[str, ...]) -> None:
+    assert MARKS.named(inside) == (names, ())
+
+
+def test_marks_that_look_like_ids_and_are_none_are_dropped_and_told() -> None:
+    found = read("Rain [t9]. Snow [t1, t7]. Sun [r3.item#8].", MARKS)
+
+    assert found.text == "Rain. Snow. Sun."
+    assert found.unknown == ("t9", "t7", "r3.item#8")
+    assert found.paragraphs[0].subtasks == ("t1",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see [here](https://example.org)",
+        "[t1](https://example.org)",
+        "- [x] done, - [ ] open",
+        "as [Smith 2001] says",
+        "find [find] in either round",
+        "an array[0] and [1, 2]",
+        "[not closed",
+        "[two\nlines t1]",
+        f"[{'t1 ' * 200}]",
+        "[]",
+    ],
+)
+def test_other_brackets_are_text(text: str) -> None:
+    assert plain(text, MARKS) == text
+    assert all(not paragraph.subtasks for paragraph in read(text, MARKS).paragraphs)
+
+
+def test_nothing_that_may_be_a_mark_is_shown_before_it_is_clear_what_it_is() -> None:
+    shown = Unmarked(MARKS)
+
+    assert [shown.add(piece) for piece in ("It rains", " [", "t1", "]", ". So [", "there", "]!")] == [
+        "It rains", "", "", "", ". So", "", " [there]!",
+    ]  # fmt: skip
+    assert shown.end() == ""
+
+
+texts = st.text(alphabet="t12rfind.#[](), \t\n", max_size=80) | st.lists(
+    st.sampled_from(["[t1]", "[t", "2]", " ", "\t" * 12, "[x](", "word", "\n", "[t1, t2]", "(", "[r1.find]", "["]),
+    max_size=12,
+).map("".join)
+
+
+@given(texts, st.data())
+def test_the_same_is_shown_however_a_text_is_cut_into_pieces(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    shown = Unmarked(MARKS)
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+    assert "".join(map(shown.add, pieces)) + shown.end() == plain(text, MARKS)
+
+
+@given(texts)
+def test_no_mark_is_left_and_every_paragraph_stands_in_the_text(text: str) -> None:
+    found = read(text, MARKS)
+
+    assert "[t1, t2]" not in found.text.replace("[t1, t2](", "")
+    assert all(paragraph.text and set(paragraph.subtasks) <= {"t1", "t2", "r1.find"} for paragraph in found.paragraphs)
+    words = " ".join(found.text.split())
+    assert all(" ".join(paragraph.text.split()) in words for paragraph in found.paragraphs)
+
+
+def test_paragraphs_are_bounded_and_nothing_is_lost() -> None:
+    found = read("\n\n".join(f"p{i} [t1]" for i in range(2_000)), MARKS)
+
+    assert len(found.paragraphs) == MAX_PARAGRAPHS
+    assert found.paragraphs[-1].text.endswith("p1999")
+    assert len(found.text.split()) == 2_000
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "[t1 " * 50_000, " " * 200_000, "\n \n" * 70_000, "[t1][t2]" * 25_000])
+def test_no_text_takes_long(text: str) -> None:
+    begun = time.perf_counter()
+    read(text, MARKS)
+
+    assert time.perf_counter() - begun < 2.0
