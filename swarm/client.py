@@ -5,6 +5,7 @@
         async for event in job.events():
             print(event.type)
         print((await job.answer()).text)
+        print((await swarm.plan("Which of our parcels are late?")).estimate.seconds)  # planned, not run
 
 One connection carries the calls and one more the events of all jobs, however many are followed.
 """
@@ -16,32 +17,26 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from pydantic import ValidationError
 
 from swarm.broker.connection import Connection
+from swarm.broker.deltas import Delta, Views
 from swarm.broker.follow import Follower
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
-from swarm.errors import BadInput, BrokerUnavailable, JobNotFound, WaitTimeout
-from swarm.models import (
-    JOB_ID,
-    Answer,
-    AnyEvent,
-    Catalog,
-    Ended,
-    JobInfo,
-    Plan,
-    Receipt,
-    Request,
-    Reset,
-    explain,
-    received,
-)
+from swarm.broker.stats import Stats
+from swarm.errors import BadInput, BrokerUnavailable, JobNotFound, PlanningFailed, WaitTimeout
+from swarm.estimate import ExpertStats
+from swarm.events import Accepted, AnyEvent, Ended, Planned, Reset
+from swarm.models import Answer, Catalog, JobInfo, Receipt, Request
+from swarm.plans import Plan
+from swarm.report import PlanReport, report
 from swarm.settings import Settings
+from swarm.values import JOB_ID, explain, received
 
 EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
 
@@ -62,6 +57,16 @@ class Job:
         """
         async for event in self._client.follow(self.id, after):
             yield event
+
+    async def deltas(self, after: str = "0-0") -> AsyncIterator[Delta]:
+        """Texts while they are written, from the piece after the one with id `after` until the job ends.
+
+        Today the answer alone, where a model writes it; a job without such an answer has none. Where a piece has
+        `reset`, forget what came before of its `subtask`: a worker was lost, or the model is asked again. Whoever
+        comes late has about the last 1,000 pieces; the whole text is in the answer. Raises JobNotFound.
+        """
+        async for delta in self._client.watch(self.id, after):
+            yield delta
 
     async def answer(self, timeout: float | None = None) -> Answer:
         """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on."""
@@ -111,6 +116,7 @@ class SwarmClient:
         self._connection = Connection.open(url, self.settings.prefix)
         self.log = JobLog(self._connection, self.settings)
         self._shelf = Shelf(self._connection, self.settings.max_age + self.settings.retention)
+        self._stats = Stats(self._connection)
         self._follower = Follower(url)
 
     async def __aenter__(self) -> Self:
@@ -134,18 +140,24 @@ class SwarmClient:
         deadline: float | None = None,
         max_age: float | None = None,
         attempts: int = 3,
+        replans: int | None = None,
         tenant: str = "default",
         job_id: str | None = None,
     ) -> Job:
         """Accept a request and return at once. Repeating it with the same `job_id` gives the same job.
 
-        `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked.
+        `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked; `replans` is how
+        often one may plan again after failures (None: as the settings say).
         Raises BadInput (with the field and the remedy), Busy, EmptyCatalog, UnknownExpert, JobConflict.
         """
-        job = self.job(job_id or new_job_id())
         request = make_request(
-            text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts, tenant=tenant
-        )
+            text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts,
+            replans=replans, tenant=tenant,
+        )  # fmt: skip
+        return await self._accepted(job_id, request)
+
+    async def _accepted(self, job_id: str | None, request: Request) -> Job:
+        job = self.job(job_id or new_job_id())
         try:
             await self.log.submit(job.id, request)
         except BrokerUnavailable:
@@ -156,6 +168,32 @@ class SwarmClient:
     async def ask(self, text: str, *, timeout: float | None = None, **options: Any) -> Answer:
         """Submit and wait for the answer; options as for `submit`."""
         return await (await self.submit(text, **options)).answer(timeout)
+
+    async def plan(
+        self, text: str, *, timeout: float | None = None, job_id: str | None = None, **options: Any
+    ) -> PlanReport:
+        """Plan a request and run nothing: the plan, who does what and why, and what it will take by past runs.
+
+        Options as for `submit`. The report's `plan`, changed or not, can be submitted: `submit(text, plan=...)`.
+        Raises what `submit` does, PlanningFailed when there is no plan, WaitTimeout after `timeout` seconds.
+        """
+        job = await self._accepted(job_id, make_request(text=text, plan_only=True, **options))
+        try:
+            async with asyncio.timeout(timeout):
+                accepted, planned = await _planning(job)
+                answer = await self.wait(job.id)
+        except TimeoutError:
+            raise WaitTimeout(job.id, timeout or 0.0) from None
+        if answer.ending != "completed" or planned.failure is not None:
+            why = planned.failure.reason if planned.failure else ""
+            raise PlanningFailed(job.id, answer.ending, answer.reason, reason=why, notes=planned.notes)
+        plan = Plan.read(answer.data)
+        stats = await self.stats(subtask.expert for subtask in plan.subtasks)
+        return report(job.id, plan, planned, answer.usage, (planned.at - accepted.at) / 1000, stats)
+
+    async def stats(self, names: Iterable[str]) -> dict[str, ExpertStats]:
+        """What is on record of these experts' past runs; one without any is left out."""
+        return await self._stats.stats(names)
 
     def job(self, job_id: str) -> Job:
         """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
@@ -218,6 +256,42 @@ class SwarmClient:
                     if over:
                         return
                     await place.news()
+
+    async def watch(self, job: str, after: str = "0-0") -> AsyncIterator[Delta]:
+        """Pieces of texts that a job writes, see `Job.deltas`."""
+        if not _matches(EVENT_ID, after):
+            raise BadInput("after", f"{str(after)[:80]!r} is no id of a delta", "give the id of one that came")
+        keys, views = self._connection.keys, Views(resumed=after != "0-0")
+        async with self._follower.place(keys.writing(job), keys.over(job)) as place:
+            seen, met = after, False
+            while True:
+                try:
+                    # asked first, as in `follow`
+                    over, page = await asyncio.gather(self.log.ended(job), self.log.deltas.after(job, seen))
+                    met = True
+                except BrokerUnavailable:
+                    if not met:
+                        raise
+                    await place.news()
+                    continue
+                for seen, fields in page:
+                    yield views.delta(seen, fields)
+                if not page:
+                    if over:
+                        return
+                    await place.news()
+
+
+async def _planning(job: Job) -> tuple[Accepted, Planned]:
+    """When the job was accepted, and how its planning ended."""
+    accepted, planned = Accepted(), Planned()
+    async for event in job.events():
+        match event:
+            case Accepted():
+                accepted = event
+            case Planned() if event.closed:
+                planned = event
+    return accepted, planned
 
 
 def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None = None, **fields: Any) -> Request:

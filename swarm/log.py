@@ -18,6 +18,7 @@ DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed
 REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
 CATALOG = "catalog_changed"
 SERVING = "serving"
+STATS_LOST = "statistics_lost"
 
 
 def setup(level: str = "info", *, as_json: bool | None = None) -> None:

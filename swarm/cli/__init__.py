@@ -3,6 +3,7 @@
 app.py        the command itself: verbs, help, and how every error ends
 asking.py     ask, demo              jobs.py      submit, watch, answer, jobs, cancel
 catalogs.py   experts ...            serving.py   worker, up
+plan.py       plan                   plancheck.py plan check
 """
 
 from __future__ import annotations

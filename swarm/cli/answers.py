@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from swarm.cli.screen import Screen, flat, listed
 from swarm.models import Answer, Citation, Missing, Receipt, Segment
@@ -14,7 +14,9 @@ QUOTED = 200
 
 def show(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
     """Print `answer`; `experts` are those of the subtasks by id."""
-    if len(answer.segments) > 1 and answer.aggregate == "join":
+    if answer.aggregate == "synthesis":
+        _show_paragraphs(screen, answer, experts)
+    elif len(answer.segments) > 1 and answer.aggregate == "join":
         _show_parts(screen, answer, experts)
     else:
         screen.line(answer.text)
@@ -34,11 +36,28 @@ def _show_parts(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> N
         screen.line()
 
 
+def _show_paragraphs(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
+    for segment in answer.segments:
+        screen.line(segment.text)
+        if segment.subtasks:
+            screen.line((f"— from {_named(segment.subtasks, experts)}", "cyan"))
+        _show_citations(screen, segment)
+        screen.line()
+
+
+def _named(subtasks: Iterable[str], experts: Mapping[str, str]) -> str:
+    return listed(f"{i} ({experts[i]})" if i in experts else i for i in subtasks)
+
+
 def _show_source(screen: Screen, segment: Segment, experts: Mapping[str, str]) -> None:
     """What a part is from, what that built on, and the words it rests on."""
     name, *before = segment.subtasks
-    on = f", built on {listed(f'{i} ({experts[i]})' if i in experts else i for i in before)}" if before else ""
+    on = f", built on {_named(before, experts)}" if before else ""
     screen.line((f"— from {name} ({segment.expert}){on}", "cyan"))
+    _show_citations(screen, segment)
+
+
+def _show_citations(screen: Screen, segment: Segment) -> None:
     for citation in segment.citations[:CITED]:
         screen.line((f"    {_cited(citation)}", "dim"))
     if (more := len(segment.citations) - CITED) > 0:

@@ -6,11 +6,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from swarm.cli import asking, catalogs, exits, jobs, serving
+from swarm.cli import asking, catalogs, exits, jobs, plan, plancheck, serving
 from swarm.cli.edge import AsJson, RedisUrl, Root, root
 from swarm.cli.screen import Screen, can_print_anything, hush
 
@@ -28,8 +29,20 @@ EPILOG = "\n".join(
     ]
 )
 
+
+class _Verbs(TyperGroup):
+    """`plan check` is a verb beside `plan`, whose argument is any text. Only `plan -- check` plans the word check."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        flags = list(takewhile(lambda part: part == "--json", args[1:]))
+        if args[:1] == ["plan"] and args[1 + len(flags) :][:1] == ["check"]:
+            args = ["plan check", *flags, *args[2 + len(flags) :]]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="swarm",
+    cls=_Verbs,
     help="A request becomes a plan, experts solve its parts, and one answer says where each part came from.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -57,12 +70,14 @@ def before(
 
 
 for _panel, _verbs in {
-    "Ask": (asking.ask, asking.demo),
+    "Ask": (asking.ask, plan.plan, asking.demo),
     "Jobs": (jobs.submit, jobs.watch, jobs.answer, jobs.jobs, jobs.cancel),
     "Serve": (serving.up, serving.worker),
 }.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_panel)(_verb)
+    if plan.plan in _verbs:
+        app.command("plan check", rich_help_panel=_panel)(plancheck.check)
 app.add_typer(catalogs.experts, rich_help_panel="Experts")
 
 

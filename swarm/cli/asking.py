@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
-import signal
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from swarm.cli import answers, exits, given
-from swarm.cli.edge import (
-    AsJson,
-    Edge,
-    Imports,
-    RedisUrl,
-    demo_folder,
-    implementations,
-    read_catalog,
-    shelf_of,
-    up_runs,
-)
+from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl, demo_folder, read_catalog
+from swarm.cli.place import AFTER_CANCEL, Place, Pressed, Presses, cancel, presses
 from swarm.cli.screen import Screen, listed
 from swarm.cli.view import JobView, Shower
 from swarm.client import Job, SwarmClient
-from swarm.errors import BadInput, WaitTimeout
+from swarm.errors import WaitTimeout
 from swarm.models import Answer
 from swarm.settings import Settings
 
@@ -40,8 +29,6 @@ DEMO_REQUEST = (
     "Then find what the refund policy says about damaged goods, "
     "and then write a reply to the customer with the results."
 )
-AFTER_CANCEL = 10.0
-"""Seconds."""
 
 Question = Annotated[str | None, typer.Argument(metavar="TEXT", help="The request; - reads standard input.")]
 File = Annotated[str | None, typer.Option("--file", metavar="FILE", help="Read the request from a file.")]
@@ -53,14 +40,16 @@ Deadline = Annotated[
     str | None, typer.Option("--deadline", metavar="TIME", help="Answer with what is there after 30s, 2m, ...")
 ]
 Attempts = Annotated[int, typer.Option("--attempts", help="How often an expert is tried for a subtask.")]
+Replans = Annotated[
+    int | None,
+    typer.Option("--replans", show_default=False, help="How often a planner may plan again (SWARM_REPLANS, 1)."),
+]
 Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose account.")]
 JobName = Annotated[
     str | None, typer.Option("--job-id", metavar="ID", help="Your own id: asking again with it gives the same job.")
 ]
 Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="Wait no longer; the job goes on.")]
 Folder = Annotated[str | None, typer.Option("--catalog", metavar="DIR", help="Publish this folder of cards first.")]
-
-T = TypeVar("T")
 
 
 def options(
@@ -70,6 +59,7 @@ def options(
     plan: PlanFile = None,
     deadline: Deadline = None,
     attempts: Attempts = 3,
+    replans: Replans = None,
     tenant: Tenant = "default",
     job_id: JobName = None,
 ) -> dict[str, Any]:
@@ -80,6 +70,7 @@ def options(
         "plan": given.plan(plan),
         "deadline": given.seconds("deadline", deadline),
         "attempts": attempts,
+        "replans": replans,
         "tenant": tenant,
         "job_id": job_id,
     }
@@ -115,7 +106,7 @@ def ask(
     """
     edge = Edge.of(redis, as_json)
     question = _Question(wanted, given.seconds("timeout", timeout), edge.screen, edge.screen.err)
-    place = _Place(edge, given.folder(catalog) if catalog else None, imports or [])
+    place = Place(edge, given.folder(catalog) if catalog else None, imports or [])
     return place.run(question)
 
 
@@ -129,7 +120,7 @@ def demo(as_json: AsJson = False) -> int:
     question = _Question({"text": DEMO_REQUEST}, 60.0, screen, screen.out)
     with tempfile.TemporaryDirectory(prefix="swarm-demo-") as folder:
         edge = Edge(Settings(data=Path(folder)), screen, {})
-        code = _Place(edge, demo_folder(), []).run(question)
+        code = Place(edge, demo_folder(), []).run(question)
     screen.line()
     screen.line(
         ('Your turn: swarm ask "..."  (experts are Markdown files; these are in ', "dim"), (f"{demo_folder()})", "dim")
@@ -150,11 +141,11 @@ class _Question:
         """Submit, follow, print; the exit code."""
         job = await client.submit(**self.wanted)
         view = JobView(job.id)
-        with _presses() as presses:
+        with presses() as told:
             try:
-                answer = await presses.unless(self._solved(job, view))
-            except _Pressed:
-                return await self._cancelled(job, presses, view)
+                answer = await told.unless(self._solved(job, view))
+            except Pressed:
+                return await self._cancelled(job, told, view)
             except WaitTimeout as error:
                 if embedded:
                     error.add_note("its workers end with this command; it goes on with the next: swarm up")
@@ -166,22 +157,16 @@ class _Question:
         shower = Shower(self.screen, self.console, view)
         with shower.showing():
             try:
-                async with asyncio.timeout(self.timeout):
+                async with asyncio.timeout(self.timeout), shower.watching(job.deltas()):
                     async for event in job.events():
                         shower.take(event)
             except TimeoutError:
                 raise WaitTimeout(job.id, self.timeout or 0.0) from None
         return await job.answer(AFTER_CANCEL)
 
-    async def _cancelled(self, job: Job, presses: _Presses, view: JobView) -> int:
-        self.screen.note((f"cancelling {job.id}; Ctrl-C again leaves at once", "yellow"))
-        try:
-            receipt = await presses.unless(job.cancel(AFTER_CANCEL))
-            for text in answers.receipt(receipt):
-                self.screen.note(text)
+    async def _cancelled(self, job: Job, told: Presses, view: JobView) -> int:
+        if await cancel(job, told, self.screen):
             self.screen.document(_document(await job.answer(AFTER_CANCEL), view))
-        except (_Pressed, WaitTimeout):
-            self.screen.note((f"left; the cancel of {job.id} stays asked for", "yellow"))
         return exits.INTERRUPTED
 
     def _show(self, answer: Answer, view: JobView) -> None:
@@ -197,109 +182,6 @@ def _document(answer: Answer, view: JobView) -> dict[str, Any]:
         "plan": [row.document() for row in view.rows.values()],
         "planner": view.planner,
         "notes": view.notes,
+        "mends": [mend.model_dump(mode="json") for mend in view.mends],
         "seconds": round(view.seconds, 3),
     }
-
-
-# -- where it is asked ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The swarm that a question is put to: one that runs, or workers that are brought along."""
-
-    edge: Edge
-    catalog: Path | None
-    imports: list[str]
-
-    def run(self, question: _Question) -> int:
-        loaded = implementations(self.imports)
-        if self.catalog is not None:
-            read_catalog(self.catalog, loaded)
-        if not self.edge.unserved:
-            return self.edge.run(self._put(question))
-        from workers.main import run
-
-        return run(self._put(question))
-
-    async def _put(self, question: _Question) -> int:
-        async with self.edge.url() as url:
-            # not before: who serves it is known once it is known which Redis it is
-            if self.edge.settings.redis_url or up_runs(self.edge.settings.data, url):
-                return await self._at_a_running_swarm(url, question)
-            return await self._with_own_workers(url, question)
-
-    async def _at_a_running_swarm(self, url: str, question: _Question) -> int:
-        if self.imports and self.catalog is None:
-            raise BadInput("import", "the workers of this swarm load experts themselves", "start them with --import")
-        if self.catalog is not None:
-            loaded = read_catalog(self.catalog, implementations(self.imports))
-            async with shelf_of(url, self.edge.settings) as shelf:
-                await shelf.publish(loaded.catalog, loaded.blobs)
-        async with SwarmClient(url, settings=self.edge.settings) as client:
-            return await question.put(client, embedded=False)
-
-    async def _with_own_workers(self, url: str, question: _Question) -> int:
-        from swarm import log
-        from workers.embedded import embedded
-
-        log.setup("error", as_json=self.edge.as_json)
-        loaded = implementations(self.imports)
-        settings = self.edge.settings.model_copy(update={"redis_url": url})
-        catalog = self.catalog or await first_catalog(url, settings, self.imports)
-        async with (
-            embedded(settings, self.edge.environ, catalog, loaded),
-            SwarmClient(url, settings=settings) as client,
-        ):
-            return await question.put(client, embedded=True)
-
-
-async def first_catalog(url: str, settings: Settings, imports: list[str]) -> Path | None:
-    """What to publish when nothing was named: nothing if there is a catalog, else the demo."""
-    async with shelf_of(url, settings) as shelf:
-        version = await shelf.current()
-        if version is None:
-            return demo_folder()
-        served = {card.implementation for card in (await shelf.catalog(version)).cards.values()}
-    if unknown := [spec for spec in imports if spec not in served]:
-        raise BadInput("import", f"{unknown[0]!r} is not in the current catalog", "publish it: add --catalog DIR")
-    return None
-
-
-# -- Ctrl-C --------------------------------------------------------------------------------------------------------
-
-
-class _Pressed(Exception):
-    """Ctrl-C."""
-
-
-class _Presses:
-    def __init__(self) -> None:
-        self.news = asyncio.Event()
-
-    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; _Pressed if Ctrl-C comes first, and then `work` is stopped."""
-        self.news.clear()
-        task, press = asyncio.ensure_future(work), asyncio.ensure_future(self.news.wait())
-        try:
-            await asyncio.wait((task, press), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise _Pressed
-        finally:
-            press.cancel()
-            task.cancel()
-            await asyncio.gather(task, press, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _presses() -> Any:
-    """Ctrl-C is told to the block instead of ending the process."""
-    presses, loop = _Presses(), asyncio.get_running_loop()
-    with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread: nobody presses there
-        loop.add_signal_handler(signal.SIGINT, presses.news.set)
-    try:
-        yield presses
-    finally:
-        with contextlib.suppress(RuntimeError, ValueError):
-            loop.remove_signal_handler(signal.SIGINT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -114,10 +114,9 @@ def train(
 
 def _busy(screen: Screen, what: str) -> AbstractContextManager[object]:
     """A sign of life on a terminal, one line elsewhere."""
-    if screen.err.is_terminal and not screen.as_json:
-        return screen.err.status(what)
-    screen.note(f"{what} ...")
-    return nullcontext()
+    if not screen.err.is_terminal:
+        screen.note(f"{what} ...")
+    return screen.busy(what)
 
 
 def _document(catalog: Catalog | None) -> dict[str, object]:

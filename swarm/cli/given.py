@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from swarm.errors import BadInput, InvalidPlan, TooLarge
-from swarm.models import MAX_TEXT
+from swarm.values import MAX_TEXT
 
 MAX_PLAN = 16_000_000
 """Bytes of a plan's file."""
 STDIN = "-"
 
+_COMPARISONS = frozenset({"equals", "not_equals", "one_of", "at_least", "at_most"})
+_CONDITION = "{result: t1.label, equals: refund}, or not_equals, one_of, at_least or at_most instead of equals"
 _JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENT = re.compile(r"\d{1,18}-\d{1,18}")
 
@@ -53,7 +55,25 @@ def plan(source: str | None) -> Any:
         _no_plan("nested too deeply")
     if found is None:
         _no_plan("the file is empty")
+    _check_branches(found)
     return found
+
+
+def _check_branches(found: Any) -> None:
+    """What people write wrong in `when` and `for_each`, with how it is written. All else is told by `Plan.read`."""
+    subtasks = found.get("subtasks") if isinstance(found, dict) else found
+    for number, subtask in enumerate(subtasks if isinstance(subtasks, list) else ()):
+        given = subtask if isinstance(subtask, dict) else {}
+        when, each = given.get("when"), given.get("for_each")
+        if when is not None and not (isinstance(when, dict) and len(_COMPARISONS.intersection(when)) == 1):
+            told = "has not exactly one comparison" if isinstance(when, dict) else "is no condition"
+            raise InvalidPlan(f"subtasks.{number}.when {told}", f"write {_CONDITION}")
+        if each is not None and not isinstance(each, str):
+            raise InvalidPlan(f"subtasks.{number}.for_each is no name", "name a list in an earlier result: t1.items")
+        for place, name in (("when.result", (when or {}).get("result")), ("for_each", each)):
+            if isinstance(name, str) and name.strip().startswith("${"):
+                remedy = f"write {name.strip()[2:82].removesuffix('}')}"
+                raise InvalidPlan(f"subtasks.{number}.{place} stands in ${{...}}, which is for instructions", remedy)
 
 
 def seconds(field: str, given: str | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Annotated, Any
 
@@ -13,7 +14,19 @@ from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.screen import Screen, flat, listed
 from swarm.client import SwarmClient
 from swarm.errors import WaitTimeout
-from swarm.models import Answer, AnyEvent, Ended, JobInfo, OutcomeRecorded, Planned, Released, RoundOpened, Started
+from swarm.events import (
+    Answered,
+    AnyEvent,
+    Ended,
+    OutcomeRecorded,
+    Planned,
+    Released,
+    RoundOpened,
+    Started,
+    Valued,
+    Withdrawn,
+)
+from swarm.models import Answer, JobInfo
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
@@ -177,7 +190,15 @@ def happened(event: AnyEvent) -> str:
             return flat(event.failure.message)
         case Planned():
             plan = listed(f"{subtask.id} {subtask.expert}" for subtask in event.subtasks)
-            return f"{plan} (by {event.planner})" if event.planner else plan
+            more = "" if event.closed else ", more to come"
+            return f"{plan} (by {event.planner}{more})" if event.planner else plan + more
+        case Valued():
+            found = [f"{place} is {flat(json.dumps(value), 60)}" for place, value in event.values.items()]
+            return listed([*found, *(f"{place}: {flat(why, 60)}" for place, why in event.missing.items())])
+        case Withdrawn():
+            return f"{event.subtask} attempt {event.attempt}"
+        case Answered() if event.failure is not None or event.lacking:
+            return f"lacking: {flat(event.lacking)}" if event.failure is None else flat(event.failure.message)
         case Released():
             delay = f", in {event.delay} ms" if event.delay else ""
             return f"{event.subtask} to {event.expert}, attempt {event.attempt}{delay}"

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from pydantic import BaseModel
@@ -58,6 +59,10 @@ class Screen:
         """A line about the result, for a person only."""
         if not self.as_json:
             self.err.print(line(*parts), soft_wrap=True)
+
+    def busy(self, what: str) -> AbstractContextManager[object]:
+        """A sign of life on a terminal; elsewhere nothing."""
+        return self.err.status(what) if self.err.is_terminal and not self.as_json else nullcontext()
 
     def columns(self, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
         """Rows whose columns stand below each other. On a terminal a row is one line, elsewhere nothing is cut."""

@@ -13,7 +13,6 @@ import typer
 
 from swarm.broker.connection import Connection, shown
 from swarm.cli import exits, given
-from swarm.cli.asking import first_catalog
 from swarm.cli.edge import (
     AsJson,
     Edge,
@@ -24,6 +23,7 @@ from swarm.cli.edge import (
     read_catalog,
     shelf_of,
 )
+from swarm.cli.place import first_catalog
 from swarm.cli.screen import Screen, listed
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.models import Kind

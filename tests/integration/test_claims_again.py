@@ -15,7 +15,8 @@ import redis
 from swarm.broker.connection import Connection, digest
 from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
-from swarm.models import Solution, Subtask
+from swarm.models import Solution
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.conftest import Hands
 from tests.integration.processes import Fleet, OwnRedis, claims, echo, expert, publish, serving, until

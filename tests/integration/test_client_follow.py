@@ -13,7 +13,9 @@ import pytest
 from swarm.broker.connection import Connection
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
-from swarm.models import AnyEvent, Solution, Subtask
+from swarm.events import AnyEvent
+from swarm.models import Solution
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.integration.processes import OwnRedis, echo, expert, kinds, publish, serving, until
 

@@ -20,8 +20,9 @@ from swarm.errors import (
     JobNotFound,
     UnknownExpert,
 )
-from swarm.models import MAX_TEXT, Plan
+from swarm.plans import Plan
 from swarm.settings import Settings
+from swarm.values import MAX_TEXT
 from tests.integration.processes import echo, expert, kinds, publish, serving
 
 ECHO = expert("echo", echo)

@@ -14,7 +14,8 @@ from experts.catalog import catalog_of
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
-from swarm.models import Catalog, Solution, Subtask
+from swarm.models import Catalog, Solution
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.main import Roles

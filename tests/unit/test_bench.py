@@ -32,6 +32,8 @@ def test_every_bench_has_its_metric() -> None:
         "waiting": "bytes_per_job",
         "recovery": "seconds",
         "cancel": "ms",
+        "streaming": "gain",
+        "planner": "nestful_node",
         "import": "ms",
         "idle": "rss_mb",
     }

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from swarm.cli import asking, given, jobs
+from swarm.cli import asking, given, jobs, plan
 from swarm.errors import BadInput, InvalidPlan, TooLarge
-from swarm.models import MAX_TEXT, Plan
+from swarm.plans import Plan
+from swarm.values import MAX_TEXT
 
 
 @pytest.fixture
@@ -115,6 +116,32 @@ def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path, content: str) -> N
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("more", "place", "remedy"),
+    [
+        ({"when": "a.label is refund"}, "subtasks.1.when is no condition", "{result: t1.label, equals: refund}"),
+        ({"when": {"result": "a.label"}}, "subtasks.1.when has not exactly one comparison", "at_least"),
+        ({"when": {"result": "a.n", "at_least": 1, "at_most": 2}}, "subtasks.1.when", "{result: "),
+        ({"when": {"result": "${a.label}", "equals": 1}}, "subtasks.1.when.result", "write a.label"),
+        ({"for_each": "${a.items}"}, "subtasks.1.for_each", "write a.items"),
+        ({"for_each": ["a"]}, "subtasks.1.for_each is no name", "t1.items"),
+        ({"when": {"result": "z.label", "equals": 1}}, "when of subtask 'b' asks for 'z.label'", "mend"),
+        ({"for_each": "z.items"}, "for_each of subtask 'b' is 'z.items'", "mend"),
+        ({"instruction": "do ${item.name}"}, "subtask 'b' uses ${item.name}", "for_each"),
+    ],
+)
+def test_a_condition_or_a_list_that_is_wrong_tells_its_place_and_how_it_is_written(
+    tmp_path: Path, more: dict[str, object], place: str, remedy: str
+) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps([*SUBTASKS, {"id": "b", "expert": "x", "instruction": "do", **more}]))
+
+    with pytest.raises(InvalidPlan) as caught:
+        Plan.read(given.plan(str(file)))
+    assert place in str(caught.value)
+    assert remedy in str(caught.value)
+
+
 def test_times_are_written_as_people_do() -> None:
     assert [given.seconds("t", text) for text in ("30s", "2m", "500ms", "1.5", None)] == [30.0, 120.0, 0.5, 1.5, None]
 
@@ -131,9 +158,9 @@ def test_what_is_no_job_id_is_refused(text: str) -> None:
         given.job_id(text)
 
 
-def test_ask_and_submit_take_the_same_request() -> None:
+def test_ask_submit_and_plan_take_the_same_request() -> None:
     wanted = list(inspect.signature(asking.options).parameters.items())
-    for verb in (asking.ask, jobs.submit):
+    for verb in (asking.ask, jobs.submit, plan.plan):
         taken = list(inspect.signature(verb, eval_str=True).parameters.items())
         assert [name for name, _ in taken[: len(wanted)]] == [name for name, _ in wanted]
         assert [option.default for _, option in taken[: len(wanted)]] == [option.default for _, option in wanted]

@@ -11,23 +11,9 @@ from swarm import errors
 from swarm.cli import answers, exits
 from swarm.cli.screen import Screen, clean, flat, listed
 from swarm.cli.view import JobView, Row, steps
-from swarm.models import (
-    Answer,
-    Citation,
-    Ended,
-    Ending,
-    Failure,
-    Missing,
-    OutcomeRecorded,
-    Planned,
-    Receipt,
-    Released,
-    Reset,
-    RoundOpened,
-    Segment,
-    Started,
-    Subtask,
-)
+from swarm.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
+from swarm.models import Answer, Citation, Ending, Failure, Missing, Receipt, Segment
+from swarm.plans import Subtask
 
 
 @pytest.mark.parametrize(
@@ -136,7 +122,7 @@ def test_a_package_that_is_missing_names_its_extra() -> None:
 # -- views ---------------------------------------------------------------------------------------------------------
 
 
-def planned(*ids: str, round: int = 1) -> Planned:
+def planned(*ids: str, round: int = 0) -> Planned:
     subtasks = tuple(Subtask(id=i, expert="x", instruction=f"do {i}") for i in ids)
     return Planned(round=round, subtasks=subtasks, planner="p")
 
@@ -153,12 +139,13 @@ def states(view: JobView) -> dict[str, str]:
 
 
 def test_a_view_follows_its_subtasks() -> None:
-    boom = Failure(reason="timeout", message="too slow")
+    boom = Failure(reason="timeout", message="too slow", retryable=True)
     view = after(
         planned("a", "b", "c"),
         Released(subtask="a", attempt=1),
         Started(subtask="a", attempt=1),
         OutcomeRecorded(subtask="a", attempt=1, ms=5),
+        Released(subtask="b", attempt=1),
         Started(subtask="b", attempt=1),
         OutcomeRecorded(subtask="b", attempt=1, failure=boom),
         Released(subtask="b", attempt=2, expert="y"),
@@ -176,7 +163,8 @@ def test_a_late_failure_does_not_undo_a_solution() -> None:
 
 
 def test_a_new_round_and_a_reset_forget_what_they_replace() -> None:
-    assert states(after(planned("r1.a"), RoundOpened(round=2), planned("r2.a", round=2))) == {"r2.a": "waiting"}
+    lost = (RoundOpened(round=1), planned("r1.a", round=1).model_copy(update={"closed": False}))
+    assert states(after(*lost, RoundOpened(round=2), planned("r2.a", round=2))) == {"r2.a": "waiting"}
     assert states(after(planned("a"), Reset())) == {}
 
 
@@ -187,12 +175,14 @@ def test_a_plan_of_a_thousand_is_told_in_a_few_lines() -> None:
 
 
 def test_a_row_as_json_says_how_it_went() -> None:
-    assert Row("a", "x", "do", ("b",), state="solved", ms=3).document() == {
+    assert Row("a", "x", "do", ("b",), "it fits", state="skipped", reason="not now", ms=3).document() == {
         "id": "a",
         "expert": "x",
+        "why": "it fits",
         "instruction": "do",
         "depends_on": ("b",),
-        "state": "solved",
+        "state": "skipped",
+        "reason": "not now",
         "ms": 3,
     }
 

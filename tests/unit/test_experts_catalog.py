@@ -12,7 +12,8 @@ from experts import catalog as catalogs
 from experts.catalog import Loaded, check_folder, read_folder, with_implementations
 from experts.implementations import cards, load, load_implementations, makers
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
-from swarm.models import Card, Solution, Subtask
+from swarm.models import Card, Solution
+from swarm.plans import Subtask
 
 
 class Weather:

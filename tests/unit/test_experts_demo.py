@@ -15,7 +15,8 @@ from experts.finetuned.head import Head
 from experts.finetuned.rows import read_rows
 from experts.finetuned.train import train
 from experts.registry import Registry
-from swarm.models import Blob, Solution, Subtask
+from swarm.models import Blob, Solution
+from swarm.plans import Subtask
 
 DEMO = Path(experts.__file__).parent / "demo"
 

@@ -19,7 +19,8 @@ from experts.finetuned.head import MAX_FILE, Head, head_problem
 from experts.finetuned.rows import Row, read_rows
 from experts.finetuned.train import main, train, train_file, train_with_report
 from swarm.errors import BadInput
-from swarm.models import Card, Solution, Subtask
+from swarm.models import Card, Solution
+from swarm.plans import Subtask
 
 ROWS = [
     Row(f"{start} {text}", label)

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.inputs import fence, fenced, inline
+from experts.inputs import fenced, inline, with_item
 from experts.schema import find_json
 from swarm.errors import UnusableInput
-from swarm.models import Solution, Subtask
+from swarm.fence import fence
+from swarm.lookup import SKIPPED
+from swarm.models import Solution
+from swarm.plans import Subtask
 
 LABEL = Solution(text="refund", data={"label": "refund", "scores": [0.9, 0.1], "deep": {"x": None}})
 
@@ -136,3 +139,51 @@ def test_no_answer_takes_long_to_be_searched_for_json(text: str) -> None:
         find_json(text)
 
     assert time.perf_counter() - begun < 0.1
+
+
+# -- what was skipped, and items of a list
+
+
+def test_a_skipped_subtask_and_its_fields_read_as_skipped() -> None:
+    inputs = {"t1": SKIPPED, "t2": Solution(text="(skipped)")}
+
+    assert inline("${t1} ${t1.label} ${t2}", inputs) == "(skipped) (skipped) (skipped)"
+    assert "[t1] [t1.label]" in fenced("${t1} ${t1.label}", inputs)
+    with pytest.raises(UnusableInput):
+        inline("${t2.label}", inputs)
+
+
+def an_item(instruction: str, for_each: str) -> Subtask:
+    return Subtask(id="t2#2", expert="x", instruction=instruction, depends_on=("t1",), for_each=for_each)
+
+
+LISTS = {"t1": Solution(text="two", data={"rows": [{"name": "a"}, {"name": "b"}]}), "t0": Solution(text="also")}
+
+
+def test_an_item_stands_for_itself_and_its_fields() -> None:
+    subtask = an_item("${item.name} of ${item} and ${t0}", "t1.rows")
+    inputs = with_item(subtask, LISTS, 2)
+
+    assert inline(subtask.instruction, inputs) == 'b of {"name": "b"} and also'
+    assert set(inputs) == {"t0", "item"}, "the whole list would go along with every item"
+
+
+def test_an_item_has_the_whole_list_where_its_instruction_names_it() -> None:
+    subtask = an_item("${item.name} of ${t1}", "t1.rows")
+
+    assert inline(subtask.instruction, with_item(subtask, LISTS, 1)) == "a of two"
+
+
+@pytest.mark.parametrize(
+    ("for_each", "said"),
+    [
+        ("t1.rows", "t1.rows has 2 items, and this subtask is about item 3"),
+        ("t1.cells", "the result of t1 has no field 'cells': it has rows"),
+        ("t9.rows", "the result that t9.rows names is no longer in Redis"),
+    ],
+)
+def test_an_item_that_is_not_there_cannot_be_used(for_each: str, said: str) -> None:
+    with pytest.raises(UnusableInput) as caught:
+        with_item(an_item("${item}", for_each), LISTS, 3)
+
+    assert str(caught.value) == said

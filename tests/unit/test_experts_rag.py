@@ -17,7 +17,8 @@ from experts.rag.stem import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
 from swarm.llm.scripted import ScriptedModel
-from swarm.models import Card, Citation, Solution, Subtask, Usage
+from swarm.models import Card, Citation, Solution, Usage
+from swarm.plans import Subtask
 
 BOOK = Document(
     "book.md",

@@ -14,7 +14,8 @@ import structlog
 from experts.base import Expert
 from experts.registry import MAX_SOLUTION, Registry, known_failure
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, UnusableInput
-from swarm.models import Blob, Card, Failure, Outcome, Solution, Subtask, Usage
+from swarm.models import Blob, Card, Failure, Outcome, Solution, Usage
+from swarm.plans import Subtask
 
 Solve = Callable[[Subtask, Mapping[str, Solution]], Awaitable[Any]]
 ASKED = Subtask(id="t1", expert="test", instruction="go")

@@ -1,0 +1,84 @@
+"""plan: see what would be done before it is done. The plan can be saved, changed, and run with `swarm ask --plan`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from swarm.cli import exits, explained, given, planfile
+from swarm.cli.asking import Folder, Timeout, takes_request
+from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl
+from swarm.cli.place import Place, Pressed, cancel, presses
+from swarm.cli.screen import Screen
+from swarm.client import SwarmClient, new_job_id
+from swarm.errors import JobNotFound, WaitTimeout
+from swarm.report import PlanReport
+
+Save = Annotated[
+    str | None,
+    typer.Option("--save", metavar="FILE", help="Write the plan to FILE.json or FILE.yaml, for swarm ask --plan."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of --save.")]
+
+
+@takes_request
+def plan(
+    wanted: dict[str, Any],
+    save: Save = None,
+    force: Force = False,
+    timeout: Timeout = None,
+    catalog: Folder = None,
+    imports: Imports = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Plan a request and run nothing: who does what and why, what runs at once, what it takes by past runs.
+
+    With --plan FILE a plan of your own is looked at. A request that is the word check goes after --.
+    Without a Redis URL and without a running `swarm up`, a planner is brought along, as for `swarm ask`.
+    """
+    edge = Edge.of(redis, as_json)
+    path = planfile.writable(save, force=force) if save is not None else None
+    question = _Question(wanted, given.seconds("timeout", timeout), edge.screen, path, force)
+    return Place(edge, given.folder(catalog) if catalog else None, imports or []).run(question)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is to be planned, and where the plan is written."""
+
+    wanted: Mapping[str, Any]
+    timeout: float | None
+    screen: Screen
+    path: Path | None
+    force: bool
+
+    async def put(self, client: SwarmClient, *, embedded: bool) -> int:
+        wanted = {**self.wanted, "job_id": self.wanted.get("job_id") or new_job_id()}
+        with presses() as told, self.screen.busy("planning"):
+            try:
+                report = await told.unless(client.plan(timeout=self.timeout, **wanted))
+            except Pressed:
+                with contextlib.suppress(JobNotFound):  # it was not even submitted
+                    await cancel(client.job(wanted["job_id"]), told, self.screen)
+                return exits.INTERRUPTED
+            except WaitTimeout as error:
+                if embedded:
+                    error.add_note("its planner ends with this command; it goes on with the next: swarm up")
+                raise
+        self._show(report)
+        return exits.OK
+
+    def _show(self, report: PlanReport) -> None:
+        explained.show(self.screen, report)
+        if self.path is not None:
+            planfile.save(self.path, report.plan, force=self.force)
+        saved = None if self.path is None else str(self.path)
+        self.screen.document(report.model_dump(mode="json") | {"saved": saved})
+        if saved is not None:
+            self.screen.note(f"saved; run it: swarm ask --plan {saved}")
