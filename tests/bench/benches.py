@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.bench import capacity, faults, footprint, latency
+from tests.bench import capacity, faults, footprint, latency, planner, streaming
 from tests.bench.report import Samples
 
 
@@ -70,6 +70,14 @@ ALL = (
     Bench(
         "cancel", "cancel to running calls closed at the model server, p95", faults.cancel, 10,
         {"ms": "ms", "median_ms": "ms", "receipt_ms": "ms"}, {"ms": "<= 100"},
+    ),
+    Bench(
+        "streaming", "makespan with the plan's text first, over that with it streamed; recorded shapes and latencies",
+        streaming.streaming, 2, streaming.UNITS, {"gain": "> 1"},
+    ),
+    Bench(
+        "planner", "plans without a model, with a plan cache, and skipped planners, on recorded requests",
+        planner.planner, 1, planner.UNITS, planner.BARS,
     ),
     Bench(
         "import", "import swarm in a fresh interpreter", footprint.importing, 15,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 
-from swarm.models import OutcomeRecorded, Started
+from swarm.events import OutcomeRecorded, Started
 from swarm.settings import Settings
 from tests.bench.report import Samples, most_at_once
 from tests.bench.rig import ROUTER, BenchError, naps, rig

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from experts.catalog import versioned
-from swarm.models import Card, Solution, Subtask
+from swarm.models import Card, Solution
+from swarm.plans import Subtask
 
 NAP, ABSENT = "tests.bench.experts:Nap", "tests.bench.experts:Absent"
 

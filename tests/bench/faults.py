@@ -11,7 +11,8 @@ from statistics import median
 
 from swarm.broker.keys import ADVANCE, expert_queue
 from swarm.client import Job
-from swarm.models import Ended, Plan, Started
+from swarm.events import Ended, Started
+from swarm.plans import Plan
 from swarm.settings import Settings
 from tests.bench.experts import HANG_CARD, NAP_CARD
 from tests.bench.model_server import HangingModel

@@ -14,7 +14,9 @@ from statistics import median
 from swarm.broker.connection import open_client
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import record
-from swarm.models import AnyEvent, Envelope, OutcomeRecorded, Plan, Subtask
+from swarm.events import AnyEvent, OutcomeRecorded
+from swarm.models import Envelope
+from swarm.plans import Plan, Subtask
 from swarm.settings import Settings
 from tests.bench.experts import NAP_CARD
 from tests.bench.report import Samples, p95

@@ -24,7 +24,8 @@ from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError
-from swarm.models import Card, Plan
+from swarm.models import Card
+from swarm.plans import Plan
 from swarm.settings import Settings
 from tests.bench.experts import Nap
 from tests.bench.serve import Pool

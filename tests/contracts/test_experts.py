@@ -14,7 +14,8 @@ from experts.base import Expert
 from experts.catalog import read_folder
 from experts.registry import Registry
 from swarm.llm.scripted import ScriptedModels
-from swarm.models import Blob, Card, Failure, Solution, Subtask
+from swarm.models import Blob, Card, Failure, Solution
+from swarm.plans import Subtask
 
 LOADED = read_folder(Path(experts.__file__).parent / "demo")
 CARDS = LOADED.catalog.cards
