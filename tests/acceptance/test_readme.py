@@ -62,7 +62,7 @@ def test_the_demo_runs_without_key_or_network(tmp_path: Path) -> None:
 
 
 def test_every_command_it_names_exists() -> None:
-    named = set(re.findall(r"swarm (ask|submit|watch|answer|jobs|cancel|up|worker|experts \w+)", README))
+    named = set(re.findall(r"swarm (ask|plan|submit|watch|answer|jobs|cancel|up|worker|experts \w+)", README))
     helped = subprocess.run(
         [sys.executable, "-m", "swarm.cli", "--help"], capture_output=True, text=True, timeout=30, check=True
     ).stdout
