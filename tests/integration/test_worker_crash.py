@@ -75,6 +75,7 @@ async def test_a_router_killed_in_mid_decision_is_followed_by_another(
         assert [event.round for event in events if event.type == "round_opened"] == [1, 2]
 
 
+@pytest.mark.timeout(30)
 async def test_a_subtask_that_kills_its_worker_is_given_up_after_three(fleet: Fleet, client: SwarmClient) -> None:
     plan = [
         {"id": "bad", "expert": "poison", "instruction": "die"},
@@ -83,7 +84,7 @@ async def test_a_subtask_that_kills_its_worker_is_given_up_after_three(fleet: Fl
     victims = [fleet.launch("expert") for _ in range(3)]
     async with serving(fleet.settings, roles=Roles(experts=("echo",))) as other:
         job = await client.submit("go", plan=plan)
-        await until(lambda: not any(victim.alive for victim in victims), "the end of all three", 7)
+        await until(lambda: not any(victim.alive for victim in victims), "the end of all three", 20)
         async with serving(fleet.settings, roles=EXPERTS) as last:
             answer = await job.answer(5)
             alive = [not each.worker.main_task.done() for each in (other, last) if each.worker.main_task]
