@@ -33,7 +33,7 @@ from swarm.planner.openings import (
     word,
 )
 from swarm.planner.tokens import BLANK, BREAK, QUOTED, Token, tokens
-from swarm.planner.words import MATERIAL, STOP, WEAK, stems
+from swarm.planner.words import MATERIAL, STOP, WEAK, WISHING, stems
 
 MAX_CLAUSES = 20_000
 """No request has so many parts; what has is not looked at further."""
@@ -72,6 +72,14 @@ class Clause:
     wants: bool = False
     """It says what somebody wants or needs help with, not what is to be done."""
 
+    acts: bool = False
+    """An unknown word stands where only a verb can: "bake a cake"."""
+
+    @property
+    def wished(self) -> tuple[str, ...]:
+        """`meant` without the words that only say that something is wished, unless there are no others."""
+        return (self.wants and tuple(one for one in self.meant if one not in WISHING)) or self.meant
+
 
 class _Cut(NamedTuple):
     """A clause begins at token `at`, its own words at token `head`."""
@@ -100,7 +108,7 @@ def clauses(text: str) -> list[Clause]:
 
 def _clause(cut: _Cut, own: Sequence[Token], start: int, end: int) -> Clause:
     quotes = [token for token in own if token.text == QUOTED]
-    words = tuple(token.text for token in own if token.text != QUOTED and token.text[0] != BREAK)
+    words = tuple([token.text for token in own if token.text != QUOTED and token.text[0] != BREAK])
     return Clause(
         start=start,
         end=end,
@@ -115,6 +123,7 @@ def _clause(cut: _Cut, own: Sequence[Token], start: int, end: int) -> Clause:
         announces=bool(own) and own[-1].text == ":",
         verb=commanded(own),
         wants=wants(own),
+        acts=acts(own, 0),
     )
 
 
@@ -169,14 +178,6 @@ def _brought(given: Sequence[Token], at: int) -> int:
     if mark(given, begin) or order(given, begin).order or (asks(given, begin) and not named):
         return 0
     return begin
-
-
-def _names_material(given: Sequence[Token], colon: int) -> bool:
-    """Whether the words before a colon call what follows a text: "this message:", "the mail from her:"."""
-    for at in range(max(0, colon - 3), colon):
-        if word(given, at) in MATERIAL and (at == colon - 1 or word(given, at + 1) in STOP):
-            return True
-    return False
 
 
 def _commands(given: Sequence[Token], colon: int) -> bool:

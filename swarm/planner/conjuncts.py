@@ -21,6 +21,7 @@ from swarm.planner.words import ARTICLES, AUXILIARIES, PREPOSITIONS, STOP, VAGUE
 _LONG = 1_500
 """Characters of a clause that is too long to be looked at so closely."""
 _PHRASES = (("as", "well", "as"), ("along", "with"), ("together", "with"), ("and",), ("&",), ("plus",))
+_LINKING = frozenset(phrase[0] for phrase in _PHRASES) | {","}
 _OPENS = frozenset("also any some".split()) | ARTICLES
 """How a thing of its own begins. Without one it may be a part of the thing before: "the safety data and test sheet"."""
 _EMPTY = WEAK_STEMS | VAGUE | {stem(word) for word in "amount level list name number value".split()}
@@ -49,6 +50,8 @@ def parted(text: str, clause: Clause, index: Index) -> list[Part]:
     """The parts of a clause that are for different experts, in order; none if it is for one."""
     if clause.end - clause.head > _LONG or len(clause.meant) < 3 or not (clause.asks or clause.wants):
         return []
+    if _LINKING.isdisjoint(clause.words):
+        return []
     given = [Token(t.text, t.start + clause.head, t.end + clause.head) for t in tokens(text[clause.head : clause.end])]
     pieces = [_part(given[start:end], clause, index, first=not start) for start, end in _pieces(given)]
     found = pieces[:1]
@@ -76,7 +79,9 @@ def _pieces(given: Sequence[Token]) -> Iterator[tuple[int, int]]:
 
 def _link(given: Sequence[Token], at: int) -> int:
     """How many tokens a link between two wishes takes here, a comma before it included."""
-    comma = word(given, at) == ","
+    if given[at].text not in _LINKING:
+        return 0
+    comma = given[at].text == ","
     for phrase in _PHRASES:
         if all(word(given, at + comma + i) == said for i, said in enumerate(phrase)):
             return comma + len(phrase)

@@ -2,12 +2,13 @@
 
 Text order alone is no evidence. These are, strongest first:
 
-1. "finally", "the results", "everything", "both", or "summarise" and no more: waits for all tasks before;
+1. "finally", "the results", "everything", "both", or "summarise" and no more: waits for all tasks before; a
+   "finally" before a clause that changes nothing, brings what it needs and shares no word with those before, for none;
 2. "then", "after that", "the result", "based on", "them": waits for every task before that none waits for yet. A
    "then" before a question complete in itself ("then find what the policy says about damaged goods") is a manner
    of speech, unless the clause takes up a word of an earlier one ("the parcel"); "and write a reply" at the end of a
-   sentence waits like "then write a reply";
-3. "it", "with that": waits for the task before; "the summary", "the label": for the nearest that makes one.
+   sentence, or in a list, waits like "then write a reply";
+3. "it", "their", "with that": waits for the task before; "the summary", "the label": for the nearest that makes one.
 
 A needless edge costs time, a missing one the answer: in doubt there is an edge.
 """
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 
 from swarm.planner.match import Index
 from swarm.planner.task import Task
-from swarm.planner.words import LOOKUP, stem
+from swarm.planner.words import LOOKUP, REPLYING, TELLING, VAGUE, WEAK_STEMS, stem
 
 _ALL = frozenset("altogether both everything".split())
 _PLURAL = frozenset("answers findings outcomes outputs replies responses results".split())
@@ -28,12 +29,15 @@ _THEM = frozenset("them these those".split())
 _THE = frozenset("all both her his its our that the their these this those".split())
 _POINTS = frozenset("about as by for from in of on to use using with".split())
 _GATHERS = frozenset(stem(word) for word in "combine conclude merge summarise summarize".split())
-_WRITES = frozenset("answer compose draft formulate reply respond write".split())
+_WRITES = frozenset("answer compose draft email formulate inform notify reply respond send write".split())
 _MADE = frozenset(
     stem(word)
     for word in """analysis category class classification decision diagnosis draft estimate label list prediction
     recommendation reply report score sentiment summary translation verdict""".split()
 )
+_WORKS_OUT = frozenset("analyse analyze assess calculate compute detect determine estimate evaluate identify".split())
+"""Verbs of a clause that changes nothing."""
+_COMMON = WEAK_STEMS | VAGUE | {"data"}
 _IDLE = frozenset("cost costs matter matters ok okay possible take takes true worth".split())
 _FUNCTION = frozenset("and as at but for in into on or please then to with".split())
 _NEAR = 3
@@ -54,6 +58,7 @@ class _Before:
     count: int = 0
     open_ends: dict[int, None] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+    numbers: set[str] = field(default_factory=set)
     makers: dict[str, int] = field(default_factory=dict)
 
     def add(self, task: Task, waits: Waits, index: Index) -> None:
@@ -63,6 +68,7 @@ class _Before:
         self.makers |= {made: self.count for made in _MADE if made in meant or index.says(task.expert, made)}
         self.open_ends[self.count] = None
         self.said |= meant
+        self.numbers.update(word for word in task.words if word[0].isdigit())
         self.count += 1
 
 
@@ -107,11 +113,20 @@ def _open_ends(task: Task, before: _Before) -> str:
         return "after that" if task.order == "after" else "then"
     if word := next((word for word in _definite(task.words) if word in _SINGULAR), ""):
         return f"the {word}"
-    if task.joined and task.words[0] in _WRITES and not task.quote:
+    if task.words[:1] and task.words[0] in _WRITES and _needs(task):
         return f"and {task.words[0]}"
     if ("based", "on") in _pairs(task.words):
         return "based on"
     return _them(task.words)
+
+
+def _needs(task: Task) -> bool:
+    """Whether a writer has nothing to write of: no text of its own, and it is joined to what stands before or replies.
+
+    A text that names another thing ("write a poem about spring") needs none.
+    """
+    replies = task.order != "also" and not REPLYING.isdisjoint(task.words) and len(task.meant) <= _NEAR
+    return (task.joined and not task.quote) or replies
 
 
 def _complete(task: Task, before: _Before) -> bool:
@@ -120,7 +135,25 @@ def _complete(task: Task, before: _Before) -> bool:
         return False
     if any(stem(word) in before.said or word in _SINGULAR for word in _definite(task.words)):
         return False
-    return task.quote is not None or (task.words[0] in LOOKUP and len(task.meant) > 2)
+    if task.quote is not None or (task.words[0] in LOOKUP and len(task.meant) > 2):
+        return True
+    return _asks_for_something_new(task, before)
+
+
+def _asks_for_something_new(task: Task, before: _Before) -> bool:
+    """Whether a clause changes nothing, brings what it needs, and shares no telling word or number with those before.
+
+    Looking up needs a thing to look up, working out needs values: "finally, calculate the area of a 3 by 4 room".
+    """
+    numbers = {word for word in task.words if word[0].isdigit()}
+    telling = [one for one in task.meant if one not in _COMMON]
+    if not before.said.isdisjoint(telling) or not before.numbers.isdisjoint(numbers):
+        return False
+    if task.wants and task.verb == task.words[0]:  # "I need ..." commands nothing
+        return len(telling) > 1 and REPLYING.isdisjoint(task.words)
+    if task.verb in LOOKUP or task.verb in TELLING:
+        return len(telling) > 1
+    return task.verb in _WORKS_OUT and bool(numbers or task.quote) and len(telling) > 1
 
 
 def points_back(words: Sequence[str]) -> str:
@@ -128,6 +161,8 @@ def points_back(words: Sequence[str]) -> str:
     for at, word in enumerate(words):
         following = words[at + 1] if at + 1 < len(words) else ""
         if word in ("it", "its", "itself") and following not in _IDLE:
+            return word
+        if word == "their" and at < _NEAR:
             return word
         if word in ("that", "this") and at and words[at - 1] in _POINTS and not _noun(following):
             return f"{words[at - 1]} {word}"

@@ -72,6 +72,7 @@ class Index:
         empty: what is to be done says more than the details behind it.
         """
         scores: dict[str, float] = {}
+        new = tuple.__new__  # called for every clause and every expert that it fits at all
         telling = [stem for stem in meant if stem not in WEAK_STEMS]
         for at, stem in enumerate(telling or meant):
             weight = 1.0 if verb is None else _VERB if stem == verb else max(_LEAST, 1 - _FADING * max(0, at - _FIRST))
@@ -80,10 +81,13 @@ class Index:
         for stem in WEAK_STEMS.intersection(meant) if telling else ():
             for expert in scores.keys() & self.postings.get(stem, {}).keys():
                 scores[expert] += self.postings[stem][expert]
-        return sorted((Match(*item) for item in scores.items()), key=lambda match: (-match.score, match.expert))
+        found = [new(Match, item) for item in scores.items()]
+        return sorted(found, key=lambda match: (-match[1], match[0])) if len(found) > 1 else found
 
     def named(self, said: str) -> str | None:
         """The expert whose name this is, however its words are joined: `refundPolicy`, "refund policy"."""
+        if said.isalpha() and said.islower():
+            return self.names.get(said)
         return self.names.get(squeezed(said)) if len(said) <= _LONGEST else None
 
     def knows(self, text: str) -> bool:
@@ -122,7 +126,8 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> Index:
 
 def squeezed(name: str) -> str:
     """A name without what joins its words."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    name = name.lower()
+    return name if name.isalnum() else "".join(letter for letter in name if letter.isalnum())
 
 
 def _counted(name: str, description: str) -> Counter[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from swarm.planner.tokens import BREAK, QUOTED, Token
-from swarm.planner.words import ALSO_NOUNS, ARTICLES, DETERMINERS, PREPOSITIONS, STOP, VERBS
+from swarm.planner.words import ALSO_NOUNS, ARTICLES, DETERMINERS, MODIFIERS, PREPOSITIONS, STOP, VERBS
 
 Order = Literal["", "first", "also", "then", "after", "finally"]
 """`then` and `after` say what comes before, `after` more plainly; `finally` means everything before. `first` and `also`
@@ -57,7 +57,7 @@ _WISHING = {
     "would": frozenset(("you",)),
     "let": frozenset(("me", "us")),
 }
-_ASKING = frozenset("can could kindly please would you".split())
+_ASKING = frozenset("can could kindly please pls plz would you".split())
 _HELPING = frozenset("assist help".split())
 POLITE = _ASKING | _HELPING | frozenset("also and i i'd like me need to us want we we'd wish with".split())
 """What may stand before the verb that commands."""
@@ -150,7 +150,7 @@ def asks(given: Sequence[Token], at: int) -> bool:
     first, second = word(given, at), word(given, at + 1)
     if first in _WISHING:
         return second in _WISHING[first]
-    return first == "please" or first == "i'd" or verb(given, at)
+    return first in ("please", "pls", "plz", "i'd") or verb(given, at)
 
 
 def verb(given: Sequence[Token], at: int) -> bool:
@@ -176,7 +176,8 @@ def commanded(given: Sequence[Token]) -> str:
     at = 0
     while at < 8 and word(given, at) in POLITE:
         at += 1
-    return word(given, at) if verb(given, at) or (at and word(given, at) in VERBS) else ""
+    known = verb(given, at) or (at and word(given, at) in VERBS) or word(given, at) in MODIFIERS
+    return word(given, at) if known else ""
 
 
 def wants(given: Sequence[Token]) -> bool:

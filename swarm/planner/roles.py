@@ -23,9 +23,11 @@ from swarm.planner.words import (
     MATERIAL,
     MODALS,
     MODIFIERS,
+    SETTING,
     SUBJECTS,
     TELLING,
     VAGUE,
+    VERBS,
     WEAK,
     WEAK_STEMS,
     WISHES,
@@ -99,7 +101,8 @@ def _leads(clause: Clause) -> bool:
 
 def _introduces(clause: Clause, following: Clause) -> bool:
     """Whether the clause only leads to the next: "As you know, ...", "I need some information about this: ..."."""
-    return (following.soft and not clause.asks) or not VAGUE.isdisjoint(clause.meant[:3])
+    wishes = clause.asks or clause.acts or clause.words[0] in VERBS
+    return (following.soft and not wishes) or not VAGUE.isdisjoint(clause.meant[:3])
 
 
 def _is_told_by(clause: Clause, following: Clause) -> bool:
@@ -114,19 +117,38 @@ def _is_told_by(clause: Clause, following: Clause) -> bool:
 def is_context(clause: Clause) -> bool:
     """A quotation, a greeting, a statement, or words that only point elsewhere: no task whatever they fit."""
     meant = clause.meant
-    if not meant or (clause.words[0] in COURTESY and len(clause.words) <= 6 and not clause.asks):
+    if not meant or _offers(clause.words):
         return True
-    return _states(clause) or VAGUE.issuperset(meant)
+    if clause.words[0] in COURTESY and len(clause.words) <= 6 and not clause.asks:
+        return True
+    return _states(clause) or VAGUE.issuperset(meant) or _names_a_text(clause)
+
+
+def _offers(words: Sequence[str]) -> bool:
+    """Whether it is a courtesy at the end: "please let me know if you have any questions"."""
+    return words[:1] in (("let",), ("please",)) and any(
+        words[at : at + 2] == ("know", "if") and words[at + 2 : at + 3] == ("you",) for at in range(2, 4)
+    )
+
+
+def _names_a_text(clause: Clause) -> bool:
+    """Whether it is a text that is brought along, with no more than what it is called: 'Message: "..."'."""
+    return clause.quote is not None and clause.words[-1] == ":" and not clause.verb and _THINGS.issuperset(clause.meant)
 
 
 def _states(clause: Clause) -> bool:
     """Whether the clause tells something and wants nothing: "my parcel arrived broken"."""
     if clause.asks or WISHES.intersection(clause.words[:10]) or (clause.wants and clause.order):
         return False
-    if any((one, two) in _INTENDS and then not in ("be", "have") for one, two, then in _threes(clause.words)):
+    if "will" in clause.words[:13] and _intends(clause.words):
         return False
     first, second = clause.words[0], clause.words[1] if len(clause.words) > 1 else ""
     return first in SUBJECTS or bool(AUXILIARIES.intersection(clause.words[1:4])) or second.endswith("ed")
+
+
+def _intends(words: Sequence[str]) -> bool:
+    """Whether somebody says what they will do: "I will find"; not "I will be"."""
+    return any((one, two) in _INTENDS and then not in ("be", "have") for one, two, then in _threes(words))
 
 
 def _threes(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -152,7 +174,8 @@ def _is_about(clause: Clause, last: Task, ranked: Sequence[Match]) -> bool:
 
 
 def _says_how(clause: Clause) -> bool:
-    return clause.words[0] in MODIFIERS or clause.verb in MODIFIERS
+    sets = clause.verb in SETTING and not clause.order and not clause.item
+    return sets or clause.words[0] in MODIFIERS or clause.verb in MODIFIERS
 
 
 def _labels(clause: Clause) -> bool:
@@ -179,7 +202,7 @@ def _is_thin(clause: Clause, best: Match, index: Index) -> bool:
 
     "Find the refund rules" is for a "refund-policy", but "and identify areas" is not for an "identify-virus".
     """
-    telling = [one for one in clause.meant if one not in _EMPTY]
+    telling = [one for one in clause.meant if one not in _EMPTY and one not in _THINGS]
     shared = [one for one in telling if index.says(best.expert, one)]
     if len(shared) >= 2 or len(telling) < 2:
         return False
@@ -190,8 +213,9 @@ def _is_thin(clause: Clause, best: Match, index: Index) -> bool:
 
 
 def _leans(clause: Clause, last: Task) -> bool:
-    """Whether "and ..." cannot be done apart from what stands before it: "and tell me", "and compare it with ..."."""
-    weak = clause.words[0] in WEAK or not _PRONOUNS.isdisjoint(clause.words[1:3])
+    """Whether "and ..." cannot be done apart from what stands before it: "and tell me", "and compare it with ...",
+    "and identify the patient"."""
+    weak = clause.words[0] in WEAK or not _PRONOUNS.isdisjoint(clause.words[1:3]) or _takes_up(clause, last)
     return weak or not _SUBORDINATE.isdisjoint(last.words[:40])
 
 
@@ -212,7 +236,7 @@ def continued(clause: Clause, last: Task, ranked: Sequence[Match], index: Index)
         return last.ranked if detail and last.expert == ranked[0].expert else ()
     if _same(clause, last, ranked):
         return last.ranked if last.wants or _points(clause, last) else ()
-    if not last.wants or not (last.helps or _is_detail_of(clause, last, ranked)):
+    if not last.wants or not ((last.helps and not _is_other(last, ranked)) or _is_detail_of(clause, last, ranked)):
         return ()
     both = index.ranked(tuple(dict.fromkeys((*last.meant, *clause.meant))))
     return both if both[0].expert in (last.expert, ranked[0].expert) else ()
@@ -231,8 +255,14 @@ def _takes_up(clause: Clause, last: Task) -> bool:
 
 
 def _points(clause: Clause, last: Task) -> bool:
-    known = clause.verb in TELLING or not _KNOWN.isdisjoint(clause.words)
+    shared = len(last.said.intersection(clause.meant)) > 1
+    known = shared or clause.verb in TELLING or not _KNOWN.isdisjoint(clause.words)
     return known and (clause.verb or clause.words[0]) != last.verb
+
+
+def _is_other(last: Task, ranked: Sequence[Match]) -> bool:
+    """Whether both the task before and the clause clearly fit an expert of their own."""
+    return last.expert != ranked[0].expert and min(last.ranked[0].score, ranked[0].score) >= _BY_FAR
 
 
 def _is_detail_of(clause: Clause, last: Task, ranked: Sequence[Match]) -> bool:

@@ -13,22 +13,31 @@ from swarm.events import Planned
 from swarm.models import Card
 from swarm.planner.clauses import Clause, clauses
 from swarm.planner.conjuncts import parted
-from swarm.planner.match import Index, Match, index
+from swarm.planner.match import CLEAR, Index, Match, index
+from swarm.planner.openings import LINKS
 from swarm.planner.planned import fallbacks, harmless
 from swarm.planner.roles import is_context
-from swarm.planner.words import stem
+from swarm.planner.words import VAGUE, WEAK_STEMS, stem
 from swarm.plans import Subtask
 from swarm.values import MAX_TEXT
 
 NAME = "skip"
 SURE = 2.0
 """What the expert must score: about two words of its own."""
+WHOLE = 1.0
+"""What it must score if it has every word of the wish that means something."""
 AHEAD = 0.4
 """What share of that the next expert may score; more, and something in the wish may be for it."""
+BEHIND = 0.75
+"""What share it may score if it has no word that the first has not, and nothing in the wish is joined to another."""
 LONG = 40
 """Words, quotations left out, above which a request is rarely for one expert."""
 _LOOKED_AT = 20_000
 """Characters of a text that is looked at; a longer one is left to the planner."""
+_EMPTY = WEAK_STEMS | VAGUE
+_JOINS = LINKS | {"or", "well"}
+_ASIDE = 3
+"""Words of a greeting, which need no full stop behind them."""
 
 
 def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
@@ -42,8 +51,10 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
         return None, f"not skipped: {said:,} words"
     if len(wishes) != 1:
         return None, f"not skipped: {len(wishes):,} clauses want something"
+    if _breaks_off(safe, parts[-1], wishes[0]):
+        return None, "not skipped: the text ends in the middle of a sentence"
     words = index(cards)
-    ranked = words.ranked(wishes[0].meant, stem(wishes[0].verb or wishes[0].words[0]))
+    ranked = words.ranked(wishes[0].wished, stem(wishes[0].verb or wishes[0].words[0]))
     scores = ", ".join(f"{match.expert} {match.score:.2f}" for match in ranked[:2]) or "nobody"
     if doubt := _doubt(safe, wishes[0], ranked, words):
         return None, f"not skipped: {doubt}; fits {scores}"
@@ -57,10 +68,23 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
     return planned, note
 
 
+def _breaks_off(text: str, last: Clause, wish: Clause) -> bool:
+    """Whether a sentence about the wish has no end, so that what else was wanted may be lost."""
+    said = sum(word[0].isalnum() for word in last.words)
+    return last is not wish and said > _ASIDE and text.rstrip()[-1:].isalnum()
+
+
 def _doubt(text: str, clause: Clause, ranked: Sequence[Match], words: Index) -> str:
     """Why it may take more than the first of `ranked`; empty if it does not."""
-    if not ranked or ranked[0].score < SURE:
+    telling = [one for one in clause.wished if one not in _EMPTY] or clause.wished
+    first = ranked[0] if ranked else Match("", 0.0)
+    whole = all(words.says(first.expert, one) for one in telling)
+    if first.score < (WHOLE if whole else SURE):
         return "no expert fits clearly"
-    if len(ranked) > 1 and ranked[1].score > AHEAD * ranked[0].score:
-        return "two experts come near"
+    joins, lists = not _JOINS.isdisjoint(clause.words), "," in clause.words
+    for match in ranked[1:]:
+        more = any(words.says(match.expert, one) and not words.says(first.expert, one) for one in telling)
+        near = match.score > (AHEAD if more or joins or lists else BEHIND) * first.score
+        if near or (more and joins and match.score >= CLEAR):
+            return "two experts come near"
     return "its parts are for different experts" if parted(text, clause, words) else ""

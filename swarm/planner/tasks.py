@@ -59,7 +59,7 @@ class _Reading:
         self.overall = cache(lambda: dict(self.index.ranked(_meant(self.text))))
 
     def read(self, clause: Clause, following: Clause | None) -> None:
-        if clause.order == "first" and self.found and all(task.wants for task in self.found):
+        if clause.order == "first" and self.found and all(task.wants or task.joined for task in self.found):
             self._begin_again()
         last = self.found[-1] if self.found else None
         ranked = self._ranked(clause)
@@ -106,7 +106,7 @@ class _Reading:
         """By the clause's own words; by those it quotes only if its own fit nothing."""
         if not clause.words:
             return []
-        ranked = self.index.ranked(clause.meant, stem(clause.verb or clause.words[0]))
+        ranked = self.index.ranked(clause.wished, stem(clause.verb or clause.words[0]))
         if named := _named(self.text, clause, self.index):
             return [Match(named, NAMED), *(match for match in ranked if match.expert != named)]
         if self.similar and clause.meant:
@@ -117,9 +117,23 @@ class _Reading:
         return ranked
 
     def end(self) -> list[Task]:
+        self._drop_outline()
         for clause in self.waiting if self.found else ():
             self.found[-1].take(clause, context=True)
         return self.found or [_whole(self.text, self.index, self.cards)]
+
+    def _drop_outline(self) -> None:
+        """What help is asked for first and asked for again in detail only leads there: "I need help with my taxes.\n
+        Look up the rates, then file my taxes."."""
+        if len(self.found) < 2 or self.found[1].part:
+            return
+        outline, following = self.found[:2]
+        later = {task.expert for task in self.found[1:]}
+        if outline.wants and outline.helps and outline.expert in later and not outline.quote:
+            self.found = self.found[1:]
+            following.start, following.head = outline.start, outline.head
+            following.context = (outline.head, (following.context or (0, outline.end))[1])
+            following.context_meant += outline.meant
 
 
 def _named(text: str, clause: Clause, index: Index) -> str | None:

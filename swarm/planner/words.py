@@ -15,19 +15,19 @@ _WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 STOP = frozenset(
     """a about above after again all also am an and any are as at be because been before being below both but by can
-    could did do does doing down during each else few following for from further had has have having he her here hers
-    him his how i i'd i'll i'm i've if in into is it its itself just let let's like me more most my myself no nor not
-    now of off on once one ones only or other our ours out over own per please same she should so some such than that
-    the their theirs them then there these they this those through to too under until up us very was we were what
-    what's when where which while who whom whose why will with would you your yours s t d ll m re ve
-    first second third firstly secondly thirdly next finally lastly additionally furthermore moreover interested
-    namely particularly specifically""".split()
+    could did do does doing down during each else few following for from further had has have having he her here
+    hers him his how i i'd i'll i'm i've if in into is it its itself just let let's like me more most my myself no
+    nor not now of off on once one ones only or other our ours out over own per please pls plz same she should so
+    some such than that the their theirs them then there these they this those through to too under until up us very
+    was we were what what's when where which while who whom whose why will with would you your yours s t d ll m re
+    ve e first second third firstly secondly thirdly next finally lastly additionally furthermore moreover
+    interested namely particularly specifically""".split()
 )
 
 WEAK = frozenset(
     """answer ask assist check create decide describe do explain find found generate get give handle help inform
-    know gather look make need perform provide read result retrieve run say see send show take tell update use using
-    want wish wonder would write""".split()
+    know gather learn look make need perform provide read result retrieve run say see send show specific take tell
+    understand update use using want wish wonder would write""".split()
 )
 """Words that fit nearly any expert: they count half, and only beside a word that means more."""
 
@@ -43,27 +43,29 @@ TELLING = frozenset(
 """Verbs of a clause that may ask for no more than a detail of what is asked for already."""
 
 VERBS = frozenset(
-    """add analyse analyze announce answer apply arrange ask assess assign assist attach begin bring build buy
+    """add analyse analyze announce answer apply arrange ask assess assign assist attach begin book bring build buy
     calculate call cancel categorise categorize check choose cite clarify classify clean collect combine compare
     compile complete compose compute conclude condense confirm consult convert correct count create decide define
-    delete deliver describe detect determine develop diagnose draft draw edit email encrypt enter establish estimate
-    evaluate examine execute explain extract fetch figure fill find finish fix forecast format forward gather generate
-    get give go handle help highlight identify improve inform inquire inspect install interpret introduce investigate
-    invite join label launch let list locate look make manage measure merge modify monitor notify obtain open order
-    organise organize outline paraphrase pay pick plan post predict prepare present print prioritise prioritize process
-    produce proofread provide publish purchase query quote rank rate read recommend record redact reformat refund
-    register reject remind remove rename render repair rephrase replace reply report request reserve resolve respond
-    return retrieve review revise reword rewrite route run save say schedule score search see select send set share
-    shorten show simplify sketch solve sort split start state stop submit suggest summarise summarize tag take tell
-    test trace track train transcribe transfer translate turn update upload use validate verify view weigh write
-    """.split()
+    delete deliver deploy describe detect determine develop diagnose draft draw edit email encrypt enter escalate
+    establish estimate evaluate examine execute explain extract fetch figure fill find finish fix forecast format
+    forward gather generate get give go greet handle help highlight identify improve inform inquire inspect install
+    interpret introduce investigate invite join label launch let list locate look make manage measure merge modify
+    monitor move notify obtain open order organise organize outline paraphrase pay pick plan plot post predict
+    prepare present print prioritise prioritize process produce profile proofread provide publish purchase query
+    quote rank rate read recap recommend record redact reformat refund register reject remind remove rename render
+    repair rephrase replace reply report request reserve resolve respond restart retrieve return review revise
+    reword rewrite route run save say schedule score search see segment select send set share shorten show simplify
+    sketch solve sort split start state stop submit suggest summarise summarize tag take tell test trace track train
+    transcribe transfer translate turn update upload use validate verify view visualise visualize weigh welcome
+    write""".split()
 )
 
 ALSO_NOUNS = frozenset(
-    """answer book call change charge charge check clean count draft email estimate figure fix format forward help
-    label launch list look order outline pay pick plan post present process query quote rank rate read record refund
-    register repair reply report request return review route run schedule score search set share show sketch sort
-    split start state stop tag test trace track train transfer turn update upload use view""".split()
+    """answer book call change charge check clean count draft email estimate figure fix format forward help label
+    launch list look move order outline pay pick plan plot post present process profile query quote rank rate read
+    recap record refund register repair reply report request return review route run schedule score search segment
+    set share show sketch sort split start state stop tag test trace track train transfer turn update upload use
+    view welcome""".split()
 )
 """Verbs that a list of nouns may hold: they open a clause only before a determiner."""
 
@@ -85,10 +87,15 @@ MODIFIERS = frozenset(
 )
 """Openings of a wish about how, not what: it belongs to the task before."""
 
+SETTING = frozenset("assume set specify suppose".split())
+"""Openings of a wish that only says with which values, unless an expert is known for it."""
+
 DETAILING = frozenset("namely particularly specifically".split())
 """Openings of a sentence that says the one before more exactly."""
 
-COURTESY = frozenset("best bye cheers dear good greetings hello hey hi please regards sorry thank thanks".split())
+COURTESY = frozenset(
+    "best bye cheers dear good greetings hello hey hi please pls regards sorry thank thanks thx".split()
+)
 
 SUBJECTS = frozenset(
     """a an he her here his i i'm i've it its my our she that the their there these they this those today we we're
@@ -139,6 +146,8 @@ _ENDINGS = tuple(
 def stem(word: str) -> str:
     """The part that `classify`, `classifies`, `classifier` and `classification` share."""
     word = word.removesuffix("'s").removesuffix("’s")
+    if word.startswith("email"):
+        word = word[1:]  # one word with "mail" and "e-mail"
     for _ in range(3):
         ending = next((e for e in _ENDINGS if word.endswith(e) and len(word) - len(e) >= 4), "")
         if not ending or (ending == "s" and word[-2] in "siu"):
@@ -186,3 +195,6 @@ VAGUE = frozenset(
 """Stems of an introduction ("I need help with several things") that says nothing by itself."""
 
 WEAK_STEMS = frozenset(stem(word) for word in WEAK)
+
+WISHING = frozenset(stem(word) for word in "assist assistance help like need want wish".split())
+"""Stems of a wish that say nothing of what is wished."""

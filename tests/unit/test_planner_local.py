@@ -238,6 +238,70 @@ def test_a_weak_match_for_two_experts_is_refused_with_both_names() -> None:
     assert refusal.value.candidates == ("a", "b")
 
 
+OFFICE = cards(
+    welcomer="Greets customers.",
+    triage="Sorts and classifies the mail of customers.",
+    map_maker="Draws maps of special streets; writes what the streets need.",
+    law_needs="Knows special school needs.",
+    school_law="Knows special school laws.",
+    reply_writer="Writes a reply to a customer.",
+    segmenter="Parts customers into segments.",
+    slack="Notifies a team in a channel.",
+    rooms="Books meeting rooms.",
+    sizes="Calculates the area of a room and the size of a sample.",
+    building="Lists requirements of a building code and feedback on it.",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Greet the customer and classify this e-mail: 'x'", ["welcomer<-", "triage<-"]),
+        ("I need information on the special school laws", ["school-law<-"]),
+        ("Greet the customers, segment them and notify the team.", ["welcomer<-", "segmenter<-t1", "slack<-t2"]),
+        ("Find the special school laws. Let me know if you have feedback or requirements.", ["school-law<-"]),
+        ("- greet the customer\n- write a reply", ["welcomer<-", "reply-writer<-t1"]),
+        ("- write a reply\n\nMessage: 'the mail came'", ["reply-writer<-"]),
+        ("thx! pls greet the customer", ["welcomer<-"]),
+        ("I need help with maps. Sort the mail of customers, then draw maps of the streets.",
+         ["triage<-", "map-maker<-t1"]),
+        ("I need help to greet customers and draw maps. First, greet Anna. Then draw maps of streets.",
+         ["welcomer<-", "map-maker<-t1"]),
+        ("I need help drawing maps of the streets. Classify the mail of customers.", ["map-maker<-", "triage<-"]),
+        ("Greet the customer. Set the tone to 'warm'.", ["welcomer<-"]),
+    ],
+)  # fmt: skip
+def test_ordinary_ways_of_asking_lose_nothing_and_add_nothing(text: str, expected: list[str]) -> None:
+    assert shape(text, OFFICE) == expected
+
+
+@pytest.mark.parametrize("text", ["Bake a cake and write a reply.", "Order pizza for everyone and write a reply."])
+def test_a_command_that_fits_nothing_is_no_introduction_of_the_next(text: str) -> None:
+    with pytest.raises(NoPlan, match="nothing fits"):
+        local.plan(text, OFFICE)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Greet Anna. Finally, calculate the area of a 3 by 4 room.", ["welcomer<-", "sizes<-"]),
+        ("Greet Anna. Finally, I need the special school laws.", ["welcomer<-", "school-law<-"]),
+        ("Book 3 meeting rooms. Finally, calculate the area of 3 rooms.", ["rooms<-", "sizes<-t1"]),
+        ("Greet Anna. Finally, draw maps of the streets.", ["welcomer<-", "map-maker<-t1"]),
+        ("Find the school laws. Finally, write a reply to the customer.", ["school-law<-", "reply-writer<-t1"]),
+    ],
+)
+def test_a_last_wish_waits_unless_it_changes_nothing_and_brings_all_it_needs(text: str, expected: list[str]) -> None:
+    assert shape(text, OFFICE) == expected
+
+
+def test_what_belongs_to_them_waits_and_is_given_their_text() -> None:
+    _, law = local.plan("Classify the mail: 'I sue you'. Also find their school laws.", OFFICE).subtasks
+
+    assert law.depends_on == ("t1",)
+    assert "'I sue you'" in law.instruction
+
+
 def test_a_literal_placeholder_is_no_reference() -> None:
     planned = local.plan("Classify this message: 'the shell said ${t9} and ${HOME}'. Then write a reply.", DESK)
 

@@ -13,6 +13,10 @@ from tests.unit.test_planner_local import CITY, DESK, cards
         ("Please classify this message: my parcel broke. I am angry; write to me!", "triage"),
         ("Hello! My parcel broke. What does the refund policy say about damaged goods? Thanks!", "refund-policy"),
         ("Classify the message 'Find the refund policy. Then write a reply.'", "triage"),
+        ("How is a parcel tracked?", "delivery-faq"),
+        ("Classify: it is broken", "triage"),
+        ("What does the refund policy say about damaged goods? Thanks a lot", "refund-policy"),
+        ("My parcel broke. What does the refund policy say about damaged goods", "refund-policy"),
     ],
 )
 def test_one_wish_that_one_expert_clearly_fits_needs_no_planner(text: str, expert: str) -> None:
@@ -33,6 +37,7 @@ def test_one_wish_that_one_expert_clearly_fits_needs_no_planner(text: str, exper
         ("Bake a cake", "no expert fits clearly; fits nobody"),
         ("Find the policy on parcels and tracking and refunds", "two experts come near"),
         ("Find the refund policy " + "of the shop " * 20, "64 words"),
+        ("Find the refund policy. The parcel was sent on 3 May and has arrived at", "in the middle of a sentence"),
         ("x" * 20_001, "more than 20,000 characters"),
     ],
 )
@@ -42,6 +47,19 @@ def test_any_doubt_leaves_the_request_to_a_planner(text: str, why: str) -> None:
     assert planned is None
     assert note.startswith("not skipped: ")
     assert why in note
+
+
+INVEST = cards(withdraw="Withdraws shares from a company.", invest="Invests money in shares.", tea="Makes tea.")
+
+
+def test_who_knows_no_other_word_is_no_rival_unless_things_are_joined() -> None:
+    one, _ = skipped("Withdraw my shares from the company", INVEST)
+    two, note = skipped("Withdraw shares from the company, invest and withdraw shares", INVEST)
+
+    assert one is not None
+    assert one.subtasks[0].expert == "withdraw"
+    assert two is None
+    assert note.startswith("not skipped: ")
 
 
 def test_two_things_for_two_experts_are_not_skipped() -> None:
