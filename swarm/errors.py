@@ -238,6 +238,8 @@ class ExpertError(SwarmError):
 
     reason = "expert_error"
     retryable = False
+    tokens: tuple[int, int] = (0, 0)
+    """Sent to a model and received from it, as far as its server told them before this."""
 
     def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
         if retryable is not None:

@@ -19,6 +19,8 @@ REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
 CATALOG = "catalog_changed"
 SERVING = "serving"
 STATS_LOST = "statistics_lost"
+NO_MODEL = "model_not_set_up"
+PLAN_CACHE = "plan_cache_asked"
 
 
 def setup(level: str = "info", *, as_json: bool | None = None) -> None:

@@ -20,6 +20,8 @@ _LONGEST = 320
 """Characters that `_OPEN` can match, and a few."""
 _ID = re.compile(r"[A-Za-z0-9_-]+(?:[.#][A-Za-z0-9_-]+)*")
 _GAP = re.compile(r"\n[ \t\r]*\n\s*")
+_LOOKED_UP = 1_000
+"""Groups in brackets that are kept as they were read."""
 _BETWEEN = frozenset({"and", "&"})
 
 
@@ -61,10 +63,21 @@ class Marks:
         self._names |= {
             key: names[0] for key, names in short.items() if key and len(names) == 1 and key not in self._names
         }
+        self._found: dict[str, tuple[tuple[str, ...], tuple[str, ...]] | None] = {}
         self._shapes = {_shape(key) for key in self._names if any(c.isdigit() for c in key)}
 
     def named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        """The subtasks that a group in brackets names, and what else it seems to name; None if it is no mark."""
+        """The subtasks that a group in brackets names, and what else it seems to name; None if it is no mark.
+
+        A text has few marks, many times each: what was looked up is kept, up to a cap.
+        """
+        if inside not in self._found:
+            if len(self._found) >= _LOOKED_UP:
+                self._found.clear()
+            self._found[inside] = self._named(inside)
+        return self._found[inside]
+
+    def _named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         words = [word for word in re.split(r"[\s,;]+", inside) if word and word not in _BETWEEN]
         known: dict[str, None] = {}
         unknown: dict[str, None] = {}

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.fence import fence
-from swarm.llm.base import Completion, Message, Model, Models
+from swarm.llm.base import Completion, Message, Model, Models, counted
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.models import Failure, Missing, Solution, Usage
 from swarm.plans import Subtask
@@ -34,6 +34,8 @@ TRIES = 2
 PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 """Seconds before the second try, unless and at most if the server asks for others."""
+_LONG = 50_000
+"""Characters from which a text is read in a thread."""
 MAX_LACKING = 500
 LACKING = "LACKING:"
 REQUEST = "the request"
@@ -179,11 +181,15 @@ class Synthesis:
         while True:
             tries -= 1
             show.begin()
+            completion: Completion | None = None
             try:
                 completion = await self._completed(asked, show, until - time.monotonic())
                 usage += completion.usage
-                return _written(asked, completion, usage)
+                if len(completion.text) < _LONG:
+                    return _written(asked, completion, usage)
+                return await asyncio.to_thread(_written, asked, completion, usage)
             except ExpertError as error:
+                usage += counted(error) if completion is None else Usage()
                 pause = min(error.retry_after or PAUSE, LONGEST_PAUSE)
                 if not tries or not error.retryable or time.monotonic() + pause >= until:
                     return _failure(error, usage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +19,14 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
+from swarm.errors import ModelRefused
 from swarm.llm.openai import OpenAIModels
 from swarm.models import Blob, Card, Catalog, Kind
 from swarm.planner.front import Front
 from swarm.planner.memory import PlanCache
 from swarm.planner.planned import writer_of
 from swarm.router import Router
-from swarm.settings import Settings
+from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
 from workers import health, tasks
 from workers.stats import Gathered
@@ -118,10 +119,29 @@ async def working(
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
         try:
-            async with stats:
+            async with stats, _warming(models, settings, roles):
                 yield process
         finally:
             await worker.close()
+
+
+@contextlib.asynccontextmanager
+async def _warming(models: OpenAIModels, settings: Settings, roles: Roles) -> AsyncIterator[None]:
+    """Make the planner's and the writer's model ready beside the rest; what is not set up is told now already."""
+    names = {"SWARM_PLANNER": settings.planner, "SWARM_SYNTHESIS": settings.synthesis} if roles.router else {}
+    wanted = {variable: name for variable, name in names.items() if name not in ("", LOCAL)}
+    for variable, name in wanted.items():
+        try:
+            models.get(name)
+        except ModelRefused as error:
+            _log.warning(events.NO_MODEL, variable=variable, model=name, problem=str(error))
+    loading = asyncio.create_task(models.warm()) if wanted else None
+    try:
+        yield
+    finally:
+        if loading is not None:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
 
 
 async def work(

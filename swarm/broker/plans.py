@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarm.broker.connection import Connection
@@ -41,9 +42,13 @@ class PlanStore:
         count, *raw = await self._connection.script("ask_plans", tenant, version, place, PLANS_KEPT, self._lifetime_ms)
         return int(count), [(at.decode(), bytes(entry)) for at, entry in zip(raw[::2], raw[1::2], strict=True)]
 
-    async def count(self, *, hit: bool) -> None:
-        await self._connection.script("count_plan", "hits" if hit else "misses", self._lifetime_ms)
+    async def count(self, *, hit: bool) -> CacheCount:
+        """Count one more; how many there are now."""
+        return _counted(await self._connection.script("count_plan", "hits" if hit else "misses", self._lifetime_ms))
 
     async def counted(self) -> CacheCount:
-        raw = await self._connection.call("HMGET", self._connection.keys.plan_count, "hits", "misses")
-        return CacheCount(*(int(count or 0) for count in raw))
+        return _counted(await self._connection.call("HMGET", self._connection.keys.plan_count, "hits", "misses"))
+
+
+def _counted(raw: Sequence[bytes | None]) -> CacheCount:
+    return CacheCount(*(int(count or 0) for count in raw))

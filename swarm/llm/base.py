@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from swarm.errors import ModelRefused
+from swarm.errors import BadOutput, ExpertError, ModelRefused
 from swarm.models import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -43,6 +43,13 @@ class Completion:
     cut: bool = False
     asked_by: str = ""
     """How a form was asked for: `json_schema`, `json_object`, `tool` or `words`; empty without a form."""
+
+
+def counted(error: ExpertError) -> Usage:
+    """What a call used that ended in `error`: a call if the server did answer, and the tokens that it told."""
+    sent, received = error.tokens
+    answered = bool(sent or received) or isinstance(error, BadOutput)
+    return Usage(calls=int(answered), input_tokens=sent, output_tokens=received)
 
 
 @runtime_checkable

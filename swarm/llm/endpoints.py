@@ -16,6 +16,8 @@ from swarm.errors import ModelRefused
 OFFICIAL = "https://api.openai.com/v1"
 
 _ENDPOINT = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_SENDABLE = re.compile(r"[\x20-\x7e]*")
+"""What a header may hold. Of anything else a client complains with the whole header, key included."""
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|key)-[A-Za-z0-9_*-]{6,}")
 
 
@@ -58,6 +60,17 @@ def endpoint(name: str, environ: Mapping[str, str]) -> Endpoint:
     if not url:
         wanted = "OPENAI_API_KEY (or OPENAI_BASE_URL)" if name == "openai" else f"{url_name} (and {key_name})"
         raise ModelRefused(f"the endpoint {name!r} is not set up; set {wanted} in this worker's environment")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+    if not _usable(url):
         raise ModelRefused(f"{url_name} is no http or https URL; give the base URL of the server, such as {OFFICIAL}")
-    return Endpoint(name, url.rstrip("/"), environ.get(key_name, "").strip())
+    key = environ.get(key_name, "").strip()
+    if not _SENDABLE.fullmatch(key):
+        raise ModelRefused(f"{key_name} has a character that no key has, such as a line's end; copy the key again")
+    return Endpoint(name, url.rstrip("/"), key)
+
+
+def _usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False

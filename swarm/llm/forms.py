@@ -33,6 +33,9 @@ _OTHERWISE = re.compile(
     r"|model.{0,60}(not found|not exist)|(unknown|invalid|no such) model",
     re.IGNORECASE | re.DOTALL,
 )
+_PLAIN = frozenset(
+    ("type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "title", "description")
+)
 _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
@@ -41,7 +44,8 @@ def parameters(way: Way, form: Form) -> dict[str, Any]:
     name, schema = re.sub(r"[^a-zA-Z0-9_-]", "_", form.name)[:64] or "answer", dict(form.schema)
     match way:
         case "json_schema":
-            return {"response_format": {"type": way, "json_schema": {"name": name, "schema": schema}}}
+            strict = {"strict": True} if takes_strictly(schema) else {}
+            return {"response_format": {"type": way, "json_schema": {"name": name, "schema": schema} | strict}}
         case "json_object":
             return {"response_format": {"type": way, "schema": schema}}
         case "tool":
@@ -52,6 +56,32 @@ def parameters(way: Way, form: Form) -> dict[str, Any]:
             }
         case "words":
             return {}
+
+
+def takes_strictly(schema: Any) -> bool:
+    """Whether OpenAI holds an answer to this schema: it refuses any other that is said to be strict.
+
+    Only the plainest keywords; every object requires all that it has and nothing else; and of several objects that
+    may stand in one place, no two begin with the same key.
+    """
+    return isinstance(schema, Mapping) and schema.get("type") == "object" and _is_closed(schema)
+
+
+def _is_closed(schema: Any) -> bool:
+    if not isinstance(schema, Mapping) or not _PLAIN.issuperset(schema):
+        return False
+    properties, choices = schema.get("properties", {}), schema.get("anyOf", [])
+    if not isinstance(properties, Mapping) or not isinstance(choices, list):
+        return False
+    if schema.get("type") == "object":
+        required = schema.get("required")
+        if schema.get("additionalProperties") is not False or required != list(properties):
+            return False
+    parts = [*properties.values(), *choices, *([schema["items"]] if "items" in schema else [])]
+    if not all(map(_is_closed, parts)):
+        return False
+    first = [next(iter(choice["properties"]), "") for choice in choices if choice.get("properties")]
+    return len(set(first)) == len(first)
 
 
 def worded(way: Way, form: Form, messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -1,6 +1,7 @@
 """Models behind OpenAI-compatible servers, spoken to with the official package; its one owner.
 
-The package is imported at the first call. Its retries are off: whether to try again is decided by the scheduler,
+The package is loaded in a thread, by `OpenAIModels.warm` or at the first call: it takes a second or two, in which
+a process has other things to do. Its retries are off: whether to try again is decided by the scheduler,
 which sees all attempts; a request is repeated here only to ask for JSON in another way. Servers differ in what they
 send, so answers are read by hand (`reading.py`), and with a cap.
 """
@@ -8,6 +9,7 @@ send, so answers are read by hand (`reading.py`), and with a cap.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -43,6 +45,7 @@ class OpenAIModels:
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
         self._environ = environ
         self._clients: dict[str, AsyncOpenAI] = {}
+        self._loaded = False
         self.notes = Notes(clock)
 
     async def __aenter__(self) -> OpenAIModels:
@@ -56,6 +59,12 @@ class OpenAIModels:
         if not slash or not model:
             raise ModelRefused(f"{name!r} is no model; a model is named endpoint/model, such as openai/gpt-6-luna")
         return OpenAIModel(name, model, endpoint(where, self._environ), self)
+
+    async def warm(self) -> None:
+        """Load what a call needs. It holds nothing up: the loop goes on meanwhile."""
+        if not self._loaded:
+            await asyncio.to_thread(_load)
+            self._loaded = True
 
     def client(self, where: Endpoint) -> AsyncOpenAI:
         """The one client of this endpoint."""
@@ -87,6 +96,12 @@ class _Ask:
     streamed: bool
     timeout: float
     deadline: float
+    readers: list[Reader] = field(default_factory=list)
+    """Of the requests that were sent for it, the last one last."""
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        return self.readers[-1].tokens if self.readers else (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,7 @@ class OpenAIModel:
         form: Form | None = None,
     ) -> Completion:
         ask = _Ask(messages, max_tokens, False, timeout, asyncio.get_running_loop().time() + timeout)
-        async with aclosing(self._answered(ask, form)) as items:
+        async with aclosing(self._counted(ask, form)) as items:
             return [item async for item in items if isinstance(item, Completion)][-1]
 
     async def stream(
@@ -119,12 +134,23 @@ class OpenAIModel:
         form: Form | None = None,
     ) -> AsyncGenerator[str | Completion]:
         ask = _Ask(messages, max_tokens, True, timeout, asyncio.get_running_loop().time() + timeout)
-        async with aclosing(self._answered(ask, form)) as items:
+        async with aclosing(self._counted(ask, form)) as items:
             async for item in items:
                 yield item
 
+    async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+        """The answer; an error says what the server counted before it."""
+        try:
+            async with aclosing(self._answered(ask, form)) as items:
+                async for item in items:
+                    yield item
+        except ExpertError as error:
+            error.tokens = ask.tokens
+            raise
+
     async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer, every foreign error translated."""
+        await self.models.warm()
         import httpx2
         import openai
 
@@ -142,6 +168,8 @@ class OpenAIModel:
         except httpx2.HTTPError as error:
             cause = self.endpoint.clean(str(error) or type(error).__name__)
             raise ModelUnavailable(f"{self.name}: the answer broke off ({cause})") from None
+        except httpx2.InvalidURL:
+            raise ModelRefused(f"{self.name}: the URL of the endpoint {self.endpoint.name!r} names no server") from None
         except openai.OpenAIError as error:
             raise ModelUnavailable(f"{self.name}: {self.endpoint.clean(str(error))}") from None
         except (ModelRefused, ModelUnavailable, BadOutput) as error:
@@ -166,6 +194,7 @@ class OpenAIModel:
     async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
         """One request, and its answer as it comes."""
         reader = Reader(streamed=ask.streamed, tool=ladder.way == "tool")
+        ask.readers.append(reader)
         async with AsyncExitStack() as opened:
             async with asyncio.timeout_at(ask.deadline):
                 chunks = await self._sent(ask, ladder, opened)
@@ -219,10 +248,19 @@ class OpenAIModel:
         message = f"{self.name}: {where}: {said}"
         if error.status in (401, 403):
             return ModelRefused(f"{message}; check the key of the endpoint {self.endpoint.name!r}")
+        if error.status == 404:
+            here = f"the endpoint {self.endpoint.name!r}, and its URL"
+            return ModelRefused(f"{message}; check that {self.model!r} is a model of {here}")
         spent = "insufficient_quota" in str(error.body)
         if (error.status in PASSING or error.status >= 500) and not spent:
             return ModelUnavailable(message, retry_after=retry_after(error.headers))
         return ModelRefused(message)
+
+
+def _load() -> None:
+    """All that is slow about the first call: the package, the part of it that it loads late, the certificates."""
+    importlib.import_module("openai.resources.chat")
+    _tls()
 
 
 @cache

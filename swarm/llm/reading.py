@@ -20,6 +20,8 @@ MAX_RESPONSE = 4_000_000
 """Bytes of one answer, decompressed; of one event and of all text, where it is streamed."""
 MAX_STREAM = 16 * MAX_RESPONSE
 """Bytes of a stream, in which each token is wrapped in a few hundred of them."""
+MAX_TOKENS = 1_000_000_000
+"""From this many on, a count is none: sums of them must stay numbers that Redis can add up."""
 AFTER_FINISH = 5.0
 AFTER_DONE = 0.2
 """Seconds for which a finished answer waits: for its usage, and for an end that lets the connection be used again."""
@@ -121,6 +123,12 @@ class Reader:
     def withheld(self) -> bool:
         """That the answer was stopped, so that its text shows nothing of what the server honours."""
         return bool(self.refusal) or self.finish in ("length", "content_filter")
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Sent and received, as far as the server has told."""
+        counted = _usage(self.usage)
+        return counted.input_tokens, counted.output_tokens
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The text that `chunk` completes."""
@@ -285,7 +293,7 @@ def _status(error: object) -> int:
 
 
 def _usage(counted: Mapping[str, Any]) -> Usage:
-    """Tokens as the server counted them; zero where it did not."""
+    """Tokens as the server counted them; zero where it did not, or where that is no number of tokens."""
     tokens = [counted.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    sent, received = (value if isinstance(value, int) and value > 0 else 0 for value in tokens)
+    sent, received = (value if isinstance(value, int) and 0 < value < MAX_TOKENS else 0 for value in tokens)
     return Usage(calls=1, input_tokens=sent, output_tokens=received)

@@ -12,6 +12,7 @@ from itertools import compress
 from swarm.errors import BadDraft
 from swarm.planner.compile import Compiled
 from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.local import MAX_PLAN
 from swarm.planner.pieces import Pieces
 from swarm.planner.placeholder import marked
 from swarm.planner.refs import mentions
@@ -24,12 +25,14 @@ Compile = Callable[[Draft, Collection[str]], Compiled]
 class Early:
     """Reads a plan piece by piece. `begun` is all that was found to be ready; `done` are results that steps may name.
 
-    Each step is compiled once at most, when all that it names is there; of more than `most` the rest is left.
+    Each step is compiled once at most, when all that it names is there; of more than `most` the rest is left, and so
+    is what would make the plan longer than any may be: each step may repeat the whole request.
     """
 
     def __init__(self, compile: Compile, experts: Collection[str], done: Collection[str], most: int) -> None:
         self._compile, self._experts, self._done, self._most = compile, experts, done, most
         self.begun: dict[str, Subtask] = {}
+        self._room = MAX_PLAN
         self.restart()
 
     def restart(self) -> None:
@@ -58,10 +61,10 @@ class Early:
         found = True
         while found:
             known = {*self._done, *self.begun}
-            met = [all(referenced(name, known) for name in _names(step)) for step in self._waiting]
+            met = [all(referenced(name, known) for name in _names(step, known)) for step in self._waiting]
             named = list(compress(self._waiting, met))
             self._waiting = [step for step, there in zip(self._waiting, met, strict=True) if not there]
-            alone = [subtask for step in named if (subtask := self._alone(step, known)) is not None]
+            alone = [s for step in named if (s := self._alone(step, known)) is not None and self._fits(s)]
             self.begun |= {subtask.id: subtask for subtask in alone}
             found = bool(alone)
             yield from alone
@@ -77,11 +80,19 @@ class Early:
         mended = any(not mend.place.endswith(".expert") for mend in result.mends)
         return None if mended or result.subtasks[0].id != step.id else result.subtasks[0]
 
+    def _fits(self, subtask: Subtask) -> bool:
+        """Whether there is room for it. If so it is taken."""
+        size = len(subtask.instruction.encode())
+        if size > self._room:
+            return False
+        self._room -= size
+        return True
 
-def _names(step: DraftStep) -> Iterator[str]:
+
+def _names(step: DraftStep, known: Collection[str]) -> Iterator[str]:
     """The results that a step names. What is not in our form may name any step, and so is none that is there."""
     yield from step.depends_on
-    for mention in mentions(marked(Draft((step,))).steps[0].instruction):
+    for mention in mentions(marked(Draft((step,)), known).steps[0].instruction):
         if not (step.for_each and mention.name == ITEM):
             yield ".".join((mention.name, *mention.path)) if mention.form == "ours" else "?"
     if step.when is not None:

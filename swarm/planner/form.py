@@ -15,21 +15,25 @@ from swarm.llm.base import Form
 from swarm.models import Card
 from swarm.plans import Aggregate, Condition, Plan, Subtask
 
+_ORDER = ("when", "for_each", "id", "expert", "instruction", "depends_on")
 _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
 def form(cards: Mapping[str, Card]) -> Form:
-    """The JSON schema of a plan of these experts. Everything in it is required and closed, as strict servers ask."""
+    """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.forms.takes_strictly`).
+
+    Everything in it is required and closed, and of objects that may stand in one place each begins with its own key.
+    """
     plain = {
         "id": {"type": "string"},
         "expert": {"type": "string", "enum": list(cards)},
         "instruction": {"type": "string"},
         "depends_on": {"type": "array", "items": {"type": "string"}},
     }
-    conditional = plain | {
+    conditional = {
         "when": {"anyOf": [{"type": "null"}, *_conditions()]},
         "for_each": {"type": ["string", "null"]},
-    }
+    } | plain
     step = {"anyOf": [_closed(plain), _closed(conditional)]}
     subtasks = {"type": "array", "items": step}
     return Form("plan", _closed({"subtasks": subtasks, "aggregate": {"type": "string", "enum": _AGGREGATES}}))
@@ -44,7 +48,7 @@ def _conditions() -> Iterable[dict[str, Any]]:
         "at_least": {"type": "number"},
         "at_most": {"type": "number"},
     }
-    return (_closed({"result": {"type": "string"}, name: kind}) for name, kind in kinds.items())
+    return (_closed({name: kind, "result": {"type": "string"}}) for name, kind in kinds.items())
 
 
 def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,14 +122,16 @@ EXAMPLES = (
 
 
 def written(plan: Plan) -> str:
-    """A plan as a model should write it: no field that says nothing."""
-    steps = [
-        {"depends_on": [], **subtask.model_dump(mode="json", exclude_unset=True, exclude_none=True)}
-        for subtask in plan.subtasks
-    ]
-    order = list(Subtask.model_fields)
-    steps = [dict(sorted(step.items(), key=lambda item: order.index(item[0]))) for step in steps]
+    """A plan as a model should write it: in the order of the schema, and no field that says nothing."""
+    steps = [_written(subtask) for subtask in plan.subtasks]
     return json.dumps({"subtasks": steps, "aggregate": plan.aggregate}, ensure_ascii=False)
+
+
+def _written(subtask: Subtask) -> dict[str, Any]:
+    step = {"depends_on": [], **subtask.model_dump(mode="json", exclude_unset=True, exclude_none=True)}
+    if "when" in step:
+        step["when"] = dict(sorted(step["when"].items(), key=lambda item: item[0] == "result"))
+    return {name: step[name] for name in _ORDER if name in step}
 
 
 def shown(example: Example) -> str:

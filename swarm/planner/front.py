@@ -123,7 +123,8 @@ class Front:
         try:
             model = self._models.get(self._settings.planner)
         except ModelRefused as error:
-            return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=str(error)))
+            why = f"SWARM_PLANNER is {self._settings.planner!r}: {error}"
+            return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=why))
         return await ModelPlanner(model, self._settings).plan(request.text, catalog.cards, publish=publish, tried=tried)
 
     async def _fallen_back(self, request: Request, catalog: Catalog, failure: Failure, failed: Planned) -> Planned:

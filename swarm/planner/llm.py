@@ -7,15 +7,17 @@ while it was written. At most `TURNS` calls, and `plan_timeout` for all of them.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 from swarm import retry
 from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.events import Planned
-from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.base import Completion, Form, Message, Model, counted
 from swarm.models import Card, Failure, Reason, Usage
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
@@ -35,6 +37,8 @@ MAX_WRITTEN = 400_000
 """Characters of one answer; a model that does not stop is hung up on."""
 _LONG = 20_000
 """Characters from which a text is read in a thread."""
+
+_EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan)"\s{0,20}:\s{0,20}\[\s{0,20}\]""")
 
 T = TypeVar("T")
 
@@ -98,22 +102,24 @@ class _Asking:
             completion, draft = None, None
             try:
                 completion = await self._answered(messages)
+                if self._question.tried and _EMPTY.search(completion.text) and await self._is_empty(completion):
+                    return self._nothing_left(turn, completion)
                 draft = await self._read(completion)
                 return self._closed(turn, completion, draft, await self._whole(completion, draft))
             except (PlanRefused, BadOutput) as error:
-                self._last = f"{self._model.name}: {error}"
-                self._note(turn, f"{error}{_asked_by(completion)}")
+                self._last = f"{self._model.name}: {self._said(error)}"
+                self._note(turn, f"{self._said(error)}{_asked_by(completion)}")
                 refusals += isinstance(error, NoDraft) and error.reason == "refusal"
                 if refusals > 1:
                     break
                 messages = self._repair(error, completion.text if completion else "", draft)
             except ModelUnavailable as error:
-                self._note(turn, str(error))
+                self._note(turn, self._said(error))
                 outages += 1
                 if not await self._waited(error, outages):
                     return self.gave_up("unavailable", str(error))
             except ExpertError as error:
-                self._note(turn, str(error))
+                self._note(turn, self._said(error))
                 return self.gave_up("refused", str(error))
         return self.gave_up("bad_output", self._last)
 
@@ -131,10 +137,17 @@ class _Asking:
         """The model's answer; the first is streamed if anybody wants its pieces."""
         wanted = form(self._question.cards)
         left = max(0.1, self._until - asyncio.get_running_loop().time())
-        if self._publish is None or self._problems:
-            completion = await self._model.complete(messages, timeout=left, form=wanted)
-        else:
-            completion = await self._streamed(self._publish, messages, wanted, left)
+        try:
+            if self._publish is None or self._problems:
+                completion = await self._model.complete(messages, timeout=left, form=wanted)
+            else:
+                completion = await self._streamed(self._publish, messages, wanted, left)
+        except ExpertError as error:
+            self._usage += counted(error)
+            raise
+        except asyncio.CancelledError:
+            self._usage += Usage(calls=1)
+            raise
         self._usage += completion.usage
         return completion
 
@@ -157,10 +170,19 @@ class _Asking:
         raise ModelUnavailable(f"{self._model.name}: the stream ended without an end")
 
     async def _read(self, completion: Completion) -> Draft:
-        draft = await _aside(len(completion.text), lambda: read(completion.text, tuple(self._cards)))
+        draft = await _aside(
+            len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
+        )
         if completion.cut and draft.rung != "json":
             raise NoDraft("cut", "the answer was cut at the token limit")
         return draft
+
+    async def _is_empty(self, completion: Completion) -> bool:
+        """Whether a text that says "no subtasks" somewhere has none at all."""
+        try:
+            return not (await self._read(completion)).steps
+        except NoDraft as error:
+            return error.reason == "no_plan"
 
     async def _whole(self, completion: Completion, draft: Draft) -> Compiled:
         return await _aside(len(completion.text), lambda: self._compiled(draft))
@@ -168,7 +190,7 @@ class _Asking:
     def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
         """Also for a part of the plan; `known` are ids of steps before it."""
         known = self._done.union(known)
-        plan = compiled(marked(draft), self._cards, self._rules, known=known, names=self._names)
+        plan = compiled(marked(draft, known), self._cards, self._rules, known=known, names=self._names)
         return replace(plan, subtasks=bound(plan.subtasks, self._safe))
 
     def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:
@@ -179,6 +201,12 @@ class _Asking:
         facts = {"aggregate": plan.aggregate, "why": plan.why, "mends": plan.mends}
         told = {"notes": tuple(self._notes), "usage": self._usage}
         return self._planned(plan.subtasks, closed=True).model_copy(update=facts | told)
+
+    def _nothing_left(self, turn: int, completion: Completion) -> Planned:
+        """A plan of nothing more. Whoever plans again may find so; a request that is new needs somebody."""
+        self._note(turn, f"nothing is left to do{_asked_by(completion)}")
+        told = {"notes": tuple(self._notes), "usage": self._usage}
+        return self._planned((), closed=True).model_copy(update=told)
 
     def _planned(self, subtasks: tuple[Subtask, ...], *, closed: bool) -> Planned:
         spares = fallbacks(subtasks, self._cards)
@@ -191,8 +219,8 @@ class _Asking:
         first = not self._problems
         problems = prompt.problems(error)
         self._problems += problems
-        unknown = [step.expert for step in draft.steps if step.expert not in self._cards] if draft else []
-        near = candidates(unknown, self._cards)
+        unknown = dict.fromkeys(s.expert for s in draft.steps if s.expert not in self._cards) if draft else {}
+        near = candidates(islice(unknown, prompt.PROBLEMS), self._cards)
         shown = {name: card for name, card in self._cards.items() if name in near or name in self._question.cards}
         self._question = replace(self._question, cards=shown)
         return (
@@ -210,6 +238,10 @@ class _Asking:
             return False
         await asyncio.sleep(delay / 1000)
         return True
+
+    def _said(self, error: Exception) -> str:
+        """Its message, without the model's name that errors of a server begin with."""
+        return str(error).removeprefix(f"{self._model.name}: ")
 
     def _note(self, turn: int, what: str) -> None:
         self._notes.append(f"{self._model.name}, turn {turn}: {what}")

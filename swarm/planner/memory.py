@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from swarm import log as events
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT
 from swarm.broker.plans import FIRST, LIFETIME, CacheCount, PlanStore
@@ -21,8 +22,10 @@ from swarm.errors import BrokerError
 from swarm.events import Planned
 from swarm.models import Catalog, Request
 from swarm.planner.cache import keepable, rebound
-from swarm.planner.examples import NEIGHBOURS, Examples, Kept, imitated
+from swarm.planner.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
 from swarm.values import received
+
+_log = events.get("planner")
 
 TENANTS = 16
 """Tenants, each with one version of the catalog, whose plans a process holds."""
@@ -59,13 +62,16 @@ class PlanCache:
         try:
             examples = await self._examples(request.tenant, catalog.version)
             planned, note = rebound(request.text, examples, catalog.cards)
-            await self._store.count(hit=planned is not None)
+            count = await self._store.count(hit=planned is not None)
         except BrokerError as error:
             return None, f"plan cache: not asked ({error})"
+        _log.info(events.PLAN_CACHE, hit=planned is not None, why=note, hits=count.hits, misses=count.misses)
         return planned, note
 
     async def imitate(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
         """A plan after the example of similar requests, where none of their plans can be bound: a guess, and why."""
+        if len(request.text) > MAX_KEPT_TEXT:  # each expert is told all of it
+            return None, f"examples: not asked, more than {MAX_KEPT_TEXT:,} characters"
         try:
             examples = await self._examples(request.tenant, catalog.version)
         except BrokerError as error:

@@ -6,6 +6,7 @@ While a draft is compiled a mark stands there instead, since nothing in a reques
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from swarm.errors import BadDraft
@@ -14,14 +15,21 @@ from swarm.planner.local import MAX_PLAN
 from swarm.plans import Subtask
 from swarm.values import MAX_TEXT
 
-_PLACEHOLDER = re.compile(r"\{\{\s{0,8}request\s{0,8}\}\}|\$\{request\}")
+_OURS = r"\{\{\s{0,8}request\s{0,8}\}\}"
+_BY_NAME = re.compile(_OURS)
+_PLACEHOLDER = re.compile(rf"{_OURS}|\$\{{request\}}")
 _MARK = "\ufdd2"
 """A character that no text has: it is reserved for use inside programs."""
 
 
-def marked(draft: Draft) -> Draft:
-    """The draft with a mark for each placeholder in an instruction, or in an argument that is a text."""
-    return replace(draft, steps=tuple(map(_marked, draft.steps)))
+def marked(draft: Draft, known: Collection[str] = ()) -> Draft:
+    """The draft with a mark for each placeholder in an instruction, or in an argument that is a text.
+
+    `${request}` is one too, unless a step or one of the `known` results is called so.
+    """
+    called = "request" in known or any(step.id == "request" for step in draft.steps)
+    pattern = _BY_NAME if called else _PLACEHOLDER
+    return replace(draft, steps=tuple(_marked(step, pattern) for step in draft.steps))
 
 
 def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
@@ -41,10 +49,8 @@ def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
     )
 
 
-def _marked(step: DraftStep) -> DraftStep:
-    arguments = {name: _put(value) if isinstance(value, str) else value for name, value in step.arguments.items()}
-    return replace(step, instruction=_put(step.instruction), arguments=arguments)
-
-
-def _put(text: str) -> str:
-    return _PLACEHOLDER.sub(_MARK, text)
+def _marked(step: DraftStep, pattern: re.Pattern[str]) -> DraftStep:
+    arguments = {
+        name: pattern.sub(_MARK, value) if isinstance(value, str) else value for name, value in step.arguments.items()
+    }
+    return replace(step, instruction=pattern.sub(_MARK, step.instruction), arguments=arguments)

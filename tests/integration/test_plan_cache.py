@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT, Keys
 from swarm.broker.plans import MAX_ENTRY, CacheCount
 from swarm.events import Planned
+from swarm.log import PLAN_CACHE
 from swarm.models import Card, Catalog, Request
 from swarm.planner import memory
 from swarm.planner.memory import PlanCache
@@ -61,6 +63,27 @@ async def test_hits_and_misses_are_counted(cache: PlanCache) -> None:
     await cache.find(Request(text="What is the weather?"), CATALOG)
 
     assert await cache.stats() == CacheCount(hits=1, misses=2)
+
+
+async def test_every_look_is_logged_with_the_counts_and_no_word_of_a_request(cache: PlanCache) -> None:
+    with capture_logs() as lines:
+        await cache.find(a_request(7), CATALOG)
+        await cache.keep(a_request(7), CATALOG, a_plan(7))
+        await cache.find(a_request(8), CATALOG)
+
+    asked = [line for line in lines if line["event"] == PLAN_CACHE]
+    assert [(line["hit"], line["hits"], line["misses"]) for line in asked] == [(False, 0, 1), (True, 1, 1)]
+    assert asked[1]["why"].startswith("plan cache: hit, similarity ")
+    assert "parcel" not in str(asked)
+
+
+async def test_a_long_request_is_not_planned_by_examples(cache: PlanCache) -> None:
+    await cache.keep(a_request(7), CATALOG, a_plan(7))
+    text = a_request(7).text + " x" * 490_000
+    planned, note = await cache.imitate(Request(text=text), CATALOG)
+
+    assert planned is None
+    assert note == "examples: not asked, more than 4,000 characters"
 
 
 @pytest.mark.parametrize("other", [{"tenant": "other"}, {"version": "v2"}])

@@ -181,6 +181,22 @@ async def test_a_failure_is_planned_around_with_what_is_done(
     assert len(server.requests) == 2
 
 
+async def test_a_planner_that_finds_nothing_left_to_do_ends_the_job_with_what_is_there(
+    swarm: tuple[SwarmClient, ModelServer], crew: Crew
+) -> None:
+    client, server = swarm
+    first = plan_text(FIRST, step("t2", "broken", "two"))
+    server.script = lambda request: plan_text() if "A first plan was carried out" in request.last else first
+
+    job = await client.submit("Do one and two", replans=2)
+    answer = await job.answer(timeout=WITHIN)
+    notes = [event.notes for event in [e async for e in job.events()] if isinstance(event, Planned)][-1]
+
+    assert (answer.ending, answer.segments[0].text) == ("partial", "one")
+    assert any("nothing is left to do" in note for note in notes)
+    assert len(server.requests) == 2
+
+
 async def test_a_plan_that_is_only_shown_starts_nothing(swarm: tuple[SwarmClient, ModelServer], crew: Crew) -> None:
     client, server = swarm
     server.script = lambda request: plan_text(FIRST, SECOND)

@@ -183,6 +183,26 @@ def test_a_missing_endpoint_names_the_variables_to_set() -> None:
         OpenAIModels({}).get("gpt")
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://host:99999/v1", "https://", "http://:80/v1"])
+def test_a_url_that_names_no_server_is_refused_with_its_variable(url: str) -> None:
+    with pytest.raises(ModelRefused, match="SWARM_ENDPOINT_BOX_URL is no http or https URL"):
+        endpoint("box", {"SWARM_ENDPOINT_BOX_URL": url})
+
+
+async def test_a_url_that_only_the_client_refuses_is_a_typed_error() -> None:
+    async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": "http://\u2026.org/v1"}) as models:
+        with pytest.raises(ModelRefused, match="endpoint 'box' names no server"):
+            await models.get("box/small").complete(HELLO)
+
+
+@pytest.mark.parametrize("key", ["secret\u20261234", "secret\n1234", "schl\u00fcssel"])
+def test_a_key_that_no_header_can_hold_is_refused_and_does_not_show(key: str) -> None:
+    with pytest.raises(ModelRefused, match="SWARM_ENDPOINT_BOX_KEY has a character") as caught:
+        endpoint("box", {"SWARM_ENDPOINT_BOX_URL": "http://localhost/v1", "SWARM_ENDPOINT_BOX_KEY": key})
+
+    assert key[:6] not in str(caught.value)
+
+
 def test_a_key_alone_means_the_official_server_and_never_shows() -> None:
     found = endpoint("openai", {"OPENAI_API_KEY": KEY})
 

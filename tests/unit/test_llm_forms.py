@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from swarm.llm.base import Form, Message
-from swarm.llm.forms import WAYS, Ladder, Notes, Way, parameters, worded
+from swarm.llm.forms import WAYS, Ladder, Notes, Way, parameters, takes_strictly, worded
 
 FORM = Form("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
 OTHER = Form("other", {"type": "string"})
@@ -180,3 +182,36 @@ def test_without_a_form_an_error_stands() -> None:
 
     assert climb.way is None
     assert not climb.goes_on(500, "response_format")
+
+
+# -- strictly ----------------------------------------------------------------------------------------------------
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+TEXT = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (closed(label=TEXT), True),
+        (closed(label={"anyOf": [{"type": "null"}, closed(a=TEXT, c=TEXT), closed(b=TEXT, c=TEXT)]}), True),
+        (closed(label={"anyOf": [closed(c=TEXT, a=TEXT), closed(c=TEXT, b=TEXT)]}), False),
+        (closed(label={"type": "array", "items": {"type": "object"}}), False),
+        (closed(label=TEXT) | {"required": []}, False),
+        (closed(label=TEXT) | {"additionalProperties": True}, False),
+        (closed(label={"type": "string", "pattern": "x"}), False),
+        (closed(label=True), False),
+        ({"anyOf": [closed(label=TEXT)]}, False),
+        ({"type": "object"}, False),
+        (TEXT, False),
+    ],
+)
+def test_a_schema_is_said_to_be_strict_where_a_strict_server_takes_it(schema: dict[str, Any], strict: bool) -> None:
+    asked = parameters("json_schema", Form("plan", schema))["response_format"]["json_schema"]
+
+    assert takes_strictly(schema) is strict
+    assert asked.get("strict", False) is strict

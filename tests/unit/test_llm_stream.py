@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -215,6 +216,49 @@ async def test_half_a_character_at_the_end_of_a_chunk_is_no_matter() -> None:
     body = 'data: {"choices": [{"delta": {"content": "žluťoučký kůň 😀"}, "finish_reason": "stop"}]}\n\n'.encode()
     async with served(lambda request: Stream([body[at : at + 1] for at in range(len(body))])) as (_, model):
         assert (await heard(model))[1].text == "žluťoučký kůň 😀"
+
+
+async def test_an_error_says_what_the_server_counted_before_it() -> None:
+    counted = {"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 400}}
+    parts: list[object] = [chunk(finish_reason="length"), counted]
+    empty = await failure(lambda request: Stream(parts))
+    broken = await failure(lambda request: Stream([chunk("hel"), counted], cut=True))
+    away = await failure(lambda request: Reply("no", 503))
+
+    assert isinstance(empty, BadOutput)
+    assert isinstance(broken, ModelUnavailable)
+    assert [error.tokens for error in (empty, broken, away)] == [(900, 400), (900, 400), (0, 0)]
+
+
+async def test_a_number_that_no_call_uses_is_no_count_of_tokens() -> None:
+    async with served(lambda request: Reply(completion("hello") | {"usage": {"prompt_tokens": 10**300}})) as (_, model):
+        assert (await model.complete(HELLO)).usage == Usage(calls=1)
+
+
+async def test_an_unknown_model_is_told_with_what_to_check() -> None:
+    error = await failure(lambda request: Reply({"error": {"message": "no such model"}}, 404))
+
+    assert "check that 'small' is a model of the endpoint 'box'" in str(error)
+
+
+async def test_the_package_is_loaded_without_holding_up_the_process() -> None:
+    code = (
+        "import asyncio, sys, threading\n"
+        "from swarm.llm.openai import OpenAIModels\n"
+        "class Spy:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'openai': threads.append(threading.current_thread() is threading.main_thread())\n"
+        "threads = []\n"
+        "sys.meta_path.insert(0, Spy())\n"
+        "async def main():\n"
+        "    async with OpenAIModels({'SWARM_ENDPOINT_BOX_URL': 'http://127.0.0.1:9/v1'}) as models:\n"
+        "        await asyncio.gather(models.get('box/x').complete([]), models.warm(), return_exceptions=True)\n"
+        "asyncio.run(main())\n"
+        "sys.exit(threads != [False])"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+
+    assert await process.wait() == 0
 
 
 async def test_an_error_without_end_is_read_to_its_cap_only() -> None:

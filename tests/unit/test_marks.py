@@ -125,3 +125,18 @@ def test_no_text_takes_long(text: str) -> None:
     read(text, MARKS)
 
     assert time.perf_counter() - begun < 2.0
+
+
+def test_a_mark_that_comes_again_and_again_is_looked_up_once() -> None:
+    class Counting(Marks):
+        times = 0
+
+        def _named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+            self.times += 1
+            return super()._named(inside)
+
+    marks = Counting(["t1", "t2"])
+    found = read("one [t1] two [t2] [see] " * 1_000, marks)
+
+    assert found.paragraphs[0].subtasks == ("t1", "t2")
+    assert marks.times == 3

@@ -259,7 +259,7 @@ async def test_a_wrong_key_falls_back_and_says_what_to_set() -> None:
 async def test_a_model_that_is_away_is_not_asked_to_write_the_answer(
     script: Script, synthesis: str, aggregate: str
 ) -> None:
-    text = "Classify this message: 'My lamp is broken'. Write a reply to this message: 'Where is it?'"
+    text = "Write a reply to the message 'Where is it?'. Classify the message 'My lamp is broken'."
     planned = await a_front(script, skip=False, synthesis=synthesis).plan(Request(text=text), CATALOG)
 
     assert [subtask.depends_on for subtask in planned.subtasks] == [(), ()]
@@ -270,6 +270,7 @@ async def test_an_endpoint_that_is_not_set_up_falls_back_and_says_what_to_set() 
     planned = await Front(Settings(planner="acme/big"), NoModels()).plan(Request(text=BOTH), CATALOG)
 
     assert experts(planned) == ["triage", "reply"]
+    assert "SWARM_PLANNER is 'acme/big': " in planned.notes[0]
     assert "no model endpoints" in planned.notes[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ from swarm.llm.base import Completion, Message
 from swarm.llm.scripted import Script, ScriptedModel
 from swarm.models import Card, Usage
 from swarm.planner.llm import TURNS, ModelPlanner
+from swarm.planner.local import MAX_PLAN
 from swarm.planner.planned import Done, Tried
+from swarm.planner.prompt import PROBLEMS
+from swarm.planner.shortlist import CANDIDATES, MOST
 from swarm.plans import Subtask
 from swarm.settings import Settings
 
@@ -142,6 +146,15 @@ async def test_a_plan_that_would_copy_a_long_request_too_often_is_asked_for_agai
     assert all(len(message.content) < 60_000 for call in model.calls for message in call)
 
 
+async def test_a_step_that_is_called_request_is_a_step_and_not_the_placeholder() -> None:
+    text = plan_text(step("request", "triage", "Sort {{request}}"), step("t2", "reply", "with ${request}", "request"))
+    published = Published()
+    planned, _ = await plan(stream(text), "Sort it", publish=published)
+
+    assert [subtask.instruction for subtask in planned.subtasks] == ["Sort Sort it", "with ${request}"]
+    assert published.subtasks == list(planned.subtasks)
+
+
 # -- asked again -------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +269,39 @@ async def test_a_wrong_key_is_not_tried_again() -> None:
     assert len(model.calls) == 1
 
 
+async def test_a_turn_that_failed_counts_with_the_tokens_that_its_server_told() -> None:
+    empty, broken = BadOutput("the answer is empty"), ModelUnavailable("it broke off", retry_after=0.01)
+    empty.tokens, broken.tokens = (900, 400), (900, 0)
+    used = Usage(calls=1, input_tokens=1, output_tokens=2)
+    planned, _ = await plan(answers(empty, broken, Completion(GOOD, used)))
+
+    assert planned.usage == Usage(calls=3, input_tokens=1_801, output_tokens=402)
+
+
+async def test_the_models_name_stands_in_a_note_once() -> None:
+    planned, _ = await plan(answers(BadOutput("test/planner: the answer is empty")))
+
+    assert planned.failure is not None
+    assert planned.failure.message == "test/planner: the answer is empty"
+    assert [note.count("test/planner") for note in planned.notes] == [1] * TURNS
+
+
+async def test_names_of_no_expert_add_only_so_many_candidates() -> None:
+    cards = {
+        f"expert-{word}-{i}": Card(
+            name=f"expert-{word}-{i}", kind="instruction", description=f"Knows {word}", model="openai/x"
+        )
+        for word in ("".join(letters) for letters in product("abcde", "vwxyz", "klmno"))
+        for i in range(5)
+    }
+    steps = (step(f"t{i}", f"{word}-knower") for i, word in enumerate({card.split("-")[1] for card in cards}))
+    _, model = await plan(answers(plan_text(*steps)), cards=cards, settings={"max_subtasks": 200})
+
+    assert model.forms[1] is not None
+    shown = model.forms[1].schema["properties"]["subtasks"]["items"]["anyOf"][0]["properties"]["expert"]["enum"]
+    assert MOST < len(shown) <= MOST + CANDIDATES * PROBLEMS
+
+
 async def test_an_answer_without_text_is_asked_for_again() -> None:
     planned, model = await plan(answers(BadOutput("the answer is empty"), GOOD))
 
@@ -273,6 +319,7 @@ async def test_a_model_that_hangs_is_given_up_at_the_timeout() -> None:
 
     assert planned.failure is not None
     assert planned.failure.reason == "timeout"
+    assert planned.usage.calls == 1
 
 
 # -- streamed ------------------------------------------------------------------------------------------------------
@@ -405,7 +452,34 @@ async def test_what_publish_raises_goes_through() -> None:
         await plan(stream(GOOD), publish=broken)
 
 
+async def test_what_begins_early_is_no_longer_than_a_plan_may_be() -> None:
+    text = "Sort this: " + "x" * 500_000
+    many = plan_text(*(step(f"t{i}", "triage", f"Part {i} of {{{{request}}}}") for i in range(40)))
+    published = Published()
+    planned, model = await plan(stream(many, GOOD), text, publish=published)
+
+    assert sum(len(subtask.instruction) for subtask in published.subtasks) <= MAX_PLAN
+    assert len(published.subtasks) == (MAX_PLAN - 1_000) // len(text)
+    assert "use {{request}} less" in model.calls[1][-1].content
+    assert planned.failure is None
+
+
 # -- planning again --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ['{"subtasks": [], "aggregate": "pass"}', "[]", 'All is done.\n```json\n{"subtasks": []}\n```']
+)
+async def test_who_plans_again_may_find_that_nothing_is_left_to_do(text: str) -> None:
+    tried = Tried(done=(Done("r1.t1", "triage", "Sort it", "a lamp, broken"),), lacking="the policy")
+    planned, model = await plan(answers(text, GOOD), tried=tried)
+    first, asked_again = await plan(answers(text, GOOD))
+
+    assert (planned.subtasks, planned.closed, planned.failure) == ((), True, None)
+    assert "turn 1: nothing is left to do" in planned.notes[-1]
+    assert (len(model.calls), planned.usage.calls) == (1, 1)
+    assert "give no subtasks" in model.calls[0][1].content
+    assert (len(first.subtasks), len(asked_again.calls)) == (3, 2)
 
 
 async def test_a_plan_around_failures_refers_to_what_is_done() -> None:

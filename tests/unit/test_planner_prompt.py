@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadDraft, BadOutput, NoDraft
 from swarm.llm.base import Message
+from swarm.llm.forms import takes_strictly
 from swarm.models import Card, Missing
 from swarm.planner import prompt
 from swarm.planner.compile import Rules, compiled
@@ -83,6 +84,21 @@ def test_what_fits_the_schema_with_all_its_nulls_compiles() -> None:
 
     assert [subtask.when is None for subtask in result.subtasks] == [True, False]
     assert result.mends == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 35])
+def test_servers_can_hold_a_model_to_the_schema(count: int) -> None:
+    assert takes_strictly(form({f"expert-{i}": card(f"expert-{i}") for i in range(count)}).schema)
+
+
+def test_an_example_has_its_fields_in_the_order_of_the_schema() -> None:
+    plain, conditional = form(TWO).schema["properties"]["subtasks"]["items"]["anyOf"]
+    steps = [step for example in EXAMPLES for step in json.loads(written(example.plan))["subtasks"]]
+    orders = [[name for name in (conditional if step.keys() & {"when", "for_each"} else plain)["properties"]
+               if name in step] for step in steps]  # fmt: skip
+
+    assert [[*step] for step in steps] == orders
+    assert [[*step["when"]] for step in steps if "when" in step] == [["equals", "result"]]
 
 
 def test_the_schema_knows_these_experts_and_no_others_and_is_closed_as_strict_servers_ask() -> None:

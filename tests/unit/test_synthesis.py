@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from swarm import synthesis
 from swarm.aggregator import aggregate
-from swarm.errors import ModelRefused, ModelUnavailable
+from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
 from swarm.llm.scripted import Script, ScriptedModels
 from swarm.models import Answer, Citation, Ending, Failure, Missing, Solution, Usage
@@ -386,3 +386,19 @@ def test_no_model_is_asked_about_nothing_or_twice() -> None:
     assert decide(job("completed", "skipped")) == (End(ending="completed"),)
     assert decide(job("completed", "solved", answer="answer.1")) == (End(ending="completed"),)
     assert decide(job("partial", "solved", "failed", answer_failed=True)) == (End(ending="partial"),)
+
+
+async def test_a_try_that_failed_counts_with_the_tokens_that_its_server_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.synthesis.PAUSE", 0.01)
+    error = BadOutput("the answer is empty")
+    error.tokens = (900, 400)
+    left: list[Exception] = [error]
+
+    def script(messages: Sequence[Message]) -> str:
+        if left:
+            raise left.pop()
+        return "Yes. [t1]"
+
+    found = await written(script)
+
+    assert (found.usage.calls, found.usage.output_tokens) == (2, 402)

@@ -1,0 +1,66 @@
+"""What a worker does about the models of its planner before anybody asks: it loads what they need, and tells what is
+not set up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from structlog.testing import capture_logs
+
+from swarm.llm.openai import OpenAIModels
+from swarm.log import NO_MODEL
+from swarm.settings import Settings
+from tests.integration.processes import ROUTER, echo, expert, serving, until
+from workers.main import Roles
+
+KEY = "secret-\n1234"
+"""A key that no server takes, and that no log may show."""
+
+
+@pytest.fixture
+def warmed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What was loaded, without the second that it takes."""
+    times: list[bool] = []
+
+    async def warm(self: OpenAIModels) -> None:
+        times.append(True)
+
+    monkeypatch.setattr(OpenAIModels, "warm", warm)
+    return times
+
+
+async def told(settings: Settings, environ: Mapping[str, str], roles: Roles, **more: str) -> list[str]:
+    """What a worker logs about models that are not set up."""
+    with capture_logs() as lines:
+        async with serving(
+            settings.model_copy(update=more), expert("echo", echo), roles=roles, environ=environ
+        ) as process:
+            await until(lambda: process.worker.report()["healthy"], "a worker that runs")
+    assert KEY not in str(lines)
+    return [f"{line['variable']} {line['problem']}" for line in lines if line["event"] == NO_MODEL]
+
+
+async def test_a_router_with_a_planners_model_loads_what_it_needs_at_once(
+    settings: Settings, warmed: list[bool]
+) -> None:
+    environ = {"SWARM_ENDPOINT_BOX_URL": "http://127.0.0.1:9/v1"}
+
+    assert await told(settings, environ, ROUTER, planner="box/planner") == []
+    assert warmed == [True]
+
+
+async def test_without_one_or_without_a_router_nothing_is_loaded(settings: Settings, warmed: list[bool]) -> None:
+    assert await told(settings, {}, ROUTER) == []
+    assert await told(settings, {}, Roles(router=False), planner="box/planner") == []
+    assert warmed == []
+
+
+async def test_a_model_that_is_not_set_up_is_told_when_the_worker_starts(
+    settings: Settings, warmed: list[bool]
+) -> None:
+    environ = {"SWARM_ENDPOINT_BOX_URL": "http://127.0.0.1:9/v1", "SWARM_ENDPOINT_BOX_KEY": KEY}
+    missing, unsendable = await told(settings, environ, ROUTER, planner="acme/big", synthesis="box/writer")
+
+    assert missing.startswith("SWARM_PLANNER the endpoint 'acme' is not set up; set SWARM_ENDPOINT_ACME_URL")
+    assert unsendable.startswith("SWARM_SYNTHESIS SWARM_ENDPOINT_BOX_KEY has a character")
