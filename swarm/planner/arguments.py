@@ -86,7 +86,8 @@ class Arguments:
             "datetime",
         )
         if not self.known(call.name) and (self.known or pure):
-            return clean(call.source)
+            self.found.bare = True
+            return Bare(clean(call.source))
         step = self._called(call, "")
         step.hidden = True
         step.id = f"inner{next(self.numbers)}"
@@ -111,7 +112,7 @@ class Arguments:
 
     def _take(self, step: Written, keys: Iterable[str]) -> None:
         found = self.found
-        if len(found.steps) >= MAX_STEPS:
+        if len(found.steps) >= found.most:
             raise TooMany
         found.keys = set(keys) if not found.steps else found.keys & set(keys)
         found.steps.append(step)

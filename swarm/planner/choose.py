@@ -8,8 +8,8 @@ plays another's turn, or tells results, is not read. Whatever is left out is rep
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from swarm.planner.literals import Bare, Unreadable
 from swarm.planner.outline import Misfit, Outline, Written
@@ -29,10 +29,16 @@ _FINAL = re.compile(
     re.I,
 )
 _OTHER = re.compile(
-    r"\b(?:alternative(?:ly)?|or|another|other (?:way|plan|option)|equivalent(?:ly)?|option \w|version|instead|same"
-    r"|example)\b",
+    r"\b(?:alternative(?:ly)?|(?:an)?other (?:way|plan|option|approach|possib\w+|solution|version|example)"
+    r"|equivalent(?:ly)?|option \w|versions?|instead|(?:the )?same (?:plan|calls?|thing|results?|steps?)|for example)\b"
+    r"|^[\s`*)\]]*or\b|\n\W*or\b",
     re.I,
 )
+_FURTHER = re.compile(
+    r"\b(?:second|third|fourth|fifth|next|last|other|remaining|rest of the)\s+(?:part|half|question|request|task)\b",
+    re.I,
+)
+_SENTENCE = re.compile(r"\n|[.:!?] |[.:!?]$")
 _ADJACENT = re.compile(
     r"[\s,;+&.|\-*\u2022`\"'\])}]*(?:(?:and|then|next)?[\s:,]*)?(?:\d{1,3}[.):]\s*)?(?:</?[^<>\n]{1,40}>\s*|```\w*\s*)*"
 )
@@ -64,6 +70,11 @@ def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: 
         able = _written_out(able, text, known)
         notes["the text has a program beside the plan"] = None
     if any(not part.found.inline for part in able):
+        able = _in_line(able, text, known)
+        said = {text for part in able if not part.found.inline for text in _calls(part)}
+        if any(part.found.inline and known(step.expert) and not _calls(part) <= said
+               for part in able for step in part.outline.steps):  # fmt: skip
+            notes["calls that a sentence mentions were left out"] = None
         able = [part for part in able if not part.found.inline]
     if not able:
         return None
@@ -82,6 +93,10 @@ def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: 
 def _written_out(able: list[Part], text: str, known: Names) -> list[Part]:
     """The plans in or beside a program that are written out, not computed; those beside it if there are any."""
     begins, ends = program_span(text)
+    variables = {part.found.id for part in able if part.found.id}
+    able = [
+        part for part in able if part.outline.whole or not any(_uses(step, variables) for step in part.outline.steps)
+    ]
     beside = [part for part in able if part.found.end < begins or part.found.start > ends]
     literal = [part for part in able if part.outline.whole and not any(map(_computed, part.outline.steps))]
     able = [part for part in able if part.outline.keys or all(known(step.expert) for step in part.outline.steps)]
@@ -92,12 +107,44 @@ def _written_out(able: list[Part], text: str, known: Names) -> list[Part]:
     )
     if not chosen:
         raise Unreadable("program", 0)
-    return chosen
+    return _with_variables(chosen, able)
+
+
+def _with_variables(chosen: list[Part], able: list[Part]) -> list[Part]:
+    """The parts and the calls whose results they take, in order."""
+    giving = {part.found.id: part for part in able if part.found.id}
+    kept, waiting = {id(part) for part in chosen}, list(chosen)
+    while waiting:
+        for step in waiting.pop().outline.steps:
+            for word in _words(step.arguments):
+                part = giving.get(_head(word))
+                if part is not None and id(part) not in kept:
+                    kept.add(id(part))
+                    waiting.append(part)
+    return [part for part in able if id(part) in kept]
 
 
 def _is_sound(part: Part) -> bool:
     ids = [step.id for step in part.outline.steps if step.id]
     return part.outline.whole and not part.misfit and len(set(ids)) == len(ids)
+
+
+def _uses(step: Written, variables: Collection[str]) -> bool:
+    """Whether the step takes what only the program could tell: a variable that no call of the text gives."""
+    return any(_head(word) not in variables for word in _words(step.arguments))
+
+
+def _head(word: str) -> str:
+    """`found` of `found.items[0]`."""
+    return re.split(r"\W", word, maxsplit=1)[0]
+
+
+def _words(value: object) -> Iterator[Bare]:
+    if isinstance(value, Bare):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _words(item)
 
 
 def _computed(step: Written) -> bool:
@@ -134,7 +181,9 @@ def _is_another(first: Part, gap: str) -> bool:
     """Whether what comes behind `gap` is a plan of its own, rather than more of the same."""
     if _ADJACENT.fullmatch(gap):
         return False
-    return (first.outline.whole and len(first.outline.steps) > 1) or _OTHER.search(gap) is not None
+    if _OTHER.search(gap):
+        return True
+    return first.outline.whole and len(first.outline.steps) > 1 and not _FURTHER.search(gap)
 
 
 def _ids(part: Part) -> set[str]:
@@ -147,6 +196,24 @@ def _check_end(kept: list[Part], text: str, stopped: Unreadable, notes: dict[str
     if not whole and not _TURN.search(gap):
         raise stopped
     notes["what follows the plan cannot be read"] = None
+
+
+def _in_line(able: list[Part], text: str, known: Names) -> list[Part]:
+    """Calls of experts in the same line as a call before them are steps like that, whatever stands between."""
+    parts: list[Part] = []
+    for part in able:
+        before = parts[-1] if parts else None
+        if part.found.inline and before and not before.found.inline and before.found.rung == part.found.rung:
+            gap = text[before.found.end : part.found.start]
+            if not _SENTENCE.search(gap) and all(known(step.expert) for step in part.outline.steps):
+                part = replace(part, found=replace(part.found, inline=False))
+        parts.append(part)
+    return parts
+
+
+def _calls(part: Part) -> set[str]:
+    """What its steps call, but for ids and edges."""
+    return {f"{normal(step.expert)}|{step.arguments!r}" for step in part.outline.steps}
 
 
 def _signatures(part: Part) -> set[str]:

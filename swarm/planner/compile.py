@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from swarm.errors import BadDraft
@@ -22,7 +23,7 @@ from swarm.planner.names import Names, Similar
 from swarm.planner.refs import Bases, Places, bases
 from swarm.planner.wording import instruct
 from swarm.planner.wording import names as names_in
-from swarm.planner.work import MAX_MENDS, Step, Work, quoted, said
+from swarm.planner.work import MAX_MENDS, MAX_PLACEHOLDERS, Step, Work, quoted, said
 from swarm.plans import ITEM, Aggregate, Plan, Subtask
 from swarm.settings import Settings
 from swarm.values import explain
@@ -83,6 +84,8 @@ def compiled(
     for at in range(len(work.steps)):
         instruct(work, at)
         conditions(work, at)
+        if work.placeholders > MAX_PLACEHOLDERS:
+            break  # it is refused; what follows would only take time
     acyclic = settle(work)
     check_fields(work)
     if acyclic:
@@ -156,7 +159,7 @@ def _counted(work: Work) -> Bases:
     numbers = [
         (at, *found)
         for at, step in enumerate(work.steps)
-        for name in names_in(step.draft)
+        for name in islice(names_in(step.draft), MAX_PLACEHOLDERS // len(work.steps) + 1)
         if (found := work.places.number(name)) is not None
     ]
     ends = [(work.places.ends(a)[:1], work.places.ends(b)[:1]) for a, b in work.draft.links] if numbers else []

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from swarm.planner.literals import MAX_NESTING, Unreadable, unescaped
 
-MAX_TOKENS = 10_000
-"""Of one text, read slowly: some 50 ms."""
+MAX_TOKENS = 8_000
+"""Of one text, read slowly: some 40 ms."""
 
 _SKIP = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|\#(?=[\s#!\-=]|[A-Za-z]+[ \n])[^\n]*)*+")
 BODY = {'"': re.compile(r'[^"\\]*(?:\\.[^"\\]*)*+"', re.S), "'": re.compile(r"[^'\\]*(?:\\.[^'\\]*)*+'", re.S)}

@@ -27,6 +27,8 @@ from swarm.planner.tags import lined, tagged
 
 MAX_TEXT = 200_000
 """Characters of a planner's text."""
+SAID_AGAIN = 4
+"""How often a text may say the steps of its plan: as a draft, as an example, once more at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,18 @@ class Draft:
     """Which way of reading it was: `json`, `fence`, ..."""
 
 
-def read(text: str | bytes, experts: Collection[str] = ()) -> Draft:
+def read(text: str | bytes, experts: Collection[str] = (), accepted: int = 100) -> Draft:
     """The steps that a text names. `experts` are known names: they tell calls and plans from prose and programs.
 
-    Raises NoDraft, and nothing else whatever the text. A draft has every step that its plan shows.
+    Raises NoDraft, and nothing else whatever the text. A draft has every step that its plan shows. Where so many steps
+    are accepted, a text with several times more is not read to its end.
     """
     source = _clean(text)
+    most = min(MAX_STEPS, SAID_AGAIN * max(accepted, 50))
     try:
-        return _read(source, Names(experts))
+        return _read(source, Names(experts), most)
     except TooMany:
-        raise NoDraft("too_many", f"more than {MAX_STEPS:,} steps; plan fewer") from None
+        raise NoDraft("too_many", f"more than {most:,} steps; plan fewer") from None
     except Misfit as misfit:
         raise NoDraft("incomplete", f"{misfit}: an entry that is no step among steps; give each its expert") from None
     except Unreadable as problem:
@@ -86,26 +90,26 @@ _UNREADABLE = {
 }
 
 
-def _read(text: str, known: Names) -> Draft:
+def _read(text: str, known: Names, most: int) -> Draft:
     numbers = itertools.count(1)
     stopped: Unreadable | None = None
     if one := whole(text):
-        parts = _parts([one], known, numbers)
+        parts = _parts([one], known, numbers, most)
     elif calls := tagged(text):
-        parts = _parts(calls, known, numbers)
+        parts = _parts(calls, known, numbers, most)
     else:
         scan = Scan(text, known)
-        parts = _parts(scan, known, numbers)
+        parts = _parts(scan, known, numbers, most)
         stopped = scan.stopped or (scan.computed if not parts else None)
     choice = choose(parts, text, stopped, known)
-    choice = choice or choose(_parts(lined(text, known), known, numbers), text, stopped, known)
+    choice = choice or choose(_parts(lined(text, known), known, numbers, most), text, stopped, known)
     if choice is None and stopped and stopped.reason == "cut" and (last := repaired(text, stopped.at)):
-        choice = choose(_parts([last], known, numbers), text, None, known)
+        choice = choose(_parts([last], known, numbers, most), text, None, known)
     if choice is None and stopped and stopped.reason != "cut":
         raise stopped
     if choice is None:
         raise NoDraft(*why(text, cut=stopped is not None))
-    _check_complete(choice, text, known)
+    _check_complete(choice, text, known, most)
     return _draft(choice)
 
 
@@ -117,6 +121,8 @@ def _clean(text: str | bytes) -> str:
         wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = text.decode("utf-16" if wide else "utf-8", "replace")
     text = _UNSAFE.sub("", text.removeprefix("\ufeff"))
+    if _ESCAPED_LIST.fullmatch(text):
+        text = re.sub(r"\\([\[\]{}])", r"\1", text)
     if thought := _THOUGHT.match(text):
         end = text.rfind("</" + thought[1] + ">")
         if end < 0:
@@ -130,38 +136,43 @@ def _clean(text: str | bytes) -> str:
 
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+_ESCAPED_LIST = re.compile(r"\s*\\\[.*\\\]\s*", re.S)
+"""A list in Markdown that keeps its brackets from being read as a link."""
 _THOUGHT = re.compile(r"\s*<(think|thinking|reasoning|thought)>")
 
 
-def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int]) -> list[Part]:
+def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int], most: int) -> list[Part]:
+    values = list(itertools.islice(found, most + 1))
+    if len(values) > most:
+        raise TooMany  # before the work of looking at each
     parts = []
-    for one in found:
+    for one in values:
         try:
-            lines = outline(one.value, known, one.label, numbers)
+            lines = outline(one.value, known, one.label, numbers, most)
         except Misfit as misfit:
             parts.append(Part(one, Outline(), misfit=str(misfit)))
             continue
         if lines is not None:
             parts.append(Part(one, lines))
-            if len(parts) > MAX_STEPS:
-                raise TooMany
     return parts
 
 
-def _check_complete(choice: Choice, text: str, known: Names) -> None:
+def _check_complete(choice: Choice, text: str, known: Names, most: int) -> None:
     """Refuse a plan that lost steps on the way, or says the same for ever."""
     for part in choice.parts:
         steps = part.outline.steps
         if part.found.exact:
             continue
         stretch = text[part.found.start : part.found.end]
+        if part.found.rung == "calls" and stretch.count("(") <= len(steps):
+            continue
         stands = shown(stretch, part.outline.keys, {step.expert for step in steps}, known)
         if stands > len(steps):
             raise NoDraft(
                 "incomplete", f"the text shows {stands} steps, {len(steps)} can be read; mend its brackets and quotes"
             )
     every = [step for part in choice.parts for step in part.outline.steps]
-    if len(every) > MAX_STEPS:
+    if len(every) > most:
         raise TooMany
     if len(every) > MAX_ALIKE and alike(map(signature, every)):
         raise NoDraft("repeats", "the same step again and again")

@@ -195,18 +195,23 @@ class Reader(Cursor):
             return {"name": items[0], **members} if items else members
         return [*items, members] if members else items
 
-    def _object(self) -> dict[str, object]:
+    def _object(self) -> object:
         self._enter("}")
         self.at += 1
         members: dict[str, object] = {}
+        of_a_set = 0
         while not self._ended("}"):
             if self.text[self.at] == "{" and members:
                 self._note("a missing }")
                 break
             key = self._key()
+            of_a_set += self.text[self._ahead()] in ",}"
             members[key] = self._member()
             self._between("}")
         self._open.pop()
+        if members and of_a_set == len(members) and len(self._open) > 1:
+            self._note("a set")
+            return list(members)
         return members
 
     def _key(self) -> str:

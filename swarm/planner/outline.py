@@ -57,6 +57,8 @@ class Outline:
     """Keys, as written, that every step has: so often they must stand in the text."""
     bare: bool = False
     """Words without quotes stand among the arguments: variables, perhaps."""
+    most: int = MAX_STEPS
+    """Steps that it may have."""
     whole: bool = False
     """A list or an object of steps, rather than a step."""
 

@@ -55,7 +55,7 @@ def judged(raw: str, known: Experts, rules: Rules, *, model: str = "", request: 
     exception = ""
     begun = time.perf_counter()
     try:
-        draft = read(raw, known.written)
+        draft = read(raw, known.written, rules.max_subtasks)
         plan = compiled(draft, known.cards, rules, names=known.names)
     except (NoDraft, BadDraft) as error:
         refused = error

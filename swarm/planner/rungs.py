@@ -25,12 +25,14 @@ _OPENS = re.compile(
 )
 """Where a value may begin: a list or an object that begins like one, or a call."""
 _CLOSES = re.compile(r"```|</\w")
+_TAG_CLOSES = re.compile(r"</(?:tool_?call|function_?call|call)s?>", re.I)
 _LAST_LINE = re.compile(r"\n([ \t]*)([\]}]{1,3})\s*\Z")
 _LINE_BEGINS = re.compile(
     "(?:^\x01?"
-    r"[\s,;+&]*|\n)[ \t>]*(?:[-*\u2022+]\s+)?(?:(?:step|task)?\s*(?P<number>\d{1,3})\s*[.):]\s*)?"
+    r"[\s,;+&\[\]]*(?:(?:and|then)\s+){0,2}|\n|<[^<>\n]{1,40}>)[ \t>]*(?:\(\s*|[-*\u2022+]\s+)?"
+    r"(?:(?:step|task)?\s*(?P<number>\d{1,3})\s*[.):]\s*)?"
     r"(?:\*{0,2}(?:action|call|tool|function|step|task)(?:[ _]call)?\s*\d{0,3}\s*:\*{0,2}\s*)?"
-    r"(?:(?:await|return|print\(|result\s*\+=)\s*)?(?:(?P<name>[^\W\d]\w{0,60})\s*(?::\s*\w+\s*)?=\s*(?:await\s+)?)?[`"
+    r"(?:(?:await|return|print\(|result\s*\+=)\s*)?(?:(?P<name>[^\W\d]\w{0,60})(?:\s*,\s*\w{1,60}){0,5}\s*(?::\s*\w+\s*)?=\s*(?:await\s+)?)?[`"
     r"\"'*]{0,3}$",
     re.I,
 )
@@ -220,15 +222,29 @@ class Scan:
                 self.stopped = Unreadable(problem.reason, start)
             if value is None:
                 return None
+        else:
+            value = self._within_its_tag(start, value)
         return Found(start, self.reader.at, value, "loose", tuple(self.reader.notes), exact=False)
 
-    def _fenced(self, start: int) -> object:
-        """What stands before the end of a fence or tag, which shows that brackets were forgotten, not cut off."""
-        closes = _CLOSES.search(self.text, start)
+    def _within_its_tag(self, start: int, value: object) -> object:
+        """The value, unless it ran on behind the end of its own tag: then what stands before that."""
+        end, notes, closes = self.reader.at, self.reader.notes, _TAG_CLOSES.search(self.text, start, self.reader.at)
         if closes is None:
-            return None
+            return value
+        within = self._fenced(start, closes.start())
+        if within is None:
+            self.reader.at, self.reader.notes = end, notes
+        return value if within is None else within
+
+    def _fenced(self, start: int, end: int = -1) -> object:
+        """What stands before the end of a fence or tag, which shows that brackets were forgotten, not cut off."""
+        if end < 0:
+            closes = _CLOSES.search(self.text, start)
+            if closes is None:
+                return None
+            end = closes.start()
         try:
-            return self.reader.read(start, closes.start())
+            return self.reader.read(start, end)
         except Unreadable:
             return None
 

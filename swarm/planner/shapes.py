@@ -28,9 +28,11 @@ from swarm.planner.rungs import Names, normal
 from swarm.planner.steps import Steps
 
 
-def outline(value: object, known: Names, label: str = "", numbers: Iterator[int] | None = None) -> Outline | None:
+def outline(
+    value: object, known: Names, label: str = "", numbers: Iterator[int] | None = None, most: int = MAX_STEPS
+) -> Outline | None:
     """The steps in a value; None if there are none. An empty list of steps is an outline without steps."""
-    found = Outline()
+    found = Outline(most=most)
     if label and not known(label) and NUMBERED.fullmatch(label):
         label = ""
     if label and isinstance(value, dict) and not named(value, known):
@@ -51,6 +53,15 @@ def named(members: Mapping[str, object], known: Names) -> bool:
     if isinstance(named, str) and (known(named) or keyed.of("arguments") or keyed.of("depends")):
         return True
     return any(isinstance(keyed.get(key), list) for key in ("subtasks", "steps", "toolcalls", "plan", "tasknodes"))
+
+
+def _defines(keyed: Keyed) -> bool:
+    """Whether it tells what a tool can do, as the planner was told: no step."""
+    inner = keyed.get("function")
+    told = (Keyed(inner) if isinstance(inner, dict) else keyed).get("parameters")
+    return (
+        isinstance(told, dict) and told.get("type") in ("dict", "object") and isinstance(told.get("properties"), dict)
+    )
 
 
 class _Shapes(Steps):
@@ -74,8 +85,8 @@ class _Shapes(Steps):
     # -- lists -----------------------------------------------------------------------------------------------
 
     def _listed(self, items: Sequence[object], place: str, depth: int) -> bool:
-        if len(items) > MAX_STEPS:
-            if any(isinstance(item, (dict, Call)) for item in items[:10]):
+        if len(items) > self.found.most:
+            if any(isinstance(item, (dict, Call)) or (isinstance(item, str) and "(" in item) for item in items[:10]):
                 raise TooMany
             return False
         if not items:
@@ -137,6 +148,8 @@ class _Shapes(Steps):
 
     def _object(self, members: Mapping[str, object], place: str, depth: int) -> bool:
         keyed = Keyed(members)
+        if _defines(keyed):
+            return False
         if keyed.get("type") in ("text", "thinking", "reasoning") and "text" in keyed:
             return True
         if self._is_step(keyed):
@@ -193,7 +206,7 @@ class _Shapes(Steps):
         for key in ("subtasks", "steps", "plan", "tasks"):
             lines = keyed.get(key)
             if isinstance(lines, list) and lines and all(isinstance(line, str) and line.strip() for line in lines):
-                if len(lines) > MAX_STEPS:
+                if len(lines) > self.found.most:
                     raise TooMany
                 for i, line in enumerate(lines):
                     self._take(Written(instruction=clean(line), place=f"{key}.{i}"), ())
@@ -220,9 +233,11 @@ class _Shapes(Steps):
 
     def _mapped(self, members: Mapping[str, object], place: str, depth: int) -> bool:
         """`{"search": {"query": ...}}`, or `{"step1": {"tool": ...}, ...}`."""
+        if members and all(self.known(key) and holds_json(value) for key, value in members.items()):
+            members = {key: parsed(str(value)) for key, value in members.items()}
         if not members or not all(isinstance(value, (dict, list)) for value in members.values()):
             return False
-        if len(members) > MAX_STEPS:
+        if len(members) > self.found.most:
             raise TooMany
         if all(self.known(key) for key in members) or (
             not self.known

@@ -30,7 +30,9 @@ _DEFINITION = re.compile(
 )
 _LOOP = re.compile(
     r"^[ \t]*(?:for +\w[^\n]{0,200}\bin\b[^\n]{0,200}:[ \t]*$|while\b[^\n]{0,200}:[ \t]*$|for *\([^\n]{0,200}\{[ "
-    r"\t]*$)",
+    r"\t]*$|(?:async +)?for +\w+(?:, *\w+){0,3} +in +[\w.]+(?:\([^\n]{0,100}?\))?:"
+    r"|while +(?:True|1|[\w.]+\([^\n]{0,100}?\)):)"
+    r"|\.(?:map|forEach|flatMap)\(\s*(?:async )?\(?\w+\)? *=>",
     re.M,
 )
 _IMPORT = re.compile(r"^[ \t]*(?:import +[\w.]+|from +[\w.]+ +import\b|#include\b|const +\w+ *= *require\()", re.M)

@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from swarm.planner.literals import Unreadable
 from swarm.planner.rungs import Found, Names
 
+_MARKED = r"(?:[|\uff5c]\w{1,20}[|\uff5c]|\w{1,20}:)?"
+"""What some models put into each of their tags, before its name."""
 _NAMED = re.compile(
-    r"<(?:invoke|function|tool)(?:\s+name)?\s*=\s*[\"']?([\w.\-/ ]{1,100})[\"']?\s*>"
+    rf"<{_MARKED}(?:invoke|function|tool)(?:\s+name)?\s*=\s*[\"']?([\w.\-/ ]{{1,100}})[\"']?\s*>"
     r"|<tool_call>\s*([\w.\-/]{1,100})\s*(?=<arg_key>)"
+    r"|<invoke>\s*<tool_name>\s*([\w.\-/ ]{1,100}?)\s*</tool_name>"
 )
 _VALUE = re.compile(
-    r"<parameter(?:\s+name)?\s*=\s*[\"']?(?P<key>[\w.\-]{1,100})[\"']?[^<>\n]{0,40}>"
-    r"(?P<value>[^<]*+(?:<(?!/parameter>)[^<]*+)*+)</parameter>"
+    rf"<{_MARKED}parameter(?:\s+name)?\s*=\s*[\"']?(?P<key>[\w.\-]{{1,100}})[\"']?[^<>\n]{{0,40}}>"
+    rf"(?P<value>[^<]*+(?:<(?!/{_MARKED}parameter>)[^<]*+)*+)</{_MARKED}parameter>"
     r"|<arg_key>(?P<key2>[^<]{1,100})</arg_key>\s*<arg_value>"
     r"(?P<value2>[^<]*+(?:<(?!/arg_value>)[^<]*+)*+)</arg_value>"
 )
-_OPENED = re.compile(r"<parameter\b|<arg_value>|<invoke\b")
-_CLOSED = re.compile(r"</parameter>|</arg_value>|</invoke>")
+_TAG = re.compile(r"\s*<(?P<key>[\w.\-]{1,100})>(?P<value>.*?)</(?P=key)>", re.S)
+_OPENED = re.compile(rf"<{_MARKED}parameter\b|<parameters>|<arg_value>|<{_MARKED}invoke\b")
+_CLOSED = re.compile(rf"</{_MARKED}parameter>|</parameters>|</arg_value>|</{_MARKED}invoke>")
 _ITEM = re.compile(
     r"^[ \t]*(?:(?P<number>\d{1,3})[.)]|#?(?P<variable>E\d{1,3})\s*=|action\s*\d{0,3}\s*:)[ \t]*(?P<rest>\S[^\n]*)",
     re.M | re.I,
@@ -32,10 +36,12 @@ _INPUT = re.compile(r"\s*action[ _]input\s*\d{0,3}\s*:[ \t]*([^\n]+)", re.I)
 
 def tagged(text: str) -> list[Found]:
     """Calls as `<invoke name="f"><parameter name="a">x</parameter></invoke>` and its kin. Raises Unreadable."""
-    if "<parameter" not in text and "<arg_key>" not in text:
+    if not any(word in text for word in ("parameter", "invoke", "<arg_key>")):
         return []
     opens = list(_NAMED.finditer(text))
-    if opens and len(_OPENED.findall(text)) != len(_CLOSED.findall(text)):
+    if not opens or not _OPENED.search(text):
+        return []
+    if len(_OPENED.findall(text)) != len(_CLOSED.findall(text)):
         raise Unreadable("cut", opens[0].start())
     ends = [following.start() for following in opens[1:]] + [len(text)]
     return [_call(text, name, end) for name, end in zip(opens, ends, strict=True)]
@@ -46,8 +52,19 @@ def _call(text: str, opens: re.Match[str], end: int) -> Found:
         (one["key"] or one["key2"]).strip(): (one["value"] if one["key"] else one["value2"]).strip()
         for one in _VALUE.finditer(text, opens.end(), end)
     }
-    value = {"tool": opens[1] or opens[2], "arguments": arguments}
+    if opens[3] and (inside := text.find("<parameters>", opens.end(), end)) >= 0:
+        arguments = _tags(text, inside + len("<parameters>"), end)
+    value = {"tool": opens[1] or opens[2] or opens[3], "arguments": arguments}
     return Found(opens.start(), end, value, "tags")
+
+
+def _tags(text: str, at: int, end: int) -> dict[str, str]:
+    """`<a>x</a><b>y</b>` by name."""
+    found = {}
+    while one := _TAG.match(text, at, end):
+        found[one["key"]] = one["value"].strip()
+        at = one.end()
+    return found
 
 
 def lined(text: str, known: Names) -> list[Found]:

@@ -15,7 +15,7 @@ from swarm.plans import Condition
 
 MAX_PROBLEMS = 50
 MAX_MENDS = 500
-MAX_PLACEHOLDERS = 2_000
+MAX_PLACEHOLDERS = 1_000
 """Of one plan; by far more than sound plans have."""
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-TARGETS = {"draft": "tests.fuzz.draft"}
+TARGETS = {"compile": "tests.fuzz.compile", "draft": "tests.fuzz.draft"}
 """Modules with `check(data)` and `SEEDS`; imported late, so that they can be instrumented."""
 
 
