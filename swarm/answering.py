@@ -104,9 +104,10 @@ class Answers:
     async def _gathered(self, job: str, progress: Progress, ending: Ending) -> Gathered:
         # by whom they were answered: after a fallback that is not who was asked first
         subtasks = tuple(s.model_copy(update={"expert": progress.expert_of(s)}) for s in progress.parts())
-        names = wanted(subtasks, progress.graph.aggregate, progress.solved, ending) if subtasks else ()
+        solved = progress.solved
+        names = wanted(subtasks, progress.graph.aggregate, solved, ending) if subtasks else ()
         kept, cut = self._within_cap(progress, names)
-        results = await self._log.solutions(job, {name: progress.solved[name] for name in kept})
+        results = await self._log.solutions(job, {name: solved[name] for name in kept})
         experts = {s.id: s.expert for s in subtasks}
         lost = _lost(experts, [n for n in kept if n not in results], cut)
         return Gathered(job, ending, progress, subtasks, results, (*progress.missing(), *lost))

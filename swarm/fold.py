@@ -144,11 +144,13 @@ class _Fold:
 
     def _outcome(self, event: OutcomeRecorded) -> None:
         name, step = event.subtask, self.steps.get(event.subtask)
-        self.usage += event.usage
+        if spent := event.usage != _NOTHING:
+            self.usage += event.usage
         if step is None:
             return
-        if event.usage != _NOTHING:
-            step = step.model_copy(update={"usage": step.usage + event.usage})
+        if spent:
+            used = step.usage + event.usage if step.usage else event.usage
+            step = step.model_copy(update={"usage": used})
             self._put(name, step)
         if step.state in SETTLED:
             return
@@ -285,11 +287,12 @@ class _Fold:
         self._grow(event)
         self.open_round, self.planned, self.rounds = None, True, self.rounds + 1
         self.again, self.replan = event.again, 0
-        self.graph = self.graph.model_copy(update={"aggregate": event.aggregate})
         if event.round:
             self._drop_unreachable(event.round)
 
     def _rejected(self, event: Planned) -> list[str]:
+        if not self.steps:
+            return []
         final = {subtask.id: (subtask, event.fallbacks.get(subtask.id, ())) for subtask in event.subtasks}
         begun = {s.id: (s, self.graph.fallbacks.get(s.id, ())) for s in self.graph.subtasks}
         return [
@@ -310,7 +313,7 @@ class _Fold:
         self.graph = Graph(
             subtasks=self.graph.subtasks + new,
             fallbacks=self.graph.fallbacks | fallbacks,
-            aggregate=self.graph.aggregate,
+            aggregate=event.aggregate if event.closed else self.graph.aggregate,
             branches=self.graph.branches or any(s.when or s.for_each for s in new),
         )
         self._children = None

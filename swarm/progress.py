@@ -38,7 +38,8 @@ class Step(Value):
     delay: int = 0
     body: str = ""
     size: int = 0
-    usage: Usage = Usage()
+    usage: Usage | None = None
+    """None: nothing. Cheaper to write than an empty one, which is compared field by field."""
     reason: str = ""
     message: str = ""
     because: str | None = None
@@ -108,7 +109,7 @@ class Progress(Value):
     @property
     def discarded(self) -> Usage:
         """What was used for subtasks that the plan has no longer."""
-        spent = (step.usage for step in self.steps.values() if step.state == "withdrawn")
+        spent = (step.usage for step in self.steps.values() if step.state == "withdrawn" and step.usage)
         return sum(spent, Usage())
 
     @property

@@ -11,7 +11,7 @@ from itertools import chain
 
 from swarm.events import Planned
 from swarm.models import Mend, Usage
-from swarm.plans import Plan, Subtask, referenced
+from swarm.plans import ITEM, Plan, Subtask, referenced
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
 _ROUND = re.compile(r"r\d+\.(.+)")
@@ -142,7 +142,7 @@ def as_plan(subtasks: Iterable[Subtask], aggregate: str) -> Plan:
     """The plan as its planner named it, to be read, changed and submitted."""
     subtasks = tuple(subtasks)
     short = {s.id: found[1] for s in subtasks if (found := _ROUND.fullmatch(s.id))}
-    unique = len(set(short.values())) == len(short)
+    unique = len(set(short.values())) == len(short) and ITEM not in short.values()
     planned = renamed(Planned(subtasks=subtasks), short if unique and len(short) == len(subtasks) else {})
     return Plan.model_validate({"subtasks": planned.subtasks, "aggregate": aggregate})
 

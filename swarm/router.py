@@ -22,7 +22,7 @@ from swarm.errors import BadInput, TooLarge
 from swarm.events import Answered, AnyEvent, Planned, Valued
 from swarm.fold import fold
 from swarm.lookup import valued
-from swarm.models import Answer, Catalog, Ending, Envelope, Failure, Request
+from swarm.models import Answer, Catalog, Ending, Envelope, Failure, Request, Usage
 from swarm.planner import front
 from swarm.planning import Patient, Planner, Planning
 from swarm.plans import Subtask, referenced
@@ -76,7 +76,7 @@ class Router:
         given = _given(now.request, catalog, self._writes) if now.request is not None and not folded.steps else None
         if given is not None:
             events.append(given)
-        planned = fold(folded, events)
+        planned = fold(folded, events) if events else folded
         while places := needed(planned):
             events.append(await self._valued(job, planned, places))
             planned = fold(planned, events[-1:])
@@ -125,7 +125,8 @@ class Router:
             data = plan.model_dump(mode="json", exclude_defaults=True) | {"aggregate": plan.aggregate}
             return Answer(job=job, ending=ending, complete=True, text=listing(plan), data=data, usage=progress.usage)
         answer = await self._answers.made(job, progress, ending)
-        return answer.model_copy(update={"discarded": progress.discarded})
+        discarded = progress.discarded
+        return answer if discarded == Usage() else answer.model_copy(update={"discarded": discarded})
 
 
 def _given(request: Request, catalog: Catalog, writes: bool) -> Planned | None:

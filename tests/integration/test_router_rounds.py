@@ -263,6 +263,16 @@ async def test_a_plan_that_was_given_can_be_checked_alone(settings: Settings, cr
     assert Plan.read(shown.data).subtasks == plan.united()
 
 
+async def test_a_given_plan_whose_short_names_would_be_no_names_is_shown_as_it_is(
+    settings: Settings, crew: Crew
+) -> None:
+    plan = Plan(subtasks=(sub("r1.item", "echo"), sub("r1.b", "echo", "${r1.item}")))
+    async with planned_by(settings, crew, Script()) as client:
+        shown = await ask_for_plan(client, Request(text="go", plan=plan, plan_only=True))
+
+    assert Plan.read(shown.data).subtasks == plan.united()
+
+
 # -- another plan ------------------------------------------------------------------------------------------------
 
 
