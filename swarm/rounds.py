@@ -72,7 +72,7 @@ class Pieces:
     """What a round has begun while its planner still writes, under the planner's own ids."""
 
     def __init__(self) -> None:
-        self._begun: dict[str, tuple[Subtask, tuple[str, ...]]] = {}
+        self._begun: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def take(self, piece: Planned) -> Planned:
         """The part of a piece that has not begun yet. What it cost is told when the round closes.
@@ -110,8 +110,9 @@ def _written_out(subtask: Subtask) -> bool:
 
 def _contents(
     subtasks: Iterable[Subtask], fallbacks: Mapping[str, tuple[str, ...]]
-) -> dict[str, tuple[Subtask, tuple[str, ...]]]:
-    return {subtask.id: (subtask, fallbacks.get(subtask.id, ())) for subtask in subtasks}
+) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What may not change: as JSON, in which 1 is not true, and a condition on null is not that on nothing."""
+    return {s.id: (s.model_dump_json(exclude_defaults=True), fallbacks.get(s.id, ())) for s in subtasks}
 
 
 def _after(subtasks: Iterable[Subtask], roots: Iterable[str]) -> set[str]:

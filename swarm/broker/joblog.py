@@ -224,11 +224,12 @@ class JobLog:
         size = 0
         names = list(bodies)
         for start in range(0, len(names), AT_ONCE):
-            some = await self.solutions(job, {each: bodies[each] for each in names[start : start + AT_ONCE]})
-            size += sum(len(solution.text) for solution in some.values())
+            some = {each: bodies[each] for each in names[start : start + AT_ONCE]}
+            found = await self.bodies(job, some.values())
+            size += sum(map(len, found.values()))
             if size > MAX_GATHERED:
                 raise TooLarge(f"the results of {name}", size, MAX_GATHERED, "characters")
-            read |= some
+            read |= {each: received(Solution, found[key]) for each, key in some.items() if key in found}
         return read
 
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from swarm.broker import joblog
-from swarm.errors import JobNotFound
+from swarm.errors import JobNotFound, TooLarge
 from swarm.events import Released
+from swarm.models import Solution
 from tests.conftest import Hands
 
 
@@ -119,3 +120,18 @@ async def test_jobs_are_listed_open_ones_first_and_newest_first(hands: Hands) ->
     assert [job.id for job in await hands.log.jobs(3)] == ["j6", "j5", "j4"]
     assert [job.id for job in await hands.log.jobs(ended=False)] == ["j6", "j5", "j4", "j3"]
     assert (listed[-1].text, listed[-1].tenant) == ("do it", "default")
+
+
+async def test_results_of_items_are_read_no_further_than_an_instruction_could_hold(hands: Hands) -> None:
+    """Their data counts like their words: many small texts may carry much."""
+    bodies = {f"t1#{i}": f"t1#{i}.1.1" for i in range(1, 40)}
+    body = Solution(text="short", data="x" * 100_000).model_dump_json()
+    key = hands.keys.bodies("j1")
+    await hands.call("HSET", key, *(part for name in bodies.values() for part in (name, body)))
+    await hands.call("PEXPIRE", key, 10_000)
+
+    with pytest.raises(TooLarge, match="the results of t1"):
+        await hands.log.results("j1", {}, {"t1": bodies})
+    few = await hands.log.results("j1", {}, {"t1": dict(list(bodies.items())[:3])})
+
+    assert few["t1"].data == ["x" * 100_000] * 3

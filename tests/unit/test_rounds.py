@@ -1,6 +1,7 @@
 """Ids that no two rounds share, and what becomes of pieces that the whole plan has otherwise."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,16 @@ def test_what_was_begun_otherwise_gets_an_id_of_its_own_and_so_does_what_waits_f
     assert shape(found) == {"a-b": (), "b-b": ("a-b",), "c": ("b-b", "a-b"), "d": (), "e": ("d",)}
     assert found.subtasks[2].when == Condition(result="a-b.x", equals=1)
     assert found.fallbacks == {"a-b": ("y",), "d": ("z",)}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [({"equals": None}, {"not_equals": None}), ({"equals": 1}, {"equals": True})]
+)
+def test_conditions_that_only_python_takes_for_equal_are_a_change(first: dict[str, Any], then: dict[str, Any]) -> None:
+    begun = (*subtasks("a"), only_if("b", "a.x", **first))
+    final = planned((*subtasks("a"), only_if("b", "a.x", **then)))
+
+    assert shape(reconciled(begun, final)) == {"a": (), "b-b": ("a",)}
 
 
 def test_a_new_id_is_one_that_nobody_has() -> None:
