@@ -24,6 +24,8 @@ class Expert(Protocol):
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         """Answer `subtask`; `inputs` are the solutions its instruction names, by subtask id.
 
+        In plain Python experts the instruction has their values in place already; other kinds put them in themselves.
+
         Raise `swarm.errors.ExpertError` for what is known to go wrong; let `CancelledError` pass.
         """
         ...

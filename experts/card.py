@@ -29,6 +29,8 @@ LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": 
 FIELDS = (
     "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback",
 )  # fmt: skip
+SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
+"""What a template has besides its instruction."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*/\S{1,200}")
@@ -148,6 +150,8 @@ class CardReader:
             self._wrong("body", "is empty", "write the instruction below the front matter")
         if self._front.get("model") == "local/template" and (problem := _template_problem(body)):
             self._wrong("body", f"is no valid template: {problem}", "mend it; it is Jinja, run in a sandbox")
+        if self._front.get("model") == "local/template" and (problem := _never_renders(body, self._front)):
+            self._wrong("body", f"fails whatever it is given: {problem}", SEEN)
         return body
 
     def _output(self) -> dict[str, Any] | None:
@@ -262,6 +266,15 @@ def _template_problem(body: str) -> str | None:
         from experts.template import template_problem
 
         return template_problem(body)
+    except ModuleNotFoundError:
+        return None
+
+
+def _never_renders(body: str, front: Mapping[str, Any]) -> str | None:
+    try:
+        from experts.rehearsal import never_renders
+
+        return never_renders(body, duration(front.get("timeout")) or _MAX_TIMEOUT)
     except ModuleNotFoundError:
         return None
 

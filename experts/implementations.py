@@ -1,7 +1,8 @@
 """Experts in plain Python: a class with `card` and `async solve`, named by import string or by entry point.
 
-Only processes that are told to load one serve it. Its version is declared by its author, because the hash of a card
-says nothing about the code beside it; raise it with every change of behaviour.
+Its `solve` gets the subtask with every `${...}` of the instruction already replaced by its value, and the results
+themselves beside it. Only processes that are told to load one serve it. Its version is declared by its author, because
+the hash of a card says nothing about the code beside it; raise it with every change of behaviour.
 """
 
 from __future__ import annotations

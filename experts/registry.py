@@ -19,6 +19,7 @@ from typing import Self, cast, get_args
 import structlog
 
 from experts.base import Expert, LoadBlob
+from experts.inputs import inline
 from experts.schema import schema_problem, too_deep, violation
 from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, UnusableInput
 from swarm.llm.base import Models, NoModels
@@ -112,8 +113,9 @@ class Registry:
     async def _settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
         try:
             async with asyncio.timeout(card.timeout) as limit:
+                asked = _in_place(card, subtask, inputs)
                 async with self._expert(card) as expert:
-                    solution = await expert.solve(subtask, inputs)
+                    solution = await expert.solve(asked, inputs)
                 return await judged(solution, card, subtask)
         except asyncio.CancelledError as leaked:
             if _cancelled():
@@ -202,6 +204,17 @@ class Registry:
             closing.cancel()
         if problem is not None:
             _log.error("expert_close_failed", exc_info=problem)
+
+
+def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Subtask:
+    """What an expert in plain Python is asked: its instruction reads as the plan means it, with every value in place.
+
+    The kinds that we build do that themselves, each in its own way. UnusableInput as with `inline`.
+    """
+    if card.implementation is None:
+        return subtask
+    said = inline(subtask.instruction, inputs)
+    return subtask if said == subtask.instruction else subtask.model_copy(update={"instruction": said})
 
 
 async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:

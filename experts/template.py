@@ -14,9 +14,10 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
-from jinja2.exceptions import SecurityError
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateRuntimeError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from swarm.errors import ExpertError
 
@@ -28,6 +29,30 @@ MAX_PRODUCT = 100_000
 """Length of what `*` or `%` may make."""
 
 _FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+
+
+class Sample(dict[str, Any]):
+    """Stands for a result, or a citation: a mapping with the very fields that every one of them has."""
+
+
+class UnknownName(UndefinedError):
+    """A name or a field that no input would bring."""
+
+
+class Undefined(StrictUndefined):
+    """An error when it is used, and an UnknownName where that is certain: keys of other mappings may come with data."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        hint: str | None = None,
+        obj: Any = missing,
+        name: Any = None,
+        exc: type[TemplateRuntimeError] = UndefinedError,
+    ) -> None:
+        certain = obj is missing or isinstance(obj, str | int | float | list | tuple | Sample)
+        super().__init__(hint, obj, name, UnknownName if certain and isinstance(name, str) else exc)
 
 
 class Environment(ImmutableSandboxedEnvironment):
@@ -59,7 +84,7 @@ def template_problem(source: str) -> str | None:
 @lru_cache(maxsize=256)
 def compiled(source: str) -> Template:
     """The template, ready to run. Unknown names are errors when they are used."""
-    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(undefined=Undefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
     for greedy in ("format", "lipsum", "center", "pprint"):
         environment.filters.pop(greedy, None)
         environment.globals.pop(greedy, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from swarm import log as events
 from swarm.aggregator import aggregate, sections, wanted
 from swarm.broker.joblog import JobLog
 from swarm.broker.queue import Claim
@@ -19,6 +20,8 @@ from swarm.plans import Subtask
 from swarm.progress import Progress
 from swarm.synthesis import Synthesis, Written, question
 from swarm.values import received
+
+_log = events.get("answering")
 
 NO_MODEL = "no model wrote this answer, its parts were joined"
 SHOWN = 10
@@ -70,6 +73,7 @@ class Answers:
         outcome, shortened = await self._written(claim, gathered)
         usage = outcome.usage
         if isinstance(outcome, Failure):
+            self._tell_of(claim.job, outcome)
             answer = gathered.answer(f"{NO_MODEL}: {outcome.message}", usage=usage)
             return _event(progress, answer, usage, outcome)
         if outcome.lacking:
@@ -77,8 +81,14 @@ class Answers:
         reasons = (
             _listed("too long to be read whole by the model that wrote this", shortened),
             _listed("marks of sources that are none", outcome.marked.unknown),
+            _unsourced(outcome.marked),
         )
         return _event(progress, gathered.answer(*reasons, usage=usage, written=outcome.marked), usage)
+
+    def _tell_of(self, job: str, failure: Failure) -> None:
+        model = self._writer.name if self._writer else ""
+        message = events.own(failure.message)
+        _log.warning(events.SYNTHESIS_FELL_BACK, job=job, model=model, reason=failure.reason, message=message)
 
     async def _written(self, claim: Claim, gathered: Gathered) -> tuple[Written | Failure, tuple[str, ...]]:
         """What a model writes, or why none did; and what it did not see whole."""
@@ -137,6 +147,13 @@ def _lost(experts: Mapping[str, str], gone: Collection[str], cut: Collection[str
     why = dict.fromkeys(gone, ("gone", "its result is no longer in Redis"))
     why |= dict.fromkeys(cut, ("too_large", "the answer reached its greatest size before this part"))
     return tuple(Missing(subtask=n, expert=experts[n], reason=r, message=m) for n, (r, m) in why.items())
+
+
+def _unsourced(marked: Marked) -> str:
+    """How much of a text rests on nothing that it names. A heading is told by what stands under it."""
+    told = [p for p in marked.paragraphs if "\n" in p.text or not p.text.startswith("#")]
+    bare = sum(not paragraph.subtasks for paragraph in told)
+    return f"{bare:,} of {len(told):,} paragraphs name no source" if bare else ""
 
 
 def _listed(what: str, names: Collection[str]) -> str:

@@ -5,12 +5,13 @@ Both hang on earlier results. Those are looked up once, when a decision needs th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from swarm.models import Reason
-from swarm.plans import MAX_SUBTASKS, Subtask
+from swarm.plans import MAX_SUBTASKS, Condition, Subtask, referenced
 from swarm.progress import WELL, Progress
 
 LENGTH = "[]"
@@ -50,24 +51,39 @@ class Known:
     """How many the job has already."""
 
 
-def branch(subtask: Subtask, states: Collection[str], known: Known) -> Skip | Refuse | Expand | None:
-    """What becomes of a waiting subtask whose dependencies are in `states`.
+def branch(subtask: Subtask, states: Mapping[str, str], known: Known) -> Skip | Refuse | Expand | None:
+    """What becomes of a waiting subtask; `states` says where each of its dependencies stands.
 
     None: it waits, for them or for a look at their results; or it may simply run.
     """
-    if not all(state in WELL for state in states):
+    if not all(state in WELL for state in states.values()):
         return None
-    if states and "solved" not in states:
+    if states and "solved" not in states.values():
         return Skip("all it waited for was skipped")
-    if subtask.when is not None:
-        wanted = subtask.when.result
-        if wanted in known.unknown:
-            return Skip(f"{wanted}: {known.unknown[wanted]}")
-        if wanted not in known.values:
+    if (when := subtask.when) is not None:
+        named = referenced(when.result, states)
+        if named and states[named[0]] == "skipped":
+            return Skip(f"{when.result}: {named[0]} was skipped")
+        if when.result not in known.values and when.result not in known.unknown:
             return None
-        if not subtask.when.holds(known.values[wanted]):
-            return Skip(f"its condition on {wanted} does not hold")
+        if verdict := _judged(when, known):
+            return verdict
     return None if subtask.for_each is None else _expanded(subtask.for_each, known)
+
+
+def _judged(when: Condition, known: Known) -> Skip | Refuse | None:
+    """What a condition comes to by what was looked up; None if it holds.
+
+    One that cannot be judged is no condition that does not hold: a slip in its name would skip work in silence.
+    """
+    wanted = when.result
+    if wanted in known.unknown:
+        return Refuse("bad_input", f"{wanted}: {known.unknown[wanted]}")
+    value = known.values[wanted]
+    if not when.comparable(value):
+        shown = json.dumps(value, ensure_ascii=False)[:80]
+        return Refuse("bad_input", f"{wanted} is {shown}, not a number: {when.comparison} cannot be judged")
+    return None if when.holds(value) else Skip(f"its condition on {wanted} does not hold")
 
 
 def _expanded(reference: str, known: Known) -> Skip | Refuse | Expand | None:

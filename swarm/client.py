@@ -18,6 +18,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -105,14 +106,16 @@ class Job:
 class SwarmClient:
     """A front to the swarm behind one Redis. Use it as an async context manager, or `aclose` it.
 
-    `url` None takes SWARM_REDIS_URL from the environment. Raises BadInput for a URL that is none.
+    `url` None takes SWARM_REDIS_URL from the environment, else the private Redis of the `swarm up` that serves
+    SWARM_DATA now. Raises BadInput for a URL that is none, and where there is none.
     """
 
     def __init__(self, url: str | None = None, *, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.load(os.environ)
-        url = url or self.settings.redis_url
+        url = url or self.settings.redis_url or _served(self.settings.data)
         if not url:
-            raise BadInput("redis", "no URL of a Redis", "give one, or set SWARM_REDIS_URL")
+            remedy = f"give one, set SWARM_REDIS_URL, or start: swarm up (none serves {self.settings.data} now)"
+            raise BadInput("redis", "no URL of a Redis", remedy)
         self._connection = Connection.open(url, self.settings.prefix)
         self.log = JobLog(self._connection, self.settings)
         self._shelf = Shelf(self._connection, self.settings.max_age + self.settings.retention)
@@ -280,6 +283,15 @@ class SwarmClient:
                     if over:
                         return
                     await place.news()
+
+
+def _served(data: Path) -> str | None:
+    """The Redis of a `swarm up` that runs on this machine."""
+    try:
+        from swarm.serves import up_url
+    except ImportError:  # a system without such locks
+        return None
+    return up_url(data)
 
 
 async def _planning(job: Job) -> tuple[Accepted, Planned]:

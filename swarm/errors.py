@@ -37,6 +37,7 @@ Each message says what is wrong and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Literal
 
 DraftReason = Literal[
@@ -71,9 +72,11 @@ class UnknownExpert(BadInput):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name, self.known = name, tuple(sorted(known))
+        near = get_close_matches(name[:80], self.known, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
         super().__init__(
             "expert",
-            f"no expert named {name!r}; known: {', '.join(self.known) or 'none'}",
+            f"no expert named {name!r}; known: {', '.join(self.known) or 'none'}{meant}",
             "choose one of these, or publish a catalog that has it: swarm experts publish DIR",
         )
 

@@ -219,7 +219,7 @@ class _Fold:
                 continue
             self._children_of(name)
             subtask = self._by_id[name]
-            states = [self.steps[i].state if i in self.steps else "waiting" for i in subtask.depends_on]
+            states = {i: self.steps[i].state if i in self.steps else "waiting" for i in subtask.depends_on}
             known = Known(self.values, self.unknown, self.max_items, len(self.steps))
             match branch(subtask, states, known):
                 case Skip(message):

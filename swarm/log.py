@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -21,6 +23,13 @@ SERVING = "serving"
 STATS_LOST = "statistics_lost"
 NO_MODEL = "model_not_set_up"
 PLAN_CACHE = "plan_cache_asked"
+PLANNER_FELL_BACK, SYNTHESIS_FELL_BACK = "planner_fell_back", "synthesis_fell_back"
+
+_FOREIGN = re.compile(
+    r"(HTTP \d{3}|an error instead of an answer|the model will not answer this): "
+    r"(?:.*(?=; (?:check the key of|check that|check the URL|wait, or raise|raise the quota))|.*)",
+    re.DOTALL,
+)
 
 
 def setup(level: str = "info", *, as_json: bool | None = None) -> None:
@@ -53,6 +62,18 @@ class _Lines:
             print(message, file=sys.stderr, flush=True)
 
     debug = info = warning = error = critical = msg
+
+
+@contextlib.contextmanager
+def about(job: str) -> Iterator[None]:
+    """Lines that are written inside name this job."""
+    with structlog.contextvars.bound_contextvars(job=job):
+        yield
+
+
+def own(message: str) -> str:
+    """A model's error without the words of its server, which may repeat what was asked."""
+    return _FOREIGN.sub(r"\1", message)
 
 
 def get(name: str) -> Any:

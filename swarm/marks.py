@@ -1,7 +1,8 @@
 """Marks of provenance in a text that a model writes: `[t1]` or `[r1.t2, t3]` behind what rests on these subtasks.
 
-A mark is a group in square brackets whose words are all ids of subtasks, or look like one. Other brackets are text:
-`[x]`, `[see below]`, and `[words](link)` whatever the words. Marks are for us: what is shown has none.
+A mark is a group in square brackets whose words are all ids of subtasks, or look like one. In round brackets, where
+asides and arguments stand too, every word must be an id that is known and has a letter and a digit. Other brackets are
+text: `[x]`, `[see below]`, `f(t1)`, and `[words](link)` whatever the words. Marks are for us: what is shown has none.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 MAX_PARAGRAPHS = 500
 """Of one text; what follows belongs to the last."""
 
-_MARK = re.compile(r"[ \t]{0,8}\[([^\[\]\n]{1,300})\](?!\()")
-_OPEN = re.compile(r"[ \t]{0,8}(?:\[[^\[\]\n]{0,300}\]?)?\Z")
+_ROUND = r"[A-Za-z0-9_.#&,; \t-]"
+_MARK = re.compile(
+    r"[ \t]{0,8}(?:\[(?P<square>[^\[\]\n]{1,300})\](?!\()|(?<![\w\])])\((?P<round>" + _ROUND + r"{1,100})\))"
+)
+_OPEN = re.compile(r"[ \t]{0,8}(?:\[[^\[\]\n]{0,300}\]?|\(" + _ROUND + r"{0,100})?\Z")
 """What may be, or stand before, a mark of which the rest is still to come."""
 _LONGEST = 320
 """Characters that `_OPEN` can match, and a few."""
 _ID = re.compile(r"[A-Za-z0-9_-]+(?:[.#][A-Za-z0-9_-]+)*")
+_LETTER_AND_DIGIT = re.compile(r"[A-Za-z].*[0-9]|[0-9].*[A-Za-z]")
 _GAP = re.compile(r"\n[ \t\r]*\n\s*")
 _LOOKED_UP = 1_000
 """Groups in brackets that are kept as they were read."""
@@ -77,6 +82,14 @@ class Marks:
             self._found[inside] = self._named(inside)
         return self._found[inside]
 
+    def of(self, found: re.Match[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """The same for a group in either kind of brackets."""
+        if (inside := found["round"]) is None:
+            return self.named(found["square"])
+        named = self.named(inside)
+        sure = named is not None and not named[1] and all(_LETTER_AND_DIGIT.search(name) for name in named[0])
+        return named if sure else None
+
     def _named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         words = [word for word in re.split(r"[\s,;]+", inside) if word and word not in _BETWEEN]
         known: dict[str, None] = {}
@@ -104,6 +117,8 @@ class Unmarked:
 
     def __init__(self, marks: Marks) -> None:
         self._marks, self._held = marks, ""
+        self._last = ""
+        """The character before what is held: behind some no round bracket opens a mark."""
 
     def add(self, piece: str) -> str:
         """What can be shown now that `piece` has come."""
@@ -112,15 +127,27 @@ class Unmarked:
         still_open = _OPEN.search(tail)
         cut = len(whole) - len(tail) + (still_open.start() if still_open else len(tail))
         self._held = whole[cut:]
-        return self._clean(whole[:cut])
+        return self._clean(whole, cut)
 
     def end(self) -> str:
         """The rest, as nothing more will come."""
         rest, self._held = self._held, ""
-        return self._clean(rest)
+        return self._clean(rest, len(rest))
 
-    def _clean(self, text: str) -> str:
-        return _MARK.sub(lambda found: "" if self._marks.named(found[1]) else found[0], text)
+    def _clean(self, text: str, cut: int) -> str:
+        """`text[:cut]` without its marks. What stands around it is seen: it may tell that a group is none."""
+        at = len(self._last)
+        around, end = self._last + text, at + cut
+        whole = around[:end]
+        shown: list[str] = []
+        for found in _MARK.finditer(around, at):
+            if found.start() >= end:
+                break
+            if self._marks.of(found) is not None:
+                shown.append(whole[at : found.start()])
+                at = found.end()
+        self._last = whole[-1:]
+        return "".join((*shown, whole[at:]))
 
 
 def read(text: str, marks: Marks) -> Marked:
@@ -146,7 +173,7 @@ def plain(text: str, marks: Marks) -> str:
 
 
 def _found(text: str, marks: Marks) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    groups = [named for group in _MARK.finditer(text) if (named := marks.named(group[1])) is not None]
+    groups = [named for group in _MARK.finditer(text) if (named := marks.of(group)) is not None]
     known = dict.fromkeys(name for names, _ in groups for name in names)
     return tuple(known), tuple(name for _, names in groups for name in names)
 

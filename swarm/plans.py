@@ -50,22 +50,33 @@ class Condition(Input):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def holds(self, value: object) -> bool:
-        """Whether it holds of `value`. A value of another kind is equal to nothing, and neither more nor less.
+        """Whether it holds of `value`, of which it must be `comparable`. A value of another kind is equal to nothing.
 
-        None is a null that stands there. Of a value that is missing no condition holds, `not_equals` included.
+        None is a null that stands there. Of a value that is missing nothing can be said, neither yes nor no.
         """
-        (comparison,) = self.model_fields_set - {"result"}
-        wanted = getattr(self, comparison)
-        match comparison:
+        wanted = getattr(self, self.comparison)
+        match self.comparison:
             case "equals":
                 return _same(value, wanted)
             case "not_equals":
                 return not _same(value, wanted)
             case "one_of":
                 return any(_same(value, one) for one in wanted)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not isinstance(value, (int, float)) or not self.comparable(value):
             return False
-        return bool(value >= wanted if comparison == "at_least" else value <= wanted)
+        return bool(value >= wanted if self.comparison == "at_least" else value <= wanted)
+
+    def comparable(self, value: object) -> bool:
+        """Whether `value` can be compared at all: anything may be equal, only numbers are more or less."""
+        if self.comparison not in ("at_least", "at_most"):
+            return True
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+    @property
+    def comparison(self) -> str:
+        """The name of the one comparison that was given."""
+        (name,) = self.model_fields_set - {"result"}
+        return name
 
 
 def _same(one: object, other: object) -> bool:
@@ -87,7 +98,7 @@ class Subtask(Input):
     output: Annotated[dict[str, Any] | None, Plain] = None
     """A JSON schema that the result's data must fit."""
     when: Condition | None = None
-    """Skipped unless this holds. What waits only for skipped subtasks is skipped too."""
+    """Skipped unless this holds, failed if that cannot be said. What waits only for skipped subtasks is skipped too."""
     for_each: Reference | None = None
     """A list in an earlier result: the subtask runs once for each `${item}` of it."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from swarm.errors import BadInput
 from swarm.values import Input, explain
 
 LOCAL = "local/planner"
+_MODEL = re.compile(r"(?!local/)[a-z0-9][a-z0-9_-]*/\S+")
 
 
 class Settings(Input):
@@ -72,6 +74,16 @@ class Settings(Input):
     """Bytes of one encoded request, its plan included."""
     max_answer: int = Field(default=4_000_000, ge=1_000)
     """Bytes of results that one answer is made of."""
+
+    @field_validator("planner", "synthesis")
+    @classmethod
+    def _is_a_model(cls, name: str, field: ValidationInfo) -> str:
+        """Refused at the start, since a name that no model can have would show only in what stands in for it."""
+        local = field.field_name == "planner"
+        if _MODEL.fullmatch(name) or name == (LOCAL if local else ""):
+            return name
+        own = f", and the one without a model {LOCAL}" if local else ""
+        raise ValueError(f"{name[:100]!r} is no model; one is named endpoint/model, such as openai/gpt-6-luna{own}")
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

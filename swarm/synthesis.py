@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -34,6 +35,7 @@ TRIES = 2
 PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 """Seconds before the second try, unless and at most if the server asks for others."""
+_FENCED = re.compile(r"```[A-Za-z]{0,20}[ \t]{0,8}\n(.*)```", re.DOTALL)
 _LONG = 50_000
 """Characters from which a text is read in a thread."""
 MAX_LACKING = 500
@@ -64,6 +66,8 @@ class Question:
     marks: Marks
     shortened: tuple[str, ...] = ()
     may_lack: bool = False
+    prose: bool = True
+    """That the request does not speak of JSON, so that an answer in it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ def question(
         marks=Marks(shown),
         shortened=tuple(i for i in (REQUEST, *first) if texts[i] != whole[i]),
         may_lack=may_lack,
+        prose="json" not in request.casefold(),
     )
 
 
@@ -168,6 +173,10 @@ class Synthesis:
 
     def __init__(self, models: Models, name: str, *, timeout: float = TIMEOUT, most: int = 4_000_000) -> None:
         self._models, self._name, self._timeout, self._most = models, name, timeout, most
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def ready(self) -> bool:
@@ -280,7 +289,22 @@ def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
     marked = read(text, asked.marks)
     if not marked.text:
         raise BadOutput(f"{completion.model}: the answer is empty")
+    if asked.prose and _is_json(marked.text):
+        raise BadOutput(f"{completion.model}: the answer is JSON, and text was asked for")
     return Written(marked, usage)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a whole text is a JSON object or list, in a code fence or without."""
+    fenced = _FENCED.fullmatch(text.strip())
+    said = (fenced[1] if fenced else text).strip()
+    if said[:1] + said[-1:] not in ("{}", "[]"):
+        return False
+    try:
+        json.loads(said)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _failure(error: ExpertError, usage: Usage) -> Failure:

@@ -115,7 +115,7 @@ async def working(
         stats = Gathered(Stats(worker.connection))
         worker.on_published = process.refresh
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer)
-        planner = Front(settings, models, PlanCache(worker.connection))
+        planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner))
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experts.inputs import with_item
+from swarm import log as events
 from swarm.broker.joblog import JobLog
 from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
 from swarm.events import AnyEvent, OutcomeRecorded
@@ -37,14 +38,16 @@ async def advance(ctx: Context, job: str) -> None:
 
 async def plan(ctx: Context, job: str) -> Settlement | None:
     """One planning round. Nothing is left to write if it was over before its planner was done."""
-    planned = await ctx["router"].plan(ctx["claim"], ctx["worker"].ride_out)
+    with events.about(job):
+        planned = await ctx["router"].plan(ctx["claim"], ctx["worker"].ride_out)
     return None if planned is None else _settlement(planned)
 
 
 async def answer(ctx: Context, job: str) -> Settlement:
     """Make an answer too large for `advance`."""
     worker, claim = ctx["worker"], ctx["claim"]
-    event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
+    with events.about(job):
+        event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
     return _settlement(event, body_key=event.body, body=body)
 
 

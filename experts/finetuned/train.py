@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -35,13 +35,34 @@ Objective = Callable[[Vector], tuple[float, Vector]]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How training went. `accuracy` is on rows held out, by heads that did not see them."""
+    """How training went. `accuracy` is on rows held out, by heads that did not see them.
+
+    `crossed`: each fifth of the rows was held out in turn (cross-validation), not one fifth alone.
+    """
 
     rows: int
     labels: tuple[str, ...]
     accuracy: float
     held_out: int
+    commonest: float
+    """The share of the rows held out that have the commonest label among them: what guessing it comes to."""
+    crossed: bool
     bytes: int = 0
+
+    @property
+    def told(self) -> str:
+        """The accuracy in words."""
+        if not self.held_out:
+            return "unknown: too few rows of a label to hold any out"
+        how = "cross-validated on" if self.crossed else "of"
+        return f"{self.accuracy:.1%}, {how} {self.held_out:,} rows held out"
+
+    @property
+    def warning(self) -> str:
+        """Said of a head that has learnt nothing; else empty."""
+        if not self.held_out or self.accuracy > self.commonest:
+            return ""
+        return f"no better than guessing the commonest label, which is right for {self.commonest:.1%}"
 
 
 def train(rows: Sequence[Row]) -> Head:
@@ -56,8 +77,9 @@ def train_with_report(rows: Sequence[Row]) -> tuple[Head, Report]:
     dims = 2**13 if len(rows) < MANY else 2**15
     logits, truth = _held_out(rows, labels, dims)
     accuracy = float((logits.argmax(axis=1) == truth).mean()) if len(truth) else 0.0
+    commonest = float(np.bincount(truth).max() / len(truth)) if len(truth) else 0.0
     head = _fit(rows, labels, dims, temperature=_temperature(logits, truth))
-    return head, Report(len(rows), labels, accuracy, len(truth))
+    return head, Report(len(rows), labels, accuracy, len(truth), commonest, _crossed(rows))
 
 
 def train_file(source: Path, target: Path) -> Report:
@@ -67,7 +89,7 @@ def train_file(source: Path, target: Path) -> Report:
     beside = target.with_name(target.name + ".part")
     beside.write_bytes(content)
     beside.replace(target)
-    return Report(report.rows, report.labels, report.accuracy, report.held_out, len(content))
+    return replace(report, bytes=len(content))
 
 
 def _fit(rows: Sequence[Row], labels: Sequence[str], dims: int, temperature: float = 1.0) -> Head:
@@ -142,7 +164,7 @@ def _held_out(rows: Sequence[Row], labels: Sequence[str], dims: int) -> tuple[ND
     """Logits of rows by heads that were fitted without them, and the rows' true labels."""
     fold = np.array([crc32(row.text.encode("utf-8", "replace")) % 5 for row in rows])
     logits, truth = [np.zeros((0, len(labels)))], [np.zeros(0, dtype=np.int64)]
-    for number in range(1 if len(rows) >= MANY else 5):
+    for number in range(5 if _crossed(rows) else 1):
         kept = [row for row, part in zip(rows, fold, strict=True) if part != number]
         out = [row for row, part in zip(rows, fold, strict=True) if part == number]
         if out and {row.label for row in kept} == set(labels):
@@ -151,6 +173,10 @@ def _held_out(rows: Sequence[Row], labels: Sequence[str], dims: int) -> tuple[ND
             logits.append((times(features, head.weights) + head.bias).astype(np.float64))
             truth.append(_numbers(out, labels))
     return np.concatenate(logits), np.concatenate(truth)
+
+
+def _crossed(rows: Sequence[Row]) -> bool:
+    return len(rows) < MANY
 
 
 def _temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
@@ -182,10 +208,9 @@ def main(arguments: Sequence[str]) -> int:
     except (SwarmError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{report.rows} rows, {len(report.labels)} labels, "
-        f"accuracy {report.accuracy:.3f} on {report.held_out} rows held out, {report.bytes:,} bytes"
-    )
+    print(f"{report.rows} rows, {len(report.labels)} labels, accuracy {report.told}, {report.bytes:,} bytes")
+    if report.warning:
+        print(f"warning: {report.warning}", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 from swarm.cli import asking, catalogs, exits, jobs, plan, plancheck, serving
 from swarm.cli.edge import AsJson, RedisUrl, Root, root
 from swarm.cli.screen import Screen, can_print_anything, hush
+from swarm.errors import BadInput
 
 EPILOG = "\n".join(
     [
@@ -37,7 +39,16 @@ class _Verbs(TyperGroup):
         flags = list(takewhile(lambda part: part == "--json", args[1:]))
         if args[:1] == ["plan"] and args[1 + len(flags) :][:1] == ["check"]:
             args = ["plan check", *flags, *args[2 + len(flags) :]]
+        elif args[:1] == ["plan"]:
+            _misspelt(args[1 + len(flags) :])
         return super().resolve_command(ctx, args)
+
+
+def _misspelt(args: Sequence[str]) -> None:
+    """A plan takes one text: a word and then a file were meant for `plan check`."""
+    match args:
+        case [word, file, *_] if word.isalpha() and os.path.isfile(file):
+            raise BadInput("text", f"{word!r} and then a file are no request", "did you mean: swarm plan check FILE")
 
 
 app = typer.Typer(

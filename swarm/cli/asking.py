@@ -64,10 +64,11 @@ def options(
     job_id: JobName = None,
 ) -> dict[str, Any]:
     """What `SwarmClient.submit` takes, from what was written on the command line."""
+    asked, whole = given.request(text, file, plan)
     return {
-        "text": given.request_text(text, file, plan),
+        "text": asked,
         "expert": expert,
-        "plan": given.plan(plan),
+        "plan": whole,
         "deadline": given.seconds("deadline", deadline),
         "attempts": attempts,
         "replans": replans,
@@ -76,18 +77,28 @@ def options(
     }
 
 
-def takes_request(verb: Callable[..., int]) -> Callable[..., int]:
+Verb = Callable[..., int]
+
+
+def taking(options: Callable[..., dict[str, Any]]) -> Callable[[Verb], Verb]:
     """Gives a verb the arguments of `options` before its own; it gets their result as its first, `wanted`."""
     asked = inspect.signature(options, eval_str=True).parameters
-    _, *own = inspect.signature(verb, eval_str=True).parameters.values()
 
-    @functools.wraps(verb)
-    def command(**written: Any) -> int:
-        wanted = options(**{name: written.pop(name) for name in asked})
-        return verb(wanted, **written)
+    def taken(verb: Verb) -> Verb:
+        _, *own = inspect.signature(verb, eval_str=True).parameters.values()
 
-    command.__signature__ = inspect.Signature([*asked.values(), *own])  # type: ignore[attr-defined]
-    return command
+        @functools.wraps(verb)
+        def command(**written: Any) -> int:
+            wanted = options(**{name: written.pop(name) for name in asked})
+            return verb(wanted, **written)
+
+        command.__signature__ = inspect.Signature([*asked.values(), *own])  # type: ignore[attr-defined]
+        return command
+
+    return taken
+
+
+takes_request = taking(options)
 
 
 @takes_request
@@ -172,6 +183,8 @@ class _Question:
     def _show(self, answer: Answer, view: JobView) -> None:
         if self.screen.out.is_terminal or self.console is self.screen.out:
             self.screen.line()
+        if view.unplanned:
+            self.screen.note((f"note: {view.unplanned}", "yellow"))
         answers.show(self.screen, answer, view.experts)
         self.screen.document(_document(answer, view))
 

@@ -101,13 +101,15 @@ def train(
     screen.document(
         {
             "head": out, "rows": report.rows, "labels": list(report.labels), "accuracy": report.accuracy,
-            "held_out": report.held_out, "bytes": report.bytes, "seconds": seconds,
+            "held_out": report.held_out, "commonest": report.commonest, "cross_validated": report.crossed,
+            "bytes": report.bytes, "seconds": seconds,
         }
     )  # fmt: skip
     screen.line(f"labels    {len(report.labels)}: {listed(report.labels, 20)}")
     screen.line(f"rows      {report.rows:,}")
-    told = f"{report.accuracy:.1%} of {report.held_out:,} rows that were held out"
-    screen.line(f"accuracy  {told if report.held_out else 'unknown: too few rows of a label to hold any out'}")
+    screen.line(f"accuracy  {report.told}")
+    if report.warning:
+        screen.note((f"warning: {report.warning}", "yellow"))
     screen.line(f"head      {out}, {report.bytes:,} bytes, in {seconds:g} s")
     return exits.OK
 

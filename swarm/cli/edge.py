@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -27,6 +26,7 @@ from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
+from swarm.serves import up_runs
 from swarm.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,32 +112,6 @@ class Edge:
     def warn_if_unserved(self) -> None:
         if self.unserved:
             self.screen.note(("nobody serves this data folder now; what is open waits for: swarm up", "yellow"))
-
-
-# -- who serves a data folder ------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def as_up(data: Path, url: str) -> Iterator[None]:
-    """Say that this process serves the folder's Redis at `url`, until the block ends or the process does."""
-    path = data.expanduser() / "up.lock"
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        path.write_text(url)
-        yield
-
-
-def up_runs(data: Path, url: str | None) -> bool:
-    """Whether a `swarm up` serves the folder's Redis at `url` now."""
-    path = data.expanduser() / "up.lock"
-    try:
-        with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return path.read_text() == url
-    except OSError:
-        return False
-    return False
 
 
 # -- catalogs ----------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def _totals(report: PlanReport) -> Iterator[tuple[Part, ...]]:
     path = listed(found.critical_path, 12).replace(", ", " -> ")
     yield (("critical path  ", "bold"), path, *([("  (marked *)", "dim")] if len(report.plan.subtasks) > 1 else []))
     yield (("takes          ", "bold"), _time(found), (_if(found), "dim"))
-    yield (("costs          ", "bold"), _cost(found))
+    yield (("running costs  ", "bold"), _cost(found))
     if report.usage.calls:
         used = report.usage
         tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written"

@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pydantic import BaseModel
+
 from swarm.errors import BadInput, InvalidPlan, TooLarge
+from swarm.plans import Condition, Plan, Subtask
 from swarm.values import MAX_TEXT
 
 MAX_PLAN = 16_000_000
 """Bytes of a plan's file."""
 STDIN = "-"
+REQUEST = "request"
+"""The key of a plan's file that has the text the plan was made for."""
 
 _COMPARISONS = frozenset({"equals", "not_equals", "one_of", "at_least", "at_most"})
 _CONDITION = "{result: t1.label, equals: refund}, or not_equals, one_of, at_least or at_most instead of equals"
@@ -24,13 +30,26 @@ _JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENT = re.compile(r"\d{1,18}-\d{1,18}")
 
 
+class Unsaid(str):
+    """What stands for a request that nobody worded: where its plan is from."""
+
+    __slots__ = ()
+
+
+def request(text: str | None, file: str | None, source: str | None) -> tuple[str, Any]:
+    """The request's text, and the plan if one is given. A text that is left out is the one saved with the plan."""
+    asked = request_text(text, file, source)
+    whole, saved = plan(source)
+    return (saved if saved is not None and isinstance(asked, Unsaid) else asked), whole
+
+
 def request_text(text: str | None, file: str | None, plan: str | None) -> str:
-    """The request: an argument, `-` for standard input, or a file. With a plan it may be left out."""
+    """The request: an argument, `-` for standard input, or a file. With a plan it may be left out: Unsaid."""
     if text is not None and file is not None:
         raise BadInput("text", "given twice, as an argument and with --file", "leave one of them out")
     source = file if file is not None else text
     if source is None and plan is not None:
-        return f"the plan in {utf8(plan, 'plan')}" if plan != STDIN else "the plan from standard input"
+        return Unsaid(f"the plan in {utf8(plan, 'plan')}" if plan != STDIN else "the plan from standard input")
     if source is None:
         raise BadInput("text", "nothing is asked", "give the request as an argument, as - (standard input) or --file")
     if source == STDIN and plan == STDIN:
@@ -40,10 +59,10 @@ def request_text(text: str | None, file: str | None, plan: str | None) -> str:
     return utf8(source, "text")
 
 
-def plan(source: str | None) -> Any:
-    """What a plan's file holds, JSON or YAML; None without one."""
+def plan(source: str | None) -> tuple[Any, str | None]:
+    """The plan that a file holds, JSON or YAML, and the request it was made for if that is saved with it."""
     if source is None:
-        return None
+        return None, None
     text = _decoded("plan", _read("plan", source, MAX_PLAN))
     try:
         found = json.loads(text) if text.lstrip()[:1] in ("{", "[") and not _is_yaml(source) else _yaml(text)
@@ -55,16 +74,45 @@ def plan(source: str | None) -> Any:
         _no_plan("nested too deeply")
     if found is None:
         _no_plan("the file is empty")
+    found, request = _without_request(found)
+    _check_fields(found)
     _check_branches(found)
-    return found
+    return found, request
+
+
+def _without_request(found: Any) -> tuple[Any, str | None]:
+    if not isinstance(found, dict) or REQUEST not in found:
+        return found, None
+    if not isinstance(request := found[REQUEST], str):
+        raise InvalidPlan(f"{REQUEST} is no text", "write there what was asked, or leave it out")
+    return {name: value for name, value in found.items() if name != REQUEST}, request
+
+
+def _check_fields(found: Any) -> None:
+    """Fields whose names are nearly right. Those that are like none are told by `Plan.read`."""
+    _check_names("", found, Plan)
+    for number, subtask in enumerate(_subtasks(found)):
+        _check_names(f"subtasks.{number}.", subtask, Subtask)
+        _check_names(f"subtasks.{number}.when.", subtask.get("when"), Condition)
+
+
+def _check_names(place: str, given: Any, kind: type[BaseModel]) -> None:
+    for name in given if isinstance(given, dict) else ():
+        near = get_close_matches(str(name)[:80], kind.model_fields, n=1) if name not in kind.model_fields else ()
+        if near:
+            raise InvalidPlan(f"{place}{str(name)[:80]}: unknown field", f"did you mean {near[0]!r}?")
+
+
+def _subtasks(found: Any) -> list[dict[str, Any]]:
+    """What stands where subtasks do. What is none of its form is empty, so that the others keep their numbers."""
+    given = found.get("subtasks") if isinstance(found, dict) else found
+    return [one if isinstance(one, dict) else {} for one in (given if isinstance(given, list) else ())]
 
 
 def _check_branches(found: Any) -> None:
     """What people write wrong in `when` and `for_each`, with how it is written. All else is told by `Plan.read`."""
-    subtasks = found.get("subtasks") if isinstance(found, dict) else found
-    for number, subtask in enumerate(subtasks if isinstance(subtasks, list) else ()):
-        given = subtask if isinstance(subtask, dict) else {}
-        when, each = given.get("when"), given.get("for_each")
+    for number, subtask in enumerate(_subtasks(found)):
+        when, each = subtask.get("when"), subtask.get("for_each")
         if when is not None and not (isinstance(when, dict) and len(_COMPARISONS.intersection(when)) == 1):
             told = "has not exactly one comparison" if isinstance(when, dict) else "is no condition"
             raise InvalidPlan(f"subtasks.{number}.when {told}", f"write {_CONDITION}")

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from swarm.cli import answers
-from swarm.cli.edge import Edge, demo_folder, implementations, read_catalog, shelf_of, up_runs
+from swarm.cli.edge import Edge, demo_folder, implementations, read_catalog, shelf_of
 from swarm.cli.screen import Screen
 from swarm.client import Job, SwarmClient
 from swarm.errors import BadInput, WaitTimeout
+from swarm.serves import up_runs
 from swarm.settings import Settings
 
 AFTER_CANCEL = 10.0

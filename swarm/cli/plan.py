@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from swarm.cli import exits, explained, given, planfile
-from swarm.cli.asking import Folder, Timeout, takes_request
+from swarm.cli.asking import Expert, File, Folder, JobName, Question, Tenant, taking
+from swarm.cli.asking import options as request_options
 from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl
 from swarm.cli.place import Place, Pressed, cancel, presses
 from swarm.cli.screen import Screen
@@ -19,14 +20,38 @@ from swarm.client import SwarmClient, new_job_id
 from swarm.errors import JobNotFound, WaitTimeout
 from swarm.report import PlanReport
 
+Own = Annotated[
+    str | None, typer.Option("--plan", metavar="FILE", help="Look at this plan, JSON or YAML; - reads standard input.")
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", metavar="TIME", help="End the planning after 30s, 2m, ..., with no plan.")
+]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", metavar="TIME", help="Wait no longer for the plan; the planning goes on.")
+]
 Save = Annotated[
     str | None,
-    typer.Option("--save", metavar="FILE", help="Write the plan to FILE.json or FILE.yaml, for swarm ask --plan."),
+    typer.Option(
+        "--save", metavar="FILE", help="Write plan and request to FILE.json or FILE.yaml, for swarm ask --plan."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of --save.")]
 
 
-@takes_request
+def options(
+    text: Question = None,
+    file: File = None,
+    expert: Expert = None,
+    plan: Own = None,
+    deadline: Deadline = None,
+    tenant: Tenant = "default",
+    job_id: JobName = None,
+) -> dict[str, Any]:
+    """What `SwarmClient.plan` takes. Nothing runs, so nothing is tried or planned again."""
+    return request_options(text, file, expert, plan, deadline, tenant=tenant, job_id=job_id)
+
+
+@taking(options)
 def plan(
     wanted: dict[str, Any],
     save: Save = None,
@@ -39,7 +64,9 @@ def plan(
 ) -> int:
     """Plan a request and run nothing: who does what and why, what runs at once, what it takes by past runs.
 
-    With --plan FILE a plan of your own is looked at. A request that is the word check goes after --.
+    With --plan FILE a plan of your own is looked at. Whether a model is fit to plan: see swarm plan check --help. A
+    request that is the word check goes after --.
+
     Without a Redis URL and without a running `swarm up`, a planner is brought along, as for `swarm ask`.
     """
     edge = Edge.of(redis, as_json)
@@ -77,7 +104,9 @@ class _Question:
     def _show(self, report: PlanReport) -> None:
         explained.show(self.screen, report)
         if self.path is not None:
-            planfile.save(self.path, report.plan, force=self.force)
+            text = self.wanted["text"]
+            asked = None if isinstance(text, given.Unsaid) else text
+            planfile.save(self.path, report.plan, asked, force=self.force)
         saved = None if self.path is None else str(self.path)
         self.screen.document(report.model_dump(mode="json") | {"saved": saved})
         if saved is not None:

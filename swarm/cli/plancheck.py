@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
+from swarm.cli import outfile
 from swarm.cli.edge import AsJson, Edge
 from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
@@ -39,6 +40,7 @@ def check(
     verdicts_file: Annotated[
         str | None, typer.Option("--verdicts", metavar="FILE", help="Write each text's plan or refusal, and its mends.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --verdicts.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Is a model fit to plan? Run its recorded texts through the compiler.
@@ -49,32 +51,28 @@ def check(
     and else asks its planner again: see --strict.
     """
     screen = Edge.of(None, as_json).screen
-    known = Requests(_path(requests, "requests"), _path(tools, "tools") if tools else None, graph_only=graph_only)
-    path, report = _path(outputs, "outputs"), Report()
+    path, asked = _path(outputs, "outputs"), _path(requests, "requests")
+    named = _path(tools, "tools") if tools else None
+    target = _path(verdicts_file, "verdicts") if verdicts_file else None
+    if target:
+        outfile.writable("verdicts", target, [path, asked, *([named] if named else [])], force=force)
+    known, report = Requests(asked, named, graph_only=graph_only), Report()
     with ExitStack() as stack:
-        file = stack.enter_context(_written(verdicts_file)) if verdicts_file else None
+        file = stack.enter_context(outfile.written("verdicts", target, force=force)) if target else None
         moved = stack.enter_context(_progress(screen, path))
         for line, verdict in verdicts(path, known, Rules(mend_edges=not strict)):
             report.add(verdict)
             moved(line.end)
             if file:
                 file.write(json.dumps(verdict.document(), ensure_ascii=False) + "\n")
+        if not report.total.n:
+            raise BadInput("outputs", f"{path} holds no texts", "give a text a line: model, request_id, raw")
     screen.document(report.document())
     _tables(screen, report)
 
 
 def _path(given: str, field: str) -> Path:
     return Path(utf8(given, field)).expanduser()
-
-
-@contextmanager
-def _written(given: str) -> Iterator[TextIO]:
-    """A file to write to. What cannot be written is the caller's to mend."""
-    try:
-        with _path(given, "verdicts").open("w", encoding="utf-8", errors="backslashreplace") as file:
-            yield file
-    except OSError as error:
-        raise BadInput("verdicts", f"{given} cannot be written ({error.strerror})", "name another file") from None
 
 
 @contextmanager
@@ -105,7 +103,7 @@ def _tables(screen: Screen, report: Report) -> None:
 
 
 def _counts(n: int, valid: int, mended: int) -> tuple[str, str, str, str]:
-    return f"{n:,}", f"{valid:,}", f"{valid / n:.1%}" if n else "-", f"{mended:,}"
+    return f"{n:,}", f"{valid:,}", f"{valid / n:.1%}", f"{mended:,}"
 
 
 def _categories(screen: Screen, report: Report) -> None:

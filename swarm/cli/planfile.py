@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from swarm.cli.given import utf8
+from swarm.cli.given import REQUEST, utf8
 from swarm.errors import BadInput
 from swarm.plans import Plan
 
@@ -31,9 +31,9 @@ def writable(name: str, *, force: bool) -> Path:
     return path
 
 
-def save(path: Path, plan: Plan, *, force: bool) -> None:
-    """Write `plan`. A file that came up meanwhile is overwritten with `force` only."""
-    text = as_yaml(plan) if path.suffix.lower() in YAML else as_json(plan)
+def save(path: Path, plan: Plan, request: str | None = None, *, force: bool) -> None:
+    """Write `plan`, and what it was made for. A file that came up meanwhile is overwritten with `force` only."""
+    text = as_yaml(plan, request) if path.suffix.lower() in YAML else as_json(plan, request)
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
@@ -47,11 +47,11 @@ def _taken(name: str) -> BadInput:
     return BadInput("save", f"{name} exists", "choose another name, or overwrite it with --force")
 
 
-def as_json(plan: Plan) -> str:
-    return json.dumps(_written(plan), indent=2, ensure_ascii=False) + "\n"
+def as_json(plan: Plan, request: str | None = None) -> str:
+    return json.dumps(_written(plan, request), indent=2, ensure_ascii=False) + "\n"
 
 
-def as_yaml(plan: Plan) -> str:
+def as_yaml(plan: Plan, request: str | None = None) -> str:
     """Texts of several lines stand as blocks; without the aliases that reading refuses."""
     import yaml
 
@@ -64,9 +64,10 @@ def as_yaml(plan: Plan) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return str(yaml.dump(_written(plan), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
+    return str(yaml.dump(_written(plan, request), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
 
 
-def _written(plan: Plan) -> dict[str, Any]:
+def _written(plan: Plan, request: str | None) -> dict[str, Any]:
     """Only what somebody would write by hand."""
-    return plan.model_dump(mode="json", exclude_defaults=True)
+    asked = {} if request is None else {REQUEST: str(request)}
+    return asked | plan.model_dump(mode="json", exclude_defaults=True)

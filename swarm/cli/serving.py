@@ -18,7 +18,6 @@ from swarm.cli.edge import (
     Edge,
     Imports,
     RedisUrl,
-    as_up,
     implementations,
     read_catalog,
     shelf_of,
@@ -27,6 +26,7 @@ from swarm.cli.place import first_catalog
 from swarm.cli.screen import Screen, listed
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.models import Kind
+from swarm.serves import as_up
 from swarm.settings import Settings
 
 if TYPE_CHECKING:

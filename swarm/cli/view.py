@@ -36,6 +36,8 @@ _MARKS = {
     "dropped": ("✗", "dim"),
     "withdrawn": ("–", "dim"),
 }
+NO_PLAN = "the planner's model gave no plan"
+"""How the note begins that a front leaves when it falls back (swarm/planner/front.py)."""
 _SETTLED = ("solved", "failed", "skipped", "dropped", "withdrawn")
 
 
@@ -95,6 +97,17 @@ class JobView:
     @property
     def experts(self) -> dict[str, str]:
         return {row.id: row.expert for row in self.rows.values()}
+
+    @property
+    def unplanned(self) -> str:
+        """Why a planner's model that should have planned did not, and who planned in its stead; else empty."""
+        place = next((i for i, note in enumerate(self.notes) if note.startswith(NO_PLAN)), None)
+        if place is None:
+            return ""
+        why = self.notes[place]
+        if why == NO_PLAN and place:  # then what was wrong stands in the note of the last turn, before it
+            why = f"{why}: {self.notes[place - 1]}"
+        return f"{flat(why, 300)}; {self.planner} stands in"
 
     def take(self, event: AnyEvent) -> None:
         before = self._progress
@@ -308,6 +321,8 @@ def steps(view: JobView, event: AnyEvent) -> Iterator[str]:
         row = view.rows[name]
         if row.state in ("skipped", "expanded", "withdrawn"):
             yield f"{name}  {row.expert}  {row.state}" + (f": {flat(row.reason, 200)}" if row.reason else "")
+        elif row.state == "failed" and not (isinstance(event, OutcomeRecorded) and event.subtask == name):
+            yield f"{name}  {row.expert}  failed ({flat(row.reason, 200)})"  # without an attempt that could say so
 
 
 def _told(rows: Iterable[Row]) -> Iterator[str]:

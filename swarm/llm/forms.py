@@ -2,7 +2,9 @@
 
 From the best to the one that always works: `json_schema` (the server writes nothing else), `json_object` with the
 schema beside it, a forced `tool` whose arguments are the answer, and `words`. Some servers refuse a way, with 400 or
-with 500; some ignore it and answer 200 with prose. Both cost one request and are remembered for an hour.
+with 500, which costs one request and is remembered for an hour. Some ignore it and answer 200 with prose. So does a
+model now and then that honours it, therefore prose leads down only where the way never brought JSON, after two such
+answers in a row, and for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from swarm.llm.base import Form, Message
+
+PROSE_SECONDS = 900.0
+"""How long a way is left out because of answers in prose: they show less than a refusal does."""
 
 Way = Literal["json_schema", "json_object", "tool", "words"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -107,12 +112,15 @@ class Notes:
         self._clock, self._seconds, self._most = clock, seconds, most
         self._until: dict[tuple[str, ...], float] = {}
 
-    def add(self, *fact: str) -> None:
+    def add(self, *fact: str, seconds: float | None = None) -> None:
         if fact not in self:
             self._until.pop(fact, None)
-            self._until[fact] = self._clock() + self._seconds
+            self._until[fact] = self._clock() + (self._seconds if seconds is None else seconds)
             while len(self._until) > self._most:
                 del self._until[next(iter(self._until))]
+
+    def drop(self, *fact: str) -> None:
+        self._until.pop(fact, None)
 
     def __contains__(self, fact: tuple[str, ...]) -> bool:
         return self._until.get(fact, float("-inf")) > self._clock()
@@ -155,11 +163,29 @@ class Ladder:
             self._notes.add("refused", self._model, self._guessed, self.form.name)
         if withheld:
             return
-        if self.way == "tool" and not by_tool:
-            self._notes.add("refused", self._model, "tool")
-        if self.way in ("json_schema", "json_object") and not _has_json(text):
-            self._notes.add("refused", self._model, "json_schema")
-            self._notes.add("refused", self._model, "json_object")
+        if self.way == "tool":
+            self._judge(("tool",), honoured=by_tool, patient=False)
+        elif self.way != "words":
+            self._judge(("json_schema", "json_object"), honoured=_has_json(text), patient=True)
+
+    def _judge(self, ways: Sequence[Way], *, honoured: bool, patient: bool) -> None:
+        """Take note of an answer to one of `ways`, which are given up together if they never brought JSON.
+
+        A forced tool that is not called shows at once that the server passes over it: no model decides that.
+        """
+        gave, prose = ("gave", self._model, ways[0]), ("prose", self._model, ways[0])
+        if honoured:
+            self._notes.drop(*gave)  # for an hour from now
+            self._notes.add(*gave)
+            self._notes.drop(*prose)
+        elif gave in self._notes:
+            return
+        elif patient and prose not in self._notes:
+            self._notes.add(*prose)
+        else:
+            self._notes.drop(*prose)
+            for way in ways:
+                self._notes.add("refused", self._model, way, seconds=PROSE_SECONDS)
 
     def _steps_down(self, said: str) -> bool:
         way = self._left[0]

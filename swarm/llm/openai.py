@@ -164,7 +164,8 @@ class OpenAIModel:
             raise ModelUnavailable(f"{self.name}: no answer within {ask.timeout:g} s") from None
         except openai.APIConnectionError as error:
             cause = self.endpoint.clean(str(error.__cause__ or error))
-            raise ModelUnavailable(f"{self.name}: cannot reach {self.endpoint.host} ({cause})") from None
+            remedy = f"check the URL of the endpoint {self.endpoint.name!r}, and that its server runs"
+            raise ModelUnavailable(f"{self.name}: cannot reach {self.endpoint.host} ({cause}); {remedy}") from None
         except httpx2.HTTPError as error:
             cause = self.endpoint.clean(str(error) or type(error).__name__)
             raise ModelUnavailable(f"{self.name}: the answer broke off ({cause})") from None
@@ -252,6 +253,9 @@ class OpenAIModel:
             here = f"the endpoint {self.endpoint.name!r}, and its URL"
             return ModelRefused(f"{message}; check that {self.model!r} is a model of {here}")
         spent = "insufficient_quota" in str(error.body)
+        if error.status == 429:
+            what = "raise the quota" if spent else "wait, or raise the limit"
+            message = f"{message}; {what} of the endpoint {self.endpoint.name!r}"
         if (error.status in PASSING or error.status >= 500) and not spent:
             return ModelUnavailable(message, retry_after=retry_after(error.headers))
         return ModelRefused(message)

@@ -97,7 +97,7 @@ def keepable(text: str, planned: Planned) -> Kept | None:
     whole = planned.closed and planned.failure is None and planned.subtasks
     if not whole or planned.planner in (NAME, EXAMPLES) or len(text) > MAX_KEPT_TEXT:
         return None
-    return Kept(text=harmless(text)[0], subtasks=planned.subtasks, aggregate=planned.aggregate)
+    return Kept(text=harmless(text)[0], subtasks=planned.subtasks, aggregate=planned.aggregate, planner=planned.planner)
 
 
 def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subtask, ...], int]:

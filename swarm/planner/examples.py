@@ -47,6 +47,8 @@ class Kept(Value):
     text: Text
     subtasks: tuple[Subtask, ...]
     aggregate: Aggregate = "auto"
+    planner: str = ""
+    """The model whose plan it is."""
 
 
 class Near(NamedTuple):

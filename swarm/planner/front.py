@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
+from swarm import log as events
 from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, UnknownExpert
 from swarm.events import Planned
 from swarm.llm.base import Models
@@ -28,6 +29,8 @@ from swarm.planner.words import stems
 from swarm.plans import Subtask
 from swarm.settings import LOCAL, Settings
 from swarm.values import MAX_TEXT
+
+_log = events.get("planner")
 
 GIVEN = "given"
 """The name of the planner when the caller was it."""
@@ -129,17 +132,27 @@ class Front:
 
     async def _fallen_back(self, request: Request, catalog: Catalog, failure: Failure, failed: Planned) -> Planned:
         """The best plan without a model, or where nobody fits the model's failure; what the model used in any case."""
-        why = f"the planner's model gave no plan: {failure.message}"
         try:
             planned = await self._without_a_model(request, catalog)
         except (NoPlan, BadInput) as error:
             message = f"{failure.message}; without a model: {error}"
             return failed.model_copy(update={"failure": failure.model_copy(update={"message": message})})
-        planned = _noted(planned, [why, *failed.notes]).model_copy(update={"usage": failed.usage})
+        # what a turn brought is noted in full, where it came; here only what came of them all
+        quoted = failure.message.removeprefix(f"{failed.planner}: ")
+        said = any(quoted in note for note in failed.notes)
+        why = f"the planner's model gave no plan{'' if said else f': {failure.message}'}"
+        self._tell_of(failure, planned.planner)
+        planned = _noted(planned, [*failed.notes, why]).model_copy(update={"usage": failed.usage})
         silent = failure.reason != "bad_output" and writer_of(self._settings) == self._settings.planner
         several = resolved(planned.aggregate, planned.subtasks, writes=True) == "synthesis"
         # a model that did not answer now would only be waited for again
         return planned.model_copy(update={"aggregate": "join"}) if silent and several else planned
+
+    def _tell_of(self, failure: Failure, instead: str) -> None:
+        unusable = failure.reason == "bad_output"  # such a message quotes the model, and the model the request
+        message = "none of its answers was a plan that can run" if unusable else events.own(failure.message)
+        model = self._settings.planner
+        _log.warning(events.PLANNER_FELL_BACK, model=model, reason=failure.reason, message=message, instead=instead)
 
     async def _without_a_model(self, request: Request, catalog: Catalog) -> Planned:
         """The local planner's plan if it covers every clause; else, where words fit somebody at all, a guess.

@@ -89,7 +89,7 @@ class _Asking:
         self._done = frozenset(done.id for done in tried.done) if tried else frozenset()
         self._usage = Usage()
         self._problems: list[str] = []
-        self._last = ""
+        self._last = self._noted = ""
         self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks)
         self._until = 0.0
 
@@ -244,7 +244,9 @@ class _Asking:
         return str(error).removeprefix(f"{self._model.name}: ")
 
     def _note(self, turn: int, what: str) -> None:
-        self._notes.append(f"{self._model.name}, turn {turn}: {what}")
+        again = what == self._noted
+        self._noted = what
+        self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
 
 
 def _asked_by(completion: Completion | None) -> str:

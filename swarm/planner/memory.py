@@ -1,4 +1,4 @@
-"""The plan cache: what a tenant's requests were planned like, for one version of the catalog.
+"""The plan cache: what a tenant's requests were planned like by one model, for one version of the catalog.
 
 A process reads a tenant's plans when it first needs them, then only those that are new. No failure of Redis costs
 more than the look: it becomes a note.
@@ -50,9 +50,11 @@ class _Read:
 class PlanCache:
     """Plans of earlier requests whose callers left planning to us. Its methods raise nothing of ours but `stats`."""
 
-    def __init__(self, connection: Connection, lifetime: float = LIFETIME) -> None:
-        """`lifetime` is how many seconds plans are kept after their last use."""
-        self._store = PlanStore(connection, lifetime)
+    def __init__(self, connection: Connection, lifetime: float = LIFETIME, *, planner: str) -> None:
+        """`lifetime` is how many seconds plans are kept after their last use. Plans of others than `planner` are none
+        of ours: who names another model wants to see what that one makes of a request.
+        """
+        self._store, self._planner = PlanStore(connection, lifetime), planner
         self._read: OrderedDict[tuple[str, str], _Read] = OrderedDict()
 
     async def find(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
@@ -81,7 +83,7 @@ class PlanCache:
     async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
         """Remember a whole plan of a request that left planning to us; anything else is passed over."""
         kept = keepable(request.text, planned) if request.plan is None and request.expert is None else None
-        if kept is not None:
+        if kept is not None and kept.planner == self._planner:
             with suppress(BrokerError):
                 entry = kept.model_dump_json(exclude_defaults=True).encode()
                 await self._store.add(request.tenant, catalog.version, entry)
@@ -103,17 +105,17 @@ class PlanCache:
                 read.place, read.entries, read.kept, read.examples = FIRST, 0, {}, Examples()
                 count, new = await self._store.since(tenant, version, FIRST)
             if len(new) > _MANY:
-                await asyncio.to_thread(_take, read, new)
+                await asyncio.to_thread(_take, read, new, self._planner)
             else:
-                _take(read, new)
+                _take(read, new, self._planner)
             return read.examples
 
 
-def _take(read: _Read, new: Iterable[tuple[str, bytes]]) -> None:
+def _take(read: _Read, new: Iterable[tuple[str, bytes]], planner: str) -> None:
     twice = False
     for place, raw in new:
         read.place, read.entries = place, read.entries + 1
-        for kept in _readable(raw):
+        for kept in _readable(raw, planner):
             twice = twice or kept.text in read.kept
             read.kept[kept.text] = kept
             read.examples.add(kept)
@@ -121,7 +123,8 @@ def _take(read: _Read, new: Iterable[tuple[str, bytes]]) -> None:
         read.examples = Examples(read.kept.values())
 
 
-def _readable(raw: bytes) -> Iterator[Kept]:
-    """One plan, or none if another version of this program wrote it otherwise."""
+def _readable(raw: bytes, planner: str) -> Iterator[Kept]:
+    """One plan of `planner`; none if it is another's, or if another version of this program wrote it otherwise."""
     with suppress(ValidationError):
-        yield received(Kept, raw)
+        if (kept := received(Kept, raw)).planner == planner:
+            yield kept

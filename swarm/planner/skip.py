@@ -14,9 +14,10 @@ from swarm.models import Card
 from swarm.planner.clauses import Clause, clauses
 from swarm.planner.conjuncts import parted
 from swarm.planner.match import CLEAR, Index, Match, index
-from swarm.planner.openings import LINKS
+from swarm.planner.openings import LINKS, POLITE, acts, verb, word
 from swarm.planner.planned import fallbacks, harmless
 from swarm.planner.roles import is_context
+from swarm.planner.tokens import Token, tokens
 from swarm.planner.words import VAGUE, WEAK_STEMS, stem
 from swarm.plans import Subtask
 from swarm.values import MAX_TEXT
@@ -36,6 +37,7 @@ _LOOKED_AT = 20_000
 """Characters of a text that is looked at; a longer one is left to the planner."""
 _EMPTY = WEAK_STEMS | VAGUE
 _JOINS = LINKS | {"or", "well"}
+_JOINING = LINKS | frozenset(", as or please then well".split())
 _ASIDE = 3
 """Words of a greeting, which need no full stop behind them."""
 
@@ -51,6 +53,8 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
         return None, f"not skipped: {said:,} words"
     if len(wishes) != 1:
         return None, f"not skipped: {len(wishes):,} clauses want something"
+    if any(part.order for part in parts[1:]) or _commands_twice(safe, wishes[0]):
+        return None, "not skipped: it seems to want two things"
     if _breaks_off(safe, parts[-1], wishes[0]):
         return None, "not skipped: the text ends in the middle of a sentence"
     words = index(cards)
@@ -72,6 +76,30 @@ def _breaks_off(text: str, last: Clause, wish: Clause) -> bool:
     """Whether a sentence about the wish has no end, so that what else was wanted may be lost."""
     said = sum(word[0].isalnum() for word in last.words)
     return last is not wish and said > _ASIDE and text.rstrip()[-1:].isalnum()
+
+
+def _commands_twice(text: str, wish: Clause) -> bool:
+    """Whether a second command stands behind "and" or "as well as", or "also" says that there is one.
+
+    A command that begins with an unknown word is no boundary of clauses: "tally to a and tally to b".
+    """
+    own = tokens(text[wish.head : wish.end])
+    at = next((i for i, token in enumerate(own) if token.text not in POLITE), 0)
+    first = stem(own[at].text) if own else ""
+    return any(_second(own, i, first) for i in range(at + 1, len(own)))
+
+
+def _second(own: Sequence[Token], at: int, first: str) -> bool:
+    said = own[at].text
+    if said == "also":
+        return True
+    joins = said in LINKS or said in (",", "or") or (said == "as" and word(own, at - 1) == "well")
+    if not joins:
+        return False
+    while word(own, at) in _JOINING:
+        at += 1
+    behind = word(own, at)
+    return bool(behind) and (stem(behind) == first or verb(own, at) or acts(own, at))
 
 
 def _doubt(text: str, clause: Clause, ranked: Sequence[Match], words: Index) -> str:

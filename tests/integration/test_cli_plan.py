@@ -28,6 +28,21 @@ def served(redis_url: str, prefix: str) -> Any:
 
 
 @pytest.mark.timeout(40)
+def test_ask_says_that_a_configured_model_did_not_plan(here: Here, redis_url: str, prefix: str) -> None:
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    mistaken = environment(REDIS_URL=redis_url, PREFIX=prefix, PLANNER="nowhere/model", SKIP="0")
+    with running("worker", "--catalog", str(DEMO), env=mistaken) as worker:
+        worker.says("catalog_changed")
+        plain, as_json = here("ask", REQUEST, env=env), here("ask", REQUEST, "--json", env=env)
+    (note,) = (line for line in plain.err.splitlines() if line.startswith("note: "))
+
+    assert note.startswith("note: the planner's model gave no plan: SWARM_PLANNER is 'nowhere/model'")
+    assert note.endswith("; local/planner stands in")
+    assert "gave no plan" not in plain.out
+    assert (as_json.code, as_json.err) == (0, "")
+
+
+@pytest.mark.timeout(40)
 def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, served: dict[str, str]) -> None:
     file = tmp_path / "plan.yaml"
     seen = here("plan", REQUEST, "--save", str(file), env=served)
@@ -35,6 +50,7 @@ def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, ser
     forced = here("plan", REQUEST, "--save", str(file), "--force", "--json", env=served)
     file.write_text(file.read_text() + "- {id: more, expert: greeting, instruction: say hello}\naggregate: join\n")
     done = here("ask", "--plan", str(file), "--json", env=served)
+    newest = here("jobs", "--json", env=served).json["jobs"][0]
     after = here("plan", "--plan", str(file), "--json", env=served)
 
     assert (seen.code, again.code, forced.code, done.code) == (0, 2, 0, 0), seen.err + done.err
@@ -45,6 +61,8 @@ def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, ser
     assert f"swarm ask --plan {file}" in seen.err
     assert "--force" in again.err
     assert forced.json["saved"] == str(file)
+    assert file.read_text().startswith("request: ")
+    assert (newest["id"], REQUEST.startswith(newest["text"].rstrip("…."))) == (done.json["job"], True)
     assert {row["expert"] for row in done.json["plan"]} == THREE | {"greeting"}
     assert after.json["planner"] == "given"
     assert after.json["plan"]["aggregate"] == "join"
@@ -79,7 +97,8 @@ def test_without_a_swarm_a_planner_is_brought_along(slow: Path) -> None:
     assert done.code == 0, done.err
     assert "t1  echo  Repeat this." in done.out
     assert json.loads((slow / "p.json").read_text()) == {
-        "subtasks": [{"id": "t1", "expert": "echo", "instruction": "Repeat this."}]
+        "request": "Repeat this.",
+        "subtasks": [{"id": "t1", "expert": "echo", "instruction": "Repeat this."}],
     }
     assert "\x1b" not in done.out + done.err
 
@@ -166,7 +185,8 @@ def test_patience_that_ends_has_its_code(here: Here, redis_url: str, prefix: str
         ([], "text"),
         (["x", "--save", "plan.txt"], "save"),
         (["x", "--save", "/no/such/folder/plan.json"], "save"),
-        (["x", "--replans", "9"], "replans"),
+        (["x", "--tenant", "a b"], "tenant"),
+        (["chek", __file__], "text"),
         (["x", "--timeout", "soon"], "timeout"),
         (["--plan", "/no/such/plan"], "plan"),
     ],
@@ -200,4 +220,7 @@ def test_help_names_the_ways_to_a_plan(here: Here) -> None:
 
     assert done.code == 0
     assert "--save" in done.out
+    assert "swarm plan check" in done.out
+    assert "--attempts" not in done.out
+    assert "the job goes on" not in done.out
     assert "swarm plan [OPTIONS] [TEXT]" in done.out

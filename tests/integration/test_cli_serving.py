@@ -18,9 +18,11 @@ import structlog
 from experts.catalog import Loaded
 from swarm import log
 from swarm.broker.shelf import Shelf
-from swarm.cli.edge import as_up, up_runs
 from swarm.cli.serving import roles_of
+from swarm.client import SwarmClient
+from swarm.errors import BadInput
 from swarm.models import Card
+from swarm.serves import as_up, up_runs, up_url
 from swarm.settings import Settings
 from tests.integration.test_cli_children import Child, Here, environment, here, running, slow
 from workers import publishing
@@ -184,6 +186,20 @@ def test_up_serves_the_socket_it_has_named_and_no_other(tmp_path: Path) -> None:
         assert not up_runs(tmp_path, "unix:///b")
         assert not up_runs(tmp_path, None)
     assert not up_runs(tmp_path, "unix:///a")
+
+
+async def test_a_client_without_a_url_finds_the_up_that_runs_and_no_other(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    async with PrivateRedis(tmp_path) as redis:
+        with pytest.raises(BadInput, match="swarm up"):
+            SwarmClient(settings=settings)
+        url = redis.url
+        with as_up(tmp_path, url):
+            async with SwarmClient(settings=settings) as client:
+                assert await client.jobs() == []
+        assert up_url(tmp_path) is None
+    with as_up(tmp_path, url), pytest.raises(BadInput, match="SWARM_REDIS_URL"):
+        SwarmClient(settings=settings)
 
 
 @pytest.mark.timeout(30)

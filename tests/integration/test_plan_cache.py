@@ -37,14 +37,14 @@ def a_plan(order: int) -> Planned:
 
 @pytest.fixture
 def cache(connection: Connection) -> PlanCache:
-    return PlanCache(connection)
+    return PlanCache(connection, planner="m/planner")
 
 
 async def test_a_plan_that_one_process_kept_another_finds_bound_to_its_own_request(
     cache: PlanCache, redis_url: str, prefix: str
 ) -> None:
     async with Connection.open(redis_url, prefix) as other:
-        reader = PlanCache(other)
+        reader = PlanCache(other, planner="m/planner")
         assert (await reader.find(a_request(7), CATALOG))[0] is None
         await cache.keep(a_request(7), CATALOG, a_plan(7))
         planned, note = await reader.find(a_request(8), CATALOG)
@@ -54,6 +54,19 @@ async def test_a_plan_that_one_process_kept_another_finds_bound_to_its_own_reque
     assert planned.why == dict.fromkeys(("a", "b"), planned.why["a"])
     assert "7" not in planned.why["a"].partition("similarity")[0]
     assert note.startswith("plan cache: hit, similarity ")
+
+
+async def test_a_plan_of_one_model_is_not_found_for_another(cache: PlanCache, connection: Connection) -> None:
+    other = PlanCache(connection, planner="m/other")
+    await cache.keep(a_request(7), CATALOG, a_plan(7))
+    await other.keep(a_request(7), CATALOG, a_plan(7))  # whose it is not
+    missed, note = await other.find(a_request(8), CATALOG)
+    await other.keep(a_request(7), CATALOG, a_plan(7).model_copy(update={"planner": "m/other"}))
+
+    assert missed is None
+    assert note.startswith("plan cache: miss, nearest 0.00 of 0")
+    assert (await other.find(a_request(8), CATALOG))[0] is not None
+    assert (await cache.find(a_request(8), CATALOG))[0] is not None
 
 
 async def test_hits_and_misses_are_counted(cache: PlanCache) -> None:
@@ -187,7 +200,7 @@ async def test_many_at_once_read_the_plans_once_each(cache: PlanCache) -> None:
 
 async def test_without_redis_there_is_a_note_and_nothing_else(prefix: str) -> None:
     async with Connection.open("unix:///nowhere/redis.sock", prefix) as nowhere:
-        cache = PlanCache(nowhere)
+        cache = PlanCache(nowhere, planner="m/planner")
         await cache.keep(a_request(7), CATALOG, a_plan(7))
         planned, note = await cache.find(a_request(7), CATALOG)
         imitated, why = await cache.imitate(a_request(7), CATALOG)

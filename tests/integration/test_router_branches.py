@@ -109,12 +109,12 @@ async def test_what_a_skipped_subtask_would_have_said_reads_as_skipped(client: S
     )
 
     assert answer.text == "a other with (skipped) and (skipped)"
-    assert crew.seen["t3"].startswith("[t1] with [t2] and [t2.label]\n")
+    assert crew.seen["t3"].startswith("a other with (skipped) and (skipped)\n")
     assert answer.complete
 
 
 @pytest.mark.parametrize("instruction", ["short", "x" * 2_000], ids=["no such field", "too long"])
-async def test_a_condition_on_what_cannot_be_compared_does_not_hold(client: SwarmClient, instruction: str) -> None:
+async def test_a_condition_on_what_cannot_be_compared_fails_and_says_so(client: SwarmClient, instruction: str) -> None:
     field = "price" if len(instruction) < 1_000 else "label"
     job = await client.submit(
         "go",
@@ -126,7 +126,10 @@ async def test_a_condition_on_what_cannot_be_compared_does_not_hold(client: Swar
     answer = await job.answer(5)
     looked = [event for event in await client.log.events(job.id) or [] if isinstance(event, Valued)]
 
-    assert (answer.text, answer.complete) == (f"a {instruction}", True)
+    said = "has no field 'price': it has label" if field == "price" else "at most 1,000 can be compared"
+    assert (answer.ending, answer.text, answer.complete) == ("partial", f"a {instruction}", False)
+    assert [(missing.subtask, missing.reason) for missing in answer.missing] == [("t2", "bad_input")]
+    assert answer.missing[0].message.endswith(said)
     assert [event.values for event in looked] == [{}]
     assert [list(event.missing) for event in looked] == [[f"t1.{field}"]]
 
@@ -168,11 +171,10 @@ async def test_each_item_is_answered_and_what_follows_gets_them_in_order(client:
     assert [citation.document for citation in answer.segments[0].citations] == ["about one", "about two", "about three"]
 
 
-async def test_a_model_sees_its_item_and_not_the_whole_list(client: SwarmClient, crew: Crew) -> None:
+async def test_an_expert_gets_its_item_and_not_the_whole_list(client: SwarmClient, crew: Crew) -> None:
     await ask(client, step("t1", "lists", "one two"), step("t2", "echo", "say ${item}", for_each="t1.words"))
 
-    assert crew.seen["t2#2"].startswith("say [item]\n")
-    assert "two" in crew.seen["t2#2"]
+    assert crew.seen["t2#2"].startswith("say two\n")
     assert "one" not in crew.seen["t2#2"]
 
 

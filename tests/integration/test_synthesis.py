@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from swarm.broker.deltas import Delta
 from swarm.client import Job, SwarmClient
@@ -15,6 +17,7 @@ from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.events import Answered, Planned
 from swarm.llm.base import Completion, Message
 from swarm.llm.scripted import Script, ScriptedModels
+from swarm.log import SYNTHESIS_FELL_BACK
 from swarm.models import Answer, Catalog, Citation, Request, Solution, Usage
 from swarm.planner.front import Front, Publish, Tried
 from swarm.planning import Planner
@@ -317,6 +320,30 @@ async def test_a_model_that_refuses_leaves_a_join_that_says_why(client: SwarmCli
     assert "no model wrote this answer" in answer.reason
     assert "HTTP 401" in answer.reason
     assert len(models.calls) == 1
+
+
+async def test_a_join_instead_of_a_written_answer_is_logged_once_without_a_word_of_the_server(
+    client: SwarmClient, settings: Settings
+) -> None:
+    def refuse(messages: Sequence[Message]) -> str:
+        raise ModelRefused("test/writer: HTTP 400: cannot read 'it snows'")
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        answer, _ = await failing(client, settings, refuse)
+
+    told = [line for line in lines if line["event"] == SYNTHESIS_FELL_BACK]
+    assert [(line["job"], line["reason"], line["message"], line["log_level"]) for line in told] == [
+        (answer.job, "refused", "test/writer: HTTP 400", "warning")
+    ]
+
+
+async def test_paragraphs_that_name_no_source_are_counted(client: SwarmClient, settings: Settings) -> None:
+    text = "# Weather\n\nIt rains [rain].\n\nAnd it snows.\n\nIt may.\n\nSo it is [snow]."
+    async with writing(settings, lambda _: text):
+        answer = await client.ask("Which weather?", plan=PLAN, timeout=6)
+
+    assert answer.aggregate == "synthesis"
+    assert "2 of 4 paragraphs name no source" in answer.reason
 
 
 async def test_a_text_that_was_cut_is_no_answer_and_is_paid_for(client: SwarmClient, settings: Settings) -> None:

@@ -199,13 +199,24 @@ class Story:
             return "skipped"
         if subtask.when is not None:
             wanted = subtask.when.result
-            if wanted not in self.values | dict.fromkeys(self.missing):
+            if parents[subtask.depends_on.index(wanted.rpartition(".")[0])] == "skipped":
+                return "skipped"
+            if self._nobody_can_say(subtask):
+                return "failed"
+            if wanted not in self.values:
                 return "open"
-            if wanted in self.missing or not subtask.when.holds(self.values[wanted]):
+            if not subtask.when.holds(self.values[wanted]):
                 return "skipped"
         if subtask.for_each is not None:
             return self._expanded(name, subtask.for_each + "[]")
         return "solved" if name in self.solved else "failed" if name in self.given_up else "open"
+
+    def _nobody_can_say(self, subtask: Subtask) -> bool:
+        """Whether its condition asks for what is not there, or whether a word is more than a number."""
+        if subtask.when is None:
+            return False
+        word = isinstance(self.values.get(subtask.when.result), str)
+        return subtask.when.result in self.missing or (word and subtask.when.at_least is not None)
 
     def _expanded(self, name: str, place: str) -> str:
         if place in self.missing or self.values.get(place, 0) > self.accepted.max_items:
@@ -221,7 +232,7 @@ class Story:
         """The items of a subtask that was expanded, those that were withdrawn included."""
         place = (self.joined[name].for_each or "") + "[]"
         ran = name in self.withdrawn or self.states()[name] in ("expanded", "solved", "failed")
-        if not ran or place not in self.values or place in self.missing:
+        if not ran or place not in self.values or place in self.missing or self._nobody_can_say(self.joined[name]):
             return []
         if self.values[place] > self.accepted.max_items:
             return []

@@ -89,7 +89,7 @@ YAML = "aggregate: join\nsubtasks:\n  - {id: a, expert: x, instruction: do}\n"
 def test_a_plan_is_json_or_yaml(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
 
-    assert [s.id for s in Plan.read(given.plan(str(tmp_path / name))).subtasks] == ["a"]
+    assert [s.id for s in Plan.read(given.plan(str(tmp_path / name))[0]).subtasks] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,9 @@ def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path, content: str) -> N
         ({"for_each": ["a"]}, "subtasks.1.for_each is no name", "t1.items"),
         ({"when": {"result": "z.label", "equals": 1}}, "when of subtask 'b' asks for 'z.label'", "mend"),
         ({"for_each": "z.items"}, "for_each of subtask 'b' is 'z.items'", "mend"),
+        ({"dependson": ["a"]}, "subtasks.1.dependson: unknown field", "did you mean 'depends_on'?"),
+        ({"when": {"result": "a.n", "equal": 1}}, "subtasks.1.when.equal: unknown field", "did you mean 'equals'?"),
+        ({"colour": "red"}, "subtasks.1.colour: unknown field", "correct its name"),
         ({"instruction": "do ${item.name}"}, "subtask 'b' uses ${item.name}", "for_each"),
     ],
 )
@@ -137,9 +140,28 @@ def test_a_condition_or_a_list_that_is_wrong_tells_its_place_and_how_it_is_writt
     file.write_text(json.dumps([*SUBTASKS, {"id": "b", "expert": "x", "instruction": "do", **more}]))
 
     with pytest.raises(InvalidPlan) as caught:
-        Plan.read(given.plan(str(file)))
+        Plan.read(given.plan(str(file))[0])
     assert place in str(caught.value)
     assert remedy in str(caught.value)
+
+
+def test_a_plan_brings_the_request_it_was_made_for_unless_another_is_given(tmp_path: Path) -> None:
+    file = str(tmp_path / "plan.yaml")
+    Path(file).write_text("request: Go home\n" + YAML)
+
+    text, whole = given.request(None, None, file)
+    assert (text, Plan.read(whole).aggregate) == ("Go home", "join")
+    assert given.request("Stay", None, file)[0] == "Stay"
+    Path(file).write_text(YAML)
+    assert given.request(None, None, file)[0] == f"the plan in {file}"
+    assert given.request("Stay", None, None) == ("Stay", None)
+
+
+def test_a_saved_request_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("request: [1]\n" + YAML)
+
+    with pytest.raises(InvalidPlan, match="request is no text"):
+        given.request("Stay", None, str(tmp_path / "plan.yaml"))
 
 
 def test_times_are_written_as_people_do() -> None:
@@ -159,8 +181,9 @@ def test_what_is_no_job_id_is_refused(text: str) -> None:
 
 
 def test_ask_submit_and_plan_take_the_same_request() -> None:
-    wanted = list(inspect.signature(asking.options).parameters.items())
-    for verb in (asking.ask, jobs.submit, plan.plan):
-        taken = list(inspect.signature(verb, eval_str=True).parameters.items())
-        assert [name for name, _ in taken[: len(wanted)]] == [name for name, _ in wanted]
-        assert [option.default for _, option in taken[: len(wanted)]] == [option.default for _, option in wanted]
+    every = {name: option.default for name, option in inspect.signature(asking.options).parameters.items()}
+    of_plans = {name: default for name, default in every.items() if name not in ("attempts", "replans")}
+    for verb, wanted in ((asking.ask, every), (jobs.submit, every), (plan.plan, of_plans)):
+        taken = {name: option.default for name, option in inspect.signature(verb, eval_str=True).parameters.items()}
+        assert list(taken.items())[: len(wanted)] == list(wanted.items())
+        assert not {"attempts", "replans"} & set(inspect.signature(plan.plan).parameters)

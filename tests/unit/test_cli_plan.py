@@ -48,8 +48,9 @@ def test_a_saved_plan_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFa
         return
     folder = tmp_path_factory.getbasetemp()
     for name in ("plan.json", "plan.yaml"):
-        planfile.save(folder / name, plan, force=True)
-        assert Plan.read(given.plan(str(folder / name))) == plan
+        planfile.save(folder / name, plan, text, force=True)
+        found, request = given.plan(str(folder / name))
+        assert (Plan.read(found), request) == (plan, text)
 
 
 def test_a_saved_plan_is_made_to_be_edited() -> None:
@@ -59,6 +60,7 @@ def test_a_saved_plan_is_made_to_be_edited() -> None:
 
     assert "instruction: |-\n    one\n    two\n" in text
     assert "equals: refund" in text
+    assert planfile.as_yaml(plan, "Go").startswith("request: Go\nsubtasks:\n")
     assert "null" not in text + planfile.as_json(plan)
 
 
@@ -88,7 +90,7 @@ def test_a_file_is_overwritten_only_when_that_is_said(tmp_path: Path) -> None:
         planfile.save(path, a_plan("a"), force=False)
     assert path.read_text() == "mine"
     planfile.save(planfile.writable(str(path), force=True), a_plan("a"), force=True)
-    assert Plan.read(given.plan(str(path))) == a_plan("a")
+    assert Plan.read(given.plan(str(path))[0]) == a_plan("a")
 
 
 def test_a_folder_is_no_file_to_save_to(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_what_is_shown_names_experts_reasons_edges_times_and_costs() -> None:
         "",
         "critical path  a -> c  (marked *)",
         "takes          1.9 s, p90 at most 2 s",
-        "costs          $0.0012",
+        "running costs  $0.0012",
         "notes",
         "  by words",
         "mends",
@@ -146,7 +148,7 @@ def test_what_has_no_history_is_shown_as_unknown() -> None:
 
     assert "takes unknown: no past runs" in text
     assert "takes          unknown: no past runs of a" in text
-    assert "costs          unknown, that of a" in text
+    assert "running costs  unknown, that of a" in text
     assert "0 s" not in text.partition("\n")[2]
 
 

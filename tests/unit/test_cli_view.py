@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from swarm.cli.jobs import happened
-from swarm.cli.view import JobView, _Picture, steps
+from swarm.cli.view import NO_PLAN, JobView, _Picture, steps
 from swarm.events import (
     Accepted,
     Answered,
@@ -106,6 +106,27 @@ def test_a_condition_that_does_not_hold_skips_with_its_reason() -> None:
     assert watch.view.rows["r1.b"].document()["reason"] == "its condition on r1.a.label does not hold"
 
 
+def test_what_fails_without_an_attempt_is_told() -> None:
+    when = Condition(result="r1.a.lable", equals="refund")
+    subtasks = A, step("r1.b", "r1.a", when=when), step("r1.c", "r1.a", for_each="r1.a.label")
+    watch = Watch(Accepted(), RoundOpened(round=1), piece(*subtasks, closed=True), *solved("r1.a"))
+    told = watch.take(Valued(missing={"r1.a.lable": "it has label", "r1.a.label[]": "r1.a.label is a text"}))
+
+    assert told == [
+        "r1.b  x  failed (bad_input: r1.a.lable: it has label)",
+        "r1.c  x  failed (bad_input: for_each needs a list in r1.a.label: r1.a.label is a text)",
+    ]
+
+
+def test_a_failed_attempt_is_told_once_and_so_is_the_whole_of_failed_items() -> None:
+    subtasks = A, step("r1.b", "r1.a", for_each="r1.a.list")
+    watch = Watch(Accepted(), RoundOpened(round=1), piece(*subtasks, closed=True), *solved("r1.a"))
+    watch.take(Valued(values={"r1.a.list[]": 1}), Released(subtask="r1.b#1", attempt=1, expert="x"))
+    told = watch.take(OutcomeRecorded(subtask="r1.b#1", attempt=1, failure=Failure(reason="refused", message="no")))
+
+    assert told == ["r1.b#1  x  failed (no) in 0 ms", "r1.b  x  failed (expert_error: none of its 1 items was solved)"]
+
+
 def test_items_have_rows_of_their_own_behind_the_subtask() -> None:
     subtasks = A, step("r1.b", "r1.a", instruction="do ${item}", for_each="r1.a.list"), step("r1.c", "r1.b")
     watch = Watch(Accepted(), RoundOpened(round=1), piece(*subtasks, closed=True), *solved("r1.a"))
@@ -158,6 +179,28 @@ def test_reasons_and_mends_of_the_planner_are_kept() -> None:
 
     assert watch.view.rows["r1.a"].document()["why"] == "it fits"
     assert (watch.view.mends, watch.view.notes) == ((mend,), ("tried",))
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        (("by words", "tried"), ""),
+        ((f"{NO_PLAN}: busy\nnow", "by words"), f"{NO_PLAN}: busy now; local/planner stands in"),
+        (("skip: no", "turn 2: no JSON", NO_PLAN, "by words"), f"{NO_PLAN}: turn 2: no JSON; local/planner stands in"),
+        ((NO_PLAN,), f"{NO_PLAN}; local/planner stands in"),
+    ],
+)
+def test_a_planners_model_that_did_not_plan_is_told(notes: tuple[str, ...], told: str) -> None:
+    watch = Watch(Accepted(), RoundOpened(round=1))
+    watch.take(piece(A, closed=True, notes=notes, planner="local/planner"))
+
+    assert watch.view.unplanned == told
+
+
+def test_a_long_reason_of_a_planners_model_is_cut() -> None:
+    watch = Watch(Accepted(), RoundOpened(round=1), piece(A, closed=True, notes=(f"{NO_PLAN}: {'x' * 9_000}",)))
+
+    assert len(watch.view.unplanned) < 400
 
 
 @pytest.mark.parametrize("width", [40, 120])

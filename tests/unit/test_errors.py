@@ -43,7 +43,11 @@ WORDED: list[tuple[SwarmError, str, str]] = [
         "text: 2,000,000 bytes, at most 1,000,000 are accepted",
         "shorten or split it",
     ),
-    (UnknownExpert("faqq", ["policy", "faq"]), "no expert named 'faqq'; known: faq, policy", "choose one of these"),
+    (
+        UnknownExpert("faqq", ["policy", "faq"]),
+        "no expert named 'faqq'; known: faq, policy; did you mean 'faq'?",
+        "choose one of these",
+    ),
     (UnknownExpert("faqq", []), "known: none", "swarm experts publish DIR"),
     (InvalidPlan("subtask 'a' waits for itself"), "plan: subtask 'a' waits for itself", "mend the plan"),
     (InvalidCard("faq.md", "no kind"), "faq.md: no kind", "mend the front matter"),

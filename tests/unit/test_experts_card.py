@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,48 @@ def test_a_body_must_be_a_template_that_can_run(tmp_path: Path, body: str, words
         assert words in str(problem(tmp_path, a_front(), body))
     else:
         assert CardReader(written(tmp_path, a_front(), body), tmp_path).card
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{% for name, result in results.items() %}{{ result.data.label }}{% endfor %}", "no attribute 'items'"),
+        ("{{ result.text }}", "'result' is undefined"),
+        ("{{ instruction.text }}", "no attribute 'text'"),
+        ("{{ results | length }}{{ results.text }}", "no attribute 'text'"),
+        ("{{ results + 1 }}", "can only concatenate list"),
+        ("{{ results | sum(attribute='text') }}{{ nothing }}", "'nothing' is undefined"),
+    ],
+)
+def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, body: str, said: str) -> None:
+    found = str(problem(tmp_path, a_front(), body))
+
+    assert "body fails whatever it is given" in found
+    assert said in found
+    assert "results is a list of {id, text, data, citations, confidence}" in found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ results[0].text }} {{ results[0].citations[0].quote }} {{ results[0].confidence * 100 }}",
+        "{{ results[1].text }}",
+        "{{ inputs['find'] }} and {{ data.find.total * 2 + 1 }}",
+        "{{ results[0].data.label.upper() }}",
+        "{% for name, text in inputs.items() %}{{ name }}: {{ text }}{% endfor %}",
+        "{{ results[0].data | tojson }} {{ results | map(attribute='data.n') | sum }}",
+        "{{ {'a': 'b'}[instruction] }}",
+        "{{ {'a': [1]}.get(instruction) | length }}",
+        "{{ instruction.split(':')[1].strip() }}",
+        "{% if 'refund' in instruction %}{% set kind = 'refund' %}{% endif %}{{ kind }}",
+        "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}{{ unknown }}",
+    ],
+)
+def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
+    begun = time.monotonic()
+
+    assert CardReader(written(tmp_path, a_front(), body), tmp_path).problems == []
+    assert time.monotonic() - begun < 5
 
 
 def test_an_output_must_be_a_json_schema(tmp_path: Path) -> None:

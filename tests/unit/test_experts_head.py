@@ -197,6 +197,29 @@ def test_the_command_writes_a_head_or_says_why_not(tmp_path: Path, capsys: pytes
     assert train_file(source, target).bytes == target.stat().st_size
 
 
+def test_a_head_that_is_no_better_than_a_guess_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # the words say nothing of the label
+    rows = "".join(f"word{i} only{i},{'x' if i % 4 else 'y'}\n" for i in range(60))
+    source, target = rows_file(tmp_path, "text,label\n" + rows), tmp_path / "h.npz"
+    report = train_file(source, target)
+
+    assert (report.crossed, report.held_out, report.commonest) == (True, 60, 0.75)
+    assert report.accuracy <= 0.75
+    assert report.warning == "no better than guessing the commonest label, which is right for 75.0%"
+    assert main([str(source), str(target)]) == 0
+    said = capsys.readouterr()
+    assert f"accuracy {report.accuracy:.1%}, cross-validated on 60 rows held out" in said.out
+    assert f"warning: {report.warning}" in said.err
+
+
+def test_a_head_that_has_learnt_is_told_without_a_warning() -> None:
+    rows = [Row(f"{word} number {i}", word) for i in range(300) for word in ("late", "broken")]
+    report = train_with_report(rows)[1]
+
+    assert (report.crossed, report.warning) == (False, "")
+    assert report.told == f"100.0%, of {report.held_out:,} rows held out"
+
+
 # -- the expert ------------------------------------------------------------------------------------------------
 
 

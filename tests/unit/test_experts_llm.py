@@ -89,7 +89,10 @@ async def test_statuses_that_will_not_pass_are_refused(status: int) -> None:
 async def test_a_spent_quota_is_refused_though_its_status_is_429() -> None:
     body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
 
-    assert isinstance(await failure(replied(body, 429)), ModelRefused)
+    error = await failure(replied(body, 429))
+
+    assert isinstance(error, ModelRefused)
+    assert "; raise the quota of the endpoint 'my-box'" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +151,20 @@ async def test_a_connection_that_breaks_is_unavailable() -> None:
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     async with OpenAIModels({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}) as models:
-        with pytest.raises(ModelUnavailable, match=r"cannot reach 127\.0\.0\.1:9"):
+        with pytest.raises(ModelUnavailable, match=r"cannot reach 127\.0\.0\.1:9 .*; check the URL .*'openai'.* runs"):
             await models.get("openai/gpt").complete(HELLO, timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, "check the key of the endpoint"),
+        (404, "is a model of the endpoint"),
+        (429, "wait, or raise the limit of the endpoint"),
+    ],
+)
+async def test_an_error_that_the_operator_can_mend_says_how(status: int, remedy: str) -> None:
+    assert remedy in str(await failure(replied({"error": {"message": "no"}}, status)))
 
 
 async def test_cancelling_a_call_closes_its_connection() -> None:

@@ -190,6 +190,35 @@ async def test_a_schema_of_a_card_is_never_fetched() -> None:
     assert "cannot be followed" in outcome.message
 
 
+async def test_an_expert_in_plain_python_reads_values_in_place() -> None:
+    seen: list[tuple[Subtask, Mapping[str, Solution]]] = []
+
+    async def solve(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        seen.append((subtask, inputs))
+        return Solution(text="ok")
+
+    asked = ASKED.model_copy(update={"instruction": "${item} of ${t0.label}, ${t9}", "depends_on": ("t0",)})
+    inputs = {"t0": Solution(text="x", data={"label": "${t0}"}), "item": Solution(text="one", data="one")}
+    async with Registry(no_blob, implementations={"test:Test": lambda: Scripted(solve)}) as registry:
+        await registry.settle(a_card(), asked, inputs)
+
+    assert seen == [(asked.model_copy(update={"instruction": "one of ${t0}, ${t9}"}), inputs)]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "said"),
+    [("${t0.lable}", "the result of t0 has no field 'lable': it has label"), ("${t0}" * 30, "more than")],
+)
+async def test_an_instruction_that_cannot_be_put_together_is_bad_input(instruction: str, said: str) -> None:
+    inputs = {"t0": Solution(text="x" * 100_000, data={"label": "a"})}
+    async with Registry(no_blob, implementations={"test:Test": lambda: Scripted(waits)}) as registry:
+        outcome = await registry.settle(a_card(), ASKED.model_copy(update={"instruction": instruction}), inputs)
+
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.retryable) == ("bad_input", False)
+    assert said in outcome.message
+
+
 async def test_what_is_not_installed_is_said() -> None:
     async with Registry(no_blob) as registry:
         outcome = await registry.settle(a_card(implementation="gone:Gone"), ASKED, {})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from swarm.llm.base import Form, Message
-from swarm.llm.forms import WAYS, Ladder, Notes, Way, parameters, takes_strictly, worded
+from swarm.llm.forms import PROSE_SECONDS, WAYS, Ladder, Notes, Way, parameters, takes_strictly, worded
 
 FORM = Form("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
 OTHER = Form("other", {"type": "string"})
@@ -118,9 +118,11 @@ def test_a_way_that_has_worked_is_not_left_for_an_error_without_a_reason() -> No
     assert ladder(notes).goes_on(400, REFUSAL)
 
 
-def test_prose_instead_of_json_shows_that_a_200_ignored_the_form() -> None:
+def test_prose_twice_in_a_row_shows_that_a_200_ignored_the_form() -> None:
     notes = Notes()
     ladder(notes).took("First I would look around.", by_tool=False)
+    assert first_way(notes) == "json_schema"
+    ladder(notes).took("Then I would look again.", by_tool=False)
     assert first_way(notes) == "tool"
 
     ladder(notes).took('{"steps": []}', by_tool=False)
@@ -128,6 +130,43 @@ def test_prose_instead_of_json_shows_that_a_200_ignored_the_form() -> None:
 
     ladder(notes).took("Nothing comes to mind.", by_tool=False)
     assert first_way(notes) == "words"
+
+
+def test_a_way_that_has_brought_json_is_not_given_up_for_prose() -> None:
+    notes = Notes()
+    ladder(notes).took('{"steps": []}', by_tool=False)
+    for _ in range(5):
+        ladder(notes).took("Let us talk about it first.", by_tool=False)
+    assert first_way(notes) == "json_schema"
+
+
+def test_a_tool_that_was_called_is_not_given_up_for_prose() -> None:
+    notes = Notes()
+    for way in ("json_schema", "json_object"):
+        notes.add("refused", "a/b", way)
+    ladder(notes).took("{}", by_tool=True)
+    for _ in range(3):
+        ladder(notes).took("Let us talk about it first.", by_tool=False)
+    assert first_way(notes) == "tool"
+
+
+def test_prose_before_the_first_json_is_forgotten_with_it() -> None:
+    notes = Notes()
+    for text in ("Well.", "{}", "Well."):
+        ladder(notes).took(text, by_tool=False)
+    assert first_way(notes) == "json_schema"
+
+
+def test_what_prose_led_down_from_is_tried_again_sooner_than_what_was_refused() -> None:
+    clock = Clock()
+    notes = Notes(clock)
+    for _ in range(2):
+        ladder(notes).took("First I would look around.", by_tool=False)
+
+    clock.now = PROSE_SECONDS - 1
+    assert first_way(notes) == "tool"
+    clock.now = PROSE_SECONDS + 1
+    assert first_way(notes) == "json_schema"
 
 
 @pytest.mark.parametrize("text", ['Here: ```{"steps": []}```', "[1]", '"refund"', "0.5"])

@@ -359,10 +359,20 @@ async def test_a_server_that_ignores_forms_is_asked_by_tool_and_then_in_words() 
         return '{"steps": []}' if way(request) == "words" else "First I would look around."
 
     async with served(answer) as (server, model):
-        said = [(await heard(model, FORM))[1].text for _ in range(4)]
+        said = [(await heard(model, FORM))[1].text for _ in range(5)]
 
-    assert ways(server) == ["json_schema", "tool", "words", "words"]
-    assert said[2:] == ['{"steps": []}'] * 2
+    assert ways(server) == ["json_schema", "json_schema", "tool", "words", "words"]
+    assert said[3:] == ['{"steps": []}'] * 2
+
+
+async def test_one_chatty_answer_changes_nothing_for_the_requests_after_it() -> None:
+    answers = iter(['{"steps": []}', "First I would look around.", "Well, well.", '{"steps": []}'])
+
+    async with served(lambda request: next(answers)) as (server, model):
+        for _ in range(4):
+            await heard(model, FORM)
+
+    assert ways(server) == ["json_schema"] * 4
 
 
 async def test_a_refusal_inside_a_stream_goes_down_while_nothing_was_written() -> None:

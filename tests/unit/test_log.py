@@ -40,6 +40,23 @@ def test_lines_go_to_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch
     assert json.loads(later.getvalue())["event"] == log.REDIS_AWAY
 
 
+@pytest.mark.parametrize(
+    ("message", "own"),
+    [
+        ("a/b: HTTP 400: my secret; check it", "a/b: HTTP 400"),
+        (
+            "a/b: HTTP 401: my\nsecret; check the key of the endpoint 'a'",
+            "a/b: HTTP 401; check the key of the endpoint 'a'",
+        ),
+        ("a/b: an error instead of an answer: my secret", "a/b: an error instead of an answer"),
+        ("a/b: the model will not answer this: my secret", "a/b: the model will not answer this"),
+        ("a/b: no answer within 3 s", "a/b: no answer within 3 s"),
+    ],
+)
+def test_the_words_of_a_server_are_taken_out_of_an_error(message: str, own: str) -> None:
+    assert log.own(message) == own
+
+
 def test_what_is_below_the_level_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("warning", as_json=True)
 

@@ -70,11 +70,34 @@ def test_marks_that_look_like_ids_and_are_none_are_dropped_and_told() -> None:
         "[two\nlines t1]",
         f"[{'t1 ' * 200}]",
         "[]",
+        "[words](t1)",
+        "[t1](t2)",
+        "call f(t1) or g[0](t1)",
+        "(see t1)",
+        "(find)",
+        "(t1, t7)",
+        "(t1",
+        "(t1\n)",
+        "()",
     ],
 )
 def test_other_brackets_are_text(text: str) -> None:
     assert plain(text, MARKS) == text
     assert all(not paragraph.subtasks for paragraph in read(text, MARKS).paragraphs)
+
+
+def test_known_ids_in_round_brackets_are_marks_too() -> None:
+    found = read("Oslo is wet (t1). Bergen too (T2, r1.item#3).\n\nSo it is, [I think] (t2; t1).", MARKS)
+
+    assert found.text == "Oslo is wet. Bergen too.\n\nSo it is, [I think]."
+    assert [paragraph.subtasks for paragraph in found.paragraphs] == [("t1", "t2", "r1.item#3"), ("t2", "t1")]
+    assert found.unknown == ()
+
+
+def test_ids_that_may_be_words_or_numbers_are_no_marks_in_round_brackets() -> None:
+    marks = Marks(["weather", "2024", "covid19"])
+
+    assert plain("the forecast (weather) of (2024) and (covid19)", marks) == "the forecast (weather) of (2024) and"
 
 
 def test_nothing_that_may_be_a_mark_is_shown_before_it_is_clear_what_it_is() -> None:
@@ -87,7 +110,29 @@ def test_nothing_that_may_be_a_mark_is_shown_before_it_is_clear_what_it_is() -> 
 
 
 texts = st.text(alphabet="t12rfind.#[](), \t\n", max_size=80) | st.lists(
-    st.sampled_from(["[t1]", "[t", "2]", " ", "\t" * 12, "[x](", "word", "\n", "[t1, t2]", "(", "[r1.find]", "["]),
+    st.sampled_from(
+        [
+            "[t1]",
+            "[t",
+            "2]",
+            " ",
+            "\t" * 12,
+            "[x](",
+            "word",
+            "\n",
+            "[t1, t2]",
+            "(",
+            "[r1.find]",
+            "[",
+            "(t1)",
+            "(t",
+            "](",
+            "2)",
+            ")",
+            "f(",
+            "]",
+        ]
+    ),
     max_size=12,
 ).map("".join)
 
@@ -119,7 +164,19 @@ def test_paragraphs_are_bounded_and_nothing_is_lost() -> None:
     assert len(found.text.split()) == 2_000
 
 
-@pytest.mark.parametrize("text", ["[" * 200_000, "[t1 " * 50_000, " " * 200_000, "\n \n" * 70_000, "[t1][t2]" * 25_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "[t1 " * 50_000,
+        "(" * 200_000,
+        "(t1 " * 50_000,
+        "(t1)" * 50_000,
+        " " * 200_000,
+        "\n \n" * 70_000,
+        "[t1][t2]" * 25_000,
+    ],
+)
 def test_no_text_takes_long(text: str) -> None:
     begun = time.perf_counter()
     read(text, MARKS)

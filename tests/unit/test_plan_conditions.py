@@ -29,6 +29,14 @@ def test_a_condition_holds_of_equal_json_and_of_numbers(
     assert [value for value in (*holds, *does_not) if condition.holds(value)] == holds
 
 
+@pytest.mark.parametrize("comparison", ["at_least", "at_most"])
+def test_only_numbers_are_more_or_less(comparison: str) -> None:
+    condition = Condition.model_validate({"result": "t1", comparison: 3})
+
+    assert [value for value in (3, 2.5, "3", True, None, [3]) if condition.comparable(value)] == [3, 2.5]
+    assert Condition(result="t1", equals=3).comparable("3")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
-from swarm.errors import BrokerUnavailable, ModelRefused, TooLarge, UnknownExpert
+from swarm import log
+from swarm.errors import BrokerUnavailable, ModelRefused, ModelUnavailable, TooLarge, UnknownExpert
 from swarm.events import Planned
 from swarm.llm.base import Message, NoModels
 from swarm.llm.scripted import Script, ScriptedModels
@@ -238,7 +241,8 @@ async def test_without_a_plan_by_the_model_the_local_planner_falls_in_with_the_r
     planned = await a_front(says("I had rather not.")).plan(Request(text=BOTH), CATALOG)
 
     assert (planned.planner, experts(planned)) == ("local/planner", ["triage", "reply"])
-    assert planned.notes[0].startswith("the planner's model gave no plan: test/planner")
+    turns = [note for note in planned.notes if note.startswith("test/planner, turn")]
+    assert planned.notes[1 : len(turns) + 2] == (*turns, "the planner's model gave no plan")
     assert sum("turn" in note for note in planned.notes) >= 2
     assert planned.usage.calls >= 2
     assert not planned.again
@@ -248,7 +252,7 @@ async def test_a_wrong_key_falls_back_and_says_what_to_set() -> None:
     planned = await a_front(refusing).plan(Request(text=BOTH), CATALOG)
 
     assert experts(planned) == ["triage", "reply"]
-    assert "check the key" in planned.notes[0]
+    assert [note for note in planned.notes if "check the key" in note] == [planned.notes[1]]
 
 
 @pytest.mark.parametrize(
@@ -266,12 +270,37 @@ async def test_a_model_that_is_away_is_not_asked_to_write_the_answer(
     assert planned.aggregate == aggregate
 
 
+async def test_what_stands_in_for_a_model_is_logged_once_with_the_job_and_no_word_of_the_request() -> None:
+    def echoing(messages: Sequence[Message]) -> str:
+        raise ModelRefused("test/planner: HTTP 401: bad: My lamp is broken; check the key of the endpoint 'test'")
+
+    for script, reason in ((echoing, "refused"), (says("My lamp is broken"), "bad_output")):
+        with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines, log.about("job-1"):
+            await a_front(script).plan(Request(text=BOTH), CATALOG)
+        (told,) = [line for line in lines if line["event"] == log.PLANNER_FELL_BACK]
+
+        assert (told["job"], told["model"], told["reason"]) == ("job-1", "test/planner", reason)
+        assert "lamp" not in str(lines)
+        assert reason == "bad_output" or told["message"].endswith("HTTP 401; check the key of the endpoint 'test'")
+
+
+async def test_an_outage_that_stays_the_same_is_told_once() -> None:
+    def away(messages: Sequence[Message]) -> str:
+        raise ModelUnavailable("test/planner: HTTP 503: come back later", retry_after=0.01)
+
+    planned = await a_front(away, skip=False).plan(Request(text=BOTH), CATALOG)
+
+    assert sum("come back later" in note for note in planned.notes) == 1
+    assert planned.notes[1] == "test/planner, turn 2: the same again"
+
+
 async def test_an_endpoint_that_is_not_set_up_falls_back_and_says_what_to_set() -> None:
     planned = await Front(Settings(planner="acme/big"), NoModels()).plan(Request(text=BOTH), CATALOG)
 
     assert experts(planned) == ["triage", "reply"]
-    assert "SWARM_PLANNER is 'acme/big': " in planned.notes[0]
-    assert "no model endpoints" in planned.notes[0]
+    told = planned.notes[1]
+    assert told.startswith("the planner's model gave no plan: SWARM_PLANNER is 'acme/big': ")
+    assert "no model endpoints" in told
 
 
 async def test_if_a_clause_fits_nobody_the_request_goes_whole_to_the_expert_it_fits_best() -> None:

@@ -254,6 +254,63 @@ def test_graph_only_takes_any_expert(files: tuple[str, str]) -> None:
     assert found["valid"] == 3
 
 
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("link", ["", "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_verdicts_never_go_to_a_file_that_is_read(
+    files: tuple[str, str], tmp_path: Path, place: int, link: str, force: list[str]
+) -> None:
+    target, before = Path(files[place]), Path(files[place]).read_bytes()
+    if link:
+        target = tmp_path / "another.jsonl"
+        getattr(target, link)(files[place])
+    result = run(files[0], "--requests", files[1], "--verdicts", str(target), *force)
+
+    assert isinstance(result.exception, BadInput)
+    assert "which is read here" in str(result.exception)
+    assert Path(files[place]).read_bytes() == before
+
+
+def test_a_file_of_verdicts_is_overwritten_only_when_that_is_said(files: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("mine")
+    args = (files[0], "--requests", files[1], "--verdicts", str(path))
+    refused = run(*args)
+
+    assert isinstance(refused.exception, BadInput)
+    assert "--force" in str(refused.exception)
+    assert path.read_text() == "mine"
+    assert run(*args, "--force").exit_code == 0
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_verdicts_are_there_whole_or_not_at_all(files: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("former")
+    with Path(files[0]).open("a") as file:
+        file.write("no JSON\n")
+    result = run(files[0], "--requests", files[1], "--verdicts", str(path), "--force")
+
+    assert isinstance(result.exception, BadInput)
+    assert path.read_text() == "former"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["out.jsonl", "req.jsonl", "verdicts.jsonl"]
+
+
+def test_verdicts_can_go_to_what_is_no_file(files: tuple[str, str]) -> None:
+    assert run(files[0], "--requests", files[1], "--verdicts", "/dev/null").exit_code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_outputs_without_a_text_are_refused(files: tuple[str, str], content: str) -> None:
+    Path(files[0]).write_text(content)
+    result = run(files[0], "--requests", files[1])
+
+    assert isinstance(result.exception, BadInput)
+    assert "holds no texts" in str(result.exception)
+    assert result.stdout == ""
+
+
 def test_verdicts_go_to_a_file_a_line_each(files: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     run(files[0], "--requests", files[1], "--verdicts", str(path), "--graph-only")

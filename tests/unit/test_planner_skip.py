@@ -49,6 +49,35 @@ def test_any_doubt_leaves_the_request_to_a_planner(text: str, why: str) -> None:
     assert why in note
 
 
+COUNTING = cards(counter="Counts slowly to any number.", poet="Writes poems.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "count slowly to a and also count slowly to b",
+        "count slowly to a and count slowly to b",
+        "count slowly to a, also to b",
+        "count slowly to a as well as count slowly to b",
+        "count slowly to a as well as counting slowly to b",
+        "count slowly to a. Also count slowly to b",
+        "please count slowly to a and then count slowly to b",
+        "count slowly to a and bake a cake",
+        "count slowly to a, and write it down",
+    ],
+)
+def test_a_second_command_is_a_second_wish(text: str) -> None:
+    planned, note = skipped(text, COUNTING)
+
+    assert planned is None
+    assert note.startswith("not skipped: ")
+
+
+@pytest.mark.parametrize("text", ["count slowly to a", "please count slowly to a and b", "count slowly to 5 or 6"])
+def test_one_command_with_joined_objects_is_still_one_wish(text: str) -> None:
+    assert skipped(text, COUNTING)[0] is not None
+
+
 INVEST = cards(withdraw="Withdraws shares from a company.", invest="Invests money in shares.", tea="Makes tea.")
 
 

@@ -10,7 +10,7 @@ from swarm.fold import fold
 from swarm.models import Usage
 from swarm.plans import MAX_SUBTASKS, Subtask
 from swarm.progress import Progress
-from swarm.scheduler import Action, End, Release, Withdraw, advance
+from swarm.scheduler import Action, AskPlan, End, Release, Withdraw, advance
 from tests.builders import (
     accepted,
     failed,
@@ -59,13 +59,57 @@ def test_a_subtask_whose_condition_does_not_hold_is_skipped_and_not_missing() ->
     assert progress.missing() == ()
 
 
-def test_a_condition_on_what_is_not_there_does_not_hold() -> None:
-    progress, _ = go(begun_with("a", only_if("b", "a.label", not_equals="yes")), solved("a"))
-    progress, actions = go(progress, valued(missing={"a.label": "it has no fields"}))
+@pytest.mark.parametrize(
+    ("comparison", "known", "said"),
+    [
+        ({"not_equals": "yes"}, valued(missing={"a.n": "it has no fields"}), "a.n: it has no fields"),
+        ({"at_least": 3}, valued(a__n="many"), 'a.n is "many", not a number: at_least cannot be judged'),
+        ({"at_most": 3}, valued(a__n=None), "a.n is null, not a number: at_most cannot be judged"),
+    ],
+    ids=["not there", "a text", "null"],
+)
+def test_a_condition_that_cannot_be_judged_fails_and_says_why(
+    comparison: dict[str, Any], known: AnyEvent, said: str
+) -> None:
+    progress, _ = go(begun_with("a", only_if("b", "a.n", **comparison), "c<-b"), solved("a"))
+    progress, actions = go(progress, known)
+
+    assert actions == (End(ending="partial"),)
+    assert [(m.subtask, m.reason, m.message, m.because) for m in progress.missing()] == [
+        ("b", "bad_input", said, None),
+        ("c", "dependency", "", "b"),
+    ]
+    assert needed(progress) == ()
+
+
+def test_null_that_stands_there_is_compared_as_null() -> None:
+    none, some = only_if("b", "a.n", equals=None), only_if("c", "a.n", not_equals=None)
+    progress, _ = go(begun_with("a", none, some), solved("a"))
+    progress, actions = go(progress, valued(a__n=None))
+
+    assert releases(actions) == [("b", 1)]
+    assert progress.steps["c"].state == "skipped"
+
+
+def test_a_condition_on_a_skipped_result_skips_without_a_look() -> None:
+    first, second = only_if("b", "a.x", equals=1), only_if("c<-a", "b.y", not_equals=1)
+    progress, _ = go(begun_with("a", first, second), solved("a"))
+    progress, actions = go(progress, valued(a__x=2))
 
     assert actions == (End(ending="completed"),)
-    assert (progress.steps["b"].state, progress.steps["b"].message) == ("skipped", "a.label: it has no fields")
-    assert needed(progress) == ()
+    assert (progress.steps["c"].state, progress.steps["c"].message) == ("skipped", "b.y: b was skipped")
+
+
+def test_a_condition_that_cannot_be_judged_may_be_mended_by_another_plan() -> None:
+    plan = planned([*subtasks("a"), only_if("b", "a.lable", equals="x")], round=1, again=True)
+    progress, _ = go(Progress(), accepted(replans=1, attempts=1), round_opened(1), plan)
+    progress, actions = go(progress, solved("a"), valued(missing={"a.lable": "it has label"}))
+    assert actions == (AskPlan(number=2),)
+
+    mended = only_if("c", "a.label", equals="x")
+    progress, _ = go(progress, round_opened(2), planned([mended], round=2))
+    progress, actions = go(progress, valued(a__label="x"), solved("c"))
+    assert actions == (End(ending="completed"),)
 
 
 def test_one_look_serves_all_that_ask_for_the_same() -> None:

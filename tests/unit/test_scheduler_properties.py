@@ -143,7 +143,7 @@ class World:
             if dice.random() < 0.15:
                 missing[place] = "nothing"
             else:
-                values[place] = dice.randint(0, MAX_ITEMS + 1) if place.endswith("[]") else dice.randint(0, 1)
+                values[place] = dice.randint(0, MAX_ITEMS + 1) if place.endswith("[]") else dice.choice((0, 1, "word"))
         return Valued(values=values, missing=missing)
 
     def write(self) -> None:
@@ -280,7 +280,8 @@ def some_subtasks(random: Random, count: int, earlier: list[str]) -> list[Subtas
     for number in range(count):
         parents = random.sample(known, min(len(known), random.choice((0, 0, 1, 1, 2, 3))))
         dice = random.random()
-        when = Condition(result=f"{parents[0]}.x", equals=random.randint(0, 1)) if parents and dice < 0.3 else None
+        comparison = {random.choice(("equals", "at_least")): random.randint(0, 1)}
+        when = Condition.model_validate({"result": f"{parents[0]}.x"} | comparison) if parents and dice < 0.3 else None
         each = f"{parents[-1]}.l" if parents and 0.2 < dice < 0.5 else None
         expert = random.choice(EXPERTS)
         subtask = Subtask(

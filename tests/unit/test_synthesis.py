@@ -265,6 +265,37 @@ async def test_after_two_tries_it_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
     assert (outcome.reason, len(models.calls), outcome.usage.calls) == ("bad_output", 2, 2)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"subtasks": [{"id": "t1", "expert": "x", "instruction": "y"}]}',
+        '```json\n[{"id": "t1"}]\n```',
+        ' {"answer": "rain"} [t1]\n',
+    ],
+)
+async def test_json_where_text_was_asked_for_is_a_failure(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "PAUSE", 0.0)
+    found = await failed(lambda _: text, asked({"t1": "rain"}))
+
+    assert found.reason == "bad_output"
+    assert "the answer is JSON" in found.message
+
+
+@pytest.mark.parametrize(
+    ("request_text", "text"),
+    [
+        ("Give it as JSON", '{"weather": "rain"}'),
+        ("Which weather?", 'It rains: {"mm": 3} [t1]'),
+        ("Which weather?", "{so it is}"),
+        ("Which weather?", "```json\n{}\n```\nis all there is [t1]"),
+    ],
+)
+async def test_json_that_was_asked_for_or_stands_in_a_text_is_an_answer(request_text: str, text: str) -> None:
+    outcome, _ = await write(lambda _: text, asked({"t1": "rain"}, request_text))
+
+    assert isinstance(outcome, Written)
+
+
 async def test_a_refusal_is_not_tried_again() -> None:
     def refuse(_: Sequence[Message]) -> str:
         raise ModelRefused("HTTP 401")

@@ -1,0 +1,59 @@
+"""What no input could mend in a template, found before the card is published: it is rendered with made-up results.
+
+Only what is certain counts. What hangs on the data of results, or on words of the instruction, is not for us to say.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jinja2 import StrictUndefined, nodes
+
+from experts.template import Sample, UnknownName, compiled, render
+from swarm.errors import ExpertError
+from swarm.models import Citation
+
+SECONDS = 1.0
+"""For each rendering. One that takes longer is not judged."""
+
+_UNSURE = re.compile("NoneType|JSON")
+"""In a TypeError: it may come of what stands for unknown data, or of a look-up by the instruction's words."""
+_QUOTED = re.compile(r"'(\w+)' is undefined")
+
+
+def never_renders(source: str, seconds: float = SECONDS) -> str | None:
+    """Why a template that can be compiled fails both without results and with one; None if it may do."""
+    problems = [_problem(source, results, min(seconds, SECONDS)) for results in ([], [_result()])]
+    return problems[0] if all(problems) else None
+
+
+def _problem(source: str, results: list[Sample], seconds: float) -> str | None:
+    values = {
+        "instruction": "Say it",
+        "results": results,
+        "inputs": {result["id"]: result["text"] for result in results},
+        "data": {result["id"]: result["data"] for result in results},
+    }
+    template = compiled(source)
+    try:
+        render(template, values, seconds)
+    except ExpertError as error:
+        words = str(error.__cause__)
+        if isinstance(error.__cause__, UnknownName):
+            return None if _set_somewhere(words, source) else words
+        return words if type(error.__cause__) is TypeError and not _UNSURE.search(words) else None
+    return None
+
+
+def _result() -> Sample:
+    """A result as templates see it; any use of its data is an error that is not certain."""
+    cited = Sample(Citation(document="a.md", section="A", quote="a text").model_dump())
+    data = StrictUndefined(hint="the data of a result")
+    return Sample(id="t1", text="a text", data=data, citations=[cited], confidence=0.5)
+
+
+def _set_somewhere(words: str, source: str) -> bool:
+    """Whether the name that is undefined is set in a branch that was not gone."""
+    named = _QUOTED.fullmatch(words)
+    names = compiled(source).environment.parse(source).find_all(nodes.Name)
+    return named is not None and any(name.name == named[1] and name.ctx != "load" for name in names)

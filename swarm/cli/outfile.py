@@ -1,0 +1,55 @@
+"""A file that a command writes line by line: it appears whole, or not at all, and never in the place of an input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from swarm.errors import BadInput
+
+
+def writable(field: str, path: Path, inputs: Sequence[Path], *, force: bool) -> None:
+    """Raises BadInput if `path` is one of the inputs, by whatever name, and without `force` if it exists."""
+    if path.is_dir():
+        raise BadInput(field, f"{path} is a folder", "name a file")
+    if same := next((one for one in inputs if _same(path, one)), None):
+        raise BadInput(field, f"{path} is {same}, which is read here", "name another file")
+    if not force and _taken(path):
+        raise BadInput(field, f"{path} exists", "choose another name, or overwrite it with --force")
+
+
+@contextmanager
+def written(field: str, path: Path, *, force: bool) -> Iterator[TextIO]:
+    """A file to write to, put in its place at the end of the block. Raises BadInput where it cannot be written."""
+    target = path.resolve()
+    # a pipe or a terminal is not replaced, it is written to
+    beside = target if _special(target) else target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+        if beside != target:
+            writable(field, path, (), force=force)
+            beside.replace(target)
+    except OSError as error:
+        raise BadInput(field, f"{path} cannot be written ({error.strerror})", "name another file") from None
+    finally:
+        if beside != target:
+            beside.unlink(missing_ok=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def _taken(path: Path) -> bool:
+    return os.path.lexists(path) and not _special(path)
+
+
+def _special(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
