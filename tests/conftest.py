@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
+import structlog
 
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
@@ -79,6 +80,14 @@ async def start_redis(redis_binary: Path, tmp_path: Path) -> AsyncIterator[Start
     yield start
     for server in started:
         await server.stop()
+
+
+@pytest.fixture(autouse=True)
+def nobody_set_up_logging() -> Iterator[None]:
+    """Logging is set up for a whole process; what one test sets up must not hide lines from the next."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
