@@ -16,13 +16,11 @@ from swarm.errors import UnusableInput
 from swarm.fence import fence
 from swarm.lookup import SKIPPED, field, list_at
 from swarm.models import Solution
-from swarm.plans import ITEM, Subtask, referenced
+from swarm.plans import ITEM, REFERENCE, Subtask, referenced
 from swarm.values import MAX_TEXT
 
 MAX_EXPANDED = 2 * MAX_TEXT
 """Characters of an instruction with all that its references stand for."""
-
-_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
 
 
 def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
@@ -43,7 +41,7 @@ def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
         room.take(len(value) - len(match[0]))
         return value
 
-    return _REFERENCE.sub(put, instruction)
+    return REFERENCE.sub(put, instruction)
 
 
 def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
@@ -66,7 +64,7 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
             room.take(len(match[1]) + len(value))
         return f"[{match[1]}]"
 
-    marked = _REFERENCE.sub(mark, instruction)
+    marked = REFERENCE.sub(mark, instruction)
     return f"{marked}\n\n{fence(blocks)}" if blocks else marked
 
 

@@ -101,7 +101,7 @@ class Answers:
             sections(gathered.subtasks, progress.graph.aggregate, gathered.results),
             gathered.results,
             gathered.missing,
-            may_lack=_may_plan_again(progress),
+            may_lack=progress.may_plan_again,
         )
         if isinstance(asked, Failure):
             return asked, ()
@@ -130,10 +130,6 @@ class Answers:
             room -= progress.steps[name].size
             (kept if room >= 0 else cut).append(name)
         return kept, cut
-
-
-def _may_plan_again(progress: Progress) -> bool:
-    return progress.again and progress.rounds <= progress.replans and not progress.plan_only
 
 
 def _event(

@@ -17,16 +17,17 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import Delta, Views
-from swarm.broker.follow import Follower
+from swarm.broker.follow import Follower, Place
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
@@ -40,6 +41,8 @@ from swarm.settings import Settings
 from swarm.values import JOB_ID, explain, received
 
 EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
+
+T = TypeVar("T")
 
 
 class Job:
@@ -237,15 +240,8 @@ class SwarmClient:
         async with self._follower.place(self._connection.keys.events(job)) as place:
             seen, met = after, False
             while True:
-                try:
-                    # asked first, so that a log that was over then holds nothing more after an empty page
-                    over, page = await asyncio.gather(self.log.ended(job), self.log.events(job, seen))
-                    met = True
-                except BrokerUnavailable:
-                    if not met:
-                        raise
-                    await place.news()
-                    continue
+                over, page = await self._looked(place, job, partial(self.log.events, job, seen), patient=met)
+                met = True
                 if page is None:
                     seen = "0-0"
                     yield Reset()
@@ -268,21 +264,28 @@ class SwarmClient:
         async with self._follower.place(keys.writing(job), keys.over(job)) as place:
             seen, met = after, False
             while True:
-                try:
-                    # asked first, as in `follow`
-                    over, page = await asyncio.gather(self.log.ended(job), self.log.deltas.after(job, seen))
-                    met = True
-                except BrokerUnavailable:
-                    if not met:
-                        raise
-                    await place.news()
-                    continue
+                over, page = await self._looked(place, job, partial(self.log.deltas.after, job, seen), patient=met)
+                met = True
                 for seen, fields in page:
                     yield views.delta(seen, fields)
                 if not page:
                     if over:
                         return
                     await place.news()
+
+    async def _looked(
+        self, place: Place, job: str, page: Callable[[], Coroutine[Any, Any, T]], *, patient: bool
+    ) -> tuple[bool, T]:
+        """Whether the job was over, and what `page` reads. A Redis that goes away is waited for if `patient`."""
+        while True:
+            try:
+                # over is asked first, so that what was over then holds nothing more after an empty page
+                over, found = await asyncio.gather(self.log.ended(job), page())
+                return over, found
+            except BrokerUnavailable:
+                if not patient:
+                    raise
+                await place.news()
 
 
 def _served(data: Path) -> str | None:

@@ -20,7 +20,8 @@ Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
 ITEM = "item"
 """What `${item}` or `${item.field}` names in a subtask with `for_each`."""
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
+REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
+"""Where an instruction names a result, and the name as its group."""
 
 
 class Condition(Input):
@@ -107,7 +108,7 @@ class Subtask(Input):
         """The results that this subtask names, in `when`, in `for_each` and as `${...}`; once each."""
         named = [self.when.result] if self.when else []
         named += [self.for_each] if self.for_each else []
-        named += _REFERENCE.findall(self.instruction)
+        named += REFERENCE.findall(self.instruction)
         return tuple(dict.fromkeys(i for i in named if not (self.for_each and i.partition(".")[0] == ITEM)))
 
 

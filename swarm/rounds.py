@@ -11,9 +11,8 @@ from itertools import chain
 
 from swarm.events import Planned
 from swarm.models import Mend, Usage
-from swarm.plans import ITEM, Plan, Subtask, referenced
+from swarm.plans import ITEM, REFERENCE, Plan, Subtask, referenced
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
 _ROUND = re.compile(r"r\d+\.(.+)")
 MAX_ID = 64
 
@@ -58,7 +57,7 @@ def _renamed(subtask: Subtask, whole: Rename) -> Subtask:
         update={
             "id": whole(subtask.id),
             "depends_on": tuple(whole(i) for i in subtask.depends_on),
-            "instruction": _REFERENCE.sub(reference, subtask.instruction),
+            "instruction": REFERENCE.sub(reference, subtask.instruction),
             "when": when and when.model_copy(update={"result": whole(when.result)}),
             "for_each": subtask.for_each and whole(subtask.for_each),
         }

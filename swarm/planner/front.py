@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from swarm import log as events
 from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, UnknownExpert
@@ -22,7 +22,7 @@ from swarm.planner.match import THRESHOLD, index
 from swarm.planner.planned import Done as Done
 from swarm.planner.planned import Publish as Publish
 from swarm.planner.planned import Tried as Tried
-from swarm.planner.planned import fallbacks, harmless, resolved, writer_of
+from swarm.planner.planned import aside, fallbacks, harmless, resolved, writer_of
 from swarm.planner.skip import skipped
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
@@ -35,13 +35,9 @@ _log = events.get("planner")
 GIVEN = "given"
 """The name of the planner when the caller was it."""
 
-_LONG = 10_000
-"""Characters from which a text is planned in a thread, so that the process goes on renewing and advancing."""
 _CACHE_SECONDS = 2.0
 """What a look into the plan cache may cost; a planner is not much slower."""
 _LOOKED_AT = 20_000
-
-T = TypeVar("T")
 
 
 class PlanCache(Protocol):
@@ -111,7 +107,7 @@ class Front:
     async def _skipped(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
         if not self._settings.skip:
             return None, ""
-        return await _aside(skipped, request.text, catalog.cards)
+        return await aside(len(request.text), lambda: skipped(request.text, catalog.cards))
 
     async def _cached(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
         if self._cache is None:
@@ -162,7 +158,7 @@ class Front:
         try:
             return await _locally(request.text, catalog)
         except NoPlan as error:
-            if (best := await _aside(_best, request.text, catalog.cards)) is None:
+            if (best := await aside(len(request.text), lambda: _best(request.text, catalog.cards))) is None:
                 raise
             guess = await self._imitated(request, catalog) or best
             return _noted(guess, [f"no plan clause by clause: {error}"])
@@ -219,7 +215,7 @@ def _planned(subtasks: tuple[Subtask, ...], cards: Mapping[str, Card], *notes: s
 
 
 async def _locally(text: str, catalog: Catalog) -> Planned:
-    return await _aside(local.plan, text, catalog.cards)
+    return await aside(len(text), lambda: local.plan(text, catalog.cards))
 
 
 def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
@@ -233,11 +229,6 @@ def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
 
 
 # -- small ones ------------------------------------------------------------------------------------------------
-
-
-async def _aside(function: Callable[[str, Mapping[str, Card]], T], text: str, cards: Mapping[str, Card]) -> T:
-    """Call it here if the text is short, in a thread if it is long."""
-    return function(text, cards) if len(text) < _LONG else await asyncio.to_thread(function, text, cards)
 
 
 def _noted(planned: Planned, notes: Iterable[str]) -> Planned:

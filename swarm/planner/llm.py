@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
 
 from swarm import retry
 from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
@@ -26,7 +25,7 @@ from swarm.planner.early import Early
 from swarm.planner.form import form
 from swarm.planner.names import Names
 from swarm.planner.placeholder import bound, marked
-from swarm.planner.planned import Publish, Tried, fallbacks, harmless
+from swarm.planner.planned import Publish, Tried, aside, fallbacks, harmless
 from swarm.planner.shortlist import candidates, shortlist
 from swarm.plans import Subtask
 from swarm.settings import Settings
@@ -35,12 +34,8 @@ TURNS = 3
 """Calls for one plan: the first, and two to repair it or to try again."""
 MAX_WRITTEN = 400_000
 """Characters of one answer; a model that does not stop is hung up on."""
-_LONG = 20_000
-"""Characters from which a text is read in a thread."""
 
 _EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan)"\s{0,20}:\s{0,20}\[\s{0,20}\]""")
-
-T = TypeVar("T")
 
 
 class ModelPlanner:
@@ -58,7 +53,7 @@ class ModelPlanner:
         Raises what `publish` raises, and nothing else of ours.
         """
         until = asyncio.get_running_loop().time() + self._settings.plan_timeout
-        asking = await _aside(
+        asking = await aside(
             len(text) + 50 * len(cards), lambda: _Asking(self._model, self._settings, text, cards, publish, tried)
         )
         try:
@@ -170,7 +165,7 @@ class _Asking:
         raise ModelUnavailable(f"{self._model.name}: the stream ended without an end")
 
     async def _read(self, completion: Completion) -> Draft:
-        draft = await _aside(
+        draft = await aside(
             len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
         )
         if completion.cut and draft.rung != "json":
@@ -185,7 +180,7 @@ class _Asking:
             return error.reason == "no_plan"
 
     async def _whole(self, completion: Completion, draft: Draft) -> Compiled:
-        return await _aside(len(completion.text), lambda: self._compiled(draft))
+        return await aside(len(completion.text), lambda: self._compiled(draft))
 
     def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
         """Also for a part of the plan; `known` are ids of steps before it."""
@@ -251,8 +246,3 @@ class _Asking:
 
 def _asked_by(completion: Completion | None) -> str:
     return f" (asked by {completion.asked_by})" if completion and completion.asked_by else ""
-
-
-async def _aside(size: int, function: Callable[[], T]) -> T:
-    """Call it here if what it reads is short, in a thread if it is long."""
-    return function() if size < _LONG else await asyncio.to_thread(function)

@@ -115,13 +115,6 @@ class Names:
             self._remembered[key] = found
         return found
 
-    def spelt(self, written: str) -> str | None:
-        """The expert whose name this is, however it is spelt."""
-        found = self._exact.get(written)
-        if found is None and (other := self._spelt(written)) is not None:
-            found = other.expert
-        return found
-
     # -- by spelling
 
     def _spelt(self, written: str) -> Found | None:

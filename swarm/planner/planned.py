@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from swarm.events import Planned
 from swarm.models import Card, Missing
 from swarm.plans import Aggregate, Subtask
 from swarm.settings import LOCAL, Settings
 
+T = TypeVar("T")
+
+LONG = 10_000
+"""Characters from which a text is read in a thread."""
 _LITERAL = re.compile(r"\$(?=\{[A-Za-z0-9_.-]+\})")
 
 Publish = Callable[[Planned], Awaitable[None]]
@@ -49,6 +55,11 @@ def harmless(text: str) -> tuple[str, tuple[str, ...]]:
 def fallbacks(subtasks: Iterable[Subtask], cards: Mapping[str, Card]) -> dict[str, tuple[str, ...]]:
     """Subtask id -> experts to try when its own fails for good; only subtasks that have some."""
     return {s.id: cards[s.expert].fallback for s in subtasks if s.expert in cards and cards[s.expert].fallback}
+
+
+async def aside(size: int, function: Callable[[], T]) -> T:
+    """Call it here if what it reads is short, in a thread if it is long, so that the process goes on renewing."""
+    return function() if size < LONG else await asyncio.to_thread(function)
 
 
 def resolved(aggregate: Aggregate, subtasks: Sequence[Subtask], *, writes: bool, again: bool = False) -> Aggregate:

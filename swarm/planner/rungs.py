@@ -32,35 +32,33 @@ _LINE_BEGINS = re.compile(
     r"[\s,;+&\[\]]*(?:(?:and|then)\s+){0,2}|\n|<[^<>\n]{1,40}>)[ \t>]*(?:\(\s*|[-*\u2022+]\s+)?"
     r"(?:(?:step|task)?\s*(?P<number>\d{1,3})\s*[.):]\s*)?"
     r"(?:\*{0,2}(?:action|call|tool|function|step|task)(?:[ _]call)?\s*\d{0,3}\s*:\*{0,2}\s*)?"
-    r"(?:(?:await|return|print\(|result\s*\+=)\s*)?(?:(?P<name>[^\W\d]\w{0,60})(?:\s*,\s*\w{1,60}){0,5}\s*(?::\s*\w+\s*)?=\s*(?:await\s+)?)?[`"
-    r"\"'*]{0,3}$",
+    r"(?:(?:await|return|print\(|result\s*\+=)\s*)?"
+    r"(?:(?P<name>[^\W\d]\w{0,60})(?:\s*,\s*\w{1,60}){0,5}\s*(?::\s*\w+\s*)?=\s*(?:await\s+)?)?"
+    r"[`\"'*]{0,3}$",
     re.I,
 )
 _DEFINES = re.compile(r"\b(?:def|class|function|async def)\s+$")
 _LABEL_NOISE = re.compile(
-    r"```\w*|\[ARGS\]|<\|constrain\|>\w+|<[|\uff5c][^<>\n]{0,60}[|\uff5c]>|<[^<>=\n]{0,40}>|\u2728?\b(?:action|tool)[ "
-    r"_]input\b\s*:?"
+    r"```\w*|\[ARGS\]|<\|constrain\|>\w+|<[|\uff5c][^<>\n]{0,60}[|\uff5c]>|<[^<>=\n]{0,40}>"
+    r"|\u2728?\b(?:action|tool)[ _]input\b\s*:?"
     r"|\b(?:arguments?|parameters?|args|input|params)\s*:|\u273fARGS\u273f\s*:?",
     re.I,
 )
 _TAGGED_NAME = re.compile(r"<(?:function|tool|invoke name)\s*=\s*[\"']?([\w.\-/ ]{1,80})[\"']?\s*>", re.I)
 _LABEL = re.compile(
-    r"(?P<mark>^|[\n>:]|\bto=|\])[ \t*`\"']*(?:functions?\.)?(?P<name>[^\W\d](?:[\w.\-/]|\\_){0,100}(?: "
-    r"[\w\-/]{1,40}){0,5}+)"
+    r"(?P<mark>^|[\n>:]|\bto=|\])[ \t*`\"']*(?:functions?\.)?"
+    r"(?P<name>[^\W\d](?:[\w.\-/]|\\_){0,100}(?: [\w\-/]{1,40}){0,5}+)"
     r"[ \t*`\"']*(?::\d{1,4}|:|->)?[ \t*`]*\s*$"
 )
 _NO_LABELS = frozenset(
-    "json python plan output result results answer steps step list and or then return is as follows example object "
-    "the tasks"
-    " subtasks task input data response code note final arguments parameters args".split()
+    """and answer args arguments as code data example final follows input is json list note object or output
+    parameters plan python response result results return step steps subtasks task tasks the then""".split()
 )
 _BUILTINS = frozenset(
-    "print range len str int float list dict tuple set sum min max abs round sorted open input enumerate zip map filter"
-    " isinstance type format repr any all super json.dumps json.loads math.sqrt datetime.now if for while return and or"
-    " not in join print_result main exit bool next iter reversed append Example example e.g i.e".split()
+    """Example abs all and any append bool datetime.now dict e.g enumerate example exit filter float for format i.e
+    if in input int isinstance iter join json.dumps json.loads len list main map math.sqrt max min next not open
+    or print print_result range repr return reversed round set sorted str sum super tuple type while zip""".split()
 )
-
-
 _SEPARATORS = re.compile(r"[\W_]+")
 
 

@@ -13,11 +13,10 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from swarm.events import Started
 from swarm.plans import Plan, Subtask
@@ -25,6 +24,7 @@ from swarm.settings import Settings
 from tests.bench.report import Samples
 from tests.bench.rig import ROOT, BenchError, Rig, rig
 from tests.bench.serve import Pool
+from tests.http_model import DONE, ModelServer, Received, Stream, chunk
 
 DATA = ROOT.parent / "shared" / "data" / "plans"
 MODELS = ("gpt-4o-2024-08-06", "claude-3-5-sonnet-20240620", "mistral-large-2407")
@@ -36,8 +36,7 @@ UNITS = {
 """`gain` is the median over jobs, `mean_gain` that of all seconds together; `early` is how often a subtask was running
 before the plan's text had ended."""
 JOBS = 30
-"""Per model and round."""
-AT_ONCE = 30
+"""Per model and round, all at once."""
 SLOTS = 300
 STEP_TOKENS = 45
 """What planners write for one step."""
@@ -49,7 +48,8 @@ async def streaming(rounds: int) -> Samples:
     """Makespan with the plan's text first, over that with the text streamed: the same jobs, in one run."""
     shapes, models = _shapes(), _models()
     found: dict[str, list[float]] = {}
-    async with PlanningModel() as server:
+    writer = PlanningModel()
+    async with ModelServer(writer) as server:
         environ = {"SWARM_ENDPOINT_BENCH_URL": server.url}
         settings = Settings(planner="bench/planner", skip=False, plan_cache=False, replans=0)
         async with rig(Pool(router=True, environ=environ), Pool(slots=SLOTS), settings=settings) as bench:
@@ -57,7 +57,7 @@ async def streaming(rounds: int) -> Samples:
                 for model in models:
                     chance = random.Random(f"{number} {model.name}")
                     drawn = [_drawn(chance, model, shape) for shape in chance.sample(shapes, JOBS)]
-                    for metric, value in (await _compared(bench, server, drawn)).items():
+                    for metric, value in (await _compared(bench, writer, drawn)).items():
                         found.setdefault(metric, []).append(value)
                         found.setdefault(f"{metric}_{model.name.partition('-')[0]}", []).append(value)
     return found
@@ -82,12 +82,11 @@ class Drawn:
     each: float
 
 
-async def _compared(bench: Rig, server: PlanningModel, drawn: Sequence[Drawn]) -> dict[str, float]:
+async def _compared(bench: Rig, writer: PlanningModel, drawn: Sequence[Drawn]) -> dict[str, float]:
     spans = {}
     for streamed in (False, True):
-        room = asyncio.Semaphore(AT_ONCE)
-        keys = [server.expect(job, streamed) for job in drawn]
-        spans[streamed] = await asyncio.gather(*(_job(bench, server, room, key) for key in keys))
+        keys = [writer.expect(job, streamed) for job in drawn]
+        spans[streamed] = await asyncio.gather(*(_job(bench, writer, key) for key in keys))
     gains = [whole[0] / piece[0] for whole, piece in zip(spans[False], spans[True], strict=True)]
     return {
         "gain": statistics.median(gains),
@@ -96,17 +95,16 @@ async def _compared(bench: Rig, server: PlanningModel, drawn: Sequence[Drawn]) -
     }
 
 
-async def _job(bench: Rig, server: PlanningModel, room: asyncio.Semaphore, key: str) -> tuple[float, bool]:
+async def _job(bench: Rig, writer: PlanningModel, key: str) -> tuple[float, bool]:
     """Seconds from submit to answer, and whether a subtask was running before the plan's text had ended."""
-    async with room:
-        begun = time.perf_counter()
-        job = await bench.client.submit(f"plan {key}")
-        answer = await job.answer()
-        taken = time.perf_counter() - begun
-        started = [event.at async for event in job.events() if isinstance(event, Started)]
-        if answer.ending != "completed":
-            raise BenchError(f"a job ended {answer.ending}: {answer.reason}")
-        return taken, min(started) < server.ended[key]
+    begun = time.perf_counter()
+    job = await bench.client.submit(f"plan {key}")
+    answer = await job.answer()
+    taken = time.perf_counter() - begun
+    started = [event.at async for event in job.events() if isinstance(event, Started)]
+    if answer.ending != "completed":
+        raise BenchError(f"a job ended {answer.ending}: {answer.reason}")
+    return taken, min(started) < writer.ended[key]
 
 
 # -- what is drawn -------------------------------------------------------------------------------------------------
@@ -153,26 +151,12 @@ def _drawn(chance: random.Random, model: Recorded, shape: dict[str, Any]) -> Dra
 
 
 class PlanningModel:
-    """A chat model on loopback that writes the plan it was told to expect, at the speed that was drawn for it."""
+    """Writes the plan it was told to expect, at the speed that was drawn for it: the script of a `ModelServer`."""
 
     def __init__(self) -> None:
         self._expected: dict[str, tuple[Drawn, bool]] = {}
         self.ended: dict[str, float] = {}
         """When the last of a plan's text was sent, in milliseconds since the epoch, as events have it."""
-        self._server: asyncio.Server
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._call, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
     def expect(self, job: Drawn, streamed: bool) -> str:
         """The key that a request for this plan must name."""
@@ -180,32 +164,26 @@ class PlanningModel:
         self._expected[key] = (job, streamed)
         return key
 
-    async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
-            body = await reader.readexactly(int(length[1]) if length else 0)
-            key = re.findall(rb"K\d+K", body)[-1].decode()
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-            await self._write(writer, key, *self._expected[key])
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
+    def __call__(self, request: Received) -> Stream:
+        return Stream(self._written(re.findall(r"K\d+K", request.last)[-1]))
 
-    async def _write(self, writer: asyncio.StreamWriter, key: str, job: Drawn, streamed: bool) -> None:
-        begun = time.perf_counter() + job.first
-        held = []
-        for count, text in enumerate(_pieces(job.plan), 1):
-            await asyncio.sleep(begun + count * job.each - time.perf_counter() if streamed else 0)
-            if streamed:
-                writer.write(_chunk(text))
-            else:
-                held.append(_chunk(text))
-        await asyncio.sleep(begun + count * job.each - time.perf_counter())
+    async def _written(self, key: str) -> AsyncIterator[Any]:
+        """Token by token, or all of it when the last token would have come."""
+        job, streamed = self._expected[key]
+        begun, texts = time.perf_counter() + job.first, list(_pieces(job.plan))
+        for count, text in enumerate(texts, 1) if streamed else ():
+            await _until(begun + count * job.each)
+            yield chunk(text)
+        await _until(begun + len(texts) * job.each)
         self.ended[key] = time.time() * 1000
-        writer.write(b"".join(held) + _chunk("", finish="stop") + b"data: [DONE]\n\n")
+        if not streamed:
+            yield "".join(f"data: {json.dumps(chunk(text))}\n\n" for text in texts)
+        yield chunk(finish_reason="stop")
+        yield DONE
+
+
+async def _until(moment: float) -> None:
+    await asyncio.sleep(moment - time.perf_counter())
 
 
 def _pieces(plan: Plan) -> Iterator[str]:
@@ -218,10 +196,3 @@ def _pieces(plan: Plan) -> Iterator[str]:
         yield from [" "] * (STEP_TOKENS - len(tokens))
         yield "".join(tokens[STEP_TOKENS:]) + text[-1]
     yield f'], "aggregate": "{plan.aggregate}"}}'
-
-
-def _chunk(text: str, finish: str | None = None) -> bytes:
-    delta = {"content": text} if text else {}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    data = json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice]})
-    return f"data: {data}\n\n".encode()

@@ -103,6 +103,9 @@ async def test_what_fills_an_entry_does_not_wait_for_its_time(
         await until(lambda: entries(deltas), "the first piece")
         writing.add("x" * PIECE)
         await until(lambda: _is(deltas, "first" + "x" * PIECE), "the full entry", within=2)
+        full = [fields["text"] for fields in await entries(deltas)]
+
+    assert full == ["first", "x" * PIECE]
 
 
 async def test_much_at_once_is_cut_into_entries_of_bounded_size(deltas: Deltas, claim: Claim) -> None:
