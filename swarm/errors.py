@@ -10,7 +10,9 @@ Each message says what is wrong and what to do about it.
     │   ├── InvalidCard
     │   └── EmptyCatalog
     ├── Refused                  sound, but not now
-    │   └── Busy
+    │   ├── Busy
+    │   └── OverBudget
+    ├── NoRoom                   a call's cost does not fit yet; it waits in the queue, not in a slot
     ├── NoPlan                   no expert fits the request
     ├── PlanRefused              a planner's text is no plan that can run
     │   ├── NoDraft              it cannot be read as a plan
@@ -29,6 +31,8 @@ Each message says what is wrong and what to do about it.
     └── ExpertError              raised inside an expert; beyond it only a Failure travels
         ├── ModelUnavailable
         ├── ModelRefused
+        ├── Unaffordable         no budget for this call
+        ├── Unpriced             a budget holds, and the model has no price
         ├── BadOutput
         ├── UnusableInput
         └── MissingDependency
@@ -119,6 +123,29 @@ class Busy(Refused):
         super().__init__(
             f"{open_jobs:,} jobs are open {scope} (limit {limit:,}); try again in {retry_after:g} s, or add workers"
         )
+
+
+class OverBudget(Refused):
+    """A job's budget does not fit into what is left of its tenant's or the day's. `left` and `limit` are US dollars."""
+
+    def __init__(self, scope: str, budget: float, left: float, limit: float) -> None:
+        self.scope, self.budget, self.left, self.limit = scope, budget, left, limit
+        super().__init__(
+            f"a budget of ${budget:g} does not fit {scope}: ${left:g} of ${limit:g} are left today; "
+            "lower it, wait for running jobs or tomorrow (UTC), or raise the limit"
+        )
+
+
+class NoRoom(SwarmError):
+    """A model call's greatest cost does not fit its budget while others of the same scope are open.
+
+    Raised through an expert before anything was spent: the delivery is parked under `scope` and comes back when
+    `need` micro-dollars may fit. It is no outcome, so nothing but the worker may catch it.
+    """
+
+    def __init__(self, scope: str, need: int) -> None:
+        self.scope, self.need = scope, need
+        super().__init__(f"{need:,} micro-dollars do not fit {scope} yet")
 
 
 class NoPlan(SwarmError):
@@ -262,6 +289,18 @@ class ModelRefused(ExpertError):
     """The model's server will not answer this: wrong key, unknown model, bad request."""
 
     reason = "refused"
+
+
+class Unaffordable(ExpertError):
+    """A model call's greatest cost does not fit its budget, and nothing is open that could give some back."""
+
+    reason = "over_budget"
+
+
+class Unpriced(ExpertError):
+    """A budget holds and this model has no price. Import prices (swarm prices import), or set SWARM_UNPRICED=count."""
+
+    reason = "unpriced"
 
 
 class BadOutput(ExpertError):

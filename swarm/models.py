@@ -19,7 +19,7 @@ Ending = Literal["cancelled", "over_budget", "deadline", "rejected", "failed", "
 ENDINGS: frozenset[str] = frozenset(get_args(Ending))
 Reason = Literal[
     "timeout", "unavailable", "refused", "bad_output", "too_large", "expert_error", "bug", "poison",
-    "missing_dependency", "no_expert", "no_answer", "bad_input",
+    "missing_dependency", "no_expert", "no_answer", "bad_input", "over_budget", "unpriced", "cancelled",
 ]  # fmt: skip
 
 
@@ -43,6 +43,10 @@ class Request(Input):
     """How often a planner may plan again after failures; None: as the settings say."""
     plan_only: bool = False
     """The job ends once it is planned; its answer's data is the plan."""
+    budget: float | None = Field(default=None, ge=0, le=1_000_000)
+    """US dollars that its model calls may cost, all together; None: no limit of its own."""
+    priority: int = Field(default=0, ge=0, le=9)
+    """Places it may overtake among what waits for the same expert: each step is worth 100 subtasks of its tenant."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -68,6 +72,8 @@ class Limits(Input):
     concurrency: int | None = Field(default=None, ge=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
+    burst: int | None = Field(default=None, ge=1)
+    """Requests that may begin at once after a pause; None: what a second allows, at least one."""
 
 
 class Card(Value):
@@ -106,6 +112,9 @@ class Usage(Value):
     input_tokens: int = 0
     output_tokens: int = 0
     cost: int = 0
+    """Micro-dollars, settled: what the servers said that they used, at the prices on record."""
+    presumed: int = 0
+    """Micro-dollars, beside `cost`, kept for calls of which nobody knows what they used: the most it can be."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -113,6 +122,7 @@ class Usage(Value):
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cost=self.cost + other.cost,
+            presumed=self.presumed + other.presumed,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
@@ -59,6 +59,17 @@ class Settings(Input):
     """Subtasks one behind the other in a planner's plan."""
     max_items: int = Field(default=100, ge=1, le=1_000)
     """Items that one `for_each` may have."""
+
+    tenant_budget: float | None = Field(default=None, ge=0)
+    """US dollars that one tenant's model calls may cost in a day (UTC), unless it has a budget of its own."""
+    day_budget: float | None = Field(default=None, ge=0)
+    """US dollars that the model calls of all tenants may cost in a day (UTC)."""
+    unpriced: Literal["refuse", "count"] = "refuse"
+    """A model without a price, where a budget holds: its calls are refused, or only their tokens are counted."""
+    max_output: int = Field(default=4_096, ge=1)
+    """Tokens that a model may write in one call, where a budget holds and the card does not say."""
+    durable: bool = False
+    """Whether a replica must have a job, and its ending, before either counts (Redis' WAIT)."""
 
     window: int = Field(default=64, ge=1, le=1_000)
     """Subtasks of one job in flight at once."""

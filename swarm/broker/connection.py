@@ -44,11 +44,15 @@ BATCH = 256
 """Calls that travel together at most."""
 
 
+LIBRARY = ("_base", "_money", "_gates", "_queue", "_jobs")
+"""What all scripts share, in the order in which one uses the other."""
+
+
 @cache
 def source(name: str) -> str:
     """The text of a script: what all share, then its own."""
     folder = files("swarm.broker") / "scripts"
-    return (folder / "_lib.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return "".join((folder / f"{part}.lua").read_text() for part in (*LIBRARY, name))
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ class JobLog:
             _ms(settings.retention), request.attempts, settings.window,
             settings.max_open, settings.max_open_tenant, "advance" if named else "plan",
             settings.replans if request.replans is None else request.replans,
-            "true" if request.plan_only else "false", settings.max_items, *named,
+            "true" if request.plan_only else "false", settings.max_items, request.priority,
+            _micro(request.budget), _micro(settings.tenant_budget), _micro(settings.day_budget), *named,
         )  # fmt: skip
         verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
         match verdict:
@@ -281,6 +283,11 @@ def new_token() -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
+
+
+def _micro(dollars: float | None) -> int | str:
+    """US dollars as micro-dollars, as scripts take them: '' for no limit."""
+    return "" if dollars is None else math.floor(dollars * 1_000_000 + 0.5)
 
 
 def _encoded(decision: Decision) -> list[str | int]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from importlib.resources import files
 from statistics import median
 
-from swarm.broker.connection import open_client
+from swarm.broker.connection import LIBRARY, open_client
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import record
 from swarm.events import AnyEvent, OutcomeRecorded
@@ -107,7 +107,7 @@ class Deliveries:
 
     @classmethod
     async def open(cls, bench: Rig) -> Deliveries:
-        library = (files("swarm.broker") / "scripts" / "_lib.lua").read_text()
+        library = "".join((files("swarm.broker") / "scripts" / f"{part}.lua").read_text() for part in LIBRARY)
         text = library + "\nenqueue(ARGV[1], ARGV[2], ARGV[3], ARGV[4], clock())"
         await bench.connection.call("SCRIPT", "LOAD", text)
         accepted = await bench.client.submit("a bench", plan=NO_OP)

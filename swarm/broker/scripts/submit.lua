@@ -1,7 +1,7 @@
 -- Accept a job: check the caps and the experts, write the job, queue its first delivery and its timer.
 -- ARGV: job, request, digest, tenant, age ms, deadline ms or '', retention ms, attempts, window, open cap, tenant cap,
---       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, experts that the request
---       names ...
+--       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, priority,
+--       budget, the tenant's and the day's by the settings (micro-dollars or ''), experts that the request names ...
 -- Answers {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
 -- {'busy', scope, open, limit}.
 local job, request, digest, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -13,7 +13,7 @@ if stored then return stored == digest and {'again'} or {'conflict'} end
 
 local version = call('GET', P .. ':catalog')
 if not version then return {'empty'} end
-for i = 16, #ARGV do
+for i = 20, #ARGV do
   if call('HEXISTS', P .. ':catalog:' .. version, ARGV[i]) == 0 then
     local answer = {'unknown', ARGV[i]}
     for _, name in ipairs(call('HKEYS', P .. ':catalog:' .. version)) do table.insert(answer, name) end
@@ -32,6 +32,7 @@ local age = tonumber(ARGV[5])
 local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
 local expire = int(now + age + tonumber(ARGV[7]))
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
+if ARGV[16] ~= '0' then call('HSET', J, 'priority', ARGV[16]) end
 call('PEXPIREAT', J, expire)
 append(job, now, 'accepted', string.format(
   '{"due":%.0f,"deadline":%s,"attempts":%d,"window":%d,"catalog":"%s","replans":%d,"plan_only":%s,"max_items":%d}',

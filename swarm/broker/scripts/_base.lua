@@ -1,0 +1,32 @@
+-- What every script shares; put in front of each by connection.py. KEYS[1] is the prefix of all our keys.
+-- A script is the only writer of more than one key, so a job is never half there. All times are Redis' own.
+
+local P = KEYS[1]
+local call = redis.call
+
+-- Milliseconds, with microseconds behind the point: scores keep the order of enqueueing.
+local function clock()
+  local t = call('TIME')
+  return t[1] * 1000 + t[2] / 1000
+end
+
+-- A Redis without memory refuses a script unless it began with a write that needs none. Only new jobs are to be refused:
+-- what was accepted goes on, or a full Redis could never empty itself.
+local function even_if_full() call('HDEL', P .. ':seen', '') end
+
+local function int(x) return string.format('%.0f', math.floor(x)) end
+
+local function job_key(job) return P .. ':job:' .. job end
+local function delivery_key(id) return P .. ':delivery:' .. id end
+local function queue_key(queue, part) return P .. ':queue:' .. queue .. ':' .. part end
+local function expert_of(queue) return string.match(queue, '^run:([^@]+)') end
+local function job_of(id) return string.match(id, '^([^:]+)') end
+
+-- Wake one worker that waits for this queue. Tokens are few: whoever leaves work behind passes one on.
+local function wake(queue)
+  local list = queue_key(queue, 'wake')
+  if call('LLEN', list) < 4 then call('RPUSH', list, '1') end
+end
+
+-- Defined below, in the files that follow this one: _money, _gates, _queue, _jobs, in this order.
+local to_ready, release_gates, money_lost
