@@ -23,6 +23,8 @@ Each message says what is wrong and what to do about it.
     ├── RoundOver                a planner's subtasks are not wanted any more
     ├── BrokerError              what Redis said
     │   ├── BrokerUnavailable
+    │   │   └── BrokerUnconfirmed  written, but not yet on a replica
+    │   ├── BrokerUntrusted      TLS came to nothing
     │   ├── BrokerDenied
     │   ├── BrokerReadOnly
     │   └── BrokerFull
@@ -49,6 +51,8 @@ DraftReason = Literal[
     "too_many", "no_plan",
 ]  # fmt: skip
 """Why a text is no plan: `cut` ends in the middle, `incomplete` lost steps when it was mended."""
+Billed = Literal["unknown", "nothing", "told"]
+"""What a failed model call costs: nothing, if its server provably took nothing on; what its `tokens` cost; unknown."""
 
 
 class SwarmError(Exception):
@@ -227,12 +231,37 @@ class BrokerUnavailable(BrokerError):
         )
 
 
-class BrokerDenied(BrokerError):
-    """Redis knows the user or password not, or does not let it do this."""
+class BrokerUnconfirmed(BrokerUnavailable):
+    """It is written, but no replica has said in time that it has it. Repeating it with the same id is safe."""
+
+    def __init__(self, where: str, seconds: float) -> None:
+        self.where = where
+        BrokerError.__init__(
+            self,
+            f"Redis at {where} has it, but no replica followed within {seconds:g} s, which SWARM_DURABLE asks for; "
+            "repeat it with the same job id, and check that a replica is connected (INFO replication)",
+        )
+
+
+class BrokerUntrusted(BrokerError):
+    """TLS with Redis failed: a certificate that is not trusted, missing, or for another name; or no TLS there."""
 
     def __init__(self, where: str, cause: str) -> None:
         self.where = where
-        super().__init__(f"Redis at {where} denied access ({cause}); check user, password and ACL in SWARM_REDIS_URL")
+        super().__init__(
+            f"no TLS with Redis at {where} ({cause}); check the host's name, and in the URL ?ssl_ca_certs=CA.pem and, "
+            "where it asks for yours, &ssl_certfile=CERT.pem&ssl_keyfile=KEY.pem; without TLS it is redis://"
+        )
+
+
+class BrokerDenied(BrokerError):
+    """Redis knows the user or password not, or does not let it do this."""
+
+    def __init__(
+        self, where: str, cause: str, remedy: str = "check user, password and ACL in SWARM_REDIS_URL"
+    ) -> None:
+        self.where = where
+        super().__init__(f"Redis at {where} denied access ({cause}); {remedy}")
 
 
 class BrokerReadOnly(BrokerError):
@@ -270,6 +299,10 @@ class ExpertError(SwarmError):
     retryable = False
     tokens: tuple[int, int] = (0, 0)
     """Sent to a model and received from it, as far as its server told them before this."""
+    billed: Billed = "unknown"
+    """What the server may charge for the call."""
+    limited = False
+    """Whether the server said that it was asked too much at once."""
 
     def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
         if retryable is not None:

@@ -24,7 +24,7 @@ class Settings(Input):
     """
 
     redis_url: str | None = Field(default=None, repr=False)
-    """redis://, rediss:// or unix://; None: a private Redis is started where a command allows it."""
+    """redis://, rediss://, unix:// or redis+sentinel://; None: a private Redis is started where a command allows it."""
     prefix: str = Field(default="swarm", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """Of all keys: several installations share one Redis under different prefixes."""
     data: Path = Path("~/.local/share/swarm-router")

@@ -26,7 +26,8 @@ from swarm.models import Answer, Card, Catalog, Failure, Request, Solution
 from swarm.plans import Plan, Subtask
 from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.settings import Settings
-from workers.redis_server import PrivateRedis, find_redis
+from workers.redis_binary import find_redis
+from workers.redis_server import PrivateRedis
 
 T = TypeVar("T")
 StartRedis = Callable[..., Awaitable[PrivateRedis]]

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from swarm.broker.address import open_blocking
 from swarm.broker.connection import digest, source
 from swarm.broker.queue import Claim, Queue
 
@@ -37,12 +36,8 @@ class Beat:
         about: Callable[[], str],
         gone: Callable[[list[Claim]], None],
     ) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=max(lease / 2, 0.5),
-            socket_connect_timeout=max(lease / 2, 0.5),
-        )
+        patience = max(lease / 2, 0.5)
+        self._client = open_blocking(url, socket_timeout=patience, socket_connect_timeout=patience)
         self._prefix, self._queue, self._pause = prefix, queue, lease / 3
         self._about, self._gone = about, gone
         self._held: dict[str, Claim] = {}
@@ -87,6 +82,7 @@ class Beat:
             try:
                 gone = self._renew()
             except (redis.RedisError, OSError):
+                self._client.connection_pool.disconnect()  # the next try looks for the master again
                 pause = min(HURRY, self._pause)
             else:
                 pause = self._pause

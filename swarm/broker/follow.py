@@ -14,11 +14,11 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from swarm.broker.connection import open_client
+from swarm.broker.address import open_client
 
 LOOK_AGAIN = 5.0
 """Seconds after which a follower looks at the log even if nobody told it to."""
-LISTEN = 2.0
+LISTEN = 1.0
 """Seconds between signs of life on a quiet subscription."""
 
 
@@ -107,21 +107,26 @@ class Follower:
         await self._hang_up()
         self._client = open_client(self._url, socket_timeout=None)
         channel = self._client.pubsub()
-        if self._places:
-            await channel.subscribe(*self._places)
+        await channel.subscribe(*self._places)
         self._channel = channel
 
     async def _listen(self) -> None:
         """Pass news on; after a break, connect again and let everybody look."""
-        pause = 0.05
+        pause, asked = 0.05, False
         while True:
             try:
                 if self._channel is None:
                     async with self._change:
+                        if not self._places:
+                            return  # whoever comes next connects, and listens again
                         await self._connect()
                     self._tell_all()
+                    asked = False
                 message = await self._channel.get_message(ignore_subscribe_messages=False, timeout=LISTEN)
                 pause = 0.05
+                if message is None and asked:
+                    raise exceptions.TimeoutError("no sign of life")
+                asked = message is None
                 if message is None:
                     await self._channel.ping()
                 elif message["type"] in ("message", "subscribe"):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from swarm.broker.connection import Connection, shown
+from swarm.broker.address import shown
+from swarm.broker.connection import Connection
 from swarm.cli import exits, given
 from swarm.cli.edge import (
     AsJson,

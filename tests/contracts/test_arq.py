@@ -20,7 +20,7 @@ from arq.connections import ArqRedis
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from arq.worker import Function, Worker, func
 
-from swarm.broker.connection import open_client
+from swarm.broker.address import open_client
 from swarm.broker.keys import ADVANCE, PLAN
 from swarm.broker.queue import record
 from swarm.models import Request

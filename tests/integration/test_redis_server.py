@@ -20,8 +20,9 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.errors import EmbeddedUnavailable
-from workers import redis_server
-from workers.redis_server import PrivateRedis, find_redis, running
+from workers import redis_binary, redis_server
+from workers.redis_binary import find_redis
+from workers.redis_server import PrivateRedis, running
 
 ROOT = Path(__file__).parents[2]
 
@@ -361,7 +362,7 @@ async def test_a_server_that_never_answers_is_given_up_and_ended(
 async def test_a_start_that_is_cancelled_leaves_nothing(
     data: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_server, "_answers", lambda path: False)  # so that a start never ends by itself
+    monkeypatch.setattr(redis_server, "answers", lambda path: False)  # so that a start never ends by itself
     launched = 0
     for delay in (0, 0.001, 0.002, 0.005, 0.02):
         starting = asyncio.create_task(make().start())
@@ -385,7 +386,7 @@ async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, redis_binar
 def test_no_server_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SWARM_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(redis_server, "find_spec", lambda name: None)
+    monkeypatch.setattr(redis_binary, "find_spec", lambda name: None)
 
     with pytest.raises(EmbeddedUnavailable) as caught:
         find_redis()

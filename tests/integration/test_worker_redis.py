@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from swarm.client import SwarmClient
-from swarm.errors import BrokerUnavailable
+from swarm.client import Job, SwarmClient, new_job_id
+from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.events import Ended
 from swarm.settings import Settings
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, OwnRedis, claims, serving, until
@@ -149,3 +153,60 @@ async def test_a_restart_that_forgot_everything_kills_no_worker(
 
     assert worker.alive
     assert answer.text == "hello"
+
+
+KILLS = 6
+
+
+@pytest.mark.timeout(30)
+async def test_under_load_six_kills_of_redis_lose_nothing_and_start_nothing_again(
+    redis_binary: Path, tmp_path: Path
+) -> None:
+    """With everysec: what a killed Redis has answered it has written, if not yet brought to the disk."""
+    redis = OwnRedis(redis_binary, tmp_path / "redis", appendfsync="everysec")
+    settings = Settings(redis_url=redis.url, prefix="t", max_age=600, retention=600)
+    async with redis, Fleet(settings, tmp_path) as fleet, SwarmClient(settings=settings) as client:
+        await fleet.publish()
+        workers = [fleet.launch("router"), fleet.launch("expert")]
+        for worker in workers:
+            await worker.healthy(20)
+        jobs: list[Job] = []
+        answered: list[float] = []
+
+        async def asking() -> None:
+            while True:
+                number = f"0.1 {len(answered)}.{new_job_id()}"
+                with suppress(BrokerError):
+                    job = await client.submit(number, expert="sleep")
+                    jobs.append(job)
+                    await job.answer(8)
+                    answered.append(time.monotonic())
+                await asyncio.sleep(0.01)
+
+        load = [asyncio.create_task(asking()) for _ in range(8)]
+        recovered = []
+        for _ in range(KILLS):
+            before = len(answered)
+            await until(partial(_more, answered, before + 10), "work between two kills")
+            redis.kill()
+            await redis.start()
+            back, before = time.monotonic(), len(answered)
+            await until(partial(_more, answered, before + 1), "an answer after a kill")
+            recovered.append(round(answered[before] - back, 2))
+        for each in load:
+            each.cancel()
+        await asyncio.gather(*load, return_exceptions=True)
+        answers = await asyncio.gather(*(job.answer(10) for job in jobs))
+        logs = [await client.log.events(job.id) or [] for job in jobs]
+        assert [worker.alive for worker in workers] == [True, True]
+
+    began = Counter(line.split()[2] for line in fleet.record.read_text().splitlines())
+    print(f"{len(jobs)} jobs; the first answer so many seconds after Redis was back: {recovered}")
+    assert {answer.ending for answer in answers} == {"completed"}
+    assert [sum(isinstance(event, Ended) for event in log) for log in logs] == [1] * len(jobs)
+    assert set(began.values()) == {1}
+    assert max(recovered) < 3
+
+
+def _more(found: list[float], count: int) -> bool:
+    return len(found) >= count

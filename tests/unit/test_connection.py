@@ -6,7 +6,8 @@ import pytest
 from redis import exceptions
 
 from swarm.broker import connection
-from swarm.broker.connection import open_client, shown, translate
+from swarm.broker.address import open_client, shown
+from swarm.broker.connection import translate
 from swarm.errors import (
     BadInput,
     BrokerDenied,
@@ -61,6 +62,8 @@ def test_a_wrong_url_is_refused_without_showing_its_password(url: str) -> None:
         (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), BrokerFull),
         (exceptions.ResponseError("Error running script: -OOM command not allowed"), BrokerFull),
         (exceptions.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), BrokerFull),
+        (exceptions.ResponseError("Error running script: @user_script: 9: -MISCONF Redis is configured"), BrokerFull),
+        (exceptions.ResponseError("Error running script: The user executing the script can't run"), BrokerDenied),
         (exceptions.ResponseError("WRONGTYPE Operation against a key"), BrokerError),
     ],
 )
@@ -104,3 +107,37 @@ def test_what_cannot_be_sent_is_refused(without: bool, monkeypatch: pytest.Monke
         connection._packed(("ECHO", "\ud800"))
     with pytest.raises(TypeError):
         connection._packed(("ECHO", None))
+
+
+PROTECTED = "Redis is running in protected mode because protected mode is enabled and no password is set"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
+        (exceptions.ResponseError(f"DENIED {PROTECTED}"), BrokerDenied, "give the server a password"),
+        (exceptions.ConnectionError(f"-DENIED {PROTECTED}"), BrokerDenied, "give the server a password"),
+        (exceptions.ResponseError("DB index is out of range"), BrokerDenied, "name a database that it has"),
+        (exceptions.ClusterError("CLUSTERDOWN Hash slot not served"), BrokerDenied, "use one server, or Sentinel"),
+        (exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."), BrokerUnavailable, "check"),
+    ],
+)
+def test_each_refusal_has_its_remedy(said: Exception, kind: type[SwarmError], remedy: str) -> None:
+    error = translate(said, "redis://host")
+
+    assert type(error) is kind
+    assert remedy in str(error)
+
+
+def test_a_replica_behind_sentinels_is_a_master_that_has_moved() -> None:
+    error = translate(exceptions.ReadOnlyError("READONLY"), "redis+sentinel://one/main")
+
+    assert isinstance(error, BrokerUnavailable)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://one", "redis+sentinel:///main", "redis+sentinel://one/main/x", "redis://h?no_such=1"]
+)
+def test_a_url_that_is_not_whole_is_refused(url: str) -> None:
+    with pytest.raises(BadInput, match="SERVICE"):
+        open_client(url)

@@ -13,6 +13,8 @@ from swarm.errors import (
     BrokerFull,
     BrokerReadOnly,
     BrokerUnavailable,
+    BrokerUnconfirmed,
+    BrokerUntrusted,
     Busy,
     EmptyCatalog,
     InvalidCard,
@@ -21,6 +23,8 @@ from swarm.errors import (
     JobNotFound,
     NoDraft,
     NoPlan,
+    NoRoom,
+    OverBudget,
     PlanningFailed,
     RoundOver,
     SwarmError,
@@ -54,6 +58,12 @@ WORDED: list[tuple[SwarmError, str, str]] = [
     (EmptyCatalog(), "no experts have been published", "swarm experts publish DIR"),
     (EmptyCatalog("in cards/"), "no experts in cards/", "write a card"),
     (Busy("for tenant acme", 20_000, 20_000, 2.0), "20,000 jobs are open for tenant acme", "try again in 2 s"),
+    (
+        OverBudget("tenant acme", 2.0, 0.5, 5.0),
+        "a budget of $2 does not fit tenant acme: $0.5 of $5 are left today",
+        "lower it, wait",
+    ),
+    (NoRoom("job:j1", 1_200), "1,200 micro-dollars do not fit job:j1", "yet"),
     (NoPlan("nothing fits", ["faq"], ["policy", "faq"]), "nearest: faq; experts: faq, policy", "name one of them"),
     (NoPlan("nothing fits"), "nothing fits; experts: none", "word the request nearer"),
     (JobNotFound("j1"), "no job 'j1'", "swarm jobs"),
@@ -64,6 +74,8 @@ WORDED: list[tuple[SwarmError, str, str]] = [
     (PlanningFailed("j1", "deadline", ""), "job j1 ended as deadline before it was planned", "ask again"),
     (RoundOver("j1"), "planning round of job 'j1' is over", "stop planning it"),
     (BrokerUnavailable("localhost:6379", "refused"), "cannot reach Redis at localhost:6379", "SWARM_REDIS_URL"),
+    (BrokerUnconfirmed("localhost:6379", 1.0), "no replica followed within 1 s", "repeat it with the same job id"),
+    (BrokerUntrusted("localhost:6379", "self-signed"), "no TLS with Redis at localhost:6379", "ssl_ca_certs=CA.pem"),
     (BrokerDenied("localhost:6379", "WRONGPASS"), "denied access (WRONGPASS)", "check user, password"),
     (BrokerReadOnly("localhost:6379"), "read-only replica", "point SWARM_REDIS_URL at the primary"),
     (BrokerFull("localhost:6379", "OOM"), "refuses writes (OOM)", "raise maxmemory or free disk"),
@@ -81,6 +93,8 @@ WORDED_WHERE_RAISED = {
     "ExpertError",
     "ModelUnavailable",
     "ModelRefused",
+    "Unaffordable",
+    "Unpriced",
     "BadOutput",
     "UnusableInput",
     "MissingDependency",
@@ -136,9 +150,13 @@ def test_bad_input_names_its_field_and_its_remedy() -> None:
 
 def test_facts_are_carried_as_attributes() -> None:
     busy = Busy("in all", 5, 4, retry_after=1.5)
+    refused = OverBudget("the day", 2.0, 0.5, 5.0)
+    room = NoRoom("day:20000", 7)
     unknown = UnknownExpert("faqq", iter(["policy", "faq"]))
 
     assert (busy.scope, busy.open_jobs, busy.limit, busy.retry_after) == ("in all", 5, 4, 1.5)
+    assert (refused.scope, refused.budget, refused.left, refused.limit) == ("the day", 2.0, 0.5, 5.0)
+    assert (room.scope, room.need) == ("day:20000", 7)
     assert (unknown.field, unknown.name, unknown.known) == ("expert", "faqq", ("faq", "policy"))
 
 
@@ -149,6 +167,8 @@ def test_facts_are_carried_as_attributes() -> None:
         (errors.ModelUnavailable("down"), "unavailable", True),
         (errors.ModelUnavailable("down for good", retryable=False), "unavailable", False),
         (errors.ModelRefused("wrong key"), "refused", False),
+        (errors.Unaffordable("too dear"), "over_budget", False),
+        (errors.Unpriced("no price"), "unpriced", False),
         (errors.BadOutput("no label"), "bad_output", True),
         (errors.UnusableInput("t1 has no label"), "bad_input", False),
         (errors.MissingDependency("install swarm-router[worker]"), "missing_dependency", False),

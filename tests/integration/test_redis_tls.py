@@ -1,0 +1,129 @@
+"""Redis over TLS: a whole job over it, and a typed error with the remedy for each way in which it is set up wrongly."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from swarm.broker.address import watched
+from swarm.broker.connection import Connection
+from swarm.client import SwarmClient
+from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUntrusted
+from swarm.settings import Settings
+from tests.integration.processes import OwnRedis, echo, expert, publish, serving
+from tests.integration.watched import free_port
+
+OPENSSL = shutil.which("openssl")
+
+
+@pytest.fixture(scope="module")
+def certificates(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ca.pem, another.pem (a CA of somebody else), and server, client .pem and .key."""
+    if OPENSSL is None:
+        pytest.skip("there is no openssl to make certificates with")
+    said = subprocess.run(
+        [redis_binary, "--port", "0", "--tls-port", "1"], capture_output=True, text=True, timeout=5, check=False
+    )
+    if "Bad directive" in said.stdout + said.stderr:
+        pytest.skip(f"{redis_binary} is built without TLS")
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("ca", "another"):
+        _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                 "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
+    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    for name in ("server", "client"):
+        _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                 "-out", f"{name}.csr")  # fmt: skip
+        _openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
+                 "-CAcreateserial", "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
+    return folder
+
+
+def _openssl(folder: Path, *args: str) -> None:
+    subprocess.run([str(OPENSSL), *args], cwd=folder, check=True, capture_output=True, timeout=20)
+
+
+class TlsRedis(OwnRedis):
+    """A Redis with a plain port, and `tls` beside it."""
+
+    def __init__(self, binary: Path, folder: Path, certificates: Path, *, asks: bool) -> None:
+        self.tls = free_port()
+        files = {f"tls-{name}-file": str(certificates / path) for name, path in
+                 (("cert", "server.pem"), ("key", "server.key"), ("ca-cert", "ca.pem"))}  # fmt: skip
+        more = {"tls-port": str(self.tls), "tls-auth-clients": "yes" if asks else "no"}
+        super().__init__(binary, folder, **files, **more)
+
+
+@pytest.fixture
+async def secured(redis_binary: Path, tmp_path: Path, certificates: Path) -> AsyncIterator[TlsRedis]:
+    async with TlsRedis(redis_binary, tmp_path / "redis", certificates, asks=False) as redis:
+        yield redis
+
+
+async def said(url: str, kind: type[BrokerError]) -> str:
+    async with Connection.open(url) as connection:
+        with pytest.raises(kind) as caught:
+            await connection.call("PING")
+    return str(caught.value)
+
+
+async def test_a_job_over_tls(secured: TlsRedis, certificates: Path) -> None:
+    url = f"rediss://localhost:{secured.tls}/0?ssl_ca_certs={certificates}/ca.pem"
+    settings = Settings(redis_url=url, prefix="t", max_age=600, retention=600)
+    await publish(settings, expert("echo", echo))
+    async with SwarmClient(settings=settings) as client, serving(settings, expert("echo", echo)):
+        answer = await client.ask("hello", expert="echo", timeout=8)
+
+    assert answer.text == "hello"
+
+
+async def test_a_certificate_that_is_not_trusted_names_the_option(secured: TlsRedis, certificates: Path) -> None:
+    url = f"rediss://localhost:{secured.tls}/0"
+
+    assert "ssl_ca_certs=CA.pem" in await said(url, BrokerUntrusted)
+    assert "certificate" in await said(f"{url}?ssl_ca_certs={certificates}/another.pem", BrokerUntrusted)
+
+
+async def test_a_certificate_for_another_host_is_not_trusted(secured: TlsRedis, certificates: Path) -> None:
+    url = f"rediss://127.0.0.1:{secured.tls}/0?ssl_ca_certs={certificates}/ca.pem"
+
+    assert "check the host's name" in await said(url, BrokerUntrusted)
+    async with Connection.open(f"{url}&ssl_check_hostname=false") as connection:
+        assert await connection.call("PING") == b"PONG"
+
+
+async def test_a_server_that_asks_for_a_certificate_gets_ours(
+    redis_binary: Path, tmp_path: Path, certificates: Path
+) -> None:
+    async with TlsRedis(redis_binary, tmp_path / "redis", certificates, asks=True) as redis:
+        url = f"rediss://localhost:{redis.tls}/0?ssl_ca_certs={certificates}/ca.pem"
+        assert "ssl_certfile=CERT.pem" in await said(url, BrokerUntrusted)
+        own = f"&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
+        async with Connection.open(url + own) as connection:
+            assert await connection.call("PING") == b"PONG"
+
+
+async def test_tls_where_there_is_none_and_none_where_there_is(secured: TlsRedis) -> None:
+    assert "begins with redis://" in await said(f"rediss://localhost:{secured.port}", BrokerUnavailable)
+    await said(f"redis://localhost:{secured.tls}", BrokerUnavailable)
+
+
+def test_a_file_that_is_not_there_is_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"ssl_ca_certs: there is no file /nowhere/ca\.pem"):
+        Connection.open("rediss://localhost:6380/0?ssl_ca_certs=/nowhere/ca.pem")
+
+
+def test_sentinels_are_asked_over_tls_too() -> None:
+    place = watched("rediss+sentinel://bot:word@one,[::1]:7/main/2?ssl_ca_certs=ca.pem&sentinel_password=other")
+
+    assert (place.sentinels, place.service) == ((("one", 26379), ("::1", 7)), "main")
+    assert place.options == {
+        "username": "bot", "password": "word", "db": 2, "ssl": True, "ssl_ca_certs": "ca.pem"
+    }  # fmt: skip
+    assert place.asking["ssl"] is place.asking["ssl_check_hostname"] is True
+    assert (place.asking["password"], place.asking["ssl_ca_certs"]) == ("other", "ca.pem")
+    assert "username" not in place.asking
