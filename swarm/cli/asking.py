@@ -16,6 +16,7 @@ from rich.console import Console
 
 from swarm.cli import answers, exits, given
 from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl, demo_folder, read_catalog
+from swarm.cli.hints import hints
 from swarm.cli.place import AFTER_CANCEL, Place, Pressed, Presses, cancel, presses
 from swarm.cli.screen import Screen, listed
 from swarm.cli.view import JobView, Shower
@@ -44,6 +45,12 @@ Replans = Annotated[
     int | None,
     typer.Option("--replans", show_default=False, help="How often a planner may plan again (SWARM_REPLANS, 1)."),
 ]
+Budget = Annotated[
+    str | None, typer.Option("--budget", metavar="DOLLARS", help="What its model calls may cost, all together.")
+]
+Priority = Annotated[
+    int, typer.Option("--priority", help="0 to 9: a higher one is served before others of the tenant.")
+]
 Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose account.")]
 JobName = Annotated[
     str | None, typer.Option("--job-id", metavar="ID", help="Your own id: asking again with it gives the same job.")
@@ -61,6 +68,8 @@ def options(
     attempts: Attempts = 3,
     replans: Replans = None,
     tenant: Tenant = "default",
+    budget: Budget = None,
+    priority: Priority = 0,
     job_id: JobName = None,
 ) -> dict[str, Any]:
     """What `SwarmClient.submit` takes, from what was written on the command line."""
@@ -73,6 +82,8 @@ def options(
         "attempts": attempts,
         "replans": replans,
         "tenant": tenant,
+        "budget": given.dollars("budget", budget),
+        "priority": priority,
         "job_id": job_id,
     }
 
@@ -154,7 +165,7 @@ class _Question:
         view = JobView(job.id)
         with presses() as told:
             try:
-                answer = await told.unless(self._solved(job, view))
+                answer = await told.unless(self._solved(client, job, view))
             except Pressed:
                 return await self._cancelled(job, told, view)
             except WaitTimeout as error:
@@ -164,12 +175,17 @@ class _Question:
         self._show(answer, view)
         return exits.of_ending(answer.ending)
 
-    async def _solved(self, job: Job, view: JobView) -> Answer:
+    async def _solved(self, client: SwarmClient, job: Job, view: JobView) -> Answer:
         shower = Shower(self.screen, self.console, view)
         with shower.showing():
             try:
-                async with asyncio.timeout(self.timeout), shower.watching(job.deltas()):
+                async with (
+                    asyncio.timeout(self.timeout),
+                    shower.watching(job.deltas()),
+                    hints(client, job.id, self.screen) as heard,
+                ):
                     async for event in job.events():
+                        heard()
                         shower.take(event)
             except TimeoutError:
                 raise WaitTimeout(job.id, self.timeout or 0.0) from None

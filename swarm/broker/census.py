@@ -1,0 +1,266 @@
+"""What a swarm holds in Redis: memory, keys, queues, workers, and what should not be so.
+
+Redis is never blocked: keys are gone through with SCAN, piece by piece, and at most so many of them. What was not
+looked at is estimated from what was, since SCAN comes in no order; `sampled` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
+
+from swarm.broker.alive import alive, unserved
+from swarm.broker.connection import Connection
+from swarm.broker.holdings import Census, Eternal, Gate, Kind, Memory, Standing
+from swarm.broker.keys import (
+    ADVANCE,
+    ANSWER,
+    DEAD_KEPT,
+    ENDED_KEPT,
+    ETERNAL,
+    LIMITS_KEPT,
+    PLAN,
+    PRICES_KEPT,
+    TENANTS_KEPT,
+    WAKE_TOKENS,
+    Keys,
+    expert_queue,
+)
+from swarm.broker.plans import PlanStore
+from swarm.broker.shelf import ALIVE, Shelf
+from swarm.settings import Settings
+
+MOST = 200_000
+"""Keys of the database that are looked at."""
+PAGE = 1_000
+WEIGHED = 40
+"""Keys of a kind whose bytes are asked for."""
+NEXT = 16
+"""Deliveries at the head of a queue among which the oldest is looked for."""
+SHOWN = 20
+"""Leaks that are named."""
+
+KINDS = (
+    ("jobs", r"job:[^:]+"),
+    ("logs", r"job:[^:]+:log"),
+    ("results", r"job:[^:]+:bodies"),
+    ("deltas", r"job:[^:]+:deltas"),
+    ("live", r"job:[^:]+:live"),
+    ("money", r"job:[^:]+:money|budget:.+"),
+    ("deliveries", r"delivery:.+"),
+    ("queues", r"queue:.+"),
+    ("parked", r"parked:.+"),
+    ("gates", r"gate:.+|limits"),
+    ("catalogs", r"catalogs?(:.+)?"),
+    ("blobs", r"blob:.+"),
+    ("workers", r"worker:.+"),
+    ("dead", r"dead(:.+)?"),
+    ("plans", r"plans:.+|plancount"),
+    ("records", r"stats(:.+)?"),
+    ("pace", r"(pace|waiting)(:.+)?"),
+    ("lists", r"open(:.+)?|ended|seen|prices|tenants"),
+    ("other", r".*"),
+)
+"""What keys are for, by their names behind the prefix. The first that fits counts."""
+_KINDS = tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)
+
+
+async def census(
+    connection: Connection, settings: Settings, told: Callable[[int, int], None] = lambda seen, of: None
+) -> Census:
+    """Look at everything. `told` hears how many keys were looked at, and of how many. Raises BrokerErrors."""
+    memory = await _memory(connection)
+    shelf = Shelf(connection, settings.max_age + settings.retention)
+    names: list[str] = []
+    seen = 0
+    async for length, page in _scan(connection):
+        seen += length
+        names += page
+        told(min(seen, memory.keys), memory.keys)
+        if seen >= MOST:
+            break
+    scale = max(1.0, memory.keys / seen) if seen >= MOST else 1.0
+    kinds = _by_kind(names)
+    workers = await alive(connection)
+    queues = await _queues(connection, shelf, kinds.get("queues", ()))
+    eternal = await _eternal(connection, settings, names)
+    count = await PlanStore(connection).counted()
+    return Census(
+        memory=memory,
+        kinds={kind: await _weighed(connection, found, scale) for kind, found in kinds.items()},
+        sampled=scale > 1.0,
+        queues=queues,
+        open=eternal["open"].size,
+        ended=eternal["ended"].size,
+        dead=eternal["dead"].size,
+        parked=await _sizes(connection, "ZCARD", kinds.get("parked", ())),
+        workers=tuple(workers),
+        unserved=unserved((name for name, queue in queues.items() if queue.ready or queue.later), workers),
+        eternal=eternal,
+        hits=count.hits,
+        misses=count.misses,
+        gates=await _gates(connection, kinds.get("gates", ())),
+        budgets=await _budgets(connection, kinds.get("money", ())),
+        leaks=tuple([name async for name in _leaks(connection, names)]),
+    )
+
+
+async def _memory(connection: Connection) -> Memory:
+    lines = (await connection.call("INFO")).decode().splitlines()
+    said = dict(line.split(":", 1) for line in lines if ":" in line)
+    return Memory(
+        version=said.get("redis_version", ""),
+        used=int(said.get("used_memory", 0)),
+        peak=int(said.get("used_memory_peak", 0)),
+        most=int(said.get("maxmemory", 0)),
+        fragmentation=float(said.get("mem_fragmentation_ratio", 0)),
+        policy=said.get("maxmemory_policy", ""),
+        append_only=said.get("aof_enabled") == "1",
+        appending=said.get("aof_last_write_status", "ok") == "ok",
+        replicas=int(said.get("connected_slaves", 0)),
+        keys=await connection.call("DBSIZE"),
+    )
+
+
+async def _scan(connection: Connection) -> AsyncIterator[tuple[int, list[str]]]:
+    """Pages of our keys, without the prefix, and how many of all were looked at for each."""
+    prefix, cursor = connection.keys.prefix + ":", b"0"
+    while True:
+        cursor, found = await connection.call("SCAN", cursor, "COUNT", PAGE)
+        ours = [key.decode(errors="replace") for key in found]
+        yield len(found), [key.removeprefix(prefix) for key in ours if key.startswith(prefix)]
+        if cursor == b"0":
+            return
+
+
+def _by_kind(names: Iterable[str]) -> dict[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(names):  # SCAN may name a key twice
+        found[kind_of(name)].append(name)
+    return {kind: found[kind] for kind, _ in KINDS if kind in found}
+
+
+def kind_of(name: str) -> str:
+    """What a key is for, by its name behind the prefix.
+
+    >>> kind_of("job:j1"), kind_of("job:j1:log"), kind_of("queue:run:faq:ready"), kind_of("what")
+    ('jobs', 'logs', 'queues', 'other')
+    """
+    return next(kind for kind, pattern in _KINDS if pattern.fullmatch(name))
+
+
+def _key(keys: Keys, name: str) -> str:
+    return f"{keys.prefix}:{name}"
+
+
+async def _each(connection: Connection, command: str, names: Sequence[str], *args: Any) -> list[Any]:
+    """The answers to one command on many keys; they travel together."""
+    calls = (connection.call(*command.split(), _key(connection.keys, name), *args) for name in names)
+    return list(await asyncio.gather(*calls))
+
+
+async def _sizes(connection: Connection, command: str, names: Sequence[str]) -> int:
+    return sum(await _each(connection, command, names))
+
+
+async def _weighed(connection: Connection, names: Sequence[str], scale: float) -> Kind:
+    step = max(1, len(names) // WEIGHED)
+    some = [size for size in await _each(connection, "MEMORY USAGE", names[::step]) if size]
+    mean = sum(some) / len(some) if some else 0.0
+    return Kind(count=round(len(names) * scale), bytes=round(len(names) * scale * mean))
+
+
+async def _queues(connection: Connection, shelf: Shelf, found: Sequence[str]) -> dict[str, Standing]:
+    names = {ADVANCE, PLAN, ANSWER}
+    names |= {expert_queue(card) for catalog in await shelf.alive() for card in catalog.cards.values()}
+    names |= {name.removeprefix("queue:").rpartition(":")[0] for name in found}
+    every = sorted(names)
+    return dict(zip(every, await asyncio.gather(*(_standing(connection, name) for name in every)), strict=True))
+
+
+async def _standing(connection: Connection, queue: str) -> Standing:
+    keys, call = connection.keys, connection.call
+    parts = ("ready", "later", "leases")
+    ready, later, leases = await asyncio.gather(*(call("ZCARD", keys.queue(queue, part)) for part in parts))
+    ids = await call("ZRANGE", keys.queue(queue, "ready"), 0, NEXT - 1)
+    (seconds, _), *since = await asyncio.gather(
+        call("TIME"), *(call("HGET", keys.delivery(delivery.decode()), "at") for delivery in ids)
+    )
+    oldest = min((int(at) for at in since if at), default=None)
+    lag = 0.0 if oldest is None else max(0.0, int(seconds) - oldest / 1000)
+    return Standing(ready=ready, later=later, leases=leases, lag=round(lag, 1))
+
+
+async def _eternal(connection: Connection, settings: Settings, names: Iterable[str]) -> dict[str, Eternal]:
+    """The lists that stay, and how long they are."""
+    bounds: dict[str, tuple[str, int | None]] = {
+        "open": ("ZCARD", settings.max_open),
+        "ended": ("ZCARD", ENDED_KEPT),
+        "dead": ("XLEN", DEAD_KEPT),
+        "catalogs": ("ZCARD", ALIVE),
+        "limits": ("HLEN", LIMITS_KEPT),
+        "prices": ("HLEN", PRICES_KEPT),
+        "tenants": ("HLEN", TENANTS_KEPT),
+        "seen": ("HLEN", 2),
+    }
+    for name in names:
+        if re.fullmatch(r"queue:.+:wake", name):
+            bounds[name] = ("LLEN", WAKE_TOKENS)
+        elif re.fullmatch(r"queue:.+:turns", name):
+            bounds[name] = ("ZCARD", None)
+    sizes = await asyncio.gather(
+        *(connection.call(command, _key(connection.keys, name)) for name, (command, _) in bounds.items())
+    )
+    return {
+        name: Eternal(size=size, bound=bound) for (name, (_, bound)), size in zip(bounds.items(), sizes, strict=True)
+    }
+
+
+async def _gates(connection: Connection, names: Sequence[str]) -> dict[str, Gate]:
+    gates = [name for name in names if name.startswith("gate:") and not name.endswith(":running")]
+    running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
+    pauses = await _each(connection, "HGET", gates, "pause")
+    now = int((await connection.call("TIME"))[0])
+    return {
+        name.removeprefix("gate:"): Gate(running=some, pause=max(0.0, round(float(pause or 0) / 1000 - now, 1)))
+        for name, some, pause in zip(gates, running, pauses, strict=True)
+    }
+
+
+async def _budgets(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Those of today; the days before are kept for bills."""
+    today = str(int((await connection.call("TIME"))[0]) // 86_400)
+    scopes = [name for name in names if name.startswith("budget:") and name.rpartition(":")[2] == today]
+    found = await _each(connection, "HGETALL", scopes)
+    return {
+        name.removeprefix("budget:"): {
+            field.decode(): int(float(value)) for field, value in zip(raw[::2], raw[1::2], strict=True)
+        }
+        for name, raw in zip(scopes, found, strict=True)
+    }
+
+
+async def _leaks(connection: Connection, names: Sequence[str]) -> AsyncIterator[str]:
+    """At most SHOWN keys that have no lifetime, are not to be eternal, and are no part of the current catalog."""
+    version = await connection.call("GET", connection.keys.current_catalog)
+    current = connection.keys.catalog((version or b"").decode()).removeprefix(f"{connection.keys.prefix}:")
+    found = 0
+    mortal = [name for name in names if not ETERNAL.fullmatch(name) and name not in (current, f"{current}:blobs")]
+    for start in range(0, len(mortal), PAGE):
+        page = mortal[start : start + PAGE]
+        for name, life in zip(page, await _each(connection, "PTTL", page), strict=True):
+            if life != -1 or await _is_blob(connection, current, name):
+                continue
+            found += 1
+            if found > SHOWN:
+                return
+            yield name
+
+
+async def _is_blob(connection: Connection, current: str, name: str) -> bool:
+    kind, _, sha256 = name.partition(":")
+    blobs = _key(connection.keys, f"{current}:blobs")
+    return kind == "blob" and bool(await connection.call("SISMEMBER", blobs, sha256))

@@ -1,0 +1,55 @@
+"""A word to somebody who waits in vain: nothing happens, because no worker runs that would do it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from swarm.broker.alive import ROUTER
+from swarm.cli.screen import Screen, listed
+from swarm.client import SwarmClient
+from swarm.errors import BrokerError
+
+SILENCE = 2.0
+"""Seconds without an event after which somebody looks who would have to act."""
+
+
+@contextlib.asynccontextmanager
+async def hints(client: SwarmClient, job: str, screen: Screen) -> AsyncIterator[Callable[[], None]]:
+    """For the block, say once if nobody serves what a silent job waits for. What is yielded is told of each event."""
+    heard = asyncio.Event()
+
+    async def listen() -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    await heard.wait()
+            except TimeoutError:
+                missing: Sequence[str] = ()
+                with contextlib.suppress(BrokerError):  # whoever follows the job says it better
+                    missing = await client.unserved(job)
+                if missing:
+                    screen.note((f"{words(missing)}; it waits until one does", "yellow"))
+                    return
+                await heard.wait()
+            heard.clear()
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield heard.set
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def words(missing: Sequence[str]) -> str:
+    """Who is missing, and what to start.
+
+    >>> words(["faq"])
+    'no running worker serves faq: start one (swarm worker --expert faq)'
+    """
+    if ROUTER in missing:
+        return "no running worker routes: start one (swarm worker)"
+    start = f"swarm worker --expert {missing[0]}" if len(missing) == 1 else "swarm worker"
+    return f"no running worker serves {listed(missing)}: start one ({start})"

@@ -1,0 +1,168 @@
+"""What a swarm holds in Redis: counted, weighed, and looked through for what should not be so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from swarm.broker import census as counting
+from swarm.broker.alive import Alive, unserved
+from swarm.broker.holdings import Census, Eternal, Memory
+from swarm.cli import hints as saying
+from swarm.cli.screen import Screen
+from swarm.client import SwarmClient
+from swarm.settings import Settings
+from tests.conftest import Hands, StartRedis
+from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
+from tests.integration.test_cli_jobs import Cli, cli
+
+__all__ = ["cli"]
+
+ECHO, LATE = expert("echo", echo), expert("late", echo)
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
+    async with SwarmClient(settings=settings) as client:
+        yield client
+
+
+async def test_jobs_queues_workers_and_what_nobody_serves(settings: Settings, client: SwarmClient) -> None:
+    await publish(settings, ECHO, LATE)
+    async with serving(settings, ECHO) as process:
+        await client.ask("hello", expert="echo", timeout=5)
+        job = await client.submit("never", expert="late")
+        await until(lambda: _waits_for(client, job.id, "late"), "a subtask that nobody serves")
+        census = await client.census()
+
+    assert (census.open, census.ended, census.dead, census.parked) == (1, 1, 0, 0)
+    assert census.queues["run:late@1"].ready == 1
+    assert census.queues["advance"].later == 1
+    assert census.unserved == ("late",)
+    assert "nobody serves late" in census.warnings[-1]
+    assert [worker.worker for worker in census.workers] == [process.worker.name]
+    assert census.workers[0].queues == ("advance", "plan", "answer", "run:echo@1")
+    assert census.kinds["jobs"].count == 2
+    assert census.kinds["jobs"].bytes > 500
+    assert "other" not in census.kinds
+    assert census.eternal["ended"] == Eternal(size=1, bound=10_000)
+    assert (census.sampled, census.leaks) == (False, ())
+
+
+async def test_the_age_of_what_waits_is_its_lag(hands: Hands, client: SwarmClient) -> None:
+    await hands.submit("j", "t1:a")
+    delivery = hands.keys.delivery("j:advance")
+    await hands.call("HSET", delivery, "at", int(await hands.now()) - 30_000)
+
+    lag = (await client.census()).queues["advance"].lag
+
+    assert 29 <= lag <= 35
+
+
+async def test_a_router_that_is_missing_is_named(settings: Settings, client: SwarmClient) -> None:
+    await publish(settings, ECHO)
+    job = await client.submit("hello", expert="echo")
+    assert await client.unserved(job.id) == ("router",)
+    async with serving(settings, ECHO, roles=ROUTER):
+        await until(lambda: _waits_for(client, job.id, "echo"), "a subtask without a worker")
+    assert await client.unserved("nothing") == ()
+
+
+async def _waits_for(client: SwarmClient, job: str, name: str) -> bool:
+    return await client.unserved(job) == (name,)
+
+
+async def test_a_key_without_a_lifetime_is_a_leak(hands: Hands, client: SwarmClient) -> None:
+    """What is current, and what is bounded, is none."""
+    await hands.submit("j", "t1:a")
+    await hands.call("SET", hands.keys.blob("0" * 64), "left behind")
+    try:
+        census = await client.census()
+        assert census.leaks == ("blob:" + "0" * 64,)
+        assert any("keys without a lifetime: blob:000" in warning for warning in census.warnings)
+    finally:
+        await hands.call("DEL", hands.keys.blob("0" * 64))
+
+
+async def test_of_very_many_keys_some_are_looked_at_and_the_rest_is_estimated(
+    hands: Hands, client: SwarmClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MOST", 2_000)
+    await asyncio.gather(*(hands.call("SET", f"{hands.keys.prefix}:worker:w{i}", "{}", "EX", 60) for i in range(6_000)))
+    told: list[tuple[int, int]] = []
+
+    census = await client.census(lambda seen, of: told.append((seen, of)))
+
+    assert census.sampled
+    assert 4_500 < census.kinds["workers"].count < 7_500
+    assert told[-1][0] < 4_000
+    assert told[-1][1] == census.memory.keys > 6_000
+
+
+async def test_a_redis_that_may_forget_jobs_is_warned_of(start_redis: StartRedis) -> None:
+    server = await start_redis({"maxmemory-policy": "allkeys-lru"}, maxmemory="50mb", appendonly="no")
+    async with SwarmClient(server.url) as client:
+        census = await client.census()
+
+    said = " / ".join(census.warnings)
+    assert "maxmemory-policy is allkeys-lru" in said
+    assert "no append-only file" in said
+    assert census.memory.most == 50 * 2**20
+
+
+def test_stats_is_printed_for_people_and_as_json(cli: Cli) -> None:
+    document = cli.json("stats")
+    text = cli("stats")
+
+    assert document["memory"]["policy"] == "noeviction"
+    assert document["warnings"] == ["no worker runs; start one: swarm worker, or swarm up"]
+    assert text.startswith("Redis ")
+    assert "Jobs 0 open, 0 ended, 0 dead letters" in text
+    assert "no worker runs" in cli.err
+
+
+@pytest.mark.parametrize(
+    ("queues", "missing"),
+    [
+        ([("run:a", "advance")], ("b", "router")),
+        ([("run:a", "advance"), ("plan", "run:b@2")], ()),
+        ([], ("a", "b", "router")),
+        ([("run:a",), None], ()),
+    ],
+)
+def test_what_no_worker_serves(queues: list[tuple[str, ...] | None], missing: tuple[str, ...]) -> None:
+    """A worker that does not say what it serves may serve anything."""
+    workers = [Alive(worker=str(number), queues=each) for number, each in enumerate(queues)]
+
+    assert unserved(["run:a", "run:b@2", "advance", "plan"], workers) == missing
+
+
+async def test_a_census_does_not_need_redis_to_hold_anything(client: SwarmClient) -> None:
+    census = await client.census()
+
+    assert isinstance(census, Census)
+    assert isinstance(census.memory, Memory)
+    assert (census.kinds, census.budgets, census.gates) == ({}, {}, {})
+
+
+async def test_who_waits_for_a_worker_that_is_not_there_is_told(
+    settings: Settings, client: SwarmClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(saying, "SILENCE", 0.2)
+    await publish(settings, ECHO, LATE)
+    async with serving(settings, ECHO):
+        job = await client.submit("never", expert="late")
+        await until(lambda: _waits_for(client, job.id, "late"), "a subtask that nobody serves")
+        async with saying.hints(client, job.id, Screen()) as heard:
+            for _ in range(3):
+                heard()
+                await asyncio.sleep(0.3)  # the silence itself
+        served = await client.submit("x", expert="echo")
+        await served.answer(5)
+        async with saying.hints(client, served.id, Screen()):
+            await asyncio.sleep(0.3)
+
+    said = capsys.readouterr().err
+    assert said.count("no running worker serves late: start one (swarm worker --expert late)") == 1
