@@ -203,18 +203,36 @@ class Answer(Value):
     """One sentence on why the job ended like this, where that is not plain."""
 
 
+class Part(Value):
+    """One attempt at a subtask, as a receipt lists it."""
+
+    subtask: str
+    attempt: int
+    expert: str
+    how: Literal["finished", "failed", "stopped", "withdrawn"]
+    usage: Usage = Usage()
+    unknown: bool = False
+    """It was stopped at work: nobody knows what its last call used, which is `usage.presumed` at most."""
+
+
 class Receipt(Value):
-    """What a cancel did. Subtask attempts are named `subtask:attempt`."""
+    """What became of a job's parts, and what they used. Subtask attempts are named `subtask:attempt`."""
 
     job: str
-    ending: Ending
+    ending: Ending | None = None
+    """None: the job goes on."""
     stopped: tuple[str, ...] = ()
     """Attempts that were running and have been stopped."""
     withdrawn: tuple[str, ...] = ()
     """Attempts that were queued and will not run."""
     finished: tuple[str, ...] = ()
-    """Subtasks that were solved before."""
+    """Subtasks that have a result."""
+    cancelled: tuple[str, ...] = ()
+    """Subtasks and items that were cancelled one by one."""
+    parts: tuple[Part, ...] = ()
+    """Every attempt that was released and is over, in the order of its release."""
     usage: Usage = Usage()
+    """Of the whole job, planning and the answer included."""
 
 
 class JobInfo(Value):
@@ -229,6 +247,9 @@ class JobInfo(Value):
     """`queued`, `planning`, `running`, or the ending."""
     settled: int = 0
     subtasks: int = 0
+    cost: int = 0
+    """Micro-dollars, settled."""
+    presumed: int = 0
 
 
 # -- what travels to a worker ----------------------------------------------------------------------------------
@@ -243,9 +264,9 @@ class Envelope(Value):
     expert: Name
     catalog: str
     """The version whose card of `expert` is to be used."""
-    inputs: dict[str, str] = {}
+    inputs: dict[str, str] = Field(default_factory=dict)
     """Subtask id -> key of its body; empty for one that was skipped."""
-    groups: dict[str, dict[str, str]] = {}
+    groups: dict[str, dict[str, str]] = Field(default_factory=dict)
     """The same for a subtask that ran once for each item of a list: its id -> id and key of every item's result."""
     item: int = 0
     """Which item of the list that `subtask.for_each` names this is about, counted from 1; 0: it has no such list."""

@@ -198,6 +198,8 @@ async def _streamed(stream: Stream, writer: asyncio.StreamWriter) -> None:
     async for part in parts if isinstance(parts, AsyncIterator) else _each(parts):
         data = f"data: {json.dumps(part)}\n\n" if isinstance(part, dict) else part
         data = data.encode() if isinstance(data, str) else data
+        if writer.is_closing():
+            raise ConnectionError("the client hung up")
         writer.write(b"%x\r\n%s\r\n" % (len(data), data))
         await writer.drain()
         await asyncio.sleep(stream.delay)

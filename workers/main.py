@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import math
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +17,15 @@ from arq.worker import func
 from experts.implementations import Implementation, makers
 from experts.registry import Registry
 from swarm import log as events
+from swarm.broker.gates import gates_of, model_gates
 from swarm.broker.joblog import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
+from swarm.broker.ledger import Ledger
+from swarm.broker.prices import PriceBook
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
 from swarm.errors import ModelRefused
+from swarm.llm.metering import MeteredModels
 from swarm.llm.openai import OpenAIModels
 from swarm.models import Blob, Card, Catalog, Kind
 from swarm.planner.front import Front
@@ -29,6 +35,7 @@ from swarm.router import Router
 from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
 from workers import health, tasks
+from workers.accounts import Accounts
 from workers.stats import Gathered
 from workers.worker import Lane, SwarmWorker
 
@@ -36,7 +43,9 @@ _log = events.get("worker")
 
 ADVANCE_SLOTS = 16
 """Of their own, so that slow planners never keep a job from going on."""
-NO_LIMIT = 7 * 86_400
+COLLECT_AFTER = 10_000
+"""Objects made and kept, after which cycles among the new ones are looked for."""
+NO_LIMIT = math.inf
 """Seconds. A subtask's time is limited by its card; this is for the function around it."""
 
 T = TypeVar("T")
@@ -66,16 +75,21 @@ class Process:
 
     async def refresh(self) -> None:
         """Serve the experts of every version that a job may be pinned to, as far as this process can."""
-        queues = serving(await self.shelf.alive(), self.roles, self.loaded)
+        gates = serving(await self.shelf.alive(), self.roles, self.loaded)
+        queues = sorted(gates)
         if queues != self.runs.queues:
             _log.info(events.SERVING, worker=self.worker.name, queues=queues)
         self.runs.queues = queues
+        self.runs.gates = {queue: words for queue, words in gates.items() if words}
 
 
-def serving(catalogs: Collection[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> list[str]:
-    """The queues of these experts. An expert in plain Python is served only where it is loaded, in that version."""
-    cards = [card for catalog in catalogs for card in catalog.cards.values()]
-    return sorted({expert_queue(card) for card in cards if roles.serves(card) and _able(card, loaded)})
+def serving(catalogs: Sequence[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> dict[str, str]:
+    """The queues of these experts, and the gates of each: those of its card in the first catalog that has it.
+
+    An expert in plain Python is served only where it is loaded, in that version.
+    """
+    cards = [card for catalog in reversed(catalogs) for card in catalog.cards.values()]
+    return {expert_queue(card): gates_of(card) for card in cards if roles.serves(card) and _able(card, loaded)}
 
 
 def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:
@@ -95,7 +109,9 @@ async def working(
 ) -> Any:
     """A Process that is ready to run; everything it opened is closed in reverse."""
     runs = Lane("run", [], settings.slots)
-    lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), Lane("plan", [PLAN, ANSWER], settings.router_slots)]
+    models_of = {PLAN: model_gates(settings.planner), ANSWER: model_gates(writer_of(settings))}
+    thinking = Lane("plan", [PLAN, ANSWER], settings.router_slots, {queue: g for queue, g in models_of.items() if g})
+    lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), thinking]
     lanes = (lanes if roles.router else []) + ([runs] if roles.kinds or roles.experts else [])
     functions = [
         func(tasks.advance, name="advance"),
@@ -110,16 +126,21 @@ async def working(
     async def load(blob: Blob) -> bytes:
         return await worker.ride_out(lambda: shelf.blob(blob))
 
-    async with OpenAIModels(environ) as models, Registry(load, models, makers(implementations)) as registry:
+    async with (
+        OpenAIModels(environ) as endpoints,
+        Registry(load, models := MeteredModels(endpoints), makers(implementations)) as registry,
+    ):
         process = Process(worker, shelf, roles, implementations, runs)
         stats = Gathered(Stats(worker.connection))
         worker.on_published = process.refresh
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer)
         planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner))
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
+        accounts = Accounts.of(Ledger(worker.connection, settings), PriceBook(worker.connection), settings)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
+        worker.ctx["accounts"] = accounts
         try:
-            async with stats, _warming(models, settings, roles):
+            async with stats, _warming(endpoints, settings, roles):
                 yield process
         finally:
             await worker.close()
@@ -178,6 +199,10 @@ def handle_signals(worker: SwarmWorker) -> None:
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """asyncio.run, on uvloop where it is installed."""
+    # What a delivery needs comes and goes without cycles. To look for cycles at every 700 new objects, through all that
+    # was ever imported, took a tenth of a worker's time.
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 20)
     try:
         import uvloop
     except ImportError:

@@ -38,24 +38,38 @@ async def advance(ctx: Context, job: str) -> None:
 
 async def plan(ctx: Context, job: str) -> Settlement | None:
     """One planning round. Nothing is left to write if it was over before its planner was done."""
+    worker, claim = ctx["worker"], ctx["claim"]
     with events.about(job):
-        planned = await ctx["router"].plan(ctx["claim"], ctx["worker"].ride_out)
-    return None if planned is None else _settlement(planned)
+        async with ctx["accounts"].paying(claim, worker.ride_out) as account:
+            planned = await ctx["router"].plan(claim, worker.ride_out)
+    if planned is None:
+        return None
+    return _settlement(planned.model_copy(update={"usage": account.onto(planned.usage)}))
 
 
 async def answer(ctx: Context, job: str) -> Settlement:
     """Make an answer too large for `advance`."""
     worker, claim = ctx["worker"], ctx["claim"]
     with events.about(job):
-        event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
+        async with ctx["accounts"].paying(claim, worker.ride_out) as account:
+            event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
+    event = event.model_copy(update={"usage": account.onto(event.usage)})
     return _settlement(event, body_key=event.body, body=body)
 
 
 async def run(ctx: Context, payload: str) -> Settlement:
-    """Answer one subtask. Safe to run twice: the first Solution that is written counts."""
+    """Answer one subtask. Safe to run twice: the first Solution that is written counts.
+
+    Raises NoRoom when its first model call may find room in its budget later, whatever its expert made of that.
+    """
     envelope = received(Envelope, payload)
     begun = time.monotonic()
-    outcome = await _outcome(ctx, envelope)
+    async with ctx["accounts"].paying(ctx["claim"], ctx["worker"].ride_out, parks=True) as account:
+        outcome = await _outcome(ctx, envelope)
+    if account.no_room is not None:
+        raise account.no_room
+    if account.called:
+        outcome = outcome.model_copy(update={"usage": account.onto(outcome.usage)})
     ms = round((time.monotonic() - begun) * 1000)
     ctx["stats"].record(envelope.expert, outcome, ms)
     body = outcome.model_dump_json(exclude_defaults=True) if isinstance(outcome, Solution) else ""

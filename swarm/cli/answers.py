@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from swarm.cli.explained import money
 from swarm.cli.screen import Screen, flat, listed
-from swarm.models import Answer, Citation, Missing, Receipt, Segment
+from swarm.models import Answer, Citation, Missing, Part, Receipt, Segment, Usage
+from swarm.receipts import TenantReceipt
 
 CITED = 6
 """Citations shown of one part."""
 QUOTED = 200
+TOLD_BY_MESSAGE = frozenset({"cancelled", "not_started", "unfinished"})
+"""Reasons whose message says the same in full."""
 
 
 def show(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
@@ -23,10 +27,23 @@ def show(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
         for segment in answer.segments:
             screen.line()
             _show_source(screen, segment, experts)
+    cancelled = {missing.subtask for missing in answer.missing if missing.reason == "cancelled"}
     for missing in answer.missing:
-        screen.line((f"missing: {_lack(missing)}", "red"))
+        screen.line((f"missing: {_lack(missing, cancelled)}", "red"))
     if answer.reason:
         screen.line((f"{answer.ending}: {flat(answer.reason)}", "yellow"))
+    if told := cost(answer.usage.cost, answer.usage.presumed):
+        screen.line((f"cost: {told}", "dim"))
+
+
+def cost(settled: int, presumed: int) -> str:
+    """What model calls cost (micro-dollars), in dollars; nothing if they cost nothing.
+
+    >>> cost(1_500_000, 20_000), cost(412, 0), cost(0, 0)
+    ('$1.50, and up to $0.02 of unknown fate', '$0.00041', '')
+    """
+    unknown = f"up to {money(presumed)} of unknown fate" if presumed else ""
+    return ", and ".join(filter(None, (money(settled) if settled else "", unknown)))
 
 
 def _show_parts(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
@@ -69,14 +86,65 @@ def _cited(citation: Citation) -> str:
     return f"“{flat(citation.quote, QUOTED)}” — {flat(place)}"
 
 
-def _lack(missing: Missing) -> str:
-    why = f"waited for {missing.because}, which failed" if missing.because else missing.reason
-    return f"{missing.subtask} ({missing.expert}): {why}" + (f", {flat(missing.message)}" if missing.message else "")
+def _lack(missing: Missing, cancelled: Collection[str]) -> str:
+    """What is missing and why, without saying anything twice."""
+    message = flat(missing.message)
+    if missing.because:
+        why = f"waited for {missing.because}, which {'was cancelled' if missing.because in cancelled else 'failed'}"
+    elif missing.reason in TOLD_BY_MESSAGE and message:
+        why, message = message, ""
+    else:
+        why = missing.reason.replace("_", " ")
+    return f"{missing.subtask} ({missing.expert}): {why}" + (f", {message}" if message else "")
 
 
-def receipt(found: Receipt) -> list[str]:
-    """What a cancel did, in lines."""
+def receipt(found: Receipt, subtask: str | None = None) -> list[str]:
+    """What a cancel of a job, or of one subtask of it, did: in lines."""
+    parts = [part for part in found.parts if subtask in (None, part.subtask, part.subtask.partition("#")[0])]
+    if subtask is not None:
+        verdict = "is cancelled" if subtask in found.cancelled else "was settled before, and stays so"
+        return [f"{subtask} of {found.job} {verdict}", *(f"  {_part(part)}" for part in parts)]
     if found.ending != "cancelled":
-        return [f"{found.job} had ended before, as {found.ending}"]
-    parts = (("stopped", found.stopped), ("withdrawn", found.withdrawn), ("solved before", found.finished))
-    return [f"{found.job} cancelled", *(f"  {what}: {listed(names)}" for what, names in parts if names)]
+        return [f"{found.job} had ended before, as {found.ending}", f"  used: {_used(found.usage)}"]
+    lines = [f"  {_part(part)}" for part in parts if part.how == "stopped"]
+    names = (("withdrawn", found.withdrawn), ("solved before", found.finished))
+    lines += [f"  {what}: {listed(each)}" for what, each in names if each]
+    return [f"{found.job} cancelled", *lines, f"  used: {_used(found.usage)}"]
+
+
+def _part(part: Part) -> str:
+    told = f"{part.how}: {part.subtask}:{part.attempt} ({part.expert})"
+    if part.unknown:
+        most = f", at most {money(part.usage.presumed)}" if part.usage.presumed else ""
+        return f"{told}, what its last call used is not known{most}"
+    return f"{told}, {_used(part.usage)}" if part.usage != Usage() else told
+
+
+def _used(usage: Usage) -> str:
+    if usage == Usage():
+        return "no model call"
+    calls = f"{usage.calls:,} model calls, {usage.input_tokens:,} + {usage.output_tokens:,} tokens"
+    presumed = f", and up to {money(usage.presumed)} of unknown fate" if usage.presumed else ""
+    return f"{calls}, {money(usage.cost)}{presumed}"
+
+
+def clearance(found: TenantReceipt) -> list[str]:
+    """What cancelling all jobs of a tenant did, in lines."""
+    cancelled = [receipt for receipt in found.receipts if receipt.ending == "cancelled"]
+    before = len(found.receipts) - len(cancelled)
+    stopped, withdrawn = (sum(len(getattr(r, what)) for r in cancelled) for what in ("stopped", "withdrawn"))
+    used = sum((receipt.usage for receipt in found.receipts), Usage())
+    lines = [
+        f"{found.tenant}: {len(cancelled):,} jobs cancelled",
+        f"  stopped {stopped:,} and withdrew {withdrawn:,} attempts",
+        f"  used: {_used(used)}",
+    ]
+    if before:
+        lines.append(f"  {before:,} ended by themselves meanwhile")
+    if found.pending:
+        lines.append(f"  {len(found.pending):,} were asked to end and have not yet: {listed(found.pending)}")
+    if found.accepted_since:
+        lines.append(
+            f"  {len(found.accepted_since):,} were accepted meanwhile and go on: {listed(found.accepted_since)}"
+        )
+    return lines if found.receipts or found.pending or found.accepted_since else [f"{found.tenant}: no open jobs"]

@@ -102,6 +102,12 @@ class Edge:
         async with self.url() as url, SwarmClient(url, settings=self.settings) as client:
             yield client
 
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """For what is no client's matter."""
+        async with self.url() as url, Connection.open(url, self.settings.prefix) as connection:
+            yield connection
+
     @property
     def unserved(self) -> bool:
         """Whether the Redis is a private one that no `swarm up` serves."""

@@ -91,6 +91,7 @@ def _totals(report: PlanReport) -> Iterator[tuple[Part, ...]]:
     if report.usage.calls:
         used = report.usage
         tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written"
+        tokens += f", {money(used.cost + used.presumed)}" if used.cost or used.presumed else ""
         yield (("planning       ", "bold"), f"{used.calls:,} model call{'s' * (used.calls != 1)}, {tokens}")
     for head, texts in (("notes", report.notes), ("mends", [f"{mend.place}: {mend.what}" for mend in report.mends])):
         if texts:

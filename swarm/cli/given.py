@@ -136,6 +136,23 @@ def seconds(field: str, given: str | None) -> float | None:
     return found
 
 
+def dollars(field: str, given: str | None) -> float | None:
+    """A sum of money: `2.50`, `$2.50`; None if none was given.
+
+    >>> dollars("budget", "$0.05")
+    0.05
+    """
+    if given is None:
+        return None
+    try:
+        found = float(given.removeprefix("$"))
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1_000_000:
+        raise BadInput(field, f"{given[:40]!r} is no sum of money", "give US dollars, such as 0.05")
+    return found
+
+
 def utf8(text: str, field: str) -> str:
     """An argument, if its bytes were text. What was not, Python hands over as surrogates."""
     try:

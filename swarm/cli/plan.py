@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from swarm.cli import exits, explained, given, planfile
-from swarm.cli.asking import Expert, File, Folder, JobName, Question, Tenant, taking
+from swarm.cli.asking import Budget, Expert, File, Folder, JobName, Priority, Question, Tenant, taking
 from swarm.cli.asking import options as request_options
 from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl
 from swarm.cli.place import Place, Pressed, cancel, presses
@@ -45,10 +45,14 @@ def options(
     plan: Own = None,
     deadline: Deadline = None,
     tenant: Tenant = "default",
+    budget: Budget = None,
+    priority: Priority = 0,
     job_id: JobName = None,
 ) -> dict[str, Any]:
     """What `SwarmClient.plan` takes. Nothing runs, so nothing is tried or planned again."""
-    return request_options(text, file, expert, plan, deadline, tenant=tenant, job_id=job_id)
+    return request_options(
+        text, file, expert, plan, deadline, tenant=tenant, budget=budget, priority=priority, job_id=job_id
+    )
 
 
 @taking(options)

@@ -6,11 +6,11 @@ A model is named `endpoint/model`, an endpoint being a server and its limits. Wh
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from swarm.errors import BadOutput, ExpertError, ModelRefused
+from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused
 from swarm.models import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -43,6 +43,10 @@ class Completion:
     cut: bool = False
     asked_by: str = ""
     """How a form was asked for: `json_schema`, `json_object`, `tool` or `words`; empty without a form."""
+    cached: int = 0
+    """How many of the prompt's tokens the server had in its cache."""
+    pause: float = 0.0
+    """Seconds for which its server takes no more: this call used up what it allows."""
 
 
 def counted(error: ExpertError) -> Usage:
@@ -87,6 +91,19 @@ class Model(Protocol):
 
         What breaks off before that raises ModelUnavailable. Close it (`contextlib.aclosing`) to hang up early.
         """
+        ...
+
+
+Again = Callable[[Billed], Awaitable[None]]
+"""Told before one call sends another request: what the server may charge for the one before. What it raises ends it."""
+
+
+@runtime_checkable
+class Guardable(Protocol):
+    """A model that may send several requests in one call, and whose server may ignore `max_tokens`."""
+
+    def guarded(self, again: Again) -> Model:
+        """The same, telling `again`, and hanging up on a stream in which more than `max_tokens` have come."""
         ...
 
 

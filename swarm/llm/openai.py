@@ -13,15 +13,15 @@ import importlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Form, Message
+from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
+from swarm.llm.base import Again, Completion, Form, Message
 from swarm.llm.endpoints import Endpoint, endpoint
 from swarm.llm.forms import Ladder, Notes, bare, parameters, worded
-from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError, reason, retry_after
+from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError, exhausted, reason, retry_after
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -34,6 +34,8 @@ MAX_ERROR = 100_000
 """Bytes of an error's body."""
 PASSING = frozenset({408, 409, 425, 429})
 """Client errors that another attempt may not meet. LiteLLM says 408 for its own time-out."""
+BEGUN = frozenset({408, 499})
+"""Client errors of a call that the server had taken on: of time-outs, and of a client that has left."""
 
 
 class OpenAIModels:
@@ -112,6 +114,10 @@ class OpenAIModel:
     model: str
     endpoint: Endpoint
     models: OpenAIModels = field(repr=False)
+    again: Again | None = field(default=None, repr=False)
+
+    def guarded(self, again: Again) -> OpenAIModel:
+        return replace(self, again=again)
 
     async def complete(
         self,
@@ -149,7 +155,7 @@ class OpenAIModel:
             raise
 
     async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
-        """The answer, every foreign error translated."""
+        """The answer, every foreign error translated, and with what the server may charge for it."""
         await self.models.warm()
         import httpx2
         import openai
@@ -159,23 +165,33 @@ class OpenAIModel:
                 async for item in items:
                     yield item
         except ServerError as error:
-            raise self._refusal(error) from None
-        except (TimeoutError, openai.APITimeoutError):
-            raise ModelUnavailable(f"{self.name}: no answer within {ask.timeout:g} s") from None
+            refusal = self._refusal(error)
+            refusal.billed, refusal.limited = _billed(error), error.status == 429
+            raise refusal from None
+        except (TimeoutError, openai.APITimeoutError) as error:
+            late = ModelUnavailable(f"{self.name}: no answer within {ask.timeout:g} s")
+            late.billed = _unsent(error)
+            raise late from None
         except openai.APIConnectionError as error:
             cause = self.endpoint.clean(str(error.__cause__ or error))
             remedy = f"check the URL of the endpoint {self.endpoint.name!r}, and that its server runs"
-            raise ModelUnavailable(f"{self.name}: cannot reach {self.endpoint.host} ({cause}); {remedy}") from None
+            unreached = ModelUnavailable(f"{self.name}: cannot reach {self.endpoint.host} ({cause}); {remedy}")
+            unreached.billed = _unsent(error)
+            raise unreached from None
         except httpx2.HTTPError as error:
             cause = self.endpoint.clean(str(error) or type(error).__name__)
             raise ModelUnavailable(f"{self.name}: the answer broke off ({cause})") from None
         except httpx2.InvalidURL:
-            raise ModelRefused(f"{self.name}: the URL of the endpoint {self.endpoint.name!r} names no server") from None
+            nowhere = ModelRefused(f"{self.name}: the URL of the endpoint {self.endpoint.name!r} names no server")
+            nowhere.billed = "nothing"
+            raise nowhere from None
         except openai.OpenAIError as error:
             raise ModelUnavailable(f"{self.name}: {self.endpoint.clean(str(error))}") from None
         except (ModelRefused, ModelUnavailable, BadOutput) as error:
             said = f"{self.name}: {self.endpoint.clean(str(error))}"
-            raise type(error)(said, retryable=error.retryable, retry_after=error.retry_after) from None
+            named = type(error)(said, retryable=error.retryable, retry_after=error.retry_after)
+            named.billed = error.billed
+            raise named from None
 
     async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
@@ -191,6 +207,8 @@ class OpenAIModel:
             except ServerError as error:
                 if begun or not ladder.goes_on(error.status, bare(error.body)):
                     raise
+                if self.again is not None:
+                    await self.again(_billed(error))
 
     async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
         """One request, and its answer as it comes."""
@@ -203,11 +221,23 @@ class OpenAIModel:
             while (chunk := await _next(chunks, until, reader)) is not None:
                 for piece in reader.feed(chunk):
                     yield piece
+                if (
+                    self.again is not None
+                    and ask.max_tokens
+                    and not reader.finished
+                    and reader.written > ask.max_tokens
+                ):
+                    reader.stop()
+                    break
                 until = _patience(reader, until)
         for piece in reader.end():
             yield piece
         ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
-        yield reader.completion(self.name, ladder.way or "")
+        try:
+            yield reader.completion(self.name, ladder.way or "")
+        except ExpertError as error:
+            error.billed = "told"
+            raise
 
     async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
         """Send the request; the bytes of the answer, once its status is known and good."""
@@ -225,6 +255,7 @@ class OpenAIModel:
             response = await opened.enter_async_context(call)
         except openai.APIStatusError as error:
             raise ServerError(error.status_code, error.body or error.message, error.response.headers) from None
+        ask.readers[-1].pause = exhausted(response.headers, time.time())
         return response.iter_bytes()
 
     def _body(self, ask: _Ask, ladder: Ladder) -> dict[str, Any]:
@@ -257,8 +288,25 @@ class OpenAIModel:
             what = "raise the quota" if spent else "wait, or raise the limit"
             message = f"{message}; {what} of the endpoint {self.endpoint.name!r}"
         if (error.status in PASSING or error.status >= 500) and not spent:
-            return ModelUnavailable(message, retry_after=retry_after(error.headers))
+            pause = retry_after(error.headers)
+            if pause is None:
+                pause = exhausted(error.headers, time.time()) or None
+            return ModelUnavailable(message, retry_after=pause)
         return ModelRefused(message)
+
+
+def _billed(error: ServerError) -> Billed:
+    """A request that a server refuses costs nothing. What becomes of one in which it fails is not known."""
+    refused = 400 <= error.status < 500 and error.status not in BEGUN
+    return "nothing" if refused and not error.inside else "unknown"
+
+
+def _unsent(error: BaseException) -> Billed:
+    """Whether a request that came to nothing never left, as there was no connection to send it over."""
+    import httpx2
+
+    causes = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+    return "nothing" if isinstance(error.__cause__, causes) else "unknown"
 
 
 def _load() -> None:

@@ -22,6 +22,8 @@ MAX_STREAM = 16 * MAX_RESPONSE
 """Bytes of a stream, in which each token is wrapped in a few hundred of them."""
 MAX_TOKENS = 1_000_000_000
 """From this many on, a count is none: sums of them must stay numbers that Redis can add up."""
+TOKEN_BYTES = 16
+"""Of text, in one event, that are one token at least: hardly any is longer."""
 AFTER_FINISH = 5.0
 AFTER_DONE = 0.2
 """Seconds for which a finished answer waits: for its usage, and for an end that lets the connection be used again."""
@@ -102,6 +104,10 @@ class Reader:
     done: bool = False
     """That the server said `[DONE]`, or sent the answer whole."""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    pause: float = 0.0
+    """Seconds for which the server takes no more, as its headers say."""
+    written: int = 0
+    """Tokens that have come at least: one for each event with text, thoughts included, more for a long one."""
     _events: Events | None = None
     _body: bytearray = field(default_factory=bytearray)
     _size: int = 0
@@ -154,6 +160,10 @@ class Reader:
             raise ModelUnavailable("the answer broke off")
         yield from self._passed("" if self.by_tool else "".join(self._held), last=True)
 
+    def stop(self) -> None:
+        """Take the answer for cut here. What the server counted so far is not what it charges."""
+        self.finish, self.usage = "length", {}
+
     def completion(self, model: str, asked_by: str) -> Completion:
         """What was read, or the reason why it is no answer."""
         if self.refusal or self.finish == "content_filter":
@@ -161,7 +171,10 @@ class Reader:
         text, cut = self.text, self.finish == "length"
         if not text.strip():
             raise BadOutput("the answer is empty" + (": it was cut at the token limit before its first word" * cut))
-        return Completion(text=text, usage=_usage(self.usage), model=model, cut=cut, asked_by=asked_by)
+        usage, cached = _usage(self.usage), _cached(self.usage)
+        return Completion(
+            text=text, usage=usage, model=model, cut=cut, asked_by=asked_by, cached=cached, pause=self.pause
+        )
 
     def _begun(self) -> bytes:
         """Once it shows that the body is a stream of events: all of it so far. Some servers answer in one piece."""
@@ -209,6 +222,7 @@ class Reader:
             for choice in data.get("choices") or ():
                 if choice.get("index") in (0, None):
                     part = choice.get("delta", choice.get("message")) or {}
+                    self.written += _tokens(part)
                     self.finish = str(choice.get("finish_reason") or self.finish)
                     self.refusal += str(part.get("refusal") or "")
                     yield from self._texts(part)
@@ -273,6 +287,34 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
+def exhausted(headers: Mapping[str, str], now: float) -> float:
+    """Seconds until the server takes another request, where its headers say that the last one used up its limits.
+
+    0: they do not. `now` is the time since the epoch, as some servers say when and not how long.
+    """
+    waits = [0.0]
+    for prefix in ("", "llm_provider-"):
+        for what in ("requests", "tokens"):
+            if re.fullmatch(r"0+", headers.get(f"{prefix}x-ratelimit-remaining-{what}", "").strip()):
+                waits.append(_seconds(headers.get(f"{prefix}x-ratelimit-reset-{what}", ""), now))
+    return max(waits)
+
+
+def _seconds(text: str, now: float) -> float:
+    """A time to wait, written as `1.5`, `6m0s`, `20ms`, or as a moment in seconds or milliseconds since the epoch."""
+    text = text.strip()
+    if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", text):
+        value = float(text)
+        moment = value / 1000 if value > 1e11 else value
+        return max(0.0, moment - now) if moment > 1e9 else value
+    parts = re.fullmatch(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m(?!s))?(?:(\d{1,7}(?:\.\d{1,9})?)(m?s))?", text)
+    if parts is None:
+        return 0.0
+    days, hours, minutes, rest, unit = parts.groups()
+    last = float(rest or 0) / (1000 if unit == "ms" else 1)
+    return int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + last
+
+
 def _raise_error(data: object) -> None:
     """Errors inside a 200 exist in the wild."""
     if isinstance(data, dict) and (error := data.get("error")):
@@ -290,6 +332,22 @@ def _status(error: object) -> int:
         if found := _STATUS_OF.get(value):
             return found
     return 500
+
+
+def _tokens(part: Mapping[str, Any]) -> int:
+    """How many tokens this piece of an answer is at least."""
+    said = [part.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal")]
+    calls = part.get("tool_calls")
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    said += [function.get("arguments") for function in functions if isinstance(function, dict)]
+    return sum(-(-len(text.encode("utf-8", "replace")) // TOKEN_BYTES) for text in said if isinstance(text, str))
+
+
+def _cached(counted: Mapping[str, Any]) -> int:
+    """Tokens of the prompt that came out of the server's cache."""
+    details = counted.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return cached if isinstance(cached, int) and 0 < cached < MAX_TOKENS else 0
 
 
 def _usage(counted: Mapping[str, Any]) -> Usage:

@@ -14,7 +14,16 @@ from dataclasses import replace
 from itertools import islice
 
 from swarm import retry
-from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
+from swarm.errors import (
+    BadOutput,
+    DraftReason,
+    ExpertError,
+    ModelUnavailable,
+    NoDraft,
+    PlanRefused,
+    Unaffordable,
+    Unpriced,
+)
 from swarm.events import Planned
 from swarm.llm.base import Completion, Form, Message, Model, counted
 from swarm.models import Card, Failure, Reason, Usage
@@ -35,6 +44,7 @@ TURNS = 3
 MAX_WRITTEN = 400_000
 """Characters of one answer; a model that does not stop is hung up on."""
 
+_REASONS: Mapping[type[ExpertError], Reason] = {Unaffordable: "over_budget", Unpriced: "unpriced"}
 _EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan)"\s{0,20}:\s{0,20}\[\s{0,20}\]""")
 
 
@@ -115,7 +125,7 @@ class _Asking:
                     return self.gave_up("unavailable", str(error))
             except ExpertError as error:
                 self._note(turn, self._said(error))
-                return self.gave_up("refused", str(error))
+                return self.gave_up(_REASONS.get(type(error), "refused"), str(error))
         return self.gave_up("bad_output", self._last)
 
     def gave_up(self, reason: Reason, why: str) -> Planned:

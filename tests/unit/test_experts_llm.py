@@ -77,6 +77,17 @@ async def test_statuses_that_may_pass_are_unavailable_and_not_retried_here(statu
     assert len(server.requests) == 1
 
 
+async def test_an_answer_and_a_refusal_say_when_the_limits_are_fresh_again() -> None:
+    spent = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m30s"}
+    async with served(replied(completion("x"), 200, spent)) as (_, model):
+        assert (await model.complete(HELLO)).pause == 90
+
+    error = await failure(replied({"error": {"message": "slow down"}}, 429, spent))
+
+    assert isinstance(error, ModelUnavailable)
+    assert (error.limited, error.retry_after) == (True, 90)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 async def test_statuses_that_will_not_pass_are_refused(status: int) -> None:
     error = await failure(replied({"detail": f"no, and your key is {KEY}"}, status))

@@ -46,6 +46,7 @@ from swarm.models import (
     Limits,
     Mend,
     Missing,
+    Part,
     Receipt,
     Request,
     Segment,
@@ -59,7 +60,7 @@ from tests.builders import a_plan
 
 WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
 
-USAGE = Usage(calls=2, input_tokens=310, output_tokens=45, cost=120)
+USAGE = Usage(calls=2, input_tokens=310, output_tokens=45, cost=120, presumed=30)
 CITATION = Citation(document="policies/returns.md", section="Damaged goods", quote="within 30 days")
 FAILURE = Failure(reason="unavailable", message="429 from the server", retryable=True, retry_after=1.5, usage=USAGE)
 LABEL = Subtask(
@@ -76,7 +77,9 @@ POLICY = Subtask(
     depends_on=("t1",),
     when=CONDITION,
     for_each="t1.parcels",
+    timeout=30.0,
 )
+PART = Part(subtask="t1", attempt=1, expert="intent", how="stopped", usage=USAGE, unknown=True)
 PLAN = Plan(subtasks=(LABEL, POLICY), aggregate="join")
 BLOB = Blob(path="policies/returns.md", sha256="9f86d081", size=2048)
 CARD = Card(
@@ -87,7 +90,7 @@ CARD = Card(
     instruction="You are the policy desk.",
     blobs=(BLOB,),
     output={"type": "object"},
-    limits=Limits(concurrency=8, requests_per_minute=300, tokens_per_minute=200_000),
+    limits=Limits(concurrency=8, requests_per_minute=300, tokens_per_minute=200_000, burst=5),
     timeout=30.0,
     fallback=("policy-small",),
     implementation="acme.experts:Policy",
@@ -131,6 +134,8 @@ EXAMPLES: dict[str, BaseModel] = {
         attempts=2,
         replans=3,
         plan_only=True,
+        budget=0.25,
+        priority=5,
     ),
     "request_with_expert": Request(text="My parcel is late", expert="intent"),
     "request_with_plan": Request(text="My parcel is late", plan=PLAN),
@@ -165,8 +170,16 @@ EXAMPLES: dict[str, BaseModel] = {
         reason="1 of 2 subtasks were solved",
     ),
     "answer_complete": Answer(job="j1", ending="completed", complete=True, text="Within 30 days.", aggregate="pass"),
+    "part": PART,
     "receipt": Receipt(
-        job="j1", ending="cancelled", stopped=("t1:1",), withdrawn=("t2:1",), finished=("t0",), usage=USAGE
+        job="j1",
+        ending="cancelled",
+        stopped=("t1:1",),
+        withdrawn=("t2:1",),
+        finished=("t0",),
+        cancelled=("t3",),
+        parts=(PART,),
+        usage=USAGE,
     ),
     "job_info": JobInfo(
         id="j1",
@@ -176,6 +189,8 @@ EXAMPLES: dict[str, BaseModel] = {
         state="running",
         settled=1,
         subtasks=2,
+        cost=120,
+        presumed=4000,
     ),
     "envelope": Envelope(
         job="j1",
@@ -212,6 +227,7 @@ EXAMPLES: dict[str, BaseModel] = {
         why="the deadline passed",
         answer="answer.1",
         answer_failed=True,
+        unanswered="it lost its worker 3 times",
         answers=1,
         ended=True,
         usage=USAGE,
@@ -245,6 +261,17 @@ EXAMPLES: dict[str, BaseModel] = {
     "event_planned_failed": Planned(id="3-1760000000002", round=1, failure=FAILURE),
     "event_released": Released(id="4-1760000000003", subtask="t2", attempt=2, expert="policy-small", delay=150),
     "event_started": Started(id="5-1760000000004", subtask="t2", attempt=2, claim=3, worker="w1", expert="policy"),
+    "event_started_late": Started(
+        id="5-1760000000004",
+        subtask="t2",
+        attempt=2,
+        claim=3,
+        worker="w1",
+        expert="policy",
+        waited=1900,
+        gate="model:openai/gpt-6-luna",
+        gated=1500,
+    ),
     "event_outcome": OutcomeRecorded(
         id="6-1760000000005",
         subtask="t2",
@@ -262,13 +289,21 @@ EXAMPLES: dict[str, BaseModel] = {
         missing={"t1.price": "it has label, parcels"},
     ),
     "event_withdrawn": Withdrawn(id="7-1760000000006", subtask="t2", attempt=2),
+    "event_withdrawn_stopped": Withdrawn(id="7-1760000000006", subtask="t2", attempt=2, stopped=True),
     "event_tick": Tick(id="8-1760000000007"),
     "event_cancel_asked": CancelAsked(id="9-1760000000008"),
+    "event_cancel_asked_subtask": CancelAsked(id="9-1760000000008", subtask="t2"),
     "event_answered": Answered(id="10-1760000000009", body="answer.1", usage=USAGE),
     "event_answered_lacking": Answered(id="10-1760000000009", usage=USAGE, lacking="the price"),
     "event_answered_failed": Answered(id="11-1760000000010", failure=FAILURE),
     "event_ended": Ended(
-        id="12-1760000000011", ending="partial", complete=False, stopped=("t1:1",), withdrawn=("t2:1",)
+        id="12-1760000000011",
+        ending="partial",
+        complete=False,
+        stopped=("t1:1",),
+        withdrawn=("t2:1",),
+        settled=120,
+        presumed=30,
     ),
     "event_ended_complete": Ended(id="12-1760000000011", ending="completed", complete=True),
     "event_reset": Reset(id="1-1760000000012"),
@@ -364,7 +399,7 @@ def test_values_are_frozen(name: str) -> None:
 
 
 def test_usage_sums() -> None:
-    assert USAGE + USAGE + Usage() == Usage(calls=4, input_tokens=620, output_tokens=90, cost=240)
+    assert USAGE + USAGE + Usage() == Usage(calls=4, input_tokens=620, output_tokens=90, cost=240, presumed=60)
 
 
 # -- bad requests

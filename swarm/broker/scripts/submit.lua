@@ -1,9 +1,10 @@
 -- Accept a job: check the caps and the experts, write the job, queue its first delivery and its timer.
 -- ARGV: job, request, digest, tenant, age ms, deadline ms or '', retention ms, attempts, window, open cap, tenant cap,
 --       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, priority,
---       budget, the tenant's and the day's by the settings (micro-dollars or ''), experts that the request names ...
+--       budget, the tenant's and the day's by the settings (micro-dollars or ''), ms for which the caller
+--       comes again when it is refused, experts that the request names ...
 -- Answers {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
--- {'busy', scope, open, limit}.
+-- {'busy', scope, open, limit, ms after which to come again or ''}, {'over', scope, left, limit} (the budget does not fit; micro-dollars).
 local job, request, digest, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local J = job_key(job)
 local now = clock()
@@ -13,7 +14,7 @@ if stored then return stored == digest and {'again'} or {'conflict'} end
 
 local version = call('GET', P .. ':catalog')
 if not version then return {'empty'} end
-for i = 20, #ARGV do
+for i = 21, #ARGV do
   if call('HEXISTS', P .. ':catalog:' .. version, ARGV[i]) == 0 then
     local answer = {'unknown', ARGV[i]}
     for _, name in ipairs(call('HKEYS', P .. ':catalog:' .. version)) do table.insert(answer, name) end
@@ -21,9 +22,73 @@ for i = 20, #ARGV do
   end
 end
 
-for i, scope in ipairs({':open', ':open:' .. tenant}) do
-  local open = call('ZCOUNT', P .. scope, now, '+inf')
-  if open >= tonumber(ARGV[9 + i]) then return {'busy', i == 1 and 'in all' or 'for tenant ' .. tenant, open, ARGV[9 + i]} end
+local patience = tonumber(ARGV[20])
+local SOONEST_MS, LATEST_MS, LATE_MS, LONGEST_LEAD_MS, MOST_WAITING = 50, 300000, 1000, 500, 1000
+
+-- Ms between two endings, or nil when nothing was measured. A pace that has stopped since is none any more.
+local function gap_of(scope)
+  local since, worked, ended, gap = string.match(call('GET', P .. ':pace' .. scope) or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  if not since then return nil end
+  local quiet, mean = tonumber(since) > 0 and now - since or 0, tonumber(gap)
+  return math.max(mean > 0 and mean or worked / ended, (worked + quiet) / (ended + 1))
+end
+
+-- Who waits for a place has a turn in `waiting`: when it was told to come again. From a little before that on until it
+-- comes, the next free place is kept for it; but not for callers that are not known to come (`?JOB`, no patience): theirs
+-- only spread the times that others are told, and are set back so that they are gone when they are over.
+local function due_in(scope, gap)
+  local key, count = P .. ':waiting' .. scope, 0
+  local lead = math.max(SOONEST_MS, math.min(LONGEST_LEAD_MS, 3 * gap))
+  for _, other in ipairs(call('ZRANGEBYSCORE', key, now - LATE_MS, now + lead)) do
+    if other ~= job and string.sub(other, 1, 1) ~= '?' then count = count + 1 end
+  end
+  local turn = tonumber(call('ZSCORE', key, job))
+  return count, turn and turn <= now + lead
+end
+
+-- Ms after which a refused call may well get in. First `over` jobs must end, and one for each that waits already.
+local function come_again(scope, over, gap, due)
+  local key, name = P .. ':waiting' .. scope, patience > 0 and job or '?' .. job
+  call('ZREMRANGEBYSCORE', key, '-inf', now - LATE_MS)
+  local turn, wait = tonumber(call('ZSCORE', key, name)), nil
+  if due then
+    wait, turn = math.max(SOONEST_MS, math.min(LONGEST_LEAD_MS, gap)), now
+  elseif turn then
+    wait = math.max(SOONEST_MS, turn + (patience > 0 and 0 or LATE_MS) - now)
+  else
+    local ahead = call('ZCARD', key)
+    wait = math.max(SOONEST_MS, math.min(LATEST_MS, gap * math.max(1, over + ahead)))
+    turn = now + wait - (patience > 0 and 0 or LATE_MS)
+    if ahead >= MOST_WAITING or (patience > 0 and wait > patience) then return math.ceil(wait) end
+  end
+  call('ZADD', key, turn, name)
+  call('PEXPIRE', key, LATEST_MS + LATE_MS)
+  return math.ceil(wait)
+end
+
+local scopes = {'', ':' .. tenant}
+for i, scope in ipairs(scopes) do
+  local open, limit = call('ZCOUNT', P .. ':open' .. scope, now, '+inf'), tonumber(ARGV[9 + i])
+  local gap, kept, due = nil, 0, false
+  if open >= limit or call('EXISTS', P .. ':waiting' .. scope) == 1 then
+    gap = gap_of(scope)
+    if gap then kept, due = due_in(scope, gap) end
+  end
+  if open + (due and 0 or kept) >= limit then
+    local which = i == 1 and 'in all' or 'for tenant ' .. tenant
+    return {'busy', which, open, limit, gap and come_again(scope, open - limit + 1, gap, due) or ''}
+  end
+end
+
+local budget, day = ARGV[17], day_of(now)
+if budget ~= '' then
+  for i, scope in ipairs(scopes_of(tenant, day)) do
+    local limit = tonumber(limit_of(scope, ARGV[17 + i]))
+    local spent, open = taken(scope)
+    if limit and spent + open + budget > limit then
+      return {'over', i == 1 and 'tenant ' .. tenant or 'the day', int(math.max(0, limit - spent - open)), int(limit)}
+    end
+  end
 end
 
 -- the first write is one that a full Redis refuses, so that a full system takes no new jobs
@@ -38,13 +103,16 @@ append(job, now, 'accepted', string.format(
   '{"due":%.0f,"deadline":%s,"attempts":%d,"window":%d,"catalog":"%s","replans":%d,"plan_only":%s,"max_items":%d}',
   due, (tonumber(ARGV[6]) or age + 1) <= age and 'true' or 'false', ARGV[8], ARGV[9], version, ARGV[13], ARGV[14], ARGV[15]))
 call('PEXPIREAT', J .. ':log', expire)
-for _, scope in ipairs({':open', ':open:' .. tenant}) do
-  call('ZREMRANGEBYSCORE', P .. scope, '-inf', now)
-  call('ZADD', P .. scope, expire, job)
+for _, scope in ipairs(scopes) do
+  call('ZREMRANGEBYSCORE', P .. ':open' .. scope, '-inf', now)
+  call('ZADD', P .. ':open' .. scope, expire, job)
+  call('ZREM', P .. ':waiting' .. scope, job)
 end
 enqueue(job, job .. ':@timer:1', 'advance', '', now, due)
+if budget ~= '' then money_begins(job, tenant, day, expire, budget) end
 if ARGV[12] == 'plan' then
   enqueue(job, job .. ':plan', 'plan', '{"t":null,"f":"plan","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}', now)
+  keep_turns()
 else
   ask_advance(job, now)
 end

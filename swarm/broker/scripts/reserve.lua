@@ -1,0 +1,44 @@
+-- Hold the greatest cost of a model call before it is made.
+-- ARGV: delivery, owner, hold (`claim.call`), micro-dollars or '' (the model has no price), a tenant's and a day's limit
+--       by the settings or '', '1' if a call without a price is refused where a limit holds.
+-- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,
+-- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended).
+local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
+local job, D = job_of(id), delivery_key(id)
+local M = money_key(job)
+if call('HGET', D, 'owner') ~= owner then return {'gone'} end
+local f = call('HMGET', job_key(job), 'expire', 'ending', 'tenant', 'accepted')
+if not f[1] or f[2] then return {'gone'} end
+
+even_if_full()
+local m = money_of(job) or money_begins(job, f[3], day_of(f[4]), f[1])
+
+local binding = {'job:' .. job}
+if not m.limit then
+  binding = {}
+  for i, scope in ipairs(m.scopes) do
+    local limit = limit_of(scope, default[i])
+    keep_limit(scope, limit)
+    if limit ~= '' then table.insert(binding, scope) end
+  end
+end
+if ARGV[4] == '' and #binding > 0 and ARGV[7] ~= '' then return {'unpriced'} end
+
+local amount, held = tonumber(ARGV[4]) or 0, 'h:' .. id .. ' ' .. hold
+if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hold) == 0 then
+  local full
+  for _, scope in ipairs(binding) do
+    local room, most = money_room(scope)
+    if amount > 0 and amount > most then
+      local limit = call('HGET', scope == 'job:' .. job and M or books_key(scope), 'limit')
+      return {'never', scope, int(math.max(0, most)), limit}
+    end
+    if amount > 0 and amount > room then full = full or scope end
+  end
+  if full then return {'full', full} end
+  call('HSET', M, held, int(amount))
+  local holds = call('HGET', D, 'holds')
+  call('HSET', D, 'holds', holds and holds .. ' ' .. hold or hold)
+  book(job, m, amount, 0, 0)
+end
+return {#binding > 0 and ARGV[4] ~= '' and 'ok' or 'free'}

@@ -1,0 +1,43 @@
+-- Book what a model call came to, and tell the gates. A hold is settled once: a repeated call changes nothing.
+-- ARGV: delivery, owner, hold (`claim.call`), micro-dollars or '' (nobody knows: all that was held counts as presumed), tokens,
+--       '1' if the server said that it was too much or '', ms for which it wants to be left alone.
+-- Answers what was held, or '-1' if it is settled already. What was presumed, as its claim was over, can still be settled
+-- lower. A hold that Redis has lost in a failover is settled all the same.
+local id, hold = ARGV[1], ARGV[3]
+local job, D, now = job_of(id), delivery_key(id), clock()
+local M, name = money_key(job), id .. ' ' .. hold
+local held = call('HGET', M, 'h:' .. name)
+local presumed = not held and call('HGET', M, 'p:' .. name)
+local m, actual = money_of(job), tonumber(ARGV[4])
+if not held and (not actual or not m or call('HEXISTS', M, 's:' .. name) == 1) then return '-1' end
+
+even_if_full()
+local amount = tonumber(held or presumed or '0')
+call('HDEL', M, 'h:' .. name, 'p:' .. name)
+if actual then call('HSET', M, 's:' .. name, '') end
+if presumed then
+  book(job, m, 0, math.min(actual, amount), -amount)
+elseif actual then
+  -- whole, also if it is more than was held
+  book(job, m, -amount, actual, 0)
+else
+  call('HSET', M, 'p:' .. name, held)
+  book(job, m, -amount, 0, amount)
+end
+if held then
+  local d = call('HMGET', D, 'holds', 'owner', 'gates')
+  local left = {}
+  for other in string.gmatch(d[1] or '', '%S+') do
+    if other ~= hold then table.insert(left, other) end
+  end
+  if #left > 0 then
+    call('HSET', D, 'holds', table.concat(left, ' '))
+  elseif d[1] then
+    call('HDEL', D, 'holds')
+  end
+  if gate_report and d[2] == ARGV[2] and d[3] then
+    gate_report(d[3], now, tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[7]))
+  end
+end
+make_rooms(job, m)
+return int(amount)

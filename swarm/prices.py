@@ -1,0 +1,173 @@
+"""What model calls cost: dated data, never code. Pure.
+
+Prices are micro-dollars per million tokens, whole and rounded up, so that what is computed of them is never too low.
+They come from the public file of LiteLLM (`model_prices_and_context_window.json`, read by `imported`) or from a person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import Field
+
+from swarm.errors import BadInput
+from swarm.values import Value
+
+MILLION = 1_000_000
+DEAREST = 10**12
+"""Micro-dollars per million tokens: a dollar a token. What costs more was meant otherwise."""
+MODES = ("chat", "completion", "responses", "embedding")
+NAME = re.compile(r"[\x21-\x7e]{1,200}")
+_ABOVE = re.compile(r"(input|output)_cost_per_token_above_(\d{1,6})k_tokens")
+
+
+class Step(Value):
+    """What every token of a call costs whose prompt has more than `above` tokens."""
+
+    above: int
+    input: int
+    output: int
+
+
+class Price(Value):
+    """What one model costs."""
+
+    input: int = Field(ge=0, le=DEAREST)
+    output: int = Field(default=0, ge=0, le=DEAREST)
+    cached: int | None = Field(default=None, ge=0, le=DEAREST)
+    """For prompt tokens that the server had in its cache; None: as any other."""
+    steps: tuple[Step, ...] = ()
+    """Dearer rates of long prompts, the shortest first."""
+    max_output: int | None = None
+    """Tokens that the model can write in one call."""
+    source: str = ""
+    as_of: date
+
+    def cost(self, sent: int, received: int, cached: int = 0) -> int:
+        """Micro-dollars, rounded up. `cached` of the `sent` tokens came out of the server's cache.
+
+        >>> Price(input=2_500_000, output=10_000_000, as_of=date(2026, 11, 1)).cost(1_000, 100)
+        3500
+        """
+        read, write = self.input, self.output
+        for step in self.steps:
+            if sent > step.above:
+                read, write = step.input, step.output
+        spared = min(cached, sent) if self.cached is not None and self.cached < read else 0
+        total = (sent - spared) * read + spared * (self.cached or 0) + received * write
+        return -(-total // MILLION)
+
+    def greatest(self, sent: int, received: int) -> int:
+        """The most that a call of at most so many tokens costs, whatever it turns out to be."""
+        below = (step.above for step in self.steps if step.above < sent)
+        return max(self.cost(most, received) for most in (sent, *below))
+
+
+def names(model: str) -> tuple[str, ...]:
+    """Under which names the price of `endpoint/model` is looked up: the whole name, then what follows the endpoint.
+
+    >>> names("openai/gpt-6-luna"), names("proxy/anthropic/claude")
+    (('openai/gpt-6-luna', 'gpt-6-luna'), ('proxy/anthropic/claude', 'anthropic/claude'))
+    """
+    _, _, rest = model.partition("/")
+    return (model, rest) if rest else (model,)
+
+
+def per_million(field: str, dollars: float | str) -> int:
+    """Dollars per million tokens, as a person says them, in micro-dollars. Raises BadInput.
+
+    >>> per_million("input", "2.5")
+    2500000
+    """
+    rate = _micro(dollars, MILLION)
+    if rate is None:
+        raise BadInput(field, f"{str(dollars)[:40]!r} is no price", "give US dollars per million tokens, such as 2.5")
+    return rate
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file of prices holds: the prices, and how many entries were passed over, by reason."""
+
+    prices: Mapping[str, Price]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def imported(content: Any, source: str, as_of: date) -> Imported:
+    """The prices of chat and embedding models in LiteLLM's file. Raises BadInput for what is no such file."""
+    if not isinstance(content, dict):
+        raise BadInput(
+            "file", "it holds no JSON object of models", "give LiteLLM's model_prices_and_context_window.json"
+        )
+    prices: dict[str, Price] = {}
+    skipped: Counter[str] = Counter()
+    for name, entry in content.items():
+        found = _read(name, entry, source, as_of)
+        if isinstance(found, Price):
+            prices[name] = found
+        else:
+            skipped[found] += 1
+    if not prices:
+        raise BadInput("file", "it prices no model", "give LiteLLM's model_prices_and_context_window.json")
+    return Imported(prices, dict(skipped.most_common()))
+
+
+def _read(name: str, entry: Any, source: str, as_of: date) -> Price | str:
+    """The price in one entry, or why there is none."""
+    if name == "sample_spec":
+        return "the sample"
+    if not isinstance(entry, dict):
+        return "no object"
+    if not NAME.fullmatch(name):
+        return "a name that no model has"
+    if (mode := entry.get("mode", "chat")) not in MODES:
+        return f"mode {str(mode)[:40]}"
+    if "input_cost_per_token" not in entry:
+        return "not priced by the token"
+    read, write = _micro(entry["input_cost_per_token"]), _micro(entry.get("output_cost_per_token") or 0)
+    if read is None or write is None:
+        return "a price that is no number"
+    if mode != "embedding" and "output_cost_per_token" not in entry:
+        return "not priced by the token"
+    most = entry.get("max_output_tokens")
+    return Price(
+        input=read,
+        output=write,
+        cached=_micro(entry.get("cache_read_input_token_cost")),
+        steps=_steps(entry, read, write),
+        max_output=most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None,
+        source=source,
+        as_of=as_of,
+    )
+
+
+def _steps(entry: Mapping[str, Any], read: int, write: int) -> tuple[Step, ...]:
+    """The rates of long prompts. What one of them does not say is as before."""
+    found: dict[int, dict[str, int]] = {}
+    for key, value in entry.items():
+        if (match := _ABOVE.fullmatch(key)) and (rate := _micro(value)) is not None:
+            found.setdefault(int(match[2]) * 1_000, {})[match[1]] = rate
+    steps: list[Step] = []
+    for above, rates in sorted(found.items()):
+        read, write = rates.get("input", read), rates.get("output", write)
+        steps.append(Step(above=above, input=read, output=write))
+    return tuple(steps)
+
+
+def _micro(dollars: Any, tokens: int = 1) -> int | None:
+    """Dollars for so many tokens as micro-dollars per million, rounded up; None for what is no such number."""
+    if isinstance(dollars, bool) or not isinstance(dollars, int | float | str):
+        return None
+    try:
+        rate = Decimal(str(dollars)) * MILLION * MILLION / tokens
+    except InvalidOperation:
+        return None
+    if not rate.is_finite() or not 0 <= rate <= DEAREST:
+        return None
+    return int(rate.to_integral_value(ROUND_CEILING))

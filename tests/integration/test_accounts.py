@@ -1,0 +1,197 @@
+"""A delivery's account: what it does about prices, caps, room and repeated settlements, over the books in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import TypeVar
+
+import pytest
+from structlog.testing import capture_logs
+
+from swarm.broker.connection import Connection
+from swarm.broker.ledger import Ledger, Spent
+from swarm.broker.prices import PriceBook
+from swarm.broker.queue import Claim
+from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
+from swarm.llm.metering import Used
+from swarm.log import OVERSHOT
+from swarm.models import Usage
+from swarm.prices import Price
+from swarm.settings import Settings
+from tests.conftest import Hands
+from workers.accounts import RUN_AHEAD, Accounts, DeliveryAccount
+
+T = TypeVar("T")
+PRICE = Price(input=1_000_000, output=1_000_000, as_of=date(2026, 11, 1))
+"""A micro-dollar for each token."""
+
+
+@pytest.fixture
+async def book(connection: Connection) -> PriceBook:
+    book = PriceBook(connection)
+    await book.put({"small": PRICE, "box/short": PRICE.model_copy(update={"max_output": 8})})
+    return book
+
+
+@pytest.fixture
+def accounts(connection: Connection, settings: Settings, book: PriceBook) -> Accounts:
+    return Accounts.of(Ledger(connection, settings), book, settings.model_copy(update={"max_output": 68}))
+
+
+async def once(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
+
+
+def paying(accounts: Accounts, claim: Claim, *, parks: bool = False) -> DeliveryAccount:
+    return accounts.paying(claim, once, parks=parks)
+
+
+async def test_the_cap_is_that_of_the_caller_the_model_or_the_settings(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    async with paying(accounts, await hands.run("a")) as account:
+        held = [
+            await account.reserve("box/small", 100, None, 1.0),
+            await account.reserve("box/short", 100, None, 1.0),
+            await account.reserve("box/small", 100, 20, 1.0),
+        ]
+
+    assert [one.cap for one in held] == [68, 8, 20]
+    assert [one.amount for one in held] == [100 + cap + RUN_AHEAD for cap in (68, 8, 20)]
+    assert (await hands.log.spent("j1")).open == sum(one.amount for one in held)
+
+
+async def test_without_a_limit_no_cap_is_forced(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a")
+    async with paying(accounts, await hands.run("a")) as account:
+        assert (await account.reserve("box/small", 100, None, 1.0)).cap is None
+        assert (await account.reserve("box/unknown", 100, None, 1.0)).amount == 0
+
+
+async def test_what_was_settled_is_in_the_books_at_the_end_of_the_block(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    async with paying(accounts, await hands.run("a")) as account:
+        first, second, third = [await account.reserve("box/small", 100, None, 1.0) for _ in range(3)]
+        assert account.settle(first, Used("told", 40, 2)) == Usage(cost=42)
+        assert account.settle(first, Used("told", 40, 2)) == Usage()
+        assert account.settle(second, Used("nothing")) == Usage()
+        assert account.settle(third, Used("unknown")) == Usage(presumed=200)
+
+    assert await hands.log.spent("j1") == Spent(settled=42, presumed=200, limit=10_000)
+    assert account.onto(Usage()) == Usage(calls=1, input_tokens=40, output_tokens=2, cost=42, presumed=200)
+    assert account.onto(Usage(calls=3, input_tokens=7)) == Usage(calls=3, input_tokens=7, cost=42, presumed=200)
+
+
+async def test_what_is_still_held_counts_as_presumed_in_the_outcome(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    claim = await hands.run("a")
+    async with paying(accounts, claim) as account:
+        await account.reserve("box/small", 100, None, 1.0)
+    await hands.solve(claim)
+
+    assert account.onto(Usage()).presumed == (await hands.log.spent("j1")).presumed == 200
+
+
+async def test_a_first_call_without_room_puts_the_delivery_aside_whatever_is_made_of_it(
+    hands: Hands, accounts: Accounts
+) -> None:
+    await hands.begin("j1", "t1:a", "t2:a", budget=0.00025)
+    first, second = await hands.claim("run:a", free=2)
+    async with paying(accounts, first) as holder:
+        held = await holder.reserve("box/small", 100, None, 1.0)
+        async with paying(accounts, second, parks=True) as account:
+            for _ in range(2):
+                with pytest.raises(NoRoom) as full:
+                    await account.reserve("box/small", 100, None, 1.0)
+        holder.settle(held, Used("nothing"))
+
+    assert account.no_room is full.value
+    assert (full.value.scope, full.value.need) == ("job:j1", 200)
+    assert not account.called
+
+
+@pytest.mark.parametrize("kind", ["plan", "a later call"])
+async def test_who_cannot_be_put_aside_waits_for_room(hands: Hands, accounts: Accounts, kind: str) -> None:
+    await hands.begin("j1", "t1:a", "t2:a", budget=0.00045)
+    first, second = await hands.claim("run:a", free=2)
+    async with paying(accounts, first) as holder, paying(accounts, second, parks=kind != "plan") as account:
+        held = await holder.reserve("box/small", 200, None, 1.0)
+        if kind != "plan":
+            account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing"))
+        waiting = asyncio.ensure_future(account.reserve("box/small", 200, None, 5.0))
+        await asyncio.sleep(0.12)
+        assert not waiting.done()
+        holder.settle(held, Used("told", 10, 1))
+        assert (await waiting).amount == 300
+
+
+async def test_waiting_for_room_has_an_end(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", "t2:a", budget=0.00045)
+    first, second = await hands.claim("run:a", free=2)
+    async with paying(accounts, first) as holder, paying(accounts, second) as account:
+        await holder.reserve("box/small", 200, None, 1.0)
+        with pytest.raises(
+            Unaffordable, match=r"box/small: a call may cost \$0.0003, and 0.2 s brought no room for it"
+        ):
+            await account.reserve("box/small", 200, None, 0.2)
+
+
+async def test_what_can_never_be_paid_is_refused_with_what_is_left(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.0001)
+    async with paying(accounts, await hands.run("a"), parks=True) as account:
+        with pytest.raises(Unaffordable, match=r"\$0.0002, and \$0.0001 of \$0.0001 are left in the job's budget"):
+            await account.reserve("box/small", 100, None, 1.0)
+        with pytest.raises(Unpriced, match="swarm prices import"):
+            await account.reserve("box/unknown", 100, None, 1.0)
+
+
+async def test_who_lost_its_claim_asks_no_model(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    claim = await hands.run("a")
+    await hands.worker().hand_back([claim])
+    async with paying(accounts, claim) as account:
+        with pytest.raises(ModelUnavailable, match="no longer wanted"):
+            await account.reserve("box/small", 100, None, 1.0)
+
+
+async def test_calls_of_one_delivery_at_the_same_time_are_held_for_each(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    async with paying(accounts, await hands.run("a")) as account:
+        held = await asyncio.gather(*(account.reserve("box/small", 100, None, 1.0) for _ in range(5)))
+        assert (await hands.log.spent("j1")).open == 5 * 200
+        for one in held:
+            account.settle(one, Used("told", 1, 1))
+
+    assert await hands.log.spent("j1") == Spent(settled=10, limit=10_000)
+
+
+async def test_a_call_that_costs_more_than_was_held_is_charged_whole_and_told(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    with capture_logs() as lines:
+        async with paying(accounts, await hands.run("a")) as account:
+            account.settle(await account.reserve("box/small", 100, None, 1.0), Used("told", 400, 2))
+
+    (line,) = [line for line in lines if line["event"] == OVERSHOT]
+    assert (line["held"], line["cost"]) == (200, 402)
+    assert await hands.log.spent("j1") == Spent(settled=402, limit=10_000)
+
+
+async def test_a_price_that_changes_is_known_to_workers_soon(connection: Connection, book: PriceBook) -> None:
+    now = 100.0
+    worker = PriceBook(connection, lambda: now)
+    assert await worker.price("other/small") == PRICE
+    await book.put({"other/small": PRICE.model_copy(update={"input": 5})})
+
+    assert await worker.price("other/small") == PRICE
+    now += 11
+    changed = await worker.price("other/small")
+    assert changed is not None
+    assert changed.input == 5
+
+
+async def test_the_book_of_prices_is_bounded(book: PriceBook) -> None:
+    with pytest.raises(TooLarge, match="10,001 models, at most 10,000"):
+        await book.put({f"m{number}": PRICE for number in range(9_999)})
+    assert list(await book.all("*short")) == ["box/short"]
+    assert await book.drop(["small", "nix"]) == 1

@@ -1,0 +1,208 @@
+"""The scripts of the books against a model that a reader can check: whatever the order, sums agree and limits hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from swarm.broker.connection import Connection
+from swarm.broker.joblog import JobLog
+from swarm.broker.ledger import FIELDS, Ledger, Reserved, Spent, spent
+from swarm.broker.queue import Claim
+from swarm.broker.shelf import Shelf
+from swarm.errors import OverBudget
+from swarm.settings import Settings
+from tests.conftest import Hands, run
+from workers.redis_server import PrivateRedis
+
+PREFIX = "money"
+TENANT_LIMIT, DAY_LIMIT = 50, 80
+SUBTASKS = ("t1:a", "t2:a", "t3:a")
+BUDGETS = (None, 0, 12, 25)
+OPS = ("submit", "submit", *["reserve"] * 4, "settle", "settle", "presume", "lose", "late", "end")
+STEPS = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 99), st.integers(0, 14)), min_size=5, max_size=60)
+SETTINGS = Settings(prefix=PREFIX, tenant_budget=TENANT_LIMIT / 1e6, day_budget=DAY_LIMIT / 1e6)
+Hold = tuple[Claim, int]
+
+
+@dataclass
+class JobBooks:
+    """What a job's books should say."""
+
+    tenant: str
+    limit: int | None
+    settled: int = 0
+    held: dict[tuple[str, int], tuple[Hold, int]] = field(default_factory=dict)
+    presumed: dict[tuple[str, int], tuple[Hold, int]] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def spent(self) -> int:
+        return self.settled + sum(amount for _, amount in self.presumed.values())
+
+    @property
+    def open(self) -> int:
+        return sum(amount for _, amount in self.held.values())
+
+
+class Play:
+    """Does what workers do with money, in both worlds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.ledger = Ledger(connection, SETTINGS)
+        self.hands = Hands(connection, JobLog(connection, SETTINGS), Shelf(connection, 60))
+        self.jobs: dict[str, JobBooks] = {}
+        self.claims: list[Claim] = []
+        self.calls = 0
+        self.day = 0
+
+    async def step(self, what: str, which: int, amount: int) -> None:
+        match what:
+            case "submit":
+                await self.submit(("acme", "other")[which % 2], BUDGETS[which % len(BUDGETS)])
+            case "reserve" if self.claims:
+                await self.reserve(self.claims[which % len(self.claims)], amount)
+            case "settle" | "presume" if held := self.all("held"):
+                await self.settle(*held[which % len(held)], None if what == "presume" else amount)
+            case "late" if presumed := self.all("presumed"):
+                await self.settle(*presumed[which % len(presumed)], amount)
+            case "lose" if self.claims:
+                await self.lose(self.claims[which % len(self.claims)])
+            case "end" if open_jobs := [name for name, job in self.jobs.items() if not job.ended]:
+                await self.end(open_jobs[which % len(open_jobs)])
+        await self.look()
+
+    def all(self, kind: str) -> list[tuple[str, tuple[str, int]]]:
+        return [(name, key) for name, job in self.jobs.items() for key in getattr(job, kind)]
+
+    async def submit(self, tenant: str, limit: int | None) -> None:
+        name = f"j{len(self.jobs) + 1}"
+        books = JobBooks(tenant, limit)
+        fits = limit is None or all(limit <= most - sum(self.taken(scope)) for scope, most in self.scopes(books))
+        try:
+            await self.hands.submit(name, *SUBTASKS, tenant=tenant, budget=None if limit is None else limit / 1e6)
+        except OverBudget:
+            assert not fits
+            return
+        assert fits
+        self.jobs[name] = books
+        await self.hands.advance(name)
+        self.claims += await self.hands.claim("run:a", free=3)
+
+    async def reserve(self, claim: Claim, amount: int) -> None:
+        self.calls += 1
+        job = self.jobs[claim.job]
+        verdict = self.verdict(claim, job, amount)
+        assert (await self.ledger.reserve(claim, self.calls, amount)).verdict == verdict
+        if verdict == "ok":
+            job.held[claim.key, self.calls] = (claim, self.calls), amount
+            assert await self.ledger.reserve(claim, self.calls, amount) == Reserved("ok")
+
+    def verdict(self, claim: Claim, job: JobBooks, amount: int) -> str:
+        if job.limit is not None:
+            rooms = [(job.limit - job.spent, job.open)]
+        else:
+            rooms = [(most - self.taken(scope)[0], self.taken(scope)[1]) for scope, most in self.scopes(job)]
+        if amount and any(amount > most for most, _ in rooms):
+            return "never"
+        return "full" if amount and any(amount > most - open_now for most, open_now in rooms) else "ok"
+
+    async def settle(self, name: str, key: tuple[str, int], actual: int | None) -> None:
+        job = self.jobs[name]
+        was_held = key in job.held
+        hold, amount = (job.held if was_held else job.presumed).pop(key)
+        if actual is None:
+            job.presumed[key] = hold, amount
+        else:
+            # what is late may only lower what was presumed; in time, no call here costs more than was held
+            job.settled += min(actual, amount)
+            actual = min(actual, amount) if was_held else actual
+        assert await self.ledger.settle(*hold, actual) == amount
+        assert await self.ledger.settle(*hold, None) is None
+
+    async def lose(self, claim: Claim) -> None:
+        """Its worker is gone, and another has the delivery now."""
+        await self.hands.expire_lease(claim)
+        self.claims.remove(claim)
+        self.claims += await self.hands.claim("run:a", self.hands.worker("w2"), free=99)
+        self.presume(lambda held: held[0].key == claim.key)
+
+    async def end(self, name: str) -> None:
+        for claim in [claim for claim in self.claims if claim.job == name]:
+            self.claims.remove(claim)
+            await self.hands.solve(claim)
+        await self.hands.settle(name)
+        self.jobs[name].ended = True
+        self.presume(lambda held: held[0].job == name)
+
+    def presume(self, lost: Callable[[Hold], bool]) -> None:
+        for job in self.jobs.values():
+            gone = {key: item for key, item in job.held.items() if lost(item[0])}
+            job.presumed |= gone
+            job.held = {key: item for key, item in job.held.items() if key not in gone}
+
+    # -- the books
+
+    def scopes(self, job: JobBooks) -> list[tuple[str, int]]:
+        return [(job.tenant, TENANT_LIMIT), ("", DAY_LIMIT)]
+
+    def taken(self, tenant: str) -> tuple[int, int]:
+        """What a tenant's day (or the day) has spent, and what is open in it."""
+        books = self.books(tenant)
+        return books.settled + books.presumed, books.open + books.earmarked
+
+    def books(self, tenant: str) -> Spent:
+        jobs = [job for job in self.jobs.values() if tenant in ("", job.tenant)]
+        return Spent(
+            settled=sum(job.settled for job in jobs),
+            presumed=sum(job.spent - job.settled for job in jobs),
+            open=sum(job.open for job in jobs if job.limit is None),
+            earmarked=sum(job.limit - job.spent for job in jobs if job.limit is not None and not job.ended),
+        )
+
+    async def look(self) -> None:
+        for tenant in ("acme", "other", ""):
+            scope = f"tenant:{tenant}:{self.day}" if tenant else f"day:{self.day}"
+            now = spent(await self.hands.call("HMGET", self.hands.keys.budget(scope), *FIELDS[:-1], "none"))
+            assert now == self.books(tenant)
+            assert sum(self.taken(tenant)) <= (TENANT_LIMIT if tenant else DAY_LIMIT)
+        for name, job in self.jobs.items():
+            assert await self.hands.log.spent(name) == Spent(
+                job.settled, job.spent - job.settled, job.open, limit=job.limit
+            )
+            assert job.limit is None or job.spent + job.open <= job.limit
+
+
+async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
+    async with Connection.open(url, PREFIX) as connection:
+        await connection.call("FLUSHALL")
+        play = Play(connection)
+        play.day = await play.ledger.today()
+        await play.hands.publish("a")
+        for step in steps:
+            await play.step(*step)
+        for name, job in play.jobs.items():
+            if not job.ended:
+                await play.end(name)
+        await play.look()
+        for tenant in ("acme", "other", ""):
+            assert play.taken(tenant)[1] == 0, "nothing is left open, nothing set aside"
+        await connection.call("FLUSHALL")
+
+
+@pytest.mark.timeout(60)
+@given(STEPS)
+@settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_whatever_the_order_the_sums_agree_and_no_limit_is_passed(
+    redis_server: PrivateRedis, steps: list[tuple[str, int, int]]
+) -> None:
+    run(act(redis_server.url, steps))

@@ -1,0 +1,245 @@
+"""Model calls are paid for: held before at the most they can cost, settled after by what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable
+from swarm.llm.base import Completion, Form, Message
+from swarm.llm.metering import ACCOUNT, PER_CALL, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
+from swarm.llm.openai import OpenAIModels
+from swarm.llm.scripted import ScriptedModels
+from swarm.models import Usage
+from tests.http_model import DONE, USAGE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+
+ASKED = [Message("user", "where is my parcel?")]
+FORM = Form("answer", {"type": "object"})
+TOLD = Used("told", 7, 3)
+
+
+class Purse:
+    """An account that has room for so many requests, and notes what it pays for."""
+
+    def __init__(self, cap: int | None = None, room: int = 99) -> None:
+        self.cap, self.room = cap, room
+        self.reserved: list[tuple[str, int, int | None]] = []
+        self.settled: dict[int, Used] = {}
+
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+        if len(self.reserved) >= self.room:
+            raise Unaffordable("no money left")
+        self.reserved.append((model, sent, wanted))
+        return Held(len(self.reserved), model, self.cap, 100)
+
+    def settle(self, held: Held, used: Used) -> Usage:
+        if held.number in self.settled:
+            return Usage()
+        self.settled[held.number] = used
+        return Usage(presumed=100) if used.billed == "unknown" else Usage(cost=used.sent + used.received)
+
+
+@contextlib.contextmanager
+def paid_by(purse: Purse) -> Iterator[Purse]:
+    token = ACCOUNT.set(purse)
+    yield purse
+    ACCOUNT.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def metered(script: Script) -> AsyncIterator[tuple[MeteredModels, ModelServer]]:
+    async with (
+        ModelServer(script) as server,
+        OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models,
+    ):
+        yield MeteredModels(models), server
+
+
+async def outcome(script: Script, *, timeout: float = 5.0, purse: Purse | None = None, **more: Any) -> Purse:
+    """What an account has on record after one call, whatever came of it."""
+    async with metered(script) as (models, _):
+        with paid_by(purse or Purse()) as payer, contextlib.suppress(ExpertError):
+            await models.get("box/small").complete(ASKED, timeout=timeout, **more)
+    return payer
+
+
+async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_what_its_server_told() -> None:
+    async with metered(lambda request: "on its way") as (models, server):
+        with paid_by(Purse()) as purse:
+            answer = await models.get("box/small").complete(ASKED, max_tokens=30)
+
+    assert purse.reserved == [("box/small", 19 + PER_MESSAGE + PER_CALL, 30)]
+    assert purse.settled == {1: TOLD}
+    assert answer.usage == Usage(calls=1, input_tokens=7, output_tokens=3, cost=10)
+    assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (False, 30)
+
+
+async def test_where_a_limit_holds_the_cap_is_sent_and_the_answer_streamed() -> None:
+    async with metered(lambda request: "on its way") as (models, server):
+        with paid_by(Purse(cap=50)) as purse:
+            answer = await models.get("box/small").complete(ASKED)
+
+    assert answer.text == "on its way"
+    assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 50)
+    assert purse.settled == {1: TOLD}
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning_content"])
+async def test_a_server_that_passes_its_cap_is_hung_up_on_and_what_was_held_is_gone(name: str) -> None:
+    async def endless() -> AsyncIterator[Any]:
+        yield chunk("begun ")
+        while True:
+            yield chunk(delta={name: "word "})
+            await asyncio.sleep(0.001)
+
+    async with metered(lambda request: Stream(endless())) as (models, server):
+        with paid_by(Purse(cap=20)) as purse:
+            answer = await models.get("box/small").complete(ASKED)
+        await asyncio.wait_for(server.left.wait(), 2)
+
+    assert answer.cut
+    assert len(answer.text.split()) <= 21
+    assert answer.usage == Usage(calls=1, presumed=100)
+    assert purse.settled == {1: Used("unknown")}
+
+
+async def test_a_long_piece_counts_as_more_than_one_token() -> None:
+    parts = [chunk("x" * 1600), chunk("y" * 16), chunk(finish_reason="stop"), DONE]
+
+    async with metered(lambda request: Stream(parts, delay=0.02)) as (models, _):
+        with paid_by(Purse(cap=99)):
+            answer = await models.get("box/small").complete(ASKED)
+
+    assert (answer.text, answer.cut) == ("x" * 1600, True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "used"),
+    [
+        (Reply({"error": {"message": "no"}}, 401), Used("nothing")),
+        (Reply({"error": {"message": "slow"}}, 429, {"retry-after": "2"}), Used("nothing", limited=True, pause=2.0)),
+        (Reply({"error": {"message": "late"}}, 408), Used("unknown")),
+        (Reply({"error": {"message": "out of order"}}, 503, {"retry-after": "1"}), Used("unknown", pause=1.0)),
+        (Reply({"error": {"message": "no", "code": 400}}), Used("unknown")),
+        (Reply("no JSON"), Used("unknown")),
+        (Reply(completion("")), TOLD),
+        (Reply(completion("so", usage=None)), Used("unknown")),
+        (None, Used("unknown")),
+    ],
+    ids=["401", "429", "408", "503", "error in a 200", "no JSON", "empty answer", "no usage", "hung up"],
+)
+async def test_what_a_call_may_cost_is_told_by_what_became_of_it(reply: Reply | None, used: Used) -> None:
+    assert (await outcome(lambda request: reply)).settled == {1: used}
+
+
+async def test_a_stream_that_breaks_off_may_have_cost_anything() -> None:
+    # some servers tell their usage as they go, which is not what they charge in the end
+    part = chunk("on its", usage=USAGE)
+
+    purse = await outcome(lambda request: Stream([part], cut=True), purse=Purse(cap=50))
+
+    assert purse.settled == {1: Used("unknown", 7, 3)}
+
+
+async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_costs_nothing() -> None:
+    async def never(request: Received) -> None:
+        await asyncio.sleep(60)
+
+    late = await outcome(never, timeout=0.2)
+    models = MeteredModels(OpenAIModels({"SWARM_ENDPOINT_BOX_URL": "http://127.0.0.1:9/v1"}))
+    with paid_by(Purse()) as purse, pytest.raises(ModelUnavailable):
+        await models.get("box/small").complete(ASKED)
+
+    assert late.settled == {1: Used("unknown")}
+    assert purse.settled == {1: Used("nothing")}
+
+
+async def test_asking_in_another_way_after_a_refusal_costs_nothing_more() -> None:
+    def script(request: Received) -> Reply:
+        refused = Reply({"error": {"message": "response_format is not supported"}}, 400)
+        return refused if "response_format" in request.body else Reply(completion('{"a": 1}'))
+
+    purse = await outcome(script, form=FORM)
+
+    assert len(purse.reserved) == 1
+    assert purse.settled == {1: TOLD}
+
+
+async def test_each_request_that_failed_and_may_be_charged_has_a_hold_of_its_own() -> None:
+    def script(request: Received) -> Reply:
+        failed = Reply({"error": {"message": "response_format broke the grammar"}}, 500)
+        return failed if "response_format" in request.body else Reply(completion('{"a": 1}'))
+
+    async with metered(script) as (models, server):
+        with paid_by(Purse()) as purse:
+            answer = await models.get("box/small").complete(ASKED, form=FORM)
+        asked = len(server.requests)
+    async with metered(script) as (models, server):
+        with paid_by(Purse(room=1)) as poor, pytest.raises(Unaffordable):
+            await models.get("box/small").complete(ASKED, form=FORM)
+
+    assert len(purse.reserved) == asked > 1
+    assert [used.billed for used in purse.settled.values()] == ["unknown"] * (asked - 1) + ["told"]
+    assert answer.usage == Usage(calls=1, input_tokens=7, output_tokens=3, cost=10, presumed=100 * (asked - 1))
+    assert len(server.requests) == 1
+    assert poor.settled == {1: Used("unknown")}
+
+
+async def test_cached_tokens_are_told_apart() -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 64}}
+
+    purse = await outcome(lambda request: Reply(completion("yes", usage=usage)))
+
+    assert purse.settled == {1: Used("told", 100, 3, cached=64)}
+
+
+async def test_a_call_that_is_given_up_stays_held() -> None:
+    async with metered(lambda request: Stream(map(chunk, ["word "] * 50), delay=0.01)) as (models, _):
+        with paid_by(Purse(cap=90)) as purse:
+            async with aclosing(models.get("box/small").stream(ASKED)) as items:
+                assert await anext(items) == "word "
+
+    assert (len(purse.reserved), purse.settled) == (1, {})
+
+
+async def test_nobody_pays_for_local_models_or_outside_a_delivery() -> None:
+    models = MeteredModels(ScriptedModels(lambda messages: "yes"))
+    with paid_by(Purse()) as purse:
+        await models.get("local/scripted").complete(ASKED)
+    answer = await models.get("box/small").complete(ASKED)
+    streamed = [item async for item in models.get("box/small").stream(ASKED)]
+
+    assert purse.reserved == []
+    assert answer.text == "yes"
+    assert isinstance(streamed[-1], Completion)
+
+
+async def test_what_is_refused_by_the_account_is_not_asked() -> None:
+    async with metered(lambda request: "yes") as (models, server):
+        with paid_by(Purse(room=0)), pytest.raises(Unaffordable):
+            await models.get("box/small").complete(ASKED)
+
+    assert server.requests == []
+
+
+def test_a_form_counts_as_often_as_it_may_stand_in_a_prompt() -> None:
+    assert most_tokens(ASKED, FORM) - most_tokens(ASKED) == 4 * len('{"type": "object"}')
+    assert most_tokens([Message("user", "où")]) == 3 + PER_MESSAGE + PER_CALL
+
+
+async def test_half_an_answer_without_words_is_an_error_that_may_have_cost_anything() -> None:
+    async def thinking() -> AsyncIterator[Any]:
+        while True:
+            yield chunk(delta={"reasoning_content": "hm "})
+            await asyncio.sleep(0.001)
+
+    async with metered(lambda request: Stream(thinking())) as (models, _):
+        with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="cut at the token limit"):
+            await models.get("box/small").complete(ASKED)
+
+    assert purse.settled == {1: Used("unknown")}

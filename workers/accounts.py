@@ -1,0 +1,180 @@
+"""Who pays for a delivery's model calls: its job, its tenant and the day, by the books in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import Token
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from swarm import log as events
+from swarm.broker.ledger import Ledger, Reserved
+from swarm.broker.prices import PriceBook
+from swarm.broker.queue import Claim
+from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
+from swarm.llm.metering import ACCOUNT, Account, Held, Used
+from swarm.models import Usage
+from swarm.prices import Price
+from swarm.settings import Settings
+
+RUN_AHEAD = 32
+"""Tokens beyond its cap that are held for an answer: what a server that ignores the cap may write before it notices
+that it was hung up on. At 200 a second it has 160 ms for that."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+"""Seconds between two looks for room, in a delivery that cannot be put aside."""
+
+NOTHING = Usage()
+
+_log = events.get("accounts")
+T = TypeVar("T")
+
+
+class RideOut(Protocol):
+    """Repeats an idempotent call until Redis answers."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T: ...
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Opens an account for each delivery."""
+
+    ledger: Ledger
+    prices: PriceBook
+    max_output: int
+
+    @classmethod
+    def of(cls, ledger: Ledger, prices: PriceBook, settings: Settings) -> Accounts:
+        return cls(ledger, prices, settings.max_output)
+
+    def paying(self, claim: Claim, ride_out: RideOut, *, parks: bool = False) -> DeliveryAccount:
+        """The account of the calls made inside its block."""
+        return DeliveryAccount(self, claim, ride_out, parks=parks)
+
+
+class DeliveryAccount:
+    """Pays for the calls of one claim, as an async context manager; at its end all that was settled is in the books.
+
+    What is still held when the claim ends is presumed, by the script that ends it.
+    With `parks` a first call that finds no room raises NoRoom, so that the delivery is put aside, and so does every
+    call after it; without, and after a first call, there is nothing to do but wait.
+    """
+
+    def __init__(self, accounts: Accounts, claim: Claim, ride_out: RideOut, *, parks: bool) -> None:
+        self._ledger, self._prices, self._max_output = accounts.ledger, accounts.prices, accounts.max_output
+        self._claim, self._ride_out, self._parks = claim, ride_out, parks
+        self.no_room: NoRoom | None = None
+        self._numbers = count(1)
+        self._calls = 0
+        self._open: dict[int, tuple[Held, Price | None]] = {}
+        self._booking: set[asyncio.Task[int | None]] = set()
+        self._used = NOTHING
+        self._before: Token[Account | None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._before = ACCOUNT.set(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            ACCOUNT.reset(self._before)
+        if error is None:
+            await self.booked()
+
+    @property
+    def called(self) -> bool:
+        """Whether a model was asked."""
+        return self._calls > 0
+
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+        if self.no_room is not None:
+            raise self.no_room
+        until = time.monotonic() + seconds
+        await self.booked()
+        price = await self._ride_out(lambda: self._prices.price(model))
+        cap = wanted or min(self._max_output, (price and price.max_output) or self._max_output)
+        amount = None if price is None else price.greatest(sent, cap + RUN_AHEAD)
+        number, pause = next(self._numbers), FIRST_PAUSE
+        while True:
+            found = await self._ride_out(lambda: self._ledger.reserve(self._claim, number, amount))
+            if found.verdict in ("ok", "free"):
+                break
+            if found.verdict != "full":
+                raise _refusal(found, model, amount or 0)
+            if self._parks and not self._calls:
+                self.no_room = NoRoom(found.scope, amount or 0)
+                raise self.no_room
+            if time.monotonic() + pause > until:
+                waited = f"{model}: a call may cost {_dollars(amount or 0)}, and {seconds:.3g} s brought no room for it"
+                raise Unaffordable(f"{waited} in {_named(found.scope)}; raise the limit, or let fewer run at once")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        self._calls += 1
+        held = Held(number, model, cap if found.verdict == "ok" else None, amount or 0)
+        self._open[number] = held, price
+        return held
+
+    def settle(self, held: Held, used: Used) -> Usage:
+        if held.number not in self._open:
+            return Usage()
+        held, price = self._open.pop(held.number)
+        cost = {"told": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
+        if cost is not None and held.cap is not None and cost > held.amount:
+            _log.warning(events.OVERSHOT, delivery=self._claim.id, model=held.model, held=held.amount, cost=cost)
+        booking = asyncio.ensure_future(self._ride_out(lambda: self._settled(held.number, cost, used)))
+        self._booking.add(booking)
+        booking.add_done_callback(self._booking.discard)
+        told = Usage(calls=int(used.billed == "told"), input_tokens=used.sent, output_tokens=used.received)
+        paid = Usage(presumed=held.amount) if cost is None else Usage(cost=cost)
+        self._used += told + paid
+        return paid
+
+    async def booked(self) -> None:
+        """Wait until all that was settled is in the books."""
+        while self._booking:
+            await asyncio.gather(*self._booking)
+
+    def onto(self, usage: Usage) -> Usage:
+        """`usage` as whoever made the calls counted it, with what they cost; as counted here if that is nothing."""
+        counted = usage if usage.calls else self._used
+        unknown = self._used.presumed + sum(held.amount for held, _ in self._open.values())
+        return counted.model_copy(update={"cost": self._used.cost, "presumed": unknown}) if self.called else usage
+
+    async def _settled(self, number: int, cost: int | None, used: Used) -> int | None:
+        tokens = used.sent + used.received
+        return await self._ledger.settle(
+            self._claim, number, cost, tokens=tokens, limited=used.limited, pause=used.pause
+        )
+
+
+def _cost(price: Price | None, used: Used) -> int:
+    return 0 if price is None else price.cost(used.sent, used.received, used.cached)
+
+
+def _refusal(found: Reserved, model: str, amount: int) -> Unaffordable | Unpriced | ModelUnavailable:
+    if found.verdict == "unpriced":
+        remedy = "run swarm prices import FILE or swarm prices set, or set SWARM_UNPRICED=count"
+        return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
+    if found.verdict == "gone":
+        return ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
+    left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
+    dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
+    return Unaffordable(f"{dear}; raise it, or lower SWARM_MAX_OUTPUT")
+
+
+def _named(scope: str) -> str:
+    """A scope in words."""
+    kind, _, rest = scope.partition(":")
+    return {"job": "the job's budget", "day": "the day's budget"}.get(
+        kind, f"the day's budget of {rest.rpartition(':')[0]}"
+    )
+
+
+def _dollars(micro: int) -> str:
+    return f"${micro / 1_000_000:.6f}".rstrip("0").rstrip(".")
