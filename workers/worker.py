@@ -11,22 +11,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from arq.connections import ArqRedis
 from arq.jobs import deserialize_job_raw
 from arq.worker import Function, Worker
+from pydantic_core import from_json
 from redis import exceptions
 
 from swarm import log as events
-from swarm.broker.connection import Connection, open_client, shown
+from swarm.broker.address import open_client, shown
+from swarm.broker.alive import about
+from swarm.broker.connection import Connection
 from swarm.broker.keys import Keys
 from swarm.broker.queue import Claim, Queue
-from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable
+from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, NoRoom
 from swarm.settings import Settings
 from workers.beat import Beat
 from workers.tasks import Settlement
@@ -39,6 +43,8 @@ LONGEST_AWAY = 1.0
 """Seconds between tries while Redis is away."""
 BUG_DELAY = 1.0
 """Seconds until a delivery whose function failed comes back."""
+MOST_TOLD = 2_000
+"""Characters of an error that a dead letter keeps."""
 ROUTER_TIMEOUT = 300.0
 """Seconds for one plan, advance or answer."""
 
@@ -58,8 +64,10 @@ def worker_name() -> str:
 class Lane:
     """Queues that share slots. What runs in one lane never takes a slot of another."""
 
-    def __init__(self, name: str, queues: Sequence[str], slots: int) -> None:
+    def __init__(self, name: str, queues: Sequence[str], slots: int, gates: Mapping[str, str] | None = None) -> None:
         self.name, self.queues, self.slots, self.busy = name, list(queues), slots, 0
+        self.gates = gates or {}
+        """What the deliveries of a queue must go through, see `swarm.broker.gates`."""
         self.unsure = False
         """Whether the answer to the last claim was lost."""
         self._room = asyncio.Event()
@@ -109,7 +117,7 @@ class SwarmWorker(Worker):
             max_jobs=sum(lane.slots for lane in lanes),
             job_timeout=ROUTER_TIMEOUT,
             job_serializer=_dump,
-            job_deserializer=json.loads,
+            job_deserializer=from_json,
             log_results=False,
         )
         self.name = name or worker_name()
@@ -188,7 +196,7 @@ class SwarmWorker(Worker):
     # -- claiming
 
     async def _serve(self, lane: Lane) -> None:
-        async with _Waker(self._url) as waker:
+        async with _Waker(self._url, self._turn) as waker:
             while not self._stopping.is_set():
                 if lane.free <= 0 or not lane.queues:
                     await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))
@@ -198,7 +206,7 @@ class SwarmWorker(Worker):
                     if lane.unsure:
                         await self.queue.disown(queues, self._claims.values())
                         lane.unsure = False
-                    claims, due = await self.queue.claim(queues, lane.free)
+                    claims, due = await self.queue.claim(queues, lane.free, lane.gates)
                 except BrokerError as error:
                     lane.unsure = True
                     await self._away(error)
@@ -209,6 +217,11 @@ class SwarmWorker(Worker):
                 if lane.free > 0:
                     lists = [self._keys.queue(name, "wake") for name in queues]
                     await self._or_stop(waker.wait(lists, IDLE if due is None else min(IDLE, due)))
+
+    async def _turn(self) -> None:
+        """Let Redis look at its clock: on its own it does so ten times a second."""
+        with contextlib.suppress(BrokerError):
+            await self.connection.call("PING")
 
     async def until_stopped(self, waiting: Awaitable[Any]) -> None:
         """Wait for something before serving, but no longer than until `stop`."""
@@ -278,12 +291,15 @@ class SwarmWorker(Worker):
             else:
                 verdict = "handed_back"
                 await self._hand_back(claim)
+        except NoRoom as full:
+            verdict = "parked"
+            await self._park(claim, full)
         except Exception as error:  # a bug in a function of ours costs one delivery, not the worker
             verdict = "failed"
             self.jobs_failed += 1
             _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
             waited_for_redis = isinstance(error, TimeoutError) and self._away_since is not None
-            await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis)
+            await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis, why=_told(error))
         ms = round((time.monotonic() - begun) * 1000, 1)
         _log.debug(events.DELIVERED, worker=self.name, delivery=claim.id, claim=claim.number, verdict=verdict, ms=ms)
 
@@ -293,11 +309,11 @@ class SwarmWorker(Worker):
         name, args, kwargs, _, _ = deserialize_job_raw(claim.record, deserializer=self.job_deserializer)
         function = self.functions[name]
         context = self.ctx | {"job_id": claim.id, "job_try": claim.number, "claim": claim, "worker": self}
-        work = self.loop.create_task(function.coroutine(context, *args, **kwargs))
-        self.job_tasks[claim.key] = work
+        # it may be cancelled from here on, until there is something to settle
+        self.job_tasks[claim.key] = self.tasks[claim.key]
         try:
-            async with asyncio.timeout(function.timeout_s or self.job_timeout_s):
-                result: Settlement | None = await work
+            async with _within(function.timeout_s or self.job_timeout_s):
+                result: Settlement | None = await function.coroutine(context, *args, **kwargs)
                 return result
         finally:
             del self.job_tasks[claim.key]
@@ -314,9 +330,13 @@ class SwarmWorker(Worker):
             )
         )
 
-    async def _hand_back(self, claim: Claim, *, delay: float = 0.0, lost: bool = False) -> None:
+    async def _hand_back(self, claim: Claim, *, delay: float = 0.0, lost: bool = False, why: str = "") -> None:
         with contextlib.suppress(BrokerError):
-            await self.ride_out(lambda: self.queue.hand_back([claim], delay=delay, lost=lost))
+            await self.ride_out(lambda: self.queue.hand_back([claim], delay=delay, lost=lost, why=why))
+
+    async def _park(self, claim: Claim, full: NoRoom) -> None:
+        with contextlib.suppress(BrokerError):
+            await self.ride_out(lambda: self.queue.park(claim, full.scope, full.need))
 
     async def ride_out(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat an idempotent call until Redis answers. A worker that must end meanwhile lets its lease run out."""
@@ -357,9 +377,18 @@ class SwarmWorker(Worker):
                 async with open_client(self._url, socket_timeout=None) as client, client.pubsub() as channel:
                     await channel.subscribe(stop, published)
                     await self._published()
+                    asked = False
                     while True:
-                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=5.0)
-                        if message is None or message["channel"].decode() == published:
+                        message = await channel.get_message(timeout=5.0)
+                        if message is None and asked:
+                            break  # no sign of life
+                        asked = message is None
+                        if message is None:
+                            await channel.ping()
+                            await self._published()
+                        elif message["type"] != "message":
+                            continue
+                        elif message["channel"].decode() == published:
                             await self._published()
                         elif (claim := self._claims.get(message["data"].decode(errors="replace"))) is not None:
                             self._stop_claim(claim)
@@ -392,15 +421,16 @@ class SwarmWorker(Worker):
         }
 
     def _about(self) -> str:
-        lanes = {lane.name: [lane.busy, lane.slots] for lane in self.lanes}
-        return json.dumps({"worker": self.name, "pid": os.getpid(), "lanes": lanes, "started": self._started_at})
+        lanes = {lane.name: (lane.busy, lane.slots) for lane in self.lanes}
+        queues = [queue for lane in self.lanes for queue in lane.queues]
+        return about(self.name, os.getpid(), self._started_at, lanes, queues)
 
 
 class _Waker:
-    """A connection of its own that blocks on wake lists."""
+    """A connection of its own that blocks on wake lists. `turn` asks Redis anything, over another one."""
 
-    def __init__(self, url: str) -> None:
-        self._client = open_client(url, socket_timeout=None)
+    def __init__(self, url: str, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._client, self._turn = open_client(url, socket_timeout=None), turn
         self._wire: Any = None
 
     async def __aenter__(self) -> _Waker:
@@ -414,6 +444,7 @@ class _Waker:
         """Return when one of `lists` has a token, or after `seconds`, or when Redis fails."""
         if seconds <= 0.001:
             return
+        turning = asyncio.create_task(self._in_time(seconds)) if seconds < IDLE else None
         try:
             async with asyncio.timeout(seconds + 2.0):
                 if self._wire is None:
@@ -427,11 +458,29 @@ class _Waker:
         except asyncio.CancelledError:
             await self._hang_up()
             raise
+        finally:
+            if turning is not None:
+                turning.cancel()
+
+    async def _in_time(self, seconds: float) -> None:
+        """Redis ends a wait when it looks at its clock, so make it look when this one is over."""
+        await asyncio.sleep(seconds + 0.001)
+        await self._turn()
 
     async def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.disconnect(nowait=True)
+
+
+def _told(error: Exception) -> str:
+    """An error as a dead letter keeps it: its type and message, in valid Unicode."""
+    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return words[:MOST_TOLD].encode("utf-8", "replace").decode()
+
+
+def _within(seconds: float) -> contextlib.AbstractAsyncContextManager[object]:
+    return contextlib.nullcontext() if seconds == math.inf else asyncio.timeout(seconds)
 
 
 def _dump(value: object) -> bytes:

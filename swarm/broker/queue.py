@@ -5,11 +5,14 @@ arq's job record is the form of a delivery's payload (`record`), so what travels
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+from pydantic_core import to_json
 
 from swarm.broker.connection import Connection
 from swarm.broker.keys import DEAD_KEPT
@@ -17,10 +20,13 @@ from swarm.broker.keys import DEAD_KEPT
 MAX_LOST = 3
 """Lost leases after which a delivery counts as poison."""
 
+FINISHED_AT_ONCE = 64
+"""Deliveries of one job that one call writes at most."""
+
 
 def record(function: str, *args: str) -> str:
     """arq's job record, as JSON: what function is called with what."""
-    return json.dumps({"t": None, "f": function, "a": args, "k": {}, "et": int(time.time() * 1000)})
+    return to_json({"t": None, "f": function, "a": args, "k": {}, "et": int(time.time() * 1000)}).decode()
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Claim:
     extra: Any = field(default=None, compare=False, repr=False)
     """Raw state that the claim hands over: see `joblog.state` for `advance` and `joblog.planning` for `plan`."""
 
-    @property
+    @cached_property
     def job(self) -> str:
         return self.id.partition(":")[0]
 
@@ -42,7 +48,7 @@ class Claim:
     def number(self) -> int:
         return int(self.owner.rpartition(":")[2])
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Unique among all claims: the same delivery may be claimed again."""
         return f"{self.id} {self.owner}"
@@ -60,12 +66,19 @@ class Queue:
     ) -> None:
         self._connection, self.worker = connection, worker
         self._lease_ms, self._dead_ms = round(lease * 1000), round(dead_retention * 1000)
+        self._finishing: dict[str, tuple[list[tuple[str, ...]], asyncio.Task[list[bytes]]]] = {}
+        """Job -> what of it finishes in this turn of the event loop, and the call that will write it."""
 
-    async def claim(self, queues: Sequence[str], free: int) -> tuple[list[Claim], float | None]:
+    async def claim(
+        self, queues: Sequence[str], free: int, gates: Mapping[str, str] | None = None
+    ) -> tuple[list[Claim], float | None]:
         """Up to `free` deliveries, and the seconds until the next falls due (None: nothing is due).
 
-        Expired leases and due timers come back first; what is settled or ended is dropped.
+        Expired leases and due timers come back first; what is settled or ended is dropped. A queue that one of its
+        `gates` (see gates.py) holds up is passed over.
         """
+        if gates:
+            queues = [f"{queue} {gates[queue]}" if queue in gates else queue for queue in queues]
         due, raw = await self._connection.script(
             "claim", self.worker, self._lease_ms, free, MAX_LOST, DEAD_KEPT, self._dead_ms, *queues
         )
@@ -95,13 +108,40 @@ class Queue:
         """Store the body, log the event, ask for `advance` and acknowledge, in one step.
 
         False: the claim is not ours any more and nothing was written, or an earlier call of the same has done it.
+        What finishes of one job in the same turn of the event loop is written by one call of the script.
         """
-        answer = await self._connection.script("finish", *claim.args, kind, data, body_key, body, solves)
-        return bool(answer == b"ok")
+        job = claim.job
+        if job not in self._finishing:
+            self._finishing[job] = [], asyncio.create_task(self._finish(job))
+        together, writing = self._finishing[job]
+        together.append((*claim.args, kind, data, body_key, body, solves))
+        number = len(together) - 1
+        # the others' call, too: who stops waiting does not stop it
+        verdicts = await asyncio.shield(writing)
+        return verdicts[number] == b"ok"
 
-    async def hand_back(self, claims: Iterable[Claim], *, delay: float = 0.0, lost: bool = False) -> int:
-        """Give claims back unfinished; with `lost` it counts as a lost lease and comes back after `delay` seconds."""
+    async def _finish(self, job: str) -> list[bytes]:
+        together, _ = self._finishing.pop(job)
+        verdicts: list[bytes] = []
+        for start in range(0, len(together), FINISHED_AT_ONCE):
+            some = together[start : start + FINISHED_AT_ONCE]
+            verdicts += await self._connection.script("finish", *(part for args in some for part in args))
+        return verdicts
+
+    async def hand_back(self, claims: Iterable[Claim], *, delay: float = 0.0, lost: bool = False, why: str = "") -> int:
+        """Give claims back unfinished; with `lost` it counts as a lost lease and comes back after `delay` seconds.
+
+        `why` it was lost stands in the dead letter, should it become one.
+        """
         args = [a for claim in claims for a in claim.args]
         if not args:
             return 0
-        return int(await self._connection.script("hand_back", round(delay * 1000), "lost" if lost else "", *args))
+        answer = await self._connection.script("hand_back", round(delay * 1000), "lost" if lost else "", why, *args)
+        return int(answer)
+
+    async def park(self, claim: Claim, scope: str, need: int) -> str:
+        """Put a claim aside until `need` micro-dollars may fit the budget `scope`, without burning a try.
+
+        Answers `parked`, `ready` (there is room by now, or there will be none: it is queued again), or `gone`.
+        """
+        return bytes(await self._connection.script("park", *claim.args, scope, need)).decode()

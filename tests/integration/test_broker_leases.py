@@ -50,6 +50,15 @@ async def test_a_lost_delivery_comes_back_before_newer_work_with_its_old_score(h
     assert await hands.field(hands.keys.delivery("j1:t1:1"), "lost") == "1"
 
 
+async def test_a_lost_delivery_comes_back_before_newer_work_of_a_higher_priority(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a")
+    lost = await hands.run("a", hands.worker("w1"))
+    await hands.begin("j2", "t1:a", priority=9)
+    await hands.expire_lease(lost)
+
+    assert (await hands.run("a", hands.worker("w2"))).id == "j1:t1:1"
+
+
 async def test_a_lost_delivery_is_taken_by_the_very_claim_that_finds_it(hands: Hands) -> None:
     await hands.begin("j", "t1:a")
     await hands.expire_lease(await hands.run("a", hands.worker("w1")))
@@ -242,8 +251,10 @@ async def assert_dead_letter(hands: Hands, claim: Claim) -> None:
     assert (listed[b"delivery"].decode(), listed[b"queue"].decode()) == (claim.id, claim.queue)
     letter = f"{hands.keys.dead}:{claim.id}"
     assert await hands.call("PTTL", letter) > 0
-    kept = [(await hands.field(letter, name) or "") for name in ("record", "queue", "lost", "owner")]
-    assert kept == [claim.record.decode(), claim.queue, str(MAX_LOST), claim.owner]
+    kept = [(await hands.field(letter, name) or "") for name in ("record", "queue", "lost", "job", "tenant")]
+    assert kept == [claim.record.decode(), claim.queue, str(MAX_LOST), claim.job, "default"]
+    losses = (await hands.field(letter, "losses") or "").splitlines()
+    assert [line.partition(" ")[0] for line in losses] == [f"w1:{n + 1}" for n in range(MAX_LOST)]
     assert claim.id not in str(await hands.stands(claim.queue))
     assert not await hands.call("EXISTS", hands.keys.delivery(claim.id))
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -221,8 +222,8 @@ async def test_a_redis_that_is_emptied_between_a_claim_and_the_wait_ends_no_lane
         await client.ask("before", expert="echo", timeout=4)
         claim = process.worker.queue.claim
 
-        async def and_emptied(queues: Sequence[str], free: int) -> tuple[list[Claim], float | None]:
-            found = await claim(queues, free)
+        async def and_emptied(queues: Sequence[str], *more: Any) -> tuple[list[Claim], float | None]:
+            found = await claim(queues, *more)
             if queues == ["run:echo@1"] and not emptied.is_set():
                 await connection.call("FLUSHALL")
                 await process.refresh()

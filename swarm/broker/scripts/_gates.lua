@@ -1,4 +1,242 @@
--- What an endpoint, a model and an expert can take at once and per minute. See gates.py.
+-- What an endpoint, a model and an expert can take at once and per minute: their gates. See gates.py.
+-- A gate's hash holds
+--   tat, step         requests: when the last one that was let in is due, if all go evenly; ms between two
+--   owed, at, pay, spare   tokens: how many are owed at the time `at` (below 0: to spare, `spare` at most), paid off per ms
+--   mean              tokens of a call, the last ones counting most: what a claim is charged until the truth is known
+--   cap, peak         adaptive: how many may run, since too many were refused; how many ran then
+--   rate, grown       adaptive: the share of the rates that is used, since too many were refused; when it last grew
+--   cut, pause        when `cap` and `rate` were last cut; until when nothing begins
+--   waits, w:QUEUE    the queues to wake when a place is free; since when one is held here, and when it was last seen so
+-- Times are Redis' own, which may have gone back (another server, a clock that was set): none of them is trusted further
+-- ahead than it can have been written.
+-- A delivery's field `gates` names those it went through; `#N` after a name are the tokens that it was charged there.
 
--- A delivery no longer runs: its places are free. `gates`: their names, separated by spaces.
-function release_gates(id, gates) end
+local GATE_MS = '86400000'
+local FIRST_MEAN = 1000
+local FORGOTTEN = 600000
+local LONGEST_PAUSE = 600000
+local looked = {}
+
+local function gate_key(gate) return P .. ':gate:' .. gate end
+
+-- Calls `each(gate, word that follows it or nil)`; such a word begins with `mark`.
+local function each_gate(words, mark, each)
+  local gate
+  for word in string.gmatch(words, '%S+') do
+    if string.sub(word, 1, 1) == mark then
+      each(gate, string.sub(word, 2))
+      gate = nil
+    else
+      if gate then each(gate) end
+      gate = word
+    end
+  end
+  if gate then each(gate) end
+end
+
+-- A gate as it stands now. `limits`: 'concurrency,requests,tokens,burst', or nil for those that are set in Redis.
+local function look_at(name, limits, now, in_grace)
+  if looked[name] then return looked[name] end
+  local K = gate_key(name)
+  limits = limits or call('HGET', P .. ':limits', name) or ''
+  local most, rpm, tpm, burst = string.match(limits, '^(%d*),(%d*),(%d*),(%d*)$')
+  most, rpm, tpm, burst = tonumber(most or ''), tonumber(rpm or ''), tonumber(tpm or ''), tonumber(burst or '')
+  local f = call('HMGET', K, 'cut', 'cap', 'rate', 'pause', 'waits', 'tat', 'owed', 'at', 'mean')
+  -- after an outage nobody could renew: what ran out meanwhile still counts
+  if not in_grace then call('ZREMRANGEBYSCORE', K .. ':running', '-inf', now) end
+  local cut = math.abs(now - tonumber(f[1] or '0')) < FORGOTTEN
+  local rate = cut and tonumber(f[3]) or 1
+  local g = {
+    name = name, key = K, running = call('ZCARD', K .. ':running'), waits = f[5] or '', entered = {},
+    most = math.min(most or math.huge, cut and f[2] and math.floor(f[2]) or math.huge),
+    pause = tonumber(f[4] or '0'),
+  }
+  if rpm then
+    g.step = 60000 / (rpm * rate)
+    g.slack = ((burst or math.max(1, math.floor(rpm / 60))) - 1) * g.step
+    -- no later than these limits can have made it: they may have been raised since
+    g.tat = math.min(math.max(now, tonumber(f[6] or '0')), now + g.slack + g.step)
+  end
+  if tpm then
+    g.mean, g.pay = tonumber(f[9]) or FIRST_MEAN, tpm * rate / 60000
+    g.spare = math.min(tpm, math.max(tpm / 60, ((burst or 1) - 1) * g.mean))
+    local owed = math.min(tonumber(f[7]) or -g.spare, g.pay * LONGEST_PAUSE)
+    g.owed = math.max(-g.spare, owed - math.max(0, now - tonumber(f[8] or '0')) * g.pay)
+  end
+  looked[name] = g
+  return g
+end
+
+-- When a gate that lets nobody in may open again; nil if it is open.
+local function opens_at(g, now, in_grace)
+  if g.pause > now and g.pause <= now + LONGEST_PAUSE then return g.pause end
+  if g.running >= g.most then
+    local first = not in_grace and call('ZRANGE', g.key .. ':running', 0, 0, 'WITHSCORES')[2]
+    return tonumber(first or '') or math.huge
+  end
+  if g.tat and g.tat - now > g.slack + 0.001 then return g.tat - g.slack end
+  if g.owed and g.owed > 0.001 then return now + g.owed / g.pay end
+end
+
+-- The gates of a queue, and since when each holds it up, if it does.
+local function gates_of(words, queue, now, in_grace)
+  local found = {}
+  each_gate(words, '=', function(name, limits)
+    local g = look_at(name, limits, now, in_grace)
+    local since, seen = string.match(call('HGET', g.key, 'w:' .. queue) or '', '^(%d+) (%d+)$')
+    -- a queue that nobody asked for in the meantime was not held up by this gate
+    table.insert(found, {gate = g, known = since, since = since and now - seen < 2000 and tonumber(since)})
+  end)
+  return found
+end
+
+-- The first gate of a queue that is shut, and when it may open.
+local function shut(gates, now, in_grace)
+  for _, at in ipairs(gates) do
+    local opens = opens_at(at.gate, now, in_grace)
+    if opens then return at, opens end
+  end
+end
+
+-- A delivery goes through its gates. Answers what to remember of that.
+local function enter(gates, id)
+  local words = {}
+  for _, at in ipairs(gates) do
+    local g = at.gate
+    g.running = g.running + 1
+    table.insert(g.entered, id)
+    table.insert(words, g.name)
+    if g.tat then g.tat = g.tat + g.step end
+    if g.owed then
+      g.owed = g.owed + g.mean
+      table.insert(words, '#' .. int(g.mean))
+    end
+  end
+  return table.concat(words, ' ')
+end
+
+-- A queue is held up at a gate, which wakes it when a place is free.
+local function hold_up(at, queue, now)
+  local g = at.gate
+  if not string.find(' ' .. g.waits .. ' ', ' ' .. queue .. ' ', 1, true) then g.waits = g.waits .. ' ' .. queue end
+  call('HSET', g.key, 'waits', g.waits, 'w:' .. queue, int(at.since or now) .. ' ' .. int(now))
+  call('PEXPIRE', g.key, GATE_MS)
+end
+
+-- A queue is not held up any more.
+local function let_pass(gates, queue)
+  for _, at in ipairs(gates) do
+    if at.known then call('HDEL', at.gate.key, 'w:' .. queue) end
+  end
+end
+
+-- Write down who went through the gates that were looked at.
+local function shut_after(now, lease)
+  for _, g in pairs(looked) do
+    if #g.entered > 0 then
+      local places, fields = {}, {}
+      for _, id in ipairs(g.entered) do
+        table.insert(places, now + lease)
+        table.insert(places, id)
+      end
+      call('ZADD', g.key .. ':running', unpack(places))
+      call('PEXPIRE', g.key .. ':running', GATE_MS)
+      if g.tat then fields = {'tat', string.format('%.3f', g.tat), 'step', string.format('%.3f', g.step)} end
+      if g.owed then
+        for name, value in pairs({owed = g.owed, at = now, pay = g.pay, spare = g.spare}) do
+          table.insert(fields, name)
+          table.insert(fields, string.format('%.6f', value))
+        end
+      end
+      if #fields > 0 then
+        call('HSET', g.key, unpack(fields))
+        call('PEXPIRE', g.key, GATE_MS)
+      end
+    end
+  end
+end
+
+-- A delivery still runs, so it keeps its places.
+local function keep_places(id, gates, expiry)
+  each_gate(gates, '#', function(name)
+    call('ZADD', gate_key(name) .. ':running', expiry, id)
+    call('PEXPIRE', gate_key(name) .. ':running', GATE_MS)
+  end)
+end
+
+-- The queues that are held up at a gate may look again.
+local function wake_waiting(gate)
+  local K = gate_key(gate)
+  local waits = call('HGET', K, 'waits')
+  if not waits then return end
+  call('HDEL', K, 'waits')
+  for queue in string.gmatch(waits, '%S+') do wake(queue) end
+end
+
+-- A delivery no longer runs: its places are free. What it was charged is given back, since what it used was reported.
+-- `unused`: nothing was begun, so another request may begin instead.
+function release_gates(id, gates, unused)
+  each_gate(gates, '#', function(name, charged)
+    local K = gate_key(name)
+    call('ZREM', K .. ':running', id)
+    if charged and call('HEXISTS', K, 'owed') == 1 then call('HINCRBYFLOAT', K, 'owed', '-' .. charged) end
+    if unused then
+      local step = call('HGET', K, 'step')
+      if step then call('HINCRBYFLOAT', K, 'tat', '-' .. step) end
+    end
+    wake_waiting(name)
+  end)
+end
+
+-- The server refused because of its limits: half of what ran may run, and at half the rate, at most once a second.
+local function slow_down(K, now)
+  local f = call('HMGET', K, 'cut', 'cap', 'rate', 'peak')
+  local ago = math.abs(now - tonumber(f[1] or '0'))
+  if ago < 1000 then return end
+  local recent = ago < FORGOTTEN
+  local runs = math.max(1, call('ZCARD', K .. ':running'))
+  local cap = math.min(recent and tonumber(f[2]) or runs, runs)
+  local rate = recent and tonumber(f[3]) or 1
+  call('HSET', K, 'cut', int(now), 'cap', math.max(1, math.floor(cap / 2)), 'rate', string.format('%.3f', math.max(0.05, rate / 2)),
+    'peak', math.max(runs, recent and tonumber(f[4]) or 0), 'grown', int(now))
+end
+
+-- The server answered: one more may run for each round of answers, and each second a twentieth more of the rate.
+local function speed_up(K, now)
+  local f = call('HMGET', K, 'cap', 'rate', 'peak', 'grown')
+  if f[1] then
+    local cap = f[1] + 1 / f[1]
+    if cap > 2 * f[3] then call('HDEL', K, 'cap', 'peak') else call('HSET', K, 'cap', string.format('%.3f', cap)) end
+  end
+  if f[2] and now - tonumber(f[4]) >= 1000 then
+    local rate = f[2] + 0.05
+    if rate >= 1 then call('HDEL', K, 'rate', 'grown')
+    else call('HSET', K, 'rate', string.format('%.3f', rate), 'grown', int(now)) end
+  end
+end
+
+-- What a model call came to, for the gates of its delivery: the tokens it used, whether the server refused it because
+-- of its limits, and for how many ms the server wants no more.
+function gate_report(gates, now, tokens, limited, pause_ms)
+  tokens, pause_ms = tonumber(tokens) or 0, math.min(tonumber(pause_ms) or 0, LONGEST_PAUSE)
+  each_gate(gates, '#', function(name, charged)
+    local K = gate_key(name)
+    if charged and tokens > 0 then
+      local f = call('HMGET', K, 'owed', 'at', 'pay', 'spare', 'mean')
+      if f[1] then
+        local owed = math.max(-f[4], f[1] - math.max(0, now - f[2]) * f[3]) + tokens
+        local mean = 0.8 * (tonumber(f[5]) or FIRST_MEAN) + 0.2 * tokens
+        call('HSET', K, 'owed', string.format('%.3f', owed), 'at', string.format('%.3f', now), 'mean', string.format('%.1f', mean))
+      end
+    end
+    if string.sub(name, 1, 6) == 'model:' then
+      -- one that failed in another way says nothing of what the server can take
+      if limited then slow_down(K, now) elseif tokens > 0 then speed_up(K, now) end
+      if pause_ms > 0 then
+        local until_ms = math.max(now + pause_ms, tonumber(call('HGET', K, 'pause') or '0'))
+        call('HSET', K, 'pause', int(math.ceil(until_ms)))
+      end
+      if limited or pause_ms > 0 then call('PEXPIRE', K, GATE_MS) end
+    end
+  end)
+end

@@ -1,49 +1,124 @@
 -- Deliveries: where they stand, and how they leave.
 
+-- What enqueueing asks of a job, read once for each script.
+local jobs, tenants = {}, {}
+
+local function facts_of(job)
+  if not jobs[job] then
+    local f = call('HMGET', job_key(job), 'expire', 'tenant', 'priority')
+    jobs[job] = {expire = f[1], tenant = f[2], priority = tonumber(f[3]) or 0}
+  end
+  return jobs[job]
+end
+
+local function weight_of(tenant)
+  if not tenants[tenant] then tenants[tenant] = tonumber(call('HGET', P .. ':tenants', tenant .. ':weight')) or 1 end
+  return tenants[tenant]
+end
+
+-- Turns: a queue serves by tags. A delivery's tag is where its tenant's last one ended, or where the queue is by now if
+-- that is later; it ends one step further, and steps are the shorter the more a tenant weighs. So tenants that both
+-- have work waiting get shares like their weights, whoever came first, and who comes late has nothing to catch up.
+-- `turns` of a queue holds where each tenant's last one ends and, under '', where the queue is. Tags begin as times.
+local turns = {}
+
+local function turn_of(job, queue, now)
+  local facts = facts_of(job)
+  local weight = weight_of(facts.tenant)
+  turns[queue] = turns[queue] or {ends = {}}
+  local t = turns[queue]
+  if not t.ends[facts.tenant] then
+    local f = call('ZMSCORE', queue_key(queue, 'turns'), '', facts.tenant)
+    t.at = t.at or tonumber(f[1]) or now
+    t.ends[facts.tenant] = tonumber(f[2]) or t.at
+  end
+  local tag = math.max(t.at, t.ends[facts.tenant])
+  t.ends[facts.tenant] = tag + 1 / weight
+  -- a head start that is bounded: who came before by more than that is served before
+  return tag - 100 * facts.priority / weight
+end
+
+-- Write down how far tenants have come. Every script that enqueues to other queues than `advance` ends with it.
+local function keep_turns()
+  for queue, t in pairs(turns) do
+    call('ZADD', queue_key(queue, 'turns'), 'NX', string.format('%.3f', t.at), '')
+    local scores = {}
+    for tenant, ends in pairs(t.ends) do
+      table.insert(scores, string.format('%.3f', ends))
+      table.insert(scores, tenant)
+    end
+    call('ZADD', queue_key(queue, 'turns'), unpack(scores))
+  end
+  turns = {}
+end
+
+-- A queue has come to `tag`: tenants that ended before it need not be remembered; nor more of them than there may be.
+local function turn_to(queue, tag)
+  local key = queue_key(queue, 'turns')
+  call('ZADD', key, 'GT', tag, '')
+  call('ZREMRANGEBYSCORE', key, '-inf', '(' .. tag)
+  call('ZREMRANGEBYRANK', key, 1, -10001)
+end
+
 -- Store a delivery and queue it: now, or for the time `due`. One that is there already is left as it is.
 local function enqueue(job, id, queue, record, now, due)
   local J, D = job_key(job), delivery_key(id)
   if call('HSETNX', J .. ':live', id, queue) == 0 then return end
-  local expire = call('HGET', J, 'expire')
-  call('PEXPIREAT', J .. ':live', expire)
-  call('HSET', D, 'record', record, 'queue', queue, 'score', string.format('%.3f', now))
-  call('PEXPIREAT', D, expire)
-  if due and due > now then
+  local facts, later = facts_of(job), due and due > now
+  if not facts.live then
+    call('PEXPIREAT', J .. ':live', facts.expire)
+    facts.live = true
+  end
+  local score = string.format('%.3f', queue == 'advance' and now or turn_of(job, queue, now))
+  call('HSET', D, 'record', record, 'queue', queue, 'score', score, 'at', int(later and due or now))
+  call('PEXPIREAT', D, facts.expire)
+  if later then
     call('ZADD', queue_key(queue, 'later'), due, id)
     -- whoever waits looks again within half a second anyway; for less it must learn of the new next time
     if due - now < 500 then wake(queue) end
   else
-    call('ZADD', queue_key(queue, 'ready'), now, id)
+    call('ZADD', queue_key(queue, 'ready'), score, id)
     wake(queue)
   end
 end
 
--- Forget a delivery wherever it stands. Says where it stood: 'leases', 'ready', 'later' or nil.
+-- Forget a delivery wherever it stands. Says where it stood: 'leases', 'ready', 'later', 'parked' or nil.
 local function forget(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked')
   if f[1] then release_gates(id, f[1]) end
   if f[2] then money_lost(job, id) end
-  if f[3] then call('ZREM', P .. ':parked:' .. f[3], id) end
   call('HDEL', job_key(job) .. ':live', id)
+  if jobs[job] then jobs[job].live = false end
   call('DEL', delivery_key(id))
+  if f[3] and call('ZREM', P .. ':parked:' .. f[3], id) == 1 then return 'parked' end
   for _, part in ipairs({'leases', 'ready', 'later'}) do
     if call('ZREM', queue_key(queue, part), id) == 1 then return part end
   end
 end
 
--- Tell the worker that holds a delivery to stop it.
+-- Tell the worker that holds a delivery to stop it. Says whether there is one: what was handed back as lost has none.
 local function stop(id, owner)
   local worker = owner and string.match(owner, '^(.*):%d+$')
   if worker then call('PUBLISH', P .. ':stop:' .. worker, id .. ' ' .. owner) end
+  return worker ~= nil
 end
 
--- A claim is over and the delivery stays: its lease, its places and its reservations are not its own any more.
-local function unclaim(job, id, queue)
+-- A worker was lost over a delivery, or gave it up because of `fault`: kept in case it becomes a dead letter.
+local function note_loss(id, owner, now, fault)
+  local D = delivery_key(id)
+  call('HSET', D, 'losses', (call('HGET', D, 'losses') or '') .. owner .. ' ' .. int(now) .. '\n')
+  if fault ~= '' then call('HSET', D, 'fault', fault) end
+end
+
+-- A claim is over and the delivery stays: its lease, its places and its reservations are not its own any more, and it
+-- waits from now on. `unused`: nothing was begun. Says whether it had a lease.
+local function unclaim(job, id, queue, unused)
   local D = delivery_key(id)
   local f = call('HMGET', D, 'gates', 'holds')
-  if f[1] then release_gates(id, f[1]) end
+  if f[1] then release_gates(id, f[1], unused) end
   if f[2] then money_lost(job, id) end
   call('HDEL', D, 'owner', 'gates')
+  call('HSET', D, 'at', int(clock()))
   return call('ZREM', queue_key(queue, 'leases'), id) == 1
 end
 
@@ -51,4 +126,24 @@ end
 function to_ready(id, queue)
   call('ZADD', queue_key(queue, 'ready'), call('HGET', delivery_key(id), 'score'), id)
   wake(queue)
+end
+
+-- Deliveries that wait for room in a budget go on, in the order of their places, as long as what they need fits into
+-- `room` together; or `all` of them.
+function unpark(scope, room, all)
+  local key = P .. ':parked:' .. scope
+  repeat
+    local ids = call('ZRANGE', key, 0, 99)
+    for _, id in ipairs(ids) do
+      local D = delivery_key(id)
+      local f = call('HMGET', D, 'queue', 'need')
+      room = room - (tonumber(f[2]) or 0)
+      if room < 0 and not all then return end
+      call('ZREM', key, id)
+      if f[1] then
+        call('HDEL', D, 'parked', 'need')
+        to_ready(id, f[1])
+      end
+    end
+  until #ids == 0
 end

@@ -1,5 +1,6 @@
 -- Claim deliveries for one lane of a worker.
--- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, queues ...
+-- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, queues ...; a queue
+-- with gates is 'NAME GATE GATE ...', see gates.py.
 -- Answers {ms until the next due time or -1, {id, queue, owner, record, extra} ...}; `extra` is the job's state for
 -- `advance`, the round's number for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -7,7 +8,9 @@ local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local now = clock()
 even_if_full()
 local in_grace = grace(now, lease) > now
-local claimed, next_due = {}, nil
+local claimed, started, next_due = {}, {}, nil
+-- whole, which a sorted set keeps and compares the fastest
+local until_then = int(math.ceil(now + lease))
 
 local function soonest(t) if t and (not next_due or t < next_due) then next_due = t end end
 
@@ -15,13 +18,16 @@ local function ended(job) return call('HMGET', job_key(job), 'expire', 'ending')
 
 -- A delivery that lost its worker too often settles what it stood for, and is kept for a person to look at.
 local function bury(job, id, queue)
-  local D = delivery_key(id)
-  local f = call('HMGET', D, 'record', 'lost', 'owner', 'claims')
+  local f = call('HMGET', delivery_key(id), 'record', 'lost', 'losses', 'fault')
   local why = 'it failed or lost its worker ' .. f[2] .. ' times while it ran'
-  local L = P .. ':dead:' .. id
-  call('HSET', L, 'record', f[1] or '', 'queue', queue, 'lost', f[2], 'owner', f[3] or '', 'reason', why, 'at', int(now))
+  if f[4] then why = why .. ', at last with ' .. f[4] end
+  local L, D, tenant = P .. ':dead:' .. id, P .. ':dead', call('HGET', job_key(job), 'tenant')
+  call('HSET', L, 'record', f[1] or '', 'queue', queue, 'lost', f[2], 'losses', f[3] or '', 'error', f[4] or '',
+    'reason', why, 'at', int(now), 'job', job, 'tenant', tenant or '')
   call('PEXPIRE', L, dead_ms)
-  call('XADD', P .. ':dead', 'MAXLEN', dead_kept, '*', 'delivery', id, 'queue', queue, 'reason', why)
+  -- what the list holds is no older than what it names: letters are found while they live
+  call('XTRIM', D, 'MINID', int(now - dead_ms))
+  call('XADD', D, 'MAXLEN', dead_kept, '*', 'delivery', id, 'queue', queue, 'reason', why)
   forget(job, id, queue)
   local failure = {reason = 'poison', message = why}
   if queue == 'advance' then
@@ -67,14 +73,19 @@ local function return_lost(queue)
     for _, id in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
       local D = delivery_key(id)
       local lost = call('HINCRBY', D, 'lost', 1)
+      local owner = call('HGET', D, 'owner')
+      if owner and owner ~= '-' then note_loss(id, owner, now, '') end
       call('ZREM', leases, id)
       if not call('HGET', D, 'record') then
         call('DEL', D)
       elseif lost >= max_lost then
         bury(job_of(id), id, queue)
       else
-        call('HDEL', D, 'owner')
-        call('ZADD', queue_key(queue, 'ready'), call('HGET', D, 'score') or now, id)
+        unclaim(job_of(id), id, queue)
+        -- before whatever is ready, were it of a higher priority: it has waited for a lease already
+        local ready = queue_key(queue, 'ready')
+        local first = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or '') or math.huge
+        call('ZADD', ready, math.min(tonumber(call('HGET', D, 'score')) or now, first), id)
       end
     end
   end
@@ -82,8 +93,21 @@ local function return_lost(queue)
   if head[2] then soonest(math.max(tonumber(head[2]), in_grace and tonumber(call('HGET', P .. ':seen', 'grace')) or 0)) end
 end
 
+-- How long a delivery that was due at `at` waited, and how much of that at the gate that held it longest: fields of an event.
+local function waited(at, gates)
+  local ms = math.floor(now - (tonumber(at) or now))
+  if ms < 1 then return '' end
+  local longest
+  for _, held in ipairs(gates or {}) do
+    if held.since and (not longest or held.since < longest.since) then longest = held end
+  end
+  local gated = longest and math.min(ms, math.floor(now - longest.since)) or 0
+  if gated < 1 then return string.format(',"waited":%d', ms) end
+  return string.format(',"waited":%d,"gate":%s,"gated":%d', ms, cjson.encode(longest.gate.name), gated)
+end
+
 -- What the claim itself puts on record, and hands over so that the worker need not ask again.
-local function begin(job, id, queue, owner, count)
+local function begin(job, id, queue, count, at, gates)
   local J = job_key(job)
   if queue == 'advance' then
     call('HSET', J, 'advance', 'running')
@@ -95,51 +119,85 @@ local function begin(job, id, queue, owner, count)
     return {round, call('HGET', J, 'request'), call('HGET', J, 'catalog')}
   elseif queue ~= 'answer' then
     local subtask, attempt = string.match(id, '^[^:]+:([^:]+):(%d+)$')
-    append(job, now, 'started', string.format(
-      '{"subtask":"%s","attempt":%s,"claim":%d,"worker":"%s","expert":"%s"}',
-      subtask, attempt, count, worker, expert_of(queue)))
+    started[job] = started[job] or {}
+    table.insert(started[job], 'started')
+    table.insert(started[job], string.format(
+      '{"subtask":"%s","attempt":%s,"claim":%d,"worker":"%s","expert":"%s"%s}',
+      subtask, attempt, count, worker, expert_of(queue), waited(at, gates)))
   end
   return false
 end
 
 local function wanted(job, id, queue)
-  local f = ended(job)
-  if not f[1] or f[2] then return false end
   local subtask = string.sub(queue, 1, 4) == 'run:' and string.match(id, '^[^:]+:([^:]+):')
-  return not subtask or call('HEXISTS', job_key(job), 's:' .. subtask) == 0
+  local f = call('HMGET', job_key(job), 'expire', 'ending', 's:' .. (subtask or ''))
+  return f[1] and not f[2] and not f[3]
 end
 
-local function take(queue)
-  local ready = queue_key(queue, 'ready')
-  while free > 0 do
-    local ids = call('ZRANGE', ready, 0, free - 1)
-    if #ids == 0 then return end
-    for _, id in ipairs(ids) do
+-- Take what is ready, as far as its gates let it in. Says whether one of them holds the queue up.
+local function take(queue, words)
+  local ready, gates, last, held = queue_key(queue, 'ready'), nil, nil, false
+  while free > 0 and not held do
+    local found = call('ZRANGE', ready, 0, math.min(free, 1000) - 1, 'WITHSCORES')
+    if #found == 0 then break end
+    local taken, leases = {}, {}
+    gates = gates or (words and gates_of(words, queue, now, in_grace))
+    for i = 1, #found, 2 do
+      local id = found[i]
       local job, D = job_of(id), delivery_key(id)
-      local record = call('HGET', D, 'record')
-      call('ZREM', ready, id)
-      if not record or not wanted(job, id, queue) then
+      local f = call('HMGET', D, 'record', 'at', 'claims')
+      local at, opens
+      if not f[1] or not wanted(job, id, queue) then
         forget(job, id, queue)
       else
+        if gates then at, opens = shut(gates, now, in_grace) end
+        if at then
+          hold_up(at, queue, now)
+          soonest(opens)
+          held = true
+          break
+        end
         -- `advance` is queued again under the same id, so its claims are counted where they are not forgotten
-        local counted = queue == 'advance' and job_key(job) or D
-        local count = call('HINCRBY', counted, 'claims', 1)
+        local count = queue == 'advance' and call('HINCRBY', job_key(job), 'claims', 1) or (tonumber(f[3]) or 0) + 1
         local owner = worker .. ':' .. count
-        call('HSET', D, 'owner', owner)
-        call('ZADD', queue_key(queue, 'leases'), now + lease, id)
-        table.insert(claimed, {id, queue, owner, record, begin(job, id, queue, owner, count)})
-        free = free - 1
+        call('HSET', D, 'owner', owner, 'claims', count)
+        if gates then call('HSET', D, 'gates', enter(gates, id)) end
+        table.insert(taken, id)
+        table.insert(leases, until_then)
+        table.insert(leases, id)
+        table.insert(claimed, {id, queue, owner, f[1], begin(job, id, queue, count, f[2], gates)})
+        free, last = free - 1, found[i + 1]
       end
     end
+    if #taken > 0 then
+      call('ZREM', ready, unpack(taken))
+      call('ZADD', queue_key(queue, 'leases'), unpack(leases))
+    end
   end
+  if gates and not held and not shut(gates, now, in_grace) then let_pass(gates, queue) end
+  if last and queue ~= 'advance' then turn_to(queue, last) end
+  return held
 end
 
+local queues, gates = {}, {}
 for i = 7, #ARGV do
-  return_lost(ARGV[i])
-  wake_later(ARGV[i])
+  local space = string.find(ARGV[i], ' ', 1, true)
+  queues[i - 6] = space and string.sub(ARGV[i], 1, space - 1) or ARGV[i]
+  gates[i - 6] = space and string.sub(ARGV[i], space + 1)
 end
-for i = 7, #ARGV do
-  if free > 0 then take(ARGV[i]) end
-  if call('ZCARD', queue_key(ARGV[i], 'ready')) > 0 then wake(ARGV[i]) end
+for _, queue in ipairs(queues) do
+  return_lost(queue)
+  wake_later(queue)
 end
-return {next_due and int(math.ceil(math.max(0, next_due - now))) or '-1', claimed}
+for i, queue in ipairs(queues) do
+  if free > 0 and take(queue, gates[i]) then
+    -- it is woken when a place is free; until then nobody need look
+    call('DEL', queue_key(queue, 'wake'))
+    tokens[queue] = nil
+  elseif call('ZCARD', queue_key(queue, 'ready')) > 0 then
+    wake(queue)
+  end
+end
+for job, events in pairs(started) do append_all(job, now, events) end
+shut_after(now, lease)
+return {next_due and next_due < math.huge and int(math.ceil(math.max(0, next_due - now))) or '-1', claimed}

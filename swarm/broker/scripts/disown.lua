@@ -4,12 +4,10 @@ local worker, known, count = ARGV[1], {}, 0
 for i = 3 + tonumber(ARGV[2]), #ARGV do known[ARGV[i]] = true end
 for i = 3, 2 + tonumber(ARGV[2]) do
   for _, id in ipairs(call('ZRANGE', queue_key(ARGV[i], 'leases'), 0, -1)) do
-    local D = delivery_key(id)
-    local owner = call('HGET', D, 'owner')
+    local owner = call('HGET', delivery_key(id), 'owner')
     if owner and string.match(owner, '^(.*):%d+$') == worker and not known[id .. ' ' .. owner] then
-      call('HDEL', D, 'owner')
-      call('ZREM', queue_key(ARGV[i], 'leases'), id)
-      call('ZADD', queue_key(ARGV[i], 'ready'), call('HGET', D, 'score'), id)
+      unclaim(job_of(id), id, ARGV[i], true)
+      to_ready(id, ARGV[i])
       count = count + 1
     end
   end

@@ -1,0 +1,23 @@
+-- Put a held claim aside until there is room in a budget for what it needs. No try is burnt.
+-- ARGV: id, queue, owner, scope, micro-dollars that it needs. Answers 'parked', 'ready' (it need not wait) or 'gone'.
+local id, queue, owner, scope, need = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local job, D = job_of(id), delivery_key(id)
+if call('HGET', D, 'owner') ~= owner then return 'gone' end
+local expire = call('HGET', job_key(job), 'expire')
+if not expire then
+  forget(job, id, queue)
+  return 'gone'
+end
+
+even_if_full()
+unclaim(job, id, queue, true)
+-- whoever made room meanwhile did not see this one wait
+if money_settles(scope, tonumber(need)) then
+  to_ready(id, queue)
+  return 'ready'
+end
+local key = P .. ':parked:' .. scope
+call('HSET', D, 'parked', scope, 'need', need)
+call('ZADD', key, call('HGET', D, 'score'), id)
+if tonumber(expire) > clock() + call('PTTL', key) then call('PEXPIREAT', key, expire) end
+return 'parked'
