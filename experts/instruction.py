@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experts.base import Expert, LoadBlob
+from experts.base import Expert, LoadBlob, time_left
 from experts.inputs import fenced, inline
 from experts.schema import find_json
 from swarm.errors import BadOutput
@@ -68,7 +68,7 @@ class TemplateExpert:
             "inputs": {name: solution.text for name, solution in inputs.items()},
             "data": {name: solution.data for name, solution in inputs.items()},
         }
-        text = await asyncio.to_thread(render, self._template, values, self.card.timeout)
+        text = await asyncio.to_thread(render, self._template, values, time_left(self.card.timeout))
         data = data_in(text) if subtask.output or self.card.output else None
         citations = dict.fromkeys(cited for solution in inputs.values() for cited in solution.citations)
         words = " ".join(text.split())
@@ -77,8 +77,11 @@ class TemplateExpert:
 
 
 async def ask(model: Model, messages: Sequence[Message], timeout: float, form: Form | None = None) -> Completion:
-    """One whole completion. BadOutput if it was cut at the token limit, since half an answer misleads."""
-    completion = await model.complete(messages, timeout=timeout, form=form)
+    """One whole completion, within `timeout` and what is left of the attempt.
+
+    BadOutput if it was cut at the token limit, since half an answer misleads.
+    """
+    completion = await model.complete(messages, timeout=time_left(timeout), form=form)
     if completion.cut:
         raise BadOutput(f"{completion.model}: the answer was cut at the token limit", retryable=False)
     return completion

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,10 +19,10 @@ from typing import Self, cast, get_args
 
 import structlog
 
-from experts.base import Expert, LoadBlob
+from experts.base import Expert, LoadBlob, until
 from experts.inputs import inline
 from experts.schema import schema_problem, too_deep, violation
-from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, UnusableInput
+from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, ModelUnavailable, NoRoom, UnusableInput
 from swarm.llm.base import Models, NoModels
 from swarm.models import Card, Failure, Outcome, Reason, Solution
 from swarm.plans import Subtask
@@ -34,6 +35,8 @@ SIZE = 64
 
 MAX_MESSAGE = 2_000
 """Characters of a Failure's message: it goes into the log of the job and to all who watch it."""
+NEAR = 0.02
+"""Seconds before the end of an attempt in which a model that gives up does so for want of time."""
 CLOSING = 5.0
 """Seconds that one expert may take to close."""
 
@@ -106,24 +109,31 @@ class Registry:
             await asyncio.gather(*self._closing)
 
     async def settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
-        """Answer `subtask` within `card.timeout`, or say in a Failure why not. Only CancelledError passes."""
+        """Answer `subtask` within its timeout and its card's, or say in a Failure why not.
+
+        Only CancelledError and NoRoom pass.
+        """
         outcome = await self._settle(card, subtask, inputs)
         return _short(outcome) if isinstance(outcome, Failure) else outcome
 
     async def _settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
+        allowed = card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
         try:
-            async with asyncio.timeout(card.timeout) as limit:
+            async with asyncio.timeout(allowed) as limit:
                 asked = _in_place(card, subtask, inputs)
                 async with self._expert(card) as expert:
-                    solution = await expert.solve(asked, inputs)
+                    with until(limit.when()):
+                        solution = await expert.solve(asked, inputs)
                 return await judged(solution, card, subtask)
         except asyncio.CancelledError as leaked:
             if _cancelled():
                 raise
             return self._bug(card, leaked)
         except (Exception, SystemExit) as error:  # the one place where a bug becomes a value
-            if isinstance(error, TimeoutError) and limit.expired():
-                return Failure(reason="timeout", message=f"no answer within {card.timeout:g} s", retryable=True)
+            if (waits := _no_room(error)) is not None:
+                raise waits from None
+            if _is_late(error, limit):
+                return Failure(reason="timeout", message=f"no answer within {allowed:g} s", retryable=True)
             return known_failure(error) or self._bug(card, error)
 
     def _bug(self, card: Card, error: BaseException) -> Failure:
@@ -142,7 +152,7 @@ class Registry:
         held.users += 1
         try:
             # The build outlives whoever asked first: others wait for it, and so will the next attempt.
-            yield await asyncio.shield(held.building)
+            yield held.building.result() if held.building.done() else await asyncio.shield(held.building)
         finally:
             held.users -= 1
             self._trim()
@@ -179,8 +189,10 @@ class Registry:
     def _trim(self) -> None:
         """Close the experts that were used least lately, as far as they are idle and too many."""
         spare = len(self._held) - self._size
+        if spare <= 0:
+            return
         idle = [key for key, held in self._held.items() if not held.users and held.building.done()]
-        for key in idle[: max(0, spare)]:
+        for key in idle[:spare]:
             held = self._held.pop(key)
             self._built = [other for other in self._built if other != key]
             task = asyncio.create_task(self._close(held))
@@ -234,6 +246,13 @@ def _short(failure: Failure) -> Failure:
     return failure if message == failure.message else failure.model_copy(update={"message": message})
 
 
+def _no_room(error: BaseException) -> NoRoom | None:
+    """The NoRoom that an error is or, as a group, holds: nothing was spent, so nothing has come of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for part in error.exceptions if (found := _no_room(part)) is not None), None)
+    return error if isinstance(error, NoRoom) else None
+
+
 def known_failure(error: BaseException) -> Failure | None:
     """The Failure that an error stands for; None for one that nobody meant. Of a group, the first if all are known."""
     if isinstance(error, ExceptionGroup):
@@ -271,7 +290,7 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     if (size := len(encoded.encode())) > MAX_SOLUTION:
         message = f"the solution has {size:,} bytes, at most {MAX_SOLUTION:,} may travel; ask for less"
         return Failure(reason="too_large", message=message, usage=solution.usage)
-    data = json.loads(encoded)["data"]
+    data = None if solution.data is None else json.loads(encoded)["data"]
     if too_deep(data):
         message = f"the data is nested more than {MAX_DEPTH} levels deep; ask for flatter data"
         return Failure(reason="bad_output", message=message, retryable=again, usage=solution.usage)
@@ -297,6 +316,13 @@ def _checked(data: object, card: Card, subtask: Subtask) -> str | None:
 def _reason(error: ExpertError) -> Reason:
     """The error's own reason, or `expert_error` for one that somebody made up in a subclass."""
     return cast(Reason, error.reason) if error.reason in get_args(Reason) else "expert_error"
+
+
+def _is_late(error: BaseException, limit: asyncio.Timeout) -> bool:
+    """Whether time is up; a model that was given what was left of it may say so first."""
+    if isinstance(error, ModelUnavailable):
+        return (limit.when() or math.inf) - asyncio.get_running_loop().time() < NEAR
+    return isinstance(error, TimeoutError) and limit.expired()
 
 
 def _cancelled() -> bool:

@@ -50,6 +50,8 @@ def too_deep(value: object) -> bool:
     """Whether JSON is nested deeper than may travel."""
     level = [value]
     for _ in range(MAX_DEPTH):
+        if not level:
+            return False
         level = [
             part
             for item in level

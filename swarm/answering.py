@@ -62,7 +62,8 @@ class Answers:
             return received(Answer, body).model_copy(update={"usage": progress.usage})
         gathered = await self._gathered(job, progress, ending)
         unwritten = progress.graph.aggregate == "synthesis" and gathered.results
-        return gathered.answer(NO_MODEL if unwritten else "")
+        failed = f"writing it apart failed: {progress.unanswered}" if progress.unanswered else ""
+        return gathered.answer(NO_MODEL if unwritten else "", failed)
 
     async def delivered(self, claim: Claim) -> tuple[Answered, str]:
         """The answer of a job whose subtasks are settled: the event, and the answer's body."""

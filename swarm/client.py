@@ -25,85 +25,34 @@ from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
+from swarm.broker.alive import unserved_of
+from swarm.broker.census import census
 from swarm.broker.connection import Connection
+from swarm.broker.dead import DeadLetter, DeadLetters
 from swarm.broker.deltas import Delta, Views
 from swarm.broker.follow import Follower, Place
+from swarm.broker.holdings import Census
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
-from swarm.errors import BadInput, BrokerUnavailable, JobNotFound, PlanningFailed, WaitTimeout
+from swarm.clearance import cancel_all
+from swarm.errors import BadInput, BrokerUnavailable, Busy, PlanningFailed, WaitTimeout
 from swarm.estimate import ExpertStats
-from swarm.events import Accepted, AnyEvent, Ended, Planned, Reset
-from swarm.models import Answer, Catalog, JobInfo, Receipt, Request
+from swarm.events import AnyEvent, Ended, Reset
+from swarm.job import Job, planning
+from swarm.models import Answer, Catalog, JobInfo, Request
 from swarm.plans import Plan
+from swarm.progress import Progress
+from swarm.receipts import TenantReceipt
 from swarm.report import PlanReport, report
 from swarm.settings import Settings
-from swarm.values import JOB_ID, explain, received
+from swarm.values import JOB_ID, TENANT, explain, received
+
+__all__ = ["Job", "SwarmClient", "make_request", "new_job_id"]
 
 EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
 
 T = TypeVar("T")
-
-
-class Job:
-    """A job of a client. Cheap to make; it holds an id, not a connection."""
-
-    def __init__(self, client: SwarmClient, job_id: str) -> None:
-        self._client, self.id = client, job_id
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r})"
-
-    async def events(self, after: str = "0-0") -> AsyncIterator[AnyEvent]:
-        """What happens, from the event after the one with id `after`, up to and with `ended`.
-
-        After a `reset` (a failover rolled the log back) the events come again from the first. Raises JobNotFound.
-        """
-        async for event in self._client.follow(self.id, after):
-            yield event
-
-    async def deltas(self, after: str = "0-0") -> AsyncIterator[Delta]:
-        """Texts while they are written, from the piece after the one with id `after` until the job ends.
-
-        Today the answer alone, where a model writes it; a job without such an answer has none. Where a piece has
-        `reset`, forget what came before of its `subtask`: a worker was lost, or the model is asked again. Whoever
-        comes late has about the last 1,000 pieces; the whole text is in the answer. Raises JobNotFound.
-        """
-        async for delta in self._client.watch(self.id, after):
-            yield delta
-
-    async def answer(self, timeout: float | None = None) -> Answer:
-        """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on."""
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._client.wait(self.id)
-        except TimeoutError:
-            raise WaitTimeout(self.id, timeout or 0.0) from None
-
-    async def cancel(self, timeout: float = 10.0) -> Receipt:
-        """Cancel, wait until it is done, and say what was stopped, withdrawn and finished, and what was used.
-
-        A job that has ended already keeps its ending, which the receipt names. Raises WaitTimeout when no router
-        took the cancel within `timeout` seconds; it stays asked for.
-        """
-        await self._client.log.cancel(self.id)
-        answer = await self.answer(timeout)
-        progress = await self._client.log.progress(self.id)
-        ended = await self._last()
-        return Receipt(
-            job=self.id,
-            ending=answer.ending,
-            stopped=ended.stopped,
-            withdrawn=ended.withdrawn,
-            finished=tuple(progress.solved),
-            usage=progress.usage,
-        )
-
-    async def _last(self) -> Ended:
-        async for event in self.events():
-            if isinstance(event, Ended):
-                return event
-        raise JobNotFound(self.id)
 
 
 class SwarmClient:
@@ -123,6 +72,7 @@ class SwarmClient:
         self.log = JobLog(self._connection, self.settings)
         self._shelf = Shelf(self._connection, self.settings.max_age + self.settings.retention)
         self._stats = Stats(self._connection)
+        self._dead = DeadLetters(self._connection, self.log)
         self._follower = Follower(url)
 
     async def __aenter__(self) -> Self:
@@ -148,27 +98,41 @@ class SwarmClient:
         attempts: int = 3,
         replans: int | None = None,
         tenant: str = "default",
+        budget: float | None = None,
+        priority: int = 0,
         job_id: str | None = None,
+        patience: float = 0.0,
     ) -> Job:
         """Accept a request and return at once. Repeating it with the same `job_id` gives the same job.
 
         `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked; `replans` is how
-        often one may plan again after failures (None: as the settings say).
-        Raises BadInput (with the field and the remedy), Busy, EmptyCatalog, UnknownExpert, JobConflict.
+        often one may plan again after failures (None: as the settings say). `budget` is what its model calls may
+        cost, all together, in US dollars; a higher `priority` (0 to 9) is served before others of its tenant.
+        While the swarm is Busy it is asked again, each time after what it says, for `patience` seconds in all.
+        Raises BadInput (with the field and the remedy), Busy, OverBudget, EmptyCatalog, UnknownExpert, JobConflict.
         """
         request = make_request(
             text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts,
-            replans=replans, tenant=tenant,
+            replans=replans, tenant=tenant, budget=budget, priority=priority,
         )  # fmt: skip
-        return await self._accepted(job_id, request)
+        return await self._accepted(job_id, request, patience)
 
-    async def _accepted(self, job_id: str | None, request: Request) -> Job:
-        job = self.job(job_id or new_job_id())
+    async def _accepted(self, job_id: str | None, request: Request, patience: float = 0.0) -> Job:
+        job, until = self.job(job_id or new_job_id()), time.monotonic() + patience
+        while True:
+            try:
+                return await self._asked(job, request, max(0.0, until - time.monotonic()))
+            except Busy as busy:
+                if time.monotonic() + busy.retry_after > until:
+                    raise
+                await asyncio.sleep(busy.retry_after)
+
+    async def _asked(self, job: Job, request: Request, patience: float) -> Job:
         try:
-            await self.log.submit(job.id, request)
+            await self.log.submit(job.id, request, patience=patience)
         except BrokerUnavailable:
             # the answer may have been lost on its way; asking again with the same id never doubles the job
-            await self.log.submit(job.id, request)
+            await self.log.submit(job.id, request, patience=patience)
         return job
 
     async def ask(self, text: str, *, timeout: float | None = None, **options: Any) -> Answer:
@@ -186,7 +150,7 @@ class SwarmClient:
         job = await self._accepted(job_id, make_request(text=text, plan_only=True, **options))
         try:
             async with asyncio.timeout(timeout):
-                accepted, planned = await _planning(job)
+                accepted, planned = await planning(job)
                 answer = await self.wait(job.id)
         except TimeoutError:
             raise WaitTimeout(job.id, timeout or 0.0) from None
@@ -215,6 +179,52 @@ class SwarmClient:
         """The catalog that new jobs are planned with."""
         version = await self._shelf.current()
         return None if version is None else await self._shelf.catalog(version)
+
+    async def census(self, told: Callable[[int, int], None] = lambda seen, of: None) -> Census:
+        """What this swarm holds in Redis, without blocking it; `told` hears of keys looked at, and of how many."""
+        return await census(self._connection, self.settings, told)
+
+    async def unserved(self, job: str) -> tuple[str, ...]:
+        """The experts (`router` for the router pool) that a job waits for and no running worker serves."""
+        return await unserved_of(self._connection, job)
+
+    async def cancel_tenant(
+        self, tenant: str, *, timeout: float = 10.0, told: Callable[[int, int], None] = lambda done, of: None
+    ) -> TenantReceipt:
+        """Cancel all open jobs of a tenant, those it submits meanwhile included, and say what each had done.
+
+        All are asked at once, and waited for as long as one of them ends within `timeout` seconds; `told` hears how
+        many have ended, of how many. A tenant that never stops submitting is followed for a few rounds only.
+        """
+        if not _matches(TENANT, tenant):
+            raise BadInput("tenant", f"{str(tenant)[:80]!r} is no tenant's name", "use 1 to 64 of A-Z a-z 0-9 _ . @ -")
+        return await cancel_all(self, tenant, timeout, told)
+
+    async def dead(self) -> list[DeadLetter]:
+        """The dead letters, newest first: deliveries that were given up after they lost their worker too often."""
+        return await self._dead.all()
+
+    async def dead_letter(self, name: str) -> DeadLetter:
+        """One of them, with what the job's log says around it. Raises BadInput when there is none."""
+        return await self._dead.letter(name)
+
+    async def retry_dead(self, name: str) -> Job:
+        """Submit the request behind a dead letter anew; twice is once. Raises BadInput when it is no longer kept."""
+        letter, request = await self._dead.request(name)
+        job = await self._accepted(letter.again, request)
+        await self._dead.mark(name, job.id)
+        return job
+
+    async def drop_dead(self, name: str) -> bool:
+        """Forget a dead letter; False when there is none."""
+        return await self._dead.drop(name)
+
+    async def until(self, job: str, done: Callable[[Progress], bool]) -> Progress:
+        """The first progress of a job of which `done` holds; that must come. Raises JobNotFound."""
+        async with self._follower.place(self._connection.keys.events(job)) as place:
+            while not done(progress := await self.log.progress(job)):
+                await place.news()
+        return progress
 
     async def wait(self, job: str) -> Answer:
         """The answer of a job, once there is one. A Redis that goes away is waited for. Raises JobNotFound."""
@@ -295,18 +305,6 @@ def _served(data: Path) -> str | None:
     except ImportError:  # a system without such locks
         return None
     return up_url(data)
-
-
-async def _planning(job: Job) -> tuple[Accepted, Planned]:
-    """When the job was accepted, and how its planning ended."""
-    accepted, planned = Accepted(), Planned()
-    async for event in job.events():
-        match event:
-            case Accepted():
-                accepted = event
-            case Planned() if event.closed:
-                planned = event
-    return accepted, planned
 
 
 def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None = None, **fields: Any) -> Request:

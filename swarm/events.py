@@ -56,14 +56,14 @@ class Planned(BaseEvent):
     type: Literal["planned"] = "planned"
     round: int = 0
     subtasks: tuple[Subtask, ...] = ()
-    fallbacks: dict[str, tuple[str, ...]] = {}
+    fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Subtask id -> experts to try, in order, when its own fails for good."""
     aggregate: Aggregate = "auto"
     closed: bool = True
     planner: str = ""
     notes: tuple[str, ...] = ()
     """Which ways to a plan were tried, with their scores."""
-    why: dict[str, str] = {}
+    why: dict[str, str] = Field(default_factory=dict)
     """Subtask id -> why this expert."""
     mends: tuple[Mend, ...] = ()
     usage: Usage = Usage()
@@ -85,7 +85,11 @@ class Released(BaseEvent):
 
 
 class Started(BaseEvent):
-    """A worker claimed the attempt. The same attempt starts again only when a worker was lost."""
+    """A worker claimed the attempt.
+
+    The same one starts again only when a worker was lost or handed it back, or when a call had to wait for room in a
+    budget.
+    """
 
     type: Literal["started"] = "started"
     subtask: str
@@ -93,6 +97,12 @@ class Started(BaseEvent):
     claim: int = 1
     worker: str = ""
     expert: str = ""
+    waited: int = 0
+    """Milliseconds since it was due, or came back."""
+    gate: str = ""
+    """What was at its limits meanwhile, if anything: `expert:NAME`, `model:ENDPOINT/MODEL` or `endpoint:ENDPOINT`."""
+    gated: int = 0
+    """Milliseconds of `waited` for which it was."""
 
 
 class OutcomeRecorded(BaseEvent):
@@ -116,8 +126,8 @@ class Valued(BaseEvent):
     """
 
     type: Literal["valued"] = "valued"
-    values: dict[str, Any] = {}
-    missing: dict[str, str] = {}
+    values: dict[str, Any] = Field(default_factory=dict)
+    missing: dict[str, str] = Field(default_factory=dict)
     """What has no such value -> what is there instead."""
 
 
@@ -127,6 +137,8 @@ class Withdrawn(BaseEvent):
     type: Literal["withdrawn"] = "withdrawn"
     subtask: str
     attempt: int
+    stopped: bool = False
+    """Whether a worker had it."""
 
 
 class Tick(BaseEvent):
@@ -136,9 +148,10 @@ class Tick(BaseEvent):
 
 
 class CancelAsked(BaseEvent):
-    """Somebody asked to cancel."""
+    """Somebody asked to cancel the job, or one subtask of it."""
 
     type: Literal["cancel_asked"] = "cancel_asked"
+    subtask: str = ""
 
 
 class Answered(BaseEvent):
@@ -160,6 +173,10 @@ class Ended(BaseEvent):
     complete: bool = False
     stopped: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
+    settled: int = 0
+    """Micro-dollars that its model calls cost."""
+    presumed: int = 0
+    """What they may have cost beyond that: calls of which nobody knew at the end what had become of them."""
 
 
 class Reset(BaseEvent):

@@ -6,10 +6,8 @@ There is no clock here; time comes in as the time of a `tick`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from swarm import retry
-from swarm.branches import Expand, Known, Refuse, Skip, branch
 from swarm.events import (
     Accepted,
     Answered,
@@ -20,13 +18,14 @@ from swarm.events import (
     Planned,
     Released,
     RoundOpened,
+    Started,
     Tick,
     Valued,
     Withdrawn,
 )
-from swarm.models import Ending, Failure, Usage
-from swarm.plans import Subtask
-from swarm.progress import RANK, SETTLED, Graph, Progress, Step, item, whole
+from swarm.models import Failure, Usage
+from swarm.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
+from swarm.steps import ON_REQUEST, Steps
 
 _NOTHING = Usage()
 
@@ -39,46 +38,8 @@ def fold(progress: Progress, events: Iterable[AnyEvent]) -> Progress:
     return state.progress()
 
 
-class _Fold:
-    """A progress while events are folded into it: the same facts, but mutable, so that a fold is linear."""
-
-    graph: Graph
-    steps: dict[str, Step]
-    attempts: int
-    window: int
-    due: int
-    deadline: bool
-    catalog: str
-    replans: int
-    plan_only: bool
-    max_items: int
-    open_round: int | None
-    planned: bool
-    rounds: int
-    again: bool
-    replan: int
-    lacking: str
-    values: dict[str, Any]
-    unknown: dict[str, str]
-    cause: Ending | None
-    why: str
-    answer: str
-    answer_failed: bool
-    answers: int
-    ended: bool
-    usage: Usage
-
-    def __init__(self, progress: Progress) -> None:
-        self._start = progress
-        vars(self).update(vars(progress))
-        self.steps = dict(progress.steps)
-        self._unsettled = sum(step.state not in SETTLED for step in self.steps.values())
-        self._by_id: dict[str, Subtask] = {}
-        self._children: dict[str, list[str]] | None = None
-
-    def progress(self) -> Progress:
-        facts = vars(self)
-        return self._start.model_copy(update={name: facts[name] for name in vars(self._start)})
+class _Fold(Steps):
+    """What each kind of event does to a progress."""
 
     def take(self, event: AnyEvent) -> None:
         if self.ended:
@@ -88,6 +49,8 @@ class _Fold:
                 self._outcome(event)
             case Released():
                 self._released(event)
+            case Started():
+                self._started(event)
             case Planned():
                 self._planned(event)
             case RoundOpened():
@@ -100,8 +63,10 @@ class _Fold:
                 if event.at >= self.due:
                     late = "the deadline passed" if self.deadline else "the job reached its greatest age"
                     self._because("deadline", late)
+            case CancelAsked() if event.subtask:
+                self._cancel(event.subtask)
             case CancelAsked():
-                self._because("cancelled", "cancelled on request")
+                self._because("cancelled", ON_REQUEST)
             case Answered():
                 self._answered(event)
             case Accepted():
@@ -111,36 +76,38 @@ class _Fold:
             case Ended():
                 self.ended, self.cause = True, event.ending
 
-    def _put(self, name: str, step: Step) -> None:
-        before = self.steps.get(name)
-        self._unsettled -= before is not None and before.state not in SETTLED
-        self._unsettled += step.state not in SETTLED
-        self.steps[name] = step
-
-    def _change(self, name: str, **changes: object) -> None:
-        if (step := self.steps.get(name)) is not None and step.state not in SETTLED:
-            self._put(name, step.model_copy(update=changes))
-
-    def _because(self, cause: Ending, why: str) -> None:
-        if self.cause is None or RANK.index(cause) < RANK.index(self.cause):
-            self.cause, self.why = cause, why
-
     # -- attempts
 
     def _released(self, event: Released) -> None:
         name, step = event.subtask, self.steps.get(event.subtask)
         if step is None and (parent := self.steps.get(whole(name))) is not None:
-            # An item of what was withdrawn before it could be expanded: what was released of it must be taken back.
+            # An item of what was withdrawn or cancelled before it could be expanded: it must be taken back.
             self._put(name, Step(state="withdrawn", round=parent.round, attempt=event.attempt))
         elif step is not None and step.state in SETTLED:
             # Decided before that was known. It stays settled, but a withdrawal must name this attempt.
             self._put(name, step.model_copy(update={"attempt": event.attempt}))
-        self._change(name, state="running", attempt=event.attempt, delay=0)
+        self._change(name, state="running", attempt=event.attempt, delay=event.delay)
+
+    def _started(self, event: Started) -> None:
+        """What waited for its delay is in flight from here on. Of the others that is known since their release."""
+        step = self.steps.get(event.subtask)
+        if step is not None and step.delay and step.state == "running" and step.attempt == event.attempt:
+            self._put(event.subtask, step.model_copy(update={"delay": 0}))
 
     def _taken_back(self, event: Withdrawn) -> None:
         step = self.steps.get(event.subtask)
-        if step is not None and step.state == "withdrawn" and step.attempt == event.attempt:
+        if step is not None and step.unwanted and step.attempt == event.attempt:
             self._put(event.subtask, step.model_copy(update={"attempt": 0}))
+
+    def _cancel(self, name: str) -> None:
+        """Give up one subtask on request, with all its items that are not settled; or one item."""
+        step = self.steps.get(name)
+        if step is None or step.state in SETTLED:
+            return
+        for number in range(1, step.items + 1):
+            self._change(item(name, number), state="failed", reason="cancelled", message=ON_REQUEST)
+        self._give_up(name, reason="cancelled", message=ON_REQUEST)
+        self._complete()
 
     def _outcome(self, event: OutcomeRecorded) -> None:
         name, step = event.subtask, self.steps.get(event.subtask)
@@ -172,77 +139,10 @@ class _Fold:
         else:
             self._give_up(name, **why)
 
-    def _give_up(self, name: str, **why: object) -> None:
-        self._change(name, state="failed", **why)
-        if name == whole(name):
-            self._drop_descendants(name)
-        else:
-            self._item_settled(whole(name))
-
-    def _drop_descendants(self, root: str) -> None:
-        because = self.steps[root].because or root
-        stack = list(self._children_of(root))
-        while stack:
-            name = stack.pop()
-            if self.steps[name].state not in SETTLED:
-                self._change(name, state="dropped", reason="dependency", because=because)
-                stack.extend(self._children_of(name))
-
-    def _children_of(self, name: str) -> list[str]:
-        if self._children is None:
-            self._children, self._by_id = {}, {subtask.id: subtask for subtask in self.graph.subtasks}
-            for subtask in self.graph.subtasks:
-                for other in subtask.depends_on:
-                    self._children.setdefault(other, []).append(subtask.id)
-        return self._children.get(name, [])
-
-    # -- conditions and lists
-
     def _valued(self, event: Valued) -> None:
         self.values, self.unknown = self.values | event.values, self.unknown | event.missing
         self._branch([subtask.id for subtask in self.graph.subtasks])
         self._complete()
-
-    def _went_well(self, name: str) -> None:
-        """What follows from a result, beyond that others may begin."""
-        if name != whole(name):
-            self._item_settled(whole(name))
-        elif self.graph.branches:
-            self._branch(self._children_of(name))
-
-    def _branch(self, names: Iterable[str]) -> None:
-        """Skip, expand or give up what can be by now, and then what waited for it."""
-        stack = list(reversed(list(names)))
-        while stack:
-            name = stack.pop()
-            if self.steps[name].state != "waiting":
-                continue
-            self._children_of(name)
-            subtask = self._by_id[name]
-            states = {i: self.steps[i].state if i in self.steps else "waiting" for i in subtask.depends_on}
-            known = Known(self.values, self.unknown, self.max_items, len(self.steps))
-            match branch(subtask, states, known):
-                case Skip(message):
-                    self._change(name, state="skipped", message=message)
-                    stack.extend(reversed(self._children_of(name)))
-                case Refuse(reason, message):
-                    self._give_up(name, reason=reason, message=message)
-                case Expand(count):
-                    self._change(name, state="expanded", items=count)
-                    for number in range(1, count + 1):
-                        self._put(item(name, number), Step(round=self.steps[name].round))
-
-    def _item_settled(self, parent: str) -> None:
-        """When all items are settled the whole is: solved if one of them is."""
-        count = self.steps[parent].items
-        items = (self.steps[item(parent, number)].state for number in range(count, 0, -1))
-        if self.steps[parent].state != "expanded" or any(state not in SETTLED for state in items):
-            return  # from the last, which is open for longest, so that this looks at few
-        if any(self.steps[item(parent, number)].state == "solved" for number in range(1, count + 1)):
-            self._change(parent, state="solved")
-            self._went_well(parent)
-        else:
-            self._give_up(parent, reason="expert_error", message=f"none of its {count} items was solved")
 
     # -- planning
 
@@ -252,10 +152,6 @@ class _Fold:
         if self.open_round is None or self.open_round < number:
             self.open_round = number
 
-    def _withdraw(self, names: Iterable[str]) -> None:
-        for name in list(names):
-            self._put(name, self.steps[name].model_copy(update={"state": "withdrawn"}))
-
     def _planned(self, event: Planned) -> None:
         self.usage += event.usage
         given = event.round == 0 and not self.planned and self.open_round is None
@@ -264,7 +160,8 @@ class _Fold:
         if event.failure is not None:
             self._not_planned(event.round)
             if not self.planned:
-                self._because("rejected", event.failure.message)
+                unaffordable = event.failure.reason in UNAFFORDABLE
+                self._because("over_budget" if unaffordable else "rejected", event.failure.message)
         elif not event.closed:
             self._grow(event)
         else:
@@ -305,7 +202,7 @@ class _Fold:
         """A new plan was made around what failed: that leaves the plan. The answer is to be made anew."""
         lost = ("failed", "dropped")
         self._withdraw(n for n, step in self.steps.items() if step.round != number and step.state in lost)
-        self.answer, self.answer_failed, self.lacking = "", False, ""
+        self.answer, self.answer_failed, self.unanswered, self.lacking = "", False, "", ""
 
     def _grow(self, event: Planned) -> None:
         new = tuple(s for s in event.subtasks if s.id not in self.steps)
@@ -325,9 +222,6 @@ class _Fold:
                 self._drop_descendants(lost[0])
         if self.graph.branches:
             self._branch([subtask.id for subtask in new])
-
-    def _gave_up(self, name: str) -> bool:
-        return name in self.steps and self.steps[name].state in ("failed", "dropped")
 
     def _drop_unreachable(self, number: int) -> None:
         """In a whole plan, what waits for something that is not in it, or in a circle, would wait for ever."""
@@ -356,7 +250,7 @@ class _Fold:
         step = self.steps.get(name)
         return step is not None and step.round == number and step.state == "waiting"
 
-    # -- the end
+    # -- the answer
 
     def _answered(self, event: Answered) -> None:
         self.usage += event.usage
@@ -366,26 +260,4 @@ class _Fold:
             self._complete()
         else:
             self.answer_failed = event.failure is not None or not event.body
-
-    def _may_plan_again(self) -> bool:
-        return self.again and self.rounds <= self.replans
-
-    def _complete(self) -> None:
-        """When the plan is whole and every subtask of it is settled, the job has its cause, or needs a new plan."""
-        if not self.planned or self.open_round is not None or self.cause is not None:
-            return
-        if self._unsettled and not self.plan_only:
-            return
-        states = [s.state for s in self.steps.values() if s.state not in ("withdrawn", "skipped") and not s.items]
-        solved = states.count("solved")
-        if not states:
-            self._because("rejected", "the plan has no subtasks")
-        elif (solved == len(states) and not self.lacking) or self.plan_only:
-            self._because("completed", "")
-        elif self._may_plan_again():
-            self.replan = self.rounds + 1
-        elif solved == len(states):
-            self._because("completed", "")
-        else:
-            count = f"{solved} of {len(states)} subtasks were solved"
-            self._because("partial" if solved else "failed", count)
+            self.unanswered = event.failure.message[:500] if event.failure is not None and not event.body else ""

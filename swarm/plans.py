@@ -102,6 +102,8 @@ class Subtask(Input):
     """Skipped unless this holds, failed if that cannot be said. What waits only for skipped subtasks is skipped too."""
     for_each: Reference | None = None
     """A list in an earlier result: the subtask runs once for each `${item}` of it."""
+    timeout: float | None = Field(default=None, gt=0, le=86_400)
+    """Seconds for one attempt, where the expert's card allows no less. None: as the card says."""
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -20,6 +20,13 @@ State = Literal[
 SETTLED = frozenset({"solved", "skipped", "failed", "dropped", "withdrawn"})
 WELL = frozenset({"solved", "skipped"})
 """Settled so that what waits for it can go on."""
+UNAFFORDABLE = frozenset({"over_budget", "unpriced"})
+"""Reasons for which another attempt, or another plan, would fail as well. Another expert may be cheaper."""
+NOT_AGAIN = UNAFFORDABLE | {"cancelled"}
+"""Reasons to give up that no new plan may go around."""
+
+UNSETTLED = ("it had not begun when the job ended", "it was under way when the job ended")
+"""Why something is missing that never failed: not begun, begun."""
 
 
 class Step(Value):
@@ -28,7 +35,7 @@ class Step(Value):
     state: State = "waiting"
     round: int = 0
     attempt: int = 0
-    """The last attempt released, counted over all experts tried. Of a withdrawn subtask: the one to be taken back."""
+    """The last attempt released, counted over all experts tried. Of what is unwanted: the one to be taken back."""
     turn: int = 0
     """0: the subtask's own expert; n: its n-th fallback."""
     tried: int = 0
@@ -36,6 +43,7 @@ class Step(Value):
     items: int = 0
     """How many items it was expanded to: steps `name#1`, `name#2`, ..."""
     delay: int = 0
+    """Milliseconds that the next attempt waits, from its release until it starts. Meanwhile it is not in flight."""
     body: str = ""
     size: int = 0
     usage: Usage | None = None
@@ -44,6 +52,16 @@ class Step(Value):
     message: str = ""
     because: str | None = None
     """For a dropped subtask: the failed one it waited for."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to cancel this subtask alone."""
+        return self.state == "failed" and self.reason == "cancelled"
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether its last attempt is to be taken back, if that is still somewhere."""
+        return self.attempt > 0 and (self.state == "withdrawn" or self.cancelled)
 
 
 class Graph(Value):
@@ -87,6 +105,8 @@ class Progress(Value):
     why: str = ""
     answer: str = ""
     answer_failed: bool = False
+    unanswered: str = ""
+    """Why a delivery of its own brought no answer at all."""
     answers: int = 0
     """How often an answer was made in a delivery of its own, or could not be."""
     ended: bool = False
@@ -115,7 +135,7 @@ class Progress(Value):
     @property
     def may_plan_again(self) -> bool:
         """Whether the planner would be asked for another plan, if this one came short."""
-        return self.again and self.rounds <= self.replans and not self.plan_only
+        return self.again and self.rounds <= self.replans and not self.plan_only and not final(self.steps.values())
 
     def expert_of(self, subtask: Subtask, name: str = "") -> str:
         """Who has the subtask, or its item `name`, now: its own expert, or the fallback whose turn it is."""
@@ -179,11 +199,18 @@ class Progress(Value):
                 step = self.steps[name]
                 if step.state not in WELL:
                     expert = self.expert_of(subtask, name)
-                    reason = step.reason or {"waiting": "not_started"}.get(step.state, "unfinished")
+                    begun = step.state != "waiting"
+                    reason = step.reason or ("unfinished" if begun else "not_started")
+                    message = step.message or ("" if step.reason else UNSETTLED[begun])
                     found.append(
-                        Missing(subtask=name, expert=expert, reason=reason, message=step.message, because=step.because)
+                        Missing(subtask=name, expert=expert, reason=reason, message=message, because=step.because)
                     )
         return tuple(found)
+
+
+def final(steps: Iterable[Step]) -> bool:
+    """Whether something was given up that no new plan may go around."""
+    return any(step.state == "failed" and step.reason in NOT_AGAIN for step in steps)
 
 
 def item(name: str, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from swarm.models import Failure
+from swarm.progress import NOT_AGAIN
 
 FIRST_MS = 200
 LONGEST_MS = 30_000
@@ -14,9 +15,10 @@ def delay(failure: Failure, tried: int, attempts: int, seed: str) -> int | None:
     """Milliseconds to wait before the next attempt, or None when there is none.
 
     `tried` attempts have failed so far, `attempts` are allowed. Delays double from 0.2 s to 30 s, each drawn from
-    the upper half of its range ("equal jitter") by `seed`, so that deciding again gives the same delay.
+    the upper half of its range ("equal jitter") by `seed`, so that deciding again gives the same delay. What no
+    attempt can change is not tried again, whatever the failure says of itself.
     """
-    if not failure.retryable or tried >= attempts:
+    if not failure.retryable or failure.reason in NOT_AGAIN or tried >= attempts:
         return None
     if failure.retry_after is not None:
         return max(0, min(round(failure.retry_after * 1000), LONGEST_ASKED_MS))

@@ -13,7 +13,7 @@ from swarm.events import AnyEvent
 from swarm.fold import fold
 from swarm.models import Ending
 from swarm.plans import Subtask
-from swarm.progress import WELL, Progress, item
+from swarm.progress import WELL, Progress, item, whole
 from swarm.values import Value
 
 HEAVY = 256_000
@@ -73,9 +73,7 @@ def decide(progress: Progress) -> tuple[Action, ...]:
     if progress.ended:
         return ()
     withdrawn = tuple(
-        Withdraw(subtask=name, attempt=step.attempt)
-        for name, step in progress.steps.items()
-        if step.state == "withdrawn" and step.attempt
+        Withdraw(subtask=name, attempt=step.attempt) for name, step in progress.steps.items() if step.unwanted
     )
     if progress.cause is None:
         if progress.replan and progress.open_round is None:
@@ -94,25 +92,38 @@ def _wants_answer(progress: Progress) -> bool:
 
 
 def _releases(progress: Progress) -> Sequence[Release]:
-    room = progress.window - sum(step.state == "running" for step in progress.steps.values())
+    """What may run now, as far as the window has room; and what waits for its delay, which takes none before."""
+    room, delayed = progress.window, []
+    for name, step in progress.steps.items():
+        if step.delay:
+            if step.state == "retrying":
+                delayed.append(name)
+        elif step.state == "running":
+            room -= 1
     found: list[Release] = []
     for subtask in progress.graph.subtasks:
         if len(found) >= room:
             break
-        state = progress.steps[subtask.id].state
-        if state == "retrying" or (state == "waiting" and _ready(progress, subtask)):
+        step = progress.steps[subtask.id]
+        if (step.state == "retrying" and not step.delay) or (step.state == "waiting" and _ready(progress, subtask)):
             found.append(_release(progress, subtask, subtask.id))
-        elif state == "expanded":
+        elif step.state == "expanded":
             found += islice(_items(progress, subtask), room - len(found))
-    return found
+    return [*found, *_delayed(progress, delayed)] if delayed else found
 
 
 def _items(progress: Progress, subtask: Subtask) -> Iterator[Release]:
     """The items of an expanded subtask that may be in flight and are not."""
     for number in range(1, progress.steps[subtask.id].items + 1):
         name = item(subtask.id, number)
-        if progress.steps[name].state in ("waiting", "retrying"):
+        step = progress.steps[name]
+        if step.state == "waiting" or (step.state == "retrying" and not step.delay):
             yield _release(progress, subtask, name)
+
+
+def _delayed(progress: Progress, names: Sequence[str]) -> Iterator[Release]:
+    subtasks = {subtask.id: subtask for subtask in progress.graph.subtasks}
+    return (_release(progress, subtasks[whole(name)], name) for name in names)
 
 
 def _release(progress: Progress, subtask: Subtask, name: str) -> Release:

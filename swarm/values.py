@@ -86,7 +86,8 @@ Plain = BeforeValidator(_plain)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The name of an expert: lower case, digits, `-` and `_`, at most 64 characters."""
 JOB_ID = r"[A-Za-z0-9_-]{1,64}"
-Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+TENANT = r"[A-Za-z0-9_.@-]{1,64}"
+Tenant = Annotated[str, Field(pattern=f"^{TENANT}$")]
 
 
 class Value(BaseModel):

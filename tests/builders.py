@@ -100,8 +100,8 @@ def round_opened(number: int) -> RoundOpened:
     return RoundOpened(round=number)
 
 
-def released(subtask: str, attempt: int = 1, *, expert: str = "x") -> Released:
-    return Released(subtask=subtask, attempt=attempt, expert=expert)
+def released(subtask: str, attempt: int = 1, *, expert: str = "x", delay: int = 0) -> Released:
+    return Released(subtask=subtask, attempt=attempt, expert=expert, delay=delay)
 
 
 def started(subtask: str, attempt: int = 1, *, claim: int = 1) -> Started:
@@ -147,8 +147,8 @@ def tick(at: int) -> Tick:
     return Tick(id=f"0-{at}")
 
 
-def cancel_asked() -> CancelAsked:
-    return CancelAsked()
+def cancel_asked(subtask: str = "") -> CancelAsked:
+    return CancelAsked(subtask=subtask)
 
 
 def answered(body: str = "answer") -> Answered:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +13,15 @@ import typer
 from swarm.cli import answers, exits, given
 from swarm.cli.asking import Timeout, takes_request
 from swarm.cli.edge import AsJson, Edge, RedisUrl
+from swarm.cli.explained import money
+from swarm.cli.hints import hints
 from swarm.cli.screen import Screen, flat, listed
 from swarm.client import SwarmClient
-from swarm.errors import WaitTimeout
+from swarm.errors import BadInput, WaitTimeout
 from swarm.events import (
     Answered,
     AnyEvent,
+    CancelAsked,
     Ended,
     OutcomeRecorded,
     Planned,
@@ -102,20 +107,71 @@ def jobs(
     return exits.OK
 
 
-def cancel(job: JobArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Cancel a job and say what was stopped, what was withdrawn and what had been solved."""
-    edge, name = Edge.of(redis, as_json), given.job_id(job)
+def cancel(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", show_default=False, help="The job's id.")] = None,
+    subtask: Annotated[
+        str | None, typer.Option("--subtask", metavar="ID", show_default=False, help="Only this one; the rest goes on.")
+    ] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", metavar="NAME", show_default=False, help="All open jobs of a tenant.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --tenant: do not ask.")] = False,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Cancel a job, one subtask of it, or all jobs of a tenant, and say what was stopped, withdrawn and solved."""
+    edge = Edge.of(redis, as_json)
+    if tenant is not None:
+        if job is not None or subtask is not None:
+            raise BadInput("tenant", "given together with a job or a subtask", "give one of them")
+        return edge.run(_cancel_tenant(edge, given.utf8(tenant, "tenant"), yes))
+    if job is None:
+        raise BadInput("job", "nothing is named", "give the job's id, or --tenant NAME")
+    name = given.job_id(job)
 
     async def cancelled() -> None:
         async with edge.client() as client:
             edge.warn_if_unserved()
-            receipt = await client.job(name).cancel()
+            receipt = await client.job(name).cancel(subtask=None if subtask is None else given.utf8(subtask, "subtask"))
         edge.screen.document(receipt)
-        for text in answers.receipt(receipt):
+        for text in answers.receipt(receipt, subtask):
             edge.screen.line(text)
 
     edge.run(cancelled())
     return exits.OK
+
+
+async def _cancel_tenant(edge: Edge, tenant: str, yes: bool) -> int:
+    async with edge.client() as client:
+        count = len(await client.log.open(tenant))
+        if count and not yes:
+            _confirm(f"cancel all {count:,} open jobs of {tenant}?", edge)
+        edge.warn_if_unserved()
+        with edge.screen.busy(f"cancelling {count:,} jobs of {tenant}") as status:
+            found = await client.cancel_tenant(tenant, told=_progress(status, tenant))
+    edge.screen.document(found)
+    for text in answers.clearance(found):
+        edge.screen.line(text)
+    return exits.OK if not found.pending and not found.accepted_since else exits.WAITED
+
+
+def _confirm(question: str, edge: Edge) -> None:
+    """Go on only if a person says so."""
+    if edge.as_json or not sys.stdin.isatty():
+        raise BadInput("yes", f"{question} nobody can be asked here", "add --yes")
+    if not typer.confirm(question, err=True):
+        raise BadInput("yes", "nothing was cancelled", "answer y, or add --yes")
+
+
+def _progress(status: object, tenant: str) -> Callable[[int, int], None]:
+    """Tells on a terminal how far it is; elsewhere nothing."""
+    update = getattr(status, "update", None)
+
+    def told(done: int, of: int) -> None:
+        if update is not None:
+            update(f"cancelling {of:,} jobs of {tenant}: {done:,} have ended")
+
+    return told
 
 
 async def _answer(edge: Edge, client: SwarmClient, job: str, patience: float | None) -> Answer:
@@ -133,11 +189,16 @@ def _show_jobs(screen: Screen, infos: list[JobInfo]) -> None:
     if not infos:
         screen.note("no jobs yet")
         return
-    rows = [
-        (info.id, info.state, f"{info.settled}/{info.subtasks}", _ago(info.accepted_at), info.tenant, info.text)
-        for info in infos
-    ]
-    screen.columns(rows, ("JOB", "STATE", "SETTLED", "AGE", "TENANT", "REQUEST"))
+    spent = any(info.cost or info.presumed for info in infos)
+    head = ("JOB", "STATE", "SETTLED", "AGE", "TENANT", *(("COST",) if spent else ()), "REQUEST")
+    screen.columns([_row(info, spent) for info in infos], head)
+
+
+def _row(info: JobInfo, spent: bool) -> tuple[str, ...]:
+    """A job in columns. What it cost is shown at the most it can be."""
+    cost = money(info.cost + info.presumed) if info.cost or info.presumed else ""
+    settled = f"{info.settled}/{info.subtasks}"
+    return (info.id, info.state, settled, _ago(info.accepted_at), info.tenant, *((cost,) if spent else ()), info.text)
 
 
 def _ago(ms: int) -> str:
@@ -169,11 +230,13 @@ class _Follower:
                 self._edge.warn_if_unserved()
             elif self.seen != "0-0" and await client.log.events(self._job, self.seen) == []:
                 return exits.of_ending(ended.ending)
-            async for event in client.job(self._job).events(self.seen):
-                self.seen = event.id
-                self._print(event)
-                if isinstance(event, Ended):
-                    return exits.of_ending(event.ending)
+            async with hints(client, self._job, self._edge.screen) as heard:
+                async for event in client.job(self._job).events(self.seen):
+                    heard()
+                    self.seen = event.id
+                    self._print(event)
+                    if isinstance(event, Ended):
+                        return exits.of_ending(event.ending)
         return exits.OK
 
     def _print(self, event: AnyEvent) -> None:
@@ -196,7 +259,9 @@ def happened(event: AnyEvent) -> str:
             found = [f"{place} is {flat(json.dumps(value), 60)}" for place, value in event.values.items()]
             return listed([*found, *(f"{place}: {flat(why, 60)}" for place, why in event.missing.items())])
         case Withdrawn():
-            return f"{event.subtask} attempt {event.attempt}"
+            return f"{event.subtask} attempt {event.attempt}" + (", stopped" if event.stopped else "")
+        case CancelAsked():
+            return event.subtask
         case Answered() if event.failure is not None or event.lacking:
             return f"lacking: {flat(event.lacking)}" if event.failure is None else flat(event.failure.message)
         case Released():
@@ -204,7 +269,8 @@ def happened(event: AnyEvent) -> str:
             return f"{event.subtask} to {event.expert}, attempt {event.attempt}{delay}"
         case Started():
             again = f", claim {event.claim}" if event.claim > 1 else ""
-            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}"
+            gated = f", after {event.gated} ms at the limits of {event.gate}" if event.gate else ""
+            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}{gated}"
         case OutcomeRecorded():
             how = f"{event.failure.reason}: {flat(event.failure.message)}" if event.failure else "solved"
             return f"{event.subtask} attempt {event.attempt} {how} ({event.ms} ms)"

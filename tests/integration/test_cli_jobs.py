@@ -175,3 +175,43 @@ def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_pa
     assert report["held_out"] > 0
     assert report["accuracy"] > 0.9
     assert (tmp_path / "head.npz").stat().st_size == report["bytes"]
+
+
+def test_all_jobs_of_a_tenant_are_cancelled_after_a_yes_or_with_it(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str
+) -> None:
+    cli("experts", "publish", str(DEMO))
+    for _ in range(3):
+        cli("submit", "hello", "--expert", "greeting", "--tenant", "acme")
+    other = cli.json("submit", "hello", "--expert", "greeting")["job"]
+    assert "add --yes" in cli.error("cancel", "--tenant", "acme", code=2)["message"]
+    with running("worker", "--pool", "router", env=environment(REDIS_URL=redis_url, PREFIX=prefix)):
+        found = cli.json("cancel", "--tenant", "acme", "--yes")
+        assert [receipt["ending"] for receipt in found["receipts"]] == ["cancelled"] * 3
+        assert cli("cancel", "--tenant", "acme") == "acme: no open jobs\n"
+    assert [job["id"] for job in cli.json("jobs", "--open")["jobs"]] == [other]
+
+
+def test_a_cancel_names_one_thing(cli: Cli) -> None:
+    assert cli.error("cancel", code=2)["field"] == "job"
+    assert cli.error("cancel", "j1", "--tenant", "acme", code=2)["field"] == "tenant"
+    assert cli.error("cancel", "--tenant", "a:b", "--yes", code=2)["field"] == "tenant"
+    assert cli.error("cancel", "j1", "--subtask", "t1", code=5)["job"] == "j1"
+
+
+@pytest.mark.timeout(30)
+def test_one_subtask_is_cancelled_and_the_answer_says_so(cli: Cli, slow: Path, redis_url: str, prefix: str) -> None:
+    plan = slow / "plan.json"
+    steps = [{"id": name, "expert": "slow", "instruction": f"sleep {secs}"} for name, secs in (("a", 60), ("b", 1))]
+    plan.write_text(json.dumps(steps))
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    with running("worker", "--catalog", "cards", "--import", "slowly:Slow", env=env, cwd=slow) as worker:
+        worker.says("catalog_changed")
+        job = cli.json("submit", "go", "--plan", str(plan))["job"]
+        assert "it has: a, b" in cli.error("cancel", job, "--subtask", "c", code=2)["message"]
+        words = cli("cancel", job, "--subtask", "a")
+        out = cli("answer", job, code=8)
+
+    assert words.splitlines()[0] == f"a of {job} is cancelled"
+    assert "missing: a (slow): cancelled on request" in out
+    assert "1 of 2 subtasks were solved, 1 cancelled on request" in out

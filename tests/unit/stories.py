@@ -18,6 +18,7 @@ from swarm.events import (
     Planned,
     Released,
     RoundOpened,
+    Started,
     Tick,
     Valued,
     Withdrawn,
@@ -28,6 +29,7 @@ from swarm.scheduler import HEAVY
 
 DUE = 10_000
 OVER = {"solved", "skipped", "failed", "lost", "withdrawn"}
+NO_MONEY = {"over_budget", "unpriced"}
 
 
 @dataclass
@@ -50,6 +52,12 @@ class Story:
     released: dict[str, list[int]] = field(default_factory=dict)
     failures: dict[str, dict[int, Failure]] = field(default_factory=dict)
     """By attempt: only the failure of the last attempt released counts, once."""
+    delayed: set[tuple[str, int]] = field(default_factory=set)
+    """Attempts that were released with a delay and have not started."""
+    called_off: set[str] = field(default_factory=set)
+    """Subtasks and items that somebody cancelled one by one."""
+    unexpanded: set[str] = field(default_factory=set)
+    """Those of them that had no items yet."""
     cancelled: bool = False
     late: bool = False
     rejected: bool = False
@@ -84,9 +92,14 @@ class Story:
                 self.values |= event.values
                 self.missing |= set(event.missing)
             case Released():
-                if event.subtask not in self.names() and event.subtask.partition("#")[0] in self.withdrawn:
+                gone = self.withdrawn | self.called_off
+                if event.subtask not in self.names() and event.subtask.partition("#")[0] in gone:
                     self.withdrawn.add(event.subtask)
                 self.released.setdefault(event.subtask, []).append(event.attempt)
+                if event.delay:
+                    self.delayed.add((event.subtask, event.attempt))
+            case Started():
+                self.delayed.discard((event.subtask, event.attempt))
             case Withdrawn():
                 self.taken_back.add((event.subtask, event.attempt))
             case OutcomeRecorded():
@@ -94,6 +107,8 @@ class Story:
                 self.outcome(event)
             case Tick():
                 self.late |= event.at >= DUE
+            case CancelAsked() if event.subtask:
+                self.call_off(event.subtask)
             case CancelAsked():
                 self.cancelled = True
             case Answered():
@@ -141,8 +156,28 @@ class Story:
         else:
             self.answered = True
 
+    def call_off(self, name: str) -> None:
+        """What of it is not settled by now is given up; what waited for it is lost with it."""
+        state = self.states().get(name) or self.parts().get(name, "withdrawn")
+        if state in OVER:
+            return
+        items = [each for each in self.items(name) if self.parts()[each] == "open"] if state == "expanded" else []
+        if state != "expanded":
+            self.unexpanded.add(name)
+        self.called_off |= {name, *items}
+        self.given_up |= {name, *items}
+
     def may_plan_again(self) -> bool:
-        return self.again and self.closed - 1 < self.accepted.replans
+        for_good = self.called_off - self.withdrawn or self.without_money()
+        return self.again and self.closed - 1 < self.accepted.replans and not for_good
+
+    def without_money(self) -> set[str]:
+        """What was given up because a budget did not allow it."""
+        given_up = self.given_up - self.called_off - self.withdrawn
+        return {name for name in given_up if self.last_failure(name).reason in NO_MONEY}
+
+    def last_failure(self, name: str) -> Failure:
+        return max(self.failures[name].items())[1]
 
     # -- attempts
 
@@ -165,7 +200,7 @@ class Story:
         turn = tried = 0
         for _, failure in sorted(self.failures.get(name, {}).items()):
             tried += 1
-            if not failure.retryable or tried == self.accepted.attempts:
+            if not failure.retryable or failure.reason in NO_MONEY or tried == self.accepted.attempts:
                 turn, tried = turn + 1, 0
         return turn
 
@@ -191,6 +226,8 @@ class Story:
         name = subtask.id
         if name in self.withdrawn:
             return "withdrawn"
+        if name in self.called_off:
+            return "failed"
         if {"failed", "lost"} & set(parents):
             return "lost"
         if set(parents) - {"solved", "skipped"}:
@@ -234,6 +271,8 @@ class Story:
         ran = name in self.withdrawn or self.states()[name] in ("expanded", "solved", "failed")
         if not ran or place not in self.values or place in self.missing or self._nobody_can_say(self.joined[name]):
             return []
+        if name in self.unexpanded:
+            return []
         if self.values[place] > self.accepted.max_items:
             return []
         found = [f"{name}#{number}" for number in range(1, self.values[place] + 1)]
@@ -263,10 +302,13 @@ class Story:
     def in_flight(self) -> set[str]:
         """What has a last released attempt that is not known to be over."""
         open_ones = {name for name, state in self.parts().items() if state == "open" and name in self.released}
-        return {name for name in open_ones if self.released[name][-1] not in self.failures.get(name, {})}
+        last = {name: self.released[name][-1] for name in open_ones}
+        running = {name for name, attempt in last.items() if attempt not in self.failures.get(name, {})}
+        return {name for name in running if (name, last[name]) not in self.delayed}
 
     def to_take_back(self) -> set[tuple[str, int]]:
-        last = {(name, self.released[name][-1]) for name in self.withdrawn & self.released.keys()}
+        unwanted = self.withdrawn | self.called_off
+        last = {(name, self.released[name][-1]) for name in unwanted & self.released.keys()}
         return last - self.taken_back
 
     # -- the end
@@ -282,12 +324,16 @@ class Story:
             self.rejected = True
         elif (won < len(states) or self.lacking) and self.may_plan_again():
             self.wants_plan = True
+        elif self.without_money():
+            self.finished = "over_budget"
         else:
             self.finished = "completed" if won == len(states) else "partial" if won else "failed"
 
     def ending(self) -> Ending | None:
         if self.cancelled:
             return "cancelled"
+        if self.finished == "over_budget":
+            return "over_budget"
         if self.late:
             return "deadline"
         return "rejected" if self.rejected else self.finished

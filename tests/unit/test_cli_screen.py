@@ -12,8 +12,9 @@ from swarm.cli import answers, exits
 from swarm.cli.screen import Screen, clean, flat, listed
 from swarm.cli.view import JobView, Row, steps
 from swarm.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
-from swarm.models import Answer, Citation, Ending, Failure, Missing, Receipt, Segment
+from swarm.models import Answer, Citation, Ending, Failure, Missing, Part, Receipt, Segment, Usage
 from swarm.plans import Subtask
+from swarm.receipts import TenantReceipt
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,76 @@ def test_every_part_of_a_joined_answer_says_where_it_is_from(capsys: pytest.Capt
 
 
 def test_a_receipt_says_what_was_stopped() -> None:
-    done = Receipt(job="j", ending="cancelled", stopped=("b:1",), withdrawn=("c:1",), finished=("a",))
+    used = Usage(calls=2, input_tokens=1_200, output_tokens=30, cost=5_000, presumed=20_000)
+    parts = (
+        Part(subtask="a", attempt=1, expert="x", how="finished", usage=used.model_copy(update={"presumed": 0})),
+        Part(subtask="b", attempt=1, expert="y", how="stopped", usage=Usage(presumed=20_000), unknown=True),
+        Part(subtask="c", attempt=1, expert="x", how="withdrawn"),
+    )
+    more = {"parts": parts, "stopped": ("b:1",), "withdrawn": ("c:1",), "finished": ("a",), "usage": used}
+    done = Receipt.model_validate({"job": "j", "ending": "cancelled", **more})
 
-    assert answers.receipt(done) == ["j cancelled", "  stopped: b:1", "  withdrawn: c:1", "  solved before: a"]
-    assert answers.receipt(Receipt(job="j", ending="failed")) == ["j had ended before, as failed"]
+    assert answers.receipt(done) == [
+        "j cancelled",
+        "  stopped: b:1 (y), what its last call used is not known, at most $0.02",
+        "  withdrawn: c:1",
+        "  solved before: a",
+        "  used: 2 model calls, 1,200 + 30 tokens, $0.005, and up to $0.02 of unknown fate",
+    ]
+    assert answers.receipt(Receipt(job="j", ending="failed")) == [
+        "j had ended before, as failed",
+        "  used: no model call",
+    ]
+
+
+def test_a_receipt_of_one_subtask_says_what_became_of_its_attempts() -> None:
+    parts = (Part(subtask="b", attempt=1, expert="y", how="stopped", unknown=True),)
+
+    assert answers.receipt(Receipt(job="j", cancelled=("b",), parts=parts), "b") == [
+        "b of j is cancelled",
+        "  stopped: b:1 (y), what its last call used is not known",
+    ]
+    assert answers.receipt(Receipt(job="j"), "b") == ["b of j was settled before, and stays so"]
+
+
+def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
+    cancelled = Receipt(job="j1", ending="cancelled", stopped=("a:1",), withdrawn=("b:1", "c:1"))
+    found = TenantReceipt(
+        tenant="acme",
+        receipts=(cancelled, Receipt(job="j2", ending="completed")),
+        pending=("j3",),
+        accepted_since=("j4",),
+    )
+
+    assert answers.clearance(found) == [
+        "acme: 1 jobs cancelled",
+        "  stopped 1 and withdrew 2 attempts",
+        "  used: no model call",
+        "  1 ended by themselves meanwhile",
+        "  1 were asked to end and have not yet: j3",
+        "  1 were accepted meanwhile and go on: j4",
+    ]
+    assert answers.clearance(TenantReceipt(tenant="acme")) == ["acme: no open jobs"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (Missing(subtask="a", expert="x", reason="cancelled", message="cancelled on request"), "cancelled on request"),
+        (Missing(subtask="b", expert="x", reason="dependency", because="a"), "waited for a, which was cancelled"),
+        (Missing(subtask="c", expert="x", reason="dependency", because="d"), "waited for d, which failed"),
+        (Missing(subtask="c", expert="x", reason="over_budget", message="$2 needed"), "over budget, $2 needed"),
+        (Missing(subtask="c", expert="x", reason="not_started", message="it had not begun"), "it had not begun"),
+        (
+            Missing(subtask="c", expert="x", reason="timeout", message="no answer within 3 s"),
+            "timeout, no answer within 3 s",
+        ),
+        (Missing(subtask="c", expert="x", reason="gone", message="its result is lost"), "gone, its result is lost"),
+    ],
+)
+def test_what_is_missing_is_told_once_and_why(missing: Missing, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first = Missing(subtask="a", expert="x", reason="cancelled", message="cancelled on request")
+    both = (missing,) if missing == first else (first, missing)
+    answers.show(Screen(), Answer(job="j", ending="partial", complete=False, missing=both), {})
+
+    assert capsys.readouterr().out.splitlines()[-1] == f"missing: {missing.subtask} (x): {said}"

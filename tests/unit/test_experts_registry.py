@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import structlog
 
-from experts.base import Expert
+from experts.base import Expert, time_left
 from experts.registry import MAX_SOLUTION, Registry, known_failure
-from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, UnusableInput
+from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
 from swarm.models import Blob, Card, Failure, Outcome, Solution, Usage
 from swarm.plans import Subtask
 
@@ -113,6 +113,18 @@ async def test_an_expert_that_is_too_slow_is_stopped() -> None:
     outcome = await settled(waits, timeout=0.02)
 
     assert outcome == Failure(reason="timeout", message="no answer within 0.02 s", retryable=True)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_call_that_has_to_wait_for_room_in_a_budget_is_no_outcome(wrapped: bool) -> None:
+    full = NoRoom("job:j1", 7)
+    error = ExceptionGroup("several", [ValueError("a bug"), ExceptionGroup("more", [full])]) if wrapped else full
+
+    with structlog.testing.capture_logs() as lines, pytest.raises(NoRoom) as raised:
+        await settled(raising(error))
+
+    assert raised.value is full
+    assert lines == []
 
 
 async def test_cancellation_passes() -> None:
@@ -449,3 +461,45 @@ def test_a_reason_that_somebody_made_up_still_gives_a_failure() -> None:
 
     assert failure is not None
     assert (failure.reason, failure.message) == ("expert_error", "none left")
+
+
+# -- the time of one attempt -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("card", "subtask", "holds"), [(0.02, 60.0, 0.02), (60.0, 0.02, 0.02), (0.02, None, 0.02)])
+async def test_the_smaller_of_two_timeouts_holds(card: float, subtask: float | None, holds: float) -> None:
+    async def waits(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    outcome = await settled(waits, ASKED.model_copy(update={"timeout": subtask}), timeout=card)
+
+    assert outcome == Failure(reason="timeout", message=f"no answer within {holds:g} s", retryable=True)
+
+
+async def test_a_model_call_gets_what_is_left_of_the_attempt() -> None:
+    given: list[float] = []
+
+    async def asks_twice(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        given.append(time_left(60.0))
+        await asyncio.sleep(0.1)
+        given.append(time_left(60.0))
+        given.append(time_left(0.01))
+        return Solution(text="done")
+
+    await settled(asks_twice, ASKED.model_copy(update={"timeout": 5.0}))
+
+    assert 4.5 < given[1] <= given[0] - 0.09 < 5.0
+    assert given[2] == 0.01
+    assert time_left(60.0) == 60.0, "outside of an attempt"
+
+
+async def test_a_model_that_has_no_time_left_is_late_and_not_unavailable() -> None:
+    async def gives_up(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        await asyncio.sleep(max(0.0, time_left(60.0) - 0.005))
+        raise ModelUnavailable("no answer within what was left")
+
+    outcome = await settled(gives_up, timeout=0.1)
+
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.message) == ("timeout", "no answer within 0.1 s")

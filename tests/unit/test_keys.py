@@ -7,16 +7,18 @@ import re
 import pytest
 
 from swarm.broker import keys, shelf
+from swarm.broker.census import kind_of
 from swarm.broker.connection import source
 from swarm.broker.keys import ETERNAL, Keys
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
+MEASURED = ("pace", "pace:x1", "waiting", "waiting:x1")
 MORTAL, _, REST = (keys.__doc__ or "").partition("-- eternal")
 
 
 def example(name: str) -> str:
     """A row's name with something in its places."""
-    return re.sub(r"\b(ID|NAME|VERSION|SHA256|TENANT)\b", "x1", name)
+    return re.sub(r"\b(ID|NAME|VERSION|SHA256|TENANT|DAY|GATE|SCOPE)\b", "x1", name)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in ROW.findall(REST)])
@@ -34,21 +36,22 @@ def test_the_names_are_those_of_the_table() -> None:
     made = {
         of.job("x1"), of.log("x1"), of.bodies("x1"), of.deltas("x1"), of.delivery("x1"), of.worker("x1"),
         of.catalog("x1"), of.blob("x1"),
-        *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake")),
+        *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake", "turns")),
         of.open, of.ended, of.current_catalog, of.catalogs, of.dead, of.stats("x1"), of.plans("x1", "x1"),
-        of.plan_count,
+        of.plan_count, of.money("x1"), of.budget("tenant:x1:x1"), of.budget("day:x1"), of.prices, of.tenants,
+        of.letter("x1"), of.gate("x1"), of.gate("x1:running"), of.limits, of.parked("x1"),
     }  # fmt: skip
     listed = {f"PREFIX:{example(name)}" for name, _ in ROW.findall(keys.__doc__ or "")}
     # these are built in the scripts only
     assert made == listed - {
-        f"PREFIX:{name}" for name in ("job:x1:live", "catalog:x1:blobs", "dead:x1", "open:x1", "seen", "stats")
+        f"PREFIX:{name}" for name in ("job:x1:live", "catalog:x1:blobs", "open:x1", "seen", "stats", *MEASURED)
     }
 
 
 def test_the_channels_are_listed() -> None:
     of = Keys("PREFIX")
     _, _, channels = (keys.__doc__ or "").partition("Channels:")
-    for name in (of.events("JOB"), of.over("JOB"), of.writing("JOB"), of.stop("WORKER"), of.published):
+    for name in (of.events("JOB"), of.over("JOB"), of.writing("JOB"), of.stop("WORKER"), of.published, of.confirmed):
         assert name in channels
 
 
@@ -59,6 +62,11 @@ def test_an_experts_queue_is_eternal_too() -> None:
 def test_the_scripts_keep_to_the_same_bounds() -> None:
     library, publish = source("submit"), source("publish")
 
-    assert re.findall(r"call\('LLEN', list\) < (\d+)", library) == [str(keys.WAKE_TOKENS)]
+    assert re.findall(r"tokens\[queue\] < (\d+)", library) == [str(keys.WAKE_TOKENS)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':ended', 0, -(\d+)", library) == [str(keys.ENDED_KEPT + 1)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':catalogs', 0, -(\d+)", publish) == [str(shelf.ALIVE + 1)]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in ROW.findall(keys.__doc__ or "")])
+def test_every_key_is_of_a_kind_that_is_counted(name: str) -> None:
+    assert kind_of(example(name)) != "other"

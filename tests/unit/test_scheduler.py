@@ -77,9 +77,30 @@ def test_the_window_bounds_what_is_in_flight() -> None:
     assert releases(actions) == [("c", 1)]
 
 
-def test_a_retry_counts_in_the_window_and_keeps_its_place_in_the_plan() -> None:
+def test_a_retry_that_waits_leaves_its_place_in_the_window_until_it_starts() -> None:
+    progress, _ = go(begun("a", "b", "c", window=1))
+    progress, actions = go(progress, failed("a", retryable=True, retry_after=600))
+    assert releases(actions) == [("b", 1), ("a", 2)], "b has the place, and the delay of a begins"
+    assert progress.steps["a"].delay == 600_000
+
+    begun_again, actions = go(progress, started("a", 2), solved("b"))
+    assert actions == (), "a is back and has the place"
+    assert begun_again.steps["a"].delay == 0
+    assert releases(go(begun_again, solved("a", 2))[1]) == [("c", 1)]
+
+    assert releases(go(progress, solved("b"))[1]) == [("c", 1)], "while a still waits"
+
+
+def test_a_start_of_an_earlier_attempt_does_not_end_the_wait_of_the_next() -> None:
+    progress, _ = go(begun("a"))
+    progress, _ = go(progress, failed("a", retryable=True, retry_after=600))
+
+    assert go(progress, started("a", 1, claim=2)) == (progress, ())
+
+
+def test_a_retry_without_a_delay_keeps_its_place_in_the_plan() -> None:
     progress, _ = go(begun("a", "b", window=1))
-    _, actions = go(progress, failed("a", retryable=True))
+    _, actions = go(progress, failed("a", retryable=True, retry_after=0))
 
     assert releases(actions) == [("a", 2)]
 
@@ -107,6 +128,7 @@ def test_a_server_that_asks_for_time_gets_it() -> None:
 def test_a_delay_is_waited_for_once() -> None:
     progress, _ = go(begun("a"))
     progress, _ = go(progress, failed("a", retryable=True, retry_after=7))
+    progress, _ = go(progress, started("a", 2))
 
     assert progress.steps["a"].delay == 0
 
@@ -158,7 +180,7 @@ def test_what_is_missing_names_the_expert_that_had_it_last() -> None:
 
     assert [(m.expert, m.reason, m.message) for m in progress.missing()] == [
         ("y", "bad_output", "a: bad_output"),
-        ("x", "unfinished", ""),
+        ("x", "unfinished", "it was under way when the job ended"),
     ]
 
 

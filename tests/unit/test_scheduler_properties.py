@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from swarm.branches import needed
 from swarm.events import AnyEvent, Ended, OutcomeRecorded, Planned, Valued, event_adapter
 from swarm.fold import fold
-from swarm.models import Failure, Usage
+from swarm.models import Failure, Reason, Usage
 from swarm.plans import Condition, Subtask
 from swarm.progress import Progress
 from swarm.rounds import Pieces, in_round
@@ -33,6 +33,7 @@ from tests.builders import (
     not_planned,
     planned,
     round_opened,
+    started,
     tick,
     written,
 )
@@ -54,6 +55,8 @@ class World:
     saved: str = Progress().model_dump_json()
     cursor: int = 0
     thought: tuple[Progress, int, tuple[AnyEvent, ...], tuple[Action, ...]] | None = None
+    queue: list[tuple[str, int]] = field(default_factory=list)
+    """Attempts that were released and have not started."""
     runs: list[tuple[str, int]] = field(default_factory=list)
     """Attempts that may still report; some are there twice."""
     words: list[AnyEvent] | None = None
@@ -158,9 +161,7 @@ class World:
         for action in actions:
             match action:
                 case Release():
-                    self.runs.append((action.subtask, action.attempt))
-                    if self.trouble and self.random.random() < 0.2:
-                        self.runs.append((action.subtask, action.attempt))
+                    self.queue.append((action.subtask, action.attempt))
                 case AskAnswer():
                     self.ask("answer", action.number, self.answers)
                 case AskPlan():
@@ -174,6 +175,13 @@ class World:
             self.asked[what] = number
             waiting.append(number)
 
+    def start(self) -> None:
+        """Some attempt is claimed, and once more when its worker is lost."""
+        name, attempt = self.queue.pop(self.random.randrange(len(self.queue)))
+        for claim in range(1, 3 if self.trouble and self.random.random() < 0.2 else 2):
+            self.append(started(name, attempt, claim=claim))
+            self.runs.append((name, attempt))
+
     def report(self) -> None:
         """Some attempt comes to its end, not necessarily the oldest."""
         name, attempt = self.runs.pop(self.random.randrange(len(self.runs)))
@@ -182,7 +190,8 @@ class World:
         body = f"{name}.{attempt}.{len(self.log)}"
         event = OutcomeRecorded(subtask=name, attempt=attempt, body=body, size=size, usage=usage)
         if fate < 0.4:
-            failure = Failure(reason="timeout", message="slow", retryable=fate < 0.25)
+            reason: Reason = self.random.choice(("timeout", "timeout", "over_budget"))
+            failure = Failure(reason=reason, message="slow", retryable=fate < 0.25)
             event = event.model_copy(update={"body": "", "size": 0, "failure": failure})
         self.append(event)
 
@@ -198,10 +207,14 @@ class World:
         dice = self.random.random()
         if dice < 0.03 and self.interrupted:
             self.append(self.random.choice((cancel_asked(), tick(DUE))))
-        elif dice < 0.06:
+        elif dice < 0.05:
+            self.append(cancel_asked(self.random.choice([*fold(Progress(), self.log).steps, "nothing"])))
+        elif dice < 0.07:
             self.append(tick(DUE - 1))
         elif dice < 0.2:
             self.plan()
+        elif dice < 0.4 and self.queue:
+            self.start()
         elif dice < 0.6 and self.runs:
             self.report()
         elif dice < 0.65 and self.answers:
@@ -223,6 +236,8 @@ class World:
                 return
             if self.words or self.plans:
                 self.plan()
+            elif self.queue:
+                self.start()
             elif self.runs:
                 self.report()
             elif self.answers:
@@ -243,8 +258,12 @@ class World:
             assert all(story.states()[i] in ("solved", "skipped") for i in whole.depends_on)
             assert release.attempt not in story.released.get(release.subtask, ()), "released twice"
             assert release.expert == story.chain_of(release.subtask)[story.turn(release.subtask)]
-        if given:
-            assert len(story.in_flight()) + len(given) <= story.accepted.window
+        if at_once := [release for release in given if not release.delay]:
+            assert len(story.in_flight()) + len(at_once) <= story.accepted.window
+
+        if not looked and story.ending() is None and not story.asks_for_a_plan():
+            delayed = {name for name, step in progress.steps.items() if step.state == "retrying" and step.delay}
+            assert delayed <= {release.subtask for release in given}, "a delay begins at once"
 
         ends = [action.ending for action in actions if isinstance(action, End)]
         expected = story.ending()

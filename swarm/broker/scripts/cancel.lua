@@ -1,12 +1,13 @@
--- Ask to cancel a job. ARGV: job. Answers 'asked', 'ended' or 'unknown'.
-local job, now = ARGV[1], clock()
-local f = call('HMGET', job_key(job), 'expire', 'ending', 'cancel')
+-- Ask to cancel a job, or one subtask of it. ARGV: job, subtask or ''. Answers 'asked', 'ended' or 'unknown'.
+local job, subtask, now = ARGV[1], ARGV[2], clock()
+local asked = subtask == '' and 'cancel' or 'cancel:' .. subtask
+local f = call('HMGET', job_key(job), 'expire', 'ending', asked)
 if not f[1] then return 'unknown' end
 if f[2] then return 'ended' end
 if not f[3] then
   even_if_full()
-  call('HSET', job_key(job), 'cancel', '1')
-  append(job, now, 'cancel_asked', '{}')
+  call('HSET', job_key(job), asked, '1')
+  append(job, now, 'cancel_asked', subtask == '' and '{}' or cjson.encode({subtask = subtask}))
   ask_advance(job, now)
 end
 return 'asked'

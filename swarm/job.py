@@ -1,0 +1,111 @@
+"""One job in a caller's hands: its events, its answer, its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from swarm.broker.deltas import Delta
+from swarm.errors import BadInput, WaitTimeout
+from swarm.events import Accepted, AnyEvent, Planned
+from swarm.models import Answer, Receipt
+from swarm.progress import SETTLED, Progress, whole
+
+if TYPE_CHECKING:
+    from swarm.client import SwarmClient
+
+SHOWN = 50
+"""Subtasks that an error names."""
+
+
+class Job:
+    """A job of a client. Cheap to make; it holds an id, not a connection."""
+
+    def __init__(self, client: SwarmClient, job_id: str) -> None:
+        self._client, self.id = client, job_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    async def events(self, after: str = "0-0") -> AsyncIterator[AnyEvent]:
+        """What happens, from the event after the one with id `after`, up to and with `ended`.
+
+        After a `reset` (a failover rolled the log back) the events come again from the first. Raises JobNotFound.
+        """
+        async for event in self._client.follow(self.id, after):
+            yield event
+
+    async def deltas(self, after: str = "0-0") -> AsyncIterator[Delta]:
+        """Texts while they are written, from the piece after the one with id `after` until the job ends.
+
+        Today the answer alone, where a model writes it; a job without such an answer has none. Where a piece has
+        `reset`, forget what came before of its `subtask`: a worker was lost, or the model is asked again. Whoever
+        comes late has about the last 1,000 pieces; the whole text is in the answer. Raises JobNotFound.
+        """
+        async for delta in self._client.watch(self.id, after):
+            yield delta
+
+    async def answer(self, timeout: float | None = None) -> Answer:
+        """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._client.wait(self.id)
+        except TimeoutError:
+            raise WaitTimeout(self.id, timeout or 0.0) from None
+
+    async def cancel(self, timeout: float = 10.0, *, subtask: str | None = None) -> Receipt:
+        """Cancel, wait until it is done, and say what was stopped, withdrawn and finished, and what was used.
+
+        With `subtask` only that one is given up, with all its items and with what waits for it; the rest goes on, and
+        no new plan is made around it. What has ended or is settled already keeps its ending or its result. Raises
+        BadInput for a subtask that the job has not, WaitTimeout when no router took the cancel within `timeout`
+        seconds; it stays asked for.
+        """
+        if subtask is None:
+            await self._client.log.cancel(self.id)
+            await self.answer(timeout)
+        else:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._give_up(subtask)
+            except TimeoutError:
+                raise WaitTimeout(self.id, timeout) from None
+        return await self.receipt()
+
+    async def receipt(self) -> Receipt:
+        """What became of each attempt and what it used; of a job that goes on, as far as it is. Raises JobNotFound."""
+        return await self._client.log.receipt(self.id)
+
+    async def _give_up(self, name: str) -> None:
+        known = await self._client.until(self.id, lambda p: name in p.steps or p.ended or _planned(p))
+        if name not in known.steps:
+            there = ", ".join(list(known.steps)[:SHOWN]) or "none"
+            raise BadInput(
+                "subtask", f"job {self.id} has no subtask {name[:80]!r}; it has: {there}", "name one of them"
+            )
+        if await self._client.log.cancel(self.id, name):
+            await self._client.until(self.id, lambda p: p.ended or _given_up(p, name))
+
+
+def _planned(progress: Progress) -> bool:
+    """Whether it is known which subtasks a job has."""
+    return progress.planned and progress.open_round is None
+
+
+def _given_up(progress: Progress, name: str) -> bool:
+    """Whether a subtask and its items are settled, and nothing of it is left to take back."""
+    of = [step for each, step in progress.steps.items() if name in (each, whole(each))]
+    return all(step.state in SETTLED and not step.unwanted for step in of)
+
+
+async def planning(job: Job) -> tuple[Accepted, Planned]:
+    """When the job was accepted, and how its planning ended."""
+    accepted, planned = Accepted(), Planned()
+    async for event in job.events():
+        match event:
+            case Accepted():
+                accepted = event
+            case Planned() if event.closed:
+                planned = event
+    return accepted, planned

@@ -1,0 +1,110 @@
+"""What a job's log says became of each attempt, and what it used: a receipt. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from swarm.events import AnyEvent, Ended, OutcomeRecorded, Released, Started, Withdrawn
+from swarm.fold import fold
+from swarm.models import Ending, Part, Receipt, Usage
+from swarm.progress import SETTLED, Progress
+from swarm.values import Value
+
+
+class TenantReceipt(Value):
+    """What cancelling all jobs of a tenant did."""
+
+    tenant: str
+    receipts: tuple[Receipt, ...] = ()
+    pending: tuple[str, ...] = ()
+    """Jobs that were asked to end and had not within the wait; they will."""
+    accepted_since: tuple[str, ...] = ()
+    """Jobs that were accepted meanwhile, too late to be asked."""
+
+
+class _Attempt:
+    """What the log says of one attempt, as far as it was read."""
+
+    def __init__(self, subtask: str, attempt: int, expert: str) -> None:
+        self.subtask, self.attempt, self.expert = subtask, attempt, expert
+        self.outcome: OutcomeRecorded | None = None
+        self.usage = Usage()
+        self.started = self.taken_back = self.stopped = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.subtask}:{self.attempt}"
+
+    def part(self, held: int) -> Part:
+        """`held`: what is kept, in the books, for calls of it of which nobody knows."""
+        cut = self.outcome is None and (self.stopped or (self.started and not self.taken_back))
+        usage = self.usage if self.usage.presumed else self.usage.model_copy(update={"presumed": held})
+        if self.outcome is not None:
+            how = "failed" if self.outcome.failure is not None else "finished"
+        else:
+            how = "stopped" if cut else "withdrawn"
+        fields = {"subtask": self.subtask, "attempt": self.attempt, "expert": self.expert}
+        return Part.model_validate(fields | {"how": how, "usage": usage, "unknown": cut})
+
+
+def receipt(job: str, log: Iterable[AnyEvent], held: Mapping[str, int]) -> Receipt:
+    """The receipt of a job. `held`: what is kept for calls whose fate is unknown, by attempt; see `unsettled`."""
+    events = list(log)
+    progress = fold(Progress(), events)
+    attempts, ending = _attempts(events)
+    parts = [attempt.part(held.get(attempt.name, 0)) for attempt in attempts if _is_over(attempt, progress)]
+    names = {how: tuple(f"{p.subtask}:{p.attempt}" for p in parts if p.how == how) for how in ("stopped", "withdrawn")}
+    return Receipt(
+        job=job,
+        ending=ending,
+        stopped=names["stopped"],
+        withdrawn=names["withdrawn"],
+        finished=tuple(progress.solved),
+        cancelled=tuple(name for name, step in progress.steps.items() if step.cancelled),
+        parts=tuple(parts),
+        usage=progress.usage,
+    )
+
+
+def _attempts(events: Iterable[AnyEvent]) -> tuple[list[_Attempt], Ending | None]:
+    found: dict[tuple[str, int], _Attempt] = {}
+    ending: Ending | None = None
+    for event in events:
+        if isinstance(event, Ended):
+            ending = event.ending
+            for attempt in found.values():
+                attempt.stopped = attempt.stopped or attempt.name in event.stopped
+                attempt.taken_back = attempt.taken_back or attempt.name in event.withdrawn
+        elif isinstance(event, Released):
+            found[event.subtask, event.attempt] = _Attempt(event.subtask, event.attempt, event.expert)
+        elif isinstance(event, OutcomeRecorded | Started | Withdrawn) and (event.subtask, event.attempt) in found:
+            _tell(found[event.subtask, event.attempt], event)
+    return list(found.values()), ending
+
+
+def _tell(attempt: _Attempt, event: OutcomeRecorded | Started | Withdrawn) -> None:
+    match event:
+        case OutcomeRecorded():
+            attempt.outcome, attempt.usage = attempt.outcome or event, attempt.usage + event.usage
+        case Started():
+            attempt.started = True
+        case Withdrawn():
+            attempt.taken_back, attempt.stopped = True, event.stopped
+
+
+def _is_over(attempt: _Attempt, progress: Progress) -> bool:
+    if progress.ended or attempt.outcome is not None or attempt.taken_back:
+        return True
+    step = progress.steps.get(attempt.subtask)
+    return step is not None and step.state in SETTLED and not step.unwanted
+
+
+def unsettled(books: Mapping[bytes, bytes]) -> dict[str, int]:
+    """Micro-dollars that a job's books hold for calls under way (`h:`) or of unknown fate (`p:`), by attempt."""
+    found: dict[str, int] = {}
+    for field, amount in books.items():
+        kind, _, hold = field.decode().partition(":")
+        if kind in ("h", "p"):
+            attempt = hold.partition(" ")[0].partition(":")[2]
+            found[attempt] = found.get(attempt, 0) + int(amount)
+    return found

@@ -1,0 +1,186 @@
+"""A job's steps while events are folded into them, and what follows when one of them is settled.
+
+What waited for a failure is dropped, what waited for a result may branch, a list is settled with its last item, and a
+plan of which all is settled gives the job its cause to end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from swarm.branches import Expand, Known, Refuse, Skip, branch
+from swarm.models import Ending, Usage
+from swarm.plans import Subtask
+from swarm.progress import RANK, SETTLED, UNAFFORDABLE, Graph, Progress, Step, final, item, whole
+
+ON_REQUEST = "cancelled on request"
+GIVEN_UP = {
+    "cancelled": ON_REQUEST,
+    "over_budget": "given up because the budget does not allow more",
+    "unpriced": "given up because a budget holds and the model has no price",
+}
+"""How the sentence on the ending counts what was given up for one of these reasons."""
+
+
+class Steps:
+    """A progress while events are folded into it: the same facts, but mutable, so that a fold is linear."""
+
+    graph: Graph
+    steps: dict[str, Step]
+    attempts: int
+    window: int
+    due: int
+    deadline: bool
+    catalog: str
+    replans: int
+    plan_only: bool
+    max_items: int
+    open_round: int | None
+    planned: bool
+    rounds: int
+    again: bool
+    replan: int
+    lacking: str
+    values: dict[str, Any]
+    unknown: dict[str, str]
+    cause: Ending | None
+    why: str
+    answer: str
+    answer_failed: bool
+    unanswered: str
+    answers: int
+    ended: bool
+    usage: Usage
+
+    def __init__(self, progress: Progress) -> None:
+        self._start = progress
+        vars(self).update(vars(progress))
+        self.steps = dict(progress.steps)
+        self._unsettled = sum(step.state not in SETTLED for step in self.steps.values())
+        self._by_id: dict[str, Subtask] = {}
+        self._children: dict[str, list[str]] | None = None
+
+    def progress(self) -> Progress:
+        facts = vars(self)
+        return self._start.model_copy(update={name: facts[name] for name in vars(self._start)})
+
+    def _put(self, name: str, step: Step) -> None:
+        before = self.steps.get(name)
+        self._unsettled -= before is not None and before.state not in SETTLED
+        self._unsettled += step.state not in SETTLED
+        self.steps[name] = step
+
+    def _change(self, name: str, **changes: object) -> None:
+        if (step := self.steps.get(name)) is not None and step.state not in SETTLED:
+            self._put(name, step.model_copy(update=changes))
+
+    def _because(self, cause: Ending, why: str) -> None:
+        if self.cause is None or RANK.index(cause) < RANK.index(self.cause):
+            self.cause, self.why = cause, why
+
+    def _withdraw(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            self._put(name, self.steps[name].model_copy(update={"state": "withdrawn"}))
+
+    # -- what follows from a step
+
+    def _give_up(self, name: str, **why: object) -> None:
+        self._change(name, state="failed", **why)
+        if name == whole(name):
+            self._drop_descendants(name)
+        else:
+            self._item_settled(whole(name))
+
+    def _drop_descendants(self, root: str) -> None:
+        because = self.steps[root].because or root
+        stack = list(self._children_of(root))
+        while stack:
+            name = stack.pop()
+            if self.steps[name].state not in SETTLED:
+                self._change(name, state="dropped", reason="dependency", because=because)
+                stack.extend(self._children_of(name))
+
+    def _children_of(self, name: str) -> list[str]:
+        if self._children is None:
+            self._children, self._by_id = {}, {subtask.id: subtask for subtask in self.graph.subtasks}
+            for subtask in self.graph.subtasks:
+                for other in subtask.depends_on:
+                    self._children.setdefault(other, []).append(subtask.id)
+        return self._children.get(name, [])
+
+    def _gave_up(self, name: str) -> bool:
+        return name in self.steps and self.steps[name].state in ("failed", "dropped")
+
+    def _item_settled(self, parent: str) -> None:
+        """When all items are settled the whole is: solved if one of them is."""
+        count = self.steps[parent].items
+        items = (self.steps[item(parent, number)].state for number in range(count, 0, -1))
+        if self.steps[parent].state != "expanded" or any(state not in SETTLED for state in items):
+            return  # from the last, which is open for longest, so that this looks at few
+        if any(self.steps[item(parent, number)].state == "solved" for number in range(1, count + 1)):
+            self._change(parent, state="solved")
+            self._went_well(parent)
+        else:
+            self._give_up(parent, reason="expert_error", message=f"none of its {count} items was solved")
+
+    def _went_well(self, name: str) -> None:
+        """What follows from a result, beyond that others may begin."""
+        if name != whole(name):
+            self._item_settled(whole(name))
+        elif self.graph.branches:
+            self._branch(self._children_of(name))
+
+    def _branch(self, names: Iterable[str]) -> None:
+        """Skip, expand or give up what can be by now, and then what waited for it."""
+        stack = list(reversed(list(names)))
+        while stack:
+            name = stack.pop()
+            if self.steps[name].state != "waiting":
+                continue
+            self._children_of(name)
+            subtask = self._by_id[name]
+            states = {i: self.steps[i].state if i in self.steps else "waiting" for i in subtask.depends_on}
+            known = Known(self.values, self.unknown, self.max_items, len(self.steps))
+            match branch(subtask, states, known):
+                case Skip(message):
+                    self._change(name, state="skipped", message=message)
+                    stack.extend(reversed(self._children_of(name)))
+                case Refuse(reason, message):
+                    self._give_up(name, reason=reason, message=message)
+                case Expand(count):
+                    self._change(name, state="expanded", items=count)
+                    for number in range(1, count + 1):
+                        self._put(item(name, number), Step(round=self.steps[name].round))
+
+    # -- what follows from all of them
+
+    def _complete(self) -> None:
+        """When the plan is whole and every subtask of it is settled, the job has its cause, or needs a new plan."""
+        if not self.planned or self.open_round is not None or self.cause is not None:
+            return
+        if self._unsettled and not self.plan_only:
+            return
+        states = [s.state for s in self.steps.values() if s.state not in ("withdrawn", "skipped") and not s.items]
+        solved = states.count("solved")
+        if not states:
+            self._because("rejected", "the plan has no subtasks")
+        elif (solved == len(states) and not self.lacking) or self.plan_only:
+            self._because("completed", "")
+        elif self._may_plan_again():
+            self.replan = self.rounds + 1
+        elif solved == len(states):
+            self._because("completed", "")
+        else:
+            self._short(f"{solved} of {len(states)} subtasks were solved", "partial" if solved else "failed")
+
+    def _may_plan_again(self) -> bool:
+        return self.again and self.rounds <= self.replans and not final(self.steps.values())
+
+    def _short(self, count: str, ending: Ending) -> None:
+        """The plan is through and something of it is missing."""
+        given_up = Counter(step.reason for step in self.steps.values() if step.state == "failed" and not step.items)
+        lost = [f"{given_up[reason]} {words}" for reason, words in GIVEN_UP.items() if given_up[reason]]
+        why = ", ".join((count, *lost))
+        self._because("over_budget" if UNAFFORDABLE & given_up.keys() else ending, why)

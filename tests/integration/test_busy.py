@@ -1,0 +1,220 @@
+"""A full swarm says when to come again, from how fast its jobs end; and a patient caller gets in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from swarm.client import SwarmClient, make_request, new_job_id
+from swarm.errors import Busy
+from swarm.models import Solution
+from swarm.plans import Subtask
+from swarm.settings import Settings
+from tests.conftest import Hands, a_request
+from tests.integration.processes import expert, publish, serving
+
+
+async def ends(hands: Hands, job: str) -> None:
+    await hands.log.cancel(job)
+    for claim in await hands.claim("advance", free=10):
+        await hands.advance(claim.job, claim)
+
+
+async def paced(hands: Hands, scope: str, gap: float, *, seconds_ago: float = 0.0) -> None:
+    """As if one job had ended every `gap` ms, the last one so long ago."""
+    since = await hands.now() - seconds_ago * 1000
+    await hands.call("SET", f"{hands.keys.prefix}:pace{scope}", f"{since:.0f} 0 0 {gap}", "PX", 60_000)
+
+
+async def refused(hands: Hands, job: str, tenant: str = "default", *, patience: float = 0.0) -> Busy:
+    with pytest.raises(Busy) as caught:
+        await hands.log.submit(job, a_request("t1:a", tenant=tenant), patience=patience)
+    return caught.value
+
+
+@pytest.fixture
+def settings(redis_url: str, prefix: str) -> Settings:
+    return Settings(redis_url=redis_url, prefix=prefix, max_open=3, max_open_tenant=2, max_age=600, retention=600)
+
+
+# -- the estimate ------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_measured_is_told_as_the_settings_say(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+
+    busy = await refused(hands, "k")
+
+    assert (busy.scope, busy.limit, busy.retry_after) == ("for tenant default", 2, 2.0)
+
+
+async def test_the_scope_that_is_full_gives_the_pace(hands: Hands) -> None:
+    for tenant in ("one", "two", "three"):
+        await hands.submit(f"j-{tenant}", "t1:a", tenant=tenant)
+    await paced(hands, "", 4_000)
+    await paced(hands, ":one", 9_000)
+
+    busy = await refused(hands, "k", "one")
+
+    assert (busy.scope, busy.retry_after) == ("in all", 4.0)
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+async def test_each_that_waits_is_told_a_later_time_and_keeps_it_when_it_asks_again(
+    hands: Hands, patience: float
+) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 1_000)
+
+    told = [(await refused(hands, f"k{number}", patience=patience)).retry_after for number in range(4)]
+    again = (await refused(hands, "k3", patience=patience)).retry_after
+
+    assert told == [1.0, 2.0, 3.0, 4.0]
+    assert again == pytest.approx(4.0, abs=0.5)
+
+
+async def test_a_free_place_is_kept_for_a_patient_caller_whose_time_has_come(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 50)
+    await refused(hands, "patient", patience=5)
+    await ends(hands, "j0")
+    await paced(hands, ":default", 50)
+
+    assert (await refused(hands, "newcomer")).open_jobs == 1
+    await hands.log.submit("patient", a_request("t1:a"), patience=5)
+
+    assert (await refused(hands, "newcomer")).open_jobs == 2
+
+
+async def test_a_place_is_not_kept_for_one_that_does_not_come_or_has_no_patience(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 50)
+    await refused(hands, "gone", patience=5)
+    await refused(hands, "brief", patience=0.01)
+    await refused(hands, "single")
+    key = f"{hands.keys.prefix}:waiting:default"
+    assert await hands.call("ZCARD", key) == 2
+    await hands.call("ZADD", key, "XX", await hands.now() - 1_100, "gone")
+    await ends(hands, "j0")
+    await paced(hands, ":default", 50)
+
+    assert await hands.submit("newcomer", "t1:a")
+
+
+async def test_as_many_as_are_too_many_must_end_first(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 1_000)
+    # somebody with greater limits was there before
+    for number in range(4):
+        await hands.call("ZADD", hands.keys.open + ":default", await hands.now() + 60_000, f"x{number}")
+
+    assert (await refused(hands, "k")).retry_after == 5.0
+
+
+@pytest.mark.parametrize(("gap", "told"), [(0.5, 0.05), (400_000.0, 300.0)])
+async def test_it_is_never_less_than_a_moment_nor_more_than_five_minutes(hands: Hands, gap: float, told: float) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", gap)
+
+    assert (await refused(hands, "k")).retry_after == told
+
+
+async def test_a_pace_that_has_stopped_is_not_believed(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 100, seconds_ago=20)
+
+    assert (await refused(hands, "k")).retry_after == pytest.approx(20, abs=1)
+
+
+async def test_the_pace_is_measured_while_jobs_are_open_and_has_a_lifetime(hands: Hands) -> None:
+    await hands.submit("slow", "t1:a")
+    await hands.call("HSET", hands.keys.job("slow"), "accepted", int(await hands.now() - 3_000))
+    await ends(hands, "slow")
+    kept = (await hands.call("GET", f"{hands.keys.prefix}:pace:default")).decode().split()
+    assert kept[:3] == ["0", "0", "0"], "nothing is open: the time until the next job does not count"
+    assert float(kept[3]) == pytest.approx(3_000, rel=0.2)
+
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    assert (await refused(hands, "k")).retry_after == pytest.approx(3, rel=0.2)
+    for key in ("pace", "pace:default", "waiting:default"):
+        assert await hands.call("PTTL", f"{hands.keys.prefix}:{key}") > 0
+
+
+async def test_who_got_in_waits_no_more(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 1_000)
+    await refused(hands, "k1", patience=5)
+    await ends(hands, "j0")
+
+    await hands.log.submit("k1", a_request("t1:a"))
+
+    assert await hands.call("ZCARD", f"{hands.keys.prefix}:waiting:default") == 0
+
+
+# -- under load --------------------------------------------------------------------------------------------------------
+
+
+async def brief(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+    await asyncio.sleep(0.2)
+    return "done"
+
+
+async def test_who_waits_as_long_as_it_is_told_usually_gets_in(settings: Settings) -> None:
+    """Four places, jobs of 0.2 s, and for some seconds always a dozen callers that wait for a place."""
+    settings = settings.model_copy(update={"max_open": 4, "max_open_tenant": 4})
+    work = expert("brief", brief)
+    await publish(settings, work)
+    tries: list[int] = []
+
+    async def caller(client: SwarmClient, until: float) -> None:
+        while time.monotonic() < until:
+            job, count = new_job_id(), 0
+            request = make_request(text="go", expert="brief")
+            while True:
+                count += 1
+                try:
+                    await client.log.submit(job, request, patience=30)
+                    break
+                except Busy as busy:
+                    await asyncio.sleep(busy.retry_after)
+            tries.append(count)
+            await client.job(job).answer(5)
+
+    async with serving(settings, work), SwarmClient(settings=settings) as client:
+        warm_up = settings.model_copy(update={"max_open": 100, "max_open_tenant": 100})
+        async with SwarmClient(settings=warm_up) as many:
+            await asyncio.gather(*(many.ask("go", expert="brief") for _ in range(4)))
+        until = time.monotonic() + 4
+        await asyncio.gather(*(caller(client, until) for _ in range(16)))
+
+    waited = [count for count in tries if count > 1]
+    first_time = sum(count == 2 for count in waited) / len(waited)
+    assert len(waited) > 20
+    assert first_time > 0.5
+
+
+async def test_a_patient_submit_gets_in_and_an_impatient_one_is_told(settings: Settings) -> None:
+    settings = settings.model_copy(update={"max_open": 1, "max_open_tenant": 1, "retry_after": 0.05})
+    work = expert("brief", brief)
+    await publish(settings, work)
+    async with serving(settings, work), SwarmClient(settings=settings) as client:
+        await client.submit("go", expert="brief")
+        with pytest.raises(Busy):
+            await client.submit("go", expert="brief")
+        with pytest.raises(Busy):
+            await client.submit("go", expert="brief", patience=0.01)
+
+        job = await client.submit("go", expert="brief", patience=8)
+        assert (await job.answer(5)).ending == "completed"
