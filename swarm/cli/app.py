@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from swarm.cli import asking, catalogs, exits, jobs, plan, plancheck, serving
+from swarm.cli import asking, catalogs, dead, exits, jobs, limits, plan, plancheck, prices, serving, stats, tenants
 from swarm.cli.edge import AsJson, RedisUrl, Root, root
 from swarm.cli.screen import Screen, can_print_anything, hush
 from swarm.errors import BadInput
@@ -83,13 +83,18 @@ def before(
 for _panel, _verbs in {
     "Ask": (asking.ask, plan.plan, asking.demo),
     "Jobs": (jobs.submit, jobs.watch, jobs.answer, jobs.jobs, jobs.cancel),
-    "Serve": (serving.up, serving.worker),
+    "Serve": (serving.up, serving.worker, stats.stats),
 }.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_panel)(_verb)
     if plan.plan in _verbs:
         app.command("plan check", rich_help_panel=_panel)(plancheck.check)
+app.add_typer(dead.dead, rich_help_panel="Jobs")
 app.add_typer(catalogs.experts, rich_help_panel="Experts")
+app.add_typer(limits.limits, rich_help_panel="Serve")
+app.add_typer(prices.prices, rich_help_panel="Serve")
+app.add_typer(tenants.tenants, rich_help_panel="Serve")
+app.add_typer(stats.redis_commands, name="redis", rich_help_panel="Serve")
 
 
 def main(argv: Sequence[str]) -> int:

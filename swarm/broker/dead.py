@@ -1,0 +1,150 @@
+"""Dead letters: deliveries that lost their worker too often. What they stood for has failed; they are kept to be seen.
+
+The list and the letters stay in step: a letter that is dropped leaves the list, and one whose lifetime has passed is
+listed no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from swarm.broker.connection import Connection
+from swarm.broker.joblog import JobLog
+from swarm.broker.keys import DEAD_KEPT
+from swarm.errors import BadInput, JobNotFound
+from swarm.events import Accepted, AnyEvent, CancelAsked, Ended, Started, Tick
+from swarm.models import Request
+from swarm.values import Value
+
+TRACE = 50
+"""Events of a job that are shown with a letter, the last ones."""
+MOST_TOLD = 2_000
+
+
+class Holder(Value):
+    """A worker that had a delivery and lost it."""
+
+    worker: str
+    claim: int
+    lost_at: int
+    started_at: int = 0
+    """0: not known, as of deliveries of the router pool."""
+
+
+class DeadLetter(Value):
+    """A delivery that was given up. `id` is the delivery's: `job:subtask:attempt`, or `job:plan` and the like."""
+
+    id: str
+    job: str
+    tenant: str
+    queue: str
+    reason: str
+    error: str = ""
+    """The last error, its type and message; empty when its workers simply died."""
+    tries: int = 0
+    at: int
+    holders: tuple[Holder, ...] = ()
+    record: str = ""
+    """The payload, as it travelled."""
+    retried: str = ""
+    """The job that its request was submitted as anew."""
+    trace: tuple[dict[str, Any], ...] = ()
+    """What the job's log says around it, as far as it is still there."""
+
+    @property
+    def subtask(self) -> str:
+        """The subtask it is about; empty for one of the router pool."""
+        parts = self.id.split(":")
+        return parts[1] if len(parts) == 3 and self.queue.startswith("run:") else ""
+
+    @property
+    def again(self) -> str:
+        """The id of the job that a retry makes, always the same: so a repeated retry makes no second one."""
+        return "retry-" + hashlib.sha256(self.id.encode()).hexdigest()[:24]
+
+
+class DeadLetters:
+    """The dead letters under one prefix."""
+
+    def __init__(self, connection: Connection, log: JobLog) -> None:
+        self._connection, self._keys, self._log = connection, connection.keys, log
+
+    async def all(self) -> list[DeadLetter]:
+        """Every letter, newest first, without a trace."""
+        entries = await self._connection.call("XREVRANGE", self._keys.dead, "+", "-", "COUNT", DEAD_KEPT)
+        found = await asyncio.gather(*(self._read(fields[1].decode()) for _, fields in entries))
+        return [letter for letter in found if letter is not None]
+
+    async def letter(self, name: str) -> DeadLetter:
+        """One letter with its trace. Raises BadInput when there is none."""
+        found = await self._found(name)
+        try:
+            log = await self._log.history(found.job)
+        except JobNotFound:
+            return found
+        about = [event for event in log if _is_about(event, found)][-TRACE:]
+        starts = {e.claim: e.at for e in about if isinstance(e, Started) and found.id.endswith(f":{e.attempt}")}
+        holders = (each.model_copy(update={"started_at": starts.get(each.claim, 0)}) for each in found.holders)
+        trace = tuple(event.model_dump(mode="json", exclude_defaults=True) | {"type": event.type} for event in about)
+        return found.model_copy(update={"trace": trace, "holders": tuple(holders)})
+
+    async def request(self, name: str) -> tuple[DeadLetter, Request]:
+        """A letter and the request of its job. Raises BadInput when one of them is gone."""
+        found = await self._found(name)
+        try:
+            return found, await self._log.request(found.job)
+        except JobNotFound:
+            remedy = f"submit it again from where it came, and then: swarm dead drop {name}"
+            raise BadInput("letter", f"the request of job {found.job} is no longer kept", remedy) from None
+
+    async def mark(self, name: str, job: str) -> None:
+        """Note that the request of a letter is now another job."""
+        await self._connection.script("mark_dead", name, job)
+
+    async def drop(self, name: str) -> bool:
+        """Forget a letter; False when there was none."""
+        return bool(await self._connection.script("drop_dead", name))
+
+    async def _found(self, name: str) -> DeadLetter:
+        letter = await self._read(name)
+        if letter is None:
+            raise BadInput("letter", f"no dead letter {name[:200]!r}", "see: swarm dead list")
+        return letter
+
+    async def _read(self, name: str) -> DeadLetter | None:
+        raw = await self._connection.call("HGETALL", self._keys.letter(name))
+        if not raw:
+            return None
+        fields = {key.decode(): value.decode() for key, value in zip(raw[::2], raw[1::2], strict=True)}
+        return DeadLetter(
+            id=name,
+            job=name.partition(":")[0],
+            tenant=fields.get("tenant", ""),
+            queue=fields["queue"],
+            reason=fields["reason"],
+            error=fields.get("error", "")[:MOST_TOLD],
+            tries=int(fields["lost"]),
+            at=int(fields["at"]),
+            holders=tuple(_holders(fields.get("losses", "").splitlines())),
+            record=fields["record"],
+            retried=fields.get("retried", ""),
+        )
+
+
+def _holders(lines: Iterable[str]) -> Iterable[Holder]:
+    """Lines such as `worker:2 1732150000123`."""
+    for line in lines:
+        if match := re.fullmatch(r"(.*):(\d+) (\d+)", line):
+            yield Holder(worker=match[1], claim=int(match[2]), lost_at=int(match[3]))
+
+
+def _is_about(event: AnyEvent, letter: DeadLetter) -> bool:
+    """Of a subtask's letter, what is about it or about the whole job; of another, what is about no subtask."""
+    about = getattr(event, "subtask", "")
+    if letter.subtask:
+        return about == letter.subtask or isinstance(event, Accepted | Tick | CancelAsked | Ended)
+    return not about

@@ -1,0 +1,143 @@
+"""dead list, show, retry, drop: deliveries that were given up after they had lost their worker too often."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from swarm.broker.dead import DeadLetter
+from swarm.cli import exits, given
+from swarm.cli.edge import AsJson, Edge, RedisUrl
+from swarm.cli.jobs import happened
+from swarm.cli.screen import Screen, flat
+from swarm.client import SwarmClient
+from swarm.errors import BadInput
+from swarm.events import event_adapter
+
+dead = typer.Typer(
+    name="dead",
+    help="Dead letters, what lost its worker too often: list, show, retry, drop.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+LetterArgument = Annotated[str, typer.Argument(metavar="ID", help="A letter's id, as `swarm dead list` shows it.")]
+LetterOrAll = Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False, help="A letter's id.")]
+All = Annotated[bool, typer.Option("--all", help="Every letter.")]
+
+
+@dead.command("list")
+def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """List the dead letters, newest first."""
+    edge = Edge.of(redis, as_json)
+
+    async def found() -> list[DeadLetter]:
+        async with edge.client() as client:
+            return await client.dead()
+
+    letters = edge.run(found())
+    edge.screen.document({"letters": [letter.model_dump(mode="json", exclude={"trace"}) for letter in letters]})
+    if not letters:
+        edge.screen.note("no dead letters")
+        return exits.OK
+    rows = [(each.id, each.tenant, _when(each.at), each.retried or "-", each.error or each.reason) for each in letters]
+    edge.screen.columns(rows, ("ID", "TENANT", "AT", "RETRIED AS", "WHY"))
+    return exits.OK
+
+
+@dead.command()
+def show(letter: LetterArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Show one: its payload, why it was given up, who had it, and what its job's log says around it."""
+    edge, name = Edge.of(redis, as_json), given.utf8(letter, "letter")
+
+    async def found() -> DeadLetter:
+        async with edge.client() as client:
+            return await client.dead_letter(name)
+
+    shown = edge.run(found())
+    edge.screen.document(shown)
+    _show(edge.screen, shown)
+    return exits.OK
+
+
+@dead.command()
+def retry(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Submit the request behind a letter anew, as a job of its own, and say its id. Doing it twice does it once."""
+    edge = Edge.of(redis, as_json)
+
+    async def retried(client: SwarmClient, name: str) -> dict[str, str]:
+        job = await client.retry_dead(name)
+        edge.screen.line(f"{name}: submitted again as {job.id}")
+        return {"letter": name, "job": job.id}
+
+    return edge.run(_each(edge, letter, every, "retried", retried))
+
+
+@dead.command()
+def drop(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Forget a letter."""
+    edge = Edge.of(redis, as_json)
+
+    async def dropped(client: SwarmClient, name: str) -> dict[str, str]:
+        if not await client.drop_dead(name):
+            raise BadInput("letter", f"no dead letter {name[:200]!r}", "see: swarm dead list")
+        edge.screen.line(f"{name}: dropped")
+        return {"letter": name}
+
+    return edge.run(_each(edge, letter, every, "dropped", dropped))
+
+
+async def _each(
+    edge: Edge, letter: str | None, every: bool, what: str, act: Callable[[SwarmClient, str], Awaitable[dict[str, str]]]
+) -> int:
+    """Do it with the one that is named, or with all: then what is refused for one stops none of the others."""
+    if (letter is None) != every:
+        raise BadInput("letter", "name one letter, or give --all", "see: swarm dead list")
+    async with edge.client() as client:
+        if letter is not None:
+            done = [await act(client, given.utf8(letter, "letter"))]
+            edge.screen.document({what: done, "refused": []})
+            return exits.OK
+        done, refused = [], []
+        for name in [each.id for each in await client.dead()]:
+            try:
+                done.append(await act(client, name))
+            except BadInput as error:
+                refused.append({"letter": name, "message": str(error)})
+                edge.screen.note(("error: ", "red"), f"{name}: {error}")
+    edge.screen.document({what: done, "refused": refused})
+    if not done and not refused:
+        edge.screen.note("no dead letters")
+    return exits.BAD_INPUT if refused else exits.OK
+
+
+def _show(screen: Screen, letter: DeadLetter) -> None:
+    screen.line((letter.id, "bold"), f"  queue {letter.queue}, tenant {letter.tenant}, {_when(letter.at)}")
+    screen.line(f"  why      {flat(letter.reason)}")
+    if letter.error:
+        screen.line(f"  error    {flat(letter.error)}")
+    for holder in letter.holders:
+        began = f"{_when(holder.started_at)} to " if holder.started_at else "until "
+        screen.line(f"  worker   {holder.worker}, claim {holder.claim}, {began}{_when(holder.lost_at)}")
+    if letter.retried:
+        screen.line(f"  retried  as {letter.retried}")
+    screen.line(f"  payload  {flat(_payload(letter.record))}")
+    for fields in letter.trace:
+        event = event_adapter.validate_python(fields)
+        screen.line((f"  {event.id:<18} ", "dim"), (f"{event.type:<13}", "bold"), happened(event))
+
+
+def _payload(record: str) -> str:
+    """What the delivery's function was called with."""
+    try:
+        return " ".join(str(part) for part in json.loads(record)["a"])
+    except (ValueError, KeyError, TypeError):
+        return record
+
+
+def _when(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
