@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import Deltas
+from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
-from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, TooLarge, UnknownExpert
+from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, OverBudget, TooLarge, UnknownExpert
 from swarm.events import EVENTS, AnyEvent
 from swarm.fold import fold
 from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
-from swarm.models import ENDINGS, Answer, JobInfo, Request, Solution
+from swarm.models import ENDINGS, Answer, JobInfo, Receipt, Request, Solution
 from swarm.progress import SETTLED, Graph, Progress
+from swarm.receipts import receipt, unsettled
 from swarm.scheduler import Release, Withdraw
 from swarm.settings import Settings
 from swarm.values import received
@@ -68,14 +71,14 @@ def events(entries: Iterable[Any]) -> list[AnyEvent]:
 
 def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
     """An entry of the log as a value."""
-    fields = json.loads(data) | {"id": entry_id.decode()}
+    fields = from_json(data) | {"id": entry_id.decode()}
     return EVENTS[kind.decode()].model_validate(fields, extra="ignore")  # type: ignore[return-value]
 
 
 def state(raw: Sequence[Any]) -> JobState:
     """What a claim of `advance` hands over, as values."""
     request, graph, progress, cursor, token, catalog, ending, entries = raw
-    dynamic = json.loads(progress) if progress else {}
+    dynamic = from_json(progress) if progress else {}
     return JobState(
         progress=Progress.model_validate(dynamic | {"graph": received(Graph, graph) if graph else Graph()}),
         events=tuple(events(entries)),
@@ -102,10 +105,13 @@ class JobLog:
 
     # -- accepting and ending
 
-    async def submit(self, job: str, request: Request) -> bool:
+    async def submit(self, job: str, request: Request, *, patience: float = 0.0) -> bool:
         """Accept a job, or raise what speaks against it. False when this very job was accepted before.
 
-        Raises Busy, UnknownExpert, EmptyCatalog, JobConflict. Safe to repeat: the job exists once.
+        Whoever comes again after Busy, when it is told to and within `patience` seconds, has a place kept for it.
+
+        Raises Busy, OverBudget, UnknownExpert, EmptyCatalog, JobConflict, and BrokerUnconfirmed where a replica must
+        have it and has not. Safe to repeat: the job exists once.
         """
         body = request.model_dump_json(exclude_defaults=True)
         settings = self._settings
@@ -121,7 +127,9 @@ class JobLog:
             settings.max_open, settings.max_open_tenant, "advance" if named else "plan",
             settings.replans if request.replans is None else request.replans,
             "true" if request.plan_only else "false", settings.max_items, request.priority,
-            _micro(request.budget), _micro(settings.tenant_budget), _micro(settings.day_budget), *named,
+            micro(request.budget), micro(settings.tenant_budget), micro(settings.day_budget),
+            round(patience * 1000), *named,
+            durable=settings.durable,
         )  # fmt: skip
         verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
         match verdict:
@@ -132,19 +140,29 @@ class JobLog:
             case "unknown":
                 raise UnknownExpert(details[0], details[1:])
             case "busy":
-                raise Busy(details[0], int(details[1]), int(details[2]), retry_after=settings.retry_after)
+                after = int(details[3]) / 1000 if details[3] else settings.retry_after
+                raise Busy(details[0], int(details[1]), int(details[2]), retry_after=after)
+            case "over":
+                left, limit = (int(amount) / 1_000_000 for amount in details[1:])
+                raise OverBudget(details[0], request.budget or 0.0, left, limit)
         return bool(verdict == "ok")
 
-    async def cancel(self, job: str) -> bool:
-        """Ask for a cancel; False when the job has ended already. Raises JobNotFound."""
-        answer = await self._connection.script("cancel", job)
+    async def cancel(self, job: str, subtask: str = "") -> bool:
+        """Ask to cancel a job, or one subtask of it; False when the job has ended already. Raises JobNotFound."""
+        answer = await self._connection.script("cancel", job, subtask)
         if answer == b"unknown":
             raise JobNotFound(job)
         return bool(answer == b"asked")
 
     async def advance(self, job: str, claim: Claim, token: str, new_token: str, decision: Decision) -> str:
-        """Write a decision: `done`, `again`, `conflict` (somebody decided since) or `gone` (the claim is not held)."""
-        answer = await self._connection.script("advance", job, claim.owner, token, new_token, *_encoded(decision))
+        """Write a decision: `done`, `again`, `conflict` (somebody decided since) or `gone` (the claim is not held).
+
+        Raises BrokerUnconfirmed for an ending that a replica must have and has not; repeating it waits again.
+        """
+        durable = self._settings.durable and decision.answer is not None
+        answer = await self._connection.script(
+            "advance", job, claim.owner, token, new_token, *_encoded(decision), durable=durable
+        )
         return bytes(answer).decode()
 
     async def append(self, claim: Claim, event: AnyEvent) -> bool:
@@ -173,11 +191,20 @@ class JobLog:
         return ending is not None
 
     async def answer(self, job: str) -> Answer | None:
-        """The answer, or None while there is none. Raises JobNotFound."""
-        expire, answer = await self._connection.call("HMGET", self._keys.job(job), "expire", "answer")
+        """The answer, or None while there is none; its cost as the books have it now. Raises JobNotFound."""
+        (expire, answer), cost = await asyncio.gather(
+            self._connection.call("HMGET", self._keys.job(job), "expire", "answer"), self.spent(job)
+        )
         if expire is None:
             raise JobNotFound(job)
-        return received(Answer, answer) if answer else None
+        if not answer:
+            return None
+        found = received(Answer, answer)
+        return found.model_copy(update={"usage": cost.onto(found.usage)}) if cost else found
+
+    async def spent(self, job: str) -> Spent:
+        """What a job's model calls have cost so far. What is presumed may be settled lower, also after its end."""
+        return spent(await self._connection.call("HMGET", self._keys.money(job), *FIELDS))
 
     async def request(self, job: str) -> Request:
         """What the caller wanted. Raises JobNotFound."""
@@ -186,14 +213,25 @@ class JobLog:
             raise JobNotFound(job)
         return received(Request, body)
 
-    async def progress(self, job: str) -> Progress:
-        """The job as its log has it now. Raises JobNotFound."""
+    async def history(self, job: str) -> list[AnyEvent]:
+        """The whole log as it is now. Raises JobNotFound."""
         log: list[AnyEvent] = []
         while page := await self.events(job, log[-1].id if log else "0-0"):
             log += page
         if not log:
             raise JobNotFound(job)
-        return fold(Progress(), log)
+        return log
+
+    async def progress(self, job: str) -> Progress:
+        """The job as its log has it now. Raises JobNotFound."""
+        return fold(Progress(), await self.history(job))
+
+    async def receipt(self, job: str) -> Receipt:
+        """What became of a job's parts so far, and what they used. Raises JobNotFound."""
+        log, books = await asyncio.gather(self.history(job), self._connection.call("HGETALL", self._keys.money(job)))
+        found = receipt(job, log, unsettled(dict(zip(books[::2], books[1::2], strict=True))))
+        cost = await self.spent(job)
+        return found.model_copy(update={"usage": cost.onto(found.usage)}) if cost else found
 
     async def bodies(self, job: str, keys: Iterable[str]) -> dict[str, str]:
         """Bodies by their keys; one that is not there is left out."""
@@ -234,20 +272,30 @@ class JobLog:
             read |= {each: received(Solution, found[key]) for each, key in some.items() if key in found}
         return read
 
+    async def open(self, tenant: str) -> list[str]:
+        """The jobs of a tenant that have not ended."""
+        names = await self._connection.call("ZRANGE", f"{self._keys.open}:{tenant}", 0, -1)
+        return [name.decode() for name in names]
+
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
         """Open jobs, then (with `ended`) the last that ended; newest first, at most `limit`."""
         names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
         if ended and len(names) < limit:
             names += await self._connection.call("ZREVRANGE", self._keys.ended, 0, limit - len(names) - 1)
         fields = ("request", "tenant", "accepted", "progress", "rounds", "ending")
-        raw = await asyncio.gather(
-            *(self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names)
+        raw, costs = await asyncio.gather(
+            asyncio.gather(*(self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names)),
+            asyncio.gather(*(self.spent(name.decode()) for name in names)),
         )
-        found = [_info(name.decode(), item) for name, item in zip(names, raw, strict=True) if item[0] is not None]
+        found = [
+            _info(name.decode(), item, cost)
+            for name, item, cost in zip(names, raw, costs, strict=True)
+            if item[0] is not None
+        ]
         return sorted(found, key=lambda job: (job.state in ENDINGS, -job.accepted_at))
 
 
-def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:
+def _info(job: str, raw: Sequence[bytes | None], cost: Spent) -> JobInfo:
     request, tenant, accepted, progress, rounds, ending = raw
     steps = json.loads(progress).get("steps", {}) if progress else {}
     live = [state for step in steps.values() if (state := step.get("state")) != "withdrawn" and not step.get("items")]
@@ -262,6 +310,8 @@ def _info(job: str, raw: Sequence[bytes | None]) -> JobInfo:
         settled=sum(state in SETTLED for state in live),
         # a plan that was given is in the progress from the second decision on
         subtasks=len(live) or _given(asked),
+        cost=cost.settled,
+        presumed=cost.presumed,
     )
 
 
@@ -283,11 +333,6 @@ def new_token() -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _micro(dollars: float | None) -> int | str:
-    """US dollars as micro-dollars, as scripts take them: '' for no limit."""
-    return "" if dollars is None else math.floor(dollars * 1_000_000 + 0.5)
 
 
 def _encoded(decision: Decision) -> list[str | int]:

@@ -9,21 +9,33 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
     PREFIX:job:ID:deltas             stream   pieces of texts being written, the last 1,000     until expire
     PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
+    PREFIX:job:ID:money              hash     its budget, what it cost, what is held of it      until expire
+    PREFIX:budget:tenant:NAME:DAY    hash     what a tenant's jobs of one day cost and may cost 40 days
+    PREFIX:budget:day:DAY            hash     the same of all tenants                           40 days
     PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
     PREFIX:catalog:VERSION           hash     cards by name                                     current, then 1 lifetime
     PREFIX:catalog:VERSION:blobs     set      hashes of its blobs                               as its catalog
     PREFIX:blob:SHA256               string   a document or a head                              as its catalog
     PREFIX:worker:ID                 string   what a worker is and does                         a few leases
     PREFIX:dead:ID                   hash     a dead letter's payload                           retention
+    PREFIX:pace                      string   how fast jobs end                                 10 min. after the last
+    PREFIX:pace:TENANT               string   the same of one tenant                            10 min. after the last
+    PREFIX:waiting                   zset     calls told to come again, 1,000 at most, by when  5 min. after the last
+    PREFIX:waiting:TENANT            zset     the same of one tenant                            5 min. after the last
     PREFIX:plans:TENANT:VERSION      stream   requests and their plans, PLANS_KEPT at most      a week after use
     PREFIX:plancount                 hash     hits and misses of the plan cache                 a week after use
     PREFIX:stats:NAME                hash     what an expert's attempts took and cost           30 days after its last
     PREFIX:stats                     zset     experts on record, the last 1,000 by last run     as the newest of them
+    PREFIX:gate:GATE                 hash     rates, what was learnt of them, who waits         a day after use
+    PREFIX:gate:GATE:running         zset     deliveries that hold a place, by lease expiry     a day after use
+    PREFIX:parked:SCOPE              zset     deliveries that wait for room in a budget         as the last job
     -- eternal, each bounded --
-    PREFIX:queue:NAME:ready          zset     deliveries to run, by enqueue time                open jobs
+    PREFIX:queue:NAME:ready          zset     deliveries to run, by turn and priority           open jobs
     PREFIX:queue:NAME:later          zset     timers and delayed attempts, by due time          open jobs
     PREFIX:queue:NAME:leases         zset     claimed deliveries, by expiry                     slots
     PREFIX:queue:NAME:wake           list     wake tokens                                       4
+    PREFIX:queue:NAME:turns          zset     tenants with work there, by where it ends         tenants with open jobs
+    PREFIX:limits                    hash     limits of models and endpoints                    LIMITS_KEPT
     PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
     PREFIX:open:TENANT               zset     the same of one tenant                            the cap
     PREFIX:ended                     zset     jobs that ended, newest last                      ENDED_KEPT
@@ -31,9 +43,12 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:catalog                   string   the current catalog's version                     1
     PREFIX:catalogs                  zset     versions that jobs may be pinned to, by expiry    64
     PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
+    PREFIX:prices                    hash     what models cost, by name                         PRICES_KEPT
+    PREFIX:tenants                   hash     weight and budget of tenants, NAME:FIELD          TENANTS_KEPT
 
-Channels: PREFIX:events:JOB (each event), PREFIX:over:JOB (the answer), PREFIX:deltas:JOB (ids of its deltas),
-PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog).
+Channels: PREFIX:events:JOB (the id of its last event), PREFIX:over:JOB (the answer), PREFIX:deltas:JOB (ids of its
+deltas), PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog), PREFIX:confirmed (nothing: it only
+gives replicas something to follow).
 """
 
 from __future__ import annotations
@@ -48,8 +63,14 @@ ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
 PLANS_KEPT = 500
+LIMITS_KEPT = 1_000
+PRICES_KEPT = 10_000
+TENANTS_KEPT = 10_000
 
-ETERNAL = re.compile(r"(queue:[^:]+(:[^:]+)?:(ready|later|leases|wake)|open(:[^:]+)?|ended|seen|catalogs?|dead)")
+ETERNAL = re.compile(
+    r"queue:[^:]+(:[^:]+)?:(ready|later|leases|wake|turns)"
+    r"|open(:[^:]+)?|ended|seen|limits|catalogs?|dead|prices|tenants"
+)
 """What may have no lifetime, after the prefix."""
 
 ADVANCE, PLAN, ANSWER = "advance", "plan", "answer"
@@ -93,6 +114,16 @@ class Keys:
     def worker(self, worker: str) -> str:
         return f"{self.prefix}:worker:{worker}"
 
+    def gate(self, gate: str) -> str:
+        return f"{self.prefix}:gate:{gate}"
+
+    @property
+    def limits(self) -> str:
+        return f"{self.prefix}:limits"
+
+    def parked(self, scope: str) -> str:
+        return f"{self.prefix}:parked:{scope}"
+
     @property
     def catalogs(self) -> str:
         return f"{self.prefix}:catalogs"
@@ -111,6 +142,24 @@ class Keys:
     @property
     def dead(self) -> str:
         return f"{self.prefix}:dead"
+
+    def money(self, job: str) -> str:
+        return f"{self.prefix}:job:{job}:money"
+
+    def budget(self, scope: str) -> str:
+        """`scope` is `tenant:NAME:DAY` or `day:DAY`."""
+        return f"{self.prefix}:budget:{scope}"
+
+    @property
+    def prices(self) -> str:
+        return f"{self.prefix}:prices"
+
+    @property
+    def tenants(self) -> str:
+        return f"{self.prefix}:tenants"
+
+    def letter(self, delivery: str) -> str:
+        return f"{self.prefix}:dead:{delivery}"
 
     def plans(self, tenant: str, version: str) -> str:
         return f"{self.prefix}:plans:{tenant}:{version}"
@@ -134,6 +183,10 @@ class Keys:
     @property
     def published(self) -> str:
         return f"{self.prefix}:published"
+
+    @property
+    def confirmed(self) -> str:
+        return f"{self.prefix}:confirmed"
 
 
 def expert_queue(card: Card) -> str:

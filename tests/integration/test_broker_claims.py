@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+
+import pytest
 
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import Decision, JobLog, state
@@ -197,3 +200,59 @@ async def test_a_job_keeps_no_more_in_flight_than_its_window(
     await hands.settle("j")
 
     assert (await hands.stands("run:a"))["ready"] == ["j:t2:1", "j:t3:1"]
+
+
+# -- finishing together
+
+
+async def test_of_what_finishes_together_each_has_its_own_verdict(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a", "t3:a", "t4:a")
+    await hands.begin("k", "t1:b", "t2:c")
+    worker = hands.worker("w1")
+    claims = await hands.claim("run:a", worker, free=4)
+    claims += await hands.claim("run:b", worker)
+    await worker.hand_back(claims[1:2])
+    assert await hands.solve(await hands.run("c")), "the script is there"
+    before = await scripts_run(hands)
+
+    twice = hands.solve(claims[2], worker=worker)
+    verdicts = await asyncio.gather(*(hands.solve(claim, worker=worker) for claim in claims), twice)
+
+    assert verdicts == [True, False, True, True, True, False]
+    assert await scripts_run(hands) - before == 2, "one call for each job"
+    assert (await hands.log.progress("j")).settled == {"t1", "t3", "t4"}
+    assert (await hands.log.progress("k")).settled == {"t1", "t2"}
+    assert await hands.stands("run:a") == {"ready": ["j:t2:1"]}
+
+
+async def test_what_one_call_does_not_hold_finishes_in_the_next(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.broker.queue.FINISHED_AT_ONCE", 3)
+    await hands.begin("j", *(f"t{number}:a" for number in range(7)))
+    worker = hands.worker("w1")
+
+    verdicts = await asyncio.gather(
+        *(hands.solve(c, worker=worker) for c in await hands.claim("run:a", worker, free=7))
+    )
+
+    assert verdicts == [True] * 7
+    assert len((await hands.log.progress("j")).settled) == 7
+
+
+async def test_who_stops_waiting_does_not_stop_what_finishes_together(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a")
+    worker = hands.worker("w1")
+    one, other = [
+        asyncio.ensure_future(hands.solve(c, worker=worker)) for c in await hands.claim("run:a", worker, free=2)
+    ]
+
+    await asyncio.sleep(0)
+    one.cancel()
+
+    assert await other
+    assert (await hands.log.progress("j")).settled == {"t1", "t2"}
+
+
+async def scripts_run(hands: Hands) -> int:
+    """How many calls of scripts this Redis has answered."""
+    info = (await hands.call("INFO", "commandstats")).decode()
+    return sum(int(calls) for calls in re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", info))

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
+import pytest
 from redis.asyncio import Redis
 
 from swarm.broker import keys as listed
-from swarm.broker.joblog import Decision, state
+from swarm.broker.gates import Gates, model_gates
+from swarm.broker.joblog import Decision, JobLog, state
+from swarm.broker.ledger import Ledger
 from swarm.broker.plans import PlanStore
+from swarm.broker.prices import PriceBook
 from swarm.broker.queue import MAX_LOST
 from swarm.broker.stats import Stats
-from swarm.models import Blob, Catalog
+from swarm.errors import Busy
+from swarm.models import Blob, Catalog, Limits
+from swarm.prices import Price
+from swarm.settings import Settings
 from tests.conftest import Hands, a_card, a_request
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
 FORMS = [
-    (r"job:[^:]+(:log|:bodies|:live|:deltas)?", r"job:ID\1"),
+    (r"job:[^:]+(:log|:bodies|:live|:deltas|:money)?", r"job:ID\1"),
     (r"delivery:.+", "delivery:ID"),
     (r"catalog:[^:]+(:blobs)?", r"catalog:VERSION\1"),
     (r"blob:.+", "blob:SHA256"),
     (r"worker:.+", "worker:ID"),
     (r"dead:.+", "dead:ID"),
-    (r"queue:.+:(ready|later|leases|wake)", r"queue:NAME:\1"),
+    (r"queue:.+:(ready|later|leases|wake|turns)", r"queue:NAME:\1"),
     (r"open:.+", "open:TENANT"),
     (r"stats:.+", "stats:NAME"),
     (r"plans:.+", "plans:TENANT:VERSION"),
+    (r"budget:tenant:.+", "budget:tenant:NAME:DAY"),
+    (r"budget:day:.+", "budget:day:DAY"),
+    (r"gate:.+:running", "gate:GATE:running"),
+    (r"gate:.+", "gate:GATE"),
+    (r"parked:.+", "parked:SCOPE"),
+    (r"(pace|waiting):.+", r"\1:TENANT"),
 ]
 CHANNELS = [(r"(events|over|deltas):.+", r"\1:JOB"), (r"stop:.+", "stop:WORKER"), (r"published", "published")]
 
@@ -57,7 +71,7 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
             ),
             {"feed": b"x"},
         )
-        await hands.log.submit("j1", a_request("t1:a", "t2:b<-t1", tenant="acme"))
+        await hands.log.submit("j1", a_request("t1:a", "t2:b<-t1", tenant="acme", budget=0.5))
         await look()
         await hands.advance("j1")
         claim = await hands.run("a")
@@ -86,10 +100,22 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         for _ in range(2):
             claim = await hands.take("advance")
             await hands.advance(claim.job, claim)
+        await hands.begin("j4", "t1:a")
+        for full in ({"max_open": 1}, {"max_open_tenant": 1}):
+            with pytest.raises(Busy):
+                await JobLog(hands.connection, Settings.model_validate(full)).submit("j5", a_request("t1:b"))
         await Stats(hands.connection).add({"a": {"attempts": 1}})
         plans = PlanStore(hands.connection)
         await plans.add("acme", "v2", b"a plan")
         await plans.count(hit=True)
+        await PriceBook(hands.connection).put({"small": Price(input=1, as_of=date(2026, 11, 1))})
+        await Ledger(hands.connection, Settings()).keep_tenant("acme", weight=2)
+        await Gates(hands.connection).set("box", Limits(requests_per_minute=60))
+        await hands.begin("j3", "t1:b", budget=0.5)
+        (claim,), _ = await hands.worker().claim(["run:b"], 1, {"run:b": model_gates("box/small")})
+        await look()
+        await hands.call("HINCRBY", hands.keys.money("j3"), "open", 10)
+        assert await hands.worker().park(claim, "job:j3", 10**9) == "parked"
         await look()
 
         await hands.call("PUBLISH", f"{hands.keys.prefix}:that is all", "")

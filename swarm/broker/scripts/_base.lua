@@ -23,10 +23,13 @@ local function expert_of(queue) return string.match(queue, '^run:([^@]+)') end
 local function job_of(id) return string.match(id, '^([^:]+)') end
 
 -- Wake one worker that waits for this queue. Tokens are few: whoever leaves work behind passes one on.
+local tokens = {}
+
 local function wake(queue)
   local list = queue_key(queue, 'wake')
-  if call('LLEN', list) < 4 then call('RPUSH', list, '1') end
+  tokens[queue] = tokens[queue] or call('LLEN', list)
+  if tokens[queue] < 4 then tokens[queue] = call('RPUSH', list, '1') end
 end
 
 -- Defined below, in the files that follow this one: _money, _gates, _queue, _jobs, in this order.
-local to_ready, release_gates, money_lost
+local to_ready, release_gates, money_lost, unpark, gate_report

@@ -1,13 +1,18 @@
 -- Jobs: their log, their decisions, their end.
 
--- Append an event, give it to those who follow. The id is the job's own count and the time: after a failover that
--- rolled the log back, the same count comes with another time, and a reader sees that its place is gone.
-local function append(job, now, kind, data)
-  local J = job_key(job)
-  local id = call('HINCRBY', J, 'seq', 1) .. '-' .. int(now)
-  call('XADD', J .. ':log', id, kind, data)
-  call('PUBLISH', P .. ':events:' .. job, id .. ' ' .. kind .. ' ' .. data)
+-- Append events (kind, data, kind, data ...), tell those who follow of the last. The id is the job's own count and the
+-- time: after a failover that rolled the log back, the same count comes with another time, and a reader sees that its
+-- place is gone.
+local function append_all(job, now, events)
+  local J, stamp, count = job_key(job), '-' .. int(now), #events / 2
+  local seq = call('HINCRBY', J, 'seq', count) - count
+  for i = 1, count do
+    call('XADD', J .. ':log', seq + i .. stamp, events[2 * i - 1], events[2 * i])
+  end
+  call('PUBLISH', P .. ':events:' .. job, seq + count .. stamp)
 end
+
+local function append(job, now, kind, data) append_all(job, now, {kind, data}) end
 
 -- Ask for `advance`: once queued it need not be asked again; while it runs, it runs once more afterwards.
 local function ask_advance(job, now)
@@ -22,6 +27,24 @@ local function ask_advance(job, now)
   end
 end
 
+-- How fast jobs end, of all (scope '') or of a tenant (':NAME'), as 'since worked ended gap': ms between two endings, a
+-- mean in which the last seconds count most, and what was not put into it yet: how many ended, in how many ms until
+-- `since`. Time in which no job is open does not count; then `since` is 0 until the next job is over.
+local PACE_MS, PACE_STEP_MS, PACE_SHARE = 600000, 1000, 0.3
+
+local function count_ending(scope, now, accepted)
+  local key = P .. ':pace' .. scope
+  local since, worked, ended, gap = string.match(call('GET', key) or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  since, worked, ended, gap = tonumber(since) or 0, tonumber(worked) or 0, (tonumber(ended) or 0) + 1, tonumber(gap) or 0
+  worked = worked + math.max(0, now - (since > 0 and since or accepted))
+  if worked >= PACE_STEP_MS then
+    gap = gap == 0 and worked / ended or gap + PACE_SHARE * (worked / ended - gap)
+    worked, ended = 0, 0
+  end
+  since = call('ZCARD', P .. ':open' .. scope) > 0 and now or 0
+  call('SET', key, string.format('%.0f %.0f %d %.3f', since, worked, ended, gap), 'PX', PACE_MS)
+end
+
 -- End a job: the ending and its answer are written, what is queued is withdrawn, what runs is stopped, and every
 -- later append finds the job ended. Timers and the router's own deliveries go silently.
 local function end_job(job, now, ending, answer, complete)
@@ -33,8 +56,7 @@ local function end_job(job, now, ending, answer, complete)
     local owner = call('HGET', delivery_key(id), 'owner')
     local stood = forget(job, id, queue)
     local attempt = string.sub(queue, 1, 4) == 'run:' and string.sub(id, #job + 2)
-    if stood == 'leases' then
-      stop(id, owner)
+    if stood == 'leases' and stop(id, owner) then
       if attempt then table.insert(stopped, attempt) end
     elseif stood and attempt then
       table.insert(withdrawn, attempt)
@@ -45,13 +67,18 @@ local function end_job(job, now, ending, answer, complete)
   call('HSET', J, 'ending', ending, 'answer', answer)
   call('HDEL', J, 'advance')
   local data = {ending = ending, complete = complete}
+  data.settled, data.presumed = money_ended(job)
   if #stopped > 0 then data.stopped = stopped end
   if #withdrawn > 0 then data.withdrawn = withdrawn end
   append(job, now, 'ended', cjson.encode(data))
-  -- who waits for the answer alone hears of nothing else, and has it at once unless it is long
-  call('PUBLISH', P .. ':over:' .. job, #answer <= 65536 and answer or '')
-  call('ZREM', P .. ':open', job)
-  call('ZREM', P .. ':open:' .. call('HGET', J, 'tenant'), job)
+  -- who waits for the answer alone hears of nothing else, and has it at once unless it is long or has a cost, which is
+  -- read from the books
+  call('PUBLISH', P .. ':over:' .. job, #answer <= 65536 and not data.settled and answer or '')
+  local f = call('HMGET', J, 'tenant', 'accepted')
+  for _, scope in ipairs({'', ':' .. f[1]}) do
+    call('ZREM', P .. ':open' .. scope, job)
+    count_ending(scope, now, tonumber(f[2]))
+  end
   call('ZADD', P .. ':ended', now, job)
   call('ZREMRANGEBYRANK', P .. ':ended', 0, -10001)
 end

@@ -5,11 +5,12 @@
 -- Answers 'done'; 'again' (queued once more, more came meanwhile); 'conflict'; 'gone' (the claim is not held).
 local job, owner = ARGV[1], ARGV[2]
 local id, J, now = job .. ':advance', job_key(job), clock()
-local token = call('HGET', J, 'token') or ''
+local read = call('HMGET', J, 'token', 'ending', 'advance', 'asked:answer', 'asked:plan')
+local token = read[1] or ''
 if token == ARGV[4] then return 'done' end
 if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end
 if token ~= ARGV[3] then return 'conflict' end
-if call('HGET', J, 'ending') then
+if read[2] then
   forget(job, id, 'advance')
   return 'done'
 end
@@ -17,14 +18,19 @@ end
 even_if_full()
 call('HSET', J, 'token', ARGV[4], 'cursor', ARGV[5], 'progress', ARGV[6])
 if ARGV[7] ~= '' then call('HSET', J, 'graph', ARGV[7]) end
+local events = {}
+local function tell(kind, data)
+  events[#events + 1] = kind
+  events[#events + 1] = data
+end
 local at = 16
 for _ = 1, ARGV[8] do
-  append(job, now, ARGV[at], ARGV[at + 1])
+  tell(ARGV[at], ARGV[at + 1])
   at = at + 2
 end
 for i = 1, ARGV[9] do
   local subtask, attempt, expert, queue, delay, record = unpack(ARGV, at, at + 5)
-  append(job, now, 'released', string.format(
+  tell('released', string.format(
     '{"subtask":"%s","attempt":%s,"expert":"%s","delay":%s}', subtask, attempt, expert, delay))
   -- thousandths keep the order of the plan among what is released together
   local score = now + i / 1000
@@ -35,29 +41,32 @@ for _ = 1, ARGV[10] do
   local subtask, attempt = ARGV[at], ARGV[at + 1]
   local run = job .. ':' .. subtask .. ':' .. attempt
   call('HSETNX', J, 's:' .. subtask, '')
-  append(job, now, 'withdrawn', string.format('{"subtask":"%s","attempt":%s}', subtask, attempt))
-  local queue = call('HGET', J .. ':live', run)
+  local queue, stopped = call('HGET', J .. ':live', run), ''
   if queue then
     local held = call('HGET', delivery_key(run), 'owner')
-    if forget(job, run, queue) == 'leases' then stop(run, held) end
+    if forget(job, run, queue) == 'leases' and stop(run, held) then stopped = ',"stopped":true' end
   end
+  tell('withdrawn', string.format('{"subtask":"%s","attempt":%s%s}', subtask, attempt, stopped))
   at = at + 2
 end
+if #events > 0 then append_all(job, now, events) end
 -- each number is made once: a decision that was slow to be written may ask for one that is made by now
-for kind, number in pairs({answer = tonumber(ARGV[11]), plan = tonumber(ARGV[12])}) do
-  if number > tonumber(call('HGET', J, 'asked:' .. kind) or '0') then
+for kind, asked in pairs({answer = {ARGV[11], read[4]}, plan = {ARGV[12], read[5]}}) do
+  local number = tonumber(asked[1])
+  if number > tonumber(asked[2] or '0') then
     call('HSET', J, 'asked:' .. kind, number)
     local record = '{"t":null,"f":"' .. kind .. '","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}'
     enqueue(job, job .. ':' .. kind .. (number > 1 and ':' .. number or ''), kind, record, now)
   end
 end
+keep_turns()
 if ARGV[13] ~= '' then
   forget(job, id, 'advance')
   end_job(job, now, ARGV[13], ARGV[14], ARGV[15] ~= '')
   return 'done'
 end
 
-local again = call('HGET', J, 'advance') == 'again'
+local again = read[3] == 'again'
 forget(job, id, 'advance')
 call('HDEL', J, 'advance')
 if again then ask_advance(job, now) end

@@ -4,7 +4,8 @@
 local id, owner = ARGV[1], ARGV[3]
 local job, now = job_of(id), clock()
 if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end
-if call('HGET', job_key(job), 'ending') or call('EXISTS', job_key(job)) == 0 then return 'gone' end
+local f = call('HMGET', job_key(job), 'expire', 'ending')
+if not f[1] or f[2] then return 'gone' end
 even_if_full()
 append(job, now, ARGV[4], ARGV[5])
 ask_advance(job, now)

@@ -1,17 +1,43 @@
--- Store what a delivery came to, append it to the log, ask for `advance` and acknowledge: one step.
--- ARGV: id, queue, owner, event, data, body key or '', body, subtask that this solves or ''
--- Answers 'ok', or 'gone' when the claim is no longer held (then nothing is written; a repeated call finds this too).
-local id, queue, owner = ARGV[1], ARGV[2], ARGV[3]
-local job, now = job_of(id), clock()
+-- Store what deliveries of one job came to, append it to the log, ask for `advance` and acknowledge: one step.
+-- ARGV, for each of them: id, queue, owner, event, data, body key or '', body, subtask that this solves or ''
+-- Answers for each 'ok', or 'gone' when the claim is no longer held (then nothing is written of it; a repeated call
+-- finds this too).
+local job, now = job_of(ARGV[1]), clock()
 local J = job_key(job)
-if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end
-forget(job, id, queue)
-if call('HGET', J, 'ending') or call('EXISTS', J) == 0 then return 'ok' end
-if ARGV[6] ~= '' then
-  call('HSETNX', J .. ':bodies', ARGV[6], ARGV[7])
-  call('PEXPIREAT', J .. ':bodies', call('HGET', J, 'expire'))
+local f = call('HMGET', J, 'expire', 'ending')
+local verdicts, events, done, stored = {}, {}, {}, false
+for i = 1, #ARGV, 8 do
+  local id, queue, owner, kind, data, key, body, solves = unpack(ARGV, i, i + 7)
+  local D = delivery_key(id)
+  local held = call('HMGET', D, 'owner', 'gates', 'holds')
+  if held[1] ~= owner then
+    table.insert(verdicts, 'gone')
+  else
+    table.insert(verdicts, 'ok')
+    -- as `forget` does, but at once for all that have a lease
+    if held[2] then release_gates(id, held[2]) end
+    if held[3] then money_lost(job, id) end
+    call('DEL', D)
+    done[queue] = done[queue] or {}
+    table.insert(done[queue], id)
+    if f[1] and not f[2] then
+      if key ~= '' then
+        call('HSETNX', J .. ':bodies', key, body)
+        stored = true
+      end
+      if solves ~= '' then call('HSETNX', J, 's:' .. solves, key) end
+      table.insert(events, kind)
+      table.insert(events, data)
+    end
+  end
 end
-if ARGV[8] ~= '' then call('HSETNX', J, 's:' .. ARGV[8], ARGV[6]) end
-append(job, now, ARGV[4], ARGV[5])
-ask_advance(job, now)
-return 'ok'
+for queue, ids in pairs(done) do
+  call('HDEL', J .. ':live', unpack(ids))
+  call('ZREM', queue_key(queue, 'leases'), unpack(ids))
+end
+if stored then call('PEXPIREAT', J .. ':bodies', f[1]) end
+if #events > 0 then
+  append_all(job, now, events)
+  ask_advance(job, now)
+end
+return verdicts
