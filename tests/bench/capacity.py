@@ -1,4 +1,4 @@
-"""How much goes through at once: throughput, slots."""
+"""How much goes through at once: throughput, slots, rate."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import asyncio
 import os
 import time
 
+from experts.catalog import versioned
 from swarm.events import OutcomeRecorded, Started
+from swarm.models import Limits
 from swarm.settings import Settings
-from tests.bench.report import Samples, most_at_once
+from tests.bench.experts import TEMPLATE_CARD
+from tests.bench.report import Samples, most_at_once, most_within
 from tests.bench.rig import ROUTER, BenchError, naps, rig
 from tests.bench.serve import Pool
 
 JOBS, SUBTASKS = 300, 10
+LOOKED_AT = 50
+"""Jobs of a round whose log is read to see that nothing ran twice."""
 WORKERS, SLOTS, HELD = 16, 20, 3.0
+RATE, BURST, LIMITED = 20, 5, 45
+LIMITED_CARD = versioned(
+    TEMPLATE_CARD.model_copy(update={"limits": Limits(requests_per_minute=60 * RATE, burst=BURST)})
+)
+REFILL = 2.0 * BURST / RATE
+"""Seconds after which a bucket is full again."""
 
 
 async def throughput(rounds: int) -> Samples:
@@ -37,6 +48,7 @@ async def throughput(rounds: int) -> Samples:
                 found.setdefault(f"{name}_cpu_ms", []).append(spent)
             if any(answer.ending != "completed" for answer in answers):
                 raise BenchError("not every job completed")
+            await bench.check_once(answer.job for answer in answers[:LOOKED_AT])
     return found
 
 
@@ -51,6 +63,32 @@ async def slots(rounds: int) -> Samples:
             events = [event async for event in job.events()]
             begun = [event.at for event in events if isinstance(event, Started)]
             ended = [event.at for event in events if isinstance(event, OutcomeRecorded)]
+            await bench.check_once([job.id])
             found["busy"].append(most_at_once(begun, ended))
             found["fill_seconds"].append((max(begun) - events[0].at) / 1000)
+    return found
+
+
+async def rate(rounds: int) -> Samples:
+    """One job of 45 no-op subtasks of an expert that may begin 20 in a second, 5 at once, on two worker processes.
+
+    `seconds` is from the first start to the last: 5 at once and then 40 at 20 a second are 2.00 s. Each subtask must
+    have started once, on its first attempt, and no second may have more starts than the limit and the burst allow.
+    """
+    found: dict[str, list[float]] = {"seconds": [], "job_seconds": [], "starts_in_a_second": []}
+    async with rig(ROUTER, Pool(), Pool(), cards=[LIMITED_CARD]) as bench:
+        for _ in range(rounds):
+            await asyncio.sleep(REFILL)
+            begun = time.perf_counter()
+            job = await bench.client.submit("a bench", plan=naps(*[0.0] * LIMITED, expert=LIMITED_CARD.name))
+            answer = await job.answer()
+            found["job_seconds"].append(time.perf_counter() - begun)
+            starts = [event async for event in job.events() if isinstance(event, Started)]
+            if answer.ending != "completed" or sorted((s.attempt, s.claim) for s in starts) != [(1, 1)] * LIMITED:
+                raise BenchError(f"the job ended {answer.ending} with {len(starts)} starts of {LIMITED} subtasks")
+            at = [start.at / 1000 for start in starts]
+            found["seconds"].append(max(at) - min(at))
+            found["starts_in_a_second"].append(most_within(at, 1.0))
+    if (most := max(found["starts_in_a_second"])) > RATE + BURST + 1:
+        raise BenchError(f"{most} subtasks started within one second; the limit is not held")
     return found

@@ -26,7 +26,9 @@ import json, sys, time
 begun, used = time.perf_counter(), time.process_time()
 import swarm
 taken, spent = time.perf_counter() - begun, time.process_time() - used
-print(json.dumps([taken * 1000, spent * 1000, sum(name in sys.modules for name in {HEAVY!r})]))
+from swarm import SwarmClient
+client = time.perf_counter() - begun
+print(json.dumps([taken * 1000, spent * 1000, client * 1000, sum(name in sys.modules for name in {HEAVY!r})]))
 """
 
 
@@ -41,13 +43,13 @@ async def waiting(rounds: int) -> Samples:
     for _ in range(rounds):
         async with rig(ROUTER, Pool(), Pool(), cards=(Nap.card, ABSENT_CARD)) as bench:
             await asyncio.sleep(1.0)
-            idle, empty = await _cpu(bench), await _memory(bench)
+            idle, empty = await _cpu(bench), await bench.memory()
             for _ in range(JOBS // AT_ONCE):
                 await asyncio.gather(*(bench.client.submit(TEXT, plan=plan) for _ in range(AT_ONCE)))
             await until(lambda: _released(bench), "everything is released", timeout=120, pause=0.2)
             await until(lambda: _written(bench), "Redis has written its file", timeout=60, pause=0.2)
             await asyncio.sleep(1.0)
-            found["bytes_per_job"].append((await _memory(bench) - empty) / JOBS)
+            found["bytes_per_job"].append((await bench.memory() - empty) / JOBS)
             busy = await _cpu(bench)
             found["fleet_cpu"].append(busy[0] - idle[0])
             found["redis_cpu"].append(busy[1] - idle[1])
@@ -56,13 +58,13 @@ async def waiting(rounds: int) -> Samples:
 
 
 async def importing(rounds: int) -> Samples:
-    """`import swarm` in fresh interpreters, and how many of the heavy libraries it brings along."""
+    """`import swarm` in fresh interpreters, then its client, and how many heavy libraries the two bring along."""
     found: list[list[float]] = []
     for _ in range(rounds + 1):
         said = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
         found.append(json.loads(said.stdout))
-    taken, spent, heavy = zip(*found[1:], strict=True)  # the first one compiles
-    return {"ms": taken, "cpu_ms": spent, "heavy": heavy}
+    taken, spent, client, heavy = zip(*found[1:], strict=True)  # the first one compiles
+    return {"ms": taken, "cpu_ms": spent, "client_ms": client, "heavy": heavy}
 
 
 async def idle(rounds: int) -> Samples:
@@ -83,22 +85,12 @@ async def _cpu(bench: Rig) -> tuple[float, float]:
     return workers / WATCHED * 100, redis / WATCHED * 100
 
 
-async def _info(bench: Rig, section: str) -> dict[str, str]:
-    text = (await bench.connection.call("INFO", section)).decode()
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
-async def _memory(bench: Rig) -> int:
-    facts = await _info(bench, "memory")
-    return int(facts["used_memory"]) - int(facts.get("mem_aof_buffer", 0)) - int(facts["mem_clients_normal"])
-
-
 async def _released(bench: Rig) -> bool:
     return await bench.waiting(expert_queue(ABSENT_CARD)) == JOBS * SUBTASKS
 
 
 async def _written(bench: Rig) -> bool:
-    facts = await _info(bench, "persistence")
+    facts = await bench.info("persistence")
     if facts["aof_last_write_status"] != "ok":
         raise BenchError("Redis cannot write its append-only file")
     return facts["aof_rewrite_in_progress"] == "0" and facts["aof_rewrite_scheduled"] == "0"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
 import statistics
@@ -31,8 +30,8 @@ from swarm.planner.cache import rebound
 from swarm.planner.examples import NEIGHBOURS, Examples, Kept, Near, imitated
 from swarm.planner.skip import skipped
 from swarm.plans import Subtask
+from tests.bench.data import recorded
 from tests.bench.report import Samples
-from tests.bench.rig import ROOT, BenchError
 
 SETS = ("nestful", "sealtools", "ultratool")
 CACHED = "ultratool"
@@ -81,9 +80,7 @@ class Score:
 
 async def planner(rounds: int) -> Samples:
     """Node F1, exact set and edge F1 without a model and with a plan cache; precision and recall of the skip."""
-    folder = Path(os.environ.get("SWARM_BENCH_PLANS") or ROOT.parent / "shared" / "data" / "plans")
-    if not (folder / "planner_gold.jsonl").is_file():
-        raise BenchError(f"skipped: {folder} has no planner_gold.jsonl")
+    folder = recorded("planner_gold.jsonl").parent
     return await asyncio.to_thread(_measured, folder, rounds)
 
 

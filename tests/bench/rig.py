@@ -13,6 +13,7 @@ import signal
 import socket
 import tempfile
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from types import FrameType
@@ -24,12 +25,13 @@ from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError
+from swarm.events import Started
 from swarm.models import Card
 from swarm.plans import Plan
 from swarm.settings import Settings
 from tests.bench.experts import Nap
 from tests.bench.serve import Pool
-from workers.redis_server import find_redis
+from workers.redis_binary import find_redis
 
 ROOT = Path(__file__).parents[2]
 START = 60.0
@@ -52,13 +54,17 @@ class BenchError(Exception):
     """A bench could not measure what it is for."""
 
 
+class Skipped(BenchError):
+    """What a bench is measured on is not there."""
+
+
 class Rig:
     """Made by `rig`. `client` is connected, and the catalog with `version` is current."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.url, self.version, self.redis = settings, "", "", 0
         self.pids: list[int] = []
-        """Of the workers, in the order they were started."""
+        """Of the workers: those of the rig as they were asked for, then what was started later."""
         self._running: dict[int, Process] = {}
         self.connection: Connection
         self.client: SwarmClient
@@ -112,6 +118,23 @@ class Rig:
         times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
 
+    async def info(self, section: str) -> dict[str, str]:
+        """What Redis says of itself."""
+        text = (await self.connection.call("INFO", section)).decode()
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    async def memory(self) -> int:
+        """Bytes of Redis' data: without the buffers of connections and what a growing append-only file buffers."""
+        facts = await self.info("memory")
+        return int(facts["used_memory"]) - int(facts.get("mem_aof_buffer", 0)) - int(facts["mem_clients_normal"])
+
+    async def check_once(self, jobs: Iterable[str]) -> None:
+        """Raise BenchError unless each attempt at a subtask of these jobs was started once."""
+        for job in jobs:
+            starts = Counter([(e.subtask, e.attempt) async for e in self.client.follow(job) if isinstance(e, Started)])
+            if again := [subtask for (subtask, _), count in starts.items() if count > 1]:
+                raise BenchError(f"of job {job} these were started more than once: {', '.join(again)}")
+
     async def waiting(self, queue: str, part: str = "ready") -> int:
         """How many deliveries stand in a part of a queue."""
         return int(await self.connection.call("ZCARD", self.connection.keys.queue(queue, part)))
@@ -144,7 +167,7 @@ async def rig(
                 catalog = catalog_of({card.name: card for card in cards})
                 await Shelf(connection, bench.settings.max_age).publish(catalog, {})
                 bench.version = catalog.version
-                await asyncio.gather(*(bench.start(pool) for pool in pools))
+                bench.pids[:] = await asyncio.gather(*(bench.start(pool) for pool in pools))
                 yield bench
         finally:
             await bench.stop()
@@ -162,13 +185,13 @@ async def until(
         raise BenchError(f"after {timeout:g} s still not true: {what}") from None
 
 
-def naps(*seconds: float, chain: bool = False) -> Plan:
+def naps(*seconds: float, chain: bool = False, expert: str = "nap") -> Plan:
     """A plan of naps s0, s1, ...: side by side, or each after the one before."""
     return Plan.read(
         [
             {
                 "id": f"s{number}",
-                "expert": "nap",
+                "expert": expert,
                 "instruction": f"nap {length:g}",
                 "depends_on": [f"s{number - 1}"] if chain and number else [],
             }

@@ -15,18 +15,17 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from swarm.events import Started
 from swarm.plans import Plan, Subtask
 from swarm.settings import Settings
+from tests.bench.data import recorded
 from tests.bench.report import Samples
-from tests.bench.rig import ROOT, BenchError, Rig, rig
+from tests.bench.rig import BenchError, Rig, rig
 from tests.bench.serve import Pool
 from tests.http_model import DONE, ModelServer, Received, Stream, chunk
 
-DATA = ROOT.parent / "shared" / "data" / "plans"
 MODELS = ("gpt-4o-2024-08-06", "claude-3-5-sonnet-20240620", "mistral-large-2407")
 UNITS = {
     f"{metric}{model}": unit
@@ -111,10 +110,7 @@ async def _job(bench: Rig, writer: PlanningModel, key: str) -> tuple[float, bool
 
 
 def _lines(name: str) -> Iterator[Any]:
-    path: Path = DATA / name
-    if not path.is_file():
-        raise BenchError(f"no {name} beside the checkout: this bench needs recorded shapes and latencies")
-    with path.open() as lines:
+    with recorded(name).open() as lines:
         yield from map(json.loads, lines)
 
 
