@@ -1,0 +1,177 @@
+"""The model server of a chaos run, in a process of its own: python -m tests.chaos.model SEED [faulty]
+
+It plays every model, counts calls and tokens itself by the tag that each request carries, and, if it is faulty, answers
+some calls as servers do on their bad days. A call's tokens count as soon as they may have cost something: the request
+when it is read, a whole answer when it is begun, a streamed one piece by piece. `GET /v1/journal` gives all calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tests.chaos.load import TAG
+from tests.http_model import DONE, Answer, ModelServer, Received, Reply, Stream, chunk, completion, pieces
+
+FAULTY = 0.15
+"""Share of the calls that go wrong."""
+FAULTS = {"limited": 1, "error": 3, "hang": 2, "cut": 3, "inside": 3, "garbage": 3, "slow": 3}
+"""And how often each. Few are 429: every one of them halves what all workers together may ask of that model."""
+HANGS = 30.0
+"""Seconds; every client gives up before."""
+WORDS = "The case is noted, the parcel was seen, and the customer hears of it soon; nothing else is known so far."
+RETRY = {"A first plan was carried out"}
+
+
+@dataclass
+class Call:
+    """One request that came, and what it came to. Tokens are the server's own count."""
+
+    at: float
+    job: str
+    subtask: str
+    model: str
+    fault: str = ""
+    input: int = 0
+    output: int = 0
+
+
+class Scripted:
+    """The script of a `ModelServer`."""
+
+    def __init__(self, seed: str, faulty: bool) -> None:
+        self._seed, self._faulty = seed, faulty
+        self.calls: list[Call] = []
+        self._asked: Counter[str] = Counter()
+        self.requests: list[Received] = []
+
+    async def __call__(self, request: Received) -> Answer:
+        self.requests.clear()
+        if request.path.endswith("/journal"):
+            return Reply({"calls": [asdict(call) for call in self.calls]})
+        job, subtask, model = whose(request)
+        key = f"{job}/{subtask}/{model}"
+        self._asked[key] += 1
+        chance = random.Random(f"{self._seed}:{key}:{self._asked[key]}")
+        fault = (
+            chance.choices(list(FAULTS), list(FAULTS.values()))[0] if self._faulty and chance.random() < FAULTY else ""
+        )
+        call = Call(time.time(), job, subtask, model, fault)
+        self.calls.append(call)
+        return await self._answer(request, call, chance)
+
+    async def _answer(self, request: Received, call: Call, chance: random.Random) -> Answer:
+        if call.model == "broken":
+            return Reply({"error": {"message": "this model takes no such request", "code": "bad_request"}}, 400)
+        if call.fault == "limited":
+            after = {"retry-after": f"{chance.uniform(0.1, 1.0):.1f}"}
+            return Reply({"error": {"message": "too many requests"}}, 429, after)
+        call.input = tokens(json.dumps(request.body))
+        await asyncio.sleep(chance.uniform(1.0, 3.0) if call.fault == "slow" else chance.uniform(0.05, 1.2))
+        if call.fault == "hang":
+            await asyncio.sleep(HANGS)
+        if call.fault in ("hang", "error"):
+            return Reply({"error": {"message": "a bad day"}}, chance.choice((500, 502, 503)))
+        text = "<html>It works!</html>" if call.fault == "garbage" else said(request, call, chance)
+        text = text[: 4 * cap(request)]
+        if request.streamed:
+            return Stream(self._streamed(text, call), chance.choice((0.0, 0.005)), cut=call.fault == "cut")
+        call.output = tokens(text)
+        if call.fault == "cut":
+            return Reply(b'{"id": "cmpl-1", "choices": [{"ind', 200, {"content-length": "2000"})
+        if call.fault == "inside":
+            return Reply({"error": {"message": "the engine stopped", "code": 500}})
+        return Reply(text if call.fault == "garbage" else completion(text, usage=usage(call)))
+
+    async def _streamed(self, text: str, call: Call) -> AsyncIterator[Any]:
+        parts = pieces(text)
+        broken = len(parts) // 2 if call.fault in ("cut", "inside") else len(parts)
+        for part in parts[:broken]:
+            call.output += tokens(part)
+            yield chunk(part)
+        if call.fault == "inside":
+            yield 'data: {"error": {"message": "the engine stopped", "code": 500}}\n\n'
+        elif call.fault != "cut":
+            yield chunk(finish_reason="stop")
+            yield chunk(choices=[], usage=usage(call))
+            yield DONE
+
+
+def whose(request: Received) -> tuple[str, str, str]:
+    """The job and subtask of a call by the first tag that it shows, and the model's name."""
+    asked = " ".join(str(message["content"]) for message in request.body["messages"] if message["role"] != "system")
+    found = TAG.search(asked)
+    job, subtask = found.groups() if found else ("", "")
+    return job, subtask, str(request.body["model"])
+
+
+def tokens(text: str) -> int:
+    """A token is four characters here."""
+    return -(-len(text) // 4)
+
+
+def cap(request: Received) -> int:
+    """The most tokens that the caller lets an answer have."""
+    body = request.body
+    return int(body.get("max_completion_tokens") or body.get("max_tokens") or 4_096)
+
+
+def usage(call: Call) -> dict[str, int]:
+    return {
+        "prompt_tokens": call.input,
+        "completion_tokens": call.output,
+        "total_tokens": call.input + call.output,
+    }
+
+
+def said(request: Received, call: Call, chance: random.Random) -> str:
+    """What a model says on a good day."""
+    if call.model == "planner":
+        return _plan(request, call.job, chance)
+    if call.model == "writer":
+        lacking = "LACKING:" in str(request.body["messages"][0]["content"]) and chance.random() < 0.1
+        return "LACKING: what the weather will be" if lacking else f"{WORDS} {_marks(request)}"
+    if "JSON" in str(request.body["messages"][0]["content"]) or "response_format" in request.body:
+        return json.dumps({"label": chance.choice(("refund", "delivery")), "items": ["one", "two"]})
+    return " ".join([WORDS] * chance.randint(1, 3))
+
+
+def _marks(request: Received) -> str:
+    """The results that the question names, as a writer marks them."""
+    asked = str(request.last).partition("\n")[0].partition(" out of ")[2]
+    return " ".join(part for part in asked.replace(".", " ").replace(",", " ").split() if part.startswith("["))
+
+
+def _plan(request: Received, job: str, chance: random.Random) -> str:
+    if any(words in request.last for words in RETRY):
+        return json.dumps({"subtasks": [], "aggregate": "join"})
+    count = chance.randint(1, 5)
+    steps = [
+        {
+            "id": f"t{number}",
+            "expert": chance.choice(("chat", "echo", "spare", "tuned")),
+            "instruction": f"See to part {number} of it. tag={job}/t{number}",
+            "depends_on": [f"t{chance.randint(1, number - 1)}"] if number > 1 and chance.random() < 0.5 else [],
+        }
+        for number in range(1, count + 1)
+    ]
+    return json.dumps({"subtasks": steps, "aggregate": chance.choice(("join", "synthesis")) if count > 1 else "pass"})
+
+
+async def serve(seed: str, faulty: bool) -> None:
+    script = Scripted(seed, faulty)
+    async with ModelServer(script) as server:
+        script.requests = server.requests
+        print(server.url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], "faulty" in sys.argv[2:]))

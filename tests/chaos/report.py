@@ -1,0 +1,177 @@
+"""From a run to what is printed: one JSON object, a table of all seeds, and whether the promises held."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from tests.bench.report import machine, p95, versions
+from tests.chaos.run import Result
+from tests.chaos.spending import spending
+
+MB = 1_000_000
+SLOW = 5.0
+"""Seconds from a kill from which a rerun is named."""
+FATAL = ("lost", "ended_twice", "wrong", "overshoot", "leaked_keys", "died")
+"""What must be empty."""
+
+
+def report(result: Result) -> dict[str, Any]:
+    """What `--json` prints of one seed. Its keys are a promise."""
+    found = result.findings
+    records = result.records
+    accepted = [record for record in records if record.accepted]
+    told = {
+        "seed": result.seed,
+        "seconds": round(result.seconds, 1),
+        "jobs": len(records),
+        "accepted": len(accepted),
+        "refused": dict(Counter(record.refused for record in records if record.refused)),
+        "endings": dict(Counter(record.answer.ending for record in accepted if record.answer).most_common()),
+        "lost": found.lost,
+        "ended_twice": sorted(set(found.doubled)),
+        "rolled_back": found.rolled_back,
+        "wrong": found.wrong,
+        "seconds_of_jobs": spread([record.ended - record.accepted for record in accepted if record.ended]),
+        "faults": dict(Counter(_fault(each.kind, each.target) for each in result.struck)),
+        "subtasks": found.subtasks,
+        "failures": dict(found.failures.most_common()),
+        "reruns": dict(Counter(rerun.why for rerun in found.reruns).most_common()),
+        "unexplained": [f"{rerun.job}:{rerun.attempt}" for rerun in found.reruns if rerun.why == "unexplained"],
+        "recovery": _recovery(result),
+        "calls": _calls(result),
+        "leaked_keys": result.leaks,
+        "died": [f"{life.place} ({life.pid}): {life.words}" for life in result.lives if life.how == "died"],
+        "evidence": found.evidence,
+        "logged_errors": result.errors,
+        "memory": _memory(result),
+        **spending(result),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    return told | {"held": not any(told[name] for name in FATAL)}
+
+
+def _fault(kind: str, target: str) -> str:
+    return f"net {target}" if kind == "net" else kind
+
+
+def _recovery(result: Result) -> dict[str, Any]:
+    """Seconds from SIGKILL to the start of the rerun: with nothing else going on, and in all; and the slow ones."""
+    killed = [rerun for rerun in result.findings.reruns if rerun.why == "kill"]
+    slow = [rerun for rerun in killed if rerun.seconds > SLOW]
+    return {
+        "alone": spread([rerun.seconds for rerun in killed if rerun.alone]),
+        "all": spread([rerun.seconds for rerun in killed]),
+        "slow": [f"{each.job}:{each.attempt} {each.seconds:.1f} s, {each.held}" for each in slow],
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {"count": 0}
+    return {
+        "count": len(values),
+        "median": round(statistics.median(values), 3),
+        "p95": round(p95(values), 3),
+        "max": round(max(values), 3),
+    }
+
+
+def _calls(result: Result) -> dict[str, Any]:
+    """Calls that the model server counted, how they went, and how many a start of a subtask made."""
+    of_subtasks = Counter(
+        f"{call['job']}/{call['subtask']}" for call in result.calls if call["subtask"] not in ("", "request")
+    )
+    starts = result.findings.starts
+    per = [count / starts[name] for name, count in of_subtasks.items() if starts[name]]
+    return {
+        "count": len(result.calls),
+        "faults": dict(Counter(call["fault"] for call in result.calls if call["fault"])),
+        "tokens": sum(call["input"] + call["output"] for call in result.calls),
+        "per_start": {"median": round(statistics.median(per), 2), "max": round(max(per), 2)} if per else {},
+        "without_start": sum(count for name, count in of_subtasks.items() if not starts[name]),
+    }
+
+
+def _memory(result: Result) -> dict[str, Any]:
+    """Megabytes at the start and at the end; of every place the process that lived longest."""
+    places = defaultdict(list)
+    for life in result.lives:
+        if life.memory and life.memory[-1]:
+            places[life.place].append(life)
+    longest = {
+        place: max(lives, key=lambda life: (life.ended or float("inf")) - life.begun) for place, lives in places.items()
+    }
+    told = {place: [round(size / MB, 1) for size in life.memory] for place, life in sorted(longest.items())}
+    return told | {"redis": [round(size / MB, 1) for size in result.redis_memory]}
+
+
+# -- for people ------------------------------------------------------------------------------------------------
+
+
+def table(told: Sequence[Mapping[str, Any]]) -> Group:
+    """All seeds side by side, then whatever did not hold, word for word."""
+    shown = Table(title="chaos: a mixed load while everything breaks", title_justify="left", title_style="bold")
+    shown.add_column("", no_wrap=True)
+    for each in told:
+        shown.add_column(f"seed {each['seed']}", justify="right")
+    for name in ROWS:
+        shown.add_row(name, *(_cell(ROWS[name](each)) for each in told))
+    here = told[0]["machine"]
+    words = ", ".join(f"{name} {number}" for name, number in told[0]["versions"].items())
+    wrong = [
+        Text(f"seed {each['seed']}, {name}: {line}", style="red")
+        for each in told for name in FATAL for line in each[name][:10]
+    ]  # fmt: skip
+    verdict = "all promises held" if all(each["held"] for each in told) else "a promise was broken"
+    return Group(shown, *wrong, Text(f"{verdict}; {here['cores']} cores, {here['platform']}; {words}\n"))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name} {_cell(number)}" for name, number in value.items()) or "-"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " / ".join(map(str, value)) or "0"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _number(name: str) -> Any:
+    return lambda told: len(told[name])
+
+
+ROWS: dict[str, Any] = {
+    "jobs accepted": lambda told: told["accepted"],
+    "refused": lambda told: told["refused"],
+    "seconds": lambda told: told["seconds"],
+    "a job, s": lambda told: told["seconds_of_jobs"],
+    "faults": lambda told: told["faults"],
+    "faulty model calls": lambda told: sum(told["calls"]["faults"].values()),
+    "endings": lambda told: told["endings"],
+    "lost": _number("lost"),
+    "ended twice": _number("ended_twice"),
+    "rolled back with Redis": _number("rolled_back"),
+    "otherwise wrong": _number("wrong"),
+    "subtasks": lambda told: told["subtasks"],
+    "run again, by cause": lambda told: told["reruns"],
+    "recovery, s": lambda told: told["recovery"]["alone"],
+    "recovery, other faults too": lambda told: told["recovery"]["all"],
+    "failed attempts": lambda told: told["failures"],
+    "model calls": lambda told: told["calls"]["count"],
+    "calls per start": lambda told: told["calls"]["per_start"],
+    "budgeted jobs": lambda told: told["budgets"],
+    "micro-dollars": lambda told: told["micro_dollars"],
+    "overshoot": _number("overshoot"),
+    "leaked keys": _number("leaked_keys"),
+    "died unasked": _number("died"),
+    "errors in logs": _number("logged_errors"),
+    "memory, MB": lambda told: {
+        name: f"{sizes[0]:g} -> {sizes[-1]:g}" for name, sizes in told["memory"].items()
+    },
+}  # fmt: skip

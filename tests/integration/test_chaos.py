@@ -1,0 +1,85 @@
+"""A short seed of the chaos run, as `python -m tests.chaos` plays it: nothing is lost, doubled or overspent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from swarm.broker.connection import Connection
+from swarm.errors import BrokerUnavailable
+from tests.chaos.proxy import Proxy
+from tests.integration.processes import ROOT, OwnRedis, until
+
+WALL = 90
+"""Seconds; a run takes half a minute where nothing else goes on."""
+
+pytestmark = pytest.mark.usefixtures("redis_binary")
+
+
+@asynccontextmanager
+async def chaos(*options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.chaos", *options]
+    process = await create_subprocess_exec(*command, stdout=PIPE, cwd=ROOT, env=environ)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+@pytest.mark.timeout(WALL)
+async def test_no_job_is_lost_or_ends_twice_while_everything_breaks() -> None:
+    async with chaos("--jobs", "60", "--seed", "1", "--json") as process:
+        out, _ = await process.communicate()
+
+    told: dict[str, Any] = json.loads(out)
+    broken = {name: told[name] for name in ("lost", "ended_twice", "wrong", "overshoot", "leaked_keys", "died")}
+    assert broken == {name: [] for name in broken}
+    assert process.returncode == 0
+    assert told["accepted"] + sum(told["refused"].values()) == 60
+    assert sum(told["endings"].values()) == told["accepted"]
+    assert {"kill", "net lose"} & set(told["faults"])
+    assert told["calls"]["faults"]
+
+
+@pytest.mark.timeout(60)
+async def test_ctrl_c_leaves_no_process_behind() -> None:
+    async with chaos("--jobs", "500", "--seed", "1") as process:
+        own = psutil.Process(process.pid)
+        await until(lambda: len(own.children(recursive=True)) >= 10, "Redis, the model and eight workers", within=30)
+        started = own.children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        _, alive = await asyncio.to_thread(psutil.wait_procs, started, 10)
+
+    assert alive == []
+
+
+async def test_a_lost_reply_is_that_of_a_command_that_was_carried_out(redis_binary: Path, tmp_path: Path) -> None:
+    async with (
+        OwnRedis(redis_binary, tmp_path) as redis,
+        Proxy(redis.port) as proxy,
+        Connection.open(proxy.url) as through,
+        Connection.open(redis.url) as direct,
+    ):
+        await through.call("PING")
+        proxy.lose(proxy.some(random.Random(1), 1.0))
+        with pytest.raises(BrokerUnavailable):
+            await through.call("INCR", "count")
+
+        assert await direct.call("GET", "count") == b"1"
+        assert await through.call("INCR", "count") == 2, "the next connection is whole"
