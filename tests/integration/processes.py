@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -93,6 +93,23 @@ class Echo:
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         _started(subtask)
         return Solution(text=inline(subtask.instruction, inputs))
+
+
+class Paced(Echo):
+    """The same, 20 a second after the first five."""
+
+    card = _card("paced", limits={"requests_per_minute": 1_200, "burst": 5})
+
+
+class Pair(Echo):
+    """Two at a time, for so many seconds each."""
+
+    card = _card("pair", limits={"concurrency": 2})
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        _started(subtask)
+        await asyncio.sleep(_number(subtask))
+        return Solution(text="done")
 
 
 class Sleep:
@@ -406,15 +423,17 @@ class OwnRedis:
     ) -> None:
         self.kill()
 
-    async def start(self) -> None:
+    async def start(self, within: float = 5.0) -> None:
         """Start it on what is there; return when it answers."""
         options = self._config | {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self._folder)}
         with (self._folder / "redis.log").open("ab") as out:
+            # Redis 6 takes what has two words as two arguments only
+            words = [part for name, value in options.items() for part in (f"--{name}", *(value.split() or [""]))]
             self._process = subprocess.Popen(
-                [str(self._binary), *(part for name, value in options.items() for part in (f"--{name}", value))],
+                [str(self._binary), *words],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
-        await until(self._answers, "an answer of Redis")
+        await until(self._answers, "an answer of Redis", within)
 
     def kill(self) -> None:
         """As `kill -9`."""
@@ -429,6 +448,16 @@ class OwnRedis:
             self._process.terminate()
             self._process.wait()
             self._process = None
+
+    @contextlib.contextmanager
+    def hung(self) -> Iterator[None]:
+        """It answers nothing for the block, and hangs up on nobody."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:
