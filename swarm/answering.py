@@ -114,7 +114,7 @@ class Answers:
 
     async def _gathered(self, job: str, progress: Progress, ending: Ending) -> Gathered:
         # by whom they were answered: after a fallback that is not who was asked first
-        subtasks = tuple(s.model_copy(update={"expert": progress.expert_of(s)}) for s in progress.parts())
+        subtasks = tuple(_by(progress.expert_of(s), s) for s in progress.parts())
         solved = progress.solved
         names = wanted(subtasks, progress.graph.aggregate, solved, ending) if subtasks else ()
         kept, cut = self._within_cap(progress, names)
@@ -131,6 +131,10 @@ class Answers:
             room -= progress.steps[name].size
             (kept if room >= 0 else cut).append(name)
         return kept, cut
+
+
+def _by(expert: str, subtask: Subtask) -> Subtask:
+    return subtask if subtask.expert == expert else subtask.model_copy(update={"expert": expert})
 
 
 def _event(

@@ -178,7 +178,10 @@ class Plan(Input):
     def united(self) -> tuple[Subtask, ...]:
         """The subtasks with every edge written out in `depends_on`."""
         edges = self.edges
-        return tuple(s.model_copy(update={"depends_on": edges[s.id]}) for s in self.subtasks)
+        return tuple(
+            s if s.depends_on == edges[s.id] else s.model_copy(update={"depends_on": edges[s.id]})
+            for s in self.subtasks
+        )
 
     @classmethod
     def read(cls, data: object) -> Plan:

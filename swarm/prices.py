@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, DecimalException
 from typing import Any
 
 from pydantic import Field
@@ -24,7 +24,8 @@ DEAREST = 10**12
 """Micro-dollars per million tokens: a dollar a token. What costs more was meant otherwise."""
 MODES = ("chat", "completion", "responses", "embedding")
 NAME = re.compile(r"[\x21-\x7e]{1,200}")
-_ABOVE = re.compile(r"(input|output)_cost_per_token_above_(\d{1,6})k_tokens")
+_ABOVE = re.compile(r"(input_cost_per|output_cost_per|cache_read_input)_token(?:_cost)?_above_(\d{1,6})k_tokens")
+_EXACT = Context(prec=40, rounding=ROUND_CEILING)
 
 
 class Step(Value):
@@ -33,6 +34,8 @@ class Step(Value):
     above: int
     input: int
     output: int
+    cached: int | None = None
+    """None: as any other."""
 
 
 class Price(Value):
@@ -55,12 +58,13 @@ class Price(Value):
         >>> Price(input=2_500_000, output=10_000_000, as_of=date(2026, 11, 1)).cost(1_000, 100)
         3500
         """
-        read, write = self.input, self.output
+        rates: Price | Step = self
         for step in self.steps:
             if sent > step.above:
-                read, write = step.input, step.output
-        spared = min(cached, sent) if self.cached is not None and self.cached < read else 0
-        total = (sent - spared) * read + spared * (self.cached or 0) + received * write
+                rates = step
+        less = rates.input if rates.cached is None else min(rates.cached, rates.input)
+        spared = min(cached, sent)
+        total = (sent - spared) * rates.input + spared * less + received * rates.output
         return -(-total // MILLION)
 
     def greatest(self, sent: int, received: int) -> int:
@@ -130,9 +134,14 @@ def _read(name: str, entry: Any, source: str, as_of: date) -> Price | str:
         return f"mode {str(mode)[:40]}"
     if "input_cost_per_token" not in entry:
         return "not priced by the token"
-    read, write = _micro(entry["input_cost_per_token"]), _micro(entry.get("output_cost_per_token") or 0)
-    if read is None or write is None:
+    if entry.get("input_cost_per_request"):
+        return "priced by the request"
+    # thoughts are counted among the tokens of an answer, and may be the dearer ones
+    outputs = (_micro(entry.get(f"output_cost_per_{what}") or 0) for what in ("token", "reasoning_token"))
+    read, written = _micro(entry["input_cost_per_token"]), [rate for rate in outputs if rate is not None]
+    if read is None or len(written) < 2:
         return "a price that is no number"
+    write = max(written)
     if mode != "embedding" and "output_cost_per_token" not in entry:
         return "not priced by the token"
     most = entry.get("max_output_tokens")
@@ -155,8 +164,8 @@ def _steps(entry: Mapping[str, Any], read: int, write: int) -> tuple[Step, ...]:
             found.setdefault(int(match[2]) * 1_000, {})[match[1]] = rate
     steps: list[Step] = []
     for above, rates in sorted(found.items()):
-        read, write = rates.get("input", read), rates.get("output", write)
-        steps.append(Step(above=above, input=read, output=write))
+        read, write = rates.get("input_cost_per", read), rates.get("output_cost_per", write)
+        steps.append(Step(above=above, input=read, output=write, cached=rates.get("cache_read_input")))
     return tuple(steps)
 
 
@@ -165,8 +174,8 @@ def _micro(dollars: Any, tokens: int = 1) -> int | None:
     if isinstance(dollars, bool) or not isinstance(dollars, int | float | str):
         return None
     try:
-        rate = Decimal(str(dollars)) * MILLION * MILLION / tokens
-    except InvalidOperation:
+        rate = _EXACT.divide(_EXACT.multiply(Decimal(str(dollars)), MILLION * MILLION), tokens)
+    except DecimalException:
         return None
     if not rate.is_finite() or not 0 <= rate <= DEAREST:
         return None

@@ -82,7 +82,8 @@ class Router:
             planned = fold(planned, events[-1:])
         actions = decide(planned)
         releases = [action for action in actions if isinstance(action, Release)]
-        subtasks = {subtask.id: subtask for subtask in planned.graph.subtasks}
+        subtasks = {subtask.id: subtask for subtask in planned.graph.subtasks} if releases else {}
+        queues = {expert: expert_queue(catalog.cards[expert]) for expert in {release.expert for release in releases}}
         ending = next((action.ending for action in actions if isinstance(action, End)), None)
         return Decision(
             progress=folded,
@@ -92,7 +93,7 @@ class Router:
             releases=tuple(
                 (
                     release,
-                    expert_queue(catalog.cards[release.expert]),
+                    queues[release.expert],
                     _delivery(job, planned, catalog, release, subtasks[whole(release.subtask)]),
                 )
                 for release in releases

@@ -69,7 +69,7 @@ class Settings(Input):
     max_output: int = Field(default=4_096, ge=1)
     """Tokens that a model may write in one call, where a budget holds and the card does not say."""
     durable: bool = False
-    """Whether a replica must have a job, and its ending, before either counts (Redis' WAIT)."""
+    """Whether a job is accepted only once a replica has it (Redis' WAIT). Its ending waits for one, but not long."""
 
     window: int = Field(default=64, ge=1, le=1_000)
     """Subtasks of one job in flight at once."""

@@ -93,8 +93,7 @@ class DeliveryAccount:
         return self._calls > 0
 
     async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
-        if self.no_room is not None:
-            raise self.no_room
+        self._goes_on()
         until = time.monotonic() + seconds
         await self.booked()
         price = await self._ride_out(lambda: self._prices.price(model))
@@ -118,7 +117,17 @@ class DeliveryAccount:
         self._calls += 1
         held = Held(number, model, cap if found.verdict == "ok" else None, amount or 0)
         self._open[number] = held, price
+        try:
+            self._goes_on()  # another call may have found no room meanwhile
+        except NoRoom:
+            self.settle(held, Used("nothing"))
+            raise
         return held
+
+    def _goes_on(self) -> None:
+        """Raises NoRoom if this delivery is to be put aside."""
+        if self.no_room is not None:
+            raise self.no_room
 
     def settle(self, held: Held, used: Used) -> Usage:
         if held.number not in self._open:

@@ -20,6 +20,8 @@ from swarm.broker.queue import Claim, Queue
 
 STUCK = 30.0
 """Seconds without a sign of the event loop after which it counts as stuck."""
+AT_ONCE = 250
+"""Leases that one call renews, so that others need not wait for thousands."""
 HURRY = 0.05
 """Seconds until the next try while Redis is away."""
 
@@ -92,11 +94,17 @@ class Beat:
     def _renew(self) -> list[Claim]:
         with self._lock:
             claims = list(self._held.values())
-        args = [self._prefix, *(str(arg) for arg in self._queue.renewal(claims, self._about()))]
+        gone = self._renewed(claims[:AT_ONCE], self._about())
+        for start in range(AT_ONCE, len(claims), AT_ONCE):
+            gone |= self._renewed(claims[start : start + AT_ONCE], "")
+        return [claim for claim in claims if claim.id in gone]
+
+    def _renewed(self, claims: list[Claim], about: str) -> set[str]:
+        """Renew these; answers the ids that are gone."""
+        args = [self._prefix, *(str(arg) for arg in self._queue.renewal(claims, about))]
         raw: Any
         try:
             raw = self._client.evalsha(digest("renew"), 1, *args)
         except redis.exceptions.NoScriptError:
             raw = self._client.eval(source("renew"), 1, *args)
-        gone = {item.decode() for item in raw}
-        return [claim for claim in claims if claim.id in gone]
+        return {item.decode() for item in raw}

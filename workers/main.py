@@ -200,7 +200,7 @@ def handle_signals(worker: SwarmWorker) -> None:
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """asyncio.run, on uvloop where it is installed."""
     # What a delivery needs comes and goes without cycles. To look for cycles at every 700 new objects, through all that
-    # was ever imported, took a tenth of a worker's time.
+    # was ever imported, took 8 % of a worker's time and 10 % of a router's, with subtasks that do nothing.
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
     try:

@@ -25,7 +25,7 @@ from pydantic_core import from_json
 from redis import exceptions
 
 from swarm import log as events
-from swarm.broker.address import open_client, shown
+from swarm.broker.address import CONNECT_TIMEOUT, open_client, shown
 from swarm.broker.alive import about
 from swarm.broker.connection import Connection
 from swarm.broker.keys import Keys
@@ -375,7 +375,8 @@ class SwarmWorker(Worker):
         while True:
             with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
                 async with open_client(self._url, socket_timeout=None) as client, client.pubsub() as channel:
-                    await channel.subscribe(stop, published)
+                    async with asyncio.timeout(CONNECT_TIMEOUT):
+                        await channel.subscribe(stop, published)
                     await self._published()
                     asked = False
                     while True:

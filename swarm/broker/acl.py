@@ -9,6 +9,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from swarm.errors import BadInput
+
 DIRECT = frozenset(
     "blpop dbsize del eval evalsha get hdel hget hgetall hlen hmget hset hvals info llen memory|usage ping pttl "
     "publish pubsub|channels scan select set sismember subscribe time unsubscribe wait xlen xrange xread zcard zrange "
@@ -30,6 +32,10 @@ def rule(prefix: str = "swarm", user: str = "swarm", password: str = "PASSWORD")
     """The words of ACL SETUSER, or, with `user` before them, of a line in the server's configuration.
 
     The prefix itself is a key too: scripts are handed it. SCAN shows names of other keys, but nothing in them.
+    Raises BadInput for what would be no name but a pattern, or more than one word of the rule.
     """
+    for field, name in (("prefix", prefix), ("user", user)):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            raise BadInput(field, f"{name[:80]!r} is no name", "use 1 to 64 of A-Z a-z 0-9 _ -")
     rights = " ".join(f"+{name}" for name in sorted(DIRECT | scripted()))
     return f"{user} reset on >{password} resetchannels ~{prefix} ~{prefix}:* &{prefix}:* -@all {rights}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,7 +169,7 @@ class _Asked(Sentinel):
                 found: tuple[str, int] = await super().discover_master(service_name)
                 return found
             except exceptions.ConnectionError as error:
-                raise _nobody(service_name, str(error)) from None
+                raise _nobody(service_name, str(error), len(self.sentinels)) from None
             except exceptions.ResponseError as error:
                 if "unknown command" not in str(error):
                     raise
@@ -178,7 +179,9 @@ class _Asked(Sentinel):
                     await sentinel.aclose()
 
 
-def _nobody(service: str, said: str) -> exceptions.ConnectionError:
+def _nobody(service: str, said: str, sentinels: int) -> Exception:
+    if (why := re.findall(r"\[SSL: \w+\] ([^('\"]+)", said)) and len(why) == sentinels:
+        return ssl.SSLError(f"with the sentinels: {why[0].strip()}")
     if "Authentication" in said or "NOAUTH" in said or "WRONGPASS" in said:
         return exceptions.AuthenticationError("the sentinels want a password: ?sentinel_password=... in the URL")
     cause = "none could be asked" if "Error(" in said else "none knows it, or it is down and no other is chosen yet"

@@ -40,6 +40,8 @@ WEIGHED = 40
 """Keys of a kind whose bytes are asked for."""
 NEXT = 16
 """Deliveries at the head of a queue among which the oldest is looked for."""
+LONGEST_DEBT_MS = 600_000
+"""For how long a gate waits for tokens that are owed, at most."""
 SHOWN = 20
 """Leaks that are named."""
 
@@ -203,14 +205,14 @@ async def _eternal(connection: Connection, settings: Settings, names: Iterable[s
         "catalogs": ("ZCARD", ALIVE),
         "limits": ("HLEN", LIMITS_KEPT),
         "prices": ("HLEN", PRICES_KEPT),
-        "tenants": ("HLEN", TENANTS_KEPT),
+        "tenants": ("HLEN", 2 * TENANTS_KEPT),
         "seen": ("HLEN", 2),
     }
     for name in names:
         if re.fullmatch(r"queue:.+:wake", name):
             bounds[name] = ("LLEN", WAKE_TOKENS)
         elif re.fullmatch(r"queue:.+:turns", name):
-            bounds[name] = ("ZCARD", None)
+            bounds[name] = ("ZCARD", TENANTS_KEPT)
     sizes = await asyncio.gather(
         *(connection.call(command, _key(connection.keys, name)) for name, (command, _) in bounds.items())
     )
@@ -222,12 +224,18 @@ async def _eternal(connection: Connection, settings: Settings, names: Iterable[s
 async def _gates(connection: Connection, names: Sequence[str]) -> dict[str, Gate]:
     gates = [name for name in names if name.startswith("gate:") and not name.endswith(":running")]
     running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
-    pauses = await _each(connection, "HGET", gates, "pause")
-    now = int((await connection.call("TIME"))[0])
+    fields = await _each(connection, "HMGET", gates, "pause", "owed", "at", "pay")
+    now = int((await connection.call("TIME"))[0]) * 1000
     return {
-        name.removeprefix("gate:"): Gate(running=some, pause=max(0.0, round(float(pause or 0) / 1000 - now, 1)))
-        for name, some, pause in zip(gates, running, pauses, strict=True)
+        name.removeprefix("gate:"): Gate(running=some, pause=_closed(now, *(float(item or 0) for item in found)))
+        for name, some, found in zip(gates, running, fields, strict=True)
     }
+
+
+def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> float:
+    """Seconds for which a gate lets nobody in: the server wants no more, or tokens are owed."""
+    debt = min(at + owed / pay, at + LONGEST_DEBT_MS) if pay and owed > 0 else 0.0
+    return max(0.0, round((max(pause, debt) - now) / 1000, 1))
 
 
 async def _budgets(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:

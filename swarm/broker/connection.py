@@ -111,7 +111,7 @@ def _tls(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
-            return str(getattr(cause, "verify_message", "") or cause.reason or cause)
+            return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause)
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm.broker.connection import Connection
@@ -23,6 +23,7 @@ from swarm.values import Value
 TRACE = 50
 """Events of a job that are shown with a letter, the last ones."""
 MOST_TOLD = 2_000
+_LISTED = ("queue", "reason", "tenant", "error", "lost", "at", "losses", "retried")
 
 
 class Holder(Value):
@@ -74,9 +75,9 @@ class DeadLetters:
         self._connection, self._keys, self._log = connection, connection.keys, log
 
     async def all(self) -> list[DeadLetter]:
-        """Every letter, newest first, without a trace."""
+        """Every letter, newest first, without its trace and its payload, which may be large."""
         entries = await self._connection.call("XREVRANGE", self._keys.dead, "+", "-", "COUNT", DEAD_KEPT)
-        found = await asyncio.gather(*(self._read(fields[1].decode()) for _, fields in entries))
+        found = await asyncio.gather(*(self._read(fields[1].decode(), _LISTED) for _, fields in entries))
         return [letter for letter in found if letter is not None]
 
     async def letter(self, name: str) -> DeadLetter:
@@ -110,16 +111,16 @@ class DeadLetters:
         return bool(await self._connection.script("drop_dead", name))
 
     async def _found(self, name: str) -> DeadLetter:
-        letter = await self._read(name)
+        letter = await self._read(name, (*_LISTED, "record"))
         if letter is None:
             raise BadInput("letter", f"no dead letter {name[:200]!r}", "see: swarm dead list")
         return letter
 
-    async def _read(self, name: str) -> DeadLetter | None:
-        raw = await self._connection.call("HGETALL", self._keys.letter(name))
-        if not raw:
+    async def _read(self, name: str, names: Sequence[str]) -> DeadLetter | None:
+        raw = await self._connection.call("HMGET", self._keys.letter(name), *names)
+        fields = {key: value.decode() for key, value in zip(names, raw, strict=True) if value is not None}
+        if "queue" not in fields:
             return None
-        fields = {key.decode(): value.decode() for key, value in zip(raw[::2], raw[1::2], strict=True)}
         return DeadLetter(
             id=name,
             job=name.partition(":")[0],
@@ -130,7 +131,7 @@ class DeadLetters:
             tries=int(fields["lost"]),
             at=int(fields["at"]),
             holders=tuple(_holders(fields.get("losses", "").splitlines())),
-            record=fields["record"],
+            record=fields.get("record", ""),
             retried=fields.get("retried", ""),
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from swarm.broker.address import open_client
+from swarm.broker.address import CONNECT_TIMEOUT, open_client
 
 LOOK_AGAIN = 5.0
 """Seconds after which a follower looks at the log even if nobody told it to."""
@@ -107,7 +107,8 @@ class Follower:
         await self._hang_up()
         self._client = open_client(self._url, socket_timeout=None)
         channel = self._client.pubsub()
-        await channel.subscribe(*self._places)
+        async with asyncio.timeout(CONNECT_TIMEOUT):  # a Redis that hangs takes connections and says nothing
+            await channel.subscribe(*self._places)
         self._channel = channel
 
     async def _listen(self) -> None:

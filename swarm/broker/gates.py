@@ -22,7 +22,6 @@ import re
 
 from swarm.broker.connection import Connection
 from swarm.broker.keys import LIMITS_KEPT
-from swarm.broker.queue import Claim
 from swarm.errors import BadInput, TooLarge
 from swarm.models import Card, Limits
 
@@ -55,7 +54,7 @@ def target(name: str) -> str:
 
 
 class Gates:
-    """The limits that are set in Redis, and what calls came to."""
+    """The limits that are set in Redis."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -82,12 +81,6 @@ class Gates:
     async def drop(self, name: str) -> bool:
         """Forget the limits of an endpoint or a model. False: it had none."""
         return bool(await self._connection.script("limits_drop", target(name)))
-
-    async def report(self, claim: Claim, *, tokens: int = 0, limited: bool = False, pause: float = 0.0) -> None:
-        """Say what a model call came to that nobody settles: its tokens, whether the server refused it because of its
-        limits, and for how many seconds the server wants no more."""
-        said = "1" if limited else ""
-        await self._connection.script("limits_report", claim.id, claim.owner, tokens, said, round(pause * 1000))
 
 
 def _encoded(limits: Limits) -> str:

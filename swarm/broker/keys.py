@@ -34,7 +34,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:queue:NAME:later          zset     timers and delayed attempts, by due time          open jobs
     PREFIX:queue:NAME:leases         zset     claimed deliveries, by expiry                     slots
     PREFIX:queue:NAME:wake           list     wake tokens                                       4
-    PREFIX:queue:NAME:turns          zset     tenants with work there, by where it ends         tenants with open jobs
+    PREFIX:queue:NAME:turns          zset     tenants with work there, by where it ends         TENANTS_KEPT
     PREFIX:limits                    hash     limits of models and endpoints                    LIMITS_KEPT
     PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
     PREFIX:open:TENANT               zset     the same of one tenant                            the cap

@@ -40,7 +40,8 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
             return await client.dead()
 
     letters = edge.run(found())
-    edge.screen.document({"letters": [letter.model_dump(mode="json", exclude={"trace"}) for letter in letters]})
+    shown = [letter.model_dump(mode="json", exclude={"trace", "record"}) for letter in letters]
+    edge.screen.document({"letters": shown})
     if not letters:
         edge.screen.note("no dead letters")
         return exits.OK

@@ -25,8 +25,9 @@ PER_MESSAGE = 16
 """Tokens that a chat template may put around a message."""
 PER_CALL = 128
 """Tokens that it may put before all of them, such as a system message of its own."""
-FORM_TIMES = 4
-"""How often a form's schema may stand in a prompt: in words, in the request, and written out by the server."""
+FORM_TIMES, PER_FORM = 4, 256
+"""How often a form's schema may stand in a prompt (in words, in the request, and written out by the server), and the
+tokens that we and a chat template say about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,6 @@ def most_tokens(messages: Sequence[Message], form: Form | None = None) -> int:
     >>> most_tokens([Message("user", "where is my parcel?")])
     163
     """
-    said = sum(len(message.content.encode("utf-8", "replace")) + PER_MESSAGE for message in messages)
-    schema = len(json.dumps(form.schema).encode()) if form else 0
-    return said + PER_CALL + FORM_TIMES * schema
+    said = sum(len(message.content.encode("utf-8", "surrogatepass")) + PER_MESSAGE for message in messages)
+    shape = FORM_TIMES * len(json.dumps(form.schema)) + PER_FORM if form else 0
+    return said + PER_CALL + shape

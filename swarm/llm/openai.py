@@ -166,7 +166,9 @@ class OpenAIModel:
                     yield item
         except ServerError as error:
             refusal = self._refusal(error)
-            refusal.billed, refusal.limited = _billed(error), error.status == 429
+            refusal.billed = _billed(error)
+            # a quota that is spent is no rate: asking less changes nothing
+            refusal.limited = error.status == 429 and isinstance(refusal, ModelUnavailable)
             raise refusal from None
         except (TimeoutError, openai.APITimeoutError) as error:
             late = ModelUnavailable(f"{self.name}: no answer within {ask.timeout:g} s")

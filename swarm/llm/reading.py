@@ -216,13 +216,18 @@ class Reader:
 
     def _take(self, data: Mapping[str, Any]) -> Iterator[str]:
         """The text of one event, or of a whole answer: they differ in one name."""
-        if isinstance(usage := data.get("usage"), dict):
-            self.usage = usage
         try:
-            for choice in data.get("choices") or ():
+            choices = data.get("choices") or ()
+            parts = [choice.get("delta", choice.get("message")) or {} for choice in choices]
+            # whoever writes more choices than one was asked for charges for all of them
+            written = sum(map(_tokens, parts))
+            self.written += written
+            if isinstance(usage := data.get("usage"), dict):
+                self.usage = usage
+            elif written:
+                self.usage = {}  # what was counted before this is not all of it
+            for choice, part in zip(choices, parts, strict=True):
                 if choice.get("index") in (0, None):
-                    part = choice.get("delta", choice.get("message")) or {}
-                    self.written += _tokens(part)
                     self.finish = str(choice.get("finish_reason") or self.finish)
                     self.refusal += str(part.get("refusal") or "")
                     yield from self._texts(part)
@@ -335,12 +340,13 @@ def _status(error: object) -> int:
 
 
 def _tokens(part: Mapping[str, Any]) -> int:
-    """How many tokens this piece of an answer is at least."""
+    """How many tokens this piece of an answer is at least. Some servers say the same thoughts under two names."""
     said = [part.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal")]
     calls = part.get("tool_calls")
     functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    said += [function.get("arguments") for function in functions if isinstance(function, dict)]
-    return sum(-(-len(text.encode("utf-8", "replace")) // TOKEN_BYTES) for text in said if isinstance(text, str))
+    said += [given.get("arguments") for given in (*functions, part.get("function_call")) if isinstance(given, dict)]
+    texts = {text for text in said if isinstance(text, str)}
+    return sum(-(-len(text.encode("utf-8", "replace")) // TOKEN_BYTES) for text in texts)
 
 
 def _cached(counted: Mapping[str, Any]) -> int:
@@ -351,7 +357,12 @@ def _cached(counted: Mapping[str, Any]) -> int:
 
 
 def _usage(counted: Mapping[str, Any]) -> Usage:
-    """Tokens as the server counted them; zero where it did not, or where that is no number of tokens."""
-    tokens = [counted.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    sent, received = (value if isinstance(value, int) and 0 < value < MAX_TOKENS else 0 for value in tokens)
-    return Usage(calls=1, input_tokens=sent, output_tokens=received)
+    """Tokens as the server counted them; zero where it did not, or where that is no number of tokens.
+
+    Some servers leave a model's thoughts out of the answer's tokens and count them in the total only.
+    """
+    tokens = [counted.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    sent, received, total = (value if isinstance(value, int) and 0 < value < MAX_TOKENS else 0 for value in tokens)
+    return Usage(
+        calls=1, input_tokens=sent, output_tokens=max(received, total - sent) if sent and received else received
+    )

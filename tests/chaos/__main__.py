@@ -23,7 +23,7 @@ from tests.chaos.schedule import KINDS, schedule
 def main(argv: Sequence[str]) -> int:
     given = _given(argv)
     faults = tuple(filter(None, given.faults.split(",")))
-    if given.schedule:
+    if given.schedule is not None:
         for fault in takewhile(lambda fault: fault.at <= given.schedule, schedule(given.seed, faults)):
             print(json.dumps(asdict(fault)))
         return 0

@@ -13,6 +13,7 @@ from swarm.broker.joblog import JobLog
 from swarm.errors import JobNotFound
 from swarm.events import AnyEvent, Ended, OutcomeRecorded, Released, Started
 from swarm.fold import fold
+from swarm.models import Answer
 from swarm.progress import Progress
 from swarm.settings import Settings
 from tests.chaos.drive import Record
@@ -86,6 +87,7 @@ async def audit(
         if job in (*found.lost, *found.doubled):
             found.evidence[job] = await _evidence(connection, job, events)
         look_at_runs(found, job, events, Causes(lives, struck, said))
+        look_at_outcomes(found, job, events)
     return found
 
 
@@ -128,14 +130,27 @@ async def _endings(found: Findings, log: JobLog, record: Record, events: Sequenc
         answer = None
     if not endings or record.answer is None:
         return
-    if answer != record.answer or record.answer.ending != endings[0].ending:
+    if answer is None or not same(record.answer, answer) or record.answer.ending != endings[0].ending:
         found.doubled.append(job)
+    elif bill(answer) > bill(record.answer):
+        found.wrong.append(f"{job}: {bill(record.answer)} micro-dollars at its end became {bill(answer)}")
     if record.receipt is not None and record.receipt.ending != record.answer.ending:
         found.wrong.append(f"{job}: the receipt says {record.receipt.ending}, the answer {record.answer.ending}")
     if record.answer.ending == "deadline" and "deadline" not in record.work.options:
         found.wrong.append(f"{job}: ended by its greatest age")
     if not fold(Progress(), events).ended:
         found.wrong.append(f"{job}: its log folds to a job that goes on")
+
+
+def same(told: Answer, kept: Answer) -> bool:
+    """Whether two readings are of one answer. What it cost is read from the books, and may be settled lower later."""
+    usage = told.usage.model_copy(update={"cost": kept.usage.cost, "presumed": kept.usage.presumed})
+    return told.model_copy(update={"usage": usage}) == kept
+
+
+def bill(answer: Answer) -> int:
+    """Micro-dollars that it owns up to."""
+    return answer.usage.cost + answer.usage.presumed
 
 
 # -- what ran more than once -----------------------------------------------------------------------------------
@@ -155,8 +170,6 @@ def look_at_runs(found: Findings, job: str, events: Sequence[AnyEvent], causes: 
     last: dict[tuple[str, int], Started] = {}
     found.subtasks += len({event.subtask for event in events if isinstance(event, Released)})
     for event in events:
-        if isinstance(event, OutcomeRecorded) and event.failure is not None:
-            found.failures[event.failure.reason] += 1
         if not isinstance(event, Started):
             continue
         found.starts[f"{job}/{planned_as(event.subtask)}"] += 1
@@ -185,6 +198,27 @@ def _why(job: str, before: Started, again: Started, causes: Causes) -> Rerun:
     return Rerun(job, name, "unexplained")
 
 
+def look_at_outcomes(found: Findings, job: str, events: Sequence[AnyEvent]) -> None:
+    """What each attempt came to: once, by the claim that held it, and never by a bug."""
+    outcomes = [event for event in events if isinstance(event, OutcomeRecorded)]
+    holders: dict[tuple[str, int], int] = {}
+    for event in events:
+        if isinstance(event, Started):
+            holders[event.subtask, event.attempt] = event.claim
+        elif isinstance(event, OutcomeRecorded) and event.body:
+            claim, holder = event.body.rpartition(".")[2], holders.get((event.subtask, event.attempt))
+            if claim != str(holder):
+                found.wrong.append(f"{job}: {event.body} was written by claim {claim}, {holder} held it")
+    for (subtask, attempt), times in Counter((each.subtask, each.attempt) for each in outcomes).items():
+        if times > 1:
+            found.wrong.append(f"{job}: {times} outcomes of {subtask}:{attempt}")
+    for each in outcomes:
+        if each.failure is not None:
+            found.failures[each.failure.reason] += 1
+            if each.failure.reason == "bug":
+                found.wrong.append(f"{job}: {each.subtask}:{each.attempt} failed by a bug: {each.failure.message}")
+
+
 def planned_as(subtask: str) -> str:
     """The id that a plan's author gave it: without the planner's round, and the item of a list.
 
@@ -203,15 +237,23 @@ def pid(worker: str) -> int:
 
 
 def leaks(url: str) -> list[str]:
-    """Keys without a lifetime, and deliveries that outlived their jobs."""
+    """Keys without a lifetime, and what outlived the jobs: deliveries, places in gates, money that is set aside."""
     with redis.Redis.from_url(url, decode_responses=True) as client:
         left = list(client.scan_iter(match="*:delivery:*", count=1_000))
         standing = [
             f"{key} holds {client.zcard(key)}"
-            for key in client.scan_iter(match="*:queue:*", count=1_000)
-            if key.endswith((":ready", ":later", ":leases"))
+            for pattern in ("*:queue:*", "*:gate:*", "*:parked:*")
+            for key in client.scan_iter(match=pattern, count=1_000)
+            if key.endswith((":ready", ":later", ":leases", ":running")) or ":parked:" in key
         ]
-        return [*immortal(client), *left, *standing]
+        books = client.scan_iter(match="*:budget:*", count=1_000)
+        aside = [
+            f"{key}: {amount} micro-dollars {part}"
+            for key in books
+            for part in ("earmarked", "open")
+            if (amount := int(client.hget(key, part) or 0))
+        ]
+        return [*immortal(client), *left, *standing, *aside]
 
 
 def memory_of(url: str) -> int:

@@ -57,7 +57,7 @@ def work(seed: int, number: int) -> Work:
     shape = chance.choices(list(SHAPES), [weight for weight, _ in SHAPES.values()])[0]
     _, make = SHAPES[shape]
     options = {"tenant": chance.choice(TENANTS), "priority": chance.choice((0, 0, 0, 1, 5, 9)), **make(job, chance)}
-    if chance.random() < BUDGETED and shape != "local":
+    if chance.random() < BUDGETED and shape != "local" and "budget" not in options:
         calls = len(options.get("plan", {}).get("subtasks", ())) or 3
         options["budget"] = round(calls * CALL * chance.choice((0.3, 0.7, 1.0, 2.0, 10.0)), 6)
     cancel = round(chance.uniform(0, 2.5), 3) if chance.random() < CANCELLED else None
@@ -97,6 +97,12 @@ def _fanout(job: str, chance: random.Random) -> dict[str, Any]:
     steps = [_step(job, f"t{number}", chance.choice(ASKED)) for number in range(1, width + 1)]
     after = [step["id"] for step in steps]
     return _plan(*steps, _step(job, "last", "order-summary", "Sum it up.", depends_on=after))
+
+
+def _tight(job: str, chance: random.Random) -> dict[str, Any]:
+    """Many calls at once, of which the budget holds one: what is not held back is overspent."""
+    steps = [_step(job, f"t{number}", "chat") for number in range(1, chance.randint(16, 32) + 1)]
+    return {**_plan(*steps, aggregate="join"), "budget": round(CALL * chance.uniform(0.95, 1.3), 6)}
 
 
 def _each(job: str, chance: random.Random) -> dict[str, Any]:
@@ -143,8 +149,9 @@ def _local(job: str, chance: random.Random) -> dict[str, Any]:
 SHAPES: dict[str, tuple[int, Callable[[str, random.Random], dict[str, Any]]]] = {
     "single": (22, _single),
     "chain": (14, _chain),
-    "fanout": (10, _fanout),
-    "each": (10, _each),
+    "fanout": (8, _fanout),
+    "tight": (4, _tight),
+    "each": (8, _each),
     "when": (9, _when),
     "fallback": (7, _fallback),
     "deadline": (6, _deadline),

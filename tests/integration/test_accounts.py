@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from swarm.broker.connection import Connection
-from swarm.broker.ledger import Ledger, Spent
+from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.prices import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
@@ -164,6 +164,31 @@ async def test_calls_of_one_delivery_at_the_same_time_are_held_for_each(hands: H
             account.settle(one, Used("told", 1, 1))
 
     assert await hands.log.spent("j1") == Spent(settled=10, limit=10_000)
+
+
+async def test_a_call_beside_one_that_found_no_room_is_given_back(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", "t2:a", budget=0.0005)
+    first, second = await hands.claim("run:a", free=2)
+    held, told = asyncio.Event(), asyncio.Event()
+
+    async def late(call: Callable[[], Awaitable[T]]) -> T:
+        found = await call()
+        if found == Reserved("ok"):
+            held.set()
+            await told.wait()
+        return found
+
+    async with paying(accounts, first) as holder, accounts.paying(second, late, parks=True) as account:
+        await holder.reserve("box/small", 100, None, 1.0)
+        small = asyncio.ensure_future(account.reserve("box/small", 20, None, 1.0))
+        await held.wait()
+        with pytest.raises(NoRoom):
+            await account.reserve("box/small", 300, None, 1.0)
+        told.set()
+        with pytest.raises(NoRoom):
+            await small
+        await account.booked()
+        assert (await hands.log.spent("j1")).open == 200
 
 
 async def test_a_call_that_costs_more_than_was_held_is_charged_whole_and_told(hands: Hands, accounts: Accounts) -> None:

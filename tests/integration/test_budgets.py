@@ -177,6 +177,45 @@ async def test_what_no_budget_can_pay_delays_no_other_expert(settings: Settings)
     assert took < 2.0
 
 
+async def test_those_that_wait_for_money_go_on_one_by_one_when_there_is_room_for_one(settings: Settings) -> None:
+    count, cap = 60, 20_000
+    dear = settings.model_copy(update={"max_output": cap, "window": 1000})
+    messages = [Message("system", "Answer."), Message("user", fenced("part 0000", {}))]
+    each = PRICE.cost(most_tokens(messages), 20)
+    async with BilledServer(20) as server, swarm(dear, server) as client:
+        budget = PRICE.greatest(most_tokens(messages), cap + RUN_AHEAD) + count * each
+        job = await client.submit("all", plan=fan(count), budget=budget / 1e6)
+        answer = await job.answer(9)
+        claims = {event.subtask: event.claim async for event in job.events() if event.type == "started"}
+
+    print(f"\n{count} calls with room for one at a time: {sum(claims.values())} claims")
+    assert (answer.ending, server.answered) == ("completed", count)
+    assert sum(claims.values()) < 4 * count, "a settlement wakes those that fit, not everybody"
+
+
+async def test_who_cannot_be_paid_is_replaced_by_who_costs_nothing_and_the_rest_is_named(settings: Settings) -> None:
+    free = {"model": "local/template", "instruction": "{{ instruction }}"}
+    cards = [a_chat("dear"), a_chat("backed", fallback=("free",)), a_chat("free", **free)]
+    plan = [
+        {"id": "paid", "expert": "dear", "instruction": "one"},
+        {"id": "after", "expert": "free", "instruction": "two", "depends_on": ["paid"]},
+        {"id": "saved", "expert": "backed", "instruction": "three"},
+        {"id": "alone", "expert": "free", "instruction": "four", "depends_on": ["saved"]},
+    ]
+    async with BilledServer() as server, swarm(settings, server, *cards) as client:
+        answer = await client.ask("all", plan=plan, budget=0.00001, timeout=9)
+        saved = await client.ask("all", plan=plan[2:], budget=0.00001, timeout=9)
+
+    assert (answer.ending, answer.complete, len(server.requests)) == ("over_budget", False, 0)
+    assert [(lack.subtask, lack.reason) for lack in answer.missing] == [
+        ("paid", "over_budget"),
+        ("after", "dependency"),
+    ]
+    assert "left in the job's budget" in answer.missing[0].message
+    assert "four" in answer.text
+    assert (saved.ending, saved.usage.cost) == ("completed", 0)
+
+
 async def test_a_model_without_a_price_is_refused_where_a_budget_holds_and_asked_where_none_does(
     settings: Settings,
 ) -> None:

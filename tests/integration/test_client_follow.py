@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import Connection
+from swarm.broker.follow import Follower
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
 from swarm.events import AnyEvent
@@ -320,6 +322,19 @@ async def test_a_client_that_was_idle_over_a_restart_goes_on(own_redis: OwnRedis
         second = await client.ask("after", expert="echo", timeout=8)
 
     assert (first.text, second.text) == ("before", "after")
+
+
+async def test_a_redis_that_takes_connections_and_says_nothing_holds_no_follower_up() -> None:
+    """As one does that hangs; sentinels may name it for half a minute, and only then another."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        follower = Follower(f"redis://:sesame@127.0.0.1:{silent.getsockname()[1]}/0")
+        async with asyncio.timeout(8), follower.place("t:over:j") as place:
+            told = await place.news()
+        await follower.aclose()
+
+    assert told == b"", "it is time to look, and to learn what is wrong"
 
 
 async def test_a_log_that_was_rolled_back_is_told_and_read_anew(

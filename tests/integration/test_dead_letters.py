@@ -73,7 +73,7 @@ async def test_a_letter_keeps_the_payload_who_had_it_and_what_the_log_says_aroun
         "accepted", "released", "started", "started", "started", "outcome",
     ]  # fmt: skip
     assert [each.model_copy(update={"holders": ()}) for each in await letters.all()] == [
-        letter.model_copy(update={"holders": (), "trace": ()})
+        letter.model_copy(update={"holders": (), "trace": (), "record": ""})
     ]
 
 
@@ -163,6 +163,7 @@ async def test_letters_are_listed_shown_retried_and_dropped_by_command(hands: Ha
 
     (listed,) = (await run(cli.json, "dead", "list"))["letters"]
     assert (listed["id"], listed["job"], listed["error"]) == (name, "j", "ValueError: no 3")
+    assert not {"record", "trace"} & listed.keys(), "a list of a thousand may not bring a thousand payloads"
     assert name in str(await run(cli, "dead", "list"))
     shown = await run(cli.json, "dead", "show", name)
     assert [event["type"] for event in shown["trace"]][:2] == ["accepted", "released"]
@@ -178,6 +179,19 @@ async def test_letters_are_listed_shown_retried_and_dropped_by_command(hands: Ha
     assert await run(cli, "dead", "drop", name) == f"{name}: dropped\n"
     await run(cli, "dead", "drop", name, code=2)
     assert await run(cli.json, "dead", "drop", "--all") == {"dropped": [], "refused": []}
+
+
+async def test_a_letter_can_not_steer_a_terminal_and_a_long_payload_is_shown_whole(hands: Hands, cli: Cli) -> None:
+    name = await buried(hands, "j", error="ValueError: \x1b]0;owned\x07\x1b[2J\x9b31m")
+    long = json.dumps({"t": None, "f": "run", "a": ["\x1b[31m" + "x" * 1_000_000], "k": {}, "et": 1})
+    await hands.call("HSET", hands.keys.letter(name), "record", long)
+
+    listed, shown = str(await run(cli, "dead", "list")), str(await run(cli, "dead", "show", name))
+    document = await run(cli.json, "dead", "show", name)
+
+    assert not set(listed + shown) & {"\x1b", "\x07", "\x9b"}
+    assert "x" * 1_000_000 in shown
+    assert document["record"] == long
 
 
 # -- real processes ----------------------------------------------------------------------------------------------------

@@ -124,3 +124,52 @@ async def test_tenants_that_were_served_are_forgotten(hands: Hands) -> None:
     await served(hands, 70)
 
     assert await hands.call("ZCARD", hands.keys.queue("run:a", "turns")) <= 2
+
+
+async def test_a_queue_that_is_empty_remembers_nobody(hands: Hands) -> None:
+    """However many tenants came once: each of them begins where the queue is, so none would ever be passed."""
+    for number in range(30):
+        await hands.begin(f"j{number}", "t1:a", tenant=f"tenant{number}")
+        await hands.run("a")
+
+    assert await hands.call("ZRANGE", hands.keys.queue("run:a", "turns"), 0, -1) == [b""]
+
+
+async def test_turns_never_go_back(hands: Hands) -> None:
+    turns = hands.keys.queue("run:a", "turns")
+    await fill(hands, "acme", 60)
+    await served(hands, 60)
+    before = float(await hands.call("ZSCORE", turns, ""))
+
+    await hands.begin("urgent", "t1:a", tenant="other", priority=9)
+    await hands.run("a")
+
+    assert float(await hands.call("ZSCORE", turns, "")) == before
+
+
+async def test_what_an_earlier_version_queued_is_served_first_and_in_its_order(hands: Hands) -> None:
+    """It was queued at its time, and nothing said since when it waits."""
+    await hands.begin("old", "t1:a", "t2:a")
+    now = await hands.now()
+    for place, subtask in enumerate(("t1", "t2")):
+        delivery = f"old:{subtask}:1"
+        await hands.call("HSET", hands.keys.delivery(delivery), "score", now - 10 + place)
+        await hands.call("HDEL", hands.keys.delivery(delivery), "at")
+        await hands.call("ZADD", hands.keys.queue("run:a", "ready"), now - 10 + place, delivery)
+    await hands.call("DEL", hands.keys.queue("run:a", "turns"))
+    await hands.begin("new", "t1:a", tenant="other")
+
+    claims = await hands.claim("run:a", free=3)
+
+    assert [claim.id for claim in claims] == ["old:t1:1", "old:t2:1", "new:t1:1"]
+
+
+async def test_a_priority_is_a_bounded_head_start_over_other_tenants(hands: Hands) -> None:
+    await fill(hands, "flood", 950, priority=9)
+    await fill(hands, "calm", 20)
+
+    claims = await hands.claim("run:a", hands.worker(lease=300), free=960)
+
+    order = [claim.job.rstrip("0123456789") for claim in claims]
+    assert order.index("calm") == pytest.approx(900, abs=2)
+    assert order[900:940].count("calm") == pytest.approx(20, abs=2), "from then on by turns"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from experts.implementations import load_implementations
 from swarm.broker.gates import Gates, gates_of, model_gates
+from swarm.broker.ledger import Ledger
 from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
@@ -29,6 +31,7 @@ class Line:
     def __init__(self, hands: Hands, words: str) -> None:
         self.hands, self.words, self.key = hands, words, hands.keys.gate
         self.gates = Gates(hands.connection)
+        self._ledger, self._calls = Ledger(hands.connection, Settings()), count()
 
     async def fill(self, count: int, job: str = "j1", expert: str = "a") -> None:
         await self.hands.begin(job, *(f"t{i}:{expert}" for i in range(count)))
@@ -39,6 +42,12 @@ class Line:
         queue = f"run:{expert}"
         claims, due = await (worker or self.hands.worker(lease=300)).claim([queue], free, {queue: self.words})
         return claims, -1 if due is None else due
+
+    async def report(self, claim: Claim, *, tokens: int = 0, limited: bool = False, pause: float = 0.0) -> None:
+        """A model call of a claim that came to this."""
+        call = next(self._calls)
+        await self._ledger.reserve(claim, call, None)
+        await self._ledger.settle(claim, call, 0, tokens=tokens, limited=limited, pause=pause)
 
     async def set_back(self, gate: str, **fields: float) -> None:
         """Move times of a gate by so many milliseconds."""
@@ -227,13 +236,13 @@ async def test_a_claim_is_charged_a_thousand_tokens_until_the_truth_is_known(han
     (one, two), due = await at.come()
     assert due == pytest.approx(1.0, abs=0.05)
 
-    await at.gates.report(one, tokens=10_000)
+    await at.report(one, tokens=10_000)
     await hands.solve(one)
     none, due = await at.come()
 
     assert none == []
     assert due == pytest.approx(10.0, abs=0.1), "paid 10,000 more, was given back 1,000 of the 2,000 less 1,000"
-    await at.gates.report(two, tokens=0)
+    await at.report(two, tokens=0)
     await hands.solve(two)
     assert (await at.come())[1] == pytest.approx(9.0, abs=0.1)
 
@@ -244,7 +253,7 @@ async def test_the_charge_follows_what_calls_used(hands: Hands) -> None:
     await at.fill(40)
     for _ in range(30):
         (claim,), _ = await at.come(free=1)
-        await at.gates.report(claim, tokens=100)
+        await at.report(claim, tokens=100)
         await hands.solve(claim)
         await at.set_back(f"model:{MODEL}", at=-10_000)
 
@@ -264,12 +273,63 @@ async def test_what_a_parked_claim_had_not_begun_may_begin_instead(hands: Hands)
     assert len((await at.come())[0]) == 1
 
 
+async def test_what_a_call_under_way_was_charged_stays_when_its_worker_is_lost(hands: Hands) -> None:
+    """Nobody will say what it used, and its server counts it."""
+    at = Line(hands, model_gates(MODEL))
+    await at.gates.set(MODEL, Limits(tokens_per_minute=60_000, burst=1))
+    await at.fill(3)
+    (one, two), _ = await at.come()
+    await Ledger(hands.connection, Settings()).reserve(one, 1, None)
+
+    await hands.expire_lease(one)
+    await hands.expire_lease(two)
+    again, due = await at.come()
+
+    assert len(again) == 1, "of what two were charged, one was given back"
+    assert due == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("old", "wait", "new"),
+    [
+        (Limits(requests_per_minute=1), 60, Limits(requests_per_minute=600)),
+        (Limits(tokens_per_minute=1), 600, Limits(tokens_per_minute=6_000_000)),  # 1,000 are owed, ten minutes at most
+    ],
+)
+async def test_raised_limits_hold_at_once(hands: Hands, old: Limits, wait: float, new: Limits) -> None:
+    at = Line(hands, model_gates(MODEL))
+    await at.gates.set(MODEL, old)
+    await at.fill(3)
+    await at.come(worker=hands.worker(lease=1_000))
+
+    _, before = await at.come()
+    await at.gates.set(MODEL, new)
+    _, after = await at.come()
+
+    assert before == pytest.approx(wait, abs=1)
+    assert after <= 0.1
+
+
+async def test_a_clock_that_was_set_back_closes_no_gate_for_longer_than_it_could_be(hands: Hands) -> None:
+    at = Line(hands, model_gates(MODEL))
+    await at.gates.set(MODEL, Limits(requests_per_minute=60, tokens_per_minute=60_000, burst=1))
+    await at.fill(4)
+    (claim,), _ = await at.come()
+    await refused(at, claim, pause=5)
+    hour = 3_600_000
+    await at.set_back(f"model:{MODEL}", tat=hour, at=hour, pause=hour, cut=hour, grown=hour)
+
+    _, due = await at.come()
+
+    assert due <= 1.0
+
+
 # -- what a server says ------------------------------------------------------------------------------------------
 
 
 async def refused(at: Line, *claims: Claim, pause: float = 0.0) -> None:
     for claim in claims:
-        await at.gates.report(claim, limited=True, pause=pause)
+        await at.report(claim, limited=True, pause=pause)
 
 
 async def test_a_model_that_refused_is_asked_half_as_much(hands: Hands) -> None:
@@ -297,11 +357,26 @@ async def test_each_round_of_answers_gives_one_place_back_until_the_cap_is_gone(
         claims, _ = await at.come(free=10)
         rounds.append(len(claims))
         for claim in claims:
-            await at.gates.report(claim, tokens=5)
+            await at.report(claim, tokens=5)
             await hands.solve(claim)
 
     assert rounds == [1, 2, 2, 3, 10]
     assert await hands.field(at.key(f"model:{MODEL}"), "cap") is None
+
+
+async def test_a_call_that_failed_in_another_way_gives_no_place_back(hands: Hands) -> None:
+    at = Line(hands, model_gates(MODEL))
+    await at.fill(60)
+    first, _ = await at.come(free=2)
+    await refused(at, first[0])
+    for claim in first:
+        await hands.solve(claim)
+    for _ in range(5):
+        (claim,), _ = await at.come(free=10)
+        await at.report(claim)
+        await hands.solve(claim)
+
+    assert await hands.field(at.key(f"model:{MODEL}"), "cap") == "1"
 
 
 async def test_a_refusal_is_forgotten_after_ten_minutes(hands: Hands) -> None:
@@ -329,10 +404,10 @@ async def test_the_rate_is_halved_and_grows_again(hands: Hands) -> None:
     await hands.solve(claim)
     await at.set_back(f"model:{MODEL}", tat=-9_000, grown=-1_000)
     (again,), _ = await at.come()
-    await at.gates.report(again, tokens=1)
+    await at.report(again, tokens=1)
     await hands.solve(again)
 
-    assert (await at.come())[1] == pytest.approx(2.0, abs=0.1)
+    assert (await at.come())[1] == pytest.approx(1.82, abs=0.1)
     assert (rate, await hands.field(at.key(f"model:{MODEL}"), "rate")) == ("0.500", "0.550")
 
 

@@ -141,20 +141,21 @@ async def test_what_does_not_fit_waits_for_others_and_is_refused_without_them(ha
     assert await ledger.reserve(second, 1, 3_500) == Reserved("ok")
 
 
-async def test_a_settlement_wakes_those_that_fit_and_the_last_one_all(hands: Hands, ledger: Ledger) -> None:
-    await hands.begin("j1", "t1:a", "t2:a", "t3:a", "t4:a", budget=0.01)
-    first, second, small, large = await claimed(hands, 4)
+async def test_a_settlement_wakes_those_that_fit_and_those_that_never_will(hands: Hands, ledger: Ledger) -> None:
+    await hands.begin("j1", "t1:a", "t2:a", "t3:a", "t4:a", "t5:a", budget=0.01)
+    first, second, small, large, larger = await claimed(hands, 5)
     await ledger.reserve(first, 1, 5_000)
     await ledger.reserve(second, 1, 4_000)
     worker = hands.worker()
     assert await worker.park(small, "job:j1", 2_000) == "parked"
-    assert await worker.park(large, "job:j1", 9_000) == "parked"
+    assert await worker.park(large, "job:j1", 6_000) == "parked"
+    assert await worker.park(larger, "job:j1", 9_000) == "parked"
     assert await hands.claim("run:a", free=9) == []
 
     await ledger.settle(second, 1, 3_000)
     assert [claim.id for claim in await hands.claim("run:a", free=9)] == [small.id]
-    await ledger.settle(first, 1, 5_000)
-    assert [claim.id for claim in await hands.claim("run:a", free=9)] == [large.id]
+    await ledger.settle(first, 1, 500)
+    assert [claim.id for claim in await hands.claim("run:a", free=9)] == [large.id, larger.id]
 
 
 async def test_who_is_put_aside_after_the_room_was_made_is_not_forgotten(hands: Hands, ledger: Ledger) -> None:
@@ -266,6 +267,24 @@ async def test_a_tenants_own_budget_goes_before_the_settings_and_a_higher_one_wa
     assert tenant == Tenant("acme", 3, 20_000, Spent(open=9_000, limit=20_000))
     assert [await ledger.drop_tenant("acme") for _ in range(2)] == [True, False]
     assert (await ledger.tenants())[0].weight == 1
+
+
+async def test_a_higher_budget_wakes_who_waits_on_a_day_that_is_over(
+    hands: Hands, connection: Connection, settings: Settings
+) -> None:
+    _, ledger = limited(connection, settings, tenant_budget=0.01)
+    await hands.begin("j1", "t1:a", "t2:a", tenant="acme")
+    yesterday = await ledger.today() - 1
+    await hands.call("HSET", hands.keys.job("j1"), "accepted", yesterday * 86_400_000 + 5)
+    first, second = await claimed(hands, 2)
+    await ledger.reserve(first, 1, 9_000)
+    found = await ledger.reserve(second, 1, 5_000)
+    assert found == Reserved("full", f"tenant:acme:{yesterday}")
+    await hands.worker().park(second, found.scope, 5_000)
+
+    await ledger.keep_tenant("acme", budget=0.02)
+
+    assert [claim.id for claim in await hands.claim("run:a")] == [second.id]
 
 
 async def test_a_weight_that_is_none_is_refused(ledger: Ledger) -> None:

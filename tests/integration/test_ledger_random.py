@@ -23,7 +23,7 @@ PREFIX = "money"
 TENANT_LIMIT, DAY_LIMIT = 50, 80
 SUBTASKS = ("t1:a", "t2:a", "t3:a")
 BUDGETS = (None, 0, 12, 25)
-OPS = ("submit", "submit", *["reserve"] * 4, "settle", "settle", "presume", "lose", "late", "end")
+OPS = ("submit", "submit", *["reserve"] * 4, *["settle", "claim", "leave"] * 2, "presume", "lose", "late", "end")
 STEPS = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 99), st.integers(0, 14)), min_size=5, max_size=60)
 SETTINGS = Settings(prefix=PREFIX, tenant_budget=TENANT_LIMIT / 1e6, day_budget=DAY_LIMIT / 1e6)
 Hold = tuple[Claim, int]
@@ -72,6 +72,10 @@ class Play:
                 await self.settle(*presumed[which % len(presumed)], amount)
             case "lose" if self.claims:
                 await self.lose(self.claims[which % len(self.claims)])
+            case "claim":
+                self.claims += await self.hands.claim("run:a", free=1 + which % 3)
+            case "leave" if self.claims:
+                await self.leave(self.claims[which % len(self.claims)])
             case "end" if open_jobs := [name for name, job in self.jobs.items() if not job.ended]:
                 await self.end(open_jobs[which % len(open_jobs)])
         await self.look()
@@ -97,7 +101,11 @@ class Play:
         self.calls += 1
         job = self.jobs[claim.job]
         verdict = self.verdict(claim, job, amount)
-        assert (await self.ledger.reserve(claim, self.calls, amount)).verdict == verdict
+        found = await self.ledger.reserve(claim, self.calls, amount)
+        assert found.verdict == verdict
+        if verdict == "full" and not any(hold[0].key == claim.key for hold, _ in job.held.values()):
+            assert await self.hands.worker().park(claim, found.scope, amount) == "parked"
+            self.claims.remove(claim)
         if verdict == "ok":
             job.held[claim.key, self.calls] = (claim, self.calls), amount
             assert await self.ledger.reserve(claim, self.calls, amount) == Reserved("ok")
@@ -131,13 +139,27 @@ class Play:
         self.claims += await self.hands.claim("run:a", self.hands.worker("w2"), free=99)
         self.presume(lambda held: held[0].key == claim.key)
 
+    async def leave(self, claim: Claim) -> None:
+        """It is done, and what it still held is presumed."""
+        self.claims.remove(claim)
+        await self.hands.solve(claim)
+        self.presume(lambda held: held[0].key == claim.key)
+        await self.decide()
+
     async def end(self, name: str) -> None:
-        for claim in [claim for claim in self.claims if claim.job == name]:
-            self.claims.remove(claim)
-            await self.hands.solve(claim)
-        await self.hands.settle(name)
-        self.jobs[name].ended = True
-        self.presume(lambda held: held[0].job == name)
+        await self.hands.log.cancel(name)
+        await self.decide()
+        assert self.jobs[name].ended
+
+    async def decide(self) -> None:
+        """Whatever asks for a decision has one; jobs that ended have nothing in their hands any more."""
+        while claims := await self.hands.claim("advance"):
+            await self.hands.advance(claims[0].job, claims[0])
+        for name, job in self.jobs.items():
+            if not job.ended and await self.hands.log.answer(name) is not None:
+                job.ended = True
+                self.claims = [claim for claim in self.claims if claim.job != name]
+                self.presume(lambda held, name=name: held[0].job == name)  # type: ignore[misc]
 
     def presume(self, lost: Callable[[Hold], bool]) -> None:
         for job in self.jobs.values():
@@ -175,6 +197,20 @@ class Play:
                 job.settled, job.spent - job.settled, job.open, limit=job.limit
             )
             assert job.limit is None or job.spent + job.open <= job.limit
+        await self.look_at_those_who_wait()
+
+    async def look_at_those_who_wait(self) -> None:
+        """Each of them waits for something: a call under way, a job's end, or one that was to go on before it."""
+        opens = {f"job:{name}": job.open for name, job in self.jobs.items()}
+        opens |= {f"tenant:{name}:{self.day}": self.taken(name)[1] for name in ("acme", "other")}
+        opens[f"day:{self.day}"] = self.taken("")[1]
+        deliveries = await self.hands.call("KEYS", self.hands.keys.delivery("*"))
+        chosen = {delivery: await self.hands.call("HGET", delivery, "parked") for delivery in deliveries}
+        for scope, open_now in opens.items():
+            waiting = await self.hands.call("ZRANGE", self.hands.keys.parked(scope), 0, -1)
+            keys = {self.hands.keys.delivery(name.decode()).encode() for name in waiting}
+            next_one = [key for key, of in chosen.items() if of == scope.encode() and key not in keys]
+            assert not waiting or open_now or next_one, f"{waiting} wait for nothing in {scope}"
 
 
 async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
@@ -191,6 +227,7 @@ async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
         await play.look()
         for tenant in ("acme", "other", ""):
             assert play.taken(tenant)[1] == 0, "nothing is left open, nothing set aside"
+        assert await connection.call("KEYS", "*:parked:*") == []
         await connection.call("FLUSHALL")
 
 

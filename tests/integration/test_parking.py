@@ -28,12 +28,12 @@ async def open_scope(hands: Hands, limit: int = 100, earmarked: int = 100) -> No
     await hands.call("PEXPIRE", hands.keys.budget(SCOPE), 60_000)
 
 
-async def make_room(hands: Hands, room: int, everybody: bool = False) -> None:
+async def make_room(hands: Hands, room: int, most: int = 100) -> None:
     """What a settlement does."""
     folder = files("swarm.broker") / "scripts"
     text = "".join((folder / f"{part}.lua").read_text() for part in LIBRARY)
-    call = "unpark(ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= '')"
-    await hands.call("EVAL", text + call, 1, hands.keys.prefix, SCOPE, room, "all" if everybody else "")
+    call = "unpark(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))"
+    await hands.call("EVAL", text + call, 1, hands.keys.prefix, SCOPE, room, most)
 
 
 async def parked(hands: Hands) -> list[str]:
@@ -70,13 +70,13 @@ async def test_those_that_fit_together_go_on_in_order(hands: Hands) -> None:
     assert await parked(hands) == ids[2:]
 
 
-async def test_with_nothing_open_all_go_on(hands: Hands) -> None:
-    ids = await park(hands, 300, 300, 300)
+async def test_those_that_never_fit_go_on_and_leave_the_room_to_others(hands: Hands) -> None:
+    ids = await park(hands, 90, 40, 90, 40)
 
-    await make_room(hands, 0, everybody=True)
+    await make_room(hands, 50, most=50)
 
-    assert await hands.stands("run:a") == {"ready": ids}
-    assert await parked(hands) == []
+    assert await hands.stands("run:a") == {"ready": ids[:3]}
+    assert await parked(hands) == ids[3:]
 
 
 async def test_a_claim_that_would_be_parked_when_there_is_room_by_then_goes_on_at_once(hands: Hands) -> None:
@@ -116,6 +116,84 @@ async def test_a_parked_delivery_leaves_with_its_job(hands: Hands) -> None:
 
     assert await parked(hands) == []
     assert await hands.call("EXISTS", hands.keys.delivery("j1:t0:1")) == 0
+
+
+# -- who goes on and asks no model after all makes the next one go on --------------------------------------------------
+
+
+async def gone_on(hands: Hands, *subtasks: str) -> list[str]:
+    """Three subtasks that wait for room for one each; the first goes on, as nothing is open any more."""
+    await open_scope(hands)
+    await hands.begin("j1", *subtasks)
+    claims = [claim for queue in ("run:a", "run:b") for claim in await hands.claim(queue, free=9)]
+    for claim in claims:
+        assert await hands.worker().park(claim, SCOPE, 80) == "parked"
+    await hands.call("HSET", hands.keys.budget(SCOPE), "earmarked", 0)
+    await make_room(hands, 100, most=100)
+    return [claim.id for claim in claims]
+
+
+@pytest.mark.parametrize("how", ["solved", "failed", "withdrawn", "buried", "waits elsewhere"])
+async def test_a_delivery_that_leaves_its_room_makes_the_next_one_go_on(hands: Hands, how: str) -> None:
+    first, second, third = await gone_on(hands, "t1:a", "t2:a", "t3:a")
+    assert await hands.stands("run:a") == {"ready": [first]}
+
+    if how == "withdrawn":
+        await hands.log.cancel("j1", "t1")
+        await hands.settle("j1")
+    else:
+        claim = await hands.run("a")
+        if how == "solved":
+            await hands.solve(claim)
+        elif how == "failed":
+            await hands.fail(claim)
+        elif how == "buried":
+            for _ in range(2):
+                await hands.expire_lease(claim)
+                claim = await hands.run("a")
+            await hands.expire_lease(claim)
+            assert [again.id for again in await hands.claim("run:a", free=0)] == []
+        else:
+            other = hands.keys.budget("day:1")
+            await hands.call("HSET", other, "limit", 100, "open", 50)
+            await hands.call("PEXPIRE", other, 60_000)
+            assert await hands.worker().park(claim, "day:1", 80) == "parked"
+
+    assert await hands.stands("run:a") == {"ready": [second]}
+    assert await parked(hands) == [third]
+
+
+async def test_a_delivery_that_is_lost_keeps_its_turn(hands: Hands) -> None:
+    first, *others = await gone_on(hands, "t1:a", "t2:a", "t3:a")
+    await hands.expire_lease(await hands.run("a"))
+
+    again = await hands.run("a")
+    assert (again.id, await parked(hands)) == (first, others)
+    await hands.solve(again)
+    assert await parked(hands) == others[1:]
+
+
+async def test_an_expert_that_nobody_serves_keeps_no_room_from_others(hands: Hands) -> None:
+    ids = await gone_on(hands, "t1:a", "t2:a", "t3:b", "t4:b")
+
+    assert (await hands.stands("run:a"), await hands.stands("run:b")) == ({"ready": [ids[0]]}, {"ready": [ids[2]]})
+    assert sorted(await parked(hands)) == [ids[1], ids[3]]
+
+
+async def test_the_end_of_a_job_wakes_others_and_none_of_its_own(hands: Hands) -> None:
+    await gone_on(hands, "t1:a", "t2:a", "t3:a")
+    await hands.submit("j2", "t1:b")
+    await hands.advance("j2")
+    claim = await hands.run("b")
+    await hands.call("HSET", hands.keys.budget(SCOPE), "earmarked", 100)
+    await hands.worker().park(claim, SCOPE, 80)
+    await hands.call("HSET", hands.keys.budget(SCOPE), "earmarked", 0)
+
+    await hands.log.cancel("j1")
+    await hands.settle("j1")
+
+    assert (await hands.stands("run:a"), await hands.stands("run:b")) == ({}, {"ready": [claim.id]})
+    assert await parked(hands) == []
 
 
 # -- with a real worker ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from swarm.errors import BrokerDenied, BrokerError, BrokerUnavailable, BrokerUnc
 from swarm.events import Ended
 from swarm.settings import Settings
 from tests.integration.processes import Fleet, OwnRedis, echo, expert, publish, serving, until
-from tests.integration.watched import Watched, free_port, sentinel
+from tests.integration.watched import Watched, answered, free_port, sentinel
 
 
 @pytest.fixture
@@ -192,19 +192,13 @@ async def test_the_sentinels_may_have_a_password_of_their_own(redis_binary: Path
         url = f"redis+sentinel://127.0.0.1:{port}/swarm"
         try:
             async with Connection.open(url + "?sentinel_password=sesame") as connection:
-                await until(lambda: _answered(connection), "an answer of the master")
+                await until(lambda: answered(connection), "an answer of the master")
             async with Connection.open(url) as connection:
                 with pytest.raises(BrokerDenied, match="sentinel_password"):
                     await connection.call("PING")
         finally:
             process.kill()
             process.wait()
-
-
-async def _answered(connection: Connection) -> bool:
-    with contextlib.suppress(BrokerUnavailable):
-        return bool(await connection.call("PING") == b"PONG")
-    return False
 
 
 async def test_a_redis_in_place_of_a_sentinel_is_named(redis_binary: Path, tmp_path: Path) -> None:

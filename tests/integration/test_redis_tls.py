@@ -14,8 +14,8 @@ from swarm.broker.connection import Connection
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUntrusted
 from swarm.settings import Settings
-from tests.integration.processes import OwnRedis, echo, expert, publish, serving
-from tests.integration.watched import free_port
+from tests.integration.processes import OwnRedis, echo, expert, publish, serving, until
+from tests.integration.watched import answered, free_port, sentinel
 
 OPENSSL = shutil.which("openssl")
 
@@ -51,7 +51,7 @@ class TlsRedis(OwnRedis):
     """A Redis with a plain port, and `tls` beside it."""
 
     def __init__(self, binary: Path, folder: Path, certificates: Path, *, asks: bool) -> None:
-        self.tls = free_port()
+        self.tls, self.binary = free_port(), binary
         files = {f"tls-{name}-file": str(certificates / path) for name, path in
                  (("cert", "server.pem"), ("key", "server.key"), ("ca-cert", "ca.pem"))}  # fmt: skip
         more = {"tls-port": str(self.tls), "tls-auth-clients": "yes" if asks else "no"}
@@ -115,6 +115,38 @@ async def test_tls_where_there_is_none_and_none_where_there_is(secured: TlsRedis
 def test_a_file_that_is_not_there_is_bad_input() -> None:
     with pytest.raises(BadInput, match=r"ssl_ca_certs: there is no file /nowhere/ca\.pem"):
         Connection.open("rediss://localhost:6380/0?ssl_ca_certs=/nowhere/ca.pem")
+
+
+async def test_a_certificate_that_is_over_is_not_trusted(
+    redis_binary: Path, tmp_path: Path, certificates: Path
+) -> None:
+    over = tmp_path / "over"
+    shutil.copytree(certificates, over)
+    made = [str(OPENSSL), "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "-1",
+            "-CAcreateserial", "-extfile", "names", "-out", "server.pem"]  # fmt: skip
+    if subprocess.run(made, cwd=over, capture_output=True, timeout=20, check=False).returncode:
+        pytest.skip("this openssl makes no certificate that is over")
+    async with TlsRedis(redis_binary, tmp_path / "redis", over, asks=False) as redis:
+        assert "expired" in await said(f"rediss://localhost:{redis.tls}/0?ssl_ca_certs={over}/ca.pem", BrokerUntrusted)
+
+
+async def test_a_master_behind_sentinels_over_tls(secured: TlsRedis, certificates: Path, tmp_path: Path) -> None:
+    """Real ones; with a certificate that is not trusted they are not taken for sentinels that are away."""
+    port = free_port()
+    files = (f"tls-{name}-file {certificates / path}" for name, path in
+             (("cert", "server.pem"), ("key", "server.key"), ("ca-cert", "ca.pem")))  # fmt: skip
+    more = f"tls-port {port}", "tls-replication yes", "tls-auth-clients no", *files
+    watching = sentinel(secured.binary, tmp_path, free_port(), secured.tls, *more)
+    url = f"rediss+sentinel://localhost:{port}/swarm"
+    try:
+        async with Connection.open(f"{url}?ssl_ca_certs={certificates}/ca.pem&ssl_check_hostname=false") as connection:
+            await until(lambda: answered(connection), "an answer of the master")
+        assert "with the sentinels: certificate" in await said(
+            f"{url}?ssl_ca_certs={certificates}/another.pem", BrokerUntrusted
+        )
+    finally:
+        watching.kill()
+        watching.wait()
 
 
 def test_sentinels_are_asked_over_tls_too() -> None:

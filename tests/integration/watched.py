@@ -12,6 +12,8 @@ from typing import Self
 
 import redis
 
+from swarm.broker.connection import Connection
+from swarm.errors import BrokerUnavailable
 from tests.integration.processes import OwnRedis, until
 
 SERVICE = "swarm"
@@ -108,3 +110,10 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+async def answered(connection: Connection) -> bool:
+    """Whether the master answers."""
+    with contextlib.suppress(BrokerUnavailable):
+        return bool(await connection.call("PING") == b"PONG")
+    return False

@@ -9,8 +9,9 @@ from itertools import islice, takewhile
 import pytest
 
 from swarm.client import make_request
-from swarm.events import AnyEvent, Started
-from tests.chaos.audit import Causes, Findings, look_at_runs, planned_as
+from swarm.events import AnyEvent, OutcomeRecorded, Started
+from swarm.models import Answer, Failure, Usage
+from tests.chaos.audit import Causes, Findings, bill, look_at_outcomes, look_at_runs, planned_as, same
 from tests.chaos.faults import Struck
 from tests.chaos.fleet import Life
 from tests.chaos.load import SHAPES, TAG, load
@@ -95,3 +96,41 @@ def test_a_rerun_has_a_cause(given: Causes, why: str, seconds: float, alone: boo
     (rerun,) = found.reruns
     assert (rerun.why, rerun.seconds, rerun.alone) == (why, seconds, alone)
     assert found.starts == {f"{JOB}/t1": 2}
+
+
+# -- what else the checker must see --------------------------------------------------------------------------------
+
+ANSWER = Answer(job=JOB, ending="deadline", complete=False, text="a part", usage=Usage(calls=2, cost=242, presumed=900))
+
+
+@pytest.mark.parametrize(
+    ("later", "one", "less"),
+    [
+        (ANSWER, True, True),
+        (ANSWER.model_copy(update={"usage": Usage(calls=2, cost=500, presumed=300)}), True, True),
+        (ANSWER.model_copy(update={"usage": Usage(calls=2, cost=1_100, presumed=900)}), True, False),
+        (ANSWER.model_copy(update={"usage": Usage(calls=3, cost=242, presumed=900)}), False, True),
+        (ANSWER.model_copy(update={"text": "another"}), False, True),
+    ],
+)
+def test_an_answer_stays_the_same_but_for_what_is_settled_lower(later: Answer, one: bool, less: bool) -> None:
+    assert same(ANSWER, later) is one
+    assert (bill(later) <= bill(ANSWER)) is less
+
+
+def test_an_attempt_with_two_outcomes_and_a_bug_are_wrong() -> None:
+    outcome = OutcomeRecorded(id="4-1", subtask="t1", attempt=1, body="t1.1.1")
+    bug = OutcomeRecorded(id="6-1", subtask="t2", attempt=1, failure=Failure(reason="bug", message="KeyError: 'x'"))
+    found = Findings()
+    look_at_outcomes(found, JOB, [started(1.0, 1), outcome, outcome.model_copy(update={"id": "5-1"}), bug])
+
+    assert found.wrong == [f"{JOB}: 2 outcomes of t1:1", f"{JOB}: t2:1 failed by a bug: KeyError: 'x'"]
+    assert found.failures == {"bug": 1}
+
+
+def test_an_outcome_of_a_claim_that_was_lost_is_wrong() -> None:
+    found = Findings()
+    outcome = OutcomeRecorded(id="4-1", subtask="t1", attempt=1, body="t1.1.1")
+    look_at_outcomes(found, JOB, [started(1.0, 1), started(2.0, 2), outcome])
+
+    assert found.wrong == [f"{JOB}: t1.1.1 was written by claim 1, 2 held it"]

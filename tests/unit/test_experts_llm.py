@@ -103,6 +103,7 @@ async def test_a_spent_quota_is_refused_though_its_status_is_429() -> None:
     error = await failure(replied(body, 429))
 
     assert isinstance(error, ModelRefused)
+    assert not error.limited, "asking less would change nothing"
     assert "; raise the quota of the endpoint 'my-box'" in str(error)
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from swarm.broker import keys, shelf
+from swarm.broker import census, keys, shelf
 from swarm.broker.census import kind_of
 from swarm.broker.connection import source
 from swarm.broker.keys import ETERNAL, Keys
@@ -63,6 +63,8 @@ def test_the_scripts_keep_to_the_same_bounds() -> None:
     library, publish = source("submit"), source("publish")
 
     assert re.findall(r"tokens\[queue\] < (\d+)", library) == [str(keys.WAKE_TOKENS)]
+    assert re.findall(r"LONGEST_PAUSE = (\d+)", library) == [str(census.LONGEST_DEBT_MS)]
+    assert re.findall(r"'ZREMRANGEBYRANK', key, 1, -(\d+)", library) == [str(keys.TENANTS_KEPT + 1)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':ended', 0, -(\d+)", library) == [str(keys.ENDED_KEPT + 1)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':catalogs', 0, -(\d+)", publish) == [str(shelf.ALIVE + 1)]
 

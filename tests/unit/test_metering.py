@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.metering import ACCOUNT, PER_CALL, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
+from swarm.llm.forms import WAYS, Way, parameters, worded
+from swarm.llm.metering import ACCOUNT, PER_CALL, PER_FORM, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.scripted import ScriptedModels
 from swarm.models import Usage
@@ -116,6 +118,48 @@ async def test_a_long_piece_counts_as_more_than_one_token() -> None:
             answer = await models.get("box/small").complete(ASKED)
 
     assert (answer.text, answer.cut) == ("x" * 1600, True)
+
+
+async def test_thoughts_that_are_said_under_two_names_count_once() -> None:
+    both = [chunk(delta={"reasoning": f"{n}", "reasoning_content": f"{n}"}) for n in range(15)]
+    parts = [*both, chunk("so"), chunk(finish_reason="stop", usage=USAGE), DONE]
+
+    async with metered(lambda request: Stream(parts, delay=0.001)) as (models, _):
+        with paid_by(Purse(cap=20)) as purse:
+            answer = await models.get("box/small").complete(ASKED)
+
+    assert (answer.text, answer.cut, purse.settled) == ("so", False, {1: TOLD})
+
+
+async def test_choices_that_nobody_asked_for_count_too() -> None:
+    async def endless() -> AsyncIterator[Any]:
+        yield chunk("begun ")
+        while True:
+            yield {"choices": [{"index": 1, "delta": {"content": "word "}}]}
+            await asyncio.sleep(0.001)
+
+    async with metered(lambda request: Stream(endless())) as (models, server):
+        with paid_by(Purse(cap=20)) as purse:
+            answer = await models.get("box/small").complete(ASKED)
+        await asyncio.wait_for(server.left.wait(), 2)
+
+    assert (answer.text, answer.cut, purse.settled) == ("begun ", True, {1: Used("unknown")})
+
+
+async def test_what_was_counted_before_the_last_words_is_not_what_they_cost() -> None:
+    parts = [chunk("on ", usage=USAGE), chunk("its way"), chunk(finish_reason="stop"), DONE]
+
+    purse = await outcome(lambda request: Stream(parts), purse=Purse(cap=20))
+
+    assert purse.settled == {1: Used("unknown")}
+
+
+async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 110}
+
+    purse = await outcome(lambda request: Reply(completion("so", usage=usage)))
+
+    assert purse.settled == {1: Used("told", 7, 103)}
 
 
 @pytest.mark.parametrize(
@@ -228,7 +272,18 @@ async def test_what_is_refused_by_the_account_is_not_asked() -> None:
 
 
 def test_a_form_counts_as_often_as_it_may_stand_in_a_prompt() -> None:
-    assert most_tokens(ASKED, FORM) - most_tokens(ASKED) == 4 * len('{"type": "object"}')
+    assert most_tokens(ASKED, FORM) - most_tokens(ASKED) == 4 * len('{"type": "object"}') + PER_FORM
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("words", ["where is my parcel?", "où est 我的包裹 📦?", ""])
+def test_a_request_has_no_more_bytes_of_text_than_tokens_are_held_for(way: Way, words: str) -> None:
+    form = Form("réponse", {"type": "object", "properties": {"où 📦": {"type": "string"}}})
+    messages = [Message("user", words), Message("assistant", words)]
+
+    said = "".join(message.content for message in worded(way, form, messages))
+    beside = json.dumps(parameters(way, form), ensure_ascii=False)
+    assert len((said + beside).encode()) < most_tokens(messages, form)
     assert most_tokens([Message("user", "où")]) == 3 + PER_MESSAGE + PER_CALL
 
 

@@ -31,6 +31,20 @@ FILE = {
         "output_cost_per_token_above_200k_tokens": 1.5e-05,
         "max_output_tokens": "65536",
     },
+    "gemini/cached": {
+        "input_cost_per_token": 1e-06,
+        "input_cost_per_token_above_200k_tokens": 2e-06,
+        "output_cost_per_token": 1e-05,
+        "cache_read_input_token_cost": 1e-07,
+        "cache_read_input_token_cost_above_200k_tokens": 2e-07,
+    },
+    "thinker": {
+        "input_cost_per_token": 1e-06,
+        "output_cost_per_token": 6e-07,
+        "output_cost_per_reasoning_token": 3e-06,
+    },
+    "by-request": {"input_cost_per_token": 0.0, "output_cost_per_token": 1e-06, "input_cost_per_request": 0.005},
+    "beyond": {"input_cost_per_token": "1e999999", "output_cost_per_token": 1e-06},
     "embed-small": {"input_cost_per_token": 2e-08, "mode": "embedding"},
     "thirds": {"input_cost_per_token": 1e-06 / 3, "output_cost_per_token": 0, "mode": "chat"},
     "dall-e": {"mode": "image_generation", "input_cost_per_pixel": 1.9e-08},
@@ -55,16 +69,30 @@ def test_the_public_file_is_read_and_what_is_passed_over_is_told() -> None:
     assert found.prices["gemini/long"].steps == (Step(above=200_000, input=2_500_000, output=15_000_000),)
     assert found.prices["embed-small"].input == 20_000
     assert found.prices["thirds"].input == 333_334
-    assert set(found.prices) == {"gpt-large", "gemini/long", "embed-small", "thirds"}
+    assert set(found.prices) == {"gpt-large", "gemini/long", "gemini/cached", "thinker", "embed-small", "thirds"}
     assert found.skipped == {
         "not priced by the token": 2,
-        "a price that is no number": 4,
+        "priced by the request": 1,
+        "a price that is no number": 5,
         "the sample": 1,
         "mode image_generation": 1,
         "mode audio_transcription": 1,
         "a name that no model has": 1,
         "no object": 1,
     }
+
+
+def test_thoughts_that_are_dearer_than_answers_are_the_price_of_both() -> None:
+    assert imported(FILE, "prices.json", DAY).prices["thinker"].output == 3_000_000
+
+
+def test_cached_tokens_of_long_prompts_have_their_own_rate_or_none() -> None:
+    prices = imported(FILE, "prices.json", DAY).prices
+    cached, long = prices["gemini/cached"], 300_000
+
+    assert (cached.cost(1_000, 0, cached=1_000), cached.cost(long, 0, cached=long)) == (100, 60_000)
+    without = cached.model_copy(update={"steps": (Step(above=200_000, input=2_000_000, output=0),)})
+    assert without.cost(long, 0, cached=long) == without.cost(long, 0)
 
 
 @pytest.mark.parametrize("content", [[], "x", None, {}, {"sample_spec": {}}, {"a": 1}])
@@ -143,7 +171,7 @@ def test_a_model_is_priced_by_its_whole_name_or_by_what_follows_its_endpoint() -
     assert names("small") == ("small",)
 
 
-@pytest.mark.parametrize("given_", ["x", "-1", "nan", "inf", "1e9", ""])
+@pytest.mark.parametrize("given_", ["x", "-1", "nan", "inf", "1e9", "1e999999", ""])
 def test_dollars_that_are_none_are_refused(given_: str) -> None:
     with pytest.raises(BadInput, match="per million tokens"):
         per_million("input", given_)

@@ -69,7 +69,7 @@ end
 
 -- When a gate that lets nobody in may open again; nil if it is open.
 local function opens_at(g, now, in_grace)
-  if g.pause > now and g.pause <= now + LONGEST_PAUSE then return g.pause end
+  if g.pause > now and g.pause < now + LONGEST_PAUSE + 1000 then return g.pause end
   if g.running >= g.most then
     local first = not in_grace and call('ZRANGE', g.key .. ':running', 0, 0, 'WITHSCORES')[2]
     return tonumber(first or '') or math.huge
@@ -173,13 +173,14 @@ local function wake_waiting(gate)
   for queue in string.gmatch(waits, '%S+') do wake(queue) end
 end
 
--- A delivery no longer runs: its places are free. What it was charged is given back, since what it used was reported.
+-- A delivery no longer runs: its places are free. What it was charged is given back, since what it used was reported,
+-- unless a call is `under_way`, of which nobody will say what it used.
 -- `unused`: nothing was begun, so another request may begin instead.
-function release_gates(id, gates, unused)
+function release_gates(id, gates, unused, under_way)
   each_gate(gates, '#', function(name, charged)
     local K = gate_key(name)
     call('ZREM', K .. ':running', id)
-    if charged and call('HEXISTS', K, 'owed') == 1 then call('HINCRBYFLOAT', K, 'owed', '-' .. charged) end
+    if charged and not under_way and call('HEXISTS', K, 'owed') == 1 then call('HINCRBYFLOAT', K, 'owed', '-' .. charged) end
     if unused then
       local step = call('HGET', K, 'step')
       if step then call('HINCRBYFLOAT', K, 'tat', '-' .. step) end

@@ -84,18 +84,31 @@ end
 -- Whether a delivery that was to wait for room need not: it fits by now, or never will.
 local function money_settles(scope, need)
   local room, most = money_room(scope)
-  return need <= room or room >= most
+  return need <= room or need > most
 end
 
--- Whoever waits for room in a scope and has it now goes on. With nothing open all do: who has none learns so.
+-- Whoever waits for room in a scope and has it now goes on; or later in this script, if that goes through many deliveries.
+local noted
+
 local function make_room(scope)
-  if call('EXISTS', P .. ':parked:' .. scope) == 0 then return end
-  local room, most = money_room(scope)
-  unpark(scope, room, room >= most)
+  if noted then
+    noted[scope] = true
+  elseif call('EXISTS', P .. ':parked:' .. scope) == 1 then
+    unpark(scope, money_room(scope))
+  end
 end
 
+local function note_rooms() noted = noted or {} end
+
+local function make_noted()
+  local scopes = noted or {}
+  noted = nil
+  for scope in pairs(scopes) do make_room(scope) end
+end
+
+-- What is set aside for a job is taken of its tenant and its day until it ends, whatever becomes of it.
 local function make_rooms(job, m)
-  if m.limit and not m.over then make_room('job:' .. job) end
+  if m.limit and not m.over then return make_room('job:' .. job) end
   for _, scope in ipairs(m.scopes) do make_room(scope) end
 end
 

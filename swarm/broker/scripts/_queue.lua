@@ -29,7 +29,8 @@ local function turn_of(job, queue, now)
   local t = turns[queue]
   if not t.ends[facts.tenant] then
     local f = call('ZMSCORE', queue_key(queue, 'turns'), '', facts.tenant)
-    t.at = t.at or tonumber(f[1]) or now
+    -- whole: short sorted sets keep whole scores as numbers, and others as text that each comparison reads again
+    t.at = t.at or tonumber(f[1]) or math.floor(now)
     t.ends[facts.tenant] = tonumber(f[2]) or t.at
   end
   local tag = math.max(t.at, t.ends[facts.tenant])
@@ -52,12 +53,18 @@ local function keep_turns()
   turns = {}
 end
 
--- A queue has come to `tag`: tenants that ended before it need not be remembered; nor more of them than there may be.
-local function turn_to(queue, tag)
+-- A queue has come to `tag`: tenants that ended before it need not be remembered, and none once nothing waits there.
+local function turn_to(queue, tag, empty)
   local key = queue_key(queue, 'turns')
-  call('ZADD', key, 'GT', tag, '')
-  call('ZREMRANGEBYSCORE', key, '-inf', '(' .. tag)
-  call('ZREMRANGEBYRANK', key, 1, -10001)
+  if empty then
+    local at = call('ZSCORE', key, '')
+    call('DEL', key)
+    call('ZADD', key, tonumber(at or tag) > tonumber(tag) and at or tag, '')
+  else
+    call('ZADD', key, 'GT', tag, '')
+    call('ZREMRANGEBYSCORE', key, '-inf', '(' .. tag)
+    call('ZREMRANGEBYRANK', key, 1, -10001)
+  end
 end
 
 -- Store a delivery and queue it: now, or for the time `due`. One that is there already is left as it is.
@@ -85,15 +92,19 @@ end
 -- Forget a delivery wherever it stands. Says where it stood: 'leases', 'ready', 'later', 'parked' or nil.
 local function forget(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked')
-  if f[1] then release_gates(id, f[1]) end
+  if f[1] then release_gates(id, f[1], false, f[2]) end
   if f[2] then money_lost(job, id) end
   call('HDEL', job_key(job) .. ':live', id)
   if jobs[job] then jobs[job].live = false end
   call('DEL', delivery_key(id))
   if f[3] and call('ZREM', P .. ':parked:' .. f[3], id) == 1 then return 'parked' end
+  local stood
   for _, part in ipairs({'leases', 'ready', 'later'}) do
-    if call('ZREM', queue_key(queue, part), id) == 1 then return part end
+    stood = stood or call('ZREM', queue_key(queue, part), id) == 1 and part
   end
+  -- it was to go on, and leaves the room to others
+  if f[3] then make_room(f[3]) end
+  return stood or nil
 end
 
 -- Tell the worker that holds a delivery to stop it. Says whether there is one: what was handed back as lost has none.
@@ -115,7 +126,7 @@ end
 local function unclaim(job, id, queue, unused)
   local D = delivery_key(id)
   local f = call('HMGET', D, 'gates', 'holds')
-  if f[1] then release_gates(id, f[1], unused) end
+  if f[1] then release_gates(id, f[1], unused, f[2]) end
   if f[2] then money_lost(job, id) end
   call('HDEL', D, 'owner', 'gates')
   call('HSET', D, 'at', int(clock()))
@@ -128,22 +139,25 @@ function to_ready(id, queue)
   wake(queue)
 end
 
--- Deliveries that wait for room in a budget go on, in the order of their places, as long as what they need fits into
--- `room` together; or `all` of them.
-function unpark(scope, room, all)
-  local key = P .. ':parked:' .. scope
-  repeat
-    local ids = call('ZRANGE', key, 0, 99)
-    for _, id in ipairs(ids) do
-      local D = delivery_key(id)
-      local f = call('HMGET', D, 'queue', 'need')
-      room = room - (tonumber(f[2]) or 0)
-      if room < 0 and not all then return end
+-- Deliveries that wait for room in a budget go on, in the order of their places, as long as what they need fits into `room`
+-- together or is more than `most`, so that it never will. With nothing open the first one always goes on, and of each queue
+-- as many as fit, for another queue may have nobody who serves it. They keep the field `parked` until they have reserved:
+-- one that is done without makes others go on instead.
+function unpark(scope, room, most)
+  local key, open, left = P .. ':parked:' .. scope, room < most, {}
+  for _, id in ipairs(call('ZRANGE', key, 0, open and 99 or 999)) do
+    local D = delivery_key(id)
+    local f = call('HMGET', D, 'queue', 'need')
+    local need, share = tonumber(f[2]) or 0, not open and f[1] or ''
+    left[share] = left[share] or room
+    if need > most or need <= left[share] then
+      if need <= most then left[share] = left[share] - need end
       call('ZREM', key, id)
-      if f[1] then
-        call('HDEL', D, 'parked', 'need')
-        to_ready(id, f[1])
-      end
+      if f[1] then to_ready(id, f[1]) end
+    elseif open then
+      return
+    else
+      left[share] = -1
     end
-  until #ids == 0
+  end
 end

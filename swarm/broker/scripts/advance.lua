@@ -37,6 +37,7 @@ for i = 1, ARGV[9] do
   enqueue(job, job .. ':' .. subtask .. ':' .. attempt, queue, record, score, score + tonumber(delay))
   at = at + 6
 end
+note_rooms()
 for _ = 1, ARGV[10] do
   local subtask, attempt = ARGV[at], ARGV[at + 1]
   local run = job .. ':' .. subtask .. ':' .. attempt
@@ -49,6 +50,7 @@ for _ = 1, ARGV[10] do
   tell('withdrawn', string.format('{"subtask":"%s","attempt":%s%s}', subtask, attempt, stopped))
   at = at + 2
 end
+make_noted()
 if #events > 0 then append_all(job, now, events) end
 -- each number is made once: a decision that was slow to be written may ask for one that is made by now
 for kind, asked in pairs({answer = {ARGV[11], read[4]}, plan = {ARGV[12], read[5]}}) do

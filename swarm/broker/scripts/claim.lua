@@ -134,7 +134,7 @@ local function wanted(job, id, queue)
   return f[1] and not f[2] and not f[3]
 end
 
--- Take what is ready, as far as its gates let it in. Says whether one of them holds the queue up.
+-- Take what is ready, as far as its gates let it in. Says whether one of them holds the queue up, and the last tag taken.
 local function take(queue, words)
   local ready, gates, last, held = queue_key(queue, 'ready'), nil, nil, false
   while free > 0 and not held do
@@ -175,8 +175,7 @@ local function take(queue, words)
     end
   end
   if gates and not held and not shut(gates, now, in_grace) then let_pass(gates, queue) end
-  if last and queue ~= 'advance' then turn_to(queue, last) end
-  return held
+  return held, last
 end
 
 local queues, gates = {}, {}
@@ -190,13 +189,18 @@ for _, queue in ipairs(queues) do
   wake_later(queue)
 end
 for i, queue in ipairs(queues) do
-  if free > 0 and take(queue, gates[i]) then
+  local held, last, empty = false, nil, false
+  if free > 0 then held, last = take(queue, gates[i]) end
+  if held then
     -- it is woken when a place is free; until then nobody need look
     call('DEL', queue_key(queue, 'wake'))
     tokens[queue] = nil
   elseif call('ZCARD', queue_key(queue, 'ready')) > 0 then
     wake(queue)
+  else
+    empty = true
   end
+  if last and queue ~= 'advance' then turn_to(queue, last, empty) end
 end
 for job, events in pairs(started) do append_all(job, now, events) end
 shut_after(now, lease)

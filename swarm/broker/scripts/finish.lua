@@ -9,7 +9,7 @@ local verdicts, events, done, stored = {}, {}, {}, false
 for i = 1, #ARGV, 8 do
   local id, queue, owner, kind, data, key, body, solves = unpack(ARGV, i, i + 7)
   local D = delivery_key(id)
-  local held = call('HMGET', D, 'owner', 'gates', 'holds')
+  local held = call('HMGET', D, 'owner', 'gates', 'holds', 'parked')
   if held[1] ~= owner then
     table.insert(verdicts, 'gone')
   else
@@ -17,6 +17,7 @@ for i = 1, #ARGV, 8 do
     -- as `forget` does, but at once for all that have a lease
     if held[2] then release_gates(id, held[2]) end
     if held[3] then money_lost(job, id) end
+    if held[4] then make_room(held[4]) end
     call('DEL', D)
     done[queue] = done[queue] or {}
     table.insert(done[queue], id)

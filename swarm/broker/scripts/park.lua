@@ -17,7 +17,9 @@ if money_settles(scope, tonumber(need)) then
   return 'ready'
 end
 local key = P .. ':parked:' .. scope
+local d = call('HMGET', D, 'score', 'parked')
 call('HSET', D, 'parked', scope, 'need', need)
-call('ZADD', key, call('HGET', D, 'score'), id)
+call('ZADD', key, d[1], id)
 if tonumber(expire) > clock() + call('PTTL', key) then call('PEXPIREAT', key, expire) end
+if d[2] and d[2] ~= scope then make_room(d[2]) end
 return 'parked'

@@ -4,7 +4,8 @@ local lease, now = tonumber(ARGV[1]), clock()
 even_if_full()
 grace(now, lease)
 if ARGV[3] ~= '' then call('SET', P .. ':worker:' .. ARGV[2], ARGV[3], 'PX', ARGV[4]) end
-local gone = {}
+local until_then = int(math.ceil(now + lease))
+local gone, leases = {}, {}
 for i = 5, #ARGV, 3 do
   local id, queue, owner = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local f = call('HMGET', delivery_key(id), 'owner', 'gates')
@@ -15,10 +16,17 @@ for i = 5, #ARGV, 3 do
     held = false
   end
   if held then
-    call('ZADD', queue_key(queue, 'leases'), 'XX', int(math.ceil(now + lease)), id)
+    leases[queue] = leases[queue] or {}
+    table.insert(leases[queue], until_then)
+    table.insert(leases[queue], id)
     if f[2] then keep_places(id, f[2], now + lease) end
   else
     table.insert(gone, id)
+  end
+end
+for queue, held in pairs(leases) do
+  for i = 1, #held, 1000 do
+    call('ZADD', queue_key(queue, 'leases'), 'XX', unpack(held, i, math.min(i + 999, #held)))
   end
 end
 return gone

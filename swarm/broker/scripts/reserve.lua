@@ -6,7 +6,8 @@
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
 local M = money_key(job)
-if call('HGET', D, 'owner') ~= owner then return {'gone'} end
+local d = call('HMGET', D, 'owner', 'holds', 'parked')
+if d[1] ~= owner then return {'gone'} end
 local f = call('HMGET', job_key(job), 'expire', 'ending', 'tenant', 'accepted')
 if not f[1] or f[2] then return {'gone'} end
 
@@ -37,8 +38,8 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
   end
   if full then return {'full', full} end
   call('HSET', M, held, int(amount))
-  local holds = call('HGET', D, 'holds')
-  call('HSET', D, 'holds', holds and holds .. ' ' .. hold or hold)
+  call('HSET', D, 'holds', d[2] and d[2] .. ' ' .. hold or hold)
+  if d[3] then call('HDEL', D, 'parked', 'need') end
   book(job, m, amount, 0, 0)
 end
 return {#binding > 0 and ARGV[4] ~= '' and 'ok' or 'free'}
