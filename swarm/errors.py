@@ -257,9 +257,7 @@ class BrokerUntrusted(BrokerError):
 class BrokerDenied(BrokerError):
     """Redis knows the user or password not, or does not let it do this."""
 
-    def __init__(
-        self, where: str, cause: str, remedy: str = "check user, password and ACL in SWARM_REDIS_URL"
-    ) -> None:
+    def __init__(self, where: str, cause: str, remedy: str = "check user, password and ACL in SWARM_REDIS_URL") -> None:
         self.where = where
         super().__init__(f"Redis at {where} denied access ({cause}); {remedy}")
 
