@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from redis import exceptions
@@ -18,6 +18,8 @@ from swarm.broker.address import CONNECT_TIMEOUT, open_client
 
 LOOK_AGAIN = 5.0
 """Seconds after which a follower looks at the log even if nobody told it to."""
+LOOKS = 100.0
+"""Such looks in a second, at most: the more followers wait, the longer each of them does."""
 LISTEN = 1.0
 """Seconds between signs of life on a quiet subscription."""
 
@@ -25,7 +27,8 @@ LISTEN = 1.0
 class Place:
     """Where one follower of a channel waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Callable[[], float]) -> None:
+        self._patience = patience
         self._news = asyncio.Event()
         self._last = b""
 
@@ -37,7 +40,7 @@ class Place:
     async def news(self) -> bytes:
         """What was said last on the channel; empty when it is time to look for oneself."""
         try:
-            async with asyncio.timeout(LOOK_AGAIN):
+            async with asyncio.timeout(self._patience()):
                 await self._news.wait()
         except TimeoutError:
             return b""
@@ -66,7 +69,7 @@ class Follower:
     @contextlib.asynccontextmanager
     async def place(self, *names: str) -> AsyncIterator[Place]:
         """A place on these channels for the block. What was said before is not told; look once it is taken."""
-        place = Place()
+        place = Place(self._patience)
         new = [name for name in names if name not in self._places]
         for name in names:
             self._places.setdefault(name, set()).add(place)
@@ -84,6 +87,9 @@ class Follower:
                 del self._places[name]
             for name in left:
                 await self._unsubscribe(name)
+
+    def _patience(self) -> float:
+        return max(LOOK_AGAIN, len(self._places) / LOOKS)
 
     async def _subscribe(self, name: str) -> None:
         async with self._change:

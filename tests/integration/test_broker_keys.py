@@ -115,7 +115,7 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         (claim,), _ = await hands.worker().claim(["run:b"], 1, {"run:b": model_gates("box/small")})
         await look()
         await hands.call("HINCRBY", hands.keys.money("j3"), "open", 10)
-        assert await hands.worker().park(claim, "job:j3", 10**9) == "parked"
+        assert await hands.worker().park(claim, "job:j3", 500_000) == "parked"
         await look()
 
         await hands.call("PUBLISH", f"{hands.keys.prefix}:that is all", "")
