@@ -264,6 +264,7 @@ def known_failure(error: BaseException) -> Failure | None:
             message=str(error),
             retryable=error.retryable,
             retry_after=error.retry_after,
+            limited=error.limited,
         )
     if isinstance(error, BadInput):
         return Failure(reason="bad_input", message=str(error))

@@ -36,7 +36,7 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
 from swarm.clearance import cancel_all
-from swarm.errors import BadInput, BrokerUnavailable, Busy, PlanningFailed, WaitTimeout
+from swarm.errors import BadInput, BrokerUnconfirmed, BrokerUnavailable, Busy, PlanningFailed, WaitTimeout
 from swarm.estimate import ExpertStats
 from swarm.events import AnyEvent, Ended, Reset
 from swarm.job import Job, planning
@@ -132,7 +132,10 @@ class SwarmClient:
             await self.log.submit(job.id, request, patience=patience)
         except BrokerUnavailable:
             # the answer may have been lost on its way; asking again with the same id never doubles the job
-            await self.log.submit(job.id, request, patience=patience)
+            try:
+                await self.log.submit(job.id, request, patience=patience)
+            except BrokerUnconfirmed as error:
+                raise BrokerUnconfirmed(error.where, error.seconds, job.id) from None
         return job
 
     async def ask(self, text: str, *, timeout: float | None = None, **options: Any) -> Answer:

@@ -234,12 +234,13 @@ class BrokerUnavailable(BrokerError):
 class BrokerUnconfirmed(BrokerUnavailable):
     """It is written, but no replica has said in time that it has it. Repeating it with the same id is safe."""
 
-    def __init__(self, where: str, seconds: float) -> None:
-        self.where = where
+    def __init__(self, where: str, seconds: float, job_id: str = "") -> None:
+        self.where, self.seconds, self.job_id = where, seconds, job_id
+        same = f"job id {job_id}, which runs meanwhile," if job_id else "same job id"
         BrokerError.__init__(
             self,
             f"Redis at {where} has it, but no replica followed within {seconds:g} s, which SWARM_DURABLE asks for; "
-            "repeat it with the same job id, and check that a replica is connected (INFO replication)",
+            f"repeat it with the {same} and check that a replica is connected (INFO replication)",
         )
 
 

@@ -129,13 +129,18 @@ class _Fold(Steps):
         self._complete()
 
     def _failed(self, name: str, step: Step, failure: Failure) -> None:
-        tried = step.tried + 1
+        tried, refused, seed = step.tried + 1, step.refused, f"{name}:{step.turn}"
+        others = step.turn < len(self.graph.fallbacks.get(whole(name), ()))
         why = {"reason": failure.reason, "message": failure.message[:500]}
-        delay = retry.delay(failure, tried, self.attempts, f"{name}:{step.turn}")
+        if failure.limited and not others:
+            tried, refused = step.tried, refused + 1
+            delay = retry.delay_of_refusal(failure, refused, seed)
+        else:
+            delay = retry.delay(failure, tried, self.attempts, seed)
         if delay is not None:
-            self._change(name, state="retrying", tried=tried, delay=delay, **why)
-        elif step.turn < len(self.graph.fallbacks.get(whole(name), ())):
-            self._change(name, state="retrying", tried=0, turn=step.turn + 1, delay=0, **why)
+            self._change(name, state="retrying", tried=tried, refused=refused, delay=delay, **why)
+        elif others:
+            self._change(name, state="retrying", tried=0, refused=0, turn=step.turn + 1, delay=0, **why)
         else:
             self._give_up(name, **why)
 

@@ -153,6 +153,8 @@ class Failure(Value):
     retryable: bool = False
     retry_after: float | None = None
     """Seconds the other side asked us to wait."""
+    limited: bool = False
+    """The other side took nothing on, because of its limits: where nobody else can be asked, that is no attempt."""
     usage: Usage = Usage()
 
 

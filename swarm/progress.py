@@ -40,6 +40,8 @@ class Step(Value):
     """0: the subtask's own expert; n: its n-th fallback."""
     tried: int = 0
     """Attempts that this turn's expert has failed."""
+    refused: int = 0
+    """Attempts that its server did not take on, because of its limits."""
     items: int = 0
     """How many items it was expanded to: steps `name#1`, `name#2`, ..."""
     delay: int = 0

@@ -9,6 +9,8 @@ FIRST_MS = 200
 LONGEST_MS = 30_000
 LONGEST_ASKED_MS = 600_000
 """A server's `retry after` is honoured up to ten minutes."""
+REFUSALS = 30
+"""How often a server may refuse a subtask because of its limits; with the pauses in between a quarter of an hour."""
 
 
 def delay(failure: Failure, tried: int, attempts: int, seed: str) -> int | None:
@@ -24,6 +26,11 @@ def delay(failure: Failure, tried: int, attempts: int, seed: str) -> int | None:
         return max(0, min(round(failure.retry_after * 1000), LONGEST_ASKED_MS))
     full = min(FIRST_MS << (tried - 1), LONGEST_MS)
     return full // 2 + _spread(f"{seed}:{tried}") % (full // 2 + 1)
+
+
+def delay_of_refusal(failure: Failure, refused: int, seed: str) -> int | None:
+    """The same for the `refused`-th time that a server did not take an attempt on because of its limits."""
+    return delay(failure, refused, REFUSALS, seed)
 
 
 def _spread(seed: str) -> int:

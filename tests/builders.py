@@ -127,9 +127,16 @@ def failed(
     reason: Reason = "timeout",
     retryable: bool = False,
     retry_after: float | None = None,
+    limited: bool = False,
     usage: Usage | None = None,
 ) -> OutcomeRecorded:
-    failure = Failure(reason=reason, message=f"{subtask}: {reason}", retryable=retryable, retry_after=retry_after)
+    failure = Failure(
+        reason=reason,
+        message=f"{subtask}: {reason}",
+        retryable=retryable,
+        retry_after=retry_after,
+        limited=limited,
+    )
     return OutcomeRecorded(subtask=subtask, attempt=attempt, failure=failure, usage=usage or Usage())
 
 

@@ -287,7 +287,7 @@ class OpenAIModel:
             return ModelRefused(f"{message}; check that {self.model!r} is a model of {here}")
         spent = "insufficient_quota" in str(error.body)
         if error.status == 429:
-            what = "raise the quota" if spent else "wait, or raise the limit"
+            what = "raise the quota" if spent else "set what it can take (swarm limits set), or raise the limit"
             message = f"{message}; {what} of the endpoint {self.endpoint.name!r}"
         if (error.status in PASSING or error.status >= 500) and not spent:
             pause = retry_after(error.headers)

@@ -172,7 +172,7 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     [
         (401, "check the key of the endpoint"),
         (404, "is a model of the endpoint"),
-        (429, "wait, or raise the limit of the endpoint"),
+        (429, "or raise the limit of the endpoint"),
     ],
 )
 async def test_an_error_that_the_operator_can_mend_says_how(status: int, remedy: str) -> None:

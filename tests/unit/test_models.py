@@ -62,7 +62,7 @@ WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
 
 USAGE = Usage(calls=2, input_tokens=310, output_tokens=45, cost=120, presumed=30)
 CITATION = Citation(document="policies/returns.md", section="Damaged goods", quote="within 30 days")
-FAILURE = Failure(reason="unavailable", message="429 from the server", retryable=True, retry_after=1.5, usage=USAGE)
+FAILURE = Failure(reason="unavailable", message="429 from the server", retryable=True, retry_after=1.5, limited=True, usage=USAGE)
 LABEL = Subtask(
     id="t1",
     expert="intent",
@@ -105,6 +105,7 @@ STEP = Step(
     attempt=2,
     turn=1,
     tried=1,
+    refused=1,
     items=2,
     delay=150,
     body="t2.1.1",

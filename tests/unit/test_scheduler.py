@@ -2,6 +2,7 @@
 
 import pytest
 
+from swarm import retry
 from swarm.events import AnyEvent
 from swarm.fold import fold
 from swarm.models import Ending, Usage
@@ -123,6 +124,27 @@ def test_a_server_that_asks_for_time_gets_it() -> None:
     _, actions = go(progress, failed("a", reason="unavailable", retryable=True, retry_after=7))
 
     assert actions == (Release(subtask="a", attempt=2, expert="x", delay=7_000),)
+
+
+def test_what_a_server_refuses_because_of_its_limits_is_no_attempt_but_has_an_end() -> None:
+    progress, _ = go(begun("a", attempts=2))
+    for attempt in range(1, retry.REFUSALS):
+        progress, actions = go(progress, failed("a", attempt, retryable=True, limited=True), started("a", attempt + 1))
+        assert progress.steps["a"].tried == 0
+        assert isinstance(actions[0], Release)
+    assert progress.steps["a"].refused == retry.REFUSALS - 1
+
+    _, actions = go(progress, failed("a", retry.REFUSALS, retryable=True, limited=True))
+    assert actions == (End(ending="failed"),)
+
+
+def test_a_refusal_because_of_limits_is_an_attempt_where_a_fallback_can_take_over() -> None:
+    progress, _ = go(begun("a", attempts=1, fallbacks={"a": ("y",)}))
+    progress, actions = go(progress, failed("a", retryable=True, limited=True))
+    assert actions == (Release(subtask="a", attempt=2, expert="y", delay=0),)
+
+    progress, actions = go(progress, failed("a", 2, retryable=True, limited=True))
+    assert isinstance(actions[0], Release), "the last one waits"
 
 
 def test_a_delay_is_waited_for_once() -> None:
