@@ -577,3 +577,30 @@ async def test_a_server_at_its_limits_is_left_alone_as_long_as_it_asks(settings:
     assert not [at for at in came if first + 0.2 < at < first + 0.45]
     assert {event.gate for event in events if isinstance(event, Started)} == {"", "model:box/small"}
     print(f"{len(came)} requests for 12 answers, {len(refusals) - 1} refused")
+
+
+@pytest.mark.timeout(25)
+async def test_forty_parts_come_through_a_server_that_takes_two_at_once(settings: Settings, hands: Hands) -> None:
+    """It refuses the rest without saying for how long, and refusals are no attempts."""
+    busy = refusals = 0
+
+    async def script(request: Received) -> Answer:
+        nonlocal busy, refusals
+        if busy >= 2:
+            refusals += 1
+            return Reply({"error": {"message": "slow down"}}, 429)
+        busy += 1
+        await asyncio.sleep(0.03)
+        busy -= 1
+        return "done"
+
+    async with ModelServer(script) as server, SwarmClient(settings=settings) as client:
+        card = a_card("asker", model="box/small", instruction="Answer.")
+        await hands.shelf.publish(Catalog(version="v2", cards={"asker": card}), {})
+        async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
+            plan = [{"id": f"t{i}", "expert": "asker", "instruction": "go"} for i in range(40)]
+            answer = await client.ask("go", plan=plan, attempts=2, timeout=20)
+
+    assert (answer.ending, answer.missing) == ("completed", ())
+    assert refusals
+    print(f"{refusals} refusals for 40 answers")
