@@ -83,7 +83,7 @@ async def ask(model: Model, messages: Sequence[Message], timeout: float, form: F
     """
     completion = await model.complete(messages, timeout=time_left(timeout), form=form)
     if completion.cut:
-        raise BadOutput(f"{completion.model}: the answer was cut at the token limit", retryable=False)
+        raise BadOutput.cut(completion.model)
     return completion
 
 

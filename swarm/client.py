@@ -36,7 +36,7 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
 from swarm.clearance import cancel_all
-from swarm.errors import BadInput, BrokerUnconfirmed, BrokerUnavailable, Busy, PlanningFailed, WaitTimeout
+from swarm.errors import BadInput, BrokerUnavailable, BrokerUnconfirmed, Busy, PlanningFailed, WaitTimeout
 from swarm.estimate import ExpertStats
 from swarm.events import AnyEvent, Ended, Reset
 from swarm.job import Job, planning
@@ -46,11 +46,14 @@ from swarm.progress import Progress
 from swarm.receipts import TenantReceipt
 from swarm.report import PlanReport, report
 from swarm.settings import Settings
-from swarm.values import JOB_ID, TENANT, explain, received
+from swarm.values import JOB_ID, TENANT, TENANT_REMEDY, explain, received
 
 __all__ = ["Job", "SwarmClient", "make_request", "new_job_id"]
 
 EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
+LOOK = 1.0
+"""Seconds after which a patient caller asks again, at most."""
+MOST_PATIENCE = 86_400
 
 T = TypeVar("T")
 
@@ -107,15 +110,16 @@ class SwarmClient:
 
         `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked; `replans` is how
         often one may plan again after failures (None: as the settings say). `budget` is what its model calls may
-        cost, all together, in US dollars; a higher `priority` (0 to 9) is served before others of its tenant.
-        While the swarm is Busy it is asked again, each time after what it says, for `patience` seconds in all.
+        cost, all together, in US dollars; each step of `priority` (0 to 9) is a head start
+        of 100 subtasks, over other tenants too.
+        While the swarm is Busy it is asked again, at least once a second, for `patience` seconds in all.
         Raises BadInput (with the field and the remedy), Busy, OverBudget, EmptyCatalog, UnknownExpert, JobConflict.
         """
         request = make_request(
             text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts,
             replans=replans, tenant=tenant, budget=budget, priority=priority,
         )  # fmt: skip
-        return await self._accepted(job_id, request, patience)
+        return await self._accepted(job_id, request, _seconds("patience", patience))
 
     async def _accepted(self, job_id: str | None, request: Request, patience: float = 0.0) -> Job:
         job, until = self.job(job_id or new_job_id()), time.monotonic() + patience
@@ -123,9 +127,10 @@ class SwarmClient:
             try:
                 return await self._asked(job, request, max(0.0, until - time.monotonic()))
             except Busy as busy:
-                if time.monotonic() + busy.retry_after > until:
+                if (left := until - time.monotonic()) <= 0:
                     raise
-                await asyncio.sleep(busy.retry_after)
+                # what it says is an estimate: there may be room sooner, and asking again keeps the place
+                await asyncio.sleep(min(busy.retry_after, LOOK, left))
 
     async def _asked(self, job: Job, request: Request, patience: float) -> Job:
         try:
@@ -200,7 +205,7 @@ class SwarmClient:
         many have ended, of how many. A tenant that never stops submitting is followed for a few rounds only.
         """
         if not _matches(TENANT, tenant):
-            raise BadInput("tenant", f"{str(tenant)[:80]!r} is no tenant's name", "use 1 to 64 of A-Z a-z 0-9 _ . @ -")
+            raise BadInput("tenant", f"{str(tenant)[:80]!r} is no tenant", TENANT_REMEDY)
         return await cancel_all(self, tenant, timeout, told)
 
     async def dead(self) -> list[DeadLetter]:
@@ -318,6 +323,12 @@ def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "request"
         raise BadInput(place, explain(error).removeprefix(f"{place}: ")) from None
+
+
+def _seconds(field: str, given: object) -> float:
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= MOST_PATIENCE:
+        return float(given)
+    raise BadInput(field, f"{str(given)[:40]!r} is no time", f"give seconds, a number from 0 to {MOST_PATIENCE:,}")
 
 
 def _matches(pattern: str, given: object) -> bool:

@@ -335,11 +335,20 @@ class Unpriced(ExpertError):
     reason = "unpriced"
 
 
+MORE_TOKENS = "raise SWARM_MAX_OUTPUT on the workers, or the price's max_output_tokens"
+"""What helps where an answer was cut."""
+
+
 class BadOutput(ExpertError):
     """A model's answer is not of the form that was asked for. Asking again may help."""
 
     reason = "bad_output"
     retryable = True
+
+    @classmethod
+    def cut(cls, model: str) -> BadOutput:
+        """The model was not done when it had written all the tokens that it may. Asking again does not help."""
+        return cls(f"{model}: the answer was cut at the token limit; {MORE_TOKENS}", retryable=False)
 
 
 class UnusableInput(ExpertError):

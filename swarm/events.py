@@ -100,7 +100,8 @@ class Started(BaseEvent):
     waited: int = 0
     """Milliseconds since it was due, or came back."""
     gate: str = ""
-    """What was at its limits meanwhile, if anything: `expert:NAME`, `model:ENDPOINT/MODEL` or `endpoint:ENDPOINT`."""
+    """What was at its limits meanwhile, if anything: `expert:NAME`, `model:ENDPOINT/MODEL` or `endpoint:ENDPOINT`;
+    `budget:job`, `budget:tenant` or `budget:day` where a call had to wait for room in one."""
     gated: int = 0
     """Milliseconds of `waited` for which it was."""
 

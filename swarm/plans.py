@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from swarm.errors import InvalidPlan
 from swarm.values import Input, Name, Plain, Text, explain
@@ -85,6 +85,14 @@ def _same(one: object, other: object) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
+def _number(seconds: object) -> object:
+    """A text such as `2s` is told what is wanted instead."""
+    try:
+        return float(seconds) if isinstance(seconds, str) else seconds
+    except ValueError:
+        raise ValueError(f"{seconds!r:.40} is no number; give seconds, such as 2 or 0.5") from None
+
+
 class Subtask(Input):
     """One part of a plan: what one expert is asked.
 
@@ -102,7 +110,7 @@ class Subtask(Input):
     """Skipped unless this holds, failed if that cannot be said. What waits only for skipped subtasks is skipped too."""
     for_each: Reference | None = None
     """A list in an earlier result: the subtask runs once for each `${item}` of it."""
-    timeout: float | None = Field(default=None, gt=0, le=86_400)
+    timeout: Annotated[float | None, BeforeValidator(_number)] = Field(default=None, gt=0, le=86_400)
     """Seconds for one attempt, where the expert's card allows no less. None: as the card says."""
 
     @property

@@ -73,6 +73,17 @@ class Price(Value):
         return max(self.cost(most, received) for most in (sent, *below))
 
 
+def renewed(before: Price | None, given: Mapping[str, Any]) -> Price:
+    """A price of what is `given`; what is not stays as before. No rate of a long prompt is below the new ones."""
+    kept = {} if before is None else before.model_dump(exclude={"steps"})
+    price = Price(**{**kept, **given})
+    steps = tuple(
+        step.model_copy(update={"input": max(step.input, price.input), "output": max(step.output, price.output)})
+        for step in (before.steps if before else ())
+    )
+    return price.model_copy(update={"steps": steps})
+
+
 def names(model: str) -> tuple[str, ...]:
     """Under which names the price of `endpoint/model` is looked up: the whole name, then what follows the endpoint.
 

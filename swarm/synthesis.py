@@ -279,7 +279,7 @@ def _bytes(text: str) -> int:
 
 def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
     if completion.cut:
-        raise BadOutput(f"{completion.model}: the answer was cut at the token limit", retryable=False)
+        raise BadOutput.cut(completion.model)
     text = completion.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if asked.may_lack and _lacks(text):
         lacking = " ".join(text.strip().removeprefix(LACKING).split())[:MAX_LACKING]

@@ -87,7 +87,16 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The name of an expert: lower case, digits, `-` and `_`, at most 64 characters."""
 JOB_ID = r"[A-Za-z0-9_-]{1,64}"
 TENANT = r"[A-Za-z0-9_.@-]{1,64}"
-Tenant = Annotated[str, Field(pattern=f"^{TENANT}$")]
+TENANT_REMEDY = "use 1 to 64 of A-Z a-z 0-9 . _ @ -"
+
+
+def _is_a_tenant(name: str) -> str:
+    if not re.fullmatch(TENANT, name):
+        raise ValueError(f"{name[:80]!r} is no tenant; {TENANT_REMEDY}")
+    return name
+
+
+Tenant = Annotated[str, AfterValidator(_is_a_tenant)]
 
 
 class Value(BaseModel):

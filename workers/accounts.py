@@ -168,13 +168,15 @@ def _cost(price: Price | None, used: Used) -> int:
 
 def _refusal(found: Reserved, model: str, amount: int) -> Unaffordable | Unpriced | ModelUnavailable:
     if found.verdict == "unpriced":
-        remedy = "run swarm prices import FILE or swarm prices set, or set SWARM_UNPRICED=count"
+        remedy = (
+            "run swarm prices import FILE or swarm prices set, or set SWARM_UNPRICED=count for the workers and routers"
+        )
         return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
     if found.verdict == "gone":
         return ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
     dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
-    return Unaffordable(f"{dear}; raise it, or lower SWARM_MAX_OUTPUT")
+    return Unaffordable(f"{dear}; raise it" + (", or lower SWARM_MAX_OUTPUT" if found.left > 0 else ""))
 
 
 def _named(scope: str) -> str:

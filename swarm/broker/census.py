@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm.broker.alive import alive, unserved
 from swarm.broker.connection import Connection
+from swarm.broker.gates import Gates, target
 from swarm.broker.holdings import Census, Eternal, Gate, Kind, Memory, Standing
 from swarm.broker.keys import (
     ADVANCE,
@@ -31,6 +32,7 @@ from swarm.broker.keys import (
 )
 from swarm.broker.plans import PlanStore
 from swarm.broker.shelf import ALIVE, Shelf
+from swarm.models import Limits
 from swarm.settings import Settings
 
 MOST = 200_000
@@ -42,6 +44,10 @@ NEXT = 16
 """Deliveries at the head of a queue among which the oldest is looked for."""
 LONGEST_DEBT_MS = 600_000
 """For how long a gate waits for tokens that are owed, at most."""
+FORGOTTEN_MS = 600_000
+"""For how long a gate keeps to what a refusal taught it."""
+HELD_MS = 2_000
+"""Since when a queue must have been seen at a gate to be held up there, unless it waits to be woken."""
 SHOWN = 20
 """Leaks that are named."""
 
@@ -62,7 +68,7 @@ KINDS = (
     ("dead", r"dead(:.+)?"),
     ("plans", r"plans:.+|plancount"),
     ("records", r"stats(:.+)?"),
-    ("pace", r"(pace|waiting)(:.+)?"),
+    ("pace", r"(pace|waiting|asked)(:.+)?"),
     ("lists", r"open(:.+)?|ended|seen|prices|tenants"),
     ("other", r".*"),
 )
@@ -90,11 +96,13 @@ async def census(
     queues = await _queues(connection, shelf, kinds.get("queues", ()))
     eternal = await _eternal(connection, settings, names)
     count = await PlanStore(connection).counted()
+    gates = await _gates(connection, shelf, kinds.get("gates", ()), queues)
+    held = {queue: name for name, gate in gates.items() for queue in gate.waiting}
     return Census(
         memory=memory,
         kinds={kind: await _weighed(connection, found, scale) for kind, found in kinds.items()},
         sampled=scale > 1.0,
-        queues=queues,
+        queues={name: each.model_copy(update={"gate": held.get(name, "")}) for name, each in queues.items()},
         open=eternal["open"].size,
         ended=eternal["ended"].size,
         dead=eternal["dead"].size,
@@ -104,7 +112,7 @@ async def census(
         eternal=eternal,
         hits=count.hits,
         misses=count.misses,
-        gates=await _gates(connection, kinds.get("gates", ())),
+        gates=gates,
         budgets=await _budgets(connection, kinds.get("money", ())),
         leaks=tuple([name async for name in _leaks(connection, names)]),
     )
@@ -221,15 +229,43 @@ async def _eternal(connection: Connection, settings: Settings, names: Iterable[s
     }
 
 
-async def _gates(connection: Connection, names: Sequence[str]) -> dict[str, Gate]:
-    gates = [name for name in names if name.startswith("gate:") and not name.endswith(":running")]
+async def _gates(
+    connection: Connection, shelf: Shelf, names: Sequence[str], queues: Mapping[str, Standing]
+) -> dict[str, Gate]:
+    gates = sorted({name.removesuffix(":running") for name in names if name.startswith("gate:")})
+    if not gates:
+        return {}
+    limits = {target(name): each for name, each in (await Gates(connection).limits()).items()}
+    for catalog in await shelf.alive():
+        limits |= {f"expert:{card.name}": card.limits for card in catalog.cards.values()}
     running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
-    fields = await _each(connection, "HMGET", gates, "pause", "owed", "at", "pay")
+    raw = await _each(connection, "HGETALL", gates)
     now = int((await connection.call("TIME"))[0]) * 1000
-    return {
-        name.removeprefix("gate:"): Gate(running=some, pause=_closed(now, *(float(item or 0) for item in found)))
-        for name, some, found in zip(gates, running, fields, strict=True)
+    found: dict[str, Gate] = {}
+    for gate, some, flat in zip(gates, running, raw, strict=True):
+        name, state = gate.removeprefix("gate:"), [item.decode() for item in flat]
+        fields = dict(zip(state[::2], state[1::2], strict=True))
+        found[name] = _gate(fields, now, some, limits.get(name, Limits()), queues)
+    return found
+
+
+def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, queues: Mapping[str, Standing]) -> Gate:
+    """A gate out of its fields. What was learnt from a refusal long ago holds no more."""
+    learnt = abs(now - float(fields.get("cut", "0"))) < FORGOTTEN_MS
+    waits = set(fields.get("waits", "").split())
+    waits |= {
+        name.removeprefix("w:")
+        for name, since in fields.items()
+        if name.startswith("w:") and now - float(since.split()[-1]) < HELD_MS
     }
+    return Gate(
+        running=running,
+        pause=_closed(now, *(float(fields.get(name, "0")) for name in ("pause", "owed", "at", "pay"))),
+        limits=limits,
+        cap=int(float(fields["cap"])) if learnt and "cap" in fields else None,
+        rate=float(fields.get("rate", "1")) if learnt else 1.0,
+        waiting=tuple(sorted(name for name in waits if name in queues and queues[name].ready)),
+    )
 
 
 def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> float:
@@ -239,16 +275,17 @@ def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> flo
 
 
 async def _budgets(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Those of today; the days before are kept for bills."""
+    """Those of today, with a tenant's own limit where it has one; the days before are kept for bills."""
     today = str(int((await connection.call("TIME"))[0]) // 86_400)
     scopes = [name for name in names if name.startswith("budget:") and name.rpartition(":")[2] == today]
     found = await _each(connection, "HGETALL", scopes)
-    return {
-        name.removeprefix("budget:"): {
-            field.decode(): int(float(value)) for field, value in zip(raw[::2], raw[1::2], strict=True)
-        }
-        for name, raw in zip(scopes, found, strict=True)
-    }
+    fields = [f"{name.removeprefix('budget:tenant:').rpartition(':')[0]}:budget" for name in scopes]
+    limits = await connection.call("HMGET", connection.keys.tenants, *fields) if fields else []
+    budgets = {}
+    for name, raw, limit in zip(scopes, found, limits, strict=True):
+        sums = {field.decode(): int(float(value)) for field, value in zip(raw[::2], raw[1::2], strict=True)}
+        budgets[name.removeprefix("budget:")] = sums if limit is None else sums | {"limit": int(limit)}
+    return budgets
 
 
 async def _leaks(connection: Connection, names: Sequence[str]) -> AsyncIterator[str]:

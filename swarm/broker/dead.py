@@ -64,8 +64,8 @@ class DeadLetter(Value):
 
     @property
     def again(self) -> str:
-        """The id of the job that a retry makes, always the same: so a repeated retry makes no second one."""
-        return "retry-" + hashlib.sha256(self.id.encode()).hexdigest()[:24]
+        """The id of the job that a retry makes, the same for all letters of a job: so its request is paid for once."""
+        return "retry-" + hashlib.sha256(self.job.encode()).hexdigest()[:24]
 
 
 class DeadLetters:

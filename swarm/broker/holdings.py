@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from swarm.broker.alive import Alive
+from swarm.models import Limits
 from swarm.values import Value
 
 
@@ -34,12 +35,13 @@ class Kind(Value):
 
 
 class Standing(Value):
-    """A queue. `lag` is how many seconds the oldest of the next deliveries has waited."""
+    """A queue. `lag`: seconds that the oldest of the next deliveries has waited; `gate`: where it is held up."""
 
     ready: int = 0
     later: int = 0
     leases: int = 0
     lag: float = 0.0
+    gate: str = ""
 
 
 class Eternal(Value):
@@ -50,10 +52,19 @@ class Eternal(Value):
 
 
 class Gate(Value):
-    """How many calls run through a gate now, and until when (seconds from now) it is closed."""
+    """How many calls run through a gate now, and for how many seconds from now it is closed.
+
+    `limits` are those that are set in Redis, or for an expert those of its card; `cap` and `rate` are what it has
+    learnt: how many may run, and which share of its limits per minute holds.
+    """
 
     running: int
     pause: float
+    limits: Limits = Limits()
+    cap: int | None = None
+    rate: float = 1.0
+    waiting: tuple[str, ...] = ()
+    """The queues that are held up at it."""
 
 
 class Census(Value):

@@ -109,7 +109,7 @@ class JobLog:
     async def submit(self, job: str, request: Request, *, patience: float = 0.0) -> bool:
         """Accept a job, or raise what speaks against it. False when this very job was accepted before.
 
-        Whoever comes again after Busy, when it is told to and within `patience` seconds, has a place kept for it.
+        Whoever comes again after Busy, when told to or each second, within `patience` seconds, has a place kept for it.
 
         Raises Busy, OverBudget, UnknownExpert, EmptyCatalog, JobConflict, and BrokerUnconfirmed where a replica must
         have it and has not. Safe to repeat: the job exists once.

@@ -20,8 +20,10 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:dead:ID                   hash     a dead letter's payload                           retention
     PREFIX:pace                      string   how fast jobs end                                 10 min. after the last
     PREFIX:pace:TENANT               string   the same of one tenant                            10 min. after the last
-    PREFIX:waiting                   zset     calls told to come again, 1,000 at most, by when  5 min. after the last
+    PREFIX:waiting                   zset     jobs that wait for room, 1,000 at most, by turn   5 min. after the last
     PREFIX:waiting:TENANT            zset     the same of one tenant                            5 min. after the last
+    PREFIX:asked                     zset     the same, by when they must have asked again      5 min. after the last
+    PREFIX:asked:TENANT              zset     the same of one tenant                            5 min. after the last
     PREFIX:plans:TENANT:VERSION      stream   requests and their plans, PLANS_KEPT at most      a week after use
     PREFIX:plancount                 hash     hits and misses of the plan cache                 a week after use
     PREFIX:stats:NAME                hash     what an expert's attempts took and cost           30 days after its last

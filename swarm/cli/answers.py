@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from swarm.cli.explained import money
+from swarm.cli.explained import at_most, money
 from swarm.cli.screen import Screen, flat, listed
 from swarm.models import Answer, Citation, Missing, Part, Receipt, Segment, Usage
 from swarm.receipts import TenantReceipt
@@ -42,7 +42,7 @@ def cost(settled: int, presumed: int) -> str:
     >>> cost(1_500_000, 20_000), cost(412, 0), cost(0, 0)
     ('$1.50, and up to $0.02 of unknown fate', '$0.00041', '')
     """
-    unknown = f"up to {money(presumed)} of unknown fate" if presumed else ""
+    unknown = f"up to {at_most(presumed)} of unknown fate" if presumed else ""
     return ", and ".join(filter(None, (money(settled) if settled else "", unknown)))
 
 
@@ -115,7 +115,7 @@ def receipt(found: Receipt, subtask: str | None = None) -> list[str]:
 def _part(part: Part) -> str:
     told = f"{part.how}: {part.subtask}:{part.attempt} ({part.expert})"
     if part.unknown:
-        most = f", at most {money(part.usage.presumed)}" if part.usage.presumed else ""
+        most = f", at most {at_most(part.usage.presumed)}" if part.usage.presumed else ""
         return f"{told}, what its last call used is not known{most}"
     return f"{told}, {_used(part.usage)}" if part.usage != Usage() else told
 
@@ -124,7 +124,7 @@ def _used(usage: Usage) -> str:
     if usage == Usage():
         return "no model call"
     calls = f"{usage.calls:,} model calls, {usage.input_tokens:,} + {usage.output_tokens:,} tokens"
-    presumed = f", and up to {money(usage.presumed)} of unknown fate" if usage.presumed else ""
+    presumed = f", and up to {at_most(usage.presumed)} of unknown fate" if usage.presumed else ""
     return f"{calls}, {money(usage.cost)}{presumed}"
 
 

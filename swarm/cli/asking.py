@@ -49,9 +49,12 @@ Budget = Annotated[
     str | None, typer.Option("--budget", metavar="DOLLARS", help="What its model calls may cost, all together.")
 ]
 Priority = Annotated[
-    int, typer.Option("--priority", help="0 to 9: a higher one is served before others of the tenant.")
+    int, typer.Option("--priority", help="0 to 9: each step is a head start of 100 subtasks, over other tenants too.")
 ]
 Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose account.")]
+Patience = Annotated[
+    str | None, typer.Option("--patience", metavar="SECONDS", help="Wait so long for room while the swarm is full.")
+]
 JobName = Annotated[
     str | None, typer.Option("--job-id", metavar="ID", help="Your own id: asking again with it gives the same job.")
 ]
@@ -71,6 +74,7 @@ def options(
     budget: Budget = None,
     priority: Priority = 0,
     job_id: JobName = None,
+    patience: Patience = None,
 ) -> dict[str, Any]:
     """What `SwarmClient.submit` takes, from what was written on the command line."""
     asked, whole = given.request(text, file, plan)
@@ -85,7 +89,7 @@ def options(
         "budget": given.dollars("budget", budget),
         "priority": priority,
         "job_id": job_id,
-    }
+    } | ({} if patience is None else {"patience": given.seconds("patience", patience)})
 
 
 Verb = Callable[..., int]

@@ -11,7 +11,7 @@ import typer
 
 from swarm.broker.dead import DeadLetter
 from swarm.cli import exits, given
-from swarm.cli.edge import AsJson, Edge, RedisUrl
+from swarm.cli.edge import AsJson, Edge, RedisUrl, confirm
 from swarm.cli.jobs import happened
 from swarm.cli.screen import Screen, flat
 from swarm.client import SwarmClient
@@ -45,8 +45,11 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
     if not letters:
         edge.screen.note("no dead letters")
         return exits.OK
-    rows = [(each.id, each.tenant, _when(each.at), each.retried or "-", each.error or each.reason) for each in letters]
-    edge.screen.columns(rows, ("ID", "TENANT", "AT", "RETRIED AS", "WHY"))
+    rows = [
+        (each.id, each.queue, each.tenant, _when(each.at), each.retried or "-", each.error or each.reason)
+        for each in letters
+    ]
+    edge.screen.columns(rows, ("ID", "QUEUE", "TENANT", "AT", "RETRIED AS", "WHY"))
     return exits.OK
 
 
@@ -67,7 +70,10 @@ def show(letter: LetterArgument, redis: RedisUrl = None, as_json: AsJson = False
 
 @dead.command()
 def retry(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Submit the request behind a letter anew, as a job of its own, and say its id. Doing it twice does it once."""
+    """Submit the request behind a letter anew, as a job of its own, and say its id.
+
+    Doing it twice does it once, and so do several letters of one job.
+    """
     edge = Edge.of(redis, as_json)
 
     async def retried(client: SwarmClient, name: str) -> dict[str, str]:
@@ -79,9 +85,19 @@ def retry(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None
 
 
 @dead.command()
-def drop(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Forget a letter."""
+def drop(
+    letter: LetterOrAll = None,
+    every: All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask.")] = False,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Forget a letter, or all of them."""
     edge = Edge.of(redis, as_json)
+
+    def sure(count: int) -> None:
+        if not yes:
+            confirm(f"drop all {count:,} dead letters?", edge, "nothing was dropped")
 
     async def dropped(client: SwarmClient, name: str) -> dict[str, str]:
         if not await client.drop_dead(name):
@@ -89,13 +105,21 @@ def drop(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None,
         edge.screen.line(f"{name}: dropped")
         return {"letter": name}
 
-    return edge.run(_each(edge, letter, every, "dropped", dropped))
+    return edge.run(_each(edge, letter, every, "dropped", dropped, sure))
 
 
 async def _each(
-    edge: Edge, letter: str | None, every: bool, what: str, act: Callable[[SwarmClient, str], Awaitable[dict[str, str]]]
+    edge: Edge,
+    letter: str | None,
+    every: bool,
+    what: str,
+    act: Callable[[SwarmClient, str], Awaitable[dict[str, str]]],
+    sure: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Do it with the one that is named, or with all: then what is refused for one stops none of the others."""
+    """Do it with the one that is named, or with all: then what is refused for one stops none of the others.
+
+    Before all are taken, `sure` hears how many they are, and may raise.
+    """
     if (letter is None) != every:
         raise BadInput("letter", "name one letter, or give --all", "see: swarm dead list")
     async with edge.client() as client:
@@ -104,7 +128,10 @@ async def _each(
             edge.screen.document({what: done, "refused": []})
             return exits.OK
         done, refused = [], []
-        for name in [each.id for each in await client.dead()]:
+        names = [each.id for each in await client.dead()]
+        if names:
+            sure(len(names))
+        for name in names:
             try:
                 done.append(await act(client, name))
             except BadInput as error:

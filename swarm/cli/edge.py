@@ -155,3 +155,11 @@ def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
 async def shelf_of(url: str, settings: Settings) -> AsyncIterator[Shelf]:
     async with Connection.open(url, settings.prefix) as connection:
         yield Shelf(connection, settings.max_age + settings.retention)
+
+
+def confirm(question: str, edge: Edge, otherwise: str) -> None:
+    """Go on only if a person says so; `otherwise` is told when not."""
+    if edge.as_json or not sys.stdin.isatty():
+        raise BadInput("yes", f"{question} nobody can be asked here", "add --yes")
+    if not typer.confirm(question, err=True):
+        raise BadInput("yes", otherwise, "answer y, or add --yes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import ROUND_CEILING, Decimal
 
 from swarm.cli.screen import Screen, flat, listed
 from swarm.estimate import Estimate, SubtaskEstimate, levels
@@ -91,7 +92,7 @@ def _totals(report: PlanReport) -> Iterator[tuple[Part, ...]]:
     if report.usage.calls:
         used = report.usage
         tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written"
-        tokens += f", {money(used.cost + used.presumed)}" if used.cost or used.presumed else ""
+        tokens += f", {spent(used.cost, used.presumed)}" if used.cost or used.presumed else ""
         yield (("planning       ", "bold"), f"{used.calls:,} model call{'s' * (used.calls != 1)}, {tokens}")
     for head, texts in (("notes", report.notes), ("mends", [f"{mend.place}: {mend.what}" for mend in report.mends])):
         if texts:
@@ -144,3 +145,27 @@ def money(micro: float | None) -> str:
     if dollars >= 0.01:
         return f"${dollars:,.2f}"
     return f"${float(f'{dollars:.2g}'):.8f}".rstrip("0") if dollars else "no cost"
+
+
+def at_most(micro: int) -> str:
+    """Micro-dollars as dollars, never shown as less than they are: three digits that count, and cents at least.
+
+    >>> at_most(41_808), at_most(20_000), at_most(12_340_001), at_most(0)
+    ('$0.0419', '$0.02', '$12.35', '$0')
+    """
+    if not micro:
+        return "$0"
+    dollars = Decimal(micro).scaleb(-6)
+    places = max(2, 2 - dollars.adjusted())
+    whole, _, cents = f"{dollars.quantize(Decimal(1).scaleb(-places), ROUND_CEILING):,f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def spent(settled: int, presumed: int) -> str:
+    """What is known to be spent, and what of unknown fate may be, both in micro-dollars.
+
+    >>> spent(1_500_000, 0), spent(0, 41_808)
+    ('$1.50', '$0 + ≤$0.0419')
+    """
+    known = money(settled) if settled else "$0"
+    return f"{known} + ≤{at_most(presumed)}" if presumed else known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -12,8 +11,8 @@ import typer
 
 from swarm.cli import answers, exits, given
 from swarm.cli.asking import Timeout, takes_request
-from swarm.cli.edge import AsJson, Edge, RedisUrl
-from swarm.cli.explained import money
+from swarm.cli.edge import AsJson, Edge, RedisUrl, confirm
+from swarm.cli.explained import spent
 from swarm.cli.hints import hints
 from swarm.cli.screen import Screen, flat, listed
 from swarm.client import SwarmClient
@@ -145,7 +144,7 @@ async def _cancel_tenant(edge: Edge, tenant: str, yes: bool) -> int:
     async with edge.client() as client:
         count = len(await client.log.open(tenant))
         if count and not yes:
-            _confirm(f"cancel all {count:,} open jobs of {tenant}?", edge)
+            confirm(f"cancel all {count:,} open jobs of {tenant}?", edge, "nothing was cancelled")
         edge.warn_if_unserved()
         with edge.screen.busy(f"cancelling {count:,} jobs of {tenant}") as status:
             found = await client.cancel_tenant(tenant, told=_progress(status, tenant))
@@ -153,14 +152,6 @@ async def _cancel_tenant(edge: Edge, tenant: str, yes: bool) -> int:
     for text in answers.clearance(found):
         edge.screen.line(text)
     return exits.OK if not found.pending and not found.accepted_since else exits.WAITED
-
-
-def _confirm(question: str, edge: Edge) -> None:
-    """Go on only if a person says so."""
-    if edge.as_json or not sys.stdin.isatty():
-        raise BadInput("yes", f"{question} nobody can be asked here", "add --yes")
-    if not typer.confirm(question, err=True):
-        raise BadInput("yes", "nothing was cancelled", "answer y, or add --yes")
 
 
 def _progress(status: object, tenant: str) -> Callable[[int, int], None]:
@@ -189,16 +180,16 @@ def _show_jobs(screen: Screen, infos: list[JobInfo]) -> None:
     if not infos:
         screen.note("no jobs yet")
         return
-    spent = any(info.cost or info.presumed for info in infos)
-    head = ("JOB", "STATE", "SETTLED", "AGE", "TENANT", *(("COST",) if spent else ()), "REQUEST")
-    screen.columns([_row(info, spent) for info in infos], head)
+    paid = any(info.cost or info.presumed for info in infos)
+    head = ("JOB", "STATE", "SETTLED", "AGE", "TENANT", *(("COST",) if paid else ()), "REQUEST")
+    screen.columns([_row(info, paid) for info in infos], head)
 
 
-def _row(info: JobInfo, spent: bool) -> tuple[str, ...]:
-    """A job in columns. What it cost is shown at the most it can be."""
-    cost = money(info.cost + info.presumed) if info.cost or info.presumed else ""
+def _row(info: JobInfo, paid: bool) -> tuple[str, ...]:
+    """A job in columns. What it may have cost stands apart from what it did."""
+    cost = spent(info.cost, info.presumed) if info.cost or info.presumed else ""
     settled = f"{info.settled}/{info.subtasks}"
-    return (info.id, info.state, settled, _ago(info.accepted_at), info.tenant, *((cost,) if spent else ()), info.text)
+    return (info.id, info.state, settled, _ago(info.accepted_at), info.tenant, *((cost,) if paid else ()), info.text)
 
 
 def _ago(ms: int) -> str:
@@ -269,8 +260,7 @@ def happened(event: AnyEvent) -> str:
             return f"{event.subtask} to {event.expert}, attempt {event.attempt}{delay}"
         case Started():
             again = f", claim {event.claim}" if event.claim > 1 else ""
-            gated = f", after {event.gated} ms at the limits of {event.gate}" if event.gate else ""
-            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}{gated}"
+            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}{_gated(event)}"
         case OutcomeRecorded():
             how = f"{event.failure.reason}: {flat(event.failure.message)}" if event.failure else "solved"
             return f"{event.subtask} attempt {event.attempt} {how} ({event.ms} ms)"
@@ -278,3 +268,12 @@ def happened(event: AnyEvent) -> str:
             stopped = f", stopped {listed(event.stopped)}" if event.stopped else ""
             return event.ending + stopped
     return ""
+
+
+def _gated(event: Started) -> str:
+    """What held it up, and for how long."""
+    if not event.gate:
+        return ""
+    kind, _, name = event.gate.partition(":")
+    at = f"for room in the budget of the {name}" if kind == "budget" else f"at the limits of {event.gate}"
+    return f", after {event.gated} ms {at}"

@@ -17,7 +17,7 @@ from swarm.cli.explained import money
 from swarm.cli.given import utf8
 from swarm.cli.screen import listed
 from swarm.errors import BadInput, TooLarge
-from swarm.prices import NAME, Price, imported, per_million
+from swarm.prices import NAME, Price, imported, per_million, renewed
 
 MAX_FILE = 32_000_000
 """Bytes of a file of prices."""
@@ -65,27 +65,42 @@ def import_(
 def set_(
     model: Model,
     input_: Annotated[str, typer.Option("--input", metavar="DOLLARS", help="For a million tokens of prompts.")],
-    output: Annotated[str, typer.Option("--output", metavar="DOLLARS", help="For a million tokens of answers.")] = "0",
+    output: Annotated[str, typer.Option("--output", metavar="DOLLARS", help="For a million tokens of answers.")],
     cached: Annotated[
         str | None,
         typer.Option("--cached", metavar="DOLLARS", show_default=False, help="For a million cached tokens of prompts."),
+    ] = None,
+    max_output: Annotated[
+        int | None,
+        typer.Option("--max-output", min=1, metavar="N", show_default=False, help="Tokens it can write in one call."),
     ] = None,
     as_of: AsOf = None,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Set the price of one model, in US dollars per million tokens. Workers go by it within ten seconds."""
+    """Set the price of one model, in US dollars per million tokens. Workers go by it within ten seconds.
+
+    What is not given of --cached and --max-output stays as it is. Rates of long prompts stay, too, if they are dearer.
+    """
     edge, name = Edge.of(redis, as_json), _name(model)
-    price = Price(
-        input=per_million("input", input_),
-        output=per_million("output", output),
-        cached=None if cached is None else per_million("cached", cached),
-        source="set",
-        as_of=_day(as_of) or datetime.now(UTC).date(),
-    )
-    _at(edge, lambda book: book.put({name: price}))
+    given: dict[str, Any] = {
+        "input": per_million("input", input_),
+        "output": per_million("output", output),
+        "source": "set",
+        "as_of": _day(as_of) or datetime.now(UTC).date(),
+    }
+    given |= {} if cached is None else {"cached": per_million("cached", cached)}
+    given |= {} if max_output is None else {"max_output": max_output}
+
+    async def put(book: PriceBook) -> Price:
+        price = renewed((await book.all()).get(name), given)
+        await book.put({name: price})
+        return price
+
+    price = _at(edge, put)
     edge.screen.document({"model": name} | price.model_dump(mode="json"))
-    edge.screen.line(f"{name}: {_rate(price.input)} in, {_rate(price.output)} out, per million tokens")
+    most = f"; at most {price.max_output:,} tokens an answer" if price.max_output else ""
+    edge.screen.line(f"{name}: {_rate(price.input)} in, {_rate(price.output)} out, per million tokens{most}")
     return exits.OK
 
 
@@ -163,6 +178,10 @@ def _day(given: str | None) -> date | None:
 def _name(given: str) -> str:
     if not NAME.fullmatch(name := utf8(given, "model")):
         raise BadInput("model", f"{name[:100]!r} is no model", "one is named endpoint/model, such as openai/gpt-6-luna")
+    if name.partition("/")[0] == "local":
+        raise BadInput(
+            "model", f"{name[:100]!r} runs in the worker and costs nothing", "price models of endpoints only"
+        )
     return name
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from swarm.broker.acl import rule
 from swarm.broker.alive import Alive
-from swarm.broker.holdings import Census
+from swarm.broker.holdings import Census, Gate
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
+from swarm.cli.explained import at_most, money
 from swarm.cli.screen import Screen, listed
+
+SHOWN_BUDGETS = 20
+
+GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "QUEUES WAITING")
 
 redis_commands = typer.Typer(help="What a swarm needs of Redis.", no_args_is_help=True)
 
@@ -76,8 +81,10 @@ def show(screen: Screen, census: Census) -> None:
     busy = {name: queue for name, queue in census.queues.items() if queue.ready or queue.later or queue.leases}
     if busy:
         screen.line()
-        rows = [(name, *map(str, (q.ready, q.later, q.leases)), f"{q.lag:g} s") for name, q in busy.items()]
-        screen.columns(rows, ("QUEUE", "READY", "LATER", "RUNNING", "LAG"))
+        rows = [
+            (name, *map(str, (q.ready, q.later, q.leases)), f"{q.lag:g} s", q.gate or "-") for name, q in busy.items()
+        ]
+        screen.columns(rows, ("QUEUE", "READY", "LATER", "RUNNING", "LAG", "WAITS AT GATE"))
     screen.line()
     about = "~" if census.sampled else ""
     kinds = [(name, f"{about}{kind.count:,}", f"~{size(kind.bytes)}") for name, kind in census.kinds.items()]
@@ -88,10 +95,14 @@ def show(screen: Screen, census: Census) -> None:
     if eternal:
         screen.line()
         screen.columns(eternal, ("WITHOUT A LIFETIME", "ENTRIES", "AT MOST"))
-    for title, lines in (("Gates", _gates(census)), ("Budgets today", _budgets(census))):
-        if lines:
-            screen.line()
-            screen.line((f"{title} ", "bold"), listed(lines))
+    if census.gates:
+        screen.line()
+        screen.columns(list(map(_gate, census.gates.items())), GATES)
+    if census.budgets:
+        screen.line()
+        screen.columns(list(_budgets(census)), ("BUDGETS TODAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"))
+        if (more := len(census.budgets) - SHOWN_BUDGETS) > 0:
+            screen.line(f"and {more:,} more: swarm tenants list")
     if census.parked:
         screen.line(("Parked ", "bold"), f"{census.parked:,} subtasks wait for room in a budget")
     for warning in census.warnings:
@@ -103,26 +114,44 @@ def _worker(worker: Alive) -> str:
     return f"{worker.worker} ({slots})"
 
 
-def _gates(census: Census) -> list[str]:
-    return [
-        f"{name} {gate.running} running" + (f", closed for {gate.pause:g} s" if gate.pause else "")
-        for name, gate in census.gates.items()
-    ]
+def _gate(named: tuple[str, Gate]) -> tuple[str, ...]:
+    """What holds a gate, in columns as GATES."""
+    name, gate = named
+    limits = gate.limits
+    most = f"{gate.running} of {limits.concurrency:,}" if limits.concurrency else str(gate.running)
+    return (
+        name, most, _rate(limits.requests_per_minute, gate.rate), _rate(limits.tokens_per_minute, gate.rate),
+        f"{gate.pause:g} s" if gate.pause else "-", "-" if gate.cap is None else str(gate.cap), str(len(gate.waiting)),
+    )  # fmt: skip
 
 
-def _budgets(census: Census) -> list[str]:
-    return [f"{scope}: {_dollars(fields.items())}" for scope, fields in census.budgets.items()]
+def _rate(limit: int | None, share: float) -> str:
+    """A limit per minute, and which share of it holds.
+
+    >>> _rate(None, 0.5), _rate(1_200, 1.0), _rate(1_200, 0.5)
+    ('-', '1,200', '1,200 (50% now)')
+    """
+    if limit is None:
+        return "-"
+    return f"{limit:,}" if share >= 1 else f"{limit:,} ({share:.0%} now)"
 
 
-def _dollars(fields: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"${micro / 1_000_000:g} {name}" for name, micro in fields)
+def _budgets(census: Census) -> Iterator[tuple[str, ...]]:
+    """One row for all tenants together, then one for each, as far as they are shown."""
+    for scope in sorted(census.budgets, key=lambda scope: (not scope.startswith("day:"), scope))[:SHOWN_BUDGETS]:
+        fields = census.budgets[scope]
+        name = "(all)" if scope.startswith("day:") else scope.removeprefix("tenant:").rpartition(":")[0]
+        settled, limit = fields.get("settled", 0), fields.get("limit")
+        bounds = (at_most(fields.get(each, 0)) for each in ("presumed", "open", "earmarked"))
+        top = "" if limit is None else money(limit) if limit else "$0"
+        yield (name, money(settled) if settled else "$0", *bounds, top)
 
 
 def size(count: int) -> str:
     """Bytes in the largest unit that fits.
 
     >>> size(900), size(20_480), size(3_400_000)
-    ('900 B', '20 kB', '3.2 MB')
+    ('900 B', '20 kB', '3.24 MB')
     """
     for unit, scale in (("GB", 2**30), ("MB", 2**20), ("kB", 2**10)):
         if count >= scale:

@@ -12,9 +12,9 @@ import typer
 from swarm.broker.ledger import Ledger, Spent, Tenant
 from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, RedisUrl
-from swarm.cli.explained import money
+from swarm.cli.explained import at_most, money
 from swarm.errors import BadInput
-from swarm.values import TENANT
+from swarm.values import TENANT, TENANT_REMEDY
 
 tenants = typer.Typer(
     name="tenants",
@@ -87,12 +87,16 @@ def _at(edge: Edge, use: Callable[[Ledger], Awaitable[T]]) -> T:
 
 def _columns(today: Spent, budget: int | None) -> tuple[str, ...]:
     limit = budget if budget is not None else today.limit
-    sums = (today.settled, today.presumed, today.open, today.earmarked)
-    return ("" if limit is None else money(limit) if limit else "$0", *(money(each) if each else "" for each in sums))
+    bounds = (at_most(each) if each else "" for each in (today.presumed, today.open, today.earmarked))
+    return (
+        "" if limit is None else money(limit) if limit else "$0",
+        money(today.settled) if today.settled else "",
+        *bounds,
+    )
 
 
 def _name(given_: str) -> str:
     name = given.utf8(given_, "tenant")
     if not re.fullmatch(TENANT, name):
-        raise BadInput("tenant", f"{name[:80]!r} is no tenant", "use 1 to 64 of A-Z a-z 0-9 . _ @ -")
+        raise BadInput("tenant", f"{name[:80]!r} is no tenant", TENANT_REMEDY)
     return name

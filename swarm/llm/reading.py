@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
+from swarm.errors import MORE_TOKENS, BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion
 from swarm.models import Usage
 
@@ -170,7 +170,8 @@ class Reader:
             raise ModelRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
         text, cut = self.text, self.finish == "length"
         if not text.strip():
-            raise BadOutput("the answer is empty" + (": it was cut at the token limit before its first word" * cut))
+            why = f": it was cut at the token limit before its first word; {MORE_TOKENS}" if cut else ""
+            raise BadOutput(f"the answer is empty{why}")
         usage, cached = _usage(self.usage), _cached(self.usage)
         return Completion(
             text=text, usage=usage, model=model, cut=cut, asked_by=asked_by, cached=cached, pause=self.pause

@@ -130,8 +130,12 @@ def table(told: Sequence[Mapping[str, Any]]) -> Group:
         Text(f"seed {each['seed']}, {name}: {line}", style="red")
         for each in told for name in FATAL for line in each[name][:10]
     ]  # fmt: skip
+    idle = [
+        Text(f"seed {each['seed']}: no kill hit a running subtask, so no recovery was measured")
+        for each in told if not each["recovery"]["all"]["count"]
+    ]  # fmt: skip
     verdict = "all promises held" if all(each["held"] for each in told) else "a promise was broken"
-    return Group(shown, *wrong, Text(f"{verdict}; {here['cores']} cores, {here['platform']}; {words}\n"))
+    return Group(shown, *idle, *wrong, Text(f"{verdict}; {here['cores']} cores, {here['platform']}; {words}\n"))
 
 
 def _cell(value: Any) -> str:

@@ -140,9 +140,10 @@ async def test_waiting_for_room_has_an_end(hands: Hands, accounts: Accounts) -> 
 async def test_what_can_never_be_paid_is_refused_with_what_is_left(hands: Hands, accounts: Accounts) -> None:
     await hands.begin("j1", "t1:a", budget=0.0001)
     async with paying(accounts, await hands.run("a"), parks=True) as account:
-        with pytest.raises(Unaffordable, match=r"\$0.0002, and \$0.0001 of \$0.0001 are left in the job's budget"):
+        left = r"\$0.0002, and \$0.0001 of \$0.0001 are left in the job's budget; raise it, or lower SWARM_MAX_OUTPUT"
+        with pytest.raises(Unaffordable, match=left):
             await account.reserve("box/small", 100, None, 1.0)
-        with pytest.raises(Unpriced, match="swarm prices import"):
+        with pytest.raises(Unpriced, match="SWARM_UNPRICED=count for the workers and routers"):
             await account.reserve("box/unknown", 100, None, 1.0)
 
 

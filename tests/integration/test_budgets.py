@@ -255,7 +255,7 @@ async def test_a_planner_and_a_writer_that_cannot_be_paid_are_done_without(setti
         )
 
     assert (answer.ending, len(server.requests)) == ("completed", 0)
-    assert any("$0 of $0 are left in the job's budget" in note for note in notes), notes
+    assert any(note.endswith("$0 of $0 are left in the job's budget; raise it") for note in notes), notes
     assert nobody.ending == "over_budget"
     assert written.aggregate == "join"
     assert "left in the job's budget" in written.reason

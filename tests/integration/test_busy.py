@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import pytest
 
 from swarm.client import SwarmClient, make_request, new_job_id
-from swarm.errors import Busy
+from swarm.errors import BadInput, Busy
 from swarm.models import Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request
-from tests.integration.processes import expert, publish, serving
+from tests.integration.processes import expert, publish, serving, until
 
 
 async def ends(hands: Hands, job: str) -> None:
@@ -63,19 +63,31 @@ async def test_the_scope_that_is_full_gives_the_pace(hands: Hands) -> None:
     assert (busy.scope, busy.retry_after) == ("in all", 4.0)
 
 
-@pytest.mark.parametrize("patience", [0.0, 60.0])
-async def test_each_that_waits_is_told_a_later_time_and_keeps_it_when_it_asks_again(
-    hands: Hands, patience: float
-) -> None:
+async def test_each_that_waits_is_told_a_later_time_and_keeps_it_when_it_asks_again(hands: Hands) -> None:
     for number in range(2):
         await hands.submit(f"j{number}", "t1:a")
     await paced(hands, ":default", 1_000)
 
-    told = [(await refused(hands, f"k{number}", patience=patience)).retry_after for number in range(4)]
-    again = (await refused(hands, "k3", patience=patience)).retry_after
+    told = [(await refused(hands, f"k{number}", patience=60)).retry_after for number in range(4)]
+    again = (await refused(hands, "k3", patience=60)).retry_after
 
     assert told == [1.0, 2.0, 3.0, 4.0]
     assert again == pytest.approx(4.0, abs=0.5)
+
+
+async def test_who_does_not_wait_does_not_lengthen_what_others_are_told(hands: Hands) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 1_000)
+
+    told = [(await refused(hands, f"k{number}")).retry_after for number in range(4)]
+    assert told == [pytest.approx(1.0, abs=0.3)] * 4
+
+    await refused(hands, "gone", patience=60)
+    assert (await refused(hands, "k")).retry_after == pytest.approx(2.0, abs=0.3)
+    await hands.call("ZADD", f"{hands.keys.prefix}:asked:default", "XX", await hands.now() - 1, "gone")
+    assert (await refused(hands, "k")).retry_after == pytest.approx(1.0, abs=0.3)
+    assert await hands.call("ZCARD", f"{hands.keys.prefix}:waiting:default") == 0
 
 
 async def test_a_free_place_is_kept_for_a_patient_caller_whose_time_has_come(hands: Hands) -> None:
@@ -100,7 +112,7 @@ async def test_a_place_is_not_kept_for_one_that_does_not_come_or_has_no_patience
     await refused(hands, "brief", patience=0.01)
     await refused(hands, "single")
     key = f"{hands.keys.prefix}:waiting:default"
-    assert await hands.call("ZCARD", key) == 2
+    assert await hands.call("ZRANGE", key, 0, -1) == [b"gone"]
     await hands.call("ZADD", key, "XX", await hands.now() - 1_100, "gone")
     await ends(hands, "j0")
     await paced(hands, ":default", 50)
@@ -146,8 +158,8 @@ async def test_the_pace_is_measured_while_jobs_are_open_and_has_a_lifetime(hands
 
     for number in range(2):
         await hands.submit(f"j{number}", "t1:a")
-    assert (await refused(hands, "k")).retry_after == pytest.approx(3, rel=0.2)
-    for key in ("pace", "pace:default", "waiting:default"):
+    assert (await refused(hands, "k", patience=60)).retry_after == pytest.approx(3, rel=0.2)
+    for key in ("pace", "pace:default", "waiting:default", "asked:default"):
         assert await hands.call("PTTL", f"{hands.keys.prefix}:{key}") > 0
 
 
@@ -160,7 +172,32 @@ async def test_who_got_in_waits_no_more(hands: Hands) -> None:
 
     await hands.log.submit("k1", a_request("t1:a"))
 
-    assert await hands.call("ZCARD", f"{hands.keys.prefix}:waiting:default") == 0
+    for name in ("waiting", "asked"):
+        assert await hands.call("ZCARD", f"{hands.keys.prefix}:{name}:default") == 0
+
+
+async def test_a_patient_submit_does_not_sleep_through_room_that_comes_early(hands: Hands, settings: Settings) -> None:
+    for number in range(2):
+        await hands.submit(f"j{number}", "t1:a")
+    await paced(hands, ":default", 15_000)
+    async with SwarmClient(settings=settings) as client:
+        begun = time.monotonic()
+        waits = asyncio.create_task(client.submit("go", expert="a", patience=20))
+        await until(lambda: hands.call("EXISTS", f"{hands.keys.prefix}:asked:default"), "a caller that waits")
+        await ends(hands, "j0")
+        await waits
+
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("patience", ["x", -1, float("nan"), float("inf"), True, None])
+async def test_a_patience_that_is_no_time_is_refused_as_other_arguments_are(
+    settings: Settings, patience: float
+) -> None:
+    async with SwarmClient(settings=settings) as client:
+        with pytest.raises(BadInput, match=r"^patience: .* is no time; give seconds") as caught:
+            await client.submit("go", expert="a", patience=patience)
+    assert caught.value.field == "patience"
 
 
 # -- under load --------------------------------------------------------------------------------------------------------

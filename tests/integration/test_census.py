@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 
 from swarm.broker import census as counting
 from swarm.broker.alive import Alive, unserved
+from swarm.broker.gates import Gates
 from swarm.broker.holdings import Census, Eternal, Memory
 from swarm.cli import hints as saying
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient
+from swarm.models import Limits
 from swarm.settings import Settings
 from tests.conftest import Hands, StartRedis
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
@@ -121,6 +124,28 @@ def test_stats_is_printed_for_people_and_as_json(cli: Cli) -> None:
     assert text.startswith("Redis ")
     assert "Jobs 0 open, 0 ended, 0 dead letters" in text
     assert "no worker runs" in cli.err
+
+
+async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands, cli: Cli) -> None:
+    gates, words = Gates(hands.connection), "model:box/small endpoint:box"
+    await gates.set("box/small", Limits(concurrency=1, requests_per_minute=1_200, tokens_per_minute=90_000))
+    await hands.begin("j", "t1:a", "t2:a")
+    await hands.no_grace()
+    claims, _ = await hands.worker(lease=300).claim(["run:a"], 5, {"run:a": words})
+    assert len(claims) == 1
+    gate, now = hands.keys.gate("model:box/small"), int(await hands.now())
+    await hands.call("HSET", gate, "cut", now, "cap", "2.5", "rate", "0.5", "pause", now + 30_000)
+
+    document = await asyncio.to_thread(cli.json, "stats")
+    lines = str(await asyncio.to_thread(cli, "stats")).splitlines()
+
+    assert document["queues"]["run:a"]["gate"] == "model:box/small"
+    told = document["gates"]["model:box/small"]
+    assert (told["running"], told["cap"], told["rate"], told["waiting"]) == (1, 2, 0.5, ["run:a"])
+    (row,) = (line for line in lines if line.startswith("model:box/small"))
+    assert re.split(r"  +", row.strip())[1:4] == ["1 of 1", "1,200 (50% now)", "90,000 (50% now)"]
+    assert re.search(r" (29|30)(\.\d)? s +2 +1$", row)
+    assert any(re.match(r"run:a .* model:box/small$", line) for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,22 @@ async def test_letters_are_listed_shown_retried_and_dropped_by_command(hands: Ha
     assert await run(cli.json, "dead", "drop", "--all") == {"dropped": [], "refused": []}
 
 
+async def test_letters_of_one_job_are_retried_as_one_and_all_are_dropped_only_if_said(hands: Hands, cli: Cli) -> None:
+    await hands.begin("j", "t1:a", "t2:b")
+    await lose(hands, "run:a")
+    await lose(hands, "run:b")
+
+    retried = (await run(cli.json, "dead", "retry", "--all"))["retried"]
+    assert {each["letter"] for each in retried} == {"j:t1:1", "j:t2:1"}
+    assert len({each["job"] for each in retried}) == 1
+    assert "run:b" in str(await run(cli, "dead", "list"))
+
+    assert (await run(cli.error, "dead", "drop", "--all", code=2))["remedy"] == "add --yes"
+    assert len((await run(cli.json, "dead", "list"))["letters"]) == 2
+    await run(cli, "dead", "drop", "--all", "--yes")
+    assert (await run(cli.json, "dead", "list"))["letters"] == []
+
+
 async def test_a_letter_can_not_steer_a_terminal_and_a_long_payload_is_shown_whole(hands: Hands, cli: Cli) -> None:
     name = await buried(hands, "j", error="ValueError: \x1b]0;owned\x07\x1b[2J\x9b31m")
     long = json.dumps({"t": None, "f": "run", "a": ["\x1b[31m" + "x" * 1_000_000], "k": {}, "et": 1})

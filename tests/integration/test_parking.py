@@ -13,6 +13,7 @@ import pytest
 from swarm.broker.connection import LIBRARY
 from swarm.client import SwarmClient
 from swarm.errors import NoRoom
+from swarm.events import Started
 from swarm.models import Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
@@ -86,6 +87,18 @@ async def test_a_claim_that_would_be_parked_when_there_is_room_by_then_goes_on_a
 
     assert await hands.worker().park(claim, SCOPE, 5) == "ready"
     assert await hands.stands("run:a") == {"ready": ["j1:t1:1"]}
+
+
+async def test_the_claim_after_the_wait_says_so_and_no_other(hands: Hands) -> None:
+    (name,) = await park(hands, 5)
+    await make_room(hands, 100)
+    await hands.worker().hand_back([await hands.run("a")])
+    await hands.run("a")
+
+    started = [event for event in await hands.log.events("j1") or () if isinstance(event, Started)]
+    assert [(event.claim, event.gate) for event in started] == [(1, ""), (2, "budget:day"), (3, "")]
+    assert 0 <= started[1].gated == started[1].waited
+    assert await hands.field(hands.keys.delivery(name), "parked") == SCOPE
 
 
 async def test_a_lost_claim_parks_nothing(hands: Hands) -> None:

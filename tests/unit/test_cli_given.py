@@ -181,9 +181,10 @@ def test_what_is_no_job_id_is_refused(text: str) -> None:
 
 
 def test_ask_submit_and_plan_take_the_same_request() -> None:
+    alone = {"attempts", "replans", "patience"}
     every = {name: option.default for name, option in inspect.signature(asking.options).parameters.items()}
-    of_plans = {name: default for name, default in every.items() if name not in ("attempts", "replans")}
+    of_plans = {name: default for name, default in every.items() if name not in alone}
     for verb, wanted in ((asking.ask, every), (jobs.submit, every), (plan.plan, of_plans)):
         taken = {name: option.default for name, option in inspect.signature(verb, eval_str=True).parameters.items()}
         assert list(taken.items())[: len(wanted)] == list(wanted.items())
-        assert not {"attempts", "replans"} & set(inspect.signature(plan.plan).parameters)
+        assert not alone & set(inspect.signature(plan.plan).parameters)

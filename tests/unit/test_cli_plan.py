@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from swarm.cli import given, planfile
-from swarm.cli.explained import condition, lines, money, seconds
+from swarm.cli.explained import at_most, condition, lines, money, seconds
 from swarm.errors import BadInput
 from swarm.estimate import ExpertStats
 from swarm.events import Planned
@@ -184,6 +184,21 @@ def test_figures_are_short() -> None:
     assert [money(each) for each in (None, 0, 0.5, 412, 12_345, 2_500_000)] == [
         "cost unknown", "no cost", "$0.0000005", "$0.00041", "$0.01", "$2.50",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("micro", "shown"),
+    [
+        (0, "$0"),
+        (1, "$0.000001"),
+        (41_808, "$0.0419"),
+        (20_000, "$0.02"),
+        (999_999, "$1.00"),
+        (1_234_560_001, "$1,234.57"),
+    ],
+)
+def test_what_something_costs_at_most_is_never_shown_as_less(micro: int, shown: str) -> None:
+    assert at_most(micro) == shown
 
 
 def test_a_round_is_no_part_of_a_name() -> None:

@@ -227,6 +227,7 @@ def test_every_event_has_its_words_for_a_watcher() -> None:
             Valued(values={"t1.label": "a\x1b"}, missing={"t1.n": "no field n"}),
             Withdrawn(subtask="r1.a", attempt=2),
             Started(subtask="a", attempt=1, claim=2, worker="w1", waited=900, gate="endpoint:openai", gated=850),
+            Started(subtask="a", attempt=1, claim=2, worker="w1", waited=900, gate="budget:tenant", gated=900),
             Answered(lacking="the date"),
             Answered(),
         )
@@ -235,6 +236,7 @@ def test_every_event_has_its_words_for_a_watcher() -> None:
         't1.label is "a\\u001b", t1.n: no field n',
         "r1.a attempt 2",
         "a attempt 1, claim 2 at w1, after 850 ms at the limits of endpoint:openai",
+        "a attempt 1, claim 2 at w1, after 900 ms for room in the budget of the tenant",
         "lacking: the date",
         "",
     ]

@@ -12,7 +12,7 @@ from swarm.broker.connection import source
 from swarm.broker.keys import ETERNAL, Keys
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
-MEASURED = ("pace", "pace:x1", "waiting", "waiting:x1")
+MEASURED = ("pace", "pace:x1", "waiting", "waiting:x1", "asked", "asked:x1")
 MORTAL, _, REST = (keys.__doc__ or "").partition("-- eternal")
 
 

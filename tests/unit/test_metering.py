@@ -294,7 +294,7 @@ async def test_half_an_answer_without_words_is_an_error_that_may_have_cost_anyth
             await asyncio.sleep(0.001)
 
     async with metered(lambda request: Stream(thinking())) as (models, _):
-        with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="cut at the token limit"):
+        with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="first word; raise SWARM_MAX_OUTPUT"):
             await models.get("box/small").complete(ASKED)
 
     assert purse.settled == {1: Used("unknown")}

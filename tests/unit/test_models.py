@@ -62,7 +62,9 @@ WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
 
 USAGE = Usage(calls=2, input_tokens=310, output_tokens=45, cost=120, presumed=30)
 CITATION = Citation(document="policies/returns.md", section="Damaged goods", quote="within 30 days")
-FAILURE = Failure(reason="unavailable", message="429 from the server", retryable=True, retry_after=1.5, limited=True, usage=USAGE)
+FAILURE = Failure(
+    reason="unavailable", message="429 from the server", retryable=True, retry_after=1.5, limited=True, usage=USAGE
+)
 LABEL = Subtask(
     id="t1",
     expert="intent",
@@ -504,6 +506,7 @@ def chain(count: int) -> list[dict[str, object]]:
         ([subtask("a", "\ud800")], "subtasks.0.depends_on.0: not valid Unicode; send UTF-8 text"),
         ([subtask("a", experts="x")], "subtasks.0.experts: unknown field; remove it or correct its name"),
         ([subtask("a b")], "subtasks.0.id: String should match pattern"),
+        ([subtask("a", timeout="2s")], "subtasks.0.timeout: '2s' is no number; give seconds, such as 2 or 0.5"),
         ([subtask("a"), 5], "subtasks.1: Input should be a valid dictionary"),
         ("a, then b", "Input should be a valid dictionary"),
         (None, "Input should be a valid dictionary"),
@@ -661,3 +664,8 @@ def test_an_output_as_deep_as_may_be_travels() -> None:
     plan = Plan.read([subtask("a", output=deep(50))])
 
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_a_name_that_no_tenant_has_is_refused_with_what_it_may_be() -> None:
+    with pytest.raises(ValidationError, match=r"'a b' is no tenant; use 1 to 64 of A-Z a-z 0-9 \. _ @ -"):
+        Request(text="go", tenant="a b")

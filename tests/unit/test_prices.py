@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadInput
-from swarm.prices import Imported, Price, Step, imported, names, per_million
+from swarm.prices import Imported, Price, Step, imported, names, per_million, renewed
 
 DAY = date(2026, 11, 1)
 FILE = {
@@ -175,3 +175,14 @@ def test_a_model_is_priced_by_its_whole_name_or_by_what_follows_its_endpoint() -
 def test_dollars_that_are_none_are_refused(given_: str) -> None:
     with pytest.raises(BadInput, match="per million tokens"):
         per_million("input", given_)
+
+
+def test_a_price_set_anew_keeps_the_rest_and_no_long_prompt_is_cheaper_than_a_short_one() -> None:
+    steps = Step(above=1, input=2, output=30), Step(above=2, input=9, output=40)
+    before = Price(input=1, output=20, cached=1, steps=steps, max_output=5, source="file", as_of=DAY)
+
+    after = renewed(before, {"input": 4, "output": 35, "source": "set", "as_of": DAY})
+
+    assert after.steps == (Step(above=1, input=4, output=35), Step(above=2, input=9, output=40))
+    assert (after.input, after.output, after.cached, after.max_output, after.source) == (4, 35, 1, 5, "set")
+    assert renewed(None, {"input": 1, "output": 2, "as_of": DAY}) == Price(input=1, output=2, as_of=DAY)

@@ -94,8 +94,10 @@ local function return_lost(queue)
 end
 
 -- How long a delivery that was due at `at` waited, and how much of that at the gate that held it longest: fields of an event.
-local function waited(at, gates)
+-- `budget`: the kind of budget in which it had to wait for room, which counts as a gate.
+local function waited(at, gates, budget)
   local ms = math.floor(now - (tonumber(at) or now))
+  if budget then return string.format(',"waited":%d,"gate":"budget:%s","gated":%d', math.max(0, ms), budget, math.max(0, ms)) end
   if ms < 1 then return '' end
   local longest
   for _, held in ipairs(gates or {}) do
@@ -107,7 +109,7 @@ local function waited(at, gates)
 end
 
 -- What the claim itself puts on record, and hands over so that the worker need not ask again.
-local function begin(job, id, queue, count, at, gates)
+local function begin(job, id, queue, count, at, gates, budget)
   local J = job_key(job)
   if queue == 'advance' then
     call('HSET', J, 'advance', 'running')
@@ -123,7 +125,7 @@ local function begin(job, id, queue, count, at, gates)
     table.insert(started[job], 'started')
     table.insert(started[job], string.format(
       '{"subtask":"%s","attempt":%s,"claim":%d,"worker":"%s","expert":"%s"%s}',
-      subtask, attempt, count, worker, expert_of(queue), waited(at, gates)))
+      subtask, attempt, count, worker, expert_of(queue), waited(at, gates, budget)))
   end
   return false
 end
@@ -145,7 +147,7 @@ local function take(queue, words)
     for i = 1, #found, 2 do
       local id = found[i]
       local job, D = job_of(id), delivery_key(id)
-      local f = call('HMGET', D, 'record', 'at', 'claims')
+      local f = call('HMGET', D, 'record', 'at', 'claims', 'awaited')
       local at, opens
       if not f[1] or not wanted(job, id, queue) then
         forget(job, id, queue)
@@ -162,10 +164,11 @@ local function take(queue, words)
         local owner = worker .. ':' .. count
         call('HSET', D, 'owner', owner, 'claims', count)
         if gates then call('HSET', D, 'gates', enter(gates, id)) end
+        if f[4] then call('HDEL', D, 'awaited') end
         table.insert(taken, id)
         table.insert(leases, until_then)
         table.insert(leases, id)
-        table.insert(claimed, {id, queue, owner, f[1], begin(job, id, queue, count, f[2], gates)})
+        table.insert(claimed, {id, queue, owner, f[1], begin(job, id, queue, count, f[2], gates, f[4])})
         free, last = free - 1, found[i + 1]
       end
     end

@@ -11,6 +11,8 @@ end
 
 even_if_full()
 unclaim(job, id, queue, true)
+-- its next claim says so
+call('HSET', D, 'awaited', string.match(scope, '^%a+'))
 -- whoever made room meanwhile did not see this one wait
 if money_settles(scope, tonumber(need)) then
   to_ready(id, queue)

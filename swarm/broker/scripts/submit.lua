@@ -23,7 +23,7 @@ for i = 21, #ARGV do
 end
 
 local patience = tonumber(ARGV[20])
-local SOONEST_MS, LATEST_MS, LATE_MS, LONGEST_LEAD_MS, MOST_WAITING = 50, 300000, 1000, 500, 1000
+local SOONEST_MS, LATEST_MS, LOOK_MS, LATE_MS, LONGEST_LEAD_MS, MOST_WAITING = 50, 300000, 1000, 1000, 500, 1000
 
 -- Ms between two endings, or nil when nothing was measured. A pace that has stopped since is none any more.
 local function gap_of(scope)
@@ -33,14 +33,14 @@ local function gap_of(scope)
   return math.max(mean > 0 and mean or worked / ended, (worked + quiet) / (ended + 1))
 end
 
--- Who waits for a place has a turn in `waiting`: when it was told to come again. From a little before that on until it
--- comes, the next free place is kept for it; but not for callers that are not known to come (`?JOB`, no patience): theirs
--- only spread the times that others are told, and are set back so that they are gone when they are over.
+-- Who waits for a place has a turn in `waiting`: when one is likely to be free. From a little before that on until it
+-- comes, the next free place is kept for it. It looks again every LOOK_MS, its turn unchanged; who no longer does
+-- (`asked`: until when it counts) waits no more. Callers without patience are not known to come: they have no turn.
 local function due_in(scope, gap)
   local key, count = P .. ':waiting' .. scope, 0
   local lead = math.max(SOONEST_MS, math.min(LONGEST_LEAD_MS, 3 * gap))
   for _, other in ipairs(call('ZRANGEBYSCORE', key, now - LATE_MS, now + lead)) do
-    if other ~= job and string.sub(other, 1, 1) ~= '?' then count = count + 1 end
+    if other ~= job then count = count + 1 end
   end
   local turn = tonumber(call('ZSCORE', key, job))
   return count, turn and turn <= now + lead
@@ -48,21 +48,28 @@ end
 
 -- Ms after which a refused call may well get in. First `over` jobs must end, and one for each that waits already.
 local function come_again(scope, over, gap, due)
-  local key, name = P .. ':waiting' .. scope, patience > 0 and job or '?' .. job
-  call('ZREMRANGEBYSCORE', key, '-inf', now - LATE_MS)
-  local turn, wait = tonumber(call('ZSCORE', key, name)), nil
+  local key, asked = P .. ':waiting' .. scope, P .. ':asked' .. scope
+  for _, gone in ipairs(call('ZRANGEBYSCORE', asked, '-inf', now)) do
+    if gone ~= job then
+      call('ZREM', key, gone)
+      call('ZREM', asked, gone)
+    end
+  end
+  local turn, wait = tonumber(call('ZSCORE', key, job)), nil
   if due then
     wait, turn = math.max(SOONEST_MS, math.min(LONGEST_LEAD_MS, gap)), now
   elseif turn then
-    wait = math.max(SOONEST_MS, turn + (patience > 0 and 0 or LATE_MS) - now)
+    wait = math.max(SOONEST_MS, turn - now)
   else
     local ahead = call('ZCARD', key)
     wait = math.max(SOONEST_MS, math.min(LATEST_MS, gap * math.max(1, over + ahead)))
-    turn = now + wait - (patience > 0 and 0 or LATE_MS)
-    if ahead >= MOST_WAITING or (patience > 0 and wait > patience) then return math.ceil(wait) end
+    turn = now + wait
+    if ahead >= MOST_WAITING or wait > patience then return math.ceil(wait) end
   end
-  call('ZADD', key, turn, name)
+  call('ZADD', key, turn, job)
+  call('ZADD', asked, now + math.min(wait, LOOK_MS) + LATE_MS, job)
   call('PEXPIRE', key, LATEST_MS + LATE_MS)
+  call('PEXPIRE', asked, LATEST_MS + LATE_MS)
   return math.ceil(wait)
 end
 
@@ -107,6 +114,7 @@ for _, scope in ipairs(scopes) do
   call('ZREMRANGEBYSCORE', P .. ':open' .. scope, '-inf', now)
   call('ZADD', P .. ':open' .. scope, expire, job)
   call('ZREM', P .. ':waiting' .. scope, job)
+  call('ZREM', P .. ':asked' .. scope, job)
 end
 enqueue(job, job .. ':@timer:1', 'advance', '', now, due)
 if budget ~= '' then money_begins(job, tenant, day, expire, budget) end
