@@ -207,6 +207,8 @@ def end_on_sigterm() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     signal.signal(signal.SIGTERM, interrupt)
+    # a shell starts what runs in the background with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 async def _answers(connection: Connection) -> bool:

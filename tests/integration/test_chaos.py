@@ -22,7 +22,7 @@ from swarm.errors import BrokerUnavailable
 from tests.chaos.proxy import Proxy
 from tests.integration.processes import ROOT, OwnRedis, until
 
-WALL = 90
+WALL = 150
 """Seconds; a run takes half a minute where nothing else goes on."""
 
 pytestmark = pytest.mark.usefixtures("redis_binary")
@@ -43,14 +43,14 @@ async def chaos(*options: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @pytest.mark.timeout(WALL)
 async def test_no_job_is_lost_or_ends_twice_while_everything_breaks() -> None:
-    async with chaos("--jobs", "60", "--seed", "1", "--json") as process:
+    async with chaos("--jobs", "40", "--seed", "1", "--json") as process:
         out, _ = await process.communicate()
 
     told: dict[str, Any] = json.loads(out)
     broken = {name: told[name] for name in ("lost", "ended_twice", "wrong", "overshoot", "leaked_keys", "died")}
     assert broken == {name: [] for name in broken}
     assert process.returncode == 0
-    assert told["accepted"] + sum(told["refused"].values()) == 60
+    assert told["accepted"] + sum(told["refused"].values()) == 40
     assert sum(told["endings"].values()) == told["accepted"]
     assert {"kill", "net lose"} & set(told["faults"])
     assert told["calls"]["faults"]

@@ -177,6 +177,7 @@ def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_pa
     assert (tmp_path / "head.npz").stat().st_size == report["bytes"]
 
 
+@pytest.mark.timeout(30)
 def test_all_jobs_of_a_tenant_are_cancelled_after_a_yes_or_with_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str
 ) -> None:
