@@ -147,7 +147,7 @@ async def test_a_durable_job_without_a_replica_is_refused_and_may_be_repeated(
     settings = Settings(redis_url=master.url, prefix="t", max_age=600, retention=600, durable=True)
     async with master, Fleet(settings, tmp_path) as fleet, SwarmClient(settings=settings) as client:
         await fleet.publish()
-        with pytest.raises(BrokerUnconfirmed, match="same job id"):
+        with pytest.raises(BrokerUnconfirmed, match="repeat it with the job id j,"):
             await client.submit("hello", expert="echo", job_id="j")
         assert [job.id for job in await client.jobs()] == ["j"]
 
