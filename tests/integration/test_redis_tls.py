@@ -106,7 +106,7 @@ async def test_a_server_that_asks_for_a_certificate_gets_ours(
             """A server that hangs up may do so before the reason has been read; then it counts as away."""
             return "ssl_certfile=CERT.pem" in await said(url, BrokerError)
 
-        await until(told, "the server's wish for a certificate is told", 3)
+        await until(told, "the server's wish for a certificate is told", 5)
         own = f"&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
         async with Connection.open(url + own) as connection:
             assert await connection.call("PING") == b"PONG"
