@@ -14,6 +14,11 @@ end
 
 local function append(job, now, kind, data) append_all(job, now, {kind, data}) end
 
+-- arq's record of a router's delivery: the function `kind`, called with the job.
+local function router_record(kind, job, now)
+  return '{"t":null,"f":"' .. kind .. '","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}'
+end
+
 -- Ask for `advance`: once queued it need not be asked again; while it runs, it runs once more afterwards.
 local function ask_advance(job, now)
   local J = job_key(job)
@@ -22,8 +27,7 @@ local function ask_advance(job, now)
     call('HSET', J, 'advance', 'again')
   elseif not state then
     call('HSET', J, 'advance', 'queued')
-    local record = '{"t":null,"f":"advance","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}'
-    enqueue(job, job .. ':advance', 'advance', record, now)
+    enqueue(job, job .. ':advance', 'advance', router_record('advance', job, now), now)
   end
 end
 

@@ -57,8 +57,8 @@ for kind, asked in pairs({answer = {ARGV[11], read[4]}, plan = {ARGV[12], read[5
   local number = tonumber(asked[1])
   if number > tonumber(asked[2] or '0') then
     call('HSET', J, 'asked:' .. kind, number)
-    local record = '{"t":null,"f":"' .. kind .. '","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}'
-    enqueue(job, job .. ':' .. kind .. (number > 1 and ':' .. number or ''), kind, record, now)
+    local name = job .. ':' .. kind .. (number > 1 and ':' .. number or '')
+    enqueue(job, name, kind, router_record(kind, job, now), now)
   end
 end
 keep_turns()

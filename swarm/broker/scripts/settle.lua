@@ -35,7 +35,7 @@ if held then
   elseif d[1] then
     call('HDEL', D, 'holds')
   end
-  if gate_report and d[2] == ARGV[2] and d[3] then
+  if d[2] == ARGV[2] and d[3] then
     gate_report(d[3], now, tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[7]))
   end
 end

@@ -119,7 +119,7 @@ end
 enqueue(job, job .. ':@timer:1', 'advance', '', now, due)
 if budget ~= '' then money_begins(job, tenant, day, expire, budget) end
 if ARGV[12] == 'plan' then
-  enqueue(job, job .. ':plan', 'plan', '{"t":null,"f":"plan","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}', now)
+  enqueue(job, job .. ':plan', 'plan', router_record('plan', job, now), now)
   keep_turns()
 else
   ask_advance(job, now)
