@@ -11,13 +11,13 @@ from typing import Any
 
 from experts.catalog import versioned
 from swarm.broker.prices import PriceBook
+from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
 from swarm.models import Answer, Card
 from swarm.prices import Price
 from swarm.settings import Settings
 from tests.bench.report import Metric, Samples
 from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig, until
 from tests.bench.serve import Pool
-from tests.http_model import DONE, ModelServer, Received, Stream, chunk
 
 FAN = (8, 32, 128)
 PRICE = Price(input=1_000_000, output=4_000_000, as_of=date(2026, 11, 1))

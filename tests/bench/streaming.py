@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.events import Started
+from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
 from swarm.plans import Plan, Subtask
 from swarm.settings import Settings
 from tests.bench.data import recorded
 from tests.bench.report import Samples
 from tests.bench.rig import BenchError, Rig, rig
 from tests.bench.serve import Pool
-from tests.http_model import DONE, ModelServer, Received, Stream, chunk
 
 MODELS = ("gpt-4o-2024-08-06", "claude-3-5-sonnet-20240620", "mistral-large-2407")
 UNITS = {

@@ -17,8 +17,8 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Stream, chunk, completion, pieces
 from tests.chaos.load import TAG
-from tests.http_model import DONE, Answer, ModelServer, Received, Reply, Stream, chunk, completion, pieces
 
 FAULTY = 0.15
 """Share of the calls that go wrong."""

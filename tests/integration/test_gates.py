@@ -16,10 +16,10 @@ from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
 from swarm.events import OutcomeRecorded, Started
+from swarm.llm.server import Answer, ModelServer, Received, Reply
 from swarm.models import Catalog, Limits
 from swarm.settings import Settings
 from tests.conftest import Hands, a_card
-from tests.http_model import Answer, ModelServer, Received, Reply
 from tests.integration.processes import EXPERTS, HERE, ROUTER, Fleet, publish, serving
 
 MODEL = "openai/gpt-6-luna"

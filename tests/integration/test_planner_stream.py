@@ -12,10 +12,10 @@ import pytest
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.events import Planned, RoundOpened, Started
+from swarm.llm.server import DONE, USAGE, Answer, ModelServer, Received, Stream, chunk
 from swarm.models import Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
-from tests.http_model import DONE, USAGE, Answer, ModelServer, Received, Stream, chunk
 from tests.integration.processes import echo, expert, publish, serving, until
 
 WITHIN = 8.0

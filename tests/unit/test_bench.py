@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from swarm.llm.server import Received
 from swarm.prices import Price
 from tests.bench import overshoot
 from tests.bench.__main__ import main
@@ -17,7 +18,6 @@ from tests.bench.peering import METRICS, PINS, WAYS
 from tests.bench.report import Found, Metric, most_at_once, most_within, number, p95, report, slope, summary
 from tests.bench.rig import naps
 from tests.bench.soak import TITLES, Look, settled
-from tests.http_model import Received
 
 
 def test_a_report_is_one_json_object_with_the_promised_keys() -> None:

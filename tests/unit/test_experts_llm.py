@@ -16,8 +16,8 @@ from swarm.llm.endpoints import OFFICIAL, endpoint
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.reading import MAX_RESPONSE
 from swarm.llm.scripted import ScriptedModel, ScriptedModels
+from swarm.llm.server import ModelServer, Reply, Script, completion
 from swarm.models import Usage
-from tests.http_model import ModelServer, Reply, Script, completion
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

@@ -11,8 +11,7 @@ import pytest
 
 from swarm.errors import ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message, Model
-from swarm.llm.openai import OpenAIModels
-from tests.dialects import (
+from swarm.llm.dialects import (
     AIMOCK,
     DIALECTS,
     LITELLM,
@@ -23,7 +22,8 @@ from tests.dialects import (
     FaultKind,
     Speech,
 )
-from tests.http_model import ModelServer
+from swarm.llm.openai import OpenAIModels
+from swarm.llm.server import ModelServer
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion
 from swarm.llm.reading import MAX_RESPONSE, MAX_STREAM, Events, Reader, ServerError, exhausted
+from swarm.llm.server import DONE, USAGE, chunk, completion
 from swarm.models import Usage
-from tests.http_model import DONE, USAGE, chunk, completion
 
 END = chunk(finish_reason="stop")
 

@@ -13,12 +13,12 @@ import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
+from swarm.llm.dialects import Dialect, Fit
 from swarm.llm.forms import WAYS, Way
 from swarm.llm.openai import OpenAIModel, OpenAIModels
 from swarm.llm.reading import MAX_RESPONSE
+from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.models import Usage
-from tests.dialects import Dialect, Fit
-from tests.http_model import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

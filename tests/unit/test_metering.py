@@ -17,8 +17,8 @@ from swarm.llm.forms import WAYS, Way, parameters, worded
 from swarm.llm.metering import ACCOUNT, PER_CALL, PER_FORM, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.scripted import ScriptedModels
+from swarm.llm.server import DONE, USAGE, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.models import Usage
-from tests.http_model import DONE, USAGE, ModelServer, Received, Reply, Script, Stream, chunk, completion
 
 ASKED = [Message("user", "where is my parcel?")]
 FORM = Form("answer", {"type": "object"})

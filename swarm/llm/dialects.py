@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.http_model import DONE, USAGE, Answer, Received, Reply, Script, Stream, chunk, completion, pieces
+from swarm.llm.server import DONE, USAGE, Answer, Received, Reply, Script, Stream, chunk, completion, pieces
 
 Fit = Literal["honours", "ignores", "refuses"]
 FaultKind = Literal["wrong key", "unknown model", "too long", "overloaded", "timed out", "upstream"]
