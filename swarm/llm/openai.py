@@ -47,7 +47,7 @@ class OpenAIModels:
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
         self._environ = environ
         self._clients: dict[str, AsyncOpenAI] = {}
-        self._loaded = False
+        self._loading: asyncio.Future[None] | None = None
         self.notes = Notes(clock)
 
     async def __aenter__(self) -> OpenAIModels:
@@ -63,10 +63,10 @@ class OpenAIModels:
         return OpenAIModel(name, model, endpoint(where, self._environ), self)
 
     async def warm(self) -> None:
-        """Load what a call needs. It holds nothing up: the loop goes on meanwhile."""
-        if not self._loaded:
-            await asyncio.to_thread(_load)
-            self._loaded = True
+        """Load what a call needs, once however many ask. It holds nothing up: the loop goes on meanwhile."""
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(asyncio.to_thread(_load))
+        await asyncio.shield(self._loading)
 
     def client(self, where: Endpoint) -> AsyncOpenAI:
         """The one client of this endpoint."""
@@ -156,7 +156,13 @@ class OpenAIModel:
 
     async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer, every foreign error translated, and with what the server may charge for it."""
-        await self.models.warm()
+        try:
+            async with asyncio.timeout_at(ask.deadline):
+                await self.models.warm()
+        except TimeoutError:
+            unready = ModelUnavailable(f"{self.name}: the client was not loaded within {ask.timeout:g} s")
+            unready.billed = "nothing"
+            raise unready from None
         import httpx2
         import openai
 

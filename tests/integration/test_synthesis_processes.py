@@ -46,7 +46,7 @@ async def test_a_worker_killed_while_a_model_writes_leaves_one_answer_and_a_view
             doomed = await fleet.start("router", synthesis="test/writer")
             job = await client.submit("Which weather?", plan=PLAN)
             watching = asyncio.create_task(_watch(client, job.id, seen))
-            await until(lambda: len(seen) >= 3, "a text that grows")
+            await until(lambda: len(seen) >= 3, "a text that grows", 10)
             doomed.kill()
             server.delay = 0.0
             await fleet.start("router", synthesis="test/writer")
