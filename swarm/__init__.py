@@ -55,3 +55,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'swarm' has no attribute {name!r}")
     return getattr(import_module(f"swarm.{_HOMES.get(name, 'models')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -29,4 +29,5 @@ def test_the_client_needs_redis_and_pydantic_and_nothing_else_of_weight() -> Non
 
 
 def test_every_public_name_is_there() -> None:
+    assert set(dir(swarm)) == {*swarm.__all__, "__version__"}
     assert [name for name in swarm.__all__ if getattr(swarm, name, None) is None] == []
