@@ -33,6 +33,11 @@ Each message says what is wrong and what to do about it.
     └── ExpertError              raised inside an expert; beyond it only a Failure travels
         ├── ModelUnavailable
         ├── ModelRefused
+        │   ├── ContextTooLong
+        │   ├── ContentRefused
+        │   ├── ModelGone
+        │   ├── WrongKey
+        │   └── QuotaSpent
         ├── Unaffordable         no budget for this call
         ├── Unpriced             a budget holds, and the model has no price
         ├── BadOutput
@@ -43,8 +48,9 @@ Each message says what is wrong and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, Self
 
 DraftReason = Literal[
     "empty", "refusal", "program", "question", "pretended", "cut", "incomplete", "repeats", "too_long", "too_deep",
@@ -53,6 +59,8 @@ DraftReason = Literal[
 """Why a text is no plan: `cut` ends in the middle, `incomplete` lost steps when it was mended."""
 Billed = Literal["unknown", "nothing", "told"]
 """What a failed model call costs: nothing, if its server provably took nothing on; what its `tokens` cost; unknown."""
+Down = Literal["", "model", "endpoint"]
+"""What a failed call says of health: nothing, or that this model or its whole endpoint may not answer others either."""
 
 
 class SwarmError(Exception):
@@ -302,6 +310,12 @@ class ExpertError(SwarmError):
     """What the server may charge for the call."""
     limited = False
     """Whether the server said that it was asked too much at once."""
+    elsewhere = False
+    """Whether another model may do what this one did not."""
+    broken = False
+    """Whether its model had been failing everybody: it was not asked, or only to see whether it is well again."""
+    down: Down = ""
+    """Set only for what may pass by itself: what will not says so at every call, which costs nothing."""
 
     def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
         if retryable is not None:
@@ -309,18 +323,60 @@ class ExpertError(SwarmError):
         self.retry_after = retry_after
         super().__init__(message)
 
+    def worded(self, message: str) -> Self:
+        """The same error in other words."""
+        same = copy(self)
+        same.args = (message,)
+        return same
+
 
 class ModelUnavailable(ExpertError):
     """The model's server cannot be reached, is overloaded or failed. Trying again may help."""
 
     reason = "unavailable"
     retryable = True
+    elsewhere = True
 
 
 class ModelRefused(ExpertError):
-    """The model's server will not answer this: wrong key, unknown model, bad request."""
+    """The model's server will not answer this: a bad request, a wrong URL, or for a reason with a class of its own."""
 
     reason = "refused"
+
+
+class ContextTooLong(ModelRefused):
+    """The messages have more tokens than the model reads. Ask for less at once, or a model with a longer context."""
+
+    reason = "too_long"
+    elsewhere = True
+
+
+class ContentRefused(ModelRefused):
+    """The model or a filter before it will not speak about this. Word it differently, or ask another model."""
+
+    reason = "content_refused"
+    elsewhere = True
+
+
+class ModelGone(ModelRefused):
+    """The endpoint has no such model, or has it no more. Name one that it offers."""
+
+    reason = "model_gone"
+    elsewhere = True
+
+
+class WrongKey(ModelRefused):
+    """The endpoint does not know the key, or wants one."""
+
+    reason = "wrong_key"
+    elsewhere = True
+
+
+class QuotaSpent(ModelRefused):
+    """The account behind the key has no credit left. No pause helps; pay, raise its limit, or use another endpoint."""
+
+    reason = "quota_spent"
+    elsewhere = True
 
 
 class Unaffordable(ExpertError):
@@ -344,11 +400,14 @@ class BadOutput(ExpertError):
 
     reason = "bad_output"
     retryable = True
+    elsewhere = True
 
     @classmethod
-    def cut(cls, model: str) -> BadOutput:
+    def cut(cls, model: str, why: str = "the answer was cut at the token limit") -> BadOutput:
         """The model was not done when it had written all the tokens that it may. Asking again does not help."""
-        return cls(f"{model}: the answer was cut at the token limit; {MORE_TOKENS}", retryable=False)
+        cut = cls(f"{model}: {why}; {MORE_TOKENS}" if model else f"{why}; {MORE_TOKENS}", retryable=False)
+        cut.reason = "cut"
+        return cut
 
 
 class UnusableInput(ExpertError):

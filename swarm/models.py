@@ -7,7 +7,7 @@ what comes over the wire (`received`) passes them over, so that a newer process 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
@@ -20,7 +20,13 @@ ENDINGS: frozenset[str] = frozenset(get_args(Ending))
 Reason = Literal[
     "timeout", "unavailable", "refused", "bad_output", "too_large", "expert_error", "bug", "poison",
     "missing_dependency", "no_expert", "no_answer", "bad_input", "over_budget", "unpriced", "cancelled",
+    "too_long", "content_refused", "model_gone", "wrong_key", "quota_spent", "cut",
 ]  # fmt: skip
+
+
+def as_reason(text: str) -> Reason:
+    """The reason, or `expert_error` for one that somebody made up."""
+    return cast(Reason, text) if text in get_args(Reason) else "expert_error"
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------
@@ -90,6 +96,9 @@ class Card(Value):
     timeout: float = 60.0
     """Seconds for one attempt."""
     fallback: tuple[Name, ...] = ()
+    """Experts that are tried in order when this one has failed for good."""
+    fallback_models: tuple[str, ...] = ()
+    """Models that are asked in order, in the same attempt, when the one before did not answer."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers that were told to load it serve it."""
     version: str = ""
@@ -115,6 +124,12 @@ class Usage(Value):
     """Micro-dollars, settled: what the servers said that they used, at the prices on record."""
     presumed: int = 0
     """Micro-dollars, beside `cost`, kept for calls of which nobody knows what they used: the most it can be."""
+    cached_tokens: int = 0
+    """Those of `input_tokens` that a server had read before."""
+    reasoning_tokens: int = 0
+    """Those of `output_tokens` that are a model's thoughts."""
+    estimated: int = 0
+    """Those of `calls` whose tokens no server told, so that they were estimated."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -123,6 +138,9 @@ class Usage(Value):
             output_tokens=self.output_tokens + other.output_tokens,
             cost=self.cost + other.cost,
             presumed=self.presumed + other.presumed,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated + other.estimated,
         )
 
 
@@ -155,6 +173,8 @@ class Failure(Value):
     """Seconds the other side asked us to wait."""
     limited: bool = False
     """The other side took nothing on, because of its limits: where nobody else can be asked, that is no attempt."""
+    broken: bool = False
+    """It was known before that its model fails everybody: where another expert can be asked, that is at once."""
     usage: Usage = Usage()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from swarm import log as events
 from swarm.answering import Answers
 from swarm.branches import LENGTH, needed
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
@@ -33,6 +34,8 @@ from swarm.synthesis import Synthesis
 
 T = TypeVar("T")
 
+_log = events.get("router")
+
 
 async def once(call: Callable[[], Awaitable[T]]) -> T:
     """For callers that do not wait for a Redis that is away."""
@@ -53,7 +56,12 @@ class Router:
     async def advance(self, claim: Claim) -> str:
         """Take one decision and write it. Answers what `JobLog.advance` does."""
         job = state(claim.extra)
-        return await self._log.advance(claim.job, claim, job.token, new_token(), await self._decision(claim.job, job))
+        decision = await self._decision(claim.job, job)
+        verdict = await self._log.advance(claim.job, claim, job.token, new_token(), decision)
+        if verdict == "done" and (answer := decision.answer) is not None:
+            used = events.used(answer.usage)
+            _log.info(events.JOB_ENDED, job=claim.job, ending=answer.ending, complete=answer.complete, **used)
+        return verdict
 
     async def plan(self, claim: Claim, patient: Patient = once) -> Planned | None:
         """One planning round: the event that closes it, or None if it was over before.
@@ -72,14 +80,14 @@ class Router:
     async def _decision(self, job: str, now: JobState) -> Decision:
         catalog = await self._shelf.catalog(now.catalog)
         folded = fold(now.progress, now.events)
-        events: list[AnyEvent] = []
+        found: list[AnyEvent] = []
         given = _given(now.request, catalog, self._writes) if now.request is not None and not folded.steps else None
         if given is not None:
-            events.append(given)
-        planned = fold(folded, events) if events else folded
+            found.append(given)
+        planned = fold(folded, found) if found else folded
         while places := needed(planned):
-            events.append(await self._valued(job, planned, places))
-            planned = fold(planned, events[-1:])
+            found.append(await self._valued(job, planned, places))
+            planned = fold(planned, found[-1:])
         actions = decide(planned)
         releases = [action for action in actions if isinstance(action, Release)]
         subtasks = {subtask.id: subtask for subtask in planned.graph.subtasks} if releases else {}
@@ -89,7 +97,7 @@ class Router:
             progress=folded,
             cursor=now.events[-1].seq if now.events else now.cursor,
             regrown=folded.graph is not now.progress.graph,
-            events=tuple(events),
+            events=tuple(found),
             releases=tuple(
                 (
                     release,

@@ -20,7 +20,7 @@ from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models, counted
 from swarm.marks import Marked, Marks, Unmarked, read
-from swarm.models import Failure, Missing, Solution, Usage
+from swarm.models import Failure, Missing, Solution, Usage, as_reason
 from swarm.plans import Subtask
 
 ROOM = 40_000
@@ -200,7 +200,7 @@ class Synthesis:
             except ExpertError as error:
                 usage += counted(error) if completion is None else Usage()
                 pause = min(error.retry_after or PAUSE, LONGEST_PAUSE)
-                if not tries or not error.retryable or time.monotonic() + pause >= until:
+                if not tries or error.broken or not error.retryable or time.monotonic() + pause >= until:
                     return _failure(error, usage)
             await asyncio.sleep(pause)
 
@@ -308,4 +308,4 @@ def _is_json(text: str) -> bool:
 
 
 def _failure(error: ExpertError, usage: Usage) -> Failure:
-    return Failure.model_validate({"reason": error.reason, "message": str(error)[:500], "usage": usage})
+    return Failure(reason=as_reason(error.reason), message=str(error)[:500], usage=usage)

@@ -43,10 +43,12 @@ class Completion:
     cut: bool = False
     asked_by: str = ""
     """How a form was asked for: `json_schema`, `json_object`, `tool` or `words`; empty without a form."""
-    cached: int = 0
-    """How many of the prompt's tokens the server had in its cache."""
+    dropped: tuple[str, ...] = ()
+    """What a form's schema says and a strict server was not told, each as `place: keyword`."""
     pause: float = 0.0
     """Seconds for which its server takes no more: this call used up what it allows."""
+    first: float = 0.0
+    """Seconds from the request to the first piece; 0: unknown."""
 
 
 def counted(error: ExpertError) -> Usage:

@@ -4,7 +4,8 @@ From the best to the one that always works: `json_schema` (the server writes not
 schema beside it, a forced `tool` whose arguments are the answer, and `words`. Some servers refuse a way, with 400 or
 with 500, which costs one request and is remembered for an hour. Some ignore it and answer 200 with prose. So does a
 model now and then that honours it, therefore prose leads down only where the way never brought JSON, after two such
-answers in a row, and for a quarter of an hour.
+answers in a row, and for a quarter of an hour. A `json_schema` is said to be strict where the schema can be put so
+(`strict.py`); a server that refuses that one is asked for it as it is.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from swarm.llm.base import Form, Message
+from swarm.llm.base import Completion, Form, Message
+from swarm.llm.faults import classify, unechoed
+from swarm.llm.strict import Strict, restored, strictly
 
 PROSE_SECONDS = 900.0
 """How long a way is left out because of answers in prose: they show less than a refusal does."""
@@ -23,8 +27,8 @@ PROSE_SECONDS = 900.0
 Way = Literal["json_schema", "json_object", "tool", "words"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
-SETTLED = frozenset({401, 402, 403, 404, 407, 408, 409, 413, 425, 429, 503, 504, 529})
-"""Statuses that say what is wrong: key, model, size or load. Another way to ask changes nothing about those."""
+UNSETTLED = frozenset({"bad request", "server error", "gateway"})
+"""Faults that another way to ask may not meet. Any other says what is wrong: key, model, size or load."""
 
 _RESPONSE_FORMAT = re.compile(
     r"response_?format|json_?(schema|object|mode)|json mode|schema|grammar|structured|constrain|guided"
@@ -33,24 +37,17 @@ _RESPONSE_FORMAT = re.compile(
 )
 _TOOL = re.compile(r"tool|function|schema|grammar|json", re.IGNORECASE)
 _SCHEMA_ITSELF = re.compile(r"invalid.{0,3}(json.{0,3})?schema|unsupported schema|grammar", re.IGNORECASE)
-_OTHERWISE = re.compile(
-    r"context.{0,3}(length|size|window)|too long|api.?key|authenti|no_db_connection|quota|rate.?limit"
-    r"|model.{0,60}(not found|not exist)|(unknown|invalid|no such) model",
-    re.IGNORECASE | re.DOTALL,
-)
-_PLAIN = frozenset(
-    ("type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "title", "description")
-)
+_STRICT = re.compile(r"\bstrict\b", re.IGNORECASE)
 _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
-def parameters(way: Way, form: Form) -> dict[str, Any]:
-    """What a request says about `form`, beside its messages."""
+def parameters(way: Way, form: Form, strict: Strict | None = None) -> dict[str, Any]:
+    """What a request says about `form`, beside its messages; `json_schema` in its strict form, if that is given."""
     name, schema = re.sub(r"[^a-zA-Z0-9_-]", "_", form.name)[:64] or "answer", dict(form.schema)
     match way:
         case "json_schema":
-            strict = {"strict": True} if takes_strictly(schema) else {}
-            return {"response_format": {"type": way, "json_schema": {"name": name, "schema": schema} | strict}}
+            asked = {"schema": schema} if strict is None else {"schema": strict.schema, "strict": True}
+            return {"response_format": {"type": way, "json_schema": {"name": name} | asked}}
         case "json_object":
             return {"response_format": {"type": way, "schema": schema}}
         case "tool":
@@ -61,32 +58,6 @@ def parameters(way: Way, form: Form) -> dict[str, Any]:
             }
         case "words":
             return {}
-
-
-def takes_strictly(schema: Any) -> bool:
-    """Whether OpenAI holds an answer to this schema: it refuses any other that is said to be strict.
-
-    Only the plainest keywords; every object requires all that it has and nothing else; and of several objects that
-    may stand in one place, no two begin with the same key.
-    """
-    return isinstance(schema, Mapping) and schema.get("type") == "object" and _is_closed(schema)
-
-
-def _is_closed(schema: Any) -> bool:
-    if not isinstance(schema, Mapping) or not _PLAIN.issuperset(schema):
-        return False
-    properties, choices = schema.get("properties", {}), schema.get("anyOf", [])
-    if not isinstance(properties, Mapping) or not isinstance(choices, list):
-        return False
-    if schema.get("type") == "object":
-        required = schema.get("required")
-        if schema.get("additionalProperties") is not False or required != list(properties):
-            return False
-    parts = [*properties.values(), *choices, *([schema["items"]] if "items" in schema else [])]
-    if not all(map(_is_closed, parts)):
-        return False
-    first = [next(iter(choice["properties"]), "") for choice in choices if choice.get("properties")]
-    return len(set(first)) == len(first)
 
 
 def worded(way: Way, form: Form, messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -136,15 +107,28 @@ class Ladder:
         self._notes, self._model, self.form = notes, model, form
         self._left = [way for way in WAYS if form and not self._refuses(way, form)]
         self._guessed: Way | None = None
+        self._strict = strictly(form.schema) if form and not self._refuses("strict", form) else None
         self.asks_usage = streamed and ("refused", model, "stream_options") not in notes
 
     @property
     def way(self) -> Way | None:
         return self._left[0] if self._left else None
 
+    @property
+    def strict(self) -> Strict | None:
+        """The strict form, where it is asked for."""
+        return self._strict if self.way == "json_schema" else None
+
+    def answered(self, completion: Completion) -> Completion:
+        """The answer as the form has it, with what the strict one left out."""
+        if self.strict is None:
+            return completion
+        return replace(completion, text=_restored(completion.text, self.strict), dropped=self.strict.dropped)
+
     def goes_on(self, status: int, said: str) -> bool:
         """Whether the call is worth repeating, in another way, now that the server refused it in this one."""
-        if status in SETTLED:
+        said = unechoed(said)
+        if classify(status, said).kind not in UNSETTLED:
             return False
         if self.asks_usage and _STREAM_OPTIONS.search(said):
             self._notes.add("refused", self._model, "stream_options")
@@ -188,24 +172,37 @@ class Ladder:
                 self._notes.add("refused", self._model, way, seconds=PROSE_SECONDS)
 
     def _steps_down(self, said: str) -> bool:
-        way = self._left[0]
-        if (_TOOL if way == "tool" else _RESPONSE_FORMAT).search(said) and not _OTHERWISE.search(said):
-            one_form = self.form and _SCHEMA_ITSELF.search(said)
+        way, one_form = self._left[0], bool(self.form and _SCHEMA_ITSELF.search(said))
+        if self.form and self.strict and (one_form or _STRICT.search(said)):
+            self._notes.add("refused", self._model, "strict", *([self.form.name] if one_form else []))
+            self._strict = None
+            return True
+        if (_TOOL if way == "tool" else _RESPONSE_FORMAT).search(said):
             self._notes.add("refused", self._model, way, *([self.form.name] if self.form and one_form else []))
-        elif not self._unexplained(way, said):
+        elif not self._unexplained(way):
             return False
         else:
             self._guessed = way
         self._left = self._left[1:]
         return True
 
-    def _unexplained(self, way: Way, said: str) -> bool:
+    def _unexplained(self, way: Way) -> bool:
         """A refusal without a reason is taken for one of the way: once in a call, and if the way never worked."""
-        return not (self._guessed or ("took", self._model, way) in self._notes or _OTHERWISE.search(said))
+        return not (self._guessed or ("took", self._model, way) in self._notes)
 
-    def _refuses(self, way: Way, form: Form) -> bool:
+    def _refuses(self, way: Way | Literal["strict"], form: Form) -> bool:
         refused = ("refused", self._model, way)
         return refused in self._notes or (*refused, form.name) in self._notes
+
+
+def _restored(text: str, strict: Strict) -> str:
+    """A JSON text without the nulls of a strict form; any other as it is."""
+    try:
+        value = json.loads(text)
+        meant = restored(value, strict)
+        return text if meant == value else json.dumps(meant, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _has_json(text: str) -> bool:

@@ -7,32 +7,24 @@ without, a failure may stand inside a 200, and what was asked for as a stream ma
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.errors import MORE_TOKENS, BadOutput, ModelRefused, ModelUnavailable
+from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
+from swarm.llm import usage
 from swarm.llm.base import Completion
-from swarm.models import Usage
+from swarm.llm.faults import status_of
 
 MAX_RESPONSE = 4_000_000
 """Bytes of one answer, decompressed; of one event and of all text, where it is streamed."""
 MAX_STREAM = 16 * MAX_RESPONSE
 """Bytes of a stream, in which each token is wrapped in a few hundred of them."""
-MAX_TOKENS = 1_000_000_000
-"""From this many on, a count is none: sums of them must stay numbers that Redis can add up."""
 TOKEN_BYTES = 16
 """Of text, in one event, that are one token at least: hardly any is longer."""
 AFTER_FINISH = 5.0
 AFTER_DONE = 0.2
 """Seconds for which a finished answer waits: for its usage, and for an end that lets the connection be used again."""
-
-_STATUS_OF = {
-    "invalid_request_error": 400, "bad_request": 400, "context_length_exceeded": 400, "authentication_error": 401,
-    "invalid_api_key": 401, "permission_error": 403, "not_found_error": 404, "model_not_found": 404,
-    "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429,
-}  # fmt: skip
 
 
 class ServerError(Exception):
@@ -98,12 +90,17 @@ class Reader:
 
     streamed: bool = False
     tool: bool = False
+    words: Callable[[Any], Any] | None = None
+    """Translates what the server says into the words of chat completions, if it says something else."""
     by_tool: bool = False
     finish: str = ""
     refusal: str = ""
     done: bool = False
     """That the server said `[DONE]`, or sent the answer whole."""
-    usage: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What the server counted."""
+    asked: int = 0
+    """Tokens of the prompt, as estimated: said if the server tells none."""
     pause: float = 0.0
     """Seconds for which the server takes no more, as its headers say."""
     written: int = 0
@@ -115,6 +112,7 @@ class Reader:
     _held: list[str] = field(default_factory=list)
     _half: str = ""
     _length: int = 0
+    _bytes: int = 0
     _call: object = None
 
     @property
@@ -133,7 +131,7 @@ class Reader:
     @property
     def tokens(self) -> tuple[int, int]:
         """Sent and received, as far as the server has told."""
-        counted = _usage(self.usage)
+        counted = usage.counted(self.told)
         return counted.input_tokens, counted.output_tokens
 
     def feed(self, chunk: bytes) -> Iterator[str]:
@@ -157,25 +155,27 @@ class Reader:
         elif not self.streamed or self._body.strip():
             yield from self._whole()
         if not self.finished:
-            raise ModelUnavailable("the answer broke off")
+            broken = ModelUnavailable("the answer broke off")
+            broken.down = "model"
+            raise broken
         yield from self._passed("" if self.by_tool else "".join(self._held), last=True)
 
     def stop(self) -> None:
         """Take the answer for cut here. What the server counted so far is not what it charges."""
-        self.finish, self.usage = "length", {}
+        self.finish, self.told = "length", {}
 
     def completion(self, model: str, asked_by: str) -> Completion:
         """What was read, or the reason why it is no answer."""
         if self.refusal or self.finish == "content_filter":
-            raise ModelRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
+            raise ContentRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
         text, cut = self.text, self.finish == "length"
         if not text.strip():
-            why = f": it was cut at the token limit before its first word; {MORE_TOKENS}" if cut else ""
-            raise BadOutput(f"the answer is empty{why}")
-        usage, cached = _usage(self.usage), _cached(self.usage)
-        return Completion(
-            text=text, usage=usage, model=model, cut=cut, asked_by=asked_by, cached=cached, pause=self.pause
-        )
+            if cut:
+                raise BadOutput.cut("", "the answer is empty: it was cut at the token limit before its first word")
+            raise BadOutput("the answer is empty")
+        received = max(self.written, -(-self._bytes // usage.TOKEN_BYTES))
+        used = usage.estimated(usage.counted(self.told), sent=self.asked, received=received)
+        return Completion(text=text, usage=used, model=model, cut=cut, asked_by=asked_by, pause=self.pause)
 
     def _begun(self) -> bytes:
         """Once it shows that the body is a stream of events: all of it so far. Some servers answer in one piece."""
@@ -191,7 +191,8 @@ class Reader:
             data: Any = json.loads(bytes(self._body))
         except (ValueError, RecursionError):
             raise BadOutput("the answer is not JSON") from None
-        _raise_error(data)
+        data = data if self.words is None else self.words(data)
+        raise_error(data)
         if not (isinstance(data, dict) and data.get("choices")):
             raise BadOutput("the answer is no chat completion")
         yield from self._take(data)
@@ -210,7 +211,8 @@ class Reader:
             value = data
         if name == "error":
             value = value if isinstance(value, dict) and value.get("error") else {"error": value}
-        _raise_error(value)
+        value = value if self.words is None else self.words(value)
+        raise_error(value)
         if not isinstance(value, dict):
             raise BadOutput("an event of the answer is not JSON")
         yield from self._take(value)
@@ -221,12 +223,13 @@ class Reader:
             choices = data.get("choices") or ()
             parts = [choice.get("delta", choice.get("message")) or {} for choice in choices]
             # whoever writes more choices than one was asked for charges for all of them
-            written = sum(map(_tokens, parts))
-            self.written += written
-            if isinstance(usage := data.get("usage"), dict):
-                self.usage = usage
-            elif written:
-                self.usage = {}  # what was counted before this is not all of it
+            sizes = [size for part in parts for size in _sizes(part)]
+            self.written += sum(-(-size // TOKEN_BYTES) for size in sizes)
+            self._bytes += sum(sizes)
+            if isinstance(told := data.get("usage"), dict):
+                self.told = told
+            elif sizes:
+                self.told = {}  # what was counted before this is not all of it
             for choice, part in zip(choices, parts, strict=True):
                 if choice.get("index") in (0, None):
                     self.finish = str(choice.get("finish_reason") or self.finish)
@@ -274,96 +277,18 @@ class Reader:
             raise BadOutput(f"the answer exceeds {2 * MAX_RESPONSE:,} characters", retryable=False)
 
 
-def reason(body: object) -> str:
-    """The words of an error body, in whichever of its usual places they stand."""
-    found: Any = body
-    for _ in range(4):
-        if isinstance(found, list) and found:
-            found = found[0]
-        if isinstance(found, dict):
-            found = found.get("error") or found.get("message") or found.get("detail") or found.get("msg") or ""
-    return found if isinstance(found, str) else ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asks us to wait. LiteLLM hands its upstream's header on under another name."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0), ("llm_provider-retry-after", 1.0)):
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value := headers.get(name, "").strip()):
-            return float(value) / unit
-    return None
-
-
-def exhausted(headers: Mapping[str, str], now: float) -> float:
-    """Seconds until the server takes another request, where its headers say that the last one used up its limits.
-
-    0: they do not. `now` is the time since the epoch, as some servers say when and not how long.
-    """
-    waits = [0.0]
-    for prefix in ("", "llm_provider-"):
-        for what in ("requests", "tokens"):
-            if re.fullmatch(r"0+", headers.get(f"{prefix}x-ratelimit-remaining-{what}", "").strip()):
-                waits.append(_seconds(headers.get(f"{prefix}x-ratelimit-reset-{what}", ""), now))
-    return max(waits)
-
-
-def _seconds(text: str, now: float) -> float:
-    """A time to wait, written as `1.5`, `6m0s`, `20ms`, or as a moment in seconds or milliseconds since the epoch."""
-    text = text.strip()
-    if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", text):
-        value = float(text)
-        moment = value / 1000 if value > 1e11 else value
-        return max(0.0, moment - now) if moment > 1e9 else value
-    parts = re.fullmatch(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m(?!s))?(?:(\d{1,7}(?:\.\d{1,9})?)(m?s))?", text)
-    if parts is None:
-        return 0.0
-    days, hours, minutes, rest, unit = parts.groups()
-    last = float(rest or 0) / (1000 if unit == "ms" else 1)
-    return int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + last
-
-
-def _raise_error(data: object) -> None:
+def raise_error(data: object) -> None:
     """Errors inside a 200 exist in the wild."""
     if isinstance(data, dict) and (error := data.get("error")):
         raise ServerError(
-            _status(error), error if isinstance(error, (dict, str)) else data | {"error": None}, inside=True
+            status_of(error), error if isinstance(error, (dict, str)) else data | {"error": None}, inside=True
         )
 
 
-def _status(error: object) -> int:
-    """The status that an error inside a 200 would have had; 500 if it does not say."""
-    given = [error.get(name) for name in ("code", "status", "type")] if isinstance(error, dict) else []
-    for value in map(str, given):
-        if re.fullmatch(r"[45]\d\d", value):
-            return int(value)
-        if found := _STATUS_OF.get(value):
-            return found
-    return 500
-
-
-def _tokens(part: Mapping[str, Any]) -> int:
-    """How many tokens this piece of an answer is at least. Some servers say the same thoughts under two names."""
+def _sizes(part: Mapping[str, Any]) -> list[int]:
+    """Bytes of each text in this piece of an answer. Some servers say the same thoughts under two names."""
     said = [part.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal")]
     calls = part.get("tool_calls")
     functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     said += [given.get("arguments") for given in (*functions, part.get("function_call")) if isinstance(given, dict)]
-    texts = {text for text in said if isinstance(text, str)}
-    return sum(-(-len(text.encode("utf-8", "replace")) // TOKEN_BYTES) for text in texts)
-
-
-def _cached(counted: Mapping[str, Any]) -> int:
-    """Tokens of the prompt that came out of the server's cache."""
-    details = counted.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    return cached if isinstance(cached, int) and 0 < cached < MAX_TOKENS else 0
-
-
-def _usage(counted: Mapping[str, Any]) -> Usage:
-    """Tokens as the server counted them; zero where it did not, or where that is no number of tokens.
-
-    Some servers leave a model's thoughts out of the answer's tokens and count them in the total only.
-    """
-    tokens = [counted.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    sent, received, total = (value if isinstance(value, int) and 0 < value < MAX_TOKENS else 0 for value in tokens)
-    return Usage(
-        calls=1, input_tokens=sent, output_tokens=max(received, total - sent) if sent and received else received
-    )
+    return [len(text.encode("utf-8", "replace")) for text in {text for text in said if isinstance(text, str) and text}]

@@ -20,7 +20,7 @@ _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
 def form(cards: Mapping[str, Card]) -> Form:
-    """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.forms.takes_strictly`).
+    """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.strict`).
 
     Everything in it is required and closed, and of objects that may stand in one place each begins with its own key.
     """

@@ -38,6 +38,8 @@ GIVEN = "given"
 _CACHE_SECONDS = 2.0
 """What a look into the plan cache may cost; a planner is not much slower."""
 _LOOKED_AT = 20_000
+_ANSWERED = frozenset({"bad_output", "cut", "too_long", "content_refused"})
+"""Reasons for no plan of a model that does answer, so that it may well write an answer."""
 
 
 class PlanCache(Protocol):
@@ -139,7 +141,7 @@ class Front:
         why = f"the planner's model gave no plan{'' if said else f': {failure.message}'}"
         self._tell_of(failure, planned.planner)
         planned = _noted(planned, [*failed.notes, why]).model_copy(update={"usage": failed.usage})
-        silent = failure.reason != "bad_output" and writer_of(self._settings) == self._settings.planner
+        silent = failure.reason not in _ANSWERED and writer_of(self._settings) == self._settings.planner
         several = resolved(planned.aggregate, planned.subtasks, writes=True) == "synthesis"
         # a model that did not answer now would only be waited for again
         return planned.model_copy(update={"aggregate": "join"}) if silent and several else planned

@@ -14,19 +14,10 @@ from dataclasses import replace
 from itertools import islice
 
 from swarm import retry
-from swarm.errors import (
-    BadOutput,
-    DraftReason,
-    ExpertError,
-    ModelUnavailable,
-    NoDraft,
-    PlanRefused,
-    Unaffordable,
-    Unpriced,
-)
+from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.events import Planned
 from swarm.llm.base import Completion, Form, Message, Model, counted
-from swarm.models import Card, Failure, Reason, Usage
+from swarm.models import Card, Failure, Reason, Usage, as_reason
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, read
@@ -44,7 +35,6 @@ TURNS = 3
 MAX_WRITTEN = 400_000
 """Characters of one answer; a model that does not stop is hung up on."""
 
-_REASONS: Mapping[type[ExpertError], Reason] = {Unaffordable: "over_budget", Unpriced: "unpriced"}
 _EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan)"\s{0,20}:\s{0,20}\[\s{0,20}\]""")
 
 
@@ -115,17 +105,19 @@ class _Asking:
                 self._last = f"{self._model.name}: {self._said(error)}"
                 self._note(turn, f"{self._said(error)}{_asked_by(completion)}")
                 refusals += isinstance(error, NoDraft) and error.reason == "refusal"
+                if isinstance(error, BadOutput) and not error.retryable:
+                    return self.gave_up(as_reason(error.reason), self._last)
                 if refusals > 1:
                     break
                 messages = self._repair(error, completion.text if completion else "", draft)
             except ModelUnavailable as error:
                 self._note(turn, self._said(error))
                 outages += 1
-                if not await self._waited(error, outages):
+                if error.broken or not await self._waited(error, outages):
                     return self.gave_up("unavailable", str(error))
             except ExpertError as error:
                 self._note(turn, self._said(error))
-                return self.gave_up(_REASONS.get(type(error), "refused"), str(error))
+                return self.gave_up(as_reason(error.reason), str(error))
         return self.gave_up("bad_output", self._last)
 
     def gave_up(self, reason: Reason, why: str) -> Planned:

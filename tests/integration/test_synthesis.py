@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from swarm.broker.deltas import Delta
@@ -17,7 +16,7 @@ from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.events import Answered, Planned
 from swarm.llm.base import Completion, Message
 from swarm.llm.scripted import Script, ScriptedModels
-from swarm.log import SYNTHESIS_FELL_BACK
+from swarm.log import SYNTHESIS_FELL_BACK, bound
 from swarm.models import Answer, Catalog, Citation, Request, Solution, Usage
 from swarm.planner.front import Front, Publish, Tried
 from swarm.planning import Planner
@@ -328,7 +327,7 @@ async def test_a_join_instead_of_a_written_answer_is_logged_once_without_a_word_
     def refuse(messages: Sequence[Message]) -> str:
         raise ModelRefused("test/writer: HTTP 400: cannot read 'it snows'")
 
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[bound]) as lines:
         answer, _ = await failing(client, settings, refuse)
 
     told = [line for line in lines if line["event"] == SYNTHESIS_FELL_BACK]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from swarm.llm.base import Form, Message
-from swarm.llm.forms import PROSE_SECONDS, WAYS, Ladder, Notes, Way, parameters, takes_strictly, worded
+from swarm.llm.base import Completion, Form, Message
+from swarm.llm.forms import PROSE_SECONDS, WAYS, Ladder, Notes, Way, parameters, worded
 
 FORM = Form("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
 OTHER = Form("other", {"type": "string"})
@@ -225,32 +223,66 @@ def test_without_a_form_an_error_stands() -> None:
 
 # -- strictly ----------------------------------------------------------------------------------------------------
 
+LOOSE = Form(
+    "label", {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}, "b": {"type": "null"}}}
+)
 
-def closed(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
+def test_a_schema_is_asked_for_in_its_strict_form_with_json_schema_alone() -> None:
+    climb = ladder(Notes(), LOOSE)
+    asked = parameters("json_schema", LOOSE, climb.strict)["response_format"]["json_schema"]
 
-TEXT = {"type": "string"}
+    assert asked["strict"] is True
+    assert asked["schema"]["required"] == ["a", "b"]
+    assert climb.goes_on(400, REFUSAL)
+    assert (climb.way, climb.strict) == ("json_object", None)
+    assert ladder(Notes(), FORM).strict is None
 
 
 @pytest.mark.parametrize(
-    ("schema", "strict"),
+    ("said", "other_forms"),
     [
-        (closed(label=TEXT), True),
-        (closed(label={"anyOf": [{"type": "null"}, closed(a=TEXT, c=TEXT), closed(b=TEXT, c=TEXT)]}), True),
-        (closed(label={"anyOf": [closed(c=TEXT, a=TEXT), closed(c=TEXT, b=TEXT)]}), False),
-        (closed(label={"type": "array", "items": {"type": "object"}}), False),
-        (closed(label=TEXT) | {"required": []}, False),
-        (closed(label=TEXT) | {"additionalProperties": True}, False),
-        (closed(label={"type": "string", "pattern": "x"}), False),
-        (closed(label=True), False),
-        ({"anyOf": [closed(label=TEXT)]}, False),
-        ({"type": "object"}, False),
-        (TEXT, False),
+        ("Invalid schema for response_format 'label': In context=('properties', 'a'), 'x' is not permitted.", True),
+        ("Unrecognized request argument supplied: strict", False),
     ],
 )
-def test_a_schema_is_said_to_be_strict_where_a_strict_server_takes_it(schema: dict[str, Any], strict: bool) -> None:
-    asked = parameters("json_schema", Form("plan", schema))["response_format"]["json_schema"]
+def test_a_server_that_refuses_the_strict_form_is_asked_for_the_schema_as_it_is(said: str, other_forms: bool) -> None:
+    notes = Notes()
+    climb = ladder(notes, LOOSE)
 
-    assert takes_strictly(schema) is strict
-    assert asked.get("strict", False) is strict
+    assert climb.goes_on(400, said)
+    assert (climb.way, climb.strict) == ("json_schema", None)
+    assert ladder(notes, LOOSE).strict is None
+    assert (ladder(notes, Form("other", LOOSE.schema)).strict is not None) is other_forms
+    assert climb.goes_on(400, said)
+    assert climb.way == "json_object"
+
+
+def test_an_answer_to_the_strict_form_is_given_as_the_schema_had_it() -> None:
+    climb = ladder(Notes(), LOOSE)
+
+    answer = climb.answered(Completion('{"a": null, "b": null}'))
+
+    assert (answer.text, answer.dropped) == ('{"b": null}', ("a: minLength",))
+
+
+@pytest.mark.parametrize("text", ["I would rather not.", '{"a":"x","b":null}', '```{"a": null}```', "[1e999]"])
+def test_an_answer_without_such_nulls_keeps_its_letters(text: str) -> None:
+    assert ladder(Notes(), LOOSE).answered(Completion(text)).text == text
+
+
+def test_an_answer_to_the_schema_as_it_is_loses_nothing() -> None:
+    notes = Notes()
+    ladder(notes, LOOSE).goes_on(400, "Invalid schema for response_format")
+    answer = ladder(notes, LOOSE).answered(Completion('{"a": null}'))
+
+    assert (answer.text, answer.dropped) == ('{"a": null}', ())
+
+
+def test_a_request_that_is_said_back_gives_no_reason() -> None:
+    echoed = "{'loc': ('body', 'messages'), 'msg': 'Field required', 'input': {'strict': True, 'response_format': 1}}"
+    climb = ladder(Notes(), LOOSE)
+
+    assert climb.goes_on(422, echoed)
+    assert climb.way == "json_object"
+    assert not climb.goes_on(422, echoed)

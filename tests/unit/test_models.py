@@ -60,10 +60,25 @@ from tests.builders import a_plan
 
 WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
 
-USAGE = Usage(calls=2, input_tokens=310, output_tokens=45, cost=120, presumed=30)
+USAGE = Usage(
+    calls=2,
+    input_tokens=310,
+    output_tokens=45,
+    cost=120,
+    presumed=30,
+    cached_tokens=200,
+    reasoning_tokens=12,
+    estimated=1,
+)
 CITATION = Citation(document="policies/returns.md", section="Damaged goods", quote="within 30 days")
 FAILURE = Failure(
-    reason="unavailable", message="429 from the server", retryable=True, retry_after=1.5, limited=True, usage=USAGE
+    reason="unavailable",
+    message="429 from the server",
+    retryable=True,
+    retry_after=1.5,
+    limited=True,
+    broken=True,
+    usage=USAGE,
 )
 LABEL = Subtask(
     id="t1",
@@ -95,6 +110,7 @@ CARD = Card(
     limits=Limits(concurrency=8, requests_per_minute=300, tokens_per_minute=200_000, burst=5),
     timeout=30.0,
     fallback=("policy-small",),
+    fallback_models=("openai/spare",),
     implementation="acme.experts:Policy",
     version="c0ffee",
 )
@@ -402,7 +418,9 @@ def test_values_are_frozen(name: str) -> None:
 
 
 def test_usage_sums() -> None:
-    assert USAGE + USAGE + Usage() == Usage(calls=4, input_tokens=620, output_tokens=90, cost=240, presumed=60)
+    twice = {name: 2 * value for name, value in USAGE.model_dump().items()}
+
+    assert (USAGE + USAGE + Usage()).model_dump() == twice
 
 
 # -- bad requests

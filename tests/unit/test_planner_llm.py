@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
+from swarm.errors import (
+    BadOutput,
+    ContentRefused,
+    ContextTooLong,
+    ExpertError,
+    ModelGone,
+    ModelRefused,
+    ModelUnavailable,
+    QuotaSpent,
+    WrongKey,
+)
 from swarm.events import Planned
 from swarm.llm.base import Completion, Message
 from swarm.llm.scripted import Script, ScriptedModel
@@ -266,6 +276,27 @@ async def test_a_wrong_key_is_not_tried_again() -> None:
     assert planned.failure is not None
     assert planned.failure.reason == "refused"
     assert "check the key" in planned.failure.message
+    assert len(model.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (WrongKey("HTTP 401"), "wrong_key"),
+        (QuotaSpent("HTTP 429"), "quota_spent"),
+        (ContextTooLong("HTTP 400"), "too_long"),
+        (ContentRefused("the model will not answer this"), "content_refused"),
+        (ModelGone("HTTP 404"), "model_gone"),
+        (BadOutput.cut("test/planner"), "cut"),
+        (BadOutput("the answer exceeds 4,000,000 bytes", retryable=False), "bad_output"),
+    ],
+)
+async def test_what_the_same_model_would_say_again_ends_the_planning(error: ExpertError, reason: str) -> None:
+    planned, model = await plan(answers(error))
+
+    assert planned.failure is not None
+    assert planned.failure.reason == reason
+    assert str(error).removeprefix("test/planner: ") in planned.failure.message
     assert len(model.calls) == 1
 
 

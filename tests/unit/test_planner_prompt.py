@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadDraft, BadOutput, NoDraft
 from swarm.llm.base import Message
-from swarm.llm.forms import takes_strictly
+from swarm.llm.strict import Strict, strictly
 from swarm.models import Card, Missing
 from swarm.planner import prompt
 from swarm.planner.compile import Rules, compiled
@@ -89,7 +89,9 @@ def test_what_fits_the_schema_with_all_its_nulls_compiles() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 35])
 def test_servers_can_hold_a_model_to_the_schema(count: int) -> None:
-    assert takes_strictly(form({f"expert-{i}": card(f"expert-{i}") for i in range(count)}).schema)
+    schema = form({f"expert-{i}": card(f"expert-{i}") for i in range(count)}).schema
+
+    assert strictly(schema) == Strict(schema)
 
 
 def test_an_example_has_its_fields_in_the_order_of_the_schema() -> None:

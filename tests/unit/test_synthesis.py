@@ -234,7 +234,7 @@ async def test_an_answer_that_was_cut_is_a_failure_that_keeps_its_usage_and_is_n
 
     found = await failed(cut)
 
-    assert (found.reason, found.usage.output_tokens, len(calls)) == ("bad_output", 9, 1)
+    assert (found.reason, found.usage.output_tokens, len(calls)) == ("cut", 9, 1)
     assert "token limit" in found.message
 
 

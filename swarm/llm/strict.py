@@ -1,0 +1,267 @@
+"""A JSON schema as strict servers take it, and the answer to it as the schema had it. Pure.
+
+A strict server writes nothing that does not fit, and takes only some schemas: every object names all its keys,
+requires them and allows no other, and there are a dozen keywords. So an optional key is asked for as one that may be
+null, and such a null is taken out of the answer again. What cannot be said is dropped, and told; the answer is checked
+against the whole schema later. A schema that would mean something else (any keys at all, parts of parts that must
+all fit) is not put strictly.
+
+>>> form = strictly({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}})
+>>> form.schema["properties"], form.schema["required"], form.dropped
+({'a': {'type': ['string', 'null']}}, ['a'], ('a: minLength',))
+>>> restored({"a": None}, form)
+{}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from swarm.llm.nulls import TYPES, MayLack, resolved, without_nulls
+
+MAX_DEPTH, MAX_PROPERTIES, MAX_ENUM, MAX_NAMES = 10, 5_000, 1_000, 120_000
+"""Levels of objects and lists, properties, values of enums, and characters of all names and values: OpenAI's limits."""
+
+_KEPT = frozenset(
+    "title description enum const minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minItems maxItems "
+    "pattern".split()
+)
+_FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uuid".split())
+_DROPPED = frozenset(
+    "minLength maxLength format uniqueItems contains minContains maxContains minProperties maxProperties propertyNames "
+    "dependentRequired dependentSchemas not if then else unevaluatedProperties unevaluatedItems".split()
+)
+"""Keywords that only narrow what else is said: without them more fits, and the answer is checked for them later."""
+_OTHERWISE = frozenset(
+    "patternProperties prefixItems additionalItems dependencies $anchor $dynamicRef $dynamicAnchor".split()
+)
+"""Keywords without which a schema would mean something else."""
+_SHAPES = frozenset("type properties items enum const anyOf oneOf $ref allOf".split())
+
+
+class _Unsaid(ValueError):
+    """This schema cannot be put strictly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strict:
+    """What a strict server is told, and each keyword that it is not, as `place: keyword`."""
+
+    schema: Mapping[str, Any]
+    dropped: tuple[str, ...] = ()
+
+
+def strictly(schema: Mapping[str, Any]) -> Strict | None:
+    """The strict form of `schema`, None if it has none.
+
+    What fits it fits `schema` once it is `restored`, but for the keywords that were dropped.
+    """
+    try:
+        return _strictly(json.dumps(schema, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _strictly(text: str) -> Strict | None:
+    schema = json.loads(text)
+    writer = _Writer(schema)
+    try:
+        return writer.written()
+    except (ValueError, RecursionError):
+        return None
+
+
+def restored(value: Any, strict: Strict) -> Any:
+    """`value` without the nulls that stand for keys left out."""
+    return without_nulls(value, strict.schema, strict.schema)
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes one schema anew."""
+
+    root: Any
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What references are to."""
+    dropped: list[str] = field(default_factory=list)
+    properties: int = 0
+    values: int = 0
+    characters: int = 0
+
+    def written(self) -> Strict:
+        if not isinstance(self.root, dict):
+            raise _Unsaid
+        self.parts = self._definitions("definitions") | self._definitions("$defs")
+        written = self._part(self._followed(self.root), "", 0)
+        if written.get("type") != "object":
+            raise _Unsaid
+        parts = {name: self._part(part, f"$defs.{name}", 1) for name, part in self.parts.items()}
+        whole = written | ({"$defs": parts} if parts else {})
+        if self.properties > MAX_PROPERTIES or self.values > MAX_ENUM or self.characters > MAX_NAMES:
+            raise _Unsaid
+        if not all(_tells_apart(choices, whole) for choices in _choices(whole)):
+            raise _Unsaid
+        return Strict(whole, tuple(self.dropped))
+
+    def _definitions(self, name: str) -> dict[str, Any]:
+        found = self.root.get(name, {})
+        if not isinstance(found, dict):
+            raise _Unsaid
+        self.characters += sum(map(len, found))
+        return found
+
+    def _part(self, schema: Any, place: str, depth: int) -> dict[str, Any]:
+        if not isinstance(schema, dict) or depth > MAX_DEPTH or _OTHERWISE & schema.keys():
+            raise _Unsaid
+        schema = self._merged(schema)
+        if "$ref" in schema:
+            return self._reference(schema)
+        said = self._narrowing(schema, place)
+        choices = [name for name in ("anyOf", "oneOf") if name in schema]
+        if choices and any(isinstance(p, dict) and _SHAPES.isdisjoint(p) for p in self._list(schema[choices[0]])):
+            self._drop(place, *choices)  # they only narrow what stands beside them
+            choices = []
+        if choices:
+            if len(choices) > 1 or schema.keys() & (_SHAPES - {"type", *choices}):
+                raise _Unsaid
+            self._drop(place, *(name for name in ("type", "oneOf") if name in schema))
+            parts = [
+                self._part(part, f"{place}({n})", depth) for n, part in enumerate(self._list(schema[choices[0]]), 1)
+            ]
+            return {"anyOf": parts} | said
+        kind = schema.get("type") or ("object" if "properties" in schema else "array" if "items" in schema else None)
+        if kind is not None and not TYPES.keys() >= set(kind if isinstance(kind, list) else [kind]):
+            raise _Unsaid
+        if isinstance(kind, list) and {"object", "array"} & set(kind):
+            if "enum" in schema or "const" in schema:
+                raise _Unsaid
+            return {"anyOf": [self._part(schema | {"type": each}, place, depth) for each in kind]}
+        if kind == "object":
+            return {"type": kind} | said | self._object(schema, place, depth)
+        if kind == "array":
+            return {"type": kind} | said | {"items": self._part(schema.get("items"), f"{place}[]", depth + 1)}
+        if kind is None and not {"enum", "const"} & schema.keys():
+            raise _Unsaid
+        return ({} if kind is None else {"type": kind}) | said
+
+    def _merged(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """A schema around one other, which some generators write for what a key refers to."""
+        while "allOf" in schema:
+            around = {name: value for name, value in schema.items() if name != "allOf"}
+            parts = self._list(schema["allOf"])
+            if (
+                len(parts) != 1
+                or not isinstance(parts[0], dict)
+                or (_SHAPES | _KEPT | _DROPPED) & around.keys() - {"title", "description"}
+            ):
+                raise _Unsaid
+            schema = around | parts[0]
+        return schema
+
+    def _reference(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Nothing may stand beside a reference; only one to a part at the top is known everywhere."""
+        if (_SHAPES | _KEPT | _DROPPED) & schema.keys() - {"$ref", "title", "description"}:
+            raise _Unsaid
+        name = self._name(schema["$ref"])
+        return {"$ref": f"#/$defs/{name}" if name else "#"}
+
+    def _name(self, place: Any) -> str:
+        """Of the part that a reference is to; empty for the whole."""
+        name = str(place).removeprefix("#/$defs/").removeprefix("#/definitions/")
+        if place != "#" and name not in self.parts:
+            raise _Unsaid
+        return "" if place == "#" else name
+
+    def _followed(self, schema: Any) -> Any:
+        """The schema itself, where one is only a reference to it."""
+        for _ in range(MAX_DEPTH):
+            if not isinstance(schema, dict) or "$ref" not in schema:
+                return schema
+            name = self._name(schema["$ref"])
+            schema = self.parts[name] if name else self.root
+        raise _Unsaid
+
+    def _object(self, schema: dict[str, Any], place: str, depth: int) -> dict[str, Any]:
+        properties, required = schema.get("properties"), schema.get("required", [])
+        if not isinstance(properties, dict) or schema.get("additionalProperties", False) is not False:
+            raise _Unsaid
+        if not isinstance(required, list) or not properties.keys() >= set(required):
+            raise _Unsaid
+        if not properties and "additionalProperties" not in schema:
+            raise _Unsaid  # any object at all
+        self.properties += len(properties)
+        self.characters += sum(map(len, properties))
+        parts = {}
+        for name, part in properties.items():
+            here = f"{place}.{name}" if place else name
+            written = self._part(part, here, depth + 1)
+            parts[name] = written if name in required or self._takes_null(part) else _or_null(written)
+        return {"properties": parts, "required": [*parts], "additionalProperties": False}
+
+    def _narrowing(self, schema: dict[str, Any], place: str) -> dict[str, Any]:
+        """The keywords that may stay as they are; the others are dropped."""
+        said = {name: value for name, value in schema.items() if name in _KEPT}
+        if "format" in schema and schema["format"] in _FORMATS:
+            said["format"] = schema["format"]
+        self._drop(place, *(name for name in schema if name in _DROPPED and name not in said))
+        for value in [*self._list(schema.get("enum", [])), *([schema["const"]] if "const" in schema else [])]:
+            if isinstance(value, (dict, list)):
+                raise _Unsaid
+            self.values += 1
+            self.characters += len(str(value))
+        return said
+
+    def _takes_null(self, schema: Any, depth: int = 0) -> bool:
+        """Whether null is a value that the schema itself has."""
+        if depth > MAX_DEPTH:
+            raise _Unsaid
+        schema = self._merged(self._followed(schema))
+        choices = schema.get("anyOf") or schema.get("oneOf") or []
+        if any(self._takes_null(choice, depth + 1) for choice in self._list(choices)):
+            return True
+        values = [schema["const"]] if "const" in schema else schema.get("enum", [None])
+        kind = schema.get("type", [] if "properties" in schema or "items" in schema or choices else "null")
+        return None in self._list(values) and "null" in kind
+
+    def _drop(self, place: str, *keywords: str) -> None:
+        for keyword in keywords:
+            if (said := f"{place}: {keyword}" if place else keyword) not in self.dropped:
+                self.dropped.append(said)
+
+    @staticmethod
+    def _list(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise _Unsaid
+        return value
+
+
+def _or_null(written: dict[str, Any]) -> MayLack:
+    kind = written.get("type")
+    if isinstance(kind, (str, list)) and not {"properties", "items", "const"} & written.keys():
+        kinds = [kind] if isinstance(kind, str) else kind
+        enum = {"enum": [*written["enum"], None]} if "enum" in written else {}
+        return MayLack(written | {"type": [*dict.fromkeys([*kinds, "null"])]} | enum)
+    if written.keys() == {"anyOf"}:
+        return MayLack({"anyOf": [*written["anyOf"], {"type": "null"}]})
+    return MayLack({"anyOf": [written, {"type": "null"}]})
+
+
+def _choices(part: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """What may stand in one place, for each place where several may."""
+    if "anyOf" in part:
+        yield part["anyOf"]
+    inner = [*part.get("properties", {}).values(), *part.get("anyOf", []), *part.get("$defs", {}).values()]
+    for other in [*inner, *([part["items"]] if "items" in part else [])]:
+        yield from _choices(other)
+
+
+def _tells_apart(choices: list[dict[str, Any]], root: Mapping[str, Any]) -> bool:
+    """Whether no two objects that may stand in one place begin with the same key: a strict server goes by that."""
+    found = [resolved(choice, root) for choice in choices]
+    first = [next(iter(choice["properties"])) for choice in found if choice.get("properties")]
+    return len(set(first)) == len(first)

@@ -1,0 +1,90 @@
+"""What a call used: as its server counted it, under whichever names, and where it did not count, as estimated. Pure.
+
+>>> counted({"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 4}).cached_tokens
+4
+>>> estimated(counted({}), sent=9, received=2)
+Usage(calls=1, input_tokens=9, output_tokens=2, cost=0, presumed=0, cached_tokens=0, reasoning_tokens=0, estimated=1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swarm.llm.base import Message
+from swarm.models import Usage
+
+MAX_TOKENS = 1_000_000_000
+"""From this many on, a count is none: sums of them must stay numbers that Redis can add up."""
+TOKEN_BYTES = 4
+"""Of text that are a token on average."""
+PER_MESSAGE, PER_ANSWER = 3, 3
+"""Tokens that stand around a message, and before an answer."""
+
+
+def counted(told: Mapping[str, Any]) -> Usage:
+    """One call as its server counted it; zero where it did not, or where that is no number of tokens.
+
+    Chat completions and responses differ in names. Some servers count what came out of their cache beside the
+    `input_tokens`; some leave a model's thoughts out of the answer's tokens and count them in the total only.
+    """
+    sent = _number(told, "prompt_tokens", "input_tokens")
+    if "prompt_tokens" not in told and "input_tokens_details" not in told:
+        beside = _number(told, "cache_read_input_tokens") + _number(told, "cache_creation_input_tokens")
+        sent = _sane(sent + beside) if sent else 0
+    received, total = _number(told, "completion_tokens", "output_tokens"), _number(told, "total_tokens")
+    written = max(received, total - sent) if sent and received else received
+    thoughts = _detail(told, "completion_tokens_details", "output_tokens_details", "reasoning_tokens")
+    cached = _detail(told, "prompt_tokens_details", "input_tokens_details", "cached_tokens")
+    cached = cached or _number(told, "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
+    return Usage(
+        calls=1,
+        input_tokens=sent,
+        output_tokens=written,
+        cached_tokens=min(cached, sent),
+        reasoning_tokens=min(max(thoughts or _number(told, "reasoning_tokens"), written - received), written),
+    )
+
+
+def estimated(usage: Usage, *, sent: int, received: int) -> Usage:
+    """`usage` with an estimate of each count that is lacking, and marked as such if one is.
+
+    What its cost is stays unknown: an estimate is no bill.
+    """
+    if usage.input_tokens and (usage.output_tokens or not received):
+        return usage
+    told = usage.model_dump(exclude={"input_tokens", "output_tokens", "estimated"})
+    tokens = {"input_tokens": usage.input_tokens or sent, "output_tokens": usage.output_tokens or received}
+    return Usage(**told, **tokens, estimated=1)
+
+
+def prompt_tokens(messages: Sequence[Message]) -> int:
+    """How many tokens a prompt has, about. See `text_tokens`; what a template adds is as OpenAI's cookbook counts it.
+
+    >>> prompt_tokens([Message("user", "where is my parcel?")])
+    11
+    """
+    return PER_ANSWER + sum(text_tokens(message.content) + PER_MESSAGE for message in messages)
+
+
+def text_tokens(text: str) -> int:
+    """How many tokens a text has, about: one for four bytes of UTF-8.
+
+    OpenAI's help counts four characters of English to a token. Other scripts have fewer characters to a token and more
+    bytes to a character, so that four bytes hold for them too, within a factor of two.
+    """
+    return -(-len(text.encode("utf-8", "replace")) // TOKEN_BYTES)
+
+
+def _detail(told: Mapping[str, Any], chat: str, responses: str, name: str) -> int:
+    details = told.get(chat) or told.get(responses)
+    return _number(details, name) if isinstance(details, Mapping) else 0
+
+
+def _number(told: Mapping[str, Any], *names: str) -> int:
+    """The first of these counts that is one."""
+    return next((found for name in names if (found := _sane(told.get(name)))), 0)
+
+
+def _sane(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_TOKENS else 0
