@@ -13,7 +13,7 @@ from swarm.errors import BadInput
 from swarm.values import Input, explain
 
 LOCAL = "local/planner"
-_MODEL = re.compile(r"(?!local/)[a-z0-9][a-z0-9_-]*/\S+")
+_MODEL = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]{0,63}(?:/\S+)?")
 
 
 class Settings(Input):
@@ -40,7 +40,7 @@ class Settings(Input):
     """After SIGTERM, how long running subtasks may finish before they are handed back."""
 
     planner: str = LOCAL
-    """The model that plans, `endpoint/model`; `local/planner` plans without a model."""
+    """The model that plans: `endpoint/model`, or `endpoint` for its default one; `local/planner` plans without any."""
     synthesis: str = ""
     """The model that writes answers out of several results; empty: the planner's, if that is one."""
     replans: int = Field(default=1, ge=0, le=5)
@@ -68,6 +68,8 @@ class Settings(Input):
     """A model without a price, where a budget holds: its calls are refused, or only their tokens are counted."""
     max_output: int = Field(default=4_096, ge=1)
     """Tokens that a model may write in one call, where a budget holds and the card does not say."""
+    log_contents: bool = False
+    """Whether lines of the log may hold prompts, answers and what errors say; else they hold ids, sizes and times."""
     durable: bool = False
     """Whether a job is accepted only once a replica has it (Redis' WAIT). Its ending waits for one, but not long."""
 
@@ -94,7 +96,8 @@ class Settings(Input):
         if _MODEL.fullmatch(name) or name == (LOCAL if local else ""):
             return name
         own = f", and the one without a model {LOCAL}" if local else ""
-        raise ValueError(f"{name[:100]!r} is no model; one is named endpoint/model, such as openai/gpt-6-luna{own}")
+        named = "endpoint/model, such as openai/gpt-6-luna, or by an endpoint alone that has a default model"
+        raise ValueError(f"{name[:100]!r} is no model; one is named {named}{own}")
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

@@ -43,7 +43,8 @@ async def embedded(
     A program that has not set up structlog gets warnings on standard error, in our own form.
     """
     if not structlog.is_configured():
-        log.setup("warning")  # structlog's default prints local variables, and with them what was asked
+        # structlog's default prints local variables, and with them what was asked
+        log.setup("warning", contents=settings.log_contents)
     loaded = implementations or {}
     async with (
         redis_for(settings) as url,

@@ -26,6 +26,7 @@ from swarm.cli.edge import (
 from swarm.cli.place import first_catalog
 from swarm.cli.screen import Screen, listed
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
+from swarm.llm.endpoints import Endpoints
 from swarm.models import Kind
 from swarm.serves import as_up
 from swarm.settings import Settings
@@ -84,13 +85,14 @@ def worker(
         raise BadInput(
             "redis", "a worker needs the URL of a Redis", "give --redis URL or SWARM_REDIS_URL, or use: swarm up"
         )
-    _set_up_logs(log_level, log_json)
+    _set_up_logs(log_level, log_json, edge.settings)
     roles = roles_of(pool or (), kind or (), expert or ())
     loaded = implementations(imports)
     folder = given.folder(catalog) if catalog else None
     if folder is not None:
         read_catalog(folder, loaded)
     socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET")
+    Endpoints.load(edge.environ)  # a file that is wrong is told before Redis is waited for
     served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
 
     from workers.main import run
@@ -115,11 +117,12 @@ def up(
 ) -> int:
     """Run the whole swarm in one process, with a private Redis if no URL is given. Jobs survive its restart."""
     edge = Edge.of(redis, as_json)
-    _set_up_logs(log_level, log_json)
+    _set_up_logs(log_level, log_json, edge.settings)
     loaded = implementations(imports)
     folder = given.folder(catalog) if catalog else None
     if folder is not None:
         read_catalog(folder, loaded)
+    Endpoints.load(edge.environ)
 
     from workers.main import run
 
@@ -153,11 +156,11 @@ def _known(field: str, given: Sequence[str], known: Sequence[str]) -> None:
             raise BadInput(field, f"there is no {field} {name!r}", f"known are {', '.join(known)}")
 
 
-def _set_up_logs(level: str, as_json: bool | None) -> None:
+def _set_up_logs(level: str, as_json: bool | None, settings: Settings) -> None:
     from swarm import log
 
     _known("log-level", [level.lower()], LEVELS)
-    log.setup(level, as_json=as_json)
+    log.setup(level, as_json=as_json, contents=settings.log_contents)
 
 
 # -- worker ----------------------------------------------------------------------------------------------------------

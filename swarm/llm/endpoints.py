@@ -1,7 +1,8 @@
-"""The servers that models live on, as the environment names them.
+"""The servers that models live on, as the environment and `swarm.toml` name them.
 
-Where endpoints are set: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for the endpoint `openai`, `SWARM_ENDPOINT_<NAME>_URL`
-and `SWARM_ENDPOINT_<NAME>_KEY` for any other (a `-` in its name is a `_` there).
+The environment beats the file: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for the endpoint `openai`,
+`SWARM_ENDPOINT_<NAME>_URL` and `SWARM_ENDPOINT_<NAME>_KEY` for any other (a `-` in its name is a `_` there). Either of
+them alone is enough for a start; what the file may say is in `config.py`.
 """
 
 from __future__ import annotations
@@ -9,25 +10,40 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from swarm.errors import ModelRefused
+from swarm.errors import BadInput, ModelRefused
+from swarm.llm.config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
+from swarm.models import Limits
 
 OFFICIAL = "https://api.openai.com/v1"
 
-_ENDPOINT = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_SENDABLE = re.compile(r"[\x20-\x7e]*")
-"""What a header may hold. Of anything else a client complains with the whole header, key included."""
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|key)-[A-Za-z0-9_*-]{6,}")
+_BY_URL = re.compile(r"SWARM_ENDPOINT_([A-Z0-9][A-Z0-9_]*)_URL")
+NAMED = "a model is named endpoint/model, such as openai/gpt-6-luna, or by its endpoint alone"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server. Its key never shows, neither here nor in an error."""
+    """A server. Its secrets never show, neither here nor in an error."""
 
     name: str
-    url: str
+    url: str = field(repr=False)
     key: str = field(default="", repr=False)
+    model: str = ""
+    """The default one; empty: none."""
+    api: Literal["chat", "responses"] = "chat"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str | None = None
+    ca_certs: str | None = None
+    """A file of certificates to trust, in place of the system's."""
+    connections: int = 1_000
+    """How many may be open at once."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Beside the key."""
 
     @property
     def limit_name(self) -> str:
@@ -41,36 +57,135 @@ class Endpoint:
 
     def clean(self, text: str) -> str:
         """`text` on one line, short, and without anything that looks like a key."""
-        if self.key:
-            text = text.replace(self.key, "***")
+        for secret in (self.key, *self.secrets):
+            if secret:
+                text = text.replace(secret, "***")
         return " ".join(_KEY_LIKE.sub("***", text).split())[:300]
 
 
-def endpoint(name: str, environ: Mapping[str, str]) -> Endpoint:
-    """The endpoint `name` as the environment has it, or ModelRefused with the variables to set."""
-    if not _ENDPOINT.fullmatch(name):
-        raise ModelRefused(f"{name!r} is no endpoint; a model is named endpoint/model, such as openai/gpt-6-luna")
-    prefix = f"SWARM_ENDPOINT_{name.upper().replace('-', '_')}_"
-    url_name, key_name = prefix + "URL", prefix + "KEY"
-    default = ""
+class Endpoints:
+    """Every endpoint that is set up. What the environment lacks for one shows when that one is asked for."""
+
+    def __init__(self, environ: Mapping[str, str], entries: Mapping[str, Entry] | None = None, file: str = "") -> None:
+        self._environ, self._entries, self._file = dict(environ), dict(entries or {}), file
+        self._made: dict[str, Endpoint] = {}
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Endpoints:
+        """Those of `environ` and of the file. Raises BadInput for a file that is wrong anywhere."""
+        path = located(environ)
+        if path is None:
+            return cls(environ)
+        found = cls(environ, read(path), str(path))
+        for name, entry in found._entries.items():
+            if name != "openai" and not (entry.url or environ.get(_variables(name)[0], "").strip()):
+                where, variable = f"{path} [endpoints.{name}] url", _variables(name)[0]
+                raise BadInput(where, "missing", f"add it, or set {variable} in the environment")
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those set up, in order."""
+        by_url = {match[1].lower().replace("_", "-") for name in self._environ if (match := _BY_URL.fullmatch(name))}
+        given = {name for name in by_url if self._environ.get(_variables(name)[0], "").strip()}
+        given -= {name.replace("_", "-") for name in self._entries}
+        official = {"openai"} if any(self._environ.get(name, "").strip() for name in _variables("openai")) else set()
+        return tuple(sorted(given | official | set(self._entries)))
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Those of the environment that the file names."""
+        named = (name for entry in self._entries.values() for name in (entry.key_env, *entry.headers_env.values()))
+        return frozenset(name for name in named if name)
+
+    def get(self, name: str) -> Endpoint:
+        """The endpoint `name`, or ModelRefused with what to set."""
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """Those that the file gives to endpoints."""
+        return {name: entry.limits for name, entry in sorted(self._entries.items()) if entry.limits}
+
+    @property
+    def prices(self) -> dict[str, dict[str, Any]]:
+        """What the file says of the prices of models: fields of a `Price`, its day only if the file gives one."""
+        priced = ((f"{name}/{entry.model}", entry.prices) for name, entry in sorted(self._entries.items()))
+        return {model: prices.given(self._file) for model, prices in priced if prices}
+
+    def full(self, model: str) -> str:
+        """`endpoint/model` of a name that may be an endpoint's alone; as it is where that has no default model."""
+        entry = self._entries.get(model)
+        return f"{model}/{entry.model}" if entry and entry.model else model
+
+    def _make(self, name: str) -> Endpoint:
+        if not ENDPOINT.fullmatch(name):
+            raise unusable(f"{name[:100]!r} is no endpoint; {NAMED}")
+        entry = self._entries.get(name) or Entry()
+        url, key = self._url(name, entry), self._key(name, entry)
+        given = {header: self._secret(variable) for header, variable in entry.headers_env.items()}
+        return Endpoint(
+            name,
+            url.rstrip("/"),
+            key,
+            model=entry.model,
+            api=entry.api,
+            headers={**entry.headers, **given},
+            query=entry.query,
+            proxy=entry.proxy,
+            ca_certs=entry.ca_certs,
+            connections=entry.connections,
+            timeouts=entry.timeouts,
+            secrets=tuple(value for value in (*given.values(), urlsplit(url).password or "") if len(value) > 3),
+        )
+
+    def _url(self, name: str, entry: Entry) -> str:
+        variable, key_name = _variables(name)
+        official = name == "openai" and (self._environ.get(key_name) or entry.key_env)
+        url = self._environ.get(variable, "").strip() or entry.url or (OFFICIAL if official else "")
+        if not url:
+            wanted = f"{key_name} (or {variable})" if name == "openai" else f"{variable} (and {key_name})"
+            others = f"; set up are: {', '.join(self.names[:20])}" if self.names else ""
+            raise unusable(
+                f"the endpoint {name!r} is not set up; set {wanted} in this worker's environment, or add "
+                f"[endpoints.{name}] to swarm.toml{others}"
+            )
+        if not usable(url):
+            raise unusable(f"{variable} is no http or https URL; give the base URL of the server, such as {OFFICIAL}")
+        return url
+
+    def _key(self, name: str, entry: Entry) -> str:
+        """The key of the environment's own variable, else of the one that the file names."""
+        own = _variables(name)[1]
+        if self._environ.get(own, "").strip() or not entry.key_env:
+            return self._sendable(own)
+        return self._secret(entry.key_env)
+
+    def _secret(self, variable: str) -> str:
+        """What the file says is there."""
+        if not (value := self._sendable(variable)):
+            raise unusable(f"{variable}, which {self._file} names, is not set; set it in this worker's environment")
+        return value
+
+    def _sendable(self, variable: str) -> str:
+        value = self._environ.get(variable, "").strip()
+        if not SENDABLE.fullmatch(value):
+            raise unusable(f"{variable} has a character that no key has, such as a line's end; copy the key again")
+        return value
+
+
+def unusable(message: str) -> ModelRefused:
+    """What only an operator can mend. Nothing was sent, and another endpoint need not have it."""
+    error = ModelRefused(message)
+    error.billed, error.elsewhere = "nothing", True
+    return error
+
+
+def _variables(name: str) -> tuple[str, str]:
+    """Where the environment has the URL and the key of an endpoint."""
     if name == "openai":
-        url_name, key_name = "OPENAI_BASE_URL", "OPENAI_API_KEY"
-        default = OFFICIAL if environ.get(key_name) else ""
-    url = environ.get(url_name, "").strip() or default
-    if not url:
-        wanted = "OPENAI_API_KEY (or OPENAI_BASE_URL)" if name == "openai" else f"{url_name} (and {key_name})"
-        raise ModelRefused(f"the endpoint {name!r} is not set up; set {wanted} in this worker's environment")
-    if not _usable(url):
-        raise ModelRefused(f"{url_name} is no http or https URL; give the base URL of the server, such as {OFFICIAL}")
-    key = environ.get(key_name, "").strip()
-    if not _SENDABLE.fullmatch(key):
-        raise ModelRefused(f"{key_name} has a character that no key has, such as a line's end; copy the key again")
-    return Endpoint(name, url.rstrip("/"), key)
-
-
-def _usable(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return False
+        return "OPENAI_BASE_URL", "OPENAI_API_KEY"
+    prefix = f"SWARM_ENDPOINT_{name.upper().replace('-', '_')}_"
+    return f"{prefix}URL", f"{prefix}KEY"

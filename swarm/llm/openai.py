@@ -1,51 +1,57 @@
-"""Models behind OpenAI-compatible servers, spoken to with the official package; its one owner.
+"""The official package for OpenAI-compatible servers, and its one owner: one client per endpoint and process.
 
 The package is loaded in a thread, by `OpenAIModels.warm` or at the first call: it takes a second or two, in which
 a process has other things to do. Its retries are off: whether to try again is decided by the scheduler,
-which sees all attempts; a request is repeated here only to ask for JSON in another way. Servers differ in what they
-send, so answers are read by hand (`reading.py`), and with a cap.
+which sees all attempts. So are redirects, which would carry keys to where nobody sent them. Answers are read by hand,
+and with a cap: what is asked and what comes back is in `chat.py`, `embeddings.py` and `listing.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
-from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Again, Completion, Form, Message
-from swarm.llm.endpoints import Endpoint, endpoint
-from swarm.llm.forms import Ladder, Notes, bare, parameters, worded
-from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError, exhausted, reason, retry_after
+from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
+from swarm.llm.chat import OpenAIModel as OpenAIModel
+from swarm.llm.chat import refused
+from swarm.llm.embeddings import OpenAIEmbedder
+from swarm.llm.endpoints import NAMED, Endpoint, Endpoints, unusable
+from swarm.llm.forms import Notes
+from swarm.llm.listing import Offered, listed, named
+from swarm.llm.patience import Patience
+from swarm.llm.reading import MAX_RESPONSE, ServerError
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from httpx2 import AsyncByteStream, Response
+    from httpx2 import AsyncByteStream, Response, Timeout
     from openai import AsyncOpenAI
 
-CONNECT_SECONDS = 5.0
 MAX_ERROR = 100_000
 """Bytes of an error's body."""
-PASSING = frozenset({408, 409, 425, 429})
-"""Client errors that another attempt may not meet. LiteLLM says 408 for its own time-out."""
-BEGUN = frozenset({408, 499})
-"""Client errors of a call that the server had taken on: of time-outs, and of a client that has left."""
+KEPT, KEPT_SECONDS = 100, 4.0
+"""How many connections of one endpoint are kept for the next calls, and how long: many servers close them after 5 s,
+and a request that is just on its way then is lost."""
+LIST_SECONDS = 5.0
+"""For the list of models that an error names."""
+
+Api = Literal["chat", "responses", "embeddings", "models"]
 
 
 class OpenAIModels:
-    """Models of all endpoints in `environ`. One client per endpoint, opened at its first call, closed by `aclose`.
+    """Models of all endpoints that are set up. One client per endpoint, opened at its first call, closed by `aclose`.
 
-    What each model was found to honour is remembered here, for an hour of `clock`.
+    Raises BadInput where `swarm.toml` is wrong. What each model was found to honour is remembered here, for an hour of
+    `clock`.
     """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
-        self._environ = environ
+        self.endpoints = Endpoints.load(environ)
         self._clients: dict[str, AsyncOpenAI] = {}
         self._loading: asyncio.Future[None] | None = None
         self.notes = Notes(clock)
@@ -57,10 +63,41 @@ class OpenAIModels:
         await self.aclose()
 
     def get(self, name: str) -> OpenAIModel:
+        """The model `endpoint/model`, or the default one of an endpoint; without one, it says so when it is asked."""
         where, slash, model = name.partition("/")
-        if not slash or not model:
-            raise ModelRefused(f"{name!r} is no model; a model is named endpoint/model, such as openai/gpt-6-luna")
-        return OpenAIModel(name, model, endpoint(where, self._environ), self)
+        if (slash and not model) or not (slash or where in self.endpoints.names):
+            known = f"; set up are: {', '.join(self.endpoints.names)}" if self.endpoints.names else ""
+            raise unusable(f"{name[:100]!r} is no model and no endpoint that is set up; {NAMED}{known}")
+        found = self.endpoints.get(where)
+        return OpenAIModel(self.endpoints.full(name), model or found.model, found, self)
+
+    def embedder(self, name: str) -> OpenAIEmbedder:
+        """The embedding model `endpoint/model`, or the default one of an endpoint."""
+        found = self.get(name)
+        return OpenAIEmbedder(found.name, found.model, found.endpoint, self)
+
+    async def offered(self, endpoint: str, timeout: float = LIST_SECONDS) -> tuple[Offered, ...]:
+        """The models that an endpoint lists; none where it lists none. Raises ExpertErrors as a call does."""
+        where = self.endpoints.get(endpoint)
+        patience = Patience.of(where.timeouts, timeout, asyncio.get_running_loop().time())
+        try:
+            return listed(await self.whole(where, "models", {}, patience, where.name))
+        except ServerError as error:
+            if error.status in (404, 405, 501):
+                return ()
+            raise refused(where.name, where, error) from None
+        except BadOutput as error:
+            raise error.worded(f"{where.name}: {str(error).removeprefix(f'{where.name}: ')}") from None
+
+    async def nameless(self, where: Endpoint, timeout: float = LIST_SECONDS) -> ModelRefused:
+        """That no model was named, and which ones there are."""
+        try:
+            offers = await self.offered(where.name, min(timeout, LIST_SECONDS))
+            said = f"it offers {named(offers)}" if offers else "its server lists none"
+        except ExpertError as error:
+            said = f"its server does not say which it offers ({error})"
+        set_it = f"name one: {where.name}/MODEL, or set `model` in [endpoints.{where.name}] of swarm.toml"
+        return unusable(f"the endpoint {where.name!r} has no default model; {set_it}; {said}")
 
     async def warm(self) -> None:
         """Load what a call needs, once however many ask. It holds nothing up: the loop goes on meanwhile."""
@@ -68,18 +105,107 @@ class OpenAIModels:
             self._loading = asyncio.ensure_future(asyncio.to_thread(_load))
         await asyncio.shield(self._loading)
 
-    def client(self, where: Endpoint) -> AsyncOpenAI:
+    async def ready(self, name: str, patience: Patience) -> None:
+        """`warm`, within the time of a call."""
+        try:
+            async with asyncio.timeout_at(patience.until):
+                await self.warm()
+        except TimeoutError:
+            unready = ModelUnavailable(f"{name}: the client was not loaded within {patience.seconds:g} s")
+            unready.billed = "nothing"
+            raise unready from None
+
+    async def whole(
+        self,
+        where: Endpoint,
+        api: Api,
+        body: Mapping[str, Any],
+        patience: Patience,
+        name: str,
+        *,
+        most: int = MAX_RESPONSE,
+    ) -> bytes:
+        """The whole answer to one request, capped. Raises ServerError, and ExpertErrors for all else."""
+        await self.ready(name, patience)
+        read = bytearray()
+        with self.translated(name, where, patience):
+            async with asyncio.timeout_at(patience.until), AsyncExitStack() as opened:
+                response = await self.sent(where, api, body, patience, opened)
+                async for chunk in response.iter_bytes():
+                    read += chunk
+                    if len(read) > most:
+                        raise BadOutput(f"{name}: the answer exceeds {most:,} bytes", retryable=False)
+        return bytes(read)
+
+    async def sent(
+        self, where: Endpoint, api: Api, body: Mapping[str, Any], patience: Patience, opened: AsyncExitStack
+    ) -> Any:
+        """The answer to a request once its status is known and good, open until `opened` closes it.
+
+        Raises ServerError, and what `translated` translates.
+        """
+        import httpx2
+        import openai
+
+        now = asyncio.get_running_loop().time()
+        connect, left = patience.connect(now), patience.left(now)
+        timeout = httpx2.Timeout(left, connect=connect, pool=0.95 * left)
+        try:
+            return await opened.enter_async_context(_call(self._client(where), where, api, body, timeout))
+        except openai.APIStatusError as error:
+            raise ServerError(error.status_code, error.body or error.message, error.response.headers) from None
+
+    @contextmanager
+    def translated(self, name: str, where: Endpoint, patience: Patience) -> Iterator[None]:
+        """What goes wrong in the block on the way to a server and back, as ExpertErrors that say what to do."""
+        import httpx2
+        import openai
+
+        try:
+            yield
+        except openai.APITimeoutError as error:
+            raise _timed_out(name, where, patience, error.__cause__) from None
+        except TimeoutError:
+            raise _timed_out(name, where, patience, None) from None
+        except openai.APIConnectionError as error:
+            raise _unreached(name, where, error) from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            cause = where.clean(str(error) or type(error).__name__)
+            raise _of_health(ModelUnavailable(f"{name}: the answer broke off ({cause})"), "model") from None
+        except UnicodeEncodeError:
+            unsendable = ModelRefused(f"{name}: what is asked is not valid Unicode; send UTF-8 text")
+            unsendable.billed = "nothing"
+            raise unsendable from None
+        except httpx2.InvalidURL:
+            raise unusable(f"{name}: the URL of the endpoint {where.name!r} names no server") from None
+        except openai.OpenAIError as error:
+            raise ModelUnavailable(f"{name}: {where.clean(str(error))}") from None
+
+    def _client(self, where: Endpoint) -> AsyncOpenAI:
         """The one client of this endpoint."""
         if where.name not in self._clients:
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+            import httpx2
+            from openai import AsyncOpenAI
 
+            limits = httpx2.Limits(
+                max_connections=where.connections,
+                max_keepalive_connections=min(KEPT, where.connections),
+                keepalive_expiry=KEPT_SECONDS,
+            )
             self._clients[where.name] = AsyncOpenAI(
                 api_key=where.key or "none",
                 base_url=where.url,
                 max_retries=0,
                 organization="",
                 project="",
-                http_client=DefaultAsyncHttpxClient(verify=_tls(), event_hooks={"response": [_shorten_error]}),
+                default_headers=where.headers,
+                default_query=dict(where.query),
+                http_client=httpx2.AsyncClient(
+                    verify=_tls(where.ca_certs),
+                    proxy=where.proxy,
+                    limits=limits,
+                    event_hooks={"response": [_shorten_error]},
+                ),
             )
         return self._clients[where.name]
 
@@ -89,251 +215,98 @@ class OpenAIModels:
             await client.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One question, and when patience with it ends."""
+def _call(client: AsyncOpenAI, where: Endpoint, api: Api, body: Mapping[str, Any], timeout: Timeout) -> Any:
+    """The request, without what the package would say in it: servers take more than it knows."""
+    from openai import Omit
 
-    messages: Sequence[Message]
-    max_tokens: int | None
-    streamed: bool
-    timeout: float
-    deadline: float
-    readers: list[Reader] = field(default_factory=list)
-    """Of the requests that were sent for it, the last one last."""
-
-    @property
-    def tokens(self) -> tuple[int, int]:
-        return self.readers[-1].tokens if self.readers else (0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAIModel:
-    """A chat model of one endpoint."""
-
-    name: str
-    model: str
-    endpoint: Endpoint
-    models: OpenAIModels = field(repr=False)
-    again: Again | None = field(default=None, repr=False)
-
-    def guarded(self, again: Again) -> OpenAIModel:
-        return replace(self, again=again)
-
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: Form | None = None,
-    ) -> Completion:
-        ask = _Ask(messages, max_tokens, False, timeout, asyncio.get_running_loop().time() + timeout)
-        async with aclosing(self._counted(ask, form)) as items:
-            return [item async for item in items if isinstance(item, Completion)][-1]
-
-    async def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: Form | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        ask = _Ask(messages, max_tokens, True, timeout, asyncio.get_running_loop().time() + timeout)
-        async with aclosing(self._counted(ask, form)) as items:
-            async for item in items:
-                yield item
-
-    async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
-        """The answer; an error says what the server counted before it."""
-        try:
-            async with aclosing(self._answered(ask, form)) as items:
-                async for item in items:
-                    yield item
-        except ExpertError as error:
-            error.tokens = ask.tokens
-            raise
-
-    async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
-        """The answer, every foreign error translated, and with what the server may charge for it."""
-        try:
-            async with asyncio.timeout_at(ask.deadline):
-                await self.models.warm()
-        except TimeoutError:
-            unready = ModelUnavailable(f"{self.name}: the client was not loaded within {ask.timeout:g} s")
-            unready.billed = "nothing"
-            raise unready from None
-        import httpx2
-        import openai
-
-        try:
-            async with aclosing(self._laddered(ask, form)) as items:
-                async for item in items:
-                    yield item
-        except ServerError as error:
-            refusal = self._refusal(error)
-            refusal.billed = _billed(error)
-            # a quota that is spent is no rate: asking less changes nothing
-            refusal.limited = error.status == 429 and isinstance(refusal, ModelUnavailable)
-            raise refusal from None
-        except (TimeoutError, openai.APITimeoutError) as error:
-            late = ModelUnavailable(f"{self.name}: no answer within {ask.timeout:g} s")
-            late.billed = _unsent(error)
-            raise late from None
-        except openai.APIConnectionError as error:
-            cause = self.endpoint.clean(str(error.__cause__ or error))
-            remedy = f"check the URL of the endpoint {self.endpoint.name!r}, and that its server runs"
-            unreached = ModelUnavailable(f"{self.name}: cannot reach {self.endpoint.host} ({cause}); {remedy}")
-            unreached.billed = _unsent(error)
-            raise unreached from None
-        except httpx2.HTTPError as error:
-            cause = self.endpoint.clean(str(error) or type(error).__name__)
-            raise ModelUnavailable(f"{self.name}: the answer broke off ({cause})") from None
-        except httpx2.InvalidURL:
-            nowhere = ModelRefused(f"{self.name}: the URL of the endpoint {self.endpoint.name!r} names no server")
-            nowhere.billed = "nothing"
-            raise nowhere from None
-        except openai.OpenAIError as error:
-            raise ModelUnavailable(f"{self.name}: {self.endpoint.clean(str(error))}") from None
-        except (ModelRefused, ModelUnavailable, BadOutput) as error:
-            said = f"{self.name}: {self.endpoint.clean(str(error))}"
-            named = type(error)(said, retryable=error.retryable, retry_after=error.retry_after)
-            named.billed = error.billed
-            raise named from None
-
-    async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
-        """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
-        ladder = Ladder(self.models.notes, self.name, form, streamed=ask.streamed)
-        begun = answered = False
-        while not answered:
-            try:
-                async with aclosing(self._once(ask, ladder)) as items:
-                    async for item in items:
-                        begun = True
-                        yield item
-                answered = True
-            except ServerError as error:
-                if begun or not ladder.goes_on(error.status, bare(error.body)):
-                    raise
-                if self.again is not None:
-                    await self.again(_billed(error))
-
-    async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
-        """One request, and its answer as it comes."""
-        reader = Reader(streamed=ask.streamed, tool=ladder.way == "tool")
-        ask.readers.append(reader)
-        async with AsyncExitStack() as opened:
-            async with asyncio.timeout_at(ask.deadline):
-                chunks = await self._sent(ask, ladder, opened)
-            until = ask.deadline
-            while (chunk := await _next(chunks, until, reader)) is not None:
-                for piece in reader.feed(chunk):
-                    yield piece
-                if (
-                    self.again is not None
-                    and ask.max_tokens
-                    and not reader.finished
-                    and reader.written > ask.max_tokens
-                ):
-                    reader.stop()
-                    break
-                until = _patience(reader, until)
-        for piece in reader.end():
-            yield piece
-        ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
-        try:
-            yield reader.completion(self.name, ladder.way or "")
-        except ExpertError as error:
-            error.billed = "told"
-            raise
-
-    async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
-        """Send the request; the bytes of the answer, once its status is known and good."""
-        import httpx2
-        import openai
-
-        left = max(0.001, ask.deadline - asyncio.get_running_loop().time())
-        call = self.models.client(self.endpoint).chat.completions.with_streaming_response.create(
-            model=self.model,
-            messages=[],
-            extra_body=self._body(ask, ladder),
-            timeout=httpx2.Timeout(left, connect=min(CONNECT_SECONDS, left)),
-        )
-        try:
-            response = await opened.enter_async_context(call)
-        except openai.APIStatusError as error:
-            raise ServerError(error.status_code, error.body or error.message, error.response.headers) from None
-        ask.readers[-1].pause = exhausted(response.headers, time.time())
-        return response.iter_bytes()
-
-    def _body(self, ask: _Ask, ladder: Ladder) -> dict[str, Any]:
-        """The request, without what the package would say about it: servers take more than it knows."""
-        messages, body = ask.messages, dict[str, Any]()
-        if ladder.form and ladder.way:
-            messages = worded(ladder.way, ladder.form, messages)
-            body |= parameters(ladder.way, ladder.form)
-        body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
-        if ask.max_tokens:
-            body[self.endpoint.limit_name] = ask.max_tokens
-        if ask.streamed:
-            body["stream"] = True
-        if ladder.asks_usage:
-            body["stream_options"] = {"include_usage": True}
-        return body
-
-    def _refusal(self, error: ServerError) -> ExpertError:
-        """What an error means for another attempt."""
-        said = self.endpoint.clean(reason(error.body) or str(error))
-        where = "an error instead of an answer" if error.inside else f"HTTP {error.status}"
-        message = f"{self.name}: {where}: {said}"
-        if error.status in (401, 403):
-            return ModelRefused(f"{message}; check the key of the endpoint {self.endpoint.name!r}")
-        if error.status == 404:
-            here = f"the endpoint {self.endpoint.name!r}, and its URL"
-            return ModelRefused(f"{message}; check that {self.model!r} is a model of {here}")
-        spent = "insufficient_quota" in str(error.body)
-        if error.status == 429:
-            what = "raise the quota" if spent else "set what it can take (swarm limits set), or raise the limit"
-            message = f"{message}; {what} of the endpoint {self.endpoint.name!r}"
-        if (error.status in PASSING or error.status >= 500) and not spent:
-            pause = retry_after(error.headers)
-            if pause is None:
-                pause = exhausted(error.headers, time.time()) or None
-            return ModelUnavailable(message, retry_after=pause)
-        return ModelRefused(message)
+    unsigned = not where.key and "authorization" not in map(str.lower, where.headers)
+    more: dict[str, Any] = {"timeout": timeout, "extra_headers": {"Authorization": Omit()} if unsigned else None}
+    if api == "models":
+        return client.models.with_streaming_response.list(**more)
+    more |= {"model": str(body["model"]), "extra_body": body}
+    match api:
+        case "chat":
+            return client.chat.completions.with_streaming_response.create(messages=[], **more)
+        case "responses":
+            return client.responses.with_streaming_response.create(input="", **more)
+        case "embeddings":
+            return client.embeddings.with_streaming_response.create(input="", encoding_format="float", **more)
 
 
-def _billed(error: ServerError) -> Billed:
-    """A request that a server refuses costs nothing. What becomes of one in which it fails is not known."""
-    refused = 400 <= error.status < 500 and error.status not in BEGUN
-    return "nothing" if refused and not error.inside else "unknown"
-
-
-def _unsent(error: BaseException) -> Billed:
-    """Whether a request that came to nothing never left, as there was no connection to send it over."""
+def _timed_out(name: str, where: Endpoint, patience: Patience, cause: BaseException | None) -> ExpertError:
     import httpx2
 
-    causes = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-    return "nothing" if isinstance(error.__cause__, causes) else "unknown"
+    if isinstance(cause, httpx2.ConnectTimeout):
+        late = f"{name}: no connection to {where.host} {patience.unconnected(where.name)}"
+        error = _of_health(ModelUnavailable(f"{late}; {_remedy(where)}"), "endpoint")
+        error.billed = "nothing"
+    elif isinstance(cause, httpx2.PoolTimeout):
+        full = f"all {where.connections:,} connections of the endpoint {where.name!r} were in use all the time"
+        error = ModelUnavailable(f"{name}: {full}; raise `connections` in swarm.toml")
+        error.billed = "nothing"
+    else:
+        error = _of_health(ModelUnavailable(f"{name}: {patience.late(where.name)}"), "model")
+    return error
+
+
+def _unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
+    import httpx2
+
+    causes = list(_causes(error))
+    cause = where.clean(str(causes[0]) if causes else str(error))
+    unsent = any(isinstance(each, httpx2.ConnectError) for each in causes)
+    for each in causes:
+        if isinstance(each, ssl.SSLCertVerificationError):
+            what = f"its certificate is not trusted ({each.verify_message})"
+            remedy = "check the host in the URL, and name the file of its authority: ca_certs in swarm.toml"
+            return unusable(f"{name}: no TLS with {where.host}: {what}; {remedy}")
+        if isinstance(each, ssl.SSLError) and not _passes(each):
+            remedy = "check that the URL has the right port, and http:// for a server without TLS"
+            return unusable(f"{name}: no TLS with {where.host} ({each.reason}); {remedy}")
+    unreached = ModelUnavailable(f"{name}: cannot reach {where.host} ({cause}); {_remedy(where)}")
+    unreached.billed = "nothing" if unsent else "unknown"
+    return _of_health(unreached, "endpoint" if unsent else "model")
+
+
+def _passes(error: ssl.SSLError) -> bool:
+    """Whether this may go better the next time, as when a connection ends in the middle of a handshake."""
+    return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _of_health(error: ExpertError, down: Literal["model", "endpoint"]) -> ExpertError:
+    error.down = down
+    return error
+
+
+def _remedy(where: Endpoint) -> str:
+    proxy = f", and the proxy {urlsplit(where.proxy).netloc}" if where.proxy else ""
+    return f"check the URL of the endpoint {where.name!r}, and that its server runs{proxy}"
 
 
 def _load() -> None:
     """All that is slow about the first call: the package, the part of it that it loads late, the certificates."""
     importlib.import_module("openai.resources.chat")
-    _tls()
+    _tls(None)
 
 
 @cache
-def _tls() -> SSLContext:
-    """One for all endpoints: reading the certificates blocks for tens of milliseconds."""
+def _tls(ca_certs: str | None) -> ssl.SSLContext:
+    """One for all endpoints that trust the same: reading the certificates blocks for tens of milliseconds."""
     from httpx2 import create_ssl_context
 
-    return create_ssl_context()
+    return create_ssl_context() if ca_certs is None else ssl.create_default_context(cafile=ca_certs)
 
 
 async def _shorten_error(response: Response) -> None:
     """Give up the rest of an error that goes on and on: the package reads all of it, and at once."""
-    if response.status_code >= 400:
+    if response.status_code >= 300:
         response.stream = _start_of(response.stream)
 
 
@@ -353,21 +326,3 @@ def _start_of(stream: Any) -> AsyncByteStream:
             await stream.aclose()
 
     return Start()
-
-
-async def _next(chunks: AsyncIterator[bytes], until: float, reader: Reader) -> bytes | None:
-    """The next bytes; None at the end, or when a finished answer has nothing more to say."""
-    try:
-        async with asyncio.timeout_at(until):
-            return await anext(chunks, None)
-    except TimeoutError:
-        if reader.finished:
-            return None
-        raise
-
-
-def _patience(reader: Reader, until: float) -> float:
-    """Until when to go on reading: shorter once the answer stands."""
-    if not reader.finished:
-        return until
-    return min(until, asyncio.get_running_loop().time() + (AFTER_DONE if reader.done else AFTER_FINISH))

@@ -223,7 +223,7 @@ def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url:
         async with embedded(settings, {}, slow / "cards"):
             request = "words of the caller"
             try:
-                raise ValueError(len(request))
+                raise ValueError(request)
             except ValueError:
                 log.get("expert").exception("it_failed")
             log.get("expert").info("all is well")
@@ -239,7 +239,7 @@ def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url:
         structlog.configure(**former)
 
     assert "it_failed" in err
-    assert "ValueError: 19" in err
+    assert "ValueError" in err
     assert "words of the caller" not in out + err
     assert "all is well" not in out + err
     assert isinstance(theirs, structlog.ReturnLoggerFactory), "what the program has set up stays"

@@ -12,11 +12,12 @@ import pytest
 
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model, Models, NoModels
-from swarm.llm.endpoints import OFFICIAL, endpoint
+from swarm.llm.endpoints import OFFICIAL, Endpoint, Endpoints
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.reading import MAX_RESPONSE
 from swarm.llm.scripted import ScriptedModel, ScriptedModels
 from swarm.llm.server import ModelServer, Reply, Script, completion
+from swarm.llm.usage import prompt_tokens
 from swarm.models import Usage
 
 KEY = "sk-secret-1234567890"
@@ -37,6 +38,10 @@ async def failure(script: Script, timeout: float = 5.0) -> Exception:
             await model.complete(HELLO, timeout=timeout)
     assert KEY not in str(caught.value)
     return caught.value
+
+
+def endpoint(name: str, environ: Mapping[str, str]) -> Endpoint:
+    return Endpoints.load(environ).get(name)
 
 
 def replied(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Script:
@@ -61,9 +66,11 @@ async def test_an_answer_cut_at_the_limit_says_so() -> None:
         assert (await model.complete(HELLO)).cut
 
 
-async def test_an_answer_without_usage_counts_no_tokens() -> None:
-    async with served(replied(completion("x", usage=None))) as (_, model):
-        assert (await model.complete(HELLO)).usage == Usage(calls=1)
+async def test_the_tokens_of_an_answer_without_usage_are_estimated() -> None:
+    async with served(replied(completion("a parcel", usage=None))) as (_, model):
+        used = (await model.complete(HELLO)).usage
+
+    assert used == Usage(calls=1, input_tokens=prompt_tokens(HELLO), output_tokens=2, estimated=1)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503])
@@ -112,7 +119,7 @@ async def test_a_spent_quota_is_refused_though_its_status_is_429() -> None:
     [
         ("retry-after-ms", "250", 0.25),
         ("llm_provider-retry-after", "3", 3.0),
-        ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("retry-after", "Wed, 21 Oct 2020 07:28:00 GMT", 0.0),
         ("retry-after", "inf", None),
         ("retry-after", "-5", None),
     ],

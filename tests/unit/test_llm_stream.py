@@ -232,7 +232,7 @@ async def test_an_error_says_what_the_server_counted_before_it() -> None:
 
 async def test_a_number_that_no_call_uses_is_no_count_of_tokens() -> None:
     async with served(lambda request: Reply(completion("hello") | {"usage": {"prompt_tokens": 10**300}})) as (_, model):
-        assert (await model.complete(HELLO)).usage == Usage(calls=1)
+        assert (await model.complete(HELLO)).usage.input_tokens < 100
 
 
 async def test_an_unknown_model_is_told_with_what_to_check() -> None:
@@ -403,7 +403,7 @@ async def test_a_server_without_stream_options_is_asked_without_them() -> None:
 
     async with served(answer) as (server, model):
         assert (await heard(model, FORM))[1].asked_by == "json_schema"
-        assert (await heard(model))[1].usage == Usage(calls=1)
+        assert (await heard(model))[1].usage.estimated == 1
     assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
 
 

@@ -8,7 +8,7 @@ from swarm.errors import BadInput
 from swarm.settings import LOCAL, Settings
 
 
-@pytest.mark.parametrize("name", ["openai/gpt-6-luna", "box/org/model:7b", "my-box_2/a", LOCAL])
+@pytest.mark.parametrize("name", ["openai/gpt-6-luna", "box/org/model:7b", "my-box_2/a", "box", LOCAL])
 def test_a_planner_is_a_model_of_an_endpoint_or_the_local_one(name: str) -> None:
     assert Settings.load({"SWARM_PLANNER": name}).planner == name
 
@@ -22,8 +22,9 @@ def test_a_writer_is_a_model_of_an_endpoint_or_none() -> None:
 @pytest.mark.parametrize(
     ("variable", "name"),
     [
-        *(("SWARM_PLANNER", name) for name in ("planner-9", "local/plannr", "local/", "openai/", "/x", "A/c", "a/b c")),
-        *(("SWARM_SYNTHESIS", name) for name in ("x", LOCAL, "local/template", "openai/", "x" * 100_000)),
+        *(("SWARM_PLANNER", name) for name in ("a 9", "local", "local/plannr", "local/", "openai/", "/x", "A/c")),
+        ("SWARM_PLANNER", "a/b c"),
+        *(("SWARM_SYNTHESIS", name) for name in ("x.5", LOCAL, "local/template", "openai/", "x" * 100_000)),
     ],
 )  # fmt: skip
 def test_a_name_that_no_model_can_have_is_refused_with_the_variable_and_the_form(variable: str, name: str) -> None:

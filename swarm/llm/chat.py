@@ -1,0 +1,237 @@
+"""A model of an OpenAI-compatible server: one call, of as many requests as it takes.
+
+A request is repeated here only to ask for JSON in another way (`forms.py`). Servers differ in what they send, so
+answers are read by hand (`reading.py`). An endpoint is spoken to in chat completions, or in responses if it says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
+from swarm.llm import responses
+from swarm.llm.base import Again, Completion, Form, Message
+from swarm.llm.endpoints import Endpoint
+from swarm.llm.faults import classify, reason
+from swarm.llm.forms import Ladder, bare, parameters, worded
+from swarm.llm.patience import Patience
+from swarm.llm.pauses import exhausted, retry_after
+from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
+from swarm.llm.responses import Responses
+from swarm.llm.usage import prompt_tokens
+
+if TYPE_CHECKING:
+    from swarm.llm.openai import OpenAIModels
+
+BEGUN = frozenset({408, 499})
+"""Client errors of a call that the server had taken on: of time-outs, and of a client that has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One question, and how long it may wait."""
+
+    messages: Sequence[Message]
+    max_tokens: int | None
+    streamed: bool
+    patience: Patience
+    readers: list[Reader] = field(default_factory=list)
+    """Of the requests that were sent for it, the last one last."""
+
+    @property
+    def prompt(self) -> int:
+        """Tokens that are asked, about."""
+        return prompt_tokens(self.messages)
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        return self.readers[-1].tokens if self.readers else (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIModel:
+    """A model of one endpoint. One without a `model` says what there is when it is asked."""
+
+    name: str
+    model: str
+    endpoint: Endpoint
+    models: OpenAIModels = field(repr=False)
+    again: Again | None = field(default=None, repr=False)
+
+    def guarded(self, again: Again) -> OpenAIModel:
+        return replace(self, again=again)
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> Completion:
+        ask = _Ask(messages, max_tokens, False, Patience.of(self.endpoint.timeouts, timeout, _now()))
+        async with aclosing(self._counted(ask, form)) as items:
+            return [item async for item in items if isinstance(item, Completion)][-1]
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:
+        ask = _Ask(messages, max_tokens, True, Patience.of(self.endpoint.timeouts, timeout, _now()))
+        async with aclosing(self._counted(ask, form)) as items:
+            async for item in items:
+                yield item
+
+    async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+        """The answer; an error says what the server counted before it."""
+        try:
+            async with aclosing(self._answered(ask, form)) as items:
+                async for item in items:
+                    yield item
+        except ExpertError as error:
+            error.tokens = ask.tokens
+            raise
+
+    async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+        """The answer, every error in our words, and with what the server may charge for it."""
+        if not self.model:
+            raise await self.models.nameless(self.endpoint, ask.patience.left(_now()))
+        await self.models.ready(self.name, ask.patience)
+        try:
+            with self.models.translated(self.name, self.endpoint, ask.patience):
+                async with aclosing(self._laddered(ask, form)) as items:
+                    async for item in items:
+                        yield item
+        except ServerError as error:
+            raise refused(self.name, self.endpoint, error) from None
+        except (ModelRefused, ModelUnavailable, BadOutput) as error:
+            said = self.endpoint.clean(str(error))
+            raise error.worded(said if said.startswith(f"{self.name}: ") else f"{self.name}: {said}") from None
+
+    async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+        """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
+        ladder = Ladder(self.models.notes, self.name, form, streamed=ask.streamed)
+        begun = answered = False
+        while not answered:
+            try:
+                async with aclosing(self._once(ask, ladder)) as items:
+                    async for item in items:
+                        begun = True
+                        yield item
+                answered = True
+            except ServerError as error:
+                if begun or not ladder.goes_on(error.status, bare(error.body)):
+                    raise
+                if self.again is not None:
+                    await self.again(_billed(error))
+
+    async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
+        """One request, and its answer as it comes."""
+        words = Responses() if self.endpoint.api == "responses" else None
+        reader = Reader(streamed=ask.streamed, tool=ladder.way == "tool", words=words, asked=ask.prompt)
+        ask.readers.append(reader)
+        patience, begun, first = ask.patience, _now(), 0.0
+        patience.sends(begun, streamed=ask.streamed)
+        async with AsyncExitStack() as opened:
+            async with asyncio.timeout_at(patience.until):
+                chunks = await self._sent(ask, ladder, opened)
+            until = patience.until
+            while (chunk := await _next(chunks, until, reader)) is not None:
+                before = reader.written
+                for piece in reader.feed(chunk):
+                    first = first or _now() - begun
+                    yield piece
+                if (
+                    self.again is not None
+                    and ask.max_tokens
+                    and not reader.finished
+                    and reader.written > ask.max_tokens
+                ):
+                    reader.stop()
+                    break
+                if ask.streamed and reader.written > before:
+                    patience.came(_now())
+                until = _until(reader, patience, until)
+        for piece in reader.end():
+            yield piece
+        ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
+        try:
+            completion = ladder.answered(reader.completion(self.name, ladder.way or ""))
+        except ExpertError as error:
+            error.billed = "told"
+            raise
+        yield replace(completion, first=first if ask.streamed else 0.0)
+
+    async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
+        """Send the request; the bytes of the answer, once its status is known and good."""
+        body = self._body(ask, ladder)
+        response = await self.models.sent(self.endpoint, self.endpoint.api, body, ask.patience, opened)
+        ask.readers[-1].pause = exhausted(response.headers, time.time())
+        chunks: AsyncIterator[bytes] = response.iter_bytes()
+        return chunks
+
+    def _body(self, ask: _Ask, ladder: Ladder) -> dict[str, Any]:
+        """The request."""
+        messages, body = ask.messages, dict[str, Any](model=self.model)
+        if ladder.form and ladder.way:
+            messages = worded(ladder.way, ladder.form, messages)
+            body |= parameters(ladder.way, ladder.form, ladder.strict)
+        body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
+        if ask.max_tokens:
+            body[self.endpoint.limit_name] = ask.max_tokens
+        if ask.streamed:
+            body["stream"] = True
+        if ladder.asks_usage:
+            body["stream_options"] = {"include_usage": True}
+        return responses.asked(body) if self.endpoint.api == "responses" else body
+
+
+def refused(name: str, endpoint: Endpoint, error: ServerError) -> ExpertError:
+    """What an error of a server means for another attempt, and what it may charge for it."""
+    fault = classify(error.status, error.body)
+    said = endpoint.clean(reason(error.body) or str(error))
+    where = "an error instead of an answer" if error.inside else f"HTTP {error.status}"
+    model = name.partition("/")[2] or name
+    remedy = fault.remedy.format(where=f"the endpoint {endpoint.name!r}", model=model)
+    message = f"{name}: {where}: {said}" + (f"; {remedy}" if remedy else "")
+    found = fault.raised(message, retry_after(error.headers, error.body, time.time()))
+    found.billed = _billed(error)
+    found.limited = fault.retryable and (error.status == 429 or fault.kind == "rate")
+    return found
+
+
+def _billed(error: ServerError) -> Billed:
+    """A request that a server refuses costs nothing. What becomes of one in which it fails is not known."""
+    refused = 300 <= error.status < 500 and error.status not in BEGUN
+    return "nothing" if refused and not error.inside else "unknown"
+
+
+async def _next(chunks: AsyncIterator[bytes], until: float, reader: Reader) -> bytes | None:
+    """The next bytes; None at the end, or when a finished answer has nothing more to say."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await anext(chunks, None)
+    except TimeoutError:
+        if reader.finished:
+            return None
+        raise
+
+
+def _until(reader: Reader, patience: Patience, until: float) -> float:
+    """Until when to go on reading: not for long once the answer stands."""
+    if not reader.finished:
+        return patience.until
+    return min(until, _now() + (AFTER_DONE if reader.done else AFTER_FINISH))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

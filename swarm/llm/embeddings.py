@@ -1,0 +1,205 @@
+"""Texts as vectors, by a model of an OpenAI-compatible server.
+
+Servers differ: vectors come as numbers or as base64, in any order; some pool nothing and send one vector for each
+token, some answer two texts with one vector. What comes back is one finite vector of the same length for each text,
+or an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import math
+import sys
+import time
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from swarm.errors import BadOutput, Billed, ExpertError
+from swarm.llm.base import Message
+from swarm.llm.chat import refused
+from swarm.llm.endpoints import Endpoint
+from swarm.llm.metering import ACCOUNT, Account, Used, most_tokens
+from swarm.llm.patience import Patience
+from swarm.llm.reading import ServerError, raise_error
+from swarm.llm.usage import counted, estimated, text_tokens
+from swarm.models import Usage
+
+if TYPE_CHECKING:
+    from swarm.llm.openai import OpenAIModels
+
+AT_ONCE = 64
+"""Texts in one request,"""
+BYTES_AT_ONCE = 200_000
+"""and bytes of them, unless a single one has more."""
+MAX_BYTES = 32_000_000
+"""Bytes of an answer: 64 vectors of 16,384 numbers."""
+MAX_DIMENSIONS = 65_536
+LONG = 100_000
+"""Bytes from which an answer is read in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One vector for each text, in their order, and all of one length."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    usage: Usage
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIEmbedder:
+    """An embedding model of one endpoint."""
+
+    name: str
+    model: str
+    endpoint: Endpoint
+    models: OpenAIModels = field(repr=False)
+
+    async def embed(self, texts: Sequence[str], *, timeout: float = 60.0) -> Embedded:
+        """The vectors of `texts`, within `timeout` seconds for all of them. Raises ExpertErrors as a model does."""
+        now = asyncio.get_running_loop().time()
+        patience = Patience.of(self.endpoint.timeouts, timeout, now)
+        if not self.model:
+            raise await self.models.nameless(self.endpoint, patience.left(now))
+        vectors: list[tuple[float, ...]] = []
+        usage = Usage()
+        try:
+            for some in batches(texts):
+                more, used = await self._once(some, patience)
+                vectors += more
+                usage += used
+                same_length(self.name, vectors)
+        except ExpertError as error:
+            error.tokens = (usage.input_tokens, 0)
+            raise
+        return Embedded(tuple(vectors), usage, self.name)
+
+    async def _once(self, texts: Sequence[str], patience: Patience) -> tuple[list[tuple[float, ...]], Usage]:
+        body = {"model": self.model, "input": list(texts)}
+        try:
+            answer = await self.models.whole(self.endpoint, "embeddings", body, patience, self.name, most=MAX_BYTES)
+            found = asyncio.to_thread(read, answer, len(texts)) if len(answer) > LONG else None
+            vectors, told = read(answer, len(texts)) if found is None else await found
+        except ServerError as error:
+            raise refused(self.name, self.endpoint, error) from None
+        except BadOutput as error:
+            raise error.worded(f"{self.name}: {str(error).removeprefix(f'{self.name}: ')}") from None
+        return vectors, estimated(counted(told), sent=sum(map(text_tokens, texts)), received=0)
+
+
+class MeteredEmbedder:
+    """`embedder`, each of its requests paid for by the account of the delivery that makes them."""
+
+    def __init__(self, embedder: OpenAIEmbedder) -> None:
+        self._embedder = embedder
+
+    @property
+    def name(self) -> str:
+        return self._embedder.name
+
+    async def embed(self, texts: Sequence[str], *, timeout: float = 60.0) -> Embedded:
+        account, until = ACCOUNT.get(), time.monotonic() + timeout
+        if account is None or not self._embedder.model:
+            return await self._embedder.embed(texts, timeout=timeout)
+        found = [await self._paid(account, some, until) for some in batches(texts)]
+        vectors = tuple(vector for each in found for vector in each.vectors)
+        same_length(self.name, vectors)
+        return Embedded(vectors, sum((each.usage for each in found), Usage()), self.name)
+
+    async def _paid(self, account: Account, texts: Sequence[str], until: float) -> Embedded:
+        """One request: held for at every byte of its texts, and settled by what its server told."""
+        sent = most_tokens([Message("user", text) for text in texts])
+        held = await account.reserve(self.name, sent, 1, max(0.001, until - time.monotonic()))
+        try:
+            found = await self._embedder.embed(texts, timeout=max(0.001, until - time.monotonic()))
+        except ExpertError as error:
+            pause = error.retry_after or 0.0
+            account.settle(held, Used(error.billed, limited=error.limited, pause=pause, down=error.down))
+            raise
+        used = found.usage
+        told: Billed = "unknown" if used.estimated else "told"
+        paid = account.settle(held, Used(told, used.input_tokens, answered=True, estimated=bool(used.estimated)))
+        return replace(found, usage=used.model_copy(update={"cost": paid.cost, "presumed": paid.presumed}))
+
+
+def batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """`texts` in as many requests as they need."""
+    some: list[str] = []
+    room = BYTES_AT_ONCE
+    for text in texts:
+        size = len(text.encode("utf-8", "replace"))
+        if some and (len(some) == AT_ONCE or size > room):
+            yield some
+            some, room = [], BYTES_AT_ONCE
+        some.append(text)
+        room -= size
+    if some:
+        yield some
+
+
+def same_length(name: str, vectors: Sequence[Sequence[float]]) -> None:
+    """Raises BadOutput unless all vectors can be compared."""
+    if len(lengths := sorted({len(vector) for vector in vectors})) > 1:
+        told = ", ".join(map(str, lengths[:5]))
+        raise BadOutput(f"{name}: the vectors differ in length ({told}); ask one model only", retryable=False)
+
+
+def read(answer: bytes, count: int) -> tuple[list[tuple[float, ...]], Mapping[str, Any]]:
+    """The vectors in an answer to `count` texts, in their order, and what it says of usage. Raises BadOutput."""
+    try:
+        document: Any = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise BadOutput("the answer is not JSON") from None
+    raise_error(document)
+    items = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise BadOutput("the answer is no list of vectors")
+    if len(items) != count:
+        remedy = "use another server for embeddings"
+        raise BadOutput(f"{count} texts brought {len(items)} vectors; {remedy}", retryable=False)
+    places = [number if item.get("index") is None else item["index"] for number, item in enumerate(items)]
+    if sorted(places, key=str) != sorted(range(count), key=str):
+        raise BadOutput("the answer does not say which vector is whose", retryable=False)
+    found = sorted(zip(places, items, strict=True), key=lambda pair: pair[0])
+    usage = document.get("usage")
+    return [_vector(item.get("embedding")) for _, item in found], usage if isinstance(usage, dict) else {}
+
+
+def _vector(given: Any) -> tuple[float, ...]:
+    if isinstance(given, list) and any(isinstance(part, list) for part in given):
+        remedy = "start it with pooling, such as llama-server --pooling mean, or use a model made for embeddings"
+        raise BadOutput(
+            f"the server sends a vector for each token and not one for each text; {remedy}", retryable=False
+        )
+    values = _unpacked(given) if isinstance(given, str) else given
+    if not isinstance(values, list) or not 0 < len(values) <= MAX_DIMENSIONS:
+        raise BadOutput(f"a vector has no numbers, or more than {MAX_DIMENSIONS:,}", retryable=False)
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        raise BadOutput("a vector holds something that is no number", retryable=False)
+    try:
+        vector = tuple(map(float, values))
+    except OverflowError:
+        vector = (math.inf,)
+    if not all(map(math.isfinite, vector)):
+        raise BadOutput("a vector holds a number that is not finite", retryable=False)
+    return vector
+
+
+def _unpacked(text: str) -> list[float]:
+    """Base64 of little-endian 32-bit floats."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    if not content or len(content) % 4:
+        raise BadOutput("a vector is no base64 of 32-bit numbers", retryable=False)
+    numbers = array("f", content)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()

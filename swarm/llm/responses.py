@@ -1,0 +1,111 @@
+"""The responses API, told in the words of chat completions, and back. Pure.
+
+Both say the same things in other places, so that whoever reads answers (`reading.py`) reads these too: texts, thoughts,
+calls of a tool, why it ended, what it used, and errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.errors import BadOutput
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_TEXTS = {
+    "response.output_text.delta": "content",
+    "response.refusal.delta": "refusal",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning",
+}
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+
+
+def asked(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request for a chat completion as one for a response, which its server is told not to keep.
+
+    >>> asked({"model": "m", "messages": [], "max_tokens": 5})
+    {'model': 'm', 'input': [], 'store': False, 'max_output_tokens': 5}
+    """
+    said: dict[str, Any] = {"model": body["model"], "input": body["messages"], "store": False}
+    if limit := next((body[name] for name in _LIMITS if name in body), None):
+        said["max_output_tokens"] = limit
+    if wanted := body.get("response_format"):
+        said["text"] = {"format": _flat(wanted, "json_schema")}
+    if "tools" in body:
+        # a response's tool is a strict one unless it says otherwise
+        said["tools"] = [{"strict": False} | _flat(tool, "function") for tool in body["tools"]]
+        said["tool_choice"] = _flat(body["tool_choice"], "function")
+    return said | ({"stream": True} if body.get("stream") else {})
+
+
+def _flat(about: Mapping[str, Any], inner: str) -> dict[str, Any]:
+    """What stands inside, beside its type. No schema stays beside `json_object`: the words have it."""
+    return {"type": about["type"], **about.get(inner, {})}
+
+
+@dataclass(slots=True)
+class Responses:
+    """Translates one answer, whole or event by event. What is no response is given back as it is."""
+
+    _said: bool = False
+
+    def __call__(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        kind = data.get("type")
+        try:
+            if data.get("object") == "response":
+                return self._ended(data, "message")
+            if kind in _ENDS and isinstance(data.get("response"), dict):
+                return self._ended(data["response"], "delta")
+        except (TypeError, AttributeError):
+            raise BadOutput("the answer is no response") from None
+        return self._piece(kind, data) if isinstance(kind, str) and kind.startswith("response.") else data
+
+    def _piece(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """One event in the middle. Of those that add nothing, nothing is left."""
+        if name := _TEXTS.get(kind):
+            self._said = self._said or name != "reasoning"
+            return _choice("delta", {name: data.get("delta")})
+        if kind == "response.function_call_arguments.delta":
+            self._said = True
+            return _choice("delta", {"tool_calls": [_call(data.get("output_index"), data.get("delta"))]})
+        return {"choices": []}
+
+    def _ended(self, response: Mapping[str, Any], part: str) -> dict[str, Any]:
+        """A whole response, or the end of a streamed one; its words only if they did not come before."""
+        if response.get("status") in ("failed", "cancelled") or response.get("error"):
+            return {"error": response.get("error") or {"message": f"the response is {response.get('status')}"}}
+        why = response.get("incomplete_details")
+        reason = why.get("reason") if isinstance(why, dict) else None
+        ends = {"completed": "stop", "incomplete": "content_filter" if reason == "content_filter" else "length"}
+        finish = ends.get(str(response.get("status")))
+        whole = {} if self._said and part == "delta" else _output(response.get("output"))
+        return _choice(part, whole, finish) | {"usage": response.get("usage")}
+
+
+def _output(items: Any) -> dict[str, Any]:
+    """What stands in the items of a response."""
+    content: dict[str, list[str]] = {"output_text": [], "refusal": [], "reasoning_text": [], "summary_text": []}
+    calls = []
+    for number, item in enumerate(items or ()):
+        if item.get("type") == "function_call":
+            calls.append(_call(number, item.get("arguments")))
+        for part in (*(item.get("content") or ()), *(item.get("summary") or ())):
+            kind = part.get("type")
+            if kind in content:
+                content[kind].append(part.get("refusal" if kind == "refusal" else "text") or "")
+    thoughts = content["reasoning_text"] + content["summary_text"]
+    found = {"content": content["output_text"], "refusal": content["refusal"], "reasoning": thoughts}
+    texts: dict[str, Any] = {name: "".join(parts) for name, parts in found.items() if parts}
+    return texts | ({"tool_calls": calls} if calls else {})
+
+
+def _choice(part: str, content: Mapping[str, Any], finish: Any = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, part: content, "finish_reason": finish}]}
+
+
+def _call(number: Any, arguments: Any) -> dict[str, Any]:
+    return {"index": number, "function": {"arguments": arguments}}
