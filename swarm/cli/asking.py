@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from swarm.cli.place import AFTER_CANCEL, Place, Pressed, Presses, cancel, press
 from swarm.cli.screen import Screen, listed
 from swarm.cli.view import JobView, Shower
 from swarm.client import Job, SwarmClient
-from swarm.errors import WaitTimeout
+from swarm.errors import BadInput, ExpertError, WaitTimeout
 from swarm.models import Answer
 from swarm.settings import Settings
 
@@ -60,6 +61,11 @@ JobName = Annotated[
 ]
 Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="Wait no longer; the job goes on.")]
 Folder = Annotated[str | None, typer.Option("--catalog", metavar="DIR", help="Publish this folder of cards first.")]
+
+OneModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="ENDPOINT/MODEL", help="Let this model answer, in place of all experts."),
+]
 
 
 def options(
@@ -136,22 +142,52 @@ def ask(
     return place.run(question)
 
 
-def demo(as_json: AsJson = False) -> int:
-    """Show it: one request, three experts of three kinds, one answer. Needs no key, no network and no Redis."""
+def demo(model: OneModel = None, as_json: AsJson = False) -> int:
+    """Show it: one request, three experts of three kinds, one answer. Needs no key, no network and no Redis.
+
+    With --model, that model plans, and answers in place of every expert.
+    """
     screen = Edge.of(None, as_json).screen
-    screen.line(("Request: ", "bold"), DEMO_REQUEST)
-    cards = read_catalog(demo_folder(), {}).catalog.cards.values()
-    screen.line(("Experts: ", "bold"), listed(f"{card.name} ({card.kind})" for card in cards))
-    screen.line()
-    question = _Question({"text": DEMO_REQUEST}, 60.0, screen, screen.out)
     with tempfile.TemporaryDirectory(prefix="swarm-demo-") as folder:
-        edge = Edge(Settings(data=Path(folder)), screen, {})
-        code = Place(edge, demo_folder(), []).run(question)
+        edge, cards, patience = Edge(Settings(data=Path(folder)), screen, {}), demo_folder(), 60.0
+        if model is not None:
+            edge, cards = _over(model, Path(folder), screen)
+            patience = 300.0
+        screen.line(("Request: ", "bold"), DEMO_REQUEST)
+        names = (f"{card.name} ({card.kind})" for card in read_catalog(cards, {}).catalog.cards.values())
+        screen.line(("Experts: ", "bold"), listed(names))
+        screen.line()
+        question = _Question({"text": DEMO_REQUEST}, patience, screen, screen.out)
+        code = Place(edge, cards, []).run(question)
     screen.line()
     screen.line(
         ('Your turn: swarm ask "..."  (experts are Markdown files; these are in ', "dim"), (f"{demo_folder()})", "dim")
     )
     return code
+
+
+def _over(model: str, folder: Path, screen: Screen) -> tuple[Edge, Path]:
+    """The demo with this model in every card, and as its planner."""
+    from experts.remodel import remodel
+
+    try:
+        settings = Settings.load({"SWARM_DATA": str(folder), "SWARM_PLANNER": given.utf8(model, "model")})
+    except BadInput as error:
+        raise BadInput("model", error.problem, "name one as endpoint/model") from None
+    asyncio.run(_reachable(model))
+    remodel(demo_folder(), model, cards := folder / "cards")
+    return Edge(settings, screen, os.environ), cards
+
+
+async def _reachable(model: str) -> None:
+    """Raise at once what would keep every expert from being answered."""
+    from swarm.llm.openai import OpenAIModels
+
+    async with OpenAIModels(os.environ) as models:
+        try:
+            await models.offered(models.get(model).endpoint.name)
+        except ExpertError as error:
+            raise BadInput("model", str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Literal
 from tests.bench import (
     capacity,
     dags,
+    dialects,
+    endpoint_faults,
     faults,
     footprint,
     latency,
@@ -19,6 +21,7 @@ from tests.bench import (
     proof,
     soak,
     streaming,
+    streams,
 )  # fmt: skip
 from tests.bench.report import Found, Metric, Samples
 
@@ -129,6 +132,7 @@ ALL = (
         },
     ),
     Bench("overshoot", "spent at the model server over the budget", overshoot.overshoot, 3, overshoot.METRICS),
+    Bench("dialects", "the demo over each kind of model server", dialects.dialects, 1, dialects.METRICS),
     Bench("chaos", "jobs lost or ended twice, all faults", proof.chaos, 1, proof.METRICS),
     Bench(
         "cancel", "cancel to running calls closed at the model server, p95", faults.cancel, 10,
@@ -136,6 +140,14 @@ ALL = (
             "ms": Metric("ms", "≤ 100", row="cancel: running calls closed, at the model server, p95"),
             "median_ms": Metric("ms"), "receipt_ms": Metric("ms"),
         },
+    ),
+    Bench(
+        "faults", "one job for each fault of a model server", endpoint_faults.endpoint_faults, 1,
+        endpoint_faults.METRICS,
+    ),
+    Bench(
+        "streams", "200 streamed answers through one router process; half of them are cancelled", streams.streams, 3,
+        streams.METRICS,
     ),
     Bench(
         "import", "import swarm in a fresh interpreter", footprint.importing, 15,

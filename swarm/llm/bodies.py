@@ -1,0 +1,182 @@
+"""What OpenAI-compatible servers send, as plain values: chat completions, responses, embeddings, models, errors. Pure.
+
+>>> completion("hello")["choices"][0]["message"]["content"]
+'hello'
+>>> embedded(["one", "two"])["data"][1]["index"]
+1
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+SERVED = "served"
+"""The name of the model, unless another is given."""
+DIMENSIONS = 16
+
+
+def error(message: str, kind: str = "invalid_request_error", code: object = None) -> dict[str, Any]:
+    """An error body as OpenAI words it."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def pieces(text: str) -> list[str]:
+    """A text in pieces the size of tokens; larger ones where there would be more than a few hundred."""
+    size = max(4, len(text) // 400)
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+# -- chat completions ------------------------------------------------------------------------------------------
+
+
+def completion(text: str | None, **changes: Any) -> dict[str, Any]:
+    """The body of a chat completion; `finish_reason`, `tool_calls` and whatever else may be changed."""
+    finish = changes.pop("finish_reason", "stop")
+    message = {"role": "assistant", "content": text}
+    if calls := changes.pop("tool_calls", None):
+        message["tool_calls"] = calls
+    return {
+        "id": "cmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": SERVED,
+        "choices": [{"index": 0, "finish_reason": finish, "message": message}],
+        "usage": USAGE,
+        **changes,
+    }
+
+
+def chunk(text: str | None = None, **changes: Any) -> dict[str, Any]:
+    """One event of a streamed completion; `delta`, `finish_reason` and whatever else may be changed."""
+    delta = changes.pop("delta", {} if text is None else {"content": text})
+    finish = changes.pop("finish_reason", None)
+    return {
+        "id": "cmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": SERVED,
+        "choices": [{"index": 0, "finish_reason": finish, "delta": delta}],
+        **changes,
+    }
+
+
+# -- responses -------------------------------------------------------------------------------------------------
+
+
+def response(text: str, *, cut: bool = False, call: str = "", **changes: Any) -> dict[str, Any]:
+    """The body of a response: a message, or the call of the tool `call` with `text` as its arguments.
+
+    `cut` says that it ended at its token limit.
+    """
+    status = "incomplete" if cut else "completed"
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": SERVED,
+        "status": status,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "output": [_item(text, call, status)],
+        "usage": usage_of_response(USAGE),
+        **changes,
+    }
+
+
+def usage_of_response(counted: Mapping[str, int]) -> dict[str, Any]:
+    """The count of a chat completion under the names that responses have for it."""
+    return {
+        "input_tokens": counted["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": counted["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": counted["total_tokens"],
+    }
+
+
+def response_events(text: str, *, cut: bool = False, call: str = "", **changes: Any) -> list[str]:
+    """A streamed response, event by event; its last one holds all of it. There is no `[DONE]`."""
+    whole = response(text, cut=cut, call=call, **changes)
+    begun = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    kind = "response.function_call_arguments" if call else "response.output_text"
+    place = {"item_id": "item_1", "output_index": 0} | ({} if call else {"content_index": 0})
+    empty = _item("", call, "in_progress") | ({} if call else {"content": []})
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("response.created", {"response": begun}),
+        ("response.output_item.added", {"output_index": 0, "item": empty}),
+        *((f"{kind}.delta", place | {"delta": part}) for part in pieces(text)),
+        (f"{kind}.done", place | {"arguments" if call else "text": text}),
+        ("response.output_item.done", {"output_index": 0, "item": whole["output"][0]}),
+        (f"response.{whole['status']}", {"response": whole}),
+    ]
+    return [event(name, {"sequence_number": number, **data}) for number, (name, data) in enumerate(events)]
+
+
+def failed_response(problem: Mapping[str, Any], begun: str = "") -> list[str]:
+    """A streamed response that fails after some text: the error stands in its last event."""
+    words = [part for part in response_events(begun) if part.startswith("event: response.output_text.delta")]
+    whole = response("") | {"status": "failed", "output": [], "usage": None, "error": problem}
+    return [*words, event("response.failed", {"sequence_number": len(words), "response": whole})]
+
+
+def event(name: str, data: Mapping[str, Any]) -> str:
+    """An event with its name, as responses are streamed."""
+    return f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n"
+
+
+def _item(text: str, call: str, status: str) -> dict[str, Any]:
+    if call:
+        about = {"type": "function_call", "call_id": "call_1", "name": call, "arguments": text}
+        return {"id": "item_1", "status": status, **about}
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    return {"id": "item_1", "status": status, "type": "message", "role": "assistant", "content": content}
+
+
+# -- embeddings and models -------------------------------------------------------------------------------------
+
+
+def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
+    """A vector of length 1 for a text: the same for the same text, and another for any other."""
+    digest = hashlib.shake_256(text.encode("utf-8", "replace")).digest(2 * dimensions)
+    values = [number / 32_768 for number in struct.unpack(f"<{dimensions}h", digest)]
+    length = math.hypot(*values) or 1.0
+    return [value / length for value in values]
+
+
+def embedded(texts: Iterable[str], *, as_text: bool = False, dimensions: int = DIMENSIONS) -> dict[str, Any]:
+    """The body of embeddings, one vector for each text; `as_text` is what `encoding_format: base64` asks for."""
+    return embeddings([vector(text, dimensions) for text in texts], as_text=as_text)
+
+
+def embeddings(vectors: Sequence[Sequence[Any]], *, as_text: bool = False) -> dict[str, Any]:
+    """The body of embeddings out of these vectors."""
+    data = [
+        {"object": "embedding", "index": index, "embedding": packed(found) if as_text else list(found)}
+        for index, found in enumerate(vectors)
+    ]
+    counted = {"prompt_tokens": USAGE["prompt_tokens"], "total_tokens": USAGE["prompt_tokens"]}
+    return {"object": "list", "model": SERVED, "data": data, "usage": counted}
+
+
+def packed(values: Sequence[float]) -> str:
+    """A vector as base64 of its little-endian 32-bit floats."""
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+
+
+def inputs(body: Mapping[str, Any]) -> Iterator[str]:
+    """The texts that embeddings are asked of."""
+    given = body.get("input")
+    yield from map(str, given if isinstance(given, list) else [given or ""])
+
+
+def listing(models: Iterable[str]) -> dict[str, Any]:
+    """The body of the list of models."""
+    data = [{"id": name, "object": "model", "created": 1, "owned_by": "scripted"} for name in models]
+    return {"object": "list", "data": data}

@@ -1,0 +1,375 @@
+"""The scripted HTTP server: what its own promises are. What real servers do differently is in the dialects' tests."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+import pytest
+
+from swarm.llm import wire
+from swarm.llm.bodies import vector
+from swarm.llm.server import DONE, Answer, Cut, ModelServer, Received, Reply, Stream, chunk, completion, hang
+
+HELLO = {
+    "model": "small",
+    "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello"}],
+}
+ASKED = {"model": "small", "input": "hello", "instructions": "Be kind."}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3):
+        while not condition():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.002)
+
+
+def client(server: ModelServer) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=server.url, timeout=5)
+
+
+def events(text: str) -> list[Any]:
+    """The data of each event."""
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+# -- paths -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_text_becomes_what_its_path_asks_for() -> None:
+    async with ModelServer(lambda request: f"{request.system} {request.last}") as server, client(server) as http:
+        chat = (await http.post("/chat/completions", json=HELLO)).json()
+        response = (await http.post("/responses", json=ASKED)).json()
+        models = (await http.get("/models")).json()
+
+    assert chat["choices"][0]["message"]["content"] == "Be kind. hello"
+    assert response["output"][0]["content"][0]["text"] == "Be kind. hello"
+    assert (response["status"], response["usage"]["total_tokens"]) == ("completed", 10)
+    assert [model["id"] for model in models["data"]] == ["served"]
+    assert [(request.method, request.route) for request in server.requests] == [
+        ("POST", "chat"),
+        ("POST", "responses"),
+        ("GET", "models"),
+    ]
+
+
+async def test_a_streamed_chat_ends_with_done_and_with_usage_if_asked() -> None:
+    async with ModelServer(lambda request: "Good day, and welcome") as server, client(server) as http:
+        plain = await http.post("/chat/completions", json=HELLO | {"stream": True})
+        asked = HELLO | {"stream": True, "stream_options": {"include_usage": True}}
+        counted = await http.post("/chat/completions", json=asked)
+
+    *said, finish, done = events(plain.text)
+    assert "".join(event["choices"][0]["delta"]["content"] for event in said) == "Good day, and welcome"
+    assert (finish["choices"][0]["finish_reason"], done) == ("stop", "[DONE]")
+    assert events(counted.text)[-2]["usage"]["total_tokens"] == 10
+    assert plain.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_a_streamed_response_ends_with_all_of_itself() -> None:
+    async with ModelServer(lambda request: "Good day, and welcome") as server, client(server) as http:
+        streamed = await http.post("/responses", json=ASKED | {"stream": True})
+
+    told = events(streamed.text)
+    deltas = [event["delta"] for event in told if event["type"] == "response.output_text.delta"]
+    assert "".join(deltas) == "Good day, and welcome"
+    assert (told[0]["type"], told[-1]["type"]) == ("response.created", "response.completed")
+    assert told[-1]["response"]["output"][0]["content"][0]["text"] == "Good day, and welcome"
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    assert "[DONE]" not in streamed.text
+
+
+async def test_embeddings_are_a_vector_for_each_text_as_numbers_or_as_base64() -> None:
+    async with ModelServer(lambda request: "") as server, client(server) as http:
+        numbers = (await http.post("/embeddings", json={"model": "e", "input": ["one", "two", "one"]})).json()
+        packed = (
+            await http.post("/embeddings", json={"model": "e", "input": "one", "encoding_format": "base64"})
+        ).json()
+
+    first, second, again = (item["embedding"] for item in numbers["data"])
+    assert first == again == vector("one") != second
+    assert sum(value * value for value in first) == pytest.approx(1.0)
+    unpacked = struct.unpack("<16f", base64.b64decode(packed["data"][0]["embedding"]))
+    assert unpacked == pytest.approx(first)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("GET", "/elsewhere", b"", 404),
+        ("GET", "/chat/completions", b"", 404),
+        ("POST", "/models", b"{}", 404),
+        ("POST", "/chat/completions", b"no json", 400),
+        ("POST", "/chat/completions", b"[1]", 400),
+        ("POST", "/embeddings", b"\xff\xfe", 400),
+        ("POST", "/responses", b"", 400),
+    ],
+)
+async def test_what_is_no_request_to_a_model_is_an_error(method: str, path: str, content: bytes, status: int) -> None:
+    async with ModelServer(lambda request: f"heard {request.last}") as server, client(server) as http:
+        answer = await http.request(method, path, content=content)
+        good = await http.post("/chat/completions", json=HELLO)
+
+    assert (answer.status_code, good.status_code) == (status, 200)
+    assert answer.json()["error"]["message"]
+    assert server.accepted == 1, "the connection is good for another"
+
+
+async def test_a_script_sees_any_path_and_may_answer_it_as_it_likes() -> None:
+    async with ModelServer(lambda request: Reply({"at": request.path})) as server, client(server) as http:
+        assert (await http.get("/journal?all=yes")).json() == {"at": "/v1/journal?all=yes"}
+
+
+async def test_a_script_that_raises_is_an_error_that_says_so() -> None:
+    def script(request: Received) -> Answer:
+        raise ValueError("not today")
+
+    async with ModelServer(script) as server, client(server) as http:
+        answer = await http.post("/chat/completions", json=HELLO)
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (500, "the script raised ValueError: not today")
+
+
+def test_the_words_of_a_request_are_found_in_every_form() -> None:
+    parts = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+    ]
+    of_chat = Received("/v1/chat/completions?api-version=1", {}, {"messages": parts})
+    of_response = Received("/v1/responses", {}, {"input": parts, "instructions": "Be kind."})
+
+    assert (of_chat.route, of_chat.system, of_chat.last) == ("chat", "Be brief.", "hi")
+    assert (of_response.system, of_response.last) == ("Be kind.\n\nBe brief.", "hi")
+    bodies: list[Any] = [None, [], "text", {}, {"messages": []}, {"messages": [3]}, {"input": {"a": 1}}]
+    for body in bodies:
+        odd = Received("/v1/chat/completions", {}, body)
+        assert (odd.system, odd.model, odd.streamed) == ("", "", False)
+        assert isinstance(odd.last, str)
+
+
+# -- connections -----------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_takes_one_request_after_the_other() -> None:
+    async with ModelServer(lambda request: "hello") as server, client(server) as http:
+        for streamed in (False, True, False, True):
+            answer = await http.post("/chat/completions", json=HELLO | {"stream": streamed})
+            assert "hel" in answer.text
+            assert server.open == 0, "who has the whole answer is not waiting any more"
+        assert (server.accepted, server.connections, len(server.requests)) == (1, 1, 4)
+        await http.aclose()
+        await until(lambda: server.connections == 0)
+
+    assert (server.hung_up, server.open) == (0, 0), "whoever leaves between two requests has hung up on none"
+
+
+async def test_a_client_that_wants_no_more_gets_its_connection_closed() -> None:
+    async with ModelServer(lambda request: "hello") as server, client(server) as http:
+        answer = await http.post("/chat/completions", json=HELLO, headers={"connection": "close"})
+        await until(lambda: server.connections == 0)
+
+    assert answer.headers["connection"] == "close"
+
+
+async def test_who_hangs_up_is_seen_at_once_also_on_a_connection_that_was_used_before() -> None:
+    left = asyncio.Event()
+
+    async def script(request: Received) -> Answer:
+        if len(server.requests) == 1:
+            return "hello"
+        try:
+            await hang(request)
+        finally:
+            left.set()
+        return None
+
+    async with ModelServer(script) as server, client(server) as http:
+        await http.post("/chat/completions", json=HELLO)
+        waiting = asyncio.create_task(http.post("/chat/completions", json=HELLO))
+        await until(lambda: server.open == 1)
+        assert (server.accepted, server.connections) == (1, 1)
+        waiting.cancel()
+        async with asyncio.timeout(1):
+            await left.wait()
+            await server.left.wait()
+        await until(lambda: server.connections == 0)
+
+    assert (server.hung_up, server.open, server.accepted) == (1, 0, 1)
+
+
+async def test_requests_sent_together_are_answered_in_turn() -> None:
+    body = json.dumps(HELLO).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with ModelServer(lambda request: f"number {len(server.requests)}") as server:
+        reader, writer = await _connected(server)
+        writer.write((head + body) * 3)
+        said = await _until_read(reader, b"number 3")
+        writer.close()
+
+    assert [said.count(b"number %d" % number) for number in (1, 2, 3)] == [1, 1, 1]
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize("answer", [None, Stream([chunk("half")], cut=True), Reply(b"{", 200, {"content-length": "9"})])
+async def test_an_answer_that_breaks_off_ends_its_connection(answer: Answer) -> None:
+    async with ModelServer(lambda request: answer) as server, client(server) as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.post("/chat/completions", json=HELLO)
+        await until(lambda: server.connections == 0)
+
+    assert server.hung_up == 0, "it was the server"
+
+
+async def test_parts_of_a_stream_may_break_it_off() -> None:
+    closed = False
+
+    async def parts() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield chunk("half")
+            raise Cut
+        finally:
+            closed = True
+
+    async with ModelServer(lambda request: Stream(parts())) as server, client(server) as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.post("/chat/completions", json=HELLO)
+
+    assert closed
+
+
+async def test_parts_of_a_stream_are_closed_when_its_reader_leaves() -> None:
+    closed = asyncio.Event()
+
+    async def parts() -> AsyncIterator[Any]:
+        try:
+            while True:
+                yield chunk("more ")
+        finally:
+            closed.set()
+
+    async with ModelServer(lambda request: Stream(parts(), delay=0.001)) as server, client(server) as http:
+        async with http.stream("POST", "/chat/completions", json=HELLO) as answer:
+            await anext(answer.aiter_bytes())
+        await asyncio.wait_for(closed.wait(), 2)
+
+    assert server.hung_up == 1
+
+
+# -- caps ------------------------------------------------------------------------------------------------------
+
+
+async def _connected(server: ModelServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", httpx2.URL(server.url).port)
+
+
+async def _until_read(reader: asyncio.StreamReader, wanted: bytes) -> bytes:
+    said = b""
+    async with asyncio.timeout(3):
+        while wanted not in said:
+            more = await reader.read(65_536)
+            assert more, said
+            said += more
+    return said
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", b"413"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n", b"413"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"411"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"411"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000, b"431"),
+    ],
+)
+async def test_what_is_too_large_is_refused_before_it_is_read(
+    sent: bytes, status: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_REQUEST", 1_000)
+    async with ModelServer(lambda request: "hello") as server:
+        reader, writer = await _connected(server)
+        writer.write(sent)
+        said = await _until_read(reader, b"error")
+        writer.close()
+        await until(lambda: server.connections == 0)
+
+    assert said.startswith(b"HTTP/1.1 " + status)
+    assert server.requests == []
+
+
+async def test_who_asks_before_sending_a_body_is_told_to_go_on() -> None:
+    body = json.dumps(HELLO).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode()
+    async with ModelServer(lambda request: "hello") as server:
+        reader, writer = await _connected(server)
+        writer.write(head)
+        await _until_read(reader, b"100 Continue\r\n\r\n")
+        writer.write(body)
+        assert b"hello" in await _until_read(reader, b"}]")
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"\r\n\r\n", b"POST /v1/models"])
+async def test_rubbish_ends_its_own_connection_and_no_other(sent: bytes) -> None:
+    async with ModelServer(lambda request: "hello") as server, client(server) as http:
+        _, writer = await _connected(server)
+        writer.write(sent)
+        writer.close()
+        await until(lambda: server.accepted == 1 and server.connections == 0)
+        assert (await http.post("/chat/completions", json=HELLO)).status_code == 200
+
+
+# -- time ------------------------------------------------------------------------------------------------------
+
+
+async def test_there_is_time_before_the_first_piece_and_between_the_pieces() -> None:
+    loop = asyncio.get_running_loop()
+    async with ModelServer(lambda request: "one two three", delay=0.02, latency=0.1) as server, client(server) as http:
+        begun, moments = loop.time(), []
+        async with http.stream("POST", "/chat/completions", json=HELLO | {"stream": True}) as answer:
+            async for _ in answer.aiter_bytes():
+                moments.append(loop.time() - begun)
+
+    assert moments[0] >= 0.1
+    assert moments[-1] - moments[0] >= 0.04
+
+
+async def test_a_server_that_hangs_lets_go_when_it_is_closed() -> None:
+    async with asyncio.timeout(3):
+        async with ModelServer(hang) as server, client(server) as http:
+            waiting = asyncio.create_task(http.post("/chat/completions", json=HELLO))
+            await until(lambda: server.open == 1)
+        with pytest.raises(httpx2.HTTPError):
+            await waiting
+
+
+async def test_each_request_is_told_with_its_outcome() -> None:
+    class Told(ModelServer):
+        def note(self, request: Received, outcome: str, seconds: float) -> None:
+            told.append(outcome)
+            assert 0 <= seconds < 3
+
+    told: list[str] = []
+    answers: list[Answer | Awaitable[Answer]] = [
+        "hello",
+        Reply(completion("hello"), 503),
+        Stream([chunk("half")], cut=True),
+        Stream([chunk("all"), DONE]),
+        None,
+    ]
+    async with Told(lambda request: answers.pop(0)) as server:
+        for _ in range(5):
+            async with client(server) as http:
+                with suppress(httpx2.HTTPError):
+                    await http.post("/chat/completions", json=HELLO)
+        await until(lambda: len(told) == 5)
+
+    assert told == ["200", "503", "200, cut", "200", "hung up"]
