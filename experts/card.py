@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +34,7 @@ SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and
 """What a template has besides its instruction."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*/\S{1,200}")
+_MODEL = re.compile(r"(?!local$)[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MAX_TIMEOUT = 86_400.0
@@ -71,7 +72,8 @@ class CardReader:
         checks: dict[str, Check] = {
             "name": self._name, "kind": self._kind, "description": self._description, "model": self._model,
             "instruction": self._instruction, "output": self._output, "limits": self._limits,
-            "timeout": self._timeout, "fallback": self._fallback, "blobs": self._blobs,
+            "timeout": self._timeout, "fallback": self._fallback, "fallback_models": self._fallback_models,
+            "blobs": self._blobs,
         }  # fmt: skip
         found = {name: self._checked(check) for name, check in checks.items()}
         return None if self.problems else found
@@ -128,14 +130,14 @@ class CardReader:
         return " ".join(text.split())
 
     def _model(self) -> str:
-        remedy = "name it endpoint/model, such as openai/gpt-6-luna"
+        remedy = "name it endpoint/model, such as openai/gpt-6-luna, or by an endpoint that has a default model"
         kind = self._front.get("kind")
         local = LOCAL.get(kind) if isinstance(kind, str) else None
         if local:
             remedy += f", or use {local}, which needs no key"
         model = self._string("model", remedy)
         if not _MODEL.fullmatch(model):
-            self._wrong("model", f"{model[:80]!r} is not of the form endpoint/model", remedy)
+            self._wrong("model", f"{model[:80]!r} is neither endpoint/model nor an endpoint", remedy)
         if local and model.startswith("local/") and model != local:
             self._wrong(
                 "model",
@@ -178,13 +180,36 @@ class CardReader:
         return seconds
 
     def _fallback(self) -> tuple[str, ...]:
-        given = self._front.get("fallback") or ()
-        names = [given] if isinstance(given, str) else given
-        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names):
-            self._wrong("fallback", f"{str(given)[:80]!r} is no list of names", "list experts of this catalog")
+        """The experts. What is wrong with the list as a whole is told here."""
+        names = self._standing_in()
+        if not all(isinstance(name, str) and _is_name(name) for name in names):
+            wrong = f"{str(self._front['fallback'])[:80]!r} is no list of names"
+            self._wrong("fallback", wrong, "list models (endpoint/model) and experts of this catalog")
         if self._front.get("name", self._stem) in names:
             self._wrong("fallback", "names the expert itself", "name another expert, or leave it out")
-        return tuple(dict.fromkeys(names))
+        if late := [name for before, name in pairwise(names) if "/" in name and "/" not in before]:
+            self._wrong(
+                "fallback",
+                f"names the model {late[0]!r} behind an expert",
+                "put models first: they are asked within an attempt, experts once all attempts have failed",
+            )
+        return tuple(dict.fromkeys(name for name in names if "/" not in name))
+
+    def _fallback_models(self) -> tuple[str, ...]:
+        own = self._front.get("model")
+        models = [name for name in self._standing_in() if isinstance(name, str) and "/" in name]
+        if models and isinstance(own, str) and own.startswith("local/"):
+            self._wrong("fallback", f"names the model {models[0]!r}, but {own} asks none", "name experts only")
+        if own in models:
+            self._wrong("fallback", f"names the card's own model {own!r}", "name another model, or leave it out")
+        if local := [name for name in models if name.startswith("local/")]:
+            self._wrong("fallback", f"names {local[0]!r}, which is no endpoint's model", "name an expert that has it")
+        return tuple(dict.fromkeys(models))
+
+    def _standing_in(self) -> Sequence[Any]:
+        """What `fallback` lists, whatever it is."""
+        given = self._front.get("fallback") or ()
+        return given if isinstance(given, (list, tuple)) else [given]
 
     def _blobs(self) -> tuple[Blob, ...]:
         wanted = self._documents() if self._front.get("kind") == "rag" else self._head()
@@ -225,6 +250,11 @@ class CardReader:
         if problem := _head_problem(content):
             self._wrong("head", f"{path!r} {problem}", "train it again")
         return content
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be a model or an expert."""
+    return bool(_MODEL.fullmatch(text) if "/" in text else _NAME.fullmatch(text))
 
 
 def read_card(path: Path, folder: Path) -> tuple[Card, dict[str, bytes]]:

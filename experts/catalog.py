@@ -55,8 +55,12 @@ def catalog_of(cards: Mapping[str, Card]) -> Catalog:
 
 
 def versioned(card: Card) -> Card:
-    """`card` with its version: the hash of all the rest."""
-    return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"}))})
+    """`card` with its version: the hash of all the rest.
+
+    Fields that are newer than cards count only where they are set, so that cards without them keep their version.
+    """
+    newer = set() if card.fallback_models else {"fallback_models"}
+    return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})
 
 
 def _read(folder: Path) -> tuple[Loaded, list[BadInput]]:

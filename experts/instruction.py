@@ -12,6 +12,7 @@ from experts.inputs import fenced, inline
 from experts.schema import find_json
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Form, Message, Model, Models
+from swarm.llm.fallback import with_fallbacks
 from swarm.models import Card, Solution
 from swarm.plans import Subtask
 
@@ -22,7 +23,12 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of an instruction card."""
     if card.model == "local/template":
         return TemplateExpert(card)
-    return ChatExpert(card, models.get(card.model))
+    return ChatExpert(card, model_of(card, models))
+
+
+def model_of(card: Card, models: Models) -> Model:
+    """The model of a card that has an endpoint's, and those that stand in for it."""
+    return with_fallbacks(models, (card.model, *card.fallback_models))
 
 
 class ChatExpert:

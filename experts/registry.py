@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Self, cast, get_args
+from typing import Self
 
 import structlog
 
@@ -24,7 +24,7 @@ from experts.inputs import inline
 from experts.schema import schema_problem, too_deep, violation
 from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, ModelUnavailable, NoRoom, UnusableInput
 from swarm.llm.base import Models, NoModels
-from swarm.models import Card, Failure, Outcome, Reason, Solution
+from swarm.models import Card, Failure, Outcome, Solution, as_reason
 from swarm.plans import Subtask
 from swarm.values import MAX_DEPTH
 
@@ -260,11 +260,12 @@ def known_failure(error: BaseException) -> Failure | None:
         return failures[0] if all(failures) else None
     if isinstance(error, ExpertError):
         return Failure(
-            reason=_reason(error),
+            reason=as_reason(error.reason),
             message=str(error),
             retryable=error.retryable,
             retry_after=error.retry_after,
             limited=error.limited,
+            broken=error.broken,
         )
     if isinstance(error, BadInput):
         return Failure(reason="bad_input", message=str(error))
@@ -312,11 +313,6 @@ def _checked(data: object, card: Card, subtask: Subtask) -> str | None:
         raise UnusableInput(f"output of {subtask.id} {problem}")
     found = violation(data, schema)
     return f"the data does not fit the output schema: {found}" if found else None
-
-
-def _reason(error: ExpertError) -> Reason:
-    """The error's own reason, or `expert_error` for one that somebody made up in a subclass."""
-    return cast(Reason, error.reason) if error.reason in get_args(Reason) else "expert_error"
 
 
 def _is_late(error: BaseException, limit: asyncio.Timeout) -> bool:

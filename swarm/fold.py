@@ -132,7 +132,9 @@ class _Fold(Steps):
         tried, refused, seed = step.tried + 1, step.refused, f"{name}:{step.turn}"
         others = step.turn < len(self.graph.fallbacks.get(whole(name), ()))
         why = {"reason": failure.reason, "message": failure.message[:500]}
-        if failure.limited and not others:
+        if failure.broken and others:
+            delay = None
+        elif failure.limited and not others:
             tried, refused = step.tried, refused + 1
             delay = retry.delay_of_refusal(failure, refused, seed)
         else:

@@ -128,6 +128,7 @@ def failed(
     retryable: bool = False,
     retry_after: float | None = None,
     limited: bool = False,
+    broken: bool = False,
     usage: Usage | None = None,
 ) -> OutcomeRecorded:
     failure = Failure(
@@ -136,6 +137,7 @@ def failed(
         retryable=retryable,
         retry_after=retry_after,
         limited=limited,
+        broken=broken,
     )
     return OutcomeRecorded(subtask=subtask, attempt=attempt, failure=failure, usage=usage or Usage())
 

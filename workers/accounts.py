@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import Token
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -15,7 +16,7 @@ from swarm import log as events
 from swarm.broker.ledger import Ledger, Reserved
 from swarm.broker.prices import PriceBook
 from swarm.broker.queue import Claim
-from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
+from swarm.errors import Down, ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metering import ACCOUNT, Account, Held, Used
 from swarm.models import Usage
 from swarm.prices import Price
@@ -101,7 +102,8 @@ class DeliveryAccount:
         amount = None if price is None else price.greatest(sent, cap + RUN_AHEAD)
         number, pause = next(self._numbers), FIRST_PAUSE
         while True:
-            found = await self._ride_out(lambda: self._ledger.reserve(self._claim, number, amount))
+            left = max(0.0, until - time.monotonic())
+            found = await self._ride_out(partial(self._reserved, number, amount, model, left))
             if found.verdict in ("ok", "free"):
                 break
             if found.verdict != "full":
@@ -115,7 +117,7 @@ class DeliveryAccount:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         self._calls += 1
-        held = Held(number, model, cap if found.verdict == "ok" else None, amount or 0)
+        held = Held(number, model, cap if found.verdict == "ok" else None, amount or 0, found.probe)
         self._open[number] = held, price
         try:
             self._goes_on()  # another call may have found no room meanwhile
@@ -136,10 +138,17 @@ class DeliveryAccount:
         cost = {"told": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
         if cost is not None and held.cap is not None and cost > held.amount:
             _log.warning(events.OVERSHOT, delivery=self._claim.id, model=held.model, held=held.amount, cost=cost)
-        booking = asyncio.ensure_future(self._ride_out(lambda: self._settled(held.number, cost, used)))
+        booking = asyncio.ensure_future(self._ride_out(lambda: self._settled(held, cost, used)))
         self._booking.add(booking)
         booking.add_done_callback(self._booking.discard)
-        told = Usage(calls=int(used.billed == "told"), input_tokens=used.sent, output_tokens=used.received)
+        told = Usage(
+            calls=int(used.billed == "told" or used.estimated),
+            input_tokens=used.sent,
+            output_tokens=used.received,
+            cached_tokens=used.cached,
+            reasoning_tokens=used.reasoning,
+            estimated=int(used.estimated),
+        )
         paid = Usage(presumed=held.amount) if cost is None else Usage(cost=cost)
         self._used += told + paid
         return paid
@@ -155,10 +164,19 @@ class DeliveryAccount:
         unknown = self._used.presumed + sum(held.amount for held, _ in self._open.values())
         return counted.model_copy(update={"cost": self._used.cost, "presumed": unknown}) if self.called else usage
 
-    async def _settled(self, number: int, cost: int | None, used: Used) -> int | None:
-        tokens = used.sent + used.received
+    async def _reserved(self, number: int, amount: int | None, model: str, seconds: float) -> Reserved:
+        return await self._ledger.reserve(self._claim, number, amount, model=model, seconds=seconds)
+
+    async def _settled(self, held: Held, cost: int | None, used: Used) -> int | None:
         return await self._ledger.settle(
-            self._claim, number, cost, tokens=tokens, limited=used.limited, pause=used.pause
+            self._claim,
+            held.number,
+            cost,
+            model=held.model,
+            tokens=used.sent + used.received,
+            limited=used.limited,
+            pause=used.pause,
+            health="up" if used.answered else used.down,
         )
 
 
@@ -174,9 +192,23 @@ def _refusal(found: Reserved, model: str, amount: int) -> Unaffordable | Unprice
         return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
     if found.verdict == "gone":
         return ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
+    if found.verdict == "broken":
+        return _broken(found, model)
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
     dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
     return Unaffordable(f"{dear}; raise it" + (", or lower SWARM_MAX_OUTPUT" if found.left > 0 else ""))
+
+
+def _broken(found: Reserved, model: str) -> ModelUnavailable:
+    down: Down = "endpoint" if found.scope.startswith("endpoint:") else "model"
+    name, seconds = found.scope.partition(":")[2], found.left / 1000
+    again = f"it is tried again in {seconds:.3g} s; check its server (swarm stats)"
+    error = ModelUnavailable(
+        f"{model} was not asked: the {down} {name} has failed every call of late; {again}", retry_after=seconds
+    )
+    error.limited = error.elsewhere = error.broken = True
+    error.down, error.billed = down, "nothing"
+    return error
 
 
 def _named(scope: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from experts.base import Expert, LoadBlob
 from experts.finetuned.head import Head
 from experts.inputs import inline
-from experts.instruction import ChatExpert
+from experts.instruction import ChatExpert, model_of
 from swarm.llm.base import Models
 from swarm.models import Card, Solution
 from swarm.plans import Subtask
@@ -29,7 +29,7 @@ _ASKED = re.compile(
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of a fine-tuned card."""
     if card.model != "local/head":
-        return ChatExpert(card, models.get(card.model))
+        return ChatExpert(card, model_of(card, models))
     content = await load_blob(card.blobs[0])
     return HeadExpert(card, await asyncio.to_thread(Head.from_bytes, content))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from experts.base import Expert, LoadBlob
 from experts.inputs import fenced, inline
-from experts.instruction import ask, data_in, system_text
+from experts.instruction import ask, data_in, model_of, system_text
 from experts.rag.chunk import passages
 from experts.rag.load import Document, load_documents
 from experts.rag.quotes import best_quotes, cited_answer
@@ -43,7 +43,7 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     index = await asyncio.to_thread(indexed, documents, card.name.replace("-", " "), card.description)
     if card.model == "local/extract":
         return ExtractExpert(card, index)
-    return CitingExpert(card, index, models.get(card.model))
+    return CitingExpert(card, index, model_of(card, models))
 
 
 def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> Index:

@@ -15,7 +15,7 @@ from typing import Any
 from swarm.broker.alive import alive, unserved
 from swarm.broker.connection import Connection
 from swarm.broker.gates import Gates, target
-from swarm.broker.holdings import Census, Eternal, Gate, Kind, Memory, Standing
+from swarm.broker.holdings import Breaker, Census, Eternal, Gate, Kind, Memory, Standing
 from swarm.broker.keys import (
     ADVANCE,
     ANSWER,
@@ -80,7 +80,7 @@ async def census(
     connection: Connection, settings: Settings, told: Callable[[int, int], None] = lambda seen, of: None
 ) -> Census:
     """Look at everything. `told` hears how many keys were looked at, and of how many. Raises BrokerErrors."""
-    memory = await _memory(connection)
+    memory = await memory_of(connection)
     shelf = Shelf(connection, settings.max_age + settings.retention)
     names: list[str] = []
     seen = 0
@@ -118,13 +118,15 @@ async def census(
     )
 
 
-async def _memory(connection: Connection) -> Memory:
+async def memory_of(connection: Connection) -> Memory:
+    """Redis' own figures."""
     lines = (await connection.call("INFO")).decode().splitlines()
     said = dict(line.split(":", 1) for line in lines if ":" in line)
     return Memory(
         version=said.get("redis_version", ""),
         used=int(said.get("used_memory", 0)),
         peak=int(said.get("used_memory_peak", 0)),
+        role=said.get("role", ""),
         most=int(said.get("maxmemory", 0)),
         fragmentation=float(said.get("mem_fragmentation_ratio", 0)),
         policy=said.get("maxmemory_policy", ""),
@@ -264,8 +266,17 @@ def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, que
         limits=limits,
         cap=int(float(fields["cap"])) if learnt and "cap" in fields else None,
         rate=float(fields.get("rate", "1")) if learnt else 1.0,
+        breaker=breaker_of(fields, now),
         waiting=tuple(sorted(name for name in waits if name in queues and queues[name].ready)),
     )
+
+
+def breaker_of(fields: Mapping[str, str], now: int) -> Breaker | None:
+    """The breaker of a gate with these fields, if it is open."""
+    if "broken" not in fields:
+        return None
+    until = int(fields["shut"])
+    return Breaker(since=int(fields["broken"]), until=until, half_open=until <= now)
 
 
 def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> float:

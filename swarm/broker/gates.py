@@ -13,6 +13,17 @@ rates are set half of them holds; each round of answers gives one place back, ea
 gate without limits has none until its server refuses, and has none again when twice as many may run as did then, or
 after ten minutes. What the server says of when to come again holds for all.
 
+The gates of a model and of its endpoint have a breaker, for what fails altogether. Five calls in a row that fail within
+a minute, with no answer in between, open it: where one call in ten fails anyhow, that comes about once in 100,000
+calls, and a model that is rarely asked does not add up the failures of a day. What nothing was reached for counts at
+the endpoint; time-outs, 5xx and broken streams at the model. For five seconds, about the time of a restart and little
+against an attempt, nobody asks; then one call tries, of all workers together, and the others wait for what comes of it,
+as long as its delivery's lease runs. An answer, also a refusal, closes the breaker; a failure doubles the pause, to a
+minute at most. So all is as before at the latest a minute and one call after a server is back.
+
+While it is open, an expert without fallbacks waits in its queue as at any gate. Where there are some, and for planning
+and answers, whose own ways without a model stand in, deliveries run, and the reservation of the call is refused.
+
 Limits of an expert stand in its card, those of models and endpoints in Redis, set by `swarm limits`.
 """
 
@@ -30,16 +41,24 @@ _TARGET = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")
 
 
 def gates_of(card: Card) -> str:
-    """The gates of an expert as the claim script reads them; empty where there is nothing to count."""
+    """The gates of an expert as the claim script reads them; empty where there is nothing to count.
+
+    A `!` before them: it waits for a breaker to close, since it has no fallbacks.
+    """
     own = f"expert:{card.name} ={_encoded(card.limits)}" if card.limits != Limits() else ""
-    return " ".join(filter(None, (own, model_gates(card.model))))
+    model = model_gates(card.model)
+    waits = "!" if model and not (card.fallback or card.fallback_models) else ""
+    return " ".join(filter(None, (waits, own, model)))
 
 
 def model_gates(model: str) -> str:
     """The gates of a model and its endpoint; empty for `local/` ones, which have no server."""
-    if not _TARGET.fullmatch(model) or "/" not in model:
-        return ""
-    return f"model:{model} endpoint:{model.partition('/')[0]}"
+    return f"model:{model} endpoint:{model.partition('/')[0]}" if has_gates(model) else ""
+
+
+def has_gates(model: str) -> bool:
+    """Whether there is a server behind a name."""
+    return "/" in model and _TARGET.fullmatch(model) is not None
 
 
 def target(name: str) -> str:

@@ -15,6 +15,8 @@ class Memory(Value):
     version: str = ""
     used: int = 0
     peak: int = 0
+    role: str = ""
+    """`master`, or `slave` for a replica."""
     most: int = 0
     """maxmemory; 0: no limit but the machine's."""
     fragmentation: float = 0.0
@@ -51,6 +53,15 @@ class Eternal(Value):
     bound: int | None
 
 
+class Breaker(Value):
+    """What fails altogether, since when, and until when nobody asks. Times are milliseconds of Redis' clock."""
+
+    since: int
+    until: int
+    half_open: bool
+    """That is over: the next call tries it out, or one does so now."""
+
+
 class Gate(Value):
     """How many calls run through a gate now, and for how many seconds from now it is closed.
 
@@ -63,8 +74,18 @@ class Gate(Value):
     limits: Limits = Limits()
     cap: int | None = None
     rate: float = 1.0
+    breaker: Breaker | None = None
+    """None: it is closed, so all is well."""
     waiting: tuple[str, ...] = ()
     """The queues that are held up at it."""
+
+
+class Concern(Value):
+    """Something that somebody should look at. `grave`: jobs may be lost or refused."""
+
+    problem: str
+    remedy: str
+    grave: bool = False
 
 
 class Census(Value):
@@ -95,25 +116,39 @@ class Census(Value):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What somebody should look at, each with its remedy."""
-        return tuple(_warnings(self))
+        return tuple(f"{each.problem}; {each.remedy}" for each in _concerns(self))
 
 
-def _warnings(found: Census) -> Iterable[str]:
-    memory = found.memory
+def memory_concerns(memory: Memory) -> Iterable[Concern]:
+    """What is wrong with Redis itself."""
     if memory.policy not in ("noeviction", "") and memory.most:
-        yield f"maxmemory-policy is {memory.policy}: Redis may drop accepted jobs; set it to noeviction"
+        problem = f"maxmemory-policy is {memory.policy}: Redis may drop accepted jobs"
+        yield Concern(problem=problem, remedy="set it to noeviction", grave=True)
     if memory.most and memory.used > 0.9 * memory.most:
-        yield f"{memory.used / memory.most:.0%} of maxmemory is used: new jobs will be refused; raise it"
+        problem = f"{memory.used / memory.most:.0%} of maxmemory is used: new jobs will be refused"
+        yield Concern(problem=problem, remedy="raise it")
     if not memory.append_only:
-        yield "no append-only file: a restart of Redis loses every job; set appendonly yes"
+        problem = "no append-only file: a restart of Redis loses every job"
+        yield Concern(problem=problem, remedy="set appendonly yes", grave=not memory.replicas)
     if not memory.appending:
-        yield "the append-only file cannot be written: look for disk space where Redis runs"
+        problem = "the append-only file cannot be written"
+        yield Concern(problem=problem, remedy="look for disk space where Redis runs", grave=True)
+
+
+def _concerns(found: Census) -> Iterable[Concern]:
+    yield from memory_concerns(found.memory)
     if not found.workers:
-        yield "no worker runs; start one: swarm worker, or swarm up"
+        yield Concern(problem="no worker runs", remedy="start one: swarm worker, or swarm up")
     elif found.unserved:
-        yield f"nobody serves {', '.join(found.unserved)}, and work waits for it; start a worker that does"
+        problem = f"nobody serves {', '.join(found.unserved)}, and work waits for it"
+        yield Concern(problem=problem, remedy="start a worker that does")
+    for name, gate in found.gates.items():
+        if gate.breaker is not None:
+            problem = f"the last calls of the {name.replace(':', ' ', 1)} have all failed"
+            yield Concern(problem=problem, remedy="check its server, or give its cards a fallback")
     for name, kept in found.eternal.items():
         if kept.bound is not None and kept.size > kept.bound:
-            yield f"{name} has {kept.size:,} entries and should have {kept.bound:,} at most"
+            problem = f"{name} has {kept.size:,} entries and should have {kept.bound:,} at most"
+            yield Concern(problem=problem, remedy="please report it")
     if found.leaks:
-        yield f"keys without a lifetime: {', '.join(found.leaks)}; please report them"
+        yield Concern(problem=f"keys without a lifetime: {', '.join(found.leaks)}", remedy="please report them")

@@ -28,7 +28,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:plancount                 hash     hits and misses of the plan cache                 a week after use
     PREFIX:stats:NAME                hash     what an expert's attempts took and cost           30 days after its last
     PREFIX:stats                     zset     experts on record, the last 1,000 by last run     as the newest of them
-    PREFIX:gate:GATE                 hash     rates, what was learnt of them, who waits         a day after use
+    PREFIX:gate:GATE                 hash     rates, the breaker, what was learnt, who waits    a day after use
     PREFIX:gate:GATE:running         zset     deliveries that hold a place, by lease expiry     a day after use
     PREFIX:parked:SCOPE              zset     deliveries that wait for room in a budget         as the last job
     -- eternal, each bounded --
@@ -189,6 +189,18 @@ class Keys:
     @property
     def confirmed(self) -> str:
         return f"{self.prefix}:confirmed"
+
+
+def subtask_of(delivery: str, queue: str) -> tuple[str, int, str] | None:
+    """Subtask, attempt and expert of a delivery to an expert; None for one to the router.
+
+    >>> subtask_of("j1:t2:1", "run:echo@5f")
+    ('t2', 1, 'echo')
+    """
+    if not queue.startswith("run:"):
+        return None
+    _, subtask, attempt = delivery.split(":")
+    return subtask, int(attempt), queue.removeprefix("run:").partition("@")[0]
 
 
 def expert_queue(card: Card) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from swarm.broker.connection import Connection
+from swarm.broker.gates import has_gates
 from swarm.broker.keys import TENANTS_KEPT
 from swarm.broker.queue import Claim
 from swarm.errors import BadInput, TooLarge
@@ -24,7 +25,9 @@ from swarm.settings import Settings
 DAY_MS = 86_400_000
 MAX_WEIGHT = 100
 
-Verdict = Literal["ok", "free", "full", "never", "unpriced", "gone"]
+Verdict = Literal["ok", "free", "full", "never", "unpriced", "gone", "broken"]
+Health = Literal["", "up", "model", "endpoint"]
+"""What a call says of its server: nothing, that it answers, or which of the two is down."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,16 @@ class Reserved:
 
     `ok`: held, and a limit holds. `free`: held, without a limit. `full`: others of `scope` are open, it may fit later.
     `never`: with none open it would not fit what is `left` of `limit`. `unpriced`: a limit holds and the model has no
-    price. `gone`: the claim is not held any more, or the job has ended.
+    price. `gone`: the claim is not held any more, or the job has ended. `broken`: the breaker of the gate `scope` is
+    open, for `left` milliseconds.
     """
 
     verdict: Verdict
     scope: str = ""
     left: int = 0
     limit: int = 0
+    probe: bool = False
+    """It is held, for the one call that is to try out what was broken."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Spent:
     earmarked: int = 0
     """Set aside for jobs that have a budget and have not ended, as far as they have not spent it."""
     limit: int | None = None
+    tokens: int = 0
+    """Sent and received, as servers told or as estimated. Not counted for a job, whose usage has them."""
 
     def __bool__(self) -> bool:
         return bool(self.settled or self.presumed)
@@ -86,30 +94,43 @@ class Ledger:
         self._limits = micro(settings.tenant_budget), micro(settings.day_budget)
         self._refuses = "1" if settings.unpriced == "refuse" else ""
 
-    async def reserve(self, claim: Claim, call: int, amount: int | None) -> Reserved:
+    async def reserve(
+        self, claim: Claim, call: int, amount: int | None, *, model: str = "", seconds: float = 60.0
+    ) -> Reserved:
         """Hold the most that a call may cost; None: its model has no price. May be repeated.
 
-        `call` is its number among those of this claim.
+        `call` is its number among those of this claim; it takes `seconds` at most.
         """
         answer = await self._connection.script(
             "reserve", claim.id, claim.owner, _hold(claim, call), "" if amount is None else amount,
-            *self._limits, self._refuses,
+            *self._limits, self._refuses, _gated(model), round(seconds * 1000),
         )  # fmt: skip
-        facts = [item.decode() for item in answer]
-        verdict, scope, left, limit = facts + ["", "0", "0"][len(facts) - 1 :]
+        verdict, *facts = (item.decode() for item in answer)
+        if verdict in ("ok", "free"):
+            return Reserved(cast(Verdict, verdict), probe=bool(facts))
+        scope, left, limit = facts + ["", "0", "0"][len(facts) :]
         return Reserved(cast(Verdict, verdict), scope, int(left), int(limit))
 
     async def settle(
-        self, claim: Claim, call: int, amount: int | None, *, tokens: int = 0, limited: bool = False, pause: float = 0.0
+        self,
+        claim: Claim,
+        call: int,
+        amount: int | None,
+        *,
+        model: str = "",
+        tokens: int = 0,
+        limited: bool = False,
+        pause: float = 0.0,
+        health: Health = "",
     ) -> int | None:
         """Book what a call came to; 0 gives all back, None keeps all that was held as presumed. May be repeated.
 
-        `tokens`, `limited` (the server said: too much) and `pause` (seconds for which it wants to be left alone) are
-        for the gates. Answers what had been held, None if nothing was, or is any more.
+        `tokens`, `limited` (the server said: too much), `pause` (seconds for which it wants to be left alone) and
+        `health` are for the gates of `model`. Answers what had been held, None if nothing was, or is any more.
         """
         held = await self._connection.script(
             "settle", claim.id, claim.owner, _hold(claim, call), "" if amount is None else amount,
-            tokens, "1" if limited else "", round(pause * 1000),
+            tokens, "1" if limited else "", round(pause * 1000), _gated(model), health,
         )  # fmt: skip
         return None if int(held) < 0 else int(held)
 
@@ -174,14 +195,18 @@ class Ledger:
                 return found
 
 
-FIELDS = ("settled", "presumed", "open", "earmarked", "limit")
+FIELDS = ("settled", "presumed", "open", "earmarked", "limit", "tokens")
 """Of a scope's books, in the order in which `spent` takes them."""
 
 
 def spent(raw: Sequence[bytes | None]) -> Spent:
     """The books of a scope, out of its FIELDS."""
     settled, presumed, open_now, earmarked = (int(item or 0) for item in raw[:4])
-    return Spent(settled, presumed, open_now, earmarked, None if raw[4] is None else int(raw[4]))
+    return Spent(settled, presumed, open_now, earmarked, None if raw[4] is None else int(raw[4]), int(raw[5] or 0))
+
+
+def _gated(model: str) -> str:
+    return model if has_gates(model) else ""
 
 
 def _hold(claim: Claim, call: int) -> str:

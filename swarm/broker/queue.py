@@ -29,6 +29,16 @@ def record(function: str, *args: str) -> str:
     return to_json({"t": None, "f": function, "a": args, "k": {}, "et": int(time.time() * 1000)}).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a delivery was due before it was claimed, in milliseconds, and how much of that a gate held it up."""
+
+    ms: int = 0
+    gate: str = ""
+    """Of those that did, the one that held it up longest; `budget:KIND` for a budget without room."""
+    gated: int = 0
+
+
 @dataclass(frozen=True)
 class Claim:
     """A delivery that this worker holds until its lease ends. `owner` is `worker:claim_no`."""
@@ -39,6 +49,7 @@ class Claim:
     record: bytes = b""
     extra: Any = field(default=None, compare=False, repr=False)
     """Raw state that the claim hands over: see `joblog.state` for `advance` and `joblog.planning` for `plan`."""
+    wait: Wait = field(default=Wait(), compare=False, repr=False)
 
     @cached_property
     def job(self) -> str:
@@ -82,11 +93,7 @@ class Queue:
         due, raw = await self._connection.script(
             "claim", self.worker, self._lease_ms, free, MAX_LOST, DEAD_KEPT, self._dead_ms, *queues
         )
-        claims = [
-            Claim(id=item[0].decode(), queue=item[1].decode(), owner=item[2].decode(), record=item[3], extra=item[4])
-            for item in raw
-        ]
-        return claims, None if int(due) < 0 else int(due) / 1000
+        return [_claim(*item) for item in raw], None if int(due) < 0 else int(due) / 1000
 
     async def disown(self, queues: Sequence[str], known: Iterable[Claim]) -> int:
         """After a claim whose answer was lost: give back what it took. Answers how many that were."""
@@ -145,3 +152,10 @@ class Queue:
         Answers `parked`, `ready` (there is room by now, or there will be none: it is queued again), or `gone`.
         """
         return bytes(await self._connection.script("park", *claim.args, scope, need)).decode()
+
+
+def _claim(
+    name: bytes, queue: bytes, owner: bytes, record: bytes, extra: Any, waited: int, gate: bytes, gated: int
+) -> Claim:
+    wait = Wait(waited, gate.decode(), gated)
+    return Claim(id=name.decode(), queue=queue.decode(), owner=owner.decode(), record=record, extra=extra, wait=wait)

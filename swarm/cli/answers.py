@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from swarm.cli.explained import at_most, money
+from swarm.cli.explained import at_most, beside, money
 from swarm.cli.screen import Screen, flat, listed
 from swarm.models import Answer, Citation, Missing, Part, Receipt, Segment, Usage
 from swarm.receipts import TenantReceipt
@@ -123,7 +123,7 @@ def _part(part: Part) -> str:
 def _used(usage: Usage) -> str:
     if usage == Usage():
         return "no model call"
-    calls = f"{usage.calls:,} model calls, {usage.input_tokens:,} + {usage.output_tokens:,} tokens"
+    calls = f"{usage.calls:,} model calls, {usage.input_tokens:,} + {usage.output_tokens:,} tokens{beside(usage)}"
     presumed = f", and up to {at_most(usage.presumed)} of unknown fate" if usage.presumed else ""
     return f"{calls}, {money(usage.cost)}{presumed}"
 

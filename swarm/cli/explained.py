@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from swarm.cli.screen import Screen, flat, listed
 from swarm.estimate import Estimate, SubtaskEstimate, levels
+from swarm.models import Usage
 from swarm.plans import Condition, Subtask
 from swarm.report import PlanReport
 
@@ -91,7 +92,7 @@ def _totals(report: PlanReport) -> Iterator[tuple[Part, ...]]:
     yield (("running costs  ", "bold"), _cost(found))
     if report.usage.calls:
         used = report.usage
-        tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written"
+        tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written{beside(used)}"
         tokens += f", {spent(used.cost, used.presumed)}" if used.cost or used.presumed else ""
         yield (("planning       ", "bold"), f"{used.calls:,} model call{'s' * (used.calls != 1)}, {tokens}")
     for head, texts in (("notes", report.notes), ("mends", [f"{mend.place}: {mend.what}" for mend in report.mends])):
@@ -159,6 +160,21 @@ def at_most(micro: int) -> str:
     places = max(2, 2 - dollars.adjusted())
     whole, _, cents = f"{dollars.quantize(Decimal(1).scaleb(-places), ROUND_CEILING):,f}".partition(".")
     return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def beside(usage: Usage) -> str:
+    """What there is to say of tokens beside their number, if there is anything.
+
+    >>> beside(Usage(cached_tokens=2_000, estimated=1)), beside(Usage())
+    (' (2,000 cached, 1 call estimated)', '')
+    """
+    cached, thoughts, guessed = usage.cached_tokens, usage.reasoning_tokens, usage.estimated
+    said = (
+        f"{cached:,} cached" if cached else "",
+        f"{thoughts:,} of thoughts" if thoughts else "",
+        f"{guessed:,} call{'s' * (guessed != 1)} estimated" if guessed else "",
+    )
+    return f" ({listed(filter(None, said))})" if any(said) else ""
 
 
 def spent(settled: int, presumed: int) -> str:

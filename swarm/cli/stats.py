@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from swarm.broker.acl import rule
 from swarm.broker.alive import Alive
-from swarm.broker.holdings import Census, Gate
+from swarm.broker.holdings import Breaker, Census, Gate
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.explained import at_most, money
@@ -17,7 +18,7 @@ from swarm.cli.screen import Screen, listed
 
 SHOWN_BUDGETS = 20
 
-GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "QUEUES WAITING")
+GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "BREAKER", "QUEUES WAITING")
 
 redis_commands = typer.Typer(help="What a swarm needs of Redis.", no_args_is_help=True)
 
@@ -121,8 +122,21 @@ def _gate(named: tuple[str, Gate]) -> tuple[str, ...]:
     most = f"{gate.running} of {limits.concurrency:,}" if limits.concurrency else str(gate.running)
     return (
         name, most, _rate(limits.requests_per_minute, gate.rate), _rate(limits.tokens_per_minute, gate.rate),
-        f"{gate.pause:g} s" if gate.pause else "-", "-" if gate.cap is None else str(gate.cap), str(len(gate.waiting)),
+        f"{gate.pause:g} s" if gate.pause else "-", "-" if gate.cap is None else str(gate.cap),
+        _breaker(gate.breaker), str(len(gate.waiting)),
     )  # fmt: skip
+
+
+def _breaker(found: Breaker | None) -> str:
+    """Since when a breaker is open, and until when.
+
+    >>> _breaker(None), _breaker(Breaker(since=0, until=5_000, half_open=True))[:15]
+    ('-', 'half open since')
+    """
+    if found is None:
+        return "-"
+    since, until = (time.strftime("%H:%M:%S", time.localtime(at / 1000)) for at in (found.since, found.until))
+    return f"half open since {until}, broken since {since}" if found.half_open else f"open since {since} until {until}"
 
 
 def _rate(limit: int | None, share: float) -> str:

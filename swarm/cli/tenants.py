@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @tenants.command("list")
 def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """List tenants with something set or something spent today (UTC), and what the day has cost in all."""
+    """List tenants with something set or something spent today (UTC), and what the day has used in all."""
     edge = Edge.of(redis, as_json)
 
     async def looked(ledger: Ledger) -> tuple[list[Tenant], Spent]:
@@ -39,7 +39,9 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
     edge.screen.document({"tenants": [asdict(tenant) for tenant in found], "day": asdict(day)})
     rows = [(each.name, f"{each.weight}", *_columns(each.today, each.budget)) for each in found]
     rows.append(("(all)", "", *_columns(day, None)))
-    edge.screen.columns(rows, ("TENANT", "WEIGHT", "BUDGET A DAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED"))
+    edge.screen.columns(
+        rows, ("TENANT", "WEIGHT", "BUDGET A DAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "TOKENS")
+    )
     return exits.OK
 
 
@@ -92,6 +94,7 @@ def _columns(today: Spent, budget: int | None) -> tuple[str, ...]:
         "" if limit is None else money(limit) if limit else "$0",
         money(today.settled) if today.settled else "",
         *bounds,
+        f"{today.tokens:,}" if today.tokens else "",
     )
 
 

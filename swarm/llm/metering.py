@@ -14,11 +14,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from swarm.errors import Billed, ExpertError
+from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models
+from swarm.llm.strict import strictly
 from swarm.models import Usage
 
 PER_MESSAGE = 16
@@ -39,6 +40,8 @@ class Held:
     cap: int | None = None
     amount: int = 0
     """Micro-dollars."""
+    probe: bool = False
+    """Whether it is to show that a model which was failing answers again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,12 @@ class Used:
     limited: bool = False
     pause: float = 0.0
     """Seconds for which the server wants no more."""
+    down: Down = ""
+    answered: bool = False
+    """Whether the server did answer, were it with a refusal."""
+    reasoning: int = 0
+    estimated: bool = False
+    """Whether the tokens are an estimate, as the server did not tell them."""
 
 
 class Account(Protocol):
@@ -60,7 +69,8 @@ class Account(Protocol):
     async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
         """Hold what a request of at most `sent` tokens can cost; `wanted` caps the answer if the caller does.
 
-        Waits `seconds` at most for room. Raises Unaffordable, Unpriced, or NoRoom before anything was spent.
+        Waits `seconds` at most for room. Raises Unaffordable, Unpriced, NoRoom or, where the model is known to fail,
+        ModelUnavailable, before anything was spent.
         """
         ...
 
@@ -70,6 +80,17 @@ class Account(Protocol):
 
 
 ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a call waited for and what it is charged, as far as it has come: a call that fails says so nowhere else."""
+
+    waited: float = 0.0
+    """Seconds until there was room for its requests."""
+    paid: Usage = field(default_factory=Usage)
+    held: int = 0
+    """Micro-dollars held for the request that runs, which are presumed if the call is given up."""
 
 
 class MeteredModels:
@@ -88,12 +109,16 @@ class MeteredModels:
 class MeteredModel:
     """`model`, its calls paid for by the account of the delivery that makes them."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, tally: Tally | None = None) -> None:
+        self._model, self._tally = model, tally
 
     @property
     def name(self) -> str:
         return self._model.name
+
+    def tallied(self, tally: Tally) -> MeteredModel:
+        """The same for one call, which keeps `tally`."""
+        return MeteredModel(self._model, tally)
 
     async def complete(
         self,
@@ -106,7 +131,7 @@ class MeteredModel:
         account = self._account()
         if account is None:
             return await self._model.complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
-        call = _Call(self._model, account, messages, form, max_tokens, timeout)
+        call = self._call(account, messages, form, max_tokens, timeout)
         async with aclosing(call.items(streamed=False)) as items:
             return [item async for item in items if isinstance(item, Completion)][-1]
 
@@ -122,13 +147,19 @@ class MeteredModel:
         if account is None:
             whole = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)
         else:
-            whole = _Call(self._model, account, messages, form, max_tokens, timeout).items(streamed=True)
+            whole = self._call(account, messages, form, max_tokens, timeout).items(streamed=True)
         async with aclosing(whole) as items:
             async for item in items:
                 yield item
 
+    def _call(
+        self, account: Account, messages: Sequence[Message], form: Form | None, wanted: int | None, timeout: float
+    ) -> _Call:
+        return _Call(self._model, account, self._tally or Tally(), messages, form, wanted, timeout)
+
     def _account(self) -> Account | None:
-        return None if self.name.startswith("local/") else ACCOUNT.get()
+        # a name without a model is never asked: it is an error that says which there are
+        return None if self.name.startswith("local/") or "/" not in self.name else ACCOUNT.get()
 
 
 class _Call:
@@ -138,12 +169,14 @@ class _Call:
         self,
         model: Model,
         account: Account,
+        tally: Tally,
         messages: Sequence[Message],
         form: Form | None,
         wanted: int | None,
         timeout: float,
     ) -> None:
         self._model, self._account, self._messages, self._form = model, account, messages, form
+        self._tally = tally
         self._wanted, self._until = wanted, time.monotonic() + timeout
         self._sent = most_tokens(messages, form)
         self._earlier = Usage()
@@ -159,7 +192,13 @@ class _Call:
         except ExpertError as error:
             sent, received = error.tokens
             told: Billed = "unknown" if error.billed == "told" and not (sent and received) else error.billed
-            self._settle(Used(told, sent, received, limited=error.limited, pause=error.retry_after or 0.0))
+            pause, answered = error.retry_after or 0.0, _answered(error)
+            self._settle(
+                Used(told, sent, received, limited=error.limited, pause=pause, down=error.down, answered=answered)
+            )
+            if self._held.probe and error.down:
+                # who tried it out for all others has not lost an attempt of its own
+                error.limited = error.broken = True
             raise
 
     async def _answer(self, streamed: bool) -> AsyncGenerator[str | Completion]:
@@ -179,22 +218,45 @@ class _Call:
             self._held = await self._reserved()
 
     async def _reserved(self) -> Held:
-        return await self._account.reserve(self._model.name, self._sent, self._wanted, self._left)
+        begun = time.monotonic()
+        try:
+            held = await self._account.reserve(self._model.name, self._sent, self._wanted, self._left)
+        finally:
+            self._tally.waited += time.monotonic() - begun
+        self._tally.held = held.amount
+        return held
 
     def _paid(self, completion: Completion) -> Completion:
         used = completion.usage
-        told: Billed = "told" if used.input_tokens and used.output_tokens else "unknown"
-        sent, received, pause = used.input_tokens, used.output_tokens, completion.pause
-        cost = self._settle(Used(told, sent, received, completion.cached, pause=pause))
+        known = used.input_tokens and used.output_tokens and not used.estimated
+        cost = self._settle(
+            Used(
+                "told" if known else "unknown",
+                used.input_tokens,
+                used.output_tokens,
+                used.cached_tokens,
+                pause=completion.pause,
+                answered=True,
+                reasoning=used.reasoning_tokens,
+                estimated=bool(used.estimated),
+            )
+        )
         total = self._earlier + cost
         return replace(completion, usage=used.model_copy(update={"cost": total.cost, "presumed": total.presumed}))
 
     def _settle(self, used: Used) -> Usage:
-        return self._account.settle(self._held, used)
+        paid = self._account.settle(self._held, used)
+        self._tally.paid, self._tally.held = self._tally.paid + paid, 0
+        return paid
 
     @property
     def _left(self) -> float:
         return max(0.001, self._until - time.monotonic())
+
+
+def _answered(error: ExpertError) -> bool:
+    """Whether an error is what a server said that is well. What it cannot do now may be of its health or not."""
+    return not error.down and (error.limited or not isinstance(error, ModelUnavailable))
 
 
 def most_tokens(messages: Sequence[Message], form: Form | None = None) -> int:
@@ -204,5 +266,10 @@ def most_tokens(messages: Sequence[Message], form: Form | None = None) -> int:
     163
     """
     said = sum(len(message.content.encode("utf-8", "surrogatepass")) + PER_MESSAGE for message in messages)
-    shape = FORM_TIMES * len(json.dumps(form.schema)) + PER_FORM if form else 0
-    return said + PER_CALL + shape
+    return said + PER_CALL + (FORM_TIMES * _longest(form) + PER_FORM if form else 0)
+
+
+def _longest(form: Form) -> int:
+    """Bytes of its schema, as it is or in its strict form."""
+    strict = strictly(form.schema)
+    return max(len(json.dumps(schema)) for schema in (form.schema, strict.schema if strict else {}))

@@ -93,6 +93,22 @@ async def test_what_is_still_held_counts_as_presumed_in_the_outcome(hands: Hands
     assert account.onto(Usage()).presumed == (await hands.log.spent("j1")).presumed == 200
 
 
+async def test_a_model_that_is_known_to_fail_is_not_asked_and_nothing_is_held(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    async with paying(accounts, await hands.run("a")) as account:
+        for _ in range(5):
+            account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", down="endpoint"))
+        with pytest.raises(ModelUnavailable, match=r"box/short was not asked: the endpoint box has failed") as caught:
+            await account.reserve("box/short", 1, 9, 1.0)
+        error = caught.value
+        assert (error.limited, error.broken, error.elsewhere, error.down) == (True, True, True, "endpoint")
+        assert 4 < (error.retry_after or 0) <= 5
+        assert (await hands.log.spent("j1")).open == 0
+
+        await hands.call("HINCRBY", hands.keys.gate("endpoint:box"), "shut", -60_000)
+        assert (await account.reserve("box/short", 1, 9, 1.0)).probe
+
+
 async def test_a_first_call_without_room_puts_the_delivery_aside_whatever_is_made_of_it(
     hands: Hands, accounts: Accounts
 ) -> None:

@@ -56,7 +56,7 @@ async def test_the_ending_withdraws_what_waits_and_stops_what_runs(hands: Hands)
         last = await cancelled(hands)
 
     assert (last.stopped, last.withdrawn) == (("t1:1",), ("t2:1", "t3:2"))
-    assert stops == ["j:t1:1 w1:1"]
+    assert stops == ["j:t1:1 w1:1"] * 2, "when the cancel is asked for, and at the end, should that be missed"
     for queue in ("run:a", "run:b", "run:c", "advance", "plan", "answer"):
         assert await hands.stands(queue) == {}
     assert not await hands.call("KEYS", f"{hands.keys.prefix}:delivery:*")
@@ -168,9 +168,46 @@ async def test_a_job_cancelled_while_it_is_planned_stops_its_planner(hands: Hand
     async with listening(hands, hands.keys.stop("p1")) as stops:
         last = await cancelled(hands)
 
-    assert stops == ["j:plan p1:1"]
+    assert set(stops) == {"j:plan p1:1"}
     assert (last.stopped, last.withdrawn) == ((), ()), "attempts at subtasks only"
     assert not await hands.worker("p1").finish(planning, "planned", '{"round":1}')
+
+
+async def test_what_runs_for_a_cancelled_job_is_stopped_before_the_decision_that_ends_it(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a", "t3:b")
+    running = [await hands.run("a", hands.worker("w1")) for _ in range(2)]
+
+    async with listening(hands, hands.keys.stop("w1")) as stops:
+        await hands.log.cancel("j")
+        await hands.log.cancel("j", "t1")
+
+    assert sorted(stops) == [claim.key for claim in running]
+    assert await hands.stands("run:b") == {"ready": ["j:t3:1"]}
+    assert (await hands.history("j"))[-2:] == ["cancel_asked", "cancel_asked"]
+
+
+async def test_what_was_stopped_for_a_cancelled_job_is_not_run_again_while_nobody_decides(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    running = await hands.run("a", hands.worker("w1"))
+    await hands.log.cancel("j")
+    await hands.expire_lease(running)
+
+    assert await hands.claim("run:a", hands.worker("w2")) == []
+    assert await hands.field(hands.keys.delivery("j:t1:1"), "lost") is None
+    await hands.settle("j")
+
+    last = ((await hands.log.events("j")) or [])[-1]
+    assert isinstance(last, Ended)
+    assert last.stopped == ("t1:1",)
+    assert await hands.stands("run:a") == {}
+
+
+async def test_a_decision_that_is_lost_is_taken_up_again_though_its_job_is_to_be_cancelled(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    await hands.log.cancel("j")
+    await hands.expire_lease(await hands.take("advance", hands.worker("r1")))
+
+    assert (await hands.take("advance", hands.worker("r2"))).id == "j:advance"
 
 
 async def test_an_unknown_job_cannot_be_cancelled(hands: Hands) -> None:

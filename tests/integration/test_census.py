@@ -144,8 +144,26 @@ async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands
     assert (told["running"], told["cap"], told["rate"], told["waiting"]) == (1, 2, 0.5, ["run:a"])
     (row,) = (line for line in lines if line.startswith("model:box/small"))
     assert re.split(r"  +", row.strip())[1:4] == ["1 of 1", "1,200 (50% now)", "90,000 (50% now)"]
-    assert re.search(r" (29|30)(\.\d)? s +2 +1$", row)
+    assert re.search(r" (29|30)(\.\d)? s +2 +- +1$", row)
     assert any(re.match(r"run:a .* model:box/small$", line) for line in lines)
+
+
+async def test_a_breaker_says_since_when_and_until_when_it_is_open(hands: Hands, cli: Cli) -> None:
+    gate, now = hands.keys.gate("endpoint:box"), int(await hands.now())
+    await hands.call("HSET", gate, "broken", now - 9_000, "shut", now + 60_000, "span", 60_000)
+    await hands.call("PEXPIRE", gate, 60_000)
+
+    opened = await asyncio.to_thread(cli.json, "stats")
+    text = await asyncio.to_thread(cli, "stats")
+    await hands.call("HSET", gate, "shut", now - 1_000)
+    half = await asyncio.to_thread(cli.json, "stats")
+
+    assert opened["gates"]["endpoint:box"]["breaker"] == {
+        "since": now - 9_000, "until": now + 60_000, "half_open": False
+    }  # fmt: skip
+    assert re.search(r"endpoint:box .* open since \d\d:\d\d:\d\d until \d\d:\d\d:\d\d +0", text)
+    assert half["gates"]["endpoint:box"]["breaker"]["half_open"]
+    assert any("the last calls of the endpoint box have all failed" in each for each in half["warnings"])
 
 
 @pytest.mark.parametrize(

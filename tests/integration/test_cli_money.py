@@ -91,6 +91,7 @@ def test_a_tenants_budget_refuses_jobs_that_do_not_fit(cli: Cli, published: None
     assert refused["type"] == "OverBudget"
     assert (refused["scope"], refused["left"], refused["limit"]) == ("tenant acme", 0.2, 1.0)
     assert (tenant["weight"], tenant["budget"], tenant["today"]["earmarked"]) == (3, 1_000_000, 800_000)
+    assert rows[0].split()[-2:] == ["EARMARKED", "TOKENS"]
     assert [row.split() for row in rows[1:]] == [["acme", "3", "$1.00", "$0.80"], ["(all)", "$0.80"]]
     assert today[0].split() == ["SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"]
     assert [row.split() for row in today[1:3]] == [

@@ -11,7 +11,7 @@ import pytest
 
 from experts.implementations import load_implementations
 from swarm.broker.gates import Gates, gates_of, model_gates
-from swarm.broker.ledger import Ledger
+from swarm.broker.ledger import Health, Ledger
 from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
@@ -29,7 +29,7 @@ class Line:
     """One expert's queue behind gates, and a job with so many subtasks waiting in it."""
 
     def __init__(self, hands: Hands, words: str) -> None:
-        self.hands, self.words, self.key = hands, words, hands.keys.gate
+        self.hands, self.words, self.key, self.model = hands, words, hands.keys.gate, MODEL
         self.gates = Gates(hands.connection)
         self._ledger, self._calls = Ledger(hands.connection, Settings()), count()
 
@@ -43,11 +43,15 @@ class Line:
         claims, due = await (worker or self.hands.worker(lease=300)).claim([queue], free, {queue: self.words})
         return claims, -1 if due is None else due
 
-    async def report(self, claim: Claim, *, tokens: int = 0, limited: bool = False, pause: float = 0.0) -> None:
+    async def report(
+        self, claim: Claim, *, tokens: int = 0, limited: bool = False, pause: float = 0.0, health: Health = ""
+    ) -> None:
         """A model call of a claim that came to this."""
         call = next(self._calls)
         await self._ledger.reserve(claim, call, None)
-        await self._ledger.settle(claim, call, 0, tokens=tokens, limited=limited, pause=pause)
+        await self._ledger.settle(
+            claim, call, 0, model=self.model, tokens=tokens, limited=limited, pause=pause, health=health
+        )
 
     async def set_back(self, gate: str, **fields: float) -> None:
         """Move times of a gate by so many milliseconds."""

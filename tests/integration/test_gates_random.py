@@ -66,7 +66,7 @@ class Play:
         await self.workers[0].renew(self.held)
 
     def names(self, claim: Claim) -> list[str]:
-        return [word for word in self.gates[claim.queue].split() if not word.startswith("=")]
+        return [word for word in self.gates[claim.queue].split() if word[0] not in "=!"]
 
     def _pop(self) -> Claim:
         return self.held.pop(self.random.randrange(len(self.held)))

@@ -100,6 +100,17 @@ async def test_a_repeated_reservation_or_settlement_counts_once(hands: Hands, le
     assert await hands.log.spent("j1") == Spent(settled=100, limit=10_000)
 
 
+async def test_tokens_are_counted_once_for_the_tenant_and_the_day(hands: Hands, ledger: Ledger) -> None:
+    await hands.begin("j1", "t1:a", tenant="acme")
+    claim = await hands.run("a")
+    for call, cost in ((1, 100), (2, None)):
+        await ledger.reserve(claim, call, 6_000)
+        for _ in range(3):
+            await ledger.settle(claim, call, cost, tokens=40)
+
+    assert (await day_of(hands, "acme")).tokens == (await day_of(hands)).tokens == 80
+
+
 async def test_a_hold_that_redis_lost_is_settled_all_the_same(hands: Hands, ledger: Ledger) -> None:
     await hands.begin("j1", "t1:a", budget=0.01)
     claim = await hands.run("a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +26,8 @@ BUDGETS = (None, 0, 12, 25)
 OPS = ("submit", "submit", *["reserve"] * 4, *["settle", "claim", "leave"] * 2, "presume", "lose", "late", "end")
 STEPS = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 99), st.integers(0, 14)), min_size=5, max_size=60)
 SETTINGS = Settings(prefix=PREFIX, tenant_budget=TENANT_LIMIT / 1e6, day_budget=DAY_LIMIT / 1e6)
+TOKENS = 3
+"""That each call used."""
 Hold = tuple[Claim, int]
 
 
@@ -39,6 +41,8 @@ class JobBooks:
     held: dict[tuple[str, int], tuple[Hold, int]] = field(default_factory=dict)
     presumed: dict[tuple[str, int], tuple[Hold, int]] = field(default_factory=dict)
     ended: bool = False
+    told: set[tuple[str, int]] = field(default_factory=set)
+    """Calls whose tokens are counted."""
 
     @property
     def spent(self) -> int:
@@ -129,8 +133,10 @@ class Play:
             # what is late may only lower what was presumed; in time, no call here costs more than was held
             job.settled += min(actual, amount)
             actual = min(actual, amount) if was_held else actual
-        assert await self.ledger.settle(*hold, actual) == amount
-        assert await self.ledger.settle(*hold, None) is None
+        tokens = 0 if key in job.told else TOKENS
+        job.told.add(key)
+        assert await self.ledger.settle(*hold, actual, tokens=tokens) == amount
+        assert await self.ledger.settle(*hold, None, tokens=tokens) is None
 
     async def lose(self, claim: Claim) -> None:
         """Its worker is gone, and another has the delivery now."""
@@ -184,13 +190,14 @@ class Play:
             presumed=sum(job.spent - job.settled for job in jobs),
             open=sum(job.open for job in jobs if job.limit is None),
             earmarked=sum(job.limit - job.spent for job in jobs if job.limit is not None and not job.ended),
+            tokens=sum(TOKENS * len(job.told) for job in jobs),
         )
 
     async def look(self) -> None:
         for tenant in ("acme", "other", ""):
             scope = f"tenant:{tenant}:{self.day}" if tenant else f"day:{self.day}"
-            now = spent(await self.hands.call("HMGET", self.hands.keys.budget(scope), *FIELDS[:-1], "none"))
-            assert now == self.books(tenant)
+            now = spent(await self.hands.call("HMGET", self.hands.keys.budget(scope), *FIELDS))
+            assert replace(now, limit=None) == self.books(tenant)
             assert sum(self.taken(tenant)) <= (TENANT_LIMIT if tenant else DAY_LIMIT)
         for name, job in self.jobs.items():
             assert await self.hands.log.spent(name) == Spent(

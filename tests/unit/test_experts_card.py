@@ -59,6 +59,14 @@ def test_a_card_is_read_with_every_field(tmp_path: Path) -> None:
     assert blobs[card.blobs[0].sha256] == b"# A\n\nText."
 
 
+def test_fallbacks_are_models_first_and_then_experts(tmp_path: Path) -> None:
+    front = a_front(model="box/a", fallback="[box/b, my-box/org/c, box/b, other]")
+
+    card, _ = read_card(written(tmp_path, front), tmp_path)
+
+    assert (card.fallback_models, card.fallback) == (("box/b", "my-box/org/c"), ("other",))
+
+
 def test_the_name_is_that_of_the_file_if_none_is_given(tmp_path: Path) -> None:
     assert read_card(written(tmp_path, a_front()), tmp_path)[0].name == "greeter"
 
@@ -78,7 +86,8 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
         (a_front(kind=""), "kind is missing"),
         (a_front(kind="finetuned"), "did you mean 'fine-tuned'"),
         (a_front(model=""), "model is missing"),
-        (a_front(model="gpt-6"), "not of the form endpoint/model"),
+        (a_front(model="gpt 6"), "neither endpoint/model nor an endpoint"),
+        (a_front(model="local"), "neither endpoint/model nor an endpoint"),
         (a_front(model="local/extract"), "use local/template"),
         (a_front(name="Über Expert"), "name 'Über Expert' cannot be a name"),
         (a_front(timeout="soon"), "timeout 'soon' is no time"),
@@ -87,6 +96,14 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
         (a_front(limits="{concurency: 3}"), "limits are wrong: concurency"),
         (a_front(fallback="greeter"), "fallback names the expert itself"),
         (a_front(fallback="{a: 1}"), "is no list of names"),
+        (a_front(model="box/a", fallback="[box/]"), "list models (endpoint/model) and experts of this catalog"),
+        (
+            a_front(model="box/a", fallback="[other, box/b]"),
+            "names the model 'box/b' behind an expert; put models first",
+        ),
+        (a_front(model="box/a", fallback="box/a"), "names the card's own model 'box/a'"),
+        (a_front(model="box/a", fallback="local/extract"), "names 'local/extract', which is no endpoint's model"),
+        (a_front(model="local/template", fallback="box/b"), "but local/template asks none; name experts only"),
         (a_front(documents="docs/"), "documents belong to the kind rag"),
         (a_front(head="x.npz"), "head belongs to the model local/head"),
         (a_front(modle="openai/x"), "did you mean 'model'?"),
@@ -170,7 +187,7 @@ def test_an_output_must_be_a_json_schema(tmp_path: Path) -> None:
 
 
 def test_every_problem_of_a_card_is_found(tmp_path: Path) -> None:
-    front = a_front(description="", model="gpt", timeout="soon", extra="1")
+    front = a_front(description="", model="GPT", timeout="soon", extra="1")
 
     assert len(CardReader(written(tmp_path, front), tmp_path).problems) == 4
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from experts import catalog as catalogs
-from experts.catalog import Loaded, check_folder, read_folder, with_implementations
+from experts.catalog import Loaded, check_folder, read_folder, versioned, with_implementations
 from experts.implementations import cards, load, load_implementations, makers
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
 from swarm.models import Card, Solution
@@ -77,6 +77,14 @@ def test_the_cards_of_a_folder_are_its_files_with_front_matter(tmp_path: Path) -
 
     assert list(loaded.catalog.cards) == ["a", "b"]
     assert loaded.blobs == {loaded.catalog.cards["b"].blobs[0].sha256: b"Some words."}
+
+
+def test_what_a_card_does_not_have_is_not_in_its_version() -> None:
+    """A card that was published before fallback models were known has the version that it had."""
+    plain = Card(name="a", kind="instruction", description="a", model="box/a")
+
+    assert versioned(plain).version == "383325c80bbe1acb"
+    assert versioned(plain.model_copy(update={"fallback_models": ("box/b",)})).version != "383325c80bbe1acb"
 
 
 def test_versions_depend_on_content_and_on_nothing_else(tmp_path: Path) -> None:

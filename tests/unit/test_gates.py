@@ -21,8 +21,13 @@ def test_a_local_expert_without_limits_has_no_gates() -> None:
 def test_an_expert_goes_through_its_own_gate_its_models_and_its_endpoints() -> None:
     card = a_card("a", model="openai/org/gpt", limits=Limits(concurrency=8, burst=2, requests_per_minute=60))
 
-    assert gates_of(card) == "expert:a =8,60,,2 model:openai/org/gpt endpoint:openai"
+    assert gates_of(card) == "! expert:a =8,60,,2 model:openai/org/gpt endpoint:openai"
     assert gates_of(a_card("a", limits=Limits(tokens_per_minute=9))) == "expert:a =,,9,"
+
+
+@pytest.mark.parametrize("more", [{"fallback": ("b",)}, {"fallback_models": ("openai/b",)}])
+def test_an_expert_with_fallbacks_does_not_wait_for_a_breaker(more: dict[str, tuple[str]]) -> None:
+    assert gates_of(a_card("a", model="openai/gpt", **more)) == "model:openai/gpt endpoint:openai"
 
 
 @pytest.mark.parametrize("model", ["", "local/head", "local/planner", "none", "python", "openai/a b"])

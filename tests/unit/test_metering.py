@@ -13,16 +13,18 @@ import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable
 from swarm.llm.base import Completion, Form, Message
+from swarm.llm.bodies import USAGE
 from swarm.llm.forms import WAYS, Way, parameters, worded
 from swarm.llm.metering import ACCOUNT, PER_CALL, PER_FORM, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.scripted import ScriptedModels
-from swarm.llm.server import DONE, USAGE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.llm.strict import strictly
 from swarm.models import Usage
 
 ASKED = [Message("user", "where is my parcel?")]
 FORM = Form("answer", {"type": "object"})
-TOLD = Used("told", 7, 3)
+TOLD = Used("told", 7, 3, answered=True)
 
 
 class Purse:
@@ -106,8 +108,9 @@ async def test_a_server_that_passes_its_cap_is_hung_up_on_and_what_was_held_is_g
 
     assert answer.cut
     assert len(answer.text.split()) <= 21
-    assert answer.usage == Usage(calls=1, presumed=100)
-    assert purse.settled == {1: Used("unknown")}
+    assert (answer.usage.calls, answer.usage.cost, answer.usage.presumed, answer.usage.estimated) == (1, 0, 100, 1)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens > 20) == (11, True)
+    assert (purse.settled[1].billed, purse.settled[1].estimated) == ("unknown", True)
 
 
 async def test_a_long_piece_counts_as_more_than_one_token() -> None:
@@ -143,7 +146,7 @@ async def test_choices_that_nobody_asked_for_count_too() -> None:
             answer = await models.get("box/small").complete(ASKED)
         await asyncio.wait_for(server.left.wait(), 2)
 
-    assert (answer.text, answer.cut, purse.settled) == ("begun ", True, {1: Used("unknown")})
+    assert (answer.text, answer.cut, purse.settled[1].billed) == ("begun ", True, "unknown")
 
 
 async def test_what_was_counted_before_the_last_words_is_not_what_they_cost() -> None:
@@ -151,7 +154,7 @@ async def test_what_was_counted_before_the_last_words_is_not_what_they_cost() ->
 
     purse = await outcome(lambda request: Stream(parts), purse=Purse(cap=20))
 
-    assert purse.settled == {1: Used("unknown")}
+    assert purse.settled == {1: Used("unknown", 11, 3, answered=True, estimated=True)}
 
 
 async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> None:
@@ -159,21 +162,27 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
 
     purse = await outcome(lambda request: Reply(completion("so", usage=usage)))
 
-    assert purse.settled == {1: Used("told", 7, 103)}
+    assert purse.settled == {1: Used("told", 7, 103, answered=True, reasoning=100)}
 
 
 @pytest.mark.parametrize(
     ("reply", "used"),
     [
-        (Reply({"error": {"message": "no"}}, 401), Used("nothing")),
-        (Reply({"error": {"message": "slow"}}, 429, {"retry-after": "2"}), Used("nothing", limited=True, pause=2.0)),
-        (Reply({"error": {"message": "late"}}, 408), Used("unknown")),
-        (Reply({"error": {"message": "out of order"}}, 503, {"retry-after": "1"}), Used("unknown", pause=1.0)),
-        (Reply({"error": {"message": "no", "code": 400}}), Used("unknown")),
-        (Reply("no JSON"), Used("unknown")),
+        (Reply({"error": {"message": "no"}}, 401), Used("nothing", answered=True)),
+        (
+            Reply({"error": {"message": "slow"}}, 429, {"retry-after": "2"}),
+            Used("nothing", limited=True, pause=2.0, answered=True),
+        ),
+        (Reply({"error": {"message": "late"}}, 408), Used("unknown", down="model")),
+        (
+            Reply({"error": {"message": "out of order"}}, 503, {"retry-after": "1"}),
+            Used("unknown", pause=1.0, down="model"),
+        ),
+        (Reply({"error": {"message": "no", "code": 400}}), Used("unknown", answered=True)),
+        (Reply("no JSON"), Used("unknown", answered=True)),
         (Reply(completion("")), TOLD),
-        (Reply(completion("so", usage=None)), Used("unknown")),
-        (None, Used("unknown")),
+        (Reply(completion("so", usage=None)), Used("unknown", 11, 1, answered=True, estimated=True)),
+        (None, Used("unknown", down="model")),
     ],
     ids=["401", "429", "408", "503", "error in a 200", "no JSON", "empty answer", "no usage", "hung up"],
 )
@@ -187,7 +196,7 @@ async def test_a_stream_that_breaks_off_may_have_cost_anything() -> None:
 
     purse = await outcome(lambda request: Stream([part], cut=True), purse=Purse(cap=50))
 
-    assert purse.settled == {1: Used("unknown", 7, 3)}
+    assert purse.settled == {1: Used("unknown", 7, 3, down="model")}
 
 
 async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_costs_nothing() -> None:
@@ -199,8 +208,24 @@ async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_cost
     with paid_by(Purse()) as purse, pytest.raises(ModelUnavailable):
         await models.get("box/small").complete(ASKED)
 
-    assert late.settled == {1: Used("unknown")}
-    assert purse.settled == {1: Used("nothing")}
+    assert late.settled == {1: Used("unknown", down="model")}
+    assert purse.settled == {1: Used("nothing", down="endpoint")}
+
+
+@pytest.mark.parametrize(("status", "probe", "spared"), [(503, True, True), (503, False, False), (401, True, False)])
+async def test_who_tries_out_for_all_others_what_was_failing_loses_no_attempt_over_it(
+    status: int, probe: bool, spared: bool
+) -> None:
+    class Trying(Purse):
+        async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+            return Held(1, model, probe=probe)
+
+    async with metered(lambda request: Reply({"error": {"message": "no"}}, status)) as (models, _):
+        with paid_by(Trying()) as purse, pytest.raises(ExpertError) as caught:
+            await models.get("box/small").complete(ASKED)
+
+    assert (caught.value.limited, caught.value.broken) == (spared, spared)
+    assert not purse.settled[1].limited, "that is no matter of the server's limits"
 
 
 async def test_asking_in_another_way_after_a_refusal_costs_nothing_more() -> None:
@@ -239,7 +264,7 @@ async def test_cached_tokens_are_told_apart() -> None:
 
     purse = await outcome(lambda request: Reply(completion("yes", usage=usage)))
 
-    assert purse.settled == {1: Used("told", 100, 3, cached=64)}
+    assert purse.settled == {1: Used("told", 100, 3, cached=64, answered=True)}
 
 
 async def test_a_call_that_is_given_up_stays_held() -> None:
@@ -282,7 +307,7 @@ def test_a_request_has_no_more_bytes_of_text_than_tokens_are_held_for(way: Way, 
     messages = [Message("user", words), Message("assistant", words)]
 
     said = "".join(message.content for message in worded(way, form, messages))
-    beside = json.dumps(parameters(way, form), ensure_ascii=False)
+    beside = json.dumps(parameters(way, form, strictly(form.schema)), ensure_ascii=False)
     assert len((said + beside).encode()) < most_tokens(messages, form)
     assert most_tokens([Message("user", "où")]) == 3 + PER_MESSAGE + PER_CALL
 
@@ -297,4 +322,4 @@ async def test_half_an_answer_without_words_is_an_error_that_may_have_cost_anyth
         with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="first word; raise SWARM_MAX_OUTPUT"):
             await models.get("box/small").complete(ASKED)
 
-    assert purse.settled == {1: Used("unknown")}
+    assert purse.settled == {1: Used("unknown", answered=True)}

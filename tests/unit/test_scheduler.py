@@ -3,7 +3,7 @@
 import pytest
 
 from swarm import retry
-from swarm.events import AnyEvent
+from swarm.events import AnyEvent, OutcomeRecorded
 from swarm.fold import fold
 from swarm.models import Ending, Usage
 from swarm.progress import RANK, Progress
@@ -145,6 +145,23 @@ def test_a_refusal_because_of_limits_is_an_attempt_where_a_fallback_can_take_ove
 
     progress, actions = go(progress, failed("a", 2, retryable=True, limited=True))
     assert isinstance(actions[0], Release), "the last one waits"
+
+
+def test_where_a_model_is_known_to_fail_a_fallback_takes_over_at_once_and_without_one_it_is_no_attempt() -> None:
+    def known(attempt: int = 1) -> OutcomeRecorded:
+        return failed("a", attempt, retryable=True, limited=True, broken=True, retry_after=5)
+
+    helped, _ = go(begun("a", attempts=3, fallbacks={"a": ("y",)}))
+    alone, _ = go(begun("a", attempts=1))
+
+    helped, first = go(helped, known())
+    _, last = go(helped, known(2))
+    alone, waits = go(alone, known())
+
+    assert first == (Release(subtask="a", attempt=2, expert="y", delay=0),)
+    assert last == (Release(subtask="a", attempt=3, expert="y", delay=5_000),)
+    assert waits == (Release(subtask="a", attempt=2, expert="x", delay=5_000),)
+    assert alone.steps["a"].tried == 0
 
 
 def test_a_delay_is_waited_for_once() -> None:

@@ -6,6 +6,9 @@
 --   cap, peak         adaptive: how many may run, since too many were refused; how many ran then
 --   rate, grown       adaptive: the share of the rates that is used, since too many were refused; when it last grew
 --   cut, pause        when `cap` and `rate` were last cut; until when nothing begins
+--   fails             the breaker: when the last calls failed, since one was answered
+--   broken, shut, span, probe   and while it is open: since when; until when nobody asks, and for how many ms that was;
+--                     who then tries it out, as 'DELIVERY OWNER HOLD UNTIL', the hold being '-' until it has reserved
 --   waits, w:QUEUE    the queues to wake when a place is free; since when one is held here, and when it was last seen so
 -- Times are Redis' own, which may have gone back (another server, a clock that was set): none of them is trusted further
 -- ahead than it can have been written.
@@ -15,6 +18,9 @@ local GATE_MS = '86400000'
 local FIRST_MEAN = 1000
 local FORGOTTEN = 600000
 local LONGEST_PAUSE = 600000
+local FAILS, FAILS_MS, FIRST_SPAN, LONGEST_SPAN = 5, 60000, 5000, 60000
+-- what telling of a call takes beyond its own time
+local SETTLED_MS = 2000
 local looked = {}
 
 local function gate_key(gate) return P .. ':gate:' .. gate end
@@ -41,7 +47,7 @@ local function look_at(name, limits, now, in_grace)
   limits = limits or call('HGET', P .. ':limits', name) or ''
   local most, rpm, tpm, burst = string.match(limits, '^(%d*),(%d*),(%d*),(%d*)$')
   most, rpm, tpm, burst = tonumber(most or ''), tonumber(rpm or ''), tonumber(tpm or ''), tonumber(burst or '')
-  local f = call('HMGET', K, 'cut', 'cap', 'rate', 'pause', 'waits', 'tat', 'owed', 'at', 'mean')
+  local f = call('HMGET', K, 'cut', 'cap', 'rate', 'pause', 'waits', 'tat', 'owed', 'at', 'mean', 'shut', 'probe')
   -- after an outage nobody could renew: what ran out meanwhile still counts
   if not in_grace then call('ZREMRANGEBYSCORE', K .. ':running', '-inf', now) end
   local cut = math.abs(now - tonumber(f[1] or '0')) < FORGOTTEN
@@ -49,7 +55,7 @@ local function look_at(name, limits, now, in_grace)
   local g = {
     name = name, key = K, running = call('ZCARD', K .. ':running'), waits = f[5] or '', entered = {},
     most = math.min(most or math.huge, cut and f[2] and math.floor(f[2]) or math.huge),
-    pause = tonumber(f[4] or '0'),
+    pause = tonumber(f[4] or '0'), shut = tonumber(f[10]), probe = f[11],
   }
   if rpm then
     g.step = 60000 / (rpm * rate)
@@ -67,8 +73,36 @@ local function look_at(name, limits, now, in_grace)
   return g
 end
 
--- When a gate that lets nobody in may open again; nil if it is open.
-local function opens_at(g, now, in_grace)
+-- Until when whoever tries out a broken gate is waited for: as long as its lease runs and, if it has reserved for its call,
+-- that call may take and has not come to its end. Nil: nobody tries.
+local function trying(probe, now)
+  local id, owner, hold, till = string.match(probe or '', '^(%S+) (%S+) (%S+) (%d+)$')
+  till = tonumber(till)
+  if not till or till <= now then return end
+  local f = call('HMGET', delivery_key(id), 'owner', 'queue', 'holds')
+  if f[1] ~= owner or (hold ~= '-' and not string.find(' ' .. (f[3] or '') .. ' ', ' ' .. hold .. ' ', 1, true)) then return end
+  local lease = tonumber(call('ZSCORE', queue_key(f[2], 'leases'), id) or '')
+  if not lease then return end
+  lease = math.max(lease, tonumber(call('HGET', P .. ':seen', 'grace') or '0'))
+  if lease > now then return math.min(till, lease) end
+end
+
+-- When somebody may ask at a gate whose breaker is open; nil: now, to try it out.
+local function mended_at(shut, probe, now)
+  if shut > now and shut < now + LONGEST_SPAN + 1000 then return shut end
+  return trying(probe, now)
+end
+
+-- Somebody asks at a gate whose breaker was open, and nobody else does until it is known what comes of that.
+local function try_out(K, id, owner, hold, till)
+  call('HSET', K, 'probe', id .. ' ' .. owner .. ' ' .. hold .. ' ' .. int(till))
+end
+
+-- When a gate that lets nobody in may open again; nil if it is open. `waits`: an open breaker shuts it, too.
+local function opens_at(g, now, in_grace, waits)
+  if waits and g.tried then return math.huge end
+  local mended = waits and g.shut and mended_at(g.shut, g.probe, now)
+  if mended then return mended end
   if g.pause > now and g.pause < now + LONGEST_PAUSE + 1000 then return g.pause end
   if g.running >= g.most then
     local first = not in_grace and call('ZRANGE', g.key .. ':running', 0, 0, 'WITHSCORES')[2]
@@ -78,10 +112,11 @@ local function opens_at(g, now, in_grace)
   if g.owed and g.owed > 0.001 then return now + g.owed / g.pay end
 end
 
--- The gates of a queue, and since when each holds it up, if it does.
+-- The gates of a queue, and since when each holds it up, if it does. With the word `!` before them it `waits` for a breaker
+-- to close; without, its deliveries go on, and ask somebody else.
 local function gates_of(words, queue, now, in_grace)
-  local found = {}
-  each_gate(words, '=', function(name, limits)
+  local found = {waits = string.sub(words, 1, 2) == '! '}
+  each_gate(found.waits and string.sub(words, 3) or words, '=', function(name, limits)
     local g = look_at(name, limits, now, in_grace)
     local since, seen = string.match(call('HGET', g.key, 'w:' .. queue) or '', '^(%d+) (%d+)$')
     -- a queue that nobody asked for in the meantime was not held up by this gate
@@ -93,16 +128,20 @@ end
 -- The first gate of a queue that is shut, and when it may open.
 local function shut(gates, now, in_grace)
   for _, at in ipairs(gates) do
-    local opens = opens_at(at.gate, now, in_grace)
+    local opens = opens_at(at.gate, now, in_grace, gates.waits)
     if opens then return at, opens end
   end
 end
 
 -- A delivery goes through its gates. Answers what to remember of that.
-local function enter(gates, id)
+local function enter(gates, id, owner, now)
   local words = {}
   for _, at in ipairs(gates) do
     local g = at.gate
+    if gates.waits and g.shut then
+      try_out(g.key, id, owner, '-', now + LONGEST_SPAN)
+      g.tried = true
+    end
     g.running = g.running + 1
     table.insert(g.entered, id)
     table.insert(words, g.name)
@@ -216,28 +255,102 @@ local function speed_up(K, now)
   end
 end
 
--- What a model call came to, for the gates of its delivery: the tokens it used, whether the server refused it because
--- of its limits, and for how many ms the server wants no more.
-function gate_report(gates, now, tokens, limited, pause_ms)
-  tokens, pause_ms = tonumber(tokens) or 0, math.min(tonumber(pause_ms) or 0, LONGEST_PAUSE)
-  each_gate(gates, '#', function(name, charged)
-    local K = gate_key(name)
-    if charged and tokens > 0 then
-      local f = call('HMGET', K, 'owed', 'at', 'pay', 'spare', 'mean')
-      if f[1] then
-        local owed = math.max(-f[4], f[1] - math.max(0, now - f[2]) * f[3]) + tokens
-        local mean = 0.8 * (tonumber(f[5]) or FIRST_MEAN) + 0.2 * tokens
-        call('HSET', K, 'owed', string.format('%.3f', owed), 'at', string.format('%.3f', now), 'mean', string.format('%.1f', mean))
-      end
+-- The tokens of a call, at a gate whose fields are those of TOKENS.
+local TOKENS = {'owed', 'at', 'pay', 'spare', 'mean'}
+
+local function count_tokens(K, f, now, tokens)
+  if not f[1] or tokens == 0 then return end
+  local owed = math.max(-f[4], f[1] - math.max(0, now - f[2]) * f[3]) + tokens
+  local mean = 0.8 * (tonumber(f[5]) or FIRST_MEAN) + 0.2 * tokens
+  call('HSET', K, 'owed', string.format('%.3f', owed), 'at', string.format('%.3f', now), 'mean', string.format('%.1f', mean))
+end
+
+-- Another call failed: the FAILS-th in a row within FAILS_MS opens the breaker.
+local function count_failure(K, fails, now)
+  local times = {}
+  for at in string.gmatch(fails or '', '%d+') do
+    if math.abs(now - at) < FAILS_MS then table.insert(times, at) end
+  end
+  table.insert(times, int(now))
+  if #times < FAILS then
+    call('HSET', K, 'fails', table.concat(times, ' '))
+  else
+    call('HDEL', K, 'fails')
+    call('HSET', K, 'broken', int(now), 'shut', int(now + FIRST_SPAN), 'span', FIRST_SPAN)
+  end
+  call('PEXPIRE', K, GATE_MS)
+end
+
+-- What a call said of a gate's health: it is 'up' or 'down', or '' nothing. `who` made it: 'DELIVERY OWNER HOLD '. An open
+-- breaker heeds only the failure of who tried it out; others may have begun before it opened.
+local function heed(gate, fails, broken, span, probe, health, who, now)
+  local K = gate_key(gate)
+  local tried = probe and string.sub(probe, 1, #who) == who
+  if health == 'up' then
+    if fails or broken then call('HDEL', K, 'fails', 'broken', 'shut', 'span', 'probe') end
+    if broken then wake_waiting(gate) end
+  elseif health == 'down' and not broken then
+    count_failure(K, fails, now)
+  elseif health == 'down' and tried then
+    span = math.min(LONGEST_SPAN, 2 * span)
+    call('HDEL', K, 'probe')
+    call('HSET', K, 'shut', int(now + span), 'span', span)
+    call('PEXPIRE', K, GATE_MS)
+  elseif tried then
+    call('HDEL', K, 'probe')
+    wake_waiting(gate)
+  end
+end
+
+-- The gates of a model, '' for one that has none.
+local function gates_of_model(model)
+  return model == '' and {} or {'model:' .. model, 'endpoint:' .. string.match(model, '^[^/]+')}
+end
+
+-- Whether a call may be made: nil and the gates that it tries out, or the gate that is broken and the ms until somebody may
+-- ask there. While another call tries it out, those are as many as it was shut for.
+local function broken_gate(model, id, owner, hold, now)
+  local tries = {}
+  for _, gate in ipairs(gates_of_model(model)) do
+    local K = gate_key(gate)
+    local shut_till = tonumber(call('HGET', K, 'shut') or '')
+    if shut_till then
+      local f = call('HMGET', K, 'probe', 'span')
+      local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
+      local mended = mended_at(shut_till, not mine and f[1], now)
+      if mended then return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])) end
+      table.insert(tries, K)
     end
-    if string.sub(name, 1, 6) == 'model:' then
+  end
+  return nil, tries
+end
+
+-- What a call came to, for the gates of its delivery and those of the `model` that was called, which may be another: the
+-- tokens it used, whether the server refused it because of its limits, for how many ms the server wants no more, and
+-- what it says of health: 'up' (it was answered), 'model' or 'endpoint' (that is down), '' (nothing).
+function gate_report(gates, model, who, now, tokens, limited, pause_ms, health)
+  each_gate(gates, '#', function(name, charged)
+    if charged and string.sub(name, 1, 7) == 'expert:' then
+      count_tokens(gate_key(name), call('HMGET', gate_key(name), unpack(TOKENS)), now, tokens)
+    end
+  end)
+  for i, gate in ipairs(gates_of_model(model)) do
+    local K = gate_key(gate)
+    local f = call('HMGET', K, 'owed', 'at', 'pay', 'spare', 'mean', 'fails', 'broken', 'span', 'probe')
+    count_tokens(K, f, now, tokens)
+    local said = health
+    if health == 'model' then said = i == 1 and 'down' or 'up' end
+    if health == 'endpoint' then said = i == 1 and '' or 'down' end
+    heed(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now)
+    if i == 1 then
       -- one that failed in another way says nothing of what the server can take
       if limited then slow_down(K, now) elseif tokens > 0 then speed_up(K, now) end
+      pause_ms = math.min(pause_ms, LONGEST_PAUSE)
       if pause_ms > 0 then
         local until_ms = math.max(now + pause_ms, tonumber(call('HGET', K, 'pause') or '0'))
         call('HSET', K, 'pause', int(math.ceil(until_ms)))
       end
       if limited or pause_ms > 0 then call('PEXPIRE', K, GATE_MS) end
     end
-  end)
+  end
 end

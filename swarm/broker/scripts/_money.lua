@@ -2,7 +2,8 @@
 --
 -- Every call is booked to its job, to the job's tenant on the day of its acceptance, and to that day. While it runs its
 -- greatest cost is held: out of the job's budget, which was set aside (`earmarked`) of tenant and day at submit, or
--- where the job has none as `open` of tenant and day themselves. Then it is `settled` or, if nobody knows, `presumed`.
+-- where the job has none as `open` of tenant and day themselves. Then it is `settled` or, if nobody knows, `presumed`. What it
+-- used in `tokens`, sent and received, is counted for tenant and day.
 
 local DAY_MS, BOOKS_MS = 86400000, 40 * 86400000
 

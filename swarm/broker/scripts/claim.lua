@@ -1,8 +1,8 @@
 -- Claim deliveries for one lane of a worker.
 -- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, queues ...; a queue
 -- with gates is 'NAME GATE GATE ...', see gates.py.
--- Answers {ms until the next due time or -1, {id, queue, owner, record, extra} ...}; `extra` is the job's state for
--- `advance`, the round's number for `plan`.
+-- Answers {ms until the next due time or -1, {id, queue, owner, record, extra, waited ms, gate, gated ms} ...}; `extra` is
+-- the job's state for `advance`, the round's number for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local now = clock()
@@ -67,25 +67,35 @@ local function wake_later(queue)
   soonest(tonumber(head[2]))
 end
 
+-- A delivery whose lease ran out is ready again, unless that happened too often.
+local function lose(id, queue, D)
+  local lost = call('HINCRBY', D, 'lost', 1)
+  local owner = call('HGET', D, 'owner')
+  if owner and owner ~= '-' then note_loss(id, owner, now, '') end
+  call('ZREM', queue_key(queue, 'leases'), id)
+  if not call('HGET', D, 'record') then
+    call('DEL', D)
+  elseif lost >= max_lost then
+    bury(job_of(id), id, queue)
+  else
+    unclaim(job_of(id), id, queue)
+    -- before whatever is ready, were it of a higher priority: it has waited for a lease already
+    local ready = queue_key(queue, 'ready')
+    local first = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or '') or math.huge
+    call('ZADD', ready, math.min(tonumber(call('HGET', D, 'score')) or now, first), id)
+  end
+end
+
 local function return_lost(queue)
   local leases = queue_key(queue, 'leases')
   if not in_grace then
     for _, id in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
       local D = delivery_key(id)
-      local lost = call('HINCRBY', D, 'lost', 1)
-      local owner = call('HGET', D, 'owner')
-      if owner and owner ~= '-' then note_loss(id, owner, now, '') end
-      call('ZREM', leases, id)
-      if not call('HGET', D, 'record') then
-        call('DEL', D)
-      elseif lost >= max_lost then
-        bury(job_of(id), id, queue)
+      if queue ~= 'advance' and call('HGET', job_key(job_of(id)), 'cancel') and call('HEXISTS', D, 'record') == 1 then
+        -- it was told to stop when that was asked, and goes with its job
+        call('ZADD', leases, until_then, id)
       else
-        unclaim(job_of(id), id, queue)
-        -- before whatever is ready, were it of a higher priority: it has waited for a lease already
-        local ready = queue_key(queue, 'ready')
-        local first = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or '') or math.huge
-        call('ZADD', ready, math.min(tonumber(call('HGET', D, 'score')) or now, first), id)
+        lose(id, queue, D)
       end
     end
   end
@@ -93,23 +103,28 @@ local function return_lost(queue)
   if head[2] then soonest(math.max(tonumber(head[2]), in_grace and tonumber(call('HGET', P .. ':seen', 'grace')) or 0)) end
 end
 
--- How long a delivery that was due at `at` waited, and how much of that at the gate that held it longest: fields of an event.
+-- How long a delivery that was due at `at` waited, the gate that held it longest or '', and how much of the wait that was.
 -- `budget`: the kind of budget in which it had to wait for room, which counts as a gate.
 local function waited(at, gates, budget)
-  local ms = math.floor(now - (tonumber(at) or now))
-  if budget then return string.format(',"waited":%d,"gate":"budget:%s","gated":%d', math.max(0, ms), budget, math.max(0, ms)) end
-  if ms < 1 then return '' end
+  local ms = math.max(0, math.floor(now - (tonumber(at) or now)))
+  if budget then return {ms, 'budget:' .. budget, ms} end
   local longest
   for _, held in ipairs(gates or {}) do
     if held.since and (not longest or held.since < longest.since) then longest = held end
   end
   local gated = longest and math.min(ms, math.floor(now - longest.since)) or 0
-  if gated < 1 then return string.format(',"waited":%d', ms) end
-  return string.format(',"waited":%d,"gate":%s,"gated":%d', ms, cjson.encode(longest.gate.name), gated)
+  if gated < 1 then return {ms, '', 0} end
+  return {ms, longest.gate.name, gated}
+end
+
+-- The same as fields of an event.
+local function wait_fields(wait)
+  if wait[2] ~= '' then return string.format(',"waited":%d,"gate":%s,"gated":%d', wait[1], cjson.encode(wait[2]), wait[3]) end
+  return wait[1] > 0 and string.format(',"waited":%d', wait[1]) or ''
 end
 
 -- What the claim itself puts on record, and hands over so that the worker need not ask again.
-local function begin(job, id, queue, count, at, gates, budget)
+local function begin(job, id, queue, count, wait)
   local J = job_key(job)
   if queue == 'advance' then
     call('HSET', J, 'advance', 'running')
@@ -125,7 +140,7 @@ local function begin(job, id, queue, count, at, gates, budget)
     table.insert(started[job], 'started')
     table.insert(started[job], string.format(
       '{"subtask":"%s","attempt":%s,"claim":%d,"worker":"%s","expert":"%s"%s}',
-      subtask, attempt, count, worker, expert_of(queue), waited(at, gates, budget)))
+      subtask, attempt, count, worker, expert_of(queue), wait_fields(wait)))
   end
   return false
 end
@@ -163,12 +178,13 @@ local function take(queue, words)
         local count = queue == 'advance' and call('HINCRBY', job_key(job), 'claims', 1) or (tonumber(f[3]) or 0) + 1
         local owner = worker .. ':' .. count
         call('HSET', D, 'owner', owner, 'claims', count)
-        if gates then call('HSET', D, 'gates', enter(gates, id)) end
+        if gates then call('HSET', D, 'gates', enter(gates, id, owner, now)) end
         if f[4] then call('HDEL', D, 'awaited') end
         table.insert(taken, id)
         table.insert(leases, until_then)
         table.insert(leases, id)
-        table.insert(claimed, {id, queue, owner, f[1], begin(job, id, queue, count, f[2], gates, f[4])})
+        local wait = waited(f[2], gates, f[4])
+        table.insert(claimed, {id, queue, owner, f[1], begin(job, id, queue, count, wait), wait[1], wait[2], wait[3]})
         free, last = free - 1, found[i + 1]
       end
     end

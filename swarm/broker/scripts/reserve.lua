@@ -1,8 +1,10 @@
 -- Hold the greatest cost of a model call before it is made.
 -- ARGV: delivery, owner, hold (`claim.call`), micro-dollars or '' (the model has no price), a tenant's and a day's limit
---       by the settings or '', '1' if a call without a price is refused where a limit holds.
+--       by the settings or '', '1' if a call without a price is refused where a limit holds, the model or '' if it has no
+--       gates, ms that the call may take.
 -- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,
--- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended).
+-- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended), {'broken',
+-- gate, ms} (its breaker is open). Behind ok and free stands 'probe' if the call is to try out what was broken.
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
 local M = money_key(job)
@@ -26,7 +28,11 @@ end
 if ARGV[4] == '' and #binding > 0 and ARGV[7] ~= '' then return {'unpriced'} end
 
 local amount, held = tonumber(ARGV[4]) or 0, 'h:' .. id .. ' ' .. hold
+local who, probe = id .. ' ' .. owner .. ' ' .. hold .. ' ', false
 if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hold) == 0 then
+  local now = clock()
+  local broken, tries = broken_gate(ARGV[8], id, owner, hold, now)
+  if broken then return {'broken', broken, int(tries)} end
   local full
   for _, scope in ipairs(binding) do
     local room, most = money_room(scope)
@@ -41,5 +47,14 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
   call('HSET', D, 'holds', d[2] and d[2] .. ' ' .. hold or hold)
   if d[3] then call('HDEL', D, 'parked', 'need') end
   book(job, m, amount, 0, 0)
+  for _, K in ipairs(tries) do
+    try_out(K, id, owner, hold, now + tonumber(ARGV[9]) + SETTLED_MS)
+    probe = true
+  end
+else
+  -- said again: one that was let through to try stays so
+  for _, gate in ipairs(gates_of_model(ARGV[8])) do
+    probe = probe or string.sub(call('HGET', gate_key(gate), 'probe') or '', 1, #who) == who
+  end
 end
-return {#binding > 0 and ARGV[4] ~= '' and 'ok' or 'free'}
+return {#binding > 0 and ARGV[4] ~= '' and 'ok' or 'free', probe and 'probe' or nil}

@@ -1,6 +1,7 @@
 -- Book what a model call came to, and tell the gates. A hold is settled once: a repeated call changes nothing.
 -- ARGV: delivery, owner, hold (`claim.call`), micro-dollars or '' (nobody knows: all that was held counts as presumed), tokens,
---       '1' if the server said that it was too much or '', ms for which it wants to be left alone.
+--       '1' if the server said that it was too much or '', ms for which it wants to be left alone, the model that was
+--       called or '' if it has no gates, what that says of health: 'up', 'model' (that is down), 'endpoint' or ''.
 -- Answers what was held, or '-1' if it is settled already. What was presumed, as its claim was over, can still be settled
 -- lower. A hold that Redis has lost in a failover is settled all the same.
 local id, hold = ARGV[1], ARGV[3]
@@ -12,6 +13,8 @@ local m, actual = money_of(job), tonumber(ARGV[4])
 if not held and (not actual or not m or call('HEXISTS', M, 's:' .. name) == 1) then return '-1' end
 
 even_if_full()
+local tokens = tonumber(ARGV[5])
+if tokens > 0 then add_to_books(m, {tokens = tokens}) end
 local amount = tonumber(held or presumed or '0')
 call('HDEL', M, 'h:' .. name, 'p:' .. name)
 if actual then call('HSET', M, 's:' .. name, '') end
@@ -35,8 +38,9 @@ if held then
   elseif d[1] then
     call('HDEL', D, 'holds')
   end
-  if d[2] == ARGV[2] and d[3] then
-    gate_report(d[3], now, tonumber(ARGV[5]), ARGV[6] ~= '', tonumber(ARGV[7]))
+  if d[2] == ARGV[2] then
+    local who = id .. ' ' .. ARGV[2] .. ' ' .. hold .. ' '
+    gate_report(d[3] or '', ARGV[8], who, now, tokens, ARGV[6] ~= '', tonumber(ARGV[7]), ARGV[9])
   end
 end
 make_rooms(job, m)

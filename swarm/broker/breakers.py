@@ -1,0 +1,27 @@
+"""The breakers of some endpoints and models. How they open and close is told in `gates.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from swarm.broker.census import breaker_of
+from swarm.broker.connection import Connection
+from swarm.broker.gates import target
+from swarm.broker.holdings import Breaker
+
+
+async def broken(connection: Connection, names: Iterable[str]) -> tuple[dict[str, Breaker], int]:
+    """Those that are open, by endpoint or `endpoint/model`, and Redis' time in milliseconds.
+
+    Raises BrokerErrors, and BadInput for what is no such name.
+    """
+    every = sorted(set(names))
+    gates = [connection.keys.gate(target(name)) for name in every]
+    fields = await asyncio.gather(*(connection.call("HMGET", gate, "broken", "shut") for gate in gates))
+    now = int((await connection.call("TIME"))[0]) * 1000
+    found = {}
+    for name, (since, until) in zip(every, fields, strict=True):
+        if since is not None and until is not None:
+            found[name] = breaker_of({"broken": since.decode(), "shut": until.decode()}, now)
+    return {name: breaker for name, breaker in found.items() if breaker is not None}, now

@@ -1,0 +1,137 @@
+"""Models that stand in for one another: where one did not answer and another may, the next one is asked.
+
+All of them share the time of one attempt. Every model but the last has two thirds of what is left of it: of a minute
+the first of two has 40 seconds, since a good answer may be slow, and the last is left 20 at least; of three it is 40,
+13 and 6. A model that is known to fail is refused at once and takes no time at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from swarm import log as events
+from swarm.errors import ExpertError
+from swarm.llm.base import Completion, Form, Message, Model, Models, counted
+from swarm.models import Usage
+
+SHARE = 2 / 3
+"""Of the time that is left, for every model but the last."""
+
+_log = events.get("models")
+
+
+def with_fallbacks(models: Models, names: Sequence[str]) -> Model:
+    """The first model of `names`, with the others in its place, in order, where it fails.
+
+    Asked elsewhere is what raises an error that says so (`ExpertError.elsewhere`), and no stream that gave a piece. The
+    completion names the model that answered, and its usage counts all calls. If none answered, the error says what was
+    tried; it may be retried if one of them may, and burns no attempt if none of those took it on.
+    """
+    first, *others = names
+    return FallbackModel(models, names) if others else models.get(first)
+
+
+class FallbackModel:
+    """See `with_fallbacks`. A model whose endpoint is not set up is told of when its turn comes."""
+
+    def __init__(self, models: Models, names: Sequence[str]) -> None:
+        self._models, self._names = models, tuple(names)
+
+    @property
+    def name(self) -> str:
+        return self._names[0]
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> Completion:
+        turns = _Turns(self._names, timeout)
+        while True:
+            try:
+                model = self._models.get(turns.name)
+                return turns.paid(
+                    await model.complete(messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form)
+                )
+            except ExpertError as error:
+                turns.failed(error)
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:
+        turns = _Turns(self._names, timeout)
+        begun = answered = False
+        while not answered:
+            try:
+                model = self._models.get(turns.name)
+                stream = model.stream(messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form)
+                async with aclosing(stream) as items:
+                    async for item in items:
+                        begun = True
+                        yield turns.paid(item) if isinstance(item, Completion) else item
+                answered = True
+            except ExpertError as error:
+                turns.failed(error, begun=begun)
+
+
+class _Turns:
+    """Whose turn it is to answer one question, until when, and what became of those before."""
+
+    def __init__(self, names: Sequence[str], timeout: float) -> None:
+        self._names, self._until = names, time.monotonic() + timeout
+        self._errors: list[ExpertError] = []
+
+    @property
+    def name(self) -> str:
+        return self._names[len(self._errors)]
+
+    @property
+    def _is_last(self) -> bool:
+        return len(self._errors) == len(self._names) - 1
+
+    def seconds(self) -> float:
+        """What the model whose turn it is may take."""
+        left = max(0.001, self._until - time.monotonic())
+        return left if self._is_last else SHARE * left
+
+    def failed(self, error: ExpertError, *, begun: bool = False) -> None:
+        """Go on to the next model, or raise what all of them came to. `begun`: it gave something before."""
+        name, over = self.name, begun or self._is_last or not error.elsewhere
+        self._errors.append(error)
+        if over:
+            raise self._together() from None
+        _log.warning(events.MODEL_FELL_BACK, model=name, reason=error.reason, next=self.name)
+
+    def paid(self, completion: Completion) -> Completion:
+        """The completion, with the usage of the calls before it. What those cost is in the account's books."""
+        if not self._errors:
+            return completion
+        usage = sum(map(counted, self._errors), start=Usage()) + completion.usage
+        return replace(completion, usage=usage)
+
+    def _together(self) -> ExpertError:
+        """One error for all: the last that another attempt may not meet, else the last."""
+        last = self._errors[-1]
+        if len(self._errors) == 1:
+            return last
+        passing = [error for error in self._errors if error.retryable] or [last]
+        before = "; ".join(f"{error} ({error.reason})" for error in self._errors if error is not passing[-1])
+        together = passing[-1].worded(f"{passing[-1]}; also tried: {before}")
+        pauses = [error.retry_after for error in passing if error.retry_after is not None]
+        together.retry_after = min(pauses) if len(pauses) == len(passing) else None
+        together.limited = all(error.limited for error in passing)
+        together.broken = all(error.broken for error in passing)
+        sent, received = zip(*(error.tokens for error in self._errors), strict=True)
+        together.tokens = sum(sent), sum(received)
+        return together

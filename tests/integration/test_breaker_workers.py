@@ -1,0 +1,249 @@
+"""A server that dies and comes back, before real workers: who waits, who asks elsewhere, and who tries it out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarm.client import Job, SwarmClient
+from swarm.events import OutcomeRecorded, Started
+from swarm.llm.server import Answer, ModelServer, Received, Reply
+from swarm.models import Catalog
+from swarm.settings import Settings
+from tests.conftest import Hands, a_card
+from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
+
+SMALL, BOX = "model:box/small", "endpoint:box"
+DOWN = Reply({"error": {"message": "out of order"}}, 503)
+
+
+class House:
+    """A server whose model `small` may be out of order, and workers that share what they know of it."""
+
+    def __init__(self, hands: Hands, client: SwarmClient, server: ModelServer) -> None:
+        self.hands, self.client, self.server = hands, client, server
+        self.well = False
+        self.gate: Callable[[], Awaitable[object]] | None = None
+        """What a call to `small` waits for at the server."""
+        self.busy = self.most = 0
+
+    async def answer(self, request: Received) -> Answer:
+        if request.model != "small":
+            return f"{request.model} answers"
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        try:
+            if self.gate is not None:
+                await self.gate()
+            return "small answers" if self.well else DOWN
+        finally:
+            self.busy -= 1
+
+    @property
+    def asked(self) -> Counter[str]:
+        return Counter(request.model for request in self.server.requests)
+
+    async def submit(self, count: int, expert: str = "asker", **more: Any) -> Job:
+        plan = [{"id": f"t{i}", "expert": expert, "instruction": "go"} for i in range(count)]
+        return await self.client.submit("go", plan=plan, **more)
+
+    async def breaks(self, gate: str = SMALL) -> None:
+        """Let it be found to be out of order, by a job that fails over it."""
+        answer = await (await self.submit(8, attempts=1)).answer(8)
+        assert answer.ending == "failed"
+        assert await self.field("broken", gate) is not None
+
+    async def field(self, name: str, gate: str = SMALL) -> str | None:
+        return await self.hands.field(self.hands.keys.gate(gate), name)
+
+    async def pass_by(self, gate: str = SMALL) -> None:
+        """Let the pause be over. Whoever waits is told so, as he would have noticed."""
+        await self.hands.call("HSET", self.hands.keys.gate(gate), "shut", int(await self.hands.now()))
+        await self.hands.call("RPUSH", self.hands.keys.queue("run:asker", "wake"), "1")
+
+    async def waits(self, count: int, expert: str = "asker") -> None:
+        """Until so many wait in the queue, at the gate."""
+
+        async def held() -> bool:
+            queue, gate = self.hands.keys.queue(f"run:{expert}", "ready"), self.hands.keys.gate(SMALL)
+            ready = await self.hands.call("ZCARD", queue)
+            return bool(ready == count and await self.hands.call("HEXISTS", gate, f"w:run:{expert}"))
+
+        await until(held, f"{count} that wait")
+
+
+@contextlib.asynccontextmanager
+async def a_house(settings: Settings, hands: Hands, *, workers: int = 1, port: int = 0) -> AsyncIterator[House]:
+    cards = {
+        "asker": a_card("asker", model="box/small", instruction="Answer."),
+        "spared": a_card("spared", model="box/small", instruction="Answer.", fallback_models=("box/spare",)),
+        "helped": a_card("helped", model="box/small", instruction="Answer.", fallback=("helper",)),
+        "helper": a_card("helper", model="box/helper", instruction="Answer."),
+    }
+    await hands.shelf.publish(Catalog(version="v2", cards=cards), {})
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(SwarmClient(settings=settings))
+        server = ModelServer(lambda request: house.answer(request), port=port)
+        house = House(hands, client, server)
+        await stack.enter_async_context(server)
+        environ = {"SWARM_ENDPOINT_BOX_URL": server.url}
+        await stack.enter_async_context(serving(settings, roles=ROUTER, environ=environ))
+        for _ in range(workers):
+            await stack.enter_async_context(serving(settings, roles=EXPERTS, environ=environ))
+        yield house
+
+
+@pytest.fixture(name="house")
+async def one_house(settings: Settings, hands: Hands) -> AsyncIterator[House]:
+    async with a_house(settings, hands) as house:
+        yield house
+
+
+async def outcomes(job: Job) -> list[OutcomeRecorded]:
+    return [event async for event in job.events() if isinstance(event, OutcomeRecorded)]
+
+
+async def test_workers_share_one_breaker_and_one_call_at_a_time_tries(settings: Settings, hands: Hands) -> None:
+    """Three workers; twelve subtasks that have one attempt each, of which none is lost while the server is down."""
+    async with a_house(settings, hands, workers=3) as house:
+        await house.breaks()
+        before, tried = house.asked["small"], asyncio.Event()
+        house.gate, house.most = tried.wait, 0
+        job = await house.submit(12, attempts=1)
+        await house.waits(12)
+        assert house.asked["small"] == before, "nobody asks while it is open"
+
+        for number in (1, 2):
+            await house.pass_by()
+            await until(lambda: house.busy, "a call that tries")
+            for _ in range(3):  # the others look again, and find that somebody tries
+                await hands.call("RPUSH", hands.keys.queue("run:asker", "wake"), "1", "1", "1")
+                await until(lambda: _woken(hands), "everybody to have looked")
+            assert (house.busy, house.asked["small"]) == (1, before + number)
+            house.well = number == 2
+            tried.set()
+            if number == 1:
+                await until(lambda: house.busy == 0, "the end of the first try")
+                await until(lambda: _is(house, "span", "10000"), "a pause of ten seconds")
+                tried.clear()
+                assert house.most == 1
+        answer = await job.answer(5)
+        waited = {event.gate for event in [e async for e in job.events()] if isinstance(event, Started)}
+        failed = [event for event in await outcomes(job) if event.failure]
+
+    assert answer.ending == "completed"
+    assert [(event.failure.limited, event.failure.broken) for event in failed if event.failure] == [(True, True)]
+    assert SMALL in waited
+    assert house.asked["small"] == before + 13
+
+
+async def _woken(hands: Hands) -> bool:
+    return bool(await hands.call("LLEN", hands.keys.queue("run:asker", "wake")) == 0)
+
+
+async def _is(house: House, name: str, value: str | None) -> bool:
+    return await house.field(name) == value
+
+
+async def test_after_the_server_is_back_all_goes_on_within_the_pause(settings: Settings, hands: Hands) -> None:
+    """The server is gone altogether, then back on the same port; nothing of this test moves a time."""
+    async with a_house(settings, hands, workers=2) as house:
+        house.well = True
+        assert (await (await house.submit(1)).answer(5)).ending == "completed"
+        port = int(house.server.url.rpartition(":")[2].removesuffix("/v1"))
+        await house.server.__aexit__()
+        await house.breaks(BOX)
+        broken = int(str(await house.field("broken", BOX)))
+        job = await house.submit(10, attempts=1)
+        house.server = ModelServer(house.answer, port=port)
+        async with house.server:
+            back = time.monotonic()
+            answer = await job.answer(8)
+            took = time.monotonic() - back
+        first = min(event.at for event in [e async for e in job.events()] if isinstance(event, Started))
+
+    assert answer.ending == "completed"
+    assert 0 <= first - (broken + 5_000) < 300, "a few milliseconds after the pause of five seconds"
+    assert await house.field("broken", BOX) is None
+    print(f"{took:.2f} s from the server's return to the answer, {first - broken - 5_000} ms after the pause")
+
+
+async def test_a_fallback_model_answers_at_once_and_in_the_same_attempt(house: House) -> None:
+    first = await (await house.submit(1, "spared")).answer(5)
+    await house.breaks()
+    before = house.asked["small"]
+
+    begun = time.monotonic()
+    job = await house.submit(5, "spared", attempts=1)
+    answer = await job.answer(5)
+    took = time.monotonic() - begun
+    asked = house.asked["small"] - before
+
+    assert first.text == "spare answers"
+    assert (answer.ending, asked, took < 2) == ("completed", 0, True)
+    assert [event.failure for event in await outcomes(job)] == [None] * 5
+    assert answer.usage.calls == 5
+
+
+async def test_a_fallback_expert_is_asked_at_once(house: House) -> None:
+    await house.breaks()
+    before = house.asked["small"]
+
+    begun = time.monotonic()
+    job = await house.submit(3, "helped")
+    answer = await job.answer(5)
+    took = time.monotonic() - begun
+    found = await outcomes(job)
+
+    assert (answer.ending, house.asked["small"] - before, took < 2) == ("completed", 0, True)
+    assert Counter((event.expert, event.failure is None) for event in found) == {
+        ("helped", False): 3,
+        ("helper", True): 3,
+    }
+
+
+async def test_planning_and_answers_do_not_wait_for_a_breaker(settings: Settings, hands: Hands) -> None:
+    planned = settings.model_copy(update={"planner": "box/small", "skip": False, "plan_cache": False})
+    async with a_house(planned, hands) as house:
+        await house.breaks()
+        before = house.asked["small"]
+        begun = time.monotonic()
+        job = await house.client.submit("helper: answer this for me")
+        answer = await job.answer(5)
+
+    assert (answer.ending, house.asked["small"]) == ("completed", before)
+    assert time.monotonic() - begun < 4
+
+
+async def test_a_killed_prober_is_followed_by_the_next(
+    settings: Settings, hands: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_house(settings, hands, workers=0) as house:
+        monkeypatch.setenv("SWARM_ENDPOINT_BOX_URL", house.server.url)
+        async with Fleet(settings, tmp_path) as fleet:
+            worker = await fleet.start("expert")
+            await house.breaks()
+            never = asyncio.Event()
+            house.gate = never.wait
+            job = await house.submit(4, attempts=1)
+            await house.waits(4)
+            await house.pass_by()
+            await until(lambda: house.busy, "a call that tries")
+            async with serving(settings, roles=EXPERTS, environ={"SWARM_ENDPOINT_BOX_URL": house.server.url}):
+                worker.kill()
+                killed = time.monotonic()
+                house.gate, house.well, before = None, True, house.asked["small"]
+                await until(lambda: house.asked["small"] > before, "the next that tries")
+                took = time.monotonic() - killed
+                answer = await job.answer(5)
+
+    assert answer.ending == "completed"
+    assert took <= 2.5
+    print(f"{took:.2f} s until the next tried")

@@ -1,0 +1,242 @@
+"""Models that stand in for one another: who is asked, for how long, and what is said when none answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from swarm.errors import BadOutput, ContextTooLong, ExpertError, ModelRefused, ModelUnavailable, NoRoom
+from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.fallback import with_fallbacks
+from swarm.models import Usage
+
+HELLO = [Message("user", "hello")]
+
+
+class Talker:
+    """Says a text, or raises; in a stream its words and then what it raises. Notes how long it may take."""
+
+    def __init__(self, name: str, *says: str | Exception) -> None:
+        self.name, self._says = name, says
+        self.timeouts: list[float] = []
+
+    async def complete(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> Completion:  # fmt: skip
+        self.timeouts.append(timeout)
+        for said in self._says:
+            if isinstance(said, Exception):
+                raise said
+        return Completion(" ".join(map(str, self._says)), Usage(calls=1, input_tokens=5, output_tokens=2), self.name)
+
+    async def stream(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:  # fmt: skip
+        self.timeouts.append(timeout)
+        for said in self._says:
+            if isinstance(said, Exception):
+                raise said
+            yield said
+        yield Completion("".join(map(str, self._says)), Usage(calls=1, input_tokens=5, output_tokens=2), self.name)
+
+
+class Room:
+    """The models that are there."""
+
+    def __init__(self, *talkers: Talker) -> None:
+        self.talkers = {talker.name: talker for talker in talkers}
+
+    @property
+    def chain(self) -> Model:
+        return with_fallbacks(self, tuple(self.talkers))
+
+    @property
+    def asked(self) -> list[str]:
+        return [name for name, talker in self.talkers.items() for _ in talker.timeouts]
+
+    def get(self, name: str) -> Model:
+        return self.talkers[name]
+
+    async def aclose(self) -> None:
+        return None
+
+
+def down(seconds: float | None = None, *, broken: bool = False) -> ModelUnavailable:
+    error = ModelUnavailable("down", retry_after=seconds)
+    error.broken = error.limited = broken
+    return error
+
+
+def used(error: ExpertError, sent: int, received: int) -> ExpertError:
+    error.tokens = sent, received
+    return error
+
+
+async def streamed(model: Model) -> list[str | Completion]:
+    return [item async for item in model.stream(HELLO)]
+
+
+def test_a_model_alone_is_itself() -> None:
+    room = Room(Talker("a/1", "yes"))
+
+    assert room.chain is room.talkers["a/1"]
+
+
+async def test_the_first_that_answers_is_the_models_and_the_log_says_who_did_not() -> None:
+    room = Room(Talker("a/1", down()), Talker("b/2", ContextTooLong("too long")), Talker("c/3", "yes"), Talker("d/4"))
+
+    with capture_logs() as lines:
+        answer = await room.chain.complete(HELLO)
+
+    assert (answer.text, answer.model, room.asked) == ("yes", "c/3", ["a/1", "b/2", "c/3"])
+    assert [(line["event"], line["model"], line["reason"], line["next"]) for line in lines] == [
+        ("model_fell_back", "a/1", "unavailable", "b/2"),
+        ("model_fell_back", "b/2", "too_long", "c/3"),
+    ]
+
+
+async def test_the_usage_counts_all_calls_as_far_as_they_were_told() -> None:
+    room = Room(Talker("a/1", used(BadOutput("no JSON"), 7, 3)), Talker("b/2", down()), Talker("c/3", "yes"))
+
+    assert (await room.chain.complete(HELLO)).usage == Usage(calls=2, input_tokens=12, output_tokens=5)
+    assert [item.usage.calls for item in await streamed(room.chain) if isinstance(item, Completion)] == [2]
+
+
+async def test_what_another_model_would_refuse_as_well_is_not_asked_elsewhere() -> None:
+    room = Room(Talker("a/1", ModelRefused("a bad request")), Talker("b/2", "yes"))
+
+    with pytest.raises(ModelRefused, match=r"^a bad request$"):
+        await room.chain.complete(HELLO)
+    assert room.asked == ["a/1"]
+
+
+@pytest.mark.parametrize("error", [NoRoom("day:1", 5), ZeroDivisionError("a bug")])
+async def test_what_is_no_error_of_a_model_passes(error: Exception) -> None:
+    room = Room(Talker("a/1", error), Talker("b/2", "yes"))
+
+    with pytest.raises(type(error)):
+        await room.chain.complete(HELLO)
+
+
+async def test_every_model_but_the_last_has_two_thirds_of_what_is_left() -> None:
+    room = Room(Talker("a/1", down()), Talker("b/2", down()), Talker("c/3", "yes"))
+
+    await room.chain.complete(HELLO, timeout=60.0)
+    await streamed(room.chain)
+
+    for talker, seconds in zip(room.talkers.values(), (40, 40, 60), strict=True):
+        assert talker.timeouts == pytest.approx([seconds, seconds], abs=0.2), "what failed at once took no time"
+
+
+async def test_time_that_one_took_is_not_there_for_the_next() -> None:
+    class Slow(Talker):
+        async def complete(self, messages: Sequence[Message], **more: object) -> Completion:
+            await asyncio.sleep(0.2)
+            raise down()
+
+    room = Room(Slow("a/1"), Talker("b/2", "yes"))
+
+    await room.chain.complete(HELLO, timeout=1.0)
+
+    assert 0.5 < room.talkers["b/2"].timeouts[0] <= 0.8
+
+
+async def test_a_stream_that_gave_a_piece_is_not_repeated_elsewhere() -> None:
+    late = Room(Talker("a/1", "hel", down()), Talker("b/2", "yes"))
+    early = Room(Talker("a/1", down()), Talker("b/2", "y", "es"))
+
+    with pytest.raises(ModelUnavailable):
+        await streamed(late.chain)
+    *pieces, whole = await streamed(early.chain)
+
+    assert late.asked == ["a/1"]
+    assert pieces == ["y", "es"]
+    assert isinstance(whole, Completion)
+    assert (whole.text, whole.model) == ("yes", "b/2")
+
+
+async def test_who_hangs_up_early_closes_the_stream_of_the_model() -> None:
+    closed = []
+
+    class Watched(Talker):
+        async def stream(self, messages: Sequence[Message], **more: object) -> AsyncGenerator[str | Completion]:
+            try:
+                yield "hel"
+                yield "lo"
+            finally:
+                closed.append(self.name)
+
+    stream = Room(Talker("a/1", down()), Watched("b/2")).chain.stream(HELLO)
+    assert await anext(stream) == "hel"
+    await stream.aclose()
+
+    assert closed == ["b/2"]
+
+
+async def failure(*errors: ExpertError) -> ExpertError:
+    room = Room(*(Talker(f"box/{number}", error) for number, error in enumerate(errors, start=1)))
+    with pytest.raises(ExpertError) as caught:
+        await room.chain.complete(HELLO)
+    return caught.value
+
+
+async def test_the_error_says_all_that_was_tried_and_why() -> None:
+    found = await failure(ContextTooLong("box/1: too long"), down(), BadOutput("box/3: no JSON"))
+
+    assert str(found) == "box/3: no JSON; also tried: box/1: too long (too_long); down (unavailable)"
+
+
+async def test_where_one_may_answer_later_all_may_be_asked_again_then() -> None:
+    gone = ContextTooLong("too long")
+
+    found = await failure(down(9.0, broken=True), down(4.0, broken=True), gone)
+    mixed = await failure(down(9.0, broken=True), down())
+    never = await failure(ContextTooLong("too long"), ContextTooLong("far too long"))
+
+    assert (found.retryable, found.retry_after, found.limited, found.broken) == (True, 4.0, True, True)
+    assert (mixed.retryable, mixed.retry_after, mixed.limited, mixed.broken) == (True, None, False, False)
+    assert (never.retryable, never.reason) == (False, "too_long")
+
+
+async def test_an_endpoint_that_is_not_set_up_is_told_of_when_its_turn_comes() -> None:
+    class Half(Room):
+        def get(self, name: str) -> Model:
+            if name == "b/2":
+                raise ModelRefused("b is not set up")
+            return super().get(name)
+
+    room = Half(Talker("a/1", "yes"), Talker("b/2"))
+    assert (await room.chain.complete(HELLO)).text == "yes"
+
+    room.talkers["a/1"] = Talker("a/1", down())
+    with pytest.raises(ModelUnavailable, match=r"^down; also tried: b is not set up"):
+        await room.chain.complete(HELLO)
+
+
+KINDS: dict[str, Callable[[], ExpertError | str]] = {
+    "down": down,
+    "long": lambda: ContextTooLong("long"),
+    "bad": lambda: ModelRefused("bad"),
+    "ok": lambda: "yes",
+}
+
+
+@given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=6))
+def test_models_are_asked_in_order_until_one_answers_or_says_that_none_will(kinds: list[str]) -> None:
+    room = Room(*(Talker(f"box/{n}", KINDS[kind]()) for n, kind in enumerate(kinds)))
+    stop = next((n for n, kind in enumerate(kinds) if kind in ("bad", "ok")), len(kinds) - 1)
+
+    try:
+        answer = asyncio.run(room.chain.complete(HELLO))
+    except ExpertError:
+        assert kinds[stop] != "ok"
+    else:
+        assert (kinds[stop], answer.model) == ("ok", f"box/{stop}")
+    assert room.asked == [f"box/{n}" for n in range(stop + 1)]
