@@ -25,6 +25,8 @@ class Alive(Value):
     lanes: Mapping[str, tuple[int, int]] = {}
     """Slots that are busy, and all, by lane."""
     queues: tuple[str, ...] | None = None
+    version: str = ""
+    """Of this package, as far as it says so."""
 
 
 async def alive(connection: Connection) -> list[Alive]:
@@ -36,10 +38,17 @@ async def alive(connection: Connection) -> list[Alive]:
     return [received(Alive, said) if said else Alive(worker=name) for name, said in zip(names, raw, strict=True)]
 
 
-def about(worker: str, pid: int, started: float, lanes: Mapping[str, tuple[int, int]], queues: Iterable[str]) -> str:
+def about(
+    worker: str,
+    pid: int,
+    started: float,
+    lanes: Mapping[str, tuple[int, int]],
+    queues: Iterable[str],
+    version: str = "",
+) -> str:
     """The same, as a worker writes it."""
     said = {"worker": worker, "pid": pid, "lanes": lanes, "started": started, "queues": tuple(queues)}
-    return json.dumps(said)
+    return json.dumps(said | {"version": version})
 
 
 def unserved(waiting: Iterable[str], workers: Iterable[Alive]) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ app.py        the command itself: verbs, help, and how every error ends
 asking.py     ask, demo              jobs.py      submit, watch, answer, jobs, cancel
 catalogs.py   experts ...            serving.py   worker, up
 plan.py       plan                   plancheck.py plan check
+doctor.py     doctor, over checks.py and facts.py
+modelserver.py model-server
 """
 
 from __future__ import annotations

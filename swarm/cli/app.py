@@ -12,7 +12,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from swarm.cli import asking, catalogs, dead, exits, jobs, limits, plan, plancheck, prices, serving, stats, tenants
+from swarm.cli import (
+    asking,
+    catalogs,
+    dead,
+    doctor,
+    exits,
+    jobs,
+    limits,
+    modelserver,
+    plan,
+    plancheck,
+    prices,
+    serving,
+    stats,
+    tenants,
+)
 from swarm.cli.edge import AsJson, RedisUrl, Root, root
 from swarm.cli.screen import Screen, can_print_anything, hush
 from swarm.errors import BadInput
@@ -83,7 +98,7 @@ def before(
 for _panel, _verbs in {
     "Ask": (asking.ask, plan.plan, asking.demo),
     "Jobs": (jobs.submit, jobs.watch, jobs.answer, jobs.jobs, jobs.cancel),
-    "Serve": (serving.up, serving.worker, stats.stats),
+    "Serve": (serving.up, serving.worker, stats.stats, doctor.doctor, modelserver.model_server),
 }.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_panel)(_verb)

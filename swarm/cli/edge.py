@@ -71,13 +71,13 @@ class Edge:
     environ: Mapping[str, str] = field(repr=False)
 
     @classmethod
-    def of(cls, redis: str | None, as_json: bool) -> Edge:
+    def of(cls, redis: str | None, as_json: bool, environ: Mapping[str, str] = os.environ) -> Edge:
         """From a verb's options, those before the verb, and the environment."""
         before = root.get()
-        settings = Settings.load(os.environ)
+        settings = Settings.load(environ)
         if url := redis or before.redis:
             settings = settings.model_copy(update={"redis_url": utf8(url, "redis")})
-        return cls(settings, Screen(as_json or before.as_json), os.environ)
+        return cls(settings, Screen(as_json or before.as_json), environ)
 
     @property
     def as_json(self) -> bool:

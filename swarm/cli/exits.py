@@ -29,6 +29,7 @@ NOT_FOUND = 5
 WAITED = 6
 CANCELLED = 7
 INCOMPLETE = 8
+FOUND_BAD = 9
 BUG = 70
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -44,6 +45,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         WAITED: "the wait ended, the job goes on",
         CANCELLED: "the job was cancelled",
         INCOMPLETE: "a part of the answer: partial, deadline, over_budget",
+        FOUND_BAD: "swarm doctor found something bad; each line names its remedy",
         BUG: "a bug of ours, with its traceback",
         INTERRUPTED: "interrupted (Ctrl-C)",
     }

@@ -71,7 +71,7 @@ class Place:
         from swarm import log
         from workers.embedded import embedded
 
-        log.setup("error", as_json=self.edge.as_json)
+        log.setup("error", as_json=self.edge.as_json, contents=self.edge.settings.log_contents)
         loaded = implementations(self.imports)
         settings = self.edge.settings.model_copy(update={"redis_url": url})
         catalog = self.catalog or await first_catalog(url, settings, self.imports)

@@ -133,8 +133,8 @@ def test_every_command_that_is_sent_is_in_the_rule(redis_url: str) -> None:
     assert said & known - rights - SPOKEN_OF == set()
 
 
-SPOKEN_OF = {"SHUTDOWN", "READONLY"}
-"""For a Redis that is our own process; what Redis answers."""
+SPOKEN_OF = {"SHUTDOWN", "READONLY", "CONFIG"}
+"""For a Redis that is our own process; what Redis answers; what `swarm doctor` reads where it may."""
 
 
 def test_scripts_call_commands_by_their_names_alone() -> None:
