@@ -38,6 +38,7 @@ def services(redis_url: str, prefix: str, tmp_path: Path) -> Iterator[dict[str, 
             "SWARM_REDIS_URL": redis_url,
             "SWARM_PREFIX": prefix,
             "SWARM_HEALTH_SOCKET": str(socket(tmp_path, name)),
+            "SWARM_CONFIG": "/dev/null",  # what stands at its place in a container where none is given
         }
         command = [
             word.replace("/catalog", str(ROOT / "experts/demo")) for word in COMPOSE["services"][name]["command"]
