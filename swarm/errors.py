@@ -305,7 +305,9 @@ class ExpertError(SwarmError):
     reason = "expert_error"
     retryable = False
     tokens: tuple[int, int] = (0, 0)
-    """Sent to a model and received from it, as far as its server told them before this."""
+    """Sent to a model and received from it before this."""
+    estimated = False
+    """Whether its server did not tell all of these."""
     billed: Billed = "unknown"
     """What the server may charge for the call."""
     limited = False
@@ -383,12 +385,14 @@ class Unaffordable(ExpertError):
     """A model call's greatest cost does not fit its budget, and nothing is open that could give some back."""
 
     reason = "over_budget"
+    elsewhere = True
 
 
 class Unpriced(ExpertError):
     """A budget holds and this model has no price. Import prices (swarm prices import), or set SWARM_UNPRICED=count."""
 
     reason = "unpriced"
+    elsewhere = True
 
 
 MORE_TOKENS = "raise SWARM_MAX_OUTPUT on the workers, or the price's max_output_tokens"

@@ -1,56 +1,145 @@
 """Logging, set up once at the edge of a process, and the names of our events.
 
-Lines are for people on a terminal and JSON elsewhere. They carry ids, sizes and times, never what was asked or
-answered.
+Lines are for people on a terminal and JSON elsewhere. They carry ids, sizes and times, never what was asked, planned,
+answered or said by a server, unless `SWARM_LOG_CONTENTS` asks for it. Milliseconds end in `_ms`, money is
+micro-dollars, and a field that would say nothing (no tokens, no gate) is left out. Lines of a delivery have
+
+    job, subtask, attempt, expert   of a subtask; a planner's and an answer's have job and `for`: `plan` or `answer`
+
+and two of them tell a job's story. `delivery_done`, when a worker is done with a delivery (info; `advance`: debug), has
+
+    worker, delivery, claim, queue  who had it, and from where
+    queue_wait_ms                   from when it was due until it was claimed
+    gate, gate_ms                   what held it up longest meanwhile: a limit or a budget
+    ms                              from the claim until all is written
+    calls, input_tokens, ...        what its model calls used, as in `Usage`
+    outcome                         `ok`, a failure's reason, or `parked`, `stopped`, `handed_back`, `failed` (our bug)
+
+and `model_called`, when a call is over, however it went (info):
+
+    endpoint, model                 `model` is endpoint/model, as cards have it
+    ms, rate_wait_ms, first_ms      all of it; the wait for room in budgets; from the request to the first token
+    calls, input_tokens, ...        as above; `estimated`: nobody told the tokens; `presumed`: nobody told the cost
+    way, dropped                    how JSON was asked for, and what the strict form left out
+    outcome                         `ok`, `cut`, the error's reason, or `cancelled`, `closed` (hung up on), `failed`
+    error                           what went wrong, without the server's words
+    prompt, answer                  only with SWARM_LOG_CONTENTS
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import structlog
+from pydantic_core import to_json
+
+from swarm.errors import BrokerError
+from swarm.models import Usage
 
 STARTED, STOPPED = "worker_started", "worker_stopped"
 DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed", "delivery_stopped"
+CALLED = "model_called"
+JOB_ENDED = "job_ended"
 REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
 CATALOG = "catalog_changed"
 SERVING = "serving"
 STATS_LOST = "statistics_lost"
 OVERSHOT = "reservation_overshot"
 NO_MODEL = "model_not_set_up"
+RECORDED = "limits_and_prices_recorded"
 PLAN_CACHE = "plan_cache_asked"
+MODEL_FELL_BACK = "model_fell_back"
 PLANNER_FELL_BACK, SYNTHESIS_FELL_BACK = "planner_fell_back", "synthesis_fell_back"
 
+MOST_SHOWN = 4_000
+"""Characters of a prompt or an answer in a line."""
+FRAMES = 40
+"""Of a traceback, the last ones."""
+
 _FOREIGN = re.compile(
-    r"(HTTP \d{3}|an error instead of an answer|the model will not answer this): "
-    r"(?:.*(?=; (?:check the key of|check that|check the URL|wait, or raise|raise the quota))|.*)",
+    r"((?:HTTP \d{3}|an error instead of an answer|the model will not answer this)(?=: )"
+    r"|the answer broke off(?= \()|bytearray(?=\()).*",
     re.DOTALL,
 )
+_BOUND: ContextVar[Mapping[str, Any]] = ContextVar("bound", default=MappingProxyType({}))
 
 
-def setup(level: str = "info", *, as_json: bool | None = None) -> None:
-    """Log to standard error. `as_json` None: as a person reads it on a terminal, else as JSON."""
+def setup(level: str = "info", *, as_json: bool | None = None, contents: bool = False) -> None:
+    """Log to standard error. `as_json` None: as a person reads it on a terminal, else as JSON.
+
+    What an error says may repeat what was asked or answered, so only its traceback is told without `contents`.
+    """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
-    # a plain traceback: the pretty ones show local variables, and with them what was asked and answered
-    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    last: Any = structlog.processors.JSONRenderer() if as_json else plain
+    traced = structlog.processors.ExceptionRenderer(_whole if contents else _frames)
+    people = structlog.dev.ConsoleRenderer(sort_keys=False, colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            bound,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info] if as_json else []),
-            last,
+            _stamped,
+            traced,
+            _as_json if as_json else people,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
+
+
+def get(name: str) -> Any:
+    """A logger; what it prints is decided by `setup`, whenever that runs."""
+    return _Logger(name)
+
+
+def bind(fields: Mapping[str, Any]) -> None:
+    """All lines that this task and those that it starts write from now on have these fields."""
+    _BOUND.set(fields)
+
+
+def bound(_: object, __: str, fields: Any) -> Any:
+    """A processor of structlog: the line with the fields of `bind` before its own."""
+    return {**_BOUND.get(), **fields}
+
+
+def used(usage: Usage) -> dict[str, Any]:
+    """The fields of a line that say what was used, without those that are nothing."""
+    return usage.model_dump(exclude_defaults=True)
+
+
+def excerpt(text: str) -> str:
+    """As much of a prompt or an answer as a line may hold: its beginning and its end."""
+    half = MOST_SHOWN // 2
+    return text if len(text) <= MOST_SHOWN else f"{text[:half]} ... ({len(text):,} characters) ... {text[-half:]}"
+
+
+def own(message: str) -> str:
+    """A model's error without the words of its server, which may repeat what was asked."""
+    return _FOREIGN.sub(r"\1", message)
+
+
+class _Logger:
+    """A structlog logger that is made again only when structlog was set up again: that takes longer than a line."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._made: Any = None
+        self._config: dict[str, Any] = {}
+
+    def __getattr__(self, method: str) -> Any:
+        if (config := structlog.get_config()) != self._config:
+            self._made, self._config = structlog.get_logger(part=self._name).bind(), config
+        return getattr(self._made, method)
 
 
 class _Lines:
@@ -60,23 +149,46 @@ class _Lines:
 
     def msg(self, message: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            print(message, file=sys.stderr, flush=True)
+            sys.stderr.write(message + "\n")  # flushes whole lines
 
     debug = info = warning = error = critical = msg
 
 
-@contextlib.contextmanager
-def about(job: str) -> Iterator[None]:
-    """Lines that are written inside name this job."""
-    with structlog.contextvars.bound_contextvars(job=job):
-        yield
+def _stamped(_: object, __: str, fields: Any) -> Any:
+    now = time.time()
+    fields["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
+    return fields
 
 
-def own(message: str) -> str:
-    """A model's error without the words of its server, which may repeat what was asked."""
-    return _FOREIGN.sub(r"\1", message)
+@lru_cache(maxsize=1)
+def _second(now: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
 
 
-def get(name: str) -> Any:
-    """A logger; what it prints is decided by `setup`, whenever that runs."""
-    return structlog.get_logger(part=name)
+def _as_json(_: object, __: str, fields: Any) -> str:
+    """In ASCII: nobody knows the encoding of standard error."""
+    with contextlib.suppress(ValueError):  # half a character
+        if (text := to_json(fields, fallback=repr)).isascii():
+            return text.decode()
+    return json.dumps(fields, default=repr)
+
+
+def _whole(exc_info: Any) -> str:
+    return "".join(traceback.format_exception(*exc_info))
+
+
+def _frames(exc_info: Any) -> str:
+    """Where an error came from and of what kind it is, and not what it says, unless that is ours to say."""
+    return "\n-- and so:\n".join(_traced(exc_info[1], set()))
+
+
+def _traced(error: BaseException, seen: set[int]) -> Iterator[str]:
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    for other in (*([before] if before else []), *getattr(error, "exceptions", ())):
+        yield from _traced(other, seen)
+    frames = "".join(traceback.extract_tb(error.__traceback__, limit=-FRAMES).format())
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    yield f"{frames}{name}: {error}" if isinstance(error, BrokerError) else frames + name

@@ -7,9 +7,9 @@ what comes over the wire (`received`) passes them over, so that a newer process 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from swarm.plans import Plan, Subtask
 from swarm.values import Input, Name, Tenant, Text, Value
@@ -27,6 +27,10 @@ Reason = Literal[
 def as_reason(text: str) -> Reason:
     """The reason, or `expert_error` for one that somebody made up."""
     return cast(Reason, text) if text in get_args(Reason) else "expert_error"
+
+
+def _known(reason: object) -> object:
+    return as_reason(reason) if isinstance(reason, str) else reason
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------
@@ -166,7 +170,8 @@ class Solution(Value):
 class Failure(Value):
     """Why one attempt gave nothing. It closes only its attempt."""
 
-    reason: Reason
+    reason: Annotated[Reason, BeforeValidator(_known)]
+    """One that only a newer process knows is read as `expert_error`: what happened is in the message."""
     message: str
     retryable: bool = False
     retry_after: float | None = None

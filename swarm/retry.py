@@ -29,7 +29,12 @@ def delay(failure: Failure, tried: int, attempts: int, seed: str) -> int | None:
 
 
 def delay_of_refusal(failure: Failure, refused: int, seed: str) -> int | None:
-    """The same for the `refused`-th time that a server did not take an attempt on because of its limits."""
+    """The same for the `refused`-th time that a server did not take an attempt on because of its limits.
+
+    One that says that it may be asked at once, and refuses again, is asked as if it had said nothing.
+    """
+    if not failure.retry_after:
+        failure = failure.model_copy(update={"retry_after": None})
     return delay(failure, refused, REFUSALS, seed)
 
 

@@ -16,7 +16,7 @@ from swarm import log as events
 from swarm.broker.ledger import Ledger, Reserved
 from swarm.broker.prices import PriceBook
 from swarm.broker.queue import Claim
-from swarm.errors import Down, ModelUnavailable, NoRoom, Unaffordable, Unpriced
+from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metering import ACCOUNT, Account, Held, Used
 from swarm.models import Usage
 from swarm.prices import Price
@@ -192,22 +192,25 @@ def _refusal(found: Reserved, model: str, amount: int) -> Unaffordable | Unprice
         return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
     if found.verdict == "gone":
         return ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
-    if found.verdict == "broken":
-        return _broken(found, model)
+    if found.verdict in ("broken", "dead", "paused"):
+        return _unasked(found, model)
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
     dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
     return Unaffordable(f"{dear}; raise it" + (", or lower SWARM_MAX_OUTPUT" if found.left > 0 else ""))
 
 
-def _broken(found: Reserved, model: str) -> ModelUnavailable:
-    down: Down = "endpoint" if found.scope.startswith("endpoint:") else "model"
-    name, seconds = found.scope.partition(":")[2], found.left / 1000
-    again = f"it is tried again in {seconds:.3g} s; check its server (swarm stats)"
-    error = ModelUnavailable(
-        f"{model} was not asked: the {down} {name} has failed every call of late; {again}", retry_after=seconds
-    )
-    error.limited = error.elsewhere = error.broken = True
-    error.down, error.billed = down, "nothing"
+def _unasked(found: Reserved, model: str) -> ModelUnavailable:
+    kind, _, name = found.scope.partition(":")
+    dead, seconds = found.verdict == "dead", found.left / 1000
+    again = f"it is tried again in {seconds:.3g} s"
+    why = {
+        "broken": f"the {kind} {name} has failed every call of late; {again}; check its server (swarm stats)",
+        "dead": f"the {kind} {name} has failed every call for minutes; {again}; check its server, then ask again",
+        "paused": f"its server wants no calls for another {seconds:.3g} s",
+    }[found.verdict]
+    after = None if dead else seconds
+    error = ModelUnavailable(f"{model} was not asked: {why}", retryable=not dead, retry_after=after)
+    error.limited, error.broken, error.billed = not dead, found.verdict != "paused", "nothing"
     return error
 
 

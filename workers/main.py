@@ -25,8 +25,10 @@ from swarm.broker.prices import PriceBook
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
 from swarm.errors import ModelRefused
+from swarm.llm.endpoints import Endpoints
+from swarm.llm.logged import LoggedModels
 from swarm.llm.metering import MeteredModels
-from swarm.llm.openai import OpenAIModels
+from swarm.llm.openai import OpenAIModel, OpenAIModels
 from swarm.models import Blob, Card, Catalog, Kind
 from swarm.planner.front import Front
 from swarm.planner.memory import PlanCache
@@ -36,6 +38,7 @@ from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
 from workers import health, tasks
 from workers.accounts import Accounts
+from workers.recording import recorded
 from workers.stats import Gathered
 from workers.worker import Lane, SwarmWorker
 
@@ -71,11 +74,12 @@ class Process:
     shelf: Shelf
     roles: Roles
     loaded: Mapping[str, Implementation]
+    endpoints: Endpoints
     runs: Lane = field(default_factory=lambda: Lane("run", [], 1))
 
     async def refresh(self) -> None:
         """Serve the experts of every version that a job may be pinned to, as far as this process can."""
-        gates = serving(await self.shelf.alive(), self.roles, self.loaded)
+        gates = serving(await self.shelf.alive(), self.roles, self.loaded, self.endpoints.full)
         queues = sorted(gates)
         if queues != self.runs.queues:
             _log.info(events.SERVING, worker=self.worker.name, queues=queues)
@@ -83,13 +87,20 @@ class Process:
         self.runs.gates = {queue: words for queue, words in gates.items() if words}
 
 
-def serving(catalogs: Sequence[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> dict[str, str]:
+def serving(
+    catalogs: Sequence[Catalog],
+    roles: Roles,
+    loaded: Mapping[str, Implementation],
+    full: Callable[[str], str] = str,
+) -> dict[str, str]:
     """The queues of these experts, and the gates of each: those of its card in the first catalog that has it.
 
-    An expert in plain Python is served only where it is loaded, in that version.
+    `full` gives a model that is named by its endpoint alone its whole name. An expert in plain Python is served only
+    where it is loaded, in that version.
     """
     cards = [card for catalog in reversed(catalogs) for card in catalog.cards.values()]
-    return {expert_queue(card): gates_of(card) for card in cards if roles.serves(card) and _able(card, loaded)}
+    mine = {expert_queue(card): card for card in cards if roles.serves(card) and _able(card, loaded)}
+    return {queue: gates_of(card.model_copy(update={"model": full(card.model)})) for queue, card in mine.items()}
 
 
 def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:
@@ -107,7 +118,10 @@ async def working(
     environ: Mapping[str, str],
     implementations: Mapping[str, Implementation],
 ) -> Any:
-    """A Process that is ready to run; everything it opened is closed in reverse."""
+    """A Process that is ready to run; everything it opened is closed in reverse. Raises BadInput for a bad config."""
+    speaking = OpenAIModels(environ)
+    named = {field: speaking.endpoints.full(getattr(settings, field)) for field in ("planner", "synthesis")}
+    settings = settings.model_copy(update=named)
     runs = Lane("run", [], settings.slots)
     models_of = {PLAN: model_gates(settings.planner), ANSWER: model_gates(writer_of(settings))}
     thinking = Lane("plan", [PLAN, ANSWER], settings.router_slots, {queue: g for queue, g in models_of.items() if g})
@@ -127,12 +141,18 @@ async def working(
         return await worker.ride_out(lambda: shelf.blob(blob))
 
     async with (
-        OpenAIModels(environ) as endpoints,
-        Registry(load, models := MeteredModels(endpoints), makers(implementations)) as registry,
+        speaking,
+        Registry(
+            load,
+            models := LoggedModels(MeteredModels(speaking), contents=settings.log_contents),
+            makers(implementations),
+        ) as registry,
     ):
-        process = Process(worker, shelf, roles, implementations, runs)
+        process = Process(worker, shelf, roles, implementations, speaking.endpoints, runs)
         stats = Gathered(Stats(worker.connection))
         worker.on_published = process.refresh
+        if roles.router:
+            worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer)
         planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner))
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
@@ -140,7 +160,7 @@ async def working(
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
         worker.ctx["accounts"] = accounts
         try:
-            async with stats, _warming(endpoints, settings, roles):
+            async with stats, _warming(speaking, settings, roles):
                 yield process
         finally:
             await worker.close()
@@ -151,12 +171,21 @@ async def _warming(models: OpenAIModels, settings: Settings, roles: Roles) -> As
     """Make the planner's and the writer's model ready beside the rest; what is not set up is told now already."""
     names = {"SWARM_PLANNER": settings.planner, "SWARM_SYNTHESIS": settings.synthesis} if roles.router else {}
     wanted = {variable: name for variable, name in names.items() if name not in ("", LOCAL)}
+    unnamed: dict[str, OpenAIModel] = {}
     for variable, name in wanted.items():
         try:
-            models.get(name)
+            found = models.get(name)
+            unnamed |= {} if found.model else {variable: found}
         except ModelRefused as error:
             _log.warning(events.NO_MODEL, variable=variable, model=name, problem=str(error))
-    loading = asyncio.create_task(models.warm()) if wanted else None
+
+    async def load() -> None:
+        for variable, found in unnamed.items():
+            problem = await models.nameless(found.endpoint)
+            _log.warning(events.NO_MODEL, variable=variable, model=found.name, problem=str(problem))
+        await models.warm()
+
+    loading = asyncio.create_task(load()) if wanted else None
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""The arq functions: decode, settle or route, and say what is to be written. The worker writes it, in one script."""
+"""The arq functions: decode, settle or route, and say what is to be written. The worker writes it, in one script.
+
+What they note in the context's `told` stands in the delivery's line of the log.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from swarm import log as events
 from swarm.broker.joblog import JobLog
 from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
 from swarm.events import AnyEvent, OutcomeRecorded
-from swarm.models import Envelope, Failure, Outcome, Solution
+from swarm.models import Envelope, Failure, Outcome, Solution, Usage
 from swarm.values import received
+from workers.accounts import NOTHING, DeliveryAccount
 
 Context = dict[Any, Any]
 
@@ -29,31 +33,56 @@ class Settlement:
     solves: str = ""
 
 
+@dataclass(slots=True)
+class Told:
+    """What the log says of a delivery."""
+
+    outcome: str = "ok"
+    usage: Usage = NOTHING
+    account: DeliveryAccount | None = None
+
+    def settled(self, usage: Usage, failure: Failure | None) -> None:
+        self.usage = usage
+        if failure is not None:
+            self.outcome = failure.reason
+
+    def fields(self) -> dict[str, Any]:
+        """What was used is told also of a delivery that came to nothing."""
+        said: dict[str, Any] = {"outcome": self.outcome}
+        if self.account is not None and (self.account.called or self.usage.calls):
+            said |= events.used(self.account.onto(self.usage))
+        return said
+
+
 async def advance(ctx: Context, job: str) -> None:
     """Decide what comes next. The decision's own script acknowledges."""
     worker, claim = ctx["worker"], ctx["claim"]
-    if await worker.ride_out(lambda: ctx["router"].advance(claim)) == "conflict":
+    verdict = await worker.ride_out(lambda: ctx["router"].advance(claim))
+    if verdict == "conflict":
         await worker.queue.hand_back([claim])
+    if verdict in ("conflict", "gone"):
+        ctx["told"].outcome = verdict
 
 
 async def plan(ctx: Context, job: str) -> Settlement | None:
     """One planning round. Nothing is left to write if it was over before its planner was done."""
     worker, claim = ctx["worker"], ctx["claim"]
-    with events.about(job):
-        async with ctx["accounts"].paying(claim, worker.ride_out) as account:
-            planned = await ctx["router"].plan(claim, worker.ride_out)
+    async with _paying(ctx) as account:
+        planned = await ctx["router"].plan(claim, worker.ride_out)
     if planned is None:
         return None
-    return _settlement(planned.model_copy(update={"usage": account.onto(planned.usage)}))
+    planned = planned.model_copy(update={"usage": account.onto(planned.usage)})
+    ctx["told"].settled(planned.usage, planned.failure)
+    return _settlement(planned)
 
 
 async def answer(ctx: Context, job: str) -> Settlement:
     """Make an answer too large for `advance`."""
     worker, claim = ctx["worker"], ctx["claim"]
-    with events.about(job):
-        async with ctx["accounts"].paying(claim, worker.ride_out) as account:
-            event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
+    async with _paying(ctx) as account:
+        event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
     event = event.model_copy(update={"usage": account.onto(event.usage)})
+    ctx["told"].settled(event.usage, event.failure)
     return _settlement(event, body_key=event.body, body=body)
 
 
@@ -64,7 +93,7 @@ async def run(ctx: Context, payload: str) -> Settlement:
     """
     envelope = received(Envelope, payload)
     begun = time.monotonic()
-    async with ctx["accounts"].paying(ctx["claim"], ctx["worker"].ride_out, parks=True) as account:
+    async with _paying(ctx, parks=True) as account:
         outcome = await _outcome(ctx, envelope)
     if account.no_room is not None:
         raise account.no_room
@@ -72,7 +101,9 @@ async def run(ctx: Context, payload: str) -> Settlement:
         outcome = outcome.model_copy(update={"usage": account.onto(outcome.usage)})
     ms = round((time.monotonic() - begun) * 1000)
     ctx["stats"].record(envelope.expert, outcome, ms)
-    body = outcome.model_dump_json(exclude_defaults=True) if isinstance(outcome, Solution) else ""
+    failure = outcome if isinstance(outcome, Failure) else None
+    ctx["told"].settled(outcome.usage, failure)
+    body = outcome.model_dump_json(exclude_defaults=True) if failure is None else ""
     key = f"{envelope.subtask.id}.{envelope.attempt}.{ctx['claim'].number}" if body else ""
     event = OutcomeRecorded(
         subtask=envelope.subtask.id,
@@ -82,9 +113,15 @@ async def run(ctx: Context, payload: str) -> Settlement:
         expert=envelope.expert,
         usage=outcome.usage,
         ms=ms,
-        failure=outcome if isinstance(outcome, Failure) else None,
+        failure=failure,
     )
     return _settlement(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
+
+
+def _paying(ctx: Context, *, parks: bool = False) -> DeliveryAccount:
+    account: DeliveryAccount = ctx["accounts"].paying(ctx["claim"], ctx["worker"].ride_out, parks=parks)
+    ctx["told"].account = account
+    return account
 
 
 async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:

@@ -24,16 +24,17 @@ from arq.worker import Function, Worker
 from pydantic_core import from_json
 from redis import exceptions
 
+import swarm
 from swarm import log as events
 from swarm.broker.address import CONNECT_TIMEOUT, open_client, shown
 from swarm.broker.alive import about
 from swarm.broker.connection import Connection
-from swarm.broker.keys import Keys
+from swarm.broker.keys import ADVANCE, Keys, subtask_of
 from swarm.broker.queue import Claim, Queue
 from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, NoRoom
 from swarm.settings import Settings
 from workers.beat import Beat
-from workers.tasks import Settlement
+from workers.tasks import Settlement, Told
 
 IDLE = 0.5
 """Seconds after which a worker looks again even if nobody woke it."""
@@ -279,36 +280,49 @@ class SwarmWorker(Worker):
     async def _run(self, claim: Claim) -> None:
         """See one delivery through: run its function, then settle it, hand it back, or let it go."""
         begun = time.monotonic()
-        verdict = "done"
+        told = Told()
+        events.bind(_named(claim))
         try:
-            settlement = await self._call(claim)
+            settlement = await self._call(claim, told)
             if settlement is not None:
                 await self._settle(claim, settlement)
             self.jobs_complete += 1
         except asyncio.CancelledError:
             if claim.key in self._stopped:
-                verdict = "stopped"
+                told.outcome = "stopped"
             else:
-                verdict = "handed_back"
+                told.outcome = "handed_back"
                 await self._hand_back(claim)
         except NoRoom as full:
-            verdict = "parked"
+            told.outcome = "parked"
             await self._park(claim, full)
         except Exception as error:  # a bug in a function of ours costs one delivery, not the worker
-            verdict = "failed"
+            told.outcome = "failed"
             self.jobs_failed += 1
             _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
             waited_for_redis = isinstance(error, TimeoutError) and self._away_since is not None
             await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis, why=_told(error))
-        ms = round((time.monotonic() - begun) * 1000, 1)
-        _log.debug(events.DELIVERED, worker=self.name, delivery=claim.id, claim=claim.number, verdict=verdict, ms=ms)
+        tell = _log.debug if claim.queue == ADVANCE else _log.info
+        gate = {"gate": claim.wait.gate, "gate_ms": claim.wait.gated} if claim.wait.gate else {}
+        tell(
+            events.DELIVERED,
+            worker=self.name,
+            delivery=claim.id,
+            claim=claim.number,
+            queue=claim.queue,
+            queue_wait_ms=claim.wait.ms,
+            **gate,
+            ms=round((time.monotonic() - begun) * 1000, 1),
+            **told.fields(),
+        )
 
-    async def _call(self, claim: Claim) -> Settlement | None:
+    async def _call(self, claim: Claim, told: Told) -> Settlement | None:
         if self._ending:
             raise asyncio.CancelledError
         name, args, kwargs, _, _ = deserialize_job_raw(claim.record, deserializer=self.job_deserializer)
         function = self.functions[name]
         context = self.ctx | {"job_id": claim.id, "job_try": claim.number, "claim": claim, "worker": self}
+        context["told"] = told
         # it may be cancelled from here on, until there is something to settle
         self.job_tasks[claim.key] = self.tasks[claim.key]
         try:
@@ -364,7 +378,7 @@ class SwarmWorker(Worker):
                 self.loop.call_soon_threadsafe(self._stop_claim, claim)
 
     def _stop_claim(self, claim: Claim) -> None:
-        if (work := self.job_tasks.get(claim.key)) is not None:
+        if (work := self.job_tasks.get(claim.key)) is not None and claim.key not in self._stopped:
             self._stopped.add(claim.key)
             _log.info(events.DELIVERY_STOPPED, worker=self.name, delivery=claim.id)
             work.cancel()
@@ -424,7 +438,7 @@ class SwarmWorker(Worker):
     def _about(self) -> str:
         lanes = {lane.name: (lane.busy, lane.slots) for lane in self.lanes}
         queues = [queue for lane in self.lanes for queue in lane.queues]
-        return about(self.name, os.getpid(), self._started_at, lanes, queues)
+        return about(self.name, os.getpid(), self._started_at, lanes, queues, swarm.__version__)
 
 
 class _Waker:
@@ -472,6 +486,14 @@ class _Waker:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.disconnect(nowait=True)
+
+
+def _named(claim: Claim) -> dict[str, Any]:
+    """What all lines of a delivery say of it."""
+    if (of := subtask_of(claim.id, claim.queue)) is not None:
+        subtask, attempt, expert = of
+        return {"job": claim.job, "subtask": subtask, "attempt": attempt, "expert": expert}
+    return {"job": claim.job} | ({} if claim.queue == ADVANCE else {"for": claim.queue})
 
 
 def _told(error: Exception) -> str:

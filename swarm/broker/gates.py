@@ -24,6 +24,14 @@ minute at most. So all is as before at the latest a minute and one call after a 
 While it is open, an expert without fallbacks waits in its queue as at any gate. Where there are some, and for planning
 and answers, whose own ways without a model stand in, deliveries run, and the reservation of the call is refused.
 
+Nobody waits for it for longer than five minutes, the time in which a server of a large model is up again; who cannot
+wait so long gives a deadline. From then on calls are refused for good, so what waited and what comes fails at once
+(`unavailable`, not tried again), until the call that still tries each minute is answered. A model that has been dead
+all along therefore fails its subtasks within five minutes and one attempt, and later ones in milliseconds.
+
+A pause that a server asks for holds up the queues of its model; a call to another model than the delivery came for,
+such as a fallback, is refused meanwhile.
+
 Limits of an expert stand in its card, those of models and endpoints in Redis, set by `swarm limits`.
 """
 

@@ -25,7 +25,7 @@ from swarm.settings import Settings
 DAY_MS = 86_400_000
 MAX_WEIGHT = 100
 
-Verdict = Literal["ok", "free", "full", "never", "unpriced", "gone", "broken"]
+Verdict = Literal["ok", "free", "full", "never", "unpriced", "gone", "broken", "dead", "paused"]
 Health = Literal["", "up", "model", "endpoint"]
 """What a call says of its server: nothing, that it answers, or which of the two is down."""
 
@@ -37,7 +37,8 @@ class Reserved:
     `ok`: held, and a limit holds. `free`: held, without a limit. `full`: others of `scope` are open, it may fit later.
     `never`: with none open it would not fit what is `left` of `limit`. `unpriced`: a limit holds and the model has no
     price. `gone`: the claim is not held any more, or the job has ended. `broken`: the breaker of the gate `scope` is
-    open, for `left` milliseconds.
+    open, for `left` milliseconds; `dead`: it has been for so long that nobody waits for it. `paused`: the server of
+    the gate `scope` wants no calls for `left` milliseconds.
     """
 
     verdict: Verdict

@@ -52,10 +52,10 @@ class Completion:
 
 
 def counted(error: ExpertError) -> Usage:
-    """What a call used that ended in `error`: a call if the server did answer, and the tokens that it told."""
+    """What a call used that ended in `error`: a call if the server did answer, and its tokens as far as known."""
     sent, received = error.tokens
     answered = bool(sent or received) or isinstance(error, BadOutput)
-    return Usage(calls=int(answered), input_tokens=sent, output_tokens=received)
+    return Usage(calls=int(answered), input_tokens=sent, output_tokens=received, estimated=int(error.estimated))
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """A model of an OpenAI-compatible server: one call, of as many requests as it takes.
 
-A request is repeated here only to ask for JSON in another way (`forms.py`). Servers differ in what they send, so
-answers are read by hand (`reading.py`). An endpoint is spoken to in chat completions, or in responses if it says so.
+A request is repeated here only to ask in another way what a server refuses in this one (`forms.py`). Servers differ in
+what they send, so answers are read by hand (`reading.py`). An endpoint is spoken to in chat completions, or in
+responses if it says so.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from swarm.llm import responses
 from swarm.llm.base import Again, Completion, Form, Message
 from swarm.llm.endpoints import Endpoint
 from swarm.llm.faults import classify, reason
-from swarm.llm.forms import Ladder, bare, parameters, worded
+from swarm.llm.forms import Ladder, parameters, worded
+from swarm.llm.network import moved
 from swarm.llm.patience import Patience
 from swarm.llm.pauses import exhausted, retry_after
 from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
 from swarm.llm.responses import Responses
 from swarm.llm.usage import prompt_tokens
+from swarm.models import Usage
 
 if TYPE_CHECKING:
     from swarm.llm.openai import OpenAIModels
 
+LONG = 50_000
+"""Characters of an answer from which it is read as a form in a thread."""
 BEGUN = frozenset({408, 499})
 """Client errors of a call that the server had taken on: of time-outs, and of a client that has left."""
 
@@ -49,8 +54,8 @@ class _Ask:
         return prompt_tokens(self.messages)
 
     @property
-    def tokens(self) -> tuple[int, int]:
-        return self.readers[-1].tokens if self.readers else (0, 0)
+    def used(self) -> Usage:
+        return self.readers[-1].used if self.readers else Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +97,14 @@ class OpenAIModel:
                 yield item
 
     async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
-        """The answer; an error says what the server counted before it."""
+        """The answer; an error says what was used before it."""
         try:
             async with aclosing(self._answered(ask, form)) as items:
                 async for item in items:
                     yield item
         except ExpertError as error:
-            error.tokens = ask.tokens
+            used = ask.used
+            error.tokens, error.estimated = (used.input_tokens, used.output_tokens), bool(used.estimated)
             raise
 
     async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
@@ -119,7 +125,8 @@ class OpenAIModel:
 
     async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
-        ladder = Ladder(self.models.notes, self.name, form, streamed=ask.streamed)
+        limit = self.endpoint.limit_name
+        ladder = Ladder(self.models.notes, self.name, form, streamed=ask.streamed, limit=limit)
         begun = answered = False
         while not answered:
             try:
@@ -129,7 +136,7 @@ class OpenAIModel:
                         yield item
                 answered = True
             except ServerError as error:
-                if begun or not ladder.goes_on(error.status, bare(error.body)):
+                if begun or not ladder.goes_on(error.status, error.body):
                     raise
                 if self.again is not None:
                     await self.again(_billed(error))
@@ -165,10 +172,12 @@ class OpenAIModel:
             yield piece
         ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
         try:
-            completion = ladder.answered(reader.completion(self.name, ladder.way or ""))
+            completion = reader.completion(self.name, ladder.way or "")
         except ExpertError as error:
             error.billed = "told"
             raise
+        is_long = len(completion.text) > LONG
+        completion = await asyncio.to_thread(ladder.answered, completion) if is_long else ladder.answered(completion)
         yield replace(completion, first=first if ask.streamed else 0.0)
 
     async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
@@ -187,7 +196,7 @@ class OpenAIModel:
             body |= parameters(ladder.way, ladder.form, ladder.strict)
         body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
         if ask.max_tokens:
-            body[self.endpoint.limit_name] = ask.max_tokens
+            body[ladder.limit] = ask.max_tokens
         if ask.streamed:
             body["stream"] = True
         if ladder.asks_usage:
@@ -202,6 +211,8 @@ def refused(name: str, endpoint: Endpoint, error: ServerError) -> ExpertError:
     where = "an error instead of an answer" if error.inside else f"HTTP {error.status}"
     model = name.partition("/")[2] or name
     remedy = fault.remedy.format(where=f"the endpoint {endpoint.name!r}", model=model)
+    if 300 <= error.status < 400:
+        remedy = moved(endpoint, error.headers.get("location", "")) or remedy
     message = f"{name}: {where}: {said}" + (f"; {remedy}" if remedy else "")
     found = fault.raised(message, retry_after(error.headers, error.body, time.time()))
     found.billed = _billed(error)

@@ -1,5 +1,7 @@
 """The file in which endpoints are set up, `swarm.toml`. Pure, but for the reading of it.
 
+A process reads it once, when it starts: restart those that run after a change.
+
 [endpoints.box]
 url = "http://box:8080/v1"
 key_env = "BOX_KEY"          # the variable that has the key; no secret stands in the file
@@ -41,7 +43,9 @@ SENDABLE = re.compile(r"[\x20-\x7e]*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _MODEL = re.compile(r"[\x21-\x7e]{1,200}")
-_SECRET = re.compile(r"authorization|cookie|secret|passw|(^|[-_])(key|token)$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"authorization|cookie|secret|passw|credential|(^|[-_])auth$|(^|[-_]|api)(key|token)$", re.IGNORECASE
+)
 """Names of what holds a secret."""
 _BY_ENVIRONMENT = 'name the variable that has it: key_env = "NAME"'
 
@@ -58,6 +62,8 @@ def usable(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:
 def _is_url(url: str) -> str:
     if not usable(url := url.strip()):
         raise ValueError("no http or https URL; give the base URL of the server, such as https://api.openai.com/v1")
+    if urlsplit(url).query:
+        raise ValueError("it has a query; put that into `query`")
     return _open(url, "set the whole URL in the environment: SWARM_ENDPOINT_<NAME>_URL")
 
 

@@ -13,17 +13,14 @@ import binascii
 import json
 import math
 import sys
-import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from swarm.errors import BadOutput, Billed, ExpertError
-from swarm.llm.base import Message
+from swarm.errors import BadOutput, ExpertError
 from swarm.llm.chat import refused
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.metering import ACCOUNT, Account, Used, most_tokens
 from swarm.llm.patience import Patience
 from swarm.llm.reading import ServerError, raise_error
 from swarm.llm.usage import counted, estimated, text_tokens
@@ -54,7 +51,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIEmbedder:
-    """An embedding model of one endpoint."""
+    """An embedding model of one endpoint. No account pays for its calls."""
 
     name: str
     model: str
@@ -91,41 +88,6 @@ class OpenAIEmbedder:
         except BadOutput as error:
             raise error.worded(f"{self.name}: {str(error).removeprefix(f'{self.name}: ')}") from None
         return vectors, estimated(counted(told), sent=sum(map(text_tokens, texts)), received=0)
-
-
-class MeteredEmbedder:
-    """`embedder`, each of its requests paid for by the account of the delivery that makes them."""
-
-    def __init__(self, embedder: OpenAIEmbedder) -> None:
-        self._embedder = embedder
-
-    @property
-    def name(self) -> str:
-        return self._embedder.name
-
-    async def embed(self, texts: Sequence[str], *, timeout: float = 60.0) -> Embedded:
-        account, until = ACCOUNT.get(), time.monotonic() + timeout
-        if account is None or not self._embedder.model:
-            return await self._embedder.embed(texts, timeout=timeout)
-        found = [await self._paid(account, some, until) for some in batches(texts)]
-        vectors = tuple(vector for each in found for vector in each.vectors)
-        same_length(self.name, vectors)
-        return Embedded(vectors, sum((each.usage for each in found), Usage()), self.name)
-
-    async def _paid(self, account: Account, texts: Sequence[str], until: float) -> Embedded:
-        """One request: held for at every byte of its texts, and settled by what its server told."""
-        sent = most_tokens([Message("user", text) for text in texts])
-        held = await account.reserve(self.name, sent, 1, max(0.001, until - time.monotonic()))
-        try:
-            found = await self._embedder.embed(texts, timeout=max(0.001, until - time.monotonic()))
-        except ExpertError as error:
-            pause = error.retry_after or 0.0
-            account.settle(held, Used(error.billed, limited=error.limited, pause=pause, down=error.down))
-            raise
-        used = found.usage
-        told: Billed = "unknown" if used.estimated else "told"
-        paid = account.settle(held, Used(told, used.input_tokens, answered=True, estimated=bool(used.estimated)))
-        return replace(found, usage=used.model_copy(update={"cost": paid.cost, "presumed": paid.presumed}))
 
 
 def batches(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -47,7 +47,7 @@ class Endpoint:
 
     @property
     def limit_name(self) -> str:
-        """OpenAI's newer models refuse `max_tokens`; many other servers ignore `max_completion_tokens`."""
+        """Tried first: OpenAI's newer models refuse `max_tokens`, many servers ignore `max_completion_tokens`."""
         return "max_completion_tokens" if self.url.startswith(OFFICIAL) else "max_tokens"
 
     @property
@@ -91,6 +91,11 @@ class Endpoints:
         given -= {name.replace("_", "-") for name in self._entries}
         official = {"openai"} if any(self._environ.get(name, "").strip() for name in _variables("openai")) else set()
         return tuple(sorted(given | official | set(self._entries)))
+
+    @property
+    def apis(self) -> frozenset[str]:
+        """What is spoken with them."""
+        return frozenset({"chat", *(entry.api for entry in self._entries.values())})
 
     @property
     def variables(self) -> frozenset[str]:
@@ -154,6 +159,8 @@ class Endpoints:
             )
         if not usable(url):
             raise unusable(f"{variable} is no http or https URL; give the base URL of the server, such as {OFFICIAL}")
+        if urlsplit(url).query:
+            raise unusable(f"{variable} has a query; put that into `query` of [endpoints.{name}] in swarm.toml")
         return url
 
     def _key(self, name: str, entry: Entry) -> str:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from swarm import log as events
-from swarm.errors import ExpertError
+from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message, Model, Models, counted
 from swarm.models import Usage
 
@@ -26,9 +26,10 @@ _log = events.get("models")
 def with_fallbacks(models: Models, names: Sequence[str]) -> Model:
     """The first model of `names`, with the others in its place, in order, where it fails.
 
-    Asked elsewhere is what raises an error that says so (`ExpertError.elsewhere`), and no stream that gave a piece. The
-    completion names the model that answered, and its usage counts all calls. If none answered, the error says what was
-    tried; it may be retried if one of them may, and burns no attempt if none of those took it on.
+    Asked elsewhere is what raises an error that says so (`ExpertError.elsewhere`), and what was cut at the token limit,
+    as another model's may be higher; but nothing of which a stream gave a piece. The completion names the model that
+    answered, and its usage counts all calls. If none answered, the error says what was tried; it may be retried if one
+    of them may, and burns no attempt if none of those took it on.
     """
     first, *others = names
     return FallbackModel(models, names) if others else models.get(first)
@@ -56,11 +57,13 @@ class FallbackModel:
         while True:
             try:
                 model = self._models.get(turns.name)
-                return turns.paid(
-                    await model.complete(messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form)
-                )
+                completion = await model.complete(messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form)
             except ExpertError as error:
-                turns.failed(error)
+                turns.failed(error, counted(error))
+            else:
+                if not completion.cut:
+                    return turns.paid(completion)
+                turns.failed(BadOutput.cut(completion.model), completion.usage)
 
     async def stream(
         self,
@@ -82,7 +85,7 @@ class FallbackModel:
                         yield turns.paid(item) if isinstance(item, Completion) else item
                 answered = True
             except ExpertError as error:
-                turns.failed(error, begun=begun)
+                turns.failed(error, counted(error), begun=begun)
 
 
 class _Turns:
@@ -91,6 +94,7 @@ class _Turns:
     def __init__(self, names: Sequence[str], timeout: float) -> None:
         self._names, self._until = names, time.monotonic() + timeout
         self._errors: list[ExpertError] = []
+        self._used = Usage()
 
     @property
     def name(self) -> str:
@@ -105,20 +109,18 @@ class _Turns:
         left = max(0.001, self._until - time.monotonic())
         return left if self._is_last else SHARE * left
 
-    def failed(self, error: ExpertError, *, begun: bool = False) -> None:
+    def failed(self, error: ExpertError, used: Usage, *, begun: bool = False) -> None:
         """Go on to the next model, or raise what all of them came to. `begun`: it gave something before."""
         name, over = self.name, begun or self._is_last or not error.elsewhere
         self._errors.append(error)
+        self._used += used
         if over:
             raise self._together() from None
         _log.warning(events.MODEL_FELL_BACK, model=name, reason=error.reason, next=self.name)
 
     def paid(self, completion: Completion) -> Completion:
         """The completion, with the usage of the calls before it. What those cost is in the account's books."""
-        if not self._errors:
-            return completion
-        usage = sum(map(counted, self._errors), start=Usage()) + completion.usage
-        return replace(completion, usage=usage)
+        return replace(completion, usage=self._used + completion.usage) if self._errors else completion
 
     def _together(self) -> ExpertError:
         """One error for all: the last that another attempt may not meet, else the last."""
@@ -132,6 +134,6 @@ class _Turns:
         together.retry_after = min(pauses) if len(pauses) == len(passing) else None
         together.limited = all(error.limited for error in passing)
         together.broken = all(error.broken for error in passing)
-        sent, received = zip(*(error.tokens for error in self._errors), strict=True)
-        together.tokens = sum(sent), sum(received)
+        together.tokens = self._used.input_tokens, self._used.output_tokens
+        together.estimated = bool(self._used.estimated)
         return together

@@ -13,6 +13,7 @@ that it names itself.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,8 +46,6 @@ class Fault:
     remedy: str = ""
     """What to do, about {where} (the endpoint) and {model}."""
     down: Down = ""
-    elsewhere: bool = True
-    """Whether another model may do better."""
 
     @property
     def retryable(self) -> bool:
@@ -55,7 +54,7 @@ class Fault:
     def raised(self, message: str, retry_after: float | None = None) -> ModelUnavailable | ModelRefused:
         """The error to raise; `retry_after` is for those that are worth another try."""
         error = self.error(message, retry_after=retry_after if self.retryable else None)
-        error.elsewhere, error.down = self.elsewhere, self.down
+        error.elsewhere, error.down = True, self.down  # another server may take what this one does not
         return error
 
 
@@ -98,7 +97,7 @@ FAULTS = (
             r"\b(prompt|inputs?|messages?|conversation) (is|are) too long", r"exceeds? the (available )?context",
             r"context (size|window|length)( of \d+)? (is )?(exceeded|too small)",
             r"exceeds? (the )?(model'?s )?(maximum |max )?context", r"token count.{0,40}exceeds the maximum",
-            r"too many (input |prompt )?tokens(?! per)", r"`inputs` (tokens \+|must have less)",
+            r"too many (input |prompt )?tokens(?! per|.{0,20}wait)", r"`inputs` (tokens \+|must have less)",
             r"reduce the length of the (input|prompt|messages)", r"requested tokens.{0,40}exceed context",
         ),
         remedy="ask for less at once, or use a model that reads more than {model!r}",
@@ -158,15 +157,18 @@ FAULTS = (
         "rate", ModelUnavailable, 429,
         words=(
             r"rate[_ -]?limit", r"too many requests", r"resource (has been )?exhausted|resource_exhausted", r"throttl",
-            r"(requests|tokens) per (second|minute|hour|day)",
+            r"(requests|tokens) per (second|minute|hour|day)", r"too many tokens",
         ),
         remedy="set what it can take (swarm limits set), or raise the limit of {where}",
     ),
     _row("timed out", ModelUnavailable, 408, 499, 504, 524, 598, down="model",
          remedy="ask for less at once, or raise the time-outs of {where}"),
     _row("conflict", ModelUnavailable, 409, 425),
-    _row("gateway", ModelUnavailable, 502, 520, 521, 522, 523, 525, 526, 527, 530, down="endpoint",
+    # a gateway says so of the one server behind it that has this model; others may have others
+    _row("gateway", ModelUnavailable, 502, 520, down="model",
          remedy="check that the server behind {where} runs"),
+    _row("no origin", ModelUnavailable, 521, 522, 523, 525, 526, 527, 530, down="endpoint",
+         remedy="check that the server behind {where} runs, and that it can be reached from there"),
     _row("not there", ModelRefused, 301, 302, 303, 307, 308, 404, 405, 501,
          remedy="check the URL of {where}, and that {model!r} is a model of the endpoint"),
     _row("server error", ModelUnavailable, *range(500, 600), down="model"),
@@ -201,7 +203,21 @@ def classify(status: int, body: Any) -> Fault:
 
 def words(body: Any) -> str:
     """Codes, types and messages of an error, wherever they stand in it; not the request that some send back in it."""
-    return "\n".join(map(unechoed, _texts(body, 6)))[:MAX_WORDS]
+    said, size = [], 0
+    for text in _texts(body, 6):
+        said.append(unechoed(text))
+        size += 1 + len(said[-1])
+        if size > MAX_WORDS:
+            break
+    return "\n".join(filter(None, said))[:MAX_WORDS]
+
+
+def whole(body: object, most: int) -> str:
+    """All of an error as text, capped: some servers send the whole request back in it."""
+    try:
+        return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str))[:most]
+    except RecursionError:
+        return ""
 
 
 def unechoed(text: str) -> str:
@@ -241,3 +257,5 @@ def _texts(part: Any, depth: int) -> Iterator[str]:
     elif isinstance(part, (list, tuple)) and depth:
         for item in part[:10]:
             yield from _texts(item, depth - 1)
+    else:
+        yield ""  # so that whoever counts them has an end

@@ -13,16 +13,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.faults import classify, unechoed
+from swarm.llm.faults import classify, unechoed, whole
 from swarm.llm.strict import Strict, restored, strictly
 
 PROSE_SECONDS = 900.0
 """How long a way is left out because of answers in prose: they show less than a refusal does."""
+MAX_SAID = 4_000
+"""Characters of a refusal that are looked through."""
 
 Way = Literal["json_schema", "json_object", "tool", "words"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -38,6 +40,13 @@ _RESPONSE_FORMAT = re.compile(
 _TOOL = re.compile(r"tool|function|schema|grammar|json", re.IGNORECASE)
 _SCHEMA_ITSELF = re.compile(r"invalid.{0,3}(json.{0,3})?schema|unsupported schema|grammar", re.IGNORECASE)
 _STRICT = re.compile(r"\bstrict\b", re.IGNORECASE)
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""What servers call the most that an answer may have. Some know one name only, and refuse or pass over the other."""
+_UNKNOWN = re.compile(
+    r"un(supported|recogni[sz]ed|known|expected)|not (supported|permitted|allowed|recogni[sz]ed)|extra|additional"
+    r"|deprecated|instead",
+    re.IGNORECASE,
+)
 _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
@@ -103,12 +112,16 @@ class Notes:
 class Ladder:
     """The ways that one call takes, from the best that `model` is not known to refuse. Without a form there is one."""
 
-    def __init__(self, notes: Notes, model: str, form: Form | None, *, streamed: bool = False) -> None:
+    def __init__(
+        self, notes: Notes, model: str, form: Form | None, *, streamed: bool = False, limit: str = LIMITS[0]
+    ) -> None:
         self._notes, self._model, self.form = notes, model, form
         self._left = [way for way in WAYS if form and not self._refuses(way, form)]
         self._guessed: Way | None = None
         self._strict = strictly(form.schema) if form and not self._refuses("strict", form) else None
         self.asks_usage = streamed and ("refused", model, "stream_options") not in notes
+        self.limit = limit if ("refused", model, limit) not in notes else _other(limit)
+        self._renamed = False
 
     @property
     def way(self) -> Way | None:
@@ -125,14 +138,19 @@ class Ladder:
             return completion
         return replace(completion, text=_restored(completion.text, self.strict), dropped=self.strict.dropped)
 
-    def goes_on(self, status: int, said: str) -> bool:
+    def goes_on(self, status: int, body: object) -> bool:
         """Whether the call is worth repeating, in another way, now that the server refused it in this one."""
-        said = unechoed(said)
+        said = unechoed(whole(body, MAX_SAID))
         if classify(status, said).kind not in UNSETTLED:
             return False
         if self.asks_usage and _STREAM_OPTIONS.search(said):
             self._notes.add("refused", self._model, "stream_options")
             self.asks_usage = False
+            return True
+        if not self._renamed and status in (400, 422) and _refuses_limit(said, self.limit):
+            self._notes.add("refused", self._model, self.limit)
+            self.limit, self._renamed = _other(self.limit), True
+            self._notes.drop("refused", self._model, self.limit)
             return True
         if self.way in (None, "words"):
             return False
@@ -195,8 +213,19 @@ class Ladder:
         return refused in self._notes or (*refused, form.name) in self._notes
 
 
+def _other(limit: str) -> str:
+    return LIMITS[LIMITS.index(limit) - 1]
+
+
+def _refuses_limit(said: str, limit: str) -> bool:
+    """Whether a server does not know this name, and not: whether it does not take its value."""
+    return bool(re.search(rf"\b{limit}\b", said) and _UNKNOWN.search(said))
+
+
 def _restored(text: str, strict: Strict) -> str:
     """A JSON text without the nulls of a strict form; any other as it is."""
+    if "null" not in text:
+        return text
     try:
         value = json.loads(text)
         meant = restored(value, strict)
@@ -214,8 +243,3 @@ def _has_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def bare(said: Mapping[str, Any] | Sequence[Any] | str | None) -> str:
-    """An error body as text to search, capped: some servers send the whole request back in it."""
-    return said[:4000] if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)[:4000]

@@ -9,10 +9,11 @@ has come.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -29,6 +30,10 @@ PER_CALL = 128
 FORM_TIMES, PER_FORM = 4, 256
 """How often a form's schema may stand in a prompt (in words, in the request, and written out by the server), and the
 tokens that we and a chat template say about it."""
+
+LATE = 0.05
+"""Seconds before its time is up in which a call that is cancelled is so for that: its caller's own limit may be quicker
+than the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,21 +190,10 @@ class _Call:
     async def items(self, *, streamed: bool) -> AsyncGenerator[str | Completion]:
         """The answer, whole or in pieces, and what it cost. A call that is given up stays held, and is presumed."""
         self._held = await self._reserved()
-        try:
+        with settling(lambda: self._held, self._settle, self._until):
             async with aclosing(self._answer(streamed)) as items:
                 async for item in items:
                     yield self._paid(item) if isinstance(item, Completion) else item
-        except ExpertError as error:
-            sent, received = error.tokens
-            told: Billed = "unknown" if error.billed == "told" and not (sent and received) else error.billed
-            pause, answered = error.retry_after or 0.0, _answered(error)
-            self._settle(
-                Used(told, sent, received, limited=error.limited, pause=pause, down=error.down, answered=answered)
-            )
-            if self._held.probe and error.down:
-                # who tried it out for all others has not lost an attempt of its own
-                error.limited = error.broken = True
-            raise
 
     async def _answer(self, streamed: bool) -> AsyncGenerator[str | Completion]:
         model = self._model.guarded(self._again) if isinstance(self._model, Guardable) else self._model
@@ -252,6 +246,36 @@ class _Call:
     @property
     def _left(self) -> float:
         return max(0.001, self._until - time.monotonic())
+
+
+@contextmanager
+def settling(held: Callable[[], Held], settle: Callable[[Used], object], until: float) -> Iterator[None]:
+    """Settles the request that is `held` if the block fails, or is cancelled because its time is up at `until`."""
+    try:
+        yield
+    except ExpertError as error:
+        sent, received = error.tokens
+        unknown = error.billed == "told" and (error.estimated or not (sent and received))
+        settle(
+            Used(
+                "unknown" if unknown else error.billed,
+                sent,
+                received,
+                limited=error.limited,
+                pause=error.retry_after or 0.0,
+                down=error.down,
+                answered=_answered(error),
+                estimated=error.estimated,
+            )
+        )
+        if held().probe and error.down:
+            # who tried it out for all others has not lost an attempt of its own
+            error.limited = error.broken = True
+        raise
+    except asyncio.CancelledError:
+        if time.monotonic() > until - LATE:
+            settle(Used("unknown", down="model"))
+        raise
 
 
 def _answered(error: ExpertError) -> bool:

@@ -1,22 +1,20 @@
 """The official package for OpenAI-compatible servers, and its one owner: one client per endpoint and process.
 
 The package is loaded in a thread, by `OpenAIModels.warm` or at the first call: it takes a second or two, in which
-a process has other things to do. Its retries are off: whether to try again is decided by the scheduler,
-which sees all attempts. So are redirects, which would carry keys to where nobody sent them. Answers are read by hand,
-and with a cap: what is asked and what comes back is in `chat.py`, `embeddings.py` and `listing.py`.
+a process has other things to do. Its retries are off: whether to try again is decided by the scheduler, which sees all
+attempts. Of the environment it is told nothing: its variables are those of one server, and here are several. Answers
+are read by hand, and with a cap: what is asked and what comes back is in `chat.py`, `embeddings.py` and `listing.py`,
+how a server is reached in `network.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.chat import OpenAIModel as OpenAIModel
@@ -25,22 +23,22 @@ from swarm.llm.embeddings import OpenAIEmbedder
 from swarm.llm.endpoints import NAMED, Endpoint, Endpoints, unusable
 from swarm.llm.forms import Notes
 from swarm.llm.listing import Offered, listed, named
+from swarm.llm.network import http_client, of_health, timed_out, trusted, unreached
 from swarm.llm.patience import Patience
 from swarm.llm.reading import MAX_RESPONSE, ServerError
 
 if TYPE_CHECKING:
-    from httpx2 import AsyncByteStream, Response, Timeout
+    from httpx2 import Timeout
     from openai import AsyncOpenAI
 
-MAX_ERROR = 100_000
-"""Bytes of an error's body."""
-KEPT, KEPT_SECONDS = 100, 4.0
-"""How many connections of one endpoint are kept for the next calls, and how long: many servers close them after 5 s,
-and a request that is just on its way then is lost."""
 LIST_SECONDS = 5.0
 """For the list of models that an error names."""
 
 Api = Literal["chat", "responses", "embeddings", "models"]
+_SPOKEN = {
+    "chat": "openai.resources.chat.completions.completions",
+    "responses": "openai.resources.responses.responses",
+}
 
 
 class OpenAIModels:
@@ -102,7 +100,7 @@ class OpenAIModels:
     async def warm(self) -> None:
         """Load what a call needs, once however many ask. It holds nothing up: the loop goes on meanwhile."""
         if self._loading is None:
-            self._loading = asyncio.ensure_future(asyncio.to_thread(_load))
+            self._loading = asyncio.ensure_future(asyncio.to_thread(_load, self.endpoints.apis))
         await asyncio.shield(self._loading)
 
     async def ready(self, name: str, patience: Patience) -> None:
@@ -147,11 +145,11 @@ class OpenAIModels:
         import httpx2
         import openai
 
+        client = self._client(where)
         now = asyncio.get_running_loop().time()
-        connect, left = patience.connect(now), patience.left(now)
-        timeout = httpx2.Timeout(left, connect=connect, pool=0.95 * left)
+        timeout = httpx2.Timeout(patience.left(now), connect=patience.connect(now), pool=patience.free(now))
         try:
-            return await opened.enter_async_context(_call(self._client(where), where, api, body, timeout))
+            return await opened.enter_async_context(_call(client, where, api, body, timeout))
         except openai.APIStatusError as error:
             raise ServerError(error.status_code, error.body or error.message, error.response.headers) from None
 
@@ -164,14 +162,14 @@ class OpenAIModels:
         try:
             yield
         except openai.APITimeoutError as error:
-            raise _timed_out(name, where, patience, error.__cause__) from None
+            raise timed_out(name, where, patience, error.__cause__) from None
         except TimeoutError:
-            raise _timed_out(name, where, patience, None) from None
+            raise timed_out(name, where, patience, None) from None
         except openai.APIConnectionError as error:
-            raise _unreached(name, where, error) from None
+            raise unreached(name, where, error) from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             cause = where.clean(str(error) or type(error).__name__)
-            raise _of_health(ModelUnavailable(f"{name}: the answer broke off ({cause})"), "model") from None
+            raise of_health(ModelUnavailable(f"{name}: the answer broke off ({cause})"), "model") from None
         except UnicodeEncodeError:
             unsendable = ModelRefused(f"{name}: what is asked is not valid Unicode; send UTF-8 text")
             unsendable.billed = "nothing"
@@ -184,29 +182,18 @@ class OpenAIModels:
     def _client(self, where: Endpoint) -> AsyncOpenAI:
         """The one client of this endpoint."""
         if where.name not in self._clients:
-            import httpx2
             from openai import AsyncOpenAI
 
-            limits = httpx2.Limits(
-                max_connections=where.connections,
-                max_keepalive_connections=min(KEPT, where.connections),
-                keepalive_expiry=KEPT_SECONDS,
-            )
-            self._clients[where.name] = AsyncOpenAI(
+            client = AsyncOpenAI(
                 api_key=where.key or "none",
                 base_url=where.url,
                 max_retries=0,
-                organization="",
-                project="",
-                default_headers=where.headers,
                 default_query=dict(where.query),
-                http_client=httpx2.AsyncClient(
-                    verify=_tls(where.ca_certs),
-                    proxy=where.proxy,
-                    limits=limits,
-                    event_hooks={"response": [_shorten_error]},
-                ),
+                http_client=http_client(where),
             )
+            client.organization = client.project = None
+            client._custom_headers = dict(where.headers)  # and not OPENAI_CUSTOM_HEADERS, which may hold keys
+            self._clients[where.name] = client
         return self._clients[where.name]
 
     async def aclose(self) -> None:
@@ -233,96 +220,10 @@ def _call(client: AsyncOpenAI, where: Endpoint, api: Api, body: Mapping[str, Any
             return client.embeddings.with_streaming_response.create(input="", encoding_format="float", **more)
 
 
-def _timed_out(name: str, where: Endpoint, patience: Patience, cause: BaseException | None) -> ExpertError:
-    import httpx2
-
-    if isinstance(cause, httpx2.ConnectTimeout):
-        late = f"{name}: no connection to {where.host} {patience.unconnected(where.name)}"
-        error = _of_health(ModelUnavailable(f"{late}; {_remedy(where)}"), "endpoint")
-        error.billed = "nothing"
-    elif isinstance(cause, httpx2.PoolTimeout):
-        full = f"all {where.connections:,} connections of the endpoint {where.name!r} were in use all the time"
-        error = ModelUnavailable(f"{name}: {full}; raise `connections` in swarm.toml")
-        error.billed = "nothing"
-    else:
-        error = _of_health(ModelUnavailable(f"{name}: {patience.late(where.name)}"), "model")
-    return error
-
-
-def _unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
-    import httpx2
-
-    causes = list(_causes(error))
-    cause = where.clean(str(causes[0]) if causes else str(error))
-    unsent = any(isinstance(each, httpx2.ConnectError) for each in causes)
-    for each in causes:
-        if isinstance(each, ssl.SSLCertVerificationError):
-            what = f"its certificate is not trusted ({each.verify_message})"
-            remedy = "check the host in the URL, and name the file of its authority: ca_certs in swarm.toml"
-            return unusable(f"{name}: no TLS with {where.host}: {what}; {remedy}")
-        if isinstance(each, ssl.SSLError) and not _passes(each):
-            remedy = "check that the URL has the right port, and http:// for a server without TLS"
-            return unusable(f"{name}: no TLS with {where.host} ({each.reason}); {remedy}")
-    unreached = ModelUnavailable(f"{name}: cannot reach {where.host} ({cause}); {_remedy(where)}")
-    unreached.billed = "nothing" if unsent else "unknown"
-    return _of_health(unreached, "endpoint" if unsent else "model")
-
-
-def _passes(error: ssl.SSLError) -> bool:
-    """Whether this may go better the next time, as when a connection ends in the middle of a handshake."""
-    return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause = error.__cause__ or error.__context__
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _of_health(error: ExpertError, down: Literal["model", "endpoint"]) -> ExpertError:
-    error.down = down
-    return error
-
-
-def _remedy(where: Endpoint) -> str:
-    proxy = f", and the proxy {urlsplit(where.proxy).netloc}" if where.proxy else ""
-    return f"check the URL of the endpoint {where.name!r}, and that its server runs{proxy}"
-
-
-def _load() -> None:
-    """All that is slow about the first call: the package, the part of it that it loads late, the certificates."""
-    importlib.import_module("openai.resources.chat")
-    _tls(None)
-
-
-@cache
-def _tls(ca_certs: str | None) -> ssl.SSLContext:
-    """One for all endpoints that trust the same: reading the certificates blocks for tens of milliseconds."""
-    from httpx2 import create_ssl_context
-
-    return create_ssl_context() if ca_certs is None else ssl.create_default_context(cafile=ca_certs)
-
-
-async def _shorten_error(response: Response) -> None:
-    """Give up the rest of an error that goes on and on: the package reads all of it, and at once."""
-    if response.status_code >= 300:
-        response.stream = _start_of(response.stream)
-
-
-def _start_of(stream: Any) -> AsyncByteStream:
-    from httpx2 import AsyncByteStream
-
-    class Start(AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = 0
-            async for chunk in stream:
-                yield chunk
-                size += len(chunk)
-                if size > MAX_ERROR:
-                    return
-
-        async def aclose(self) -> None:
-            await stream.aclose()
-
-    return Start()
+def _load(apis: Collection[str]) -> None:
+    """All that is slow about the first call: the package, the parts that it and its client load late, certificates."""
+    for api in apis:
+        importlib.import_module(_SPOKEN[api])
+    importlib.import_module("anyio._backends._asyncio")
+    with suppress(OSError):  # told by the first call that needs them
+        trusted(None)

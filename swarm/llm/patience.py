@@ -44,8 +44,12 @@ class Patience:
         return max(0.001, self.end - now)
 
     def connect(self, now: float) -> float:
-        """Seconds for a connection."""
-        return min(self.timeouts.connect, ROOM * self.left(now))
+        """Seconds for a connection to a server."""
+        return min(self.timeouts.connect, self.free(now))
+
+    def free(self, now: float) -> float:
+        """Seconds until one of the endpoint's connections is free."""
+        return max(0.001, ROOM * (self.until - now))
 
     def sends(self, now: float, *, streamed: bool) -> None:
         """A request goes out."""
@@ -57,18 +61,25 @@ class Patience:
 
     def late(self, endpoint: str) -> str:
         """What did not come in time, at `until`."""
-        if self._waits_for and self._token < self.end:
-            seconds = getattr(self.timeouts, self._waits_for)
-            what = "no first token" if self._waits_for == "first_token" else "no further token"
-            return f"{what} within {seconds:g} s (timeouts.{self._waits_for} of the endpoint {endpoint!r})"
-        limit = f" (timeouts.total of the endpoint {endpoint!r})" if self.own else ""
-        return f"no answer within {self.seconds:g} s{limit}"
+        seconds, limit = self._limit()
+        what = {"first_token": "no first token", "between_tokens": "no further token"}.get(limit, "no answer")
+        return f"{what} {_within(seconds, limit, endpoint)}"
 
     def unconnected(self, endpoint: str) -> str:
         """How long a connection was waited for."""
-        if self.timeouts.connect < ROOM * self.seconds:
-            return f"within {self.timeouts.connect:g} s (timeouts.connect of the endpoint {endpoint!r})"
-        return f"within {self.seconds:g} s"
+        seconds, limit = self._limit()
+        connect = self.timeouts.connect
+        return _within(*((connect, "connect") if connect < ROOM * seconds else (seconds, limit)), endpoint)
+
+    def _limit(self) -> tuple[float, str]:
+        """The seconds that end at `until`, and which of the endpoint's limits they are; empty: the caller's."""
+        if self._waits_for and self._token < self.end:
+            return getattr(self.timeouts, self._waits_for), self._waits_for
+        return self.seconds, "total" if self.own else ""
 
     def _wait(self, seconds: float | None, name: Literal["first_token", "between_tokens"], now: float) -> None:
         self._token, self._waits_for = (math.inf, "") if seconds is None else (now + seconds, name)
+
+
+def _within(seconds: float, limit: str, endpoint: str) -> str:
+    return f"within {seconds:g} s" + (f" (timeouts.{limit} of the endpoint {endpoint!r})" if limit else "")

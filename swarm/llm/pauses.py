@@ -10,12 +10,13 @@ A wait is seconds, and no more than a day: what is no time, or lies behind us, i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+from swarm.llm.faults import whole
 
 LONGEST = 86_400.0
 """Seconds. Whatever asks for more is asked again after that."""
@@ -96,7 +97,7 @@ def _combined(value: str) -> Iterator[tuple[int | None, float]]:
 
 def _told(body: Any, now: float) -> float | None:
     """The wait that an error's body speaks of, as a field of its own or in words."""
-    text = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str))[:MAX_BODY]
+    text = whole(body, MAX_BODY)
     for field in _FIELD.finditer(text):
         wait = _wait(field[2], now, 1000.0 if (field[1] or "").lower().startswith("m") else 1.0)
         if wait is not None:

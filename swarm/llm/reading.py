@@ -15,6 +15,7 @@ from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
 from swarm.llm import usage
 from swarm.llm.base import Completion
 from swarm.llm.faults import status_of
+from swarm.models import Usage
 
 MAX_RESPONSE = 4_000_000
 """Bytes of one answer, decompressed; of one event and of all text, where it is streamed."""
@@ -22,6 +23,8 @@ MAX_STREAM = 16 * MAX_RESPONSE
 """Bytes of a stream, in which each token is wrapped in a few hundred of them."""
 TOKEN_BYTES = 16
 """Of text, in one event, that are one token at least: hardly any is longer."""
+CUT = frozenset({"length", "max_tokens", "model_length"})
+"""Why an answer ended that was not done: at the tokens it may have, or that the model can."""
 AFTER_FINISH = 5.0
 AFTER_DONE = 0.2
 """Seconds for which a finished answer waits: for its usage, and for an end that lets the connection be used again."""
@@ -126,13 +129,19 @@ class Reader:
     @property
     def withheld(self) -> bool:
         """That the answer was stopped, so that its text shows nothing of what the server honours."""
-        return bool(self.refusal) or self.finish in ("length", "content_filter")
+        return bool(self.refusal) or self.cut or self.finish == "content_filter"
 
     @property
-    def tokens(self) -> tuple[int, int]:
-        """Sent and received, as far as the server has told."""
-        counted = usage.counted(self.told)
-        return counted.input_tokens, counted.output_tokens
+    def cut(self) -> bool:
+        return self.finish in CUT
+
+    @property
+    def used(self) -> Usage:
+        """One call as the server counted it so far, and as estimated where it did not. Before an answer: nothing."""
+        if not (self.told or self.written or self.finished):
+            return Usage()
+        received = max(self.written, -(-self._bytes // usage.TOKEN_BYTES))
+        return usage.estimated(usage.counted(self.told), sent=self.asked, received=received)
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The text that `chunk` completes."""
@@ -154,7 +163,7 @@ class Reader:
                 yield from self._event(name, data, last=True)
         elif not self.streamed or self._body.strip():
             yield from self._whole()
-        if not self.finished:
+        if not self.finished or self.finish == "error":
             broken = ModelUnavailable("the answer broke off")
             broken.down = "model"
             raise broken
@@ -168,14 +177,12 @@ class Reader:
         """What was read, or the reason why it is no answer."""
         if self.refusal or self.finish == "content_filter":
             raise ContentRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
-        text, cut = self.text, self.finish == "length"
+        text = self.text
         if not text.strip():
-            if cut:
+            if self.cut:
                 raise BadOutput.cut("", "the answer is empty: it was cut at the token limit before its first word")
             raise BadOutput("the answer is empty")
-        received = max(self.written, -(-self._bytes // usage.TOKEN_BYTES))
-        used = usage.estimated(usage.counted(self.told), sent=self.asked, received=received)
-        return Completion(text=text, usage=used, model=model, cut=cut, asked_by=asked_by, pause=self.pause)
+        return Completion(text=text, usage=self.used, model=model, cut=self.cut, asked_by=asked_by, pause=self.pause)
 
     def _begun(self) -> bytes:
         """Once it shows that the body is a stream of events: all of it so far. Some servers answer in one piece."""

@@ -62,6 +62,8 @@ class Responses:
                 return self._ended(data["response"], "delta")
         except (TypeError, AttributeError):
             raise BadOutput("the answer is no response") from None
+        if kind == "error":  # which most name as an event, too
+            return {"error": data.get("error") or data}
         return self._piece(kind, data) if isinstance(kind, str) and kind.startswith("response.") else data
 
     def _piece(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:

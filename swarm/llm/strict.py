@@ -16,15 +16,21 @@ all fit) is not put strictly.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
-from swarm.llm.nulls import TYPES, MayLack, resolved, without_nulls
+from swarm.llm.nulls import MayLack, alternatives, without_nulls
 
 MAX_DEPTH, MAX_PROPERTIES, MAX_ENUM, MAX_NAMES = 10, 5_000, 1_000, 120_000
 """Levels of objects and lists, properties, values of enums, and characters of all names and values: OpenAI's limits."""
+MAX_SCHEMA, MAX_STEPS, MAX_CHOICES = 200_000, 20_000, 100
+"""Characters of a schema, parts of it that are looked at, each as often as it is, and what may stand in one place."""
+
+_TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+_KINDS = frozenset({"object", "array", *_TYPES.values()})
 
 _KEPT = frozenset(
     "title description enum const minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minItems maxItems "
@@ -61,7 +67,8 @@ def strictly(schema: Mapping[str, Any]) -> Strict | None:
     What fits it fits `schema` once it is `restored`, but for the keywords that were dropped.
     """
     try:
-        return _strictly(json.dumps(schema, allow_nan=False))
+        text = json.dumps(schema, allow_nan=False)
+        return _strictly(text) if len(text) <= MAX_SCHEMA else None
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -89,6 +96,7 @@ class _Writer:
     parts: dict[str, Any] = field(default_factory=dict)
     """What references are to."""
     dropped: list[str] = field(default_factory=list)
+    steps: int = 0
     properties: int = 0
     values: int = 0
     characters: int = 0
@@ -96,7 +104,10 @@ class _Writer:
     def written(self) -> Strict:
         if not isinstance(self.root, dict):
             raise _Unsaid
-        self.parts = self._definitions("definitions") | self._definitions("$defs")
+        older, newer = self._definitions("definitions"), self._definitions("$defs")
+        if older.keys() & newer.keys():
+            raise _Unsaid  # one name for two parts
+        self.parts = older | newer
         written = self._part(self._followed(self.root), "", 0)
         if written.get("type") != "object":
             raise _Unsaid
@@ -104,7 +115,7 @@ class _Writer:
         whole = written | ({"$defs": parts} if parts else {})
         if self.properties > MAX_PROPERTIES or self.values > MAX_ENUM or self.characters > MAX_NAMES:
             raise _Unsaid
-        if not all(_tells_apart(choices, whole) for choices in _choices(whole)):
+        if not all(_tells_apart(place, whole) for place in _choices(whole)):
             raise _Unsaid
         return Strict(whole, tuple(self.dropped))
 
@@ -115,7 +126,14 @@ class _Writer:
         self.characters += sum(map(len, found))
         return found
 
+    def _step(self) -> None:
+        """Some schemas have few parts, and no end of ways from one to another."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise _Unsaid
+
     def _part(self, schema: Any, place: str, depth: int) -> dict[str, Any]:
+        self._step()
         if not isinstance(schema, dict) or depth > MAX_DEPTH or _OTHERWISE & schema.keys():
             raise _Unsaid
         schema = self._merged(schema)
@@ -127,7 +145,7 @@ class _Writer:
             self._drop(place, *choices)  # they only narrow what stands beside them
             choices = []
         if choices:
-            if len(choices) > 1 or schema.keys() & (_SHAPES - {"type", *choices}):
+            if len(choices) > 1 or not schema[choices[0]] or schema.keys() & (_SHAPES - {"type", *choices}):
                 raise _Unsaid
             self._drop(place, *(name for name in ("type", "oneOf") if name in schema))
             parts = [
@@ -135,7 +153,9 @@ class _Writer:
             ]
             return {"anyOf": parts} | said
         kind = schema.get("type") or ("object" if "properties" in schema else "array" if "items" in schema else None)
-        if kind is not None and not TYPES.keys() >= set(kind if isinstance(kind, list) else [kind]):
+        if kind is None:
+            kind = _kinds([schema["const"]] if "const" in schema else schema.get("enum", []))
+        if not kind or not set(kind if isinstance(kind, list) else [kind]) <= _KINDS:
             raise _Unsaid
         if isinstance(kind, list) and {"object", "array"} & set(kind):
             if "enum" in schema or "const" in schema:
@@ -145,9 +165,7 @@ class _Writer:
             return {"type": kind} | said | self._object(schema, place, depth)
         if kind == "array":
             return {"type": kind} | said | {"items": self._part(schema.get("items"), f"{place}[]", depth + 1)}
-        if kind is None and not {"enum", "const"} & schema.keys():
-            raise _Unsaid
-        return ({} if kind is None else {"type": kind}) | said
+        return {"type": kind} | said
 
     def _merged(self, schema: dict[str, Any]) -> dict[str, Any]:
         """A schema around one other, which some generators write for what a key refers to."""
@@ -218,6 +236,7 @@ class _Writer:
 
     def _takes_null(self, schema: Any, depth: int = 0) -> bool:
         """Whether null is a value that the schema itself has."""
+        self._step()
         if depth > MAX_DEPTH:
             raise _Unsaid
         schema = self._merged(self._followed(schema))
@@ -251,17 +270,29 @@ def _or_null(written: dict[str, Any]) -> MayLack:
     return MayLack({"anyOf": [written, {"type": "null"}]})
 
 
-def _choices(part: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    """What may stand in one place, for each place where several may."""
+def _kinds(values: Iterable[Any]) -> str | list[str]:
+    """The types of these values; one alone is said as such."""
+    found = [*dict.fromkeys(_TYPES.get(type(value), "") for value in values)]
+    return found[0] if len(found) == 1 else found
+
+
+def _choices(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Each place where several parts may stand."""
     if "anyOf" in part:
-        yield part["anyOf"]
+        yield part
     inner = [*part.get("properties", {}).values(), *part.get("anyOf", []), *part.get("$defs", {}).values()]
     for other in [*inner, *([part["items"]] if "items" in part else [])]:
         yield from _choices(other)
 
 
-def _tells_apart(choices: list[dict[str, Any]], root: Mapping[str, Any]) -> bool:
-    """Whether no two objects that may stand in one place begin with the same key: a strict server goes by that."""
-    found = [resolved(choice, root) for choice in choices]
-    first = [next(iter(choice["properties"])) for choice in found if choice.get("properties")]
-    return len(set(first)) == len(first)
+def _tells_apart(place: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether an answer shows which of several parts it is: of lists there is one at most, and objects differ in keys.
+
+    No two objects begin with the same key either: a strict server goes by that.
+    """
+    found = list(islice(alternatives(place, root), MAX_CHOICES + 1))
+    objects = [tuple(part["properties"]) for part in found if "properties" in part]
+    first = [names[0] for names in objects if names]
+    kinds = {frozenset(names) for names in objects}
+    lists = sum("items" in part for part in found)
+    return len(found) <= MAX_CHOICES and len(set(first)) == len(first) and len(kinds) == len(objects) and lists <= 1

@@ -30,12 +30,13 @@ REFILL = 2.0 * BURST / RATE
 async def throughput(rounds: int) -> Samples:
     """No-op subtasks per second, in jobs of ten, from the first submit to the last answer.
 
-    One expert process, one router process and one client that submits all jobs at once and waits for each. What each
-    process spends per subtask is in processor time, which a busy machine changes less than the rate.
+    One expert process, one router process and one client that submits all jobs at once and waits for each. Both
+    processes write their log, a line for each subtask and for the end of each job. What each process spends per subtask
+    is in processor time, which a busy machine changes less than the rate.
     """
     plan = naps(*[0.0] * SUBTASKS)
     found: dict[str, list[float]] = {"subtasks_per_s": []}
-    async with rig(ROUTER, Pool(slots=100)) as bench:
+    async with rig(Pool(router=True, logs=True), Pool(slots=100, logs=True)) as bench:
         names = dict(zip(("router", "worker", "redis", "client"), (*bench.pids, bench.redis, os.getpid()), strict=True))
         await asyncio.gather(*(bench.client.ask("a bench", plan=plan) for _ in range(20)))
         for _ in range(rounds):

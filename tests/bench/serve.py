@@ -6,6 +6,7 @@ It is `workers.main.work`, as `swarm worker` runs it; it says `ready` once it kn
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 
@@ -24,6 +25,8 @@ class Pool:
     router: bool = False
     slots: int = 20
     environ: dict[str, str] = field(default_factory=dict)
+    logs: bool = False
+    """Whether it writes a line for each delivery and each call, as `swarm worker` does; they go nowhere."""
 
     def command(self, url: str, settings: Settings) -> list[str]:
         given = {"url": url, "settings": settings.model_dump(mode="json"), "pool": asdict(self)}
@@ -41,7 +44,9 @@ def main(argument: str) -> None:
     settings = Settings.model_validate(given["settings"] | {"slots": pool.slots})
     kinds: tuple[Kind, ...] = () if pool.router else ("instruction",)
     roles = Roles(router=pool.router, kinds=kinds)
-    log.setup("warning")
+    if pool.logs:
+        sys.stderr = open(os.devnull, "w", buffering=1)  # noqa: SIM115 - until the process ends
+    log.setup("info" if pool.logs else "warning")
     run(work(given["url"], settings, roles, pool.environ, load_implementations([NAP]), before=ready))
 
 

@@ -19,7 +19,7 @@ class Said:
     """Of all processes together."""
 
     verdicts: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Delivery and claim -> `done`, `stopped`, `handed_back`, `parked` or `failed`."""
+    """Delivery and claim -> outcome, see swarm/log.py."""
     errors: list[str] = field(default_factory=list)
     """Each with the end of its traceback."""
 
@@ -29,7 +29,7 @@ def read(files: Iterable[Path]) -> Said:
     for path in files:
         for line in _lines(path):
             if line.get("event") == DELIVERED:
-                said.verdicts[line["delivery"], line["claim"]] = line["verdict"]
+                said.verdicts[line["delivery"], line["claim"]] = line["outcome"]
             elif line.get("level") in ("error", "critical"):
                 what = str(line.get("exception", ""))[-TRACEBACK:]
                 said.errors.append(f"{path.stem}: {line.get('event')} {line.get('delivery', '')} {what}".strip())

@@ -24,6 +24,8 @@ FAULTY = 0.15
 """Share of the calls that go wrong."""
 FAULTS = {"limited": 1, "error": 3, "hang": 2, "cut": 3, "inside": 3, "garbage": 3, "slow": 3}
 """And how often each. Few are 429: every one of them halves what all workers together may ask of that model."""
+OUTAGE, EVERY = 8.0, 25.0
+"""For so many seconds of so many the model `chat` is out of order: its breaker opens, and closes again."""
 HANGS = 30.0
 """Seconds; every client gives up before."""
 WORDS = "The case is noted, the parcel was seen, and the customer hears of it soon; nothing else is known so far."
@@ -49,6 +51,7 @@ class Scripted:
     def __init__(self, seed: str, faulty: bool) -> None:
         self._seed, self._faulty = seed, faulty
         self.calls: list[Call] = []
+        self._begun = time.monotonic()
         self._asked: Counter[str] = Counter()
         self.requests: list[Received] = []
 
@@ -63,6 +66,8 @@ class Scripted:
         fault = (
             chance.choices(list(FAULTS), list(FAULTS.values()))[0] if self._faulty and chance.random() < FAULTY else ""
         )
+        if self._faulty and model == "chat" and (time.monotonic() - self._begun) % EVERY > EVERY - OUTAGE:
+            fault = "outage"
         call = Call(time.time(), job, subtask, model, fault)
         self.calls.append(call)
         return await self._answer(request, call, chance)
@@ -70,6 +75,8 @@ class Scripted:
     async def _answer(self, request: Received, call: Call, chance: random.Random) -> Answer:
         if call.model == "broken":
             return Reply({"error": {"message": "this model takes no such request", "code": "bad_request"}}, 400)
+        if call.fault == "outage":
+            return Reply({"error": {"message": "out of order"}}, 503)
         if call.fault == "limited":
             after = {"retry-after": f"{chance.uniform(0.1, 1.0):.1f}"}
             return Reply({"error": {"message": "too many requests"}}, 429, after)

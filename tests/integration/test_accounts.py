@@ -101,12 +101,42 @@ async def test_a_model_that_is_known_to_fail_is_not_asked_and_nothing_is_held(ha
         with pytest.raises(ModelUnavailable, match=r"box/short was not asked: the endpoint box has failed") as caught:
             await account.reserve("box/short", 1, 9, 1.0)
         error = caught.value
-        assert (error.limited, error.broken, error.elsewhere, error.down) == (True, True, True, "endpoint")
+        assert (error.limited, error.broken, error.elsewhere, error.billed) == (True, True, True, "nothing")
         assert 4 < (error.retry_after or 0) <= 5
         assert (await hands.log.spent("j1")).open == 0
 
         await hands.call("HINCRBY", hands.keys.gate("endpoint:box"), "shut", -60_000)
         assert (await account.reserve("box/short", 1, 9, 1.0)).probe
+
+
+async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    async with paying(accounts, await hands.run("a")) as account:
+        for _ in range(5):
+            account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", down="model"))
+        await account.booked()
+        await hands.call("HINCRBY", hands.keys.gate("model:box/small"), "broken", -300_000)
+        dead = r"^box/small was not asked: the model box/small has failed every call for minutes; it is tried again in \d"
+        with pytest.raises(ModelUnavailable, match=dead) as caught:
+            await account.reserve("box/small", 1, 9, 1.0)
+
+    error = caught.value
+    assert (error.retryable, error.limited, error.broken, error.elsewhere) == (False, False, True, True)
+    assert await hands.log.spent("j1") == Spent(limit=10_000)
+
+
+async def test_a_model_whose_server_wants_no_calls_is_not_asked_meanwhile(hands: Hands, accounts: Accounts) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    async with paying(accounts, await hands.run("a")) as account:
+        account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", limited=True, pause=9))
+        paused = r"^box/small was not asked: its server wants no calls for another \d"
+        with pytest.raises(ModelUnavailable, match=paused) as caught:
+            await account.reserve("box/small", 1, 9, 1.0)
+
+    error = caught.value
+    assert (error.retryable, error.limited, error.broken, error.elsewhere) == (True, True, False, True)
+    assert 8 < (error.retry_after or 0) <= 9.001
+    assert await hands.log.spent("j1") == Spent(limit=10_000)
 
 
 async def test_a_first_call_without_room_puts_the_delivery_aside_whatever_is_made_of_it(

@@ -384,6 +384,51 @@ async def test_the_log_says_how_long_a_subtask_waited_for_a_breaker(desk: Desk) 
     assert 800 <= started.gated <= started.waited
 
 
+# -- when it has been open for long ----------------------------------------------------------------------------------
+
+
+async def long_since(desk: Desk, ms: int = 300_000) -> None:
+    await desk.hands.call("HINCRBY", desk.hands.keys.gate(f"model:{MODEL}"), "broken", -ms)
+
+
+async def test_a_queue_waits_five_minutes_for_a_breaker_and_no_longer(desk: Desk) -> None:
+    await desk.opened()
+    await desk.fill(3)
+    await long_since(desk, 298_000)
+
+    none, due = await desk.look()
+    await long_since(desk, 2_000)
+    found = await desk.come()
+    refused = [await desk.call(claim, "up") for claim in found]
+
+    assert none == []
+    assert due is not None
+    assert due <= 2.001, "it looks again then, though the pause lasts longer"
+    assert [(each.verdict, each.scope, 0 < each.left <= 5_000) for each in refused] == [
+        ("dead", f"model:{MODEL}", True)
+    ] * 3
+    assert await desk.hands.call("EXISTS", desk.hands.keys.job("j1") + ":money") == 1
+    assert (await desk.hands.log.spent("j1")).open == 0
+
+
+async def test_one_call_at_a_time_still_tries_it_and_an_answer_brings_all_back(desk: Desk) -> None:
+    await desk.opened()
+    await desk.fill(3)
+    await long_since(desk)
+    await desk.pass_by()
+    one, two, three = await desk.come()
+
+    number, probe = await desk.reserve(one)
+    meanwhile = await desk.call(two, "up")
+    await desk.settle(one, number, "model")
+    again = await desk.call(two, "up")
+    await desk.pass_by()
+    back = await desk.call(three, "up")
+
+    assert (probe.probe, meanwhile.verdict, again.verdict) == (True, "dead", "dead")
+    assert (back.probe, (await desk.call(two, "up")).verdict, await desk.field("broken")) == (True, "free", None)
+
+
 # -- another model than the card's -----------------------------------------------------------------------------------
 
 
@@ -391,13 +436,31 @@ async def test_what_a_fallback_came_to_counts_at_its_own_gates(desk: Desk) -> No
     await desk.fill(2)
     one, two = await desk.come(words=PASSES)
     number, _ = await desk.reserve(one, model="other/big")
+    later, _ = await desk.reserve(two, model="other/big")
     await desk.ledger.settle(one, number, 0, model="other/big", limited=True, pause=9, health="up")
     keys = desk.hands.keys
     await desk.hands.call("HSET", keys.gate("model:other/big"), "owed", 0, "at", 0, "pay", 1, "spare", 0)
-    number, _ = await desk.reserve(two, model="other/big")
-    await desk.ledger.settle(two, number, 0, model="other/big", tokens=700, health="up")
+    await desk.ledger.settle(two, later, 0, model="other/big", tokens=700, health="up")
 
     assert await desk.field("cut", "model:other/big") is not None
     assert float(str(await desk.field("pause", "model:other/big"))) > await desk.hands.now()
     assert await desk.field("owed", "model:other/big") == "700.000"
     assert await desk.hands.call("EXISTS", keys.gate(f"model:{MODEL}")) == 0
+
+
+async def test_a_fallback_whose_server_wants_no_calls_is_not_asked_meanwhile(desk: Desk) -> None:
+    await desk.fill(2)
+    one, two = await desk.come(words=PASSES)
+    for model in (MODEL, "other/big"):
+        number, _ = await desk.reserve(one, model=model)
+        await desk.ledger.settle(one, number, 0, model=model, limited=True, pause=9, health="up")
+
+    fallback, own = await desk.call(two, "up", model="other/big"), await desk.call(two, "up")
+    other = await desk.call(two, "up", model="other/small")
+    await desk.hands.call("HINCRBY", desk.hands.keys.gate("model:other/big"), "pause", -9_000)
+
+    assert (fallback.verdict, fallback.scope) == ("paused", "model:other/big")
+    assert 8_500 < fallback.left <= 9_001
+    assert own.verdict == "free", "it waited for that in its queue"
+    assert other.verdict == "free"
+    assert (await desk.call(two, "up", model="other/big")).verdict == "free"

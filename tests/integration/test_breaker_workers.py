@@ -21,6 +21,8 @@ from tests.conftest import Hands, a_card
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
 
 SMALL, BOX = "model:box/small", "endpoint:box"
+TIME = 1.5
+"""Seconds that a subtask of `asker` may take."""
 DOWN = Reply({"error": {"message": "out of order"}}, 503)
 
 
@@ -82,7 +84,7 @@ class House:
 @contextlib.asynccontextmanager
 async def a_house(settings: Settings, hands: Hands, *, workers: int = 1, port: int = 0) -> AsyncIterator[House]:
     cards = {
-        "asker": a_card("asker", model="box/small", instruction="Answer."),
+        "asker": a_card("asker", model="box/small", instruction="Answer.", timeout=TIME),
         "spared": a_card("spared", model="box/small", instruction="Answer.", fallback_models=("box/spare",)),
         "helped": a_card("helped", model="box/small", instruction="Answer.", fallback=("helper",)),
         "helper": a_card("helper", model="box/helper", instruction="Answer."),
@@ -173,6 +175,36 @@ async def test_after_the_server_is_back_all_goes_on_within_the_pause(settings: S
     assert 0 <= first - (broken + 5_000) < 300, "a few milliseconds after the pause of five seconds"
     assert await house.field("broken", BOX) is None
     print(f"{took:.2f} s from the server's return to the answer, {first - broken - 5_000} ms after the pause")
+
+
+async def test_a_server_that_never_answers_opens_it_too(house: House) -> None:
+    house.gate = asyncio.Event().wait
+    await house.breaks()
+
+    assert house.busy <= 8
+    assert await house.field("broken", BOX) is None
+
+
+async def test_what_has_failed_for_five_minutes_ends_what_waits_for_it_and_is_tried_all_the_same(house: House) -> None:
+    await house.breaks()
+    job = await house.submit(4)
+    await house.waits(4)
+    await house.hands.call("HINCRBY", house.hands.keys.gate(SMALL), "broken", -300_000)
+    await house.pass_by()
+    begun = time.monotonic()
+    answer = await job.answer(5)
+    at_once = await (await house.submit(2)).answer(5)
+    took = time.monotonic() - begun
+
+    house.well = True
+    await house.pass_by()
+    back = await (await house.submit(1)).answer(5)
+
+    assert [answer.ending, at_once.ending, back.ending] == ["failed", "failed", "completed"]
+    assert {missing.reason for missing in answer.missing + at_once.missing} == {"unavailable"}
+    assert took < 4
+    assert "has failed every call for minutes" in at_once.missing[0].message
+    assert await house.field("broken") is None
 
 
 async def test_a_fallback_model_answers_at_once_and_in_the_same_attempt(house: House) -> None:

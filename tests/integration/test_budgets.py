@@ -216,6 +216,19 @@ async def test_who_cannot_be_paid_is_replaced_by_who_costs_nothing_and_the_rest_
     assert (saved.ending, saved.usage.cost) == ("completed", 0)
 
 
+async def test_a_fallback_model_that_the_budget_pays_answers_where_the_first_is_too_dear(settings: Settings) -> None:
+    spared = a_chat("spared", model="box/dear", fallback_models=("box/unpriced", MODEL))
+    async with BilledServer() as server, swarm(settings, server, spared) as client:
+        async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
+            dear = PRICE.model_copy(update={"input": 100 * PRICE.input})
+            await PriceBook(connection).put({"small": PRICE, "dear": dear})
+        answer = await client.ask("all", plan=fan(2, "spared"), budget=2 * held() / 1e6, timeout=9)
+
+    assert (answer.ending, {request.model for request in server.requests}) == ("completed", {"small"})
+    assert (answer.usage.calls, answer.usage.presumed) == (2, 0)
+    assert server.bill == answer.usage.cost <= 2 * held()
+
+
 async def test_a_model_without_a_price_is_refused_where_a_budget_holds_and_asked_where_none_does(
     settings: Settings,
 ) -> None:

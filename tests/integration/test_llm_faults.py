@@ -15,7 +15,7 @@ from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.llm.bodies import USAGE
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion
-from swarm.models import Answer, Card, Usage
+from swarm.models import Answer, Card, Limits, Usage
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, serving
 
@@ -55,6 +55,7 @@ ENDINGS: dict[str, tuple[Reply | Stream | None, str, str, int]] = {
     "overloaded": (error("The engine is currently overloaded", 503), "unavailable", "fallback", 2),
     "server error": (error("oops", 500), "unavailable", "oops", 2),
     "gateway": (Reply("<h1>502 Bad Gateway</h1>", 502), "unavailable", "check that the server behind", 2),
+    "no origin": (Reply("error code: 521", 521), "unavailable", "can be reached from there", 2),
     "timed out": (error("Request timed out", 408), "unavailable", "raise the time-outs", 2),
     "hung up": (None, "unavailable", "cannot reach", 2),
     "HTML": (Reply("<h1>Welcome</h1>", 200, {"content-type": "text/html"}), "bad_output", "not JSON", 2),
@@ -145,6 +146,18 @@ async def test_a_server_that_counts_nothing_has_its_tokens_estimated_in_success_
     assert (found.usage.calls, found.usage.estimated, found.usage.output_tokens) == (1, 1, 3)
     assert found.usage.input_tokens > 5
     assert (cut.missing[0].reason, cut.usage.calls, cut.usage.estimated) == ("cut", 1, 1)
+
+
+@pytest.mark.parametrize("ends", ["stop", "length", "content_filter"])
+async def test_a_server_that_counts_nothing_does_not_escape_a_limit_of_tokens(settings: Settings, ends: str) -> None:
+    reply = Reply(completion("word " * 900, usage=None, finish_reason=ends))
+
+    async with swarm(settings, lambda request: reply, limits=Limits(tokens_per_minute=600_000)) as (client, _):
+        await asked(client)
+        async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
+            mean = float(await connection.call("HGET", connection.keys.gate("expert:chat"), "mean"))
+
+    assert 1_025 < mean < 1_035  # 1,000 at first, of which a fifth becomes that of every call: 1,125 and the prompt's
 
 
 async def test_an_error_in_a_stream_is_told_as_what_it_is(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Texts as vectors: in order, all of one length, finite, paid for; and what servers send instead."""
+"""Texts as vectors: in order, all of one length, finite; and what servers send instead."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable, WrongKey
+from swarm.errors import BadOutput, ExpertError, ModelUnavailable, WrongKey
 from swarm.llm.bodies import embedded, embeddings, error, inputs, packed, vector
-from swarm.llm.embeddings import AT_ONCE, BYTES_AT_ONCE, MeteredEmbedder, OpenAIEmbedder, batches, read
-from swarm.llm.metering import ACCOUNT, Held, Used
+from swarm.llm.embeddings import AT_ONCE, BYTES_AT_ONCE, OpenAIEmbedder, batches, read
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Reply, Script, hang
 from swarm.models import Usage
@@ -141,51 +140,3 @@ def test_batches_hold_all_texts_in_order(texts: list[str]) -> None:
 def test_whatever_comes_is_vectors_or_bad_output(content: bytes, count: int) -> None:
     with suppress(BadOutput):
         assert len(read(content, count)[0]) == count
-
-
-# -- who pays ------------------------------------------------------------------------------------------------------
-
-
-class Purse:
-    """An account with room for so many requests."""
-
-    def __init__(self, room: int = 9) -> None:
-        self.room = room
-        self.reserved: list[tuple[str, int, int | None]] = []
-        self.settled: list[Used] = []
-
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
-        if len(self.reserved) == self.room:
-            raise Unaffordable("no money left")
-        self.reserved.append((model, sent, wanted))
-        return Held(len(self.reserved), model, 1, 100)
-
-    def settle(self, held: Held, used: Used) -> Usage:
-        self.settled.append(used)
-        return Usage(cost=5) if used.billed == "told" else Usage(presumed=100)
-
-
-async def test_each_request_is_held_for_and_settled() -> None:
-    texts = ["word"] * (AT_ONCE + 1)
-    async with served(lambda request: Reply(embedded(inputs(request.body)))) as (_, embedder):
-        token = ACCOUNT.set(purse := Purse())
-        found = await MeteredEmbedder(embedder).embed(texts)
-        ACCOUNT.reset(token)
-
-    assert [model for model, _, _ in purse.reserved] == ["box/embedder"] * 2
-    assert purse.reserved[0][1] > 4 * AT_ONCE
-    assert [(used.billed, used.sent) for used in purse.settled] == [("told", 7)] * 2
-    assert (len(found.vectors), found.usage) == (AT_ONCE + 1, Usage(calls=2, input_tokens=14, cost=10))
-
-
-async def test_what_failed_or_was_not_told_is_presumed_and_without_money_nothing_is_sent() -> None:
-    async with served(lambda request: Reply("no", 503)) as (server, embedder):
-        token = ACCOUNT.set(purse := Purse(room=1))
-        with pytest.raises(ModelUnavailable):
-            await MeteredEmbedder(embedder).embed(TEXTS)
-        with pytest.raises(Unaffordable):
-            await MeteredEmbedder(embedder).embed(TEXTS)
-        ACCOUNT.reset(token)
-
-    assert [(used.billed, used.down) for used in purse.settled] == [("unknown", "model")]
-    assert len(server.requests) == 1

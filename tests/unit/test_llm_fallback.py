@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from swarm.errors import BadOutput, ContextTooLong, ExpertError, ModelRefused, ModelUnavailable, NoRoom
+from swarm.errors import (
+    BadOutput,
+    ContextTooLong,
+    ExpertError,
+    ModelRefused,
+    ModelUnavailable,
+    NoRoom,
+    Unaffordable,
+    Unpriced,
+)
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.fallback import with_fallbacks
 from swarm.models import Usage
@@ -107,6 +117,42 @@ async def test_the_usage_counts_all_calls_as_far_as_they_were_told() -> None:
 
     assert (await room.chain.complete(HELLO)).usage == Usage(calls=2, input_tokens=12, output_tokens=5)
     assert [item.usage.calls for item in await streamed(room.chain) if isinstance(item, Completion)] == [2]
+
+
+async def test_a_model_that_the_budget_does_not_pay_is_followed_by_a_cheaper_one() -> None:
+    room = Room(Talker("a/1", Unaffordable("too dear")), Talker("b/2", Unpriced("no price")), Talker("c/3", "yes"))
+
+    assert ((await room.chain.complete(HELLO)).model, room.asked) == ("c/3", ["a/1", "b/2", "c/3"])
+
+
+class Brief(Talker):
+    """Says all that it may say, and is not done."""
+
+    async def complete(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> Completion:  # fmt: skip
+        whole = await super().complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+        return replace(whole, cut=True, usage=whole.usage + Usage(estimated=1))
+
+
+async def test_what_is_cut_at_the_limit_of_one_model_is_asked_of_the_next() -> None:
+    room = Room(Brief("a/1", "half an ans"), Talker("b/2", "an answer"))
+
+    found = await room.chain.complete(HELLO)
+
+    assert (found.text, found.cut, room.asked) == ("an answer", False, ["a/1", "b/2"])
+    assert found.usage == Usage(calls=2, input_tokens=10, output_tokens=4, estimated=1)
+
+
+async def test_what_all_models_cut_is_an_error_that_says_so_and_is_not_tried_again() -> None:
+    with pytest.raises(BadOutput) as caught:
+        await Room(Brief("a/1", "half"), Brief("b/2", "half")).chain.complete(HELLO)
+
+    error = caught.value
+    assert (error.reason, error.retryable, error.tokens, error.estimated) == ("cut", False, (10, 4), True)
+    assert str(error).startswith("b/2: the answer was cut at the token limit; raise SWARM_MAX_OUTPUT")
+    assert "also tried: a/1: the answer was cut" in str(error)
 
 
 async def test_what_another_model_would_refuse_as_well_is_not_asked_elsewhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from swarm.errors import (
     QuotaSpent,
     WrongKey,
 )
-from swarm.llm.faults import BAD_REQUEST, FAULTS, Fault, classify, reason, status_of, words
+from swarm.llm.faults import BAD_REQUEST, FAULTS, Fault, classify, reason, status_of, whole, words
+from swarm.llm.pauses import retry_after
 from swarm.progress import NOT_AGAIN
 
 
@@ -182,6 +184,7 @@ WORDED: dict[str, list[tuple[str, int, Any]]] = {
         ),
         ("Groq", 400, said("Please reduce the length of the messages or completion.", "context_length_exceeded")),
         ("Bedrock", 400, {"message": "Input is too long for requested model."}),
+        ("nobody known", 400, said("Too many tokens: 9000, the limit is 8192.")),
         (
             "OpenRouter",
             400,
@@ -354,6 +357,8 @@ WORDED: dict[str, list[tuple[str, int, Any]]] = {
             },
         ),
         ("LiteLLM", 429, said("litellm.RateLimitError: RateLimitError: x", "429", "throttling_error")),
+        ("Bedrock", 429, {"message": "Too many tokens, please wait before trying again."}),
+        ("Bedrock's day", 429, {"message": "Too many tokens per day, please wait before trying again."}),
         ("Together", 429, said("You have reached the rate limit specific to this model", "rate_limit")),
         (
             "Google",
@@ -403,8 +408,10 @@ WORDED: dict[str, list[tuple[str, int, Any]]] = {
     "conflict": [("OpenAI", 409, said("Conflict")), ("early", 425, "")],
     "gateway": [
         ("nginx", 502, "<html><head><title>502 Bad Gateway</title></head></html>"),
-        ("Cloudflare", 521, "error code: 521"),
+        ("OpenRouter", 502, {"error": {"message": "Provider returned error", "code": 502}}),
+        ("Cloudflare", 520, "error code: 520"),
     ],
+    "no origin": [("Cloudflare", status, f"error code: {status}") for status in (521, 522, 523, 525, 526, 530)],
     "not there": [
         ("OpenAI", 404, said("Invalid URL (POST /v1/v1/chat/completions)", None, "invalid_request_error")),
         ("FastAPI", 404, {"detail": "Not Found"}),
@@ -501,7 +508,8 @@ EXPECTED: dict[str, tuple[type[ExpertError], str, str]] = {
     "rate": (ModelUnavailable, "unavailable", ""),
     "timed out": (ModelUnavailable, "unavailable", "model"),
     "conflict": (ModelUnavailable, "unavailable", ""),
-    "gateway": (ModelUnavailable, "unavailable", "endpoint"),
+    "gateway": (ModelUnavailable, "unavailable", "model"),
+    "no origin": (ModelUnavailable, "unavailable", "endpoint"),
     "not there": (ModelRefused, "refused", ""),
     "server error": (ModelUnavailable, "unavailable", "model"),
     "bad request": (ModelRefused, "refused", ""),
@@ -546,6 +554,36 @@ def test_any_error_has_a_row(status: int, body: object) -> None:
     assert 400 <= status_of(body) <= 599
     assert isinstance(reason(body), str)
     assert isinstance(words(body), str)
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1) for _ in range(10)] if depth else ["x" * 100, 7, {}, None] * 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(word * (4_000_000 // len(word)) for word in ("model ", " ", "\\", "1d ", "'input': ", "token count ")),
+        {"error": {"message": "model " * 700_000, "details": nested(4)}},
+        {"errors": [{"message": "context size of 1" * 20}] * 10_000},
+    ],
+    ids=lambda body: repr(body)[:20],
+)  # fmt: skip
+def test_no_error_is_too_large_to_be_told_soon(body: Any) -> None:
+    begun = time.perf_counter()
+
+    assert classify(418, body).kind == BAD_REQUEST.kind
+    assert retry_after({}, body, 0) is None
+    assert time.perf_counter() - begun < 2
+
+
+def test_an_error_that_is_too_deep_to_be_written_down_is_one_all_the_same() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(10_000):
+        deep = {"error": deep}
+
+    assert classify(500, deep).kind == "server error"
+    assert (whole(deep, 100), retry_after({}, deep, 0)) == ("", None)
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,18 @@ def test_an_answer_that_spent_its_tokens_on_thinking_says_so() -> None:
         text_of(chunk(finish_reason="length"))
 
 
+@pytest.mark.parametrize("why", ["length", "max_tokens", "model_length"])
+def test_an_answer_that_ended_at_a_limit_is_cut_whatever_its_server_calls_that(why: str) -> None:
+    assert read([stream(chunk("half an ans"), chunk(finish_reason=why))])[1].cut
+
+
+def test_an_answer_that_ended_in_an_error_broke_off() -> None:
+    with pytest.raises(ModelUnavailable, match="broke off") as caught:
+        text_of(chunk("half an ans"), chunk(finish_reason="error"))
+
+    assert caught.value.down == "model"
+
+
 def fed_until_full(reader: Reader | Events, part: bytes, most: int) -> None:
     """Feed `part` again and again, `most` bytes at least, or until the reader has had enough."""
     for _ in range(most // len(part) + 2):

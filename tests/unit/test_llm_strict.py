@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -12,9 +14,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from swarm.llm.base import Form, Message
+from swarm.llm.forms import parameters
+from swarm.llm.nulls import MayLack
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Received, Reply, completion
 from swarm.llm.strict import Strict, restored, strictly
+from swarm.models import Card
+from swarm.planner.form import form
 
 TEXT = {"type": "string"}
 NULL = {"type": "null"}
@@ -41,7 +47,7 @@ def strict(schema: dict[str, Any]) -> Strict:
         closed(label={"anyOf": [NULL, closed(a=TEXT, c=TEXT), closed(b=TEXT, c=TEXT)]}),
         closed(label={"type": ["string", "number", "null"]}),
         closed(rows={"type": "array", "items": closed(n={"type": "integer"})}),
-        closed(label={"type": "string", "enum": ["a", "b"]}, one={"const": 1}, nothing=closed()),
+        closed(label={"type": "string", "enum": ["a", "b"]}, one={"type": "integer", "const": 1}, nothing=closed()),
         closed(label=TEXT | {"pattern": "^a", "format": "date"}, n={"type": "number", "minimum": 0}),
         closed(next={"anyOf": [{"$ref": "#"}, NULL]}),
         closed(a={"$ref": "#/$defs/A"}) | {"$defs": {"A": closed(b=TEXT)}},
@@ -57,7 +63,10 @@ def test_a_schema_that_is_strict_stays_as_it_is(schema: dict[str, Any]) -> None:
         (open_object(a=TEXT), closed(a={"type": ["string", "null"]}), ()),
         (open_object(a=TEXT) | {"required": ["a"]}, closed(a=TEXT), ()),
         ({"properties": {"a": TEXT}, "required": ["a"]}, closed(a=TEXT), ()),
-        (open_object(a={"enum": ["x"]}), closed(a={"anyOf": [{"enum": ["x"]}, NULL]}), ()),
+        (closed(a={"const": 1}), closed(a={"type": "integer", "const": 1}), ()),
+        (closed(a={"enum": ["x", 1]}), closed(a={"type": ["string", "integer"], "enum": ["x", 1]}), ()),
+        (open_object(a={"enum": ["x"]}), closed(a={"type": ["string", "null"], "enum": ["x", None]}), ()),
+        (open_object(a={"enum": ["x", None]}), closed(a={"type": ["string", "null"], "enum": ["x", None]}), ()),
         (
             open_object(a={"type": "string", "enum": ["x"]}),
             closed(a={"type": ["string", "null"], "enum": ["x", None]}),
@@ -132,6 +141,12 @@ def test_a_schema_is_closed_and_what_it_loses_is_told(
         closed(a={"enum": list(range(2_000))}),
         closed(**{f"property-{number}": TEXT for number in range(6_000)}),
         closed(a={"anyOf": "x"}),
+        closed(a={"anyOf": []}),
+        closed(a={"enum": []}),
+        closed(a={"anyOf": [{"type": "array", "items": TEXT}, {"type": "array", "items": closed(b=TEXT)}]}),
+        closed(a={"anyOf": [closed(b=TEXT, c=TEXT), closed(c=TEXT, b=TEXT)]}),
+        closed(a={"$ref": "#/$defs/A"}) | {"$defs": {"A": TEXT}, "definitions": {"A": {"type": "integer"}}},
+        closed(a=TEXT | {"description": "x" * 300_000}),
         closed(a={"type": 7}),
         {"type": "object", "properties": []},
         {"type": "object", "properties": {"a": {"const": float("inf")}}},
@@ -148,6 +163,67 @@ def test_a_schema_that_is_too_deep_is_not_put_strictly() -> None:
 
     assert strictly(deep) == Strict(deep)
     assert strictly(closed(a=deep)) is None
+
+
+def test_a_schema_of_300_keys_is_put_strictly() -> None:
+    schema = open_object(**{f"key-{number}": TEXT for number in range(300)})
+    found = strict(schema)
+
+    assert found.schema["required"] == list(schema["properties"])
+    assert restored(dict.fromkeys(schema["properties"]) | {"key-7": "x"}, found) == {"key-7": "x"}
+
+
+def ways_without_end(step: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """A schema of ten small parts, each of which leads to the next in many ways."""
+    parts = {f"A{n}": step({"$ref": f"#/$defs/A{n + 1}"}) for n in range(9)}
+    return open_object(a={"$ref": "#/$defs/A0"}) | {"$defs": parts | {"A9": TEXT}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        ways_without_end(lambda part: {"anyOf": [part] * 50}),
+        ways_without_end(lambda part: {"oneOf": [{"type": "array", "items": part}] * 50}),
+        closed(a={"$ref": "#/$defs/A"}) | {"$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}] * 2}}},
+        closed(a=functools.reduce(lambda part, _: open_object(b=part) | {"type": ["object"] * 40}, range(8), TEXT)),
+    ],
+    ids=["references", "lists", "itself", "types"],
+)
+def test_no_schema_takes_longer_than_it_is_long(schema: dict[str, Any]) -> None:
+    begun = time.perf_counter()
+
+    assert strictly(schema) is None
+    assert time.perf_counter() - begun < 2
+
+
+def test_an_answer_to_a_schema_that_refers_to_itself_is_read_in_one_go() -> None:
+    loop = {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/L"}}, open_object(b=TEXT), TEXT]}
+    found = strict(closed(a={"$ref": "#/$defs/L"}) | {"$defs": {"L": loop}})
+    value: Any = [{"b": None}]
+    for _ in range(200):
+        value = [value, "x"]
+
+    meant = restored({"a": value}, found)
+
+    assert json.dumps(meant).count("null") == 0
+    assert json.dumps(meant).count("{}") == 1
+
+
+def test_the_form_of_a_plan_goes_out_letter_by_letter() -> None:
+    cards = {
+        f"expert-{n}": Card(name=f"expert-{n}", kind="instruction", description="x", model="a/b") for n in range(30)
+    }
+    wanted = form(cards)
+    asked = parameters("json_schema", wanted, strictly(wanted.schema))["response_format"]["json_schema"]
+
+    assert json.dumps(asked) == json.dumps({"name": "plan", "schema": wanted.schema, "strict": True})
+    assert not any(isinstance(part, MayLack) for part in parts_of(asked))
+
+
+def parts_of(part: Any) -> Iterable[Any]:
+    yield part
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from parts_of(inner)
 
 
 def test_nulls_that_stand_for_a_key_left_out_are_taken_out_at_every_depth() -> None:

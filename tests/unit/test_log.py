@@ -1,22 +1,45 @@
-"""Logging never costs a worker its life, and follows standard error wherever that goes."""
+"""Logging never costs a worker its life, follows standard error wherever that goes, and repeats no contents."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
 import structlog
 
 from swarm import log
+from swarm.errors import BrokerUnavailable
+from swarm.models import Usage
+
+WORDS = "words of the caller"
+Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """What was printed since the last look."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def fail(message: str) -> None:
+    """Raise an error that came of another and holds a group."""
+    parts = [KeyError(message), ExceptionGroup(message, [TypeError(message)])]
+    try:
+        raise LookupError(message)
+    except LookupError as error:
+        raise ExceptionGroup(message, parts) from error
 
 
 def test_a_closed_standard_error_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,16 +63,121 @@ def test_lines_go_to_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch
     assert json.loads(later.getvalue())["event"] == log.REDIS_AWAY
 
 
+def test_a_line_has_its_time_its_level_and_who_wrote_it(lines: Lines) -> None:
+    log.setup(as_json=True)
+
+    log.get("worker").info(log.STARTED, worker="w")
+
+    (line,) = lines()
+    written = datetime.fromisoformat(line.pop("timestamp"))
+    assert abs((datetime.now(written.tzinfo) - written).total_seconds()) < 5
+    assert line == {"event": log.STARTED, "level": "info", "part": "worker", "worker": "w"}
+
+
+@pytest.mark.parametrize("said", ["Grüße an alle", "half a character \ud83d", "two\nlines"])
+def test_a_line_is_one_line_of_ascii_whatever_is_said(capsys: pytest.CaptureFixture[str], said: str) -> None:
+    log.setup(as_json=True)
+
+    log.get("worker").info(log.STARTED, said=said, kind={"set"}, of=object)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isascii()
+    assert json.loads(line)["said"] == said
+
+
+def test_what_is_set_up_later_counts_for_loggers_that_were_used_before(lines: Lines) -> None:
+    logger = log.get("worker")
+    log.setup("warning", as_json=True)
+    logger.info(log.STARTED)
+    log.setup("info", as_json=True)
+    logger.info(log.STOPPED)
+    with structlog.testing.capture_logs() as captured:
+        logger.info(log.SERVING)
+    logger.info(log.CATALOG)
+
+    assert [line["event"] for line in lines()] == [log.STOPPED, log.CATALOG]
+    assert [line["event"] for line in captured] == [log.SERVING]
+
+
+def test_what_is_below_the_level_is_not_printed(lines: Lines) -> None:
+    log.setup("warning", as_json=True)
+
+    log.get("worker").info(log.STARTED)
+
+    assert lines() == []
+
+
+async def test_bound_fields_are_those_of_a_task_and_of_the_tasks_that_it_starts(lines: Lines) -> None:
+    async def deliver(job: str) -> None:
+        log.bind({"job": job, "for": "plan"})
+        await asyncio.sleep(0)
+        await asyncio.create_task(call(job))
+
+    async def call(job: str) -> None:
+        log.get("models").info(log.CALLED, model=job)
+
+    log.setup(as_json=True)
+    await asyncio.gather(deliver("j1"), deliver("j2"))
+    log.get("worker").info(log.STOPPED)
+
+    told = [(line["event"], line.get("job"), line.get("for"), line.get("model")) for line in lines()]
+    assert sorted(told[:2]) == [(log.CALLED, "j1", "plan", "j1"), (log.CALLED, "j2", "plan", "j2")]
+    assert told[2:] == [(log.STOPPED, None, None, None)]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_says_where_and_of_what_kind_and_not_what(
+    capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    log.setup(as_json=as_json)
+    try:
+        fail(WORDS)
+    except ExceptionGroup as error:
+        log.get("worker").error(log.DELIVERY_FAILED, exc_info=error)
+
+    said = capsys.readouterr().err
+    assert WORDS not in said
+    for part in ("in fail", "LookupError", "KeyError", "TypeError", "ExceptionGroup"):
+        assert part in said
+
+
+def test_a_traceback_says_what_was_said_where_contents_are_asked_for(lines: Lines) -> None:
+    log.setup(as_json=True, contents=True)
+    try:
+        fail(WORDS)
+    except ExceptionGroup as error:
+        log.get("worker").error(log.DELIVERY_FAILED, exc_info=error)
+
+    assert "KeyError: 'words of the caller'" in lines()[0]["exception"]
+
+
+def test_what_redis_did_is_told_in_full(lines: Lines) -> None:
+    log.setup(as_json=True)
+    log.get("worker").error(log.DELIVERY_FAILED, exc_info=BrokerUnavailable("here:1", "refused"))
+
+    assert "cannot reach Redis at here:1 (refused)" in lines()[0]["exception"]
+
+
+def test_errors_that_came_of_each_other_are_told_once(lines: Lines) -> None:
+    one, other = KeyError("a"), TypeError("b")
+    one.__cause__, other.__cause__ = other, one
+    log.setup(as_json=True)
+
+    log.get("worker").error(log.DELIVERY_FAILED, exc_info=one)
+
+    assert lines()[0]["exception"].split() == ["TypeError", "--", "and", "so:", "KeyError"]
+
+
 @pytest.mark.parametrize(
     ("message", "own"),
     [
         ("a/b: HTTP 400: my secret; check it", "a/b: HTTP 400"),
-        (
-            "a/b: HTTP 401: my\nsecret; check the key of the endpoint 'a'",
-            "a/b: HTTP 401; check the key of the endpoint 'a'",
-        ),
+        ("a/b: HTTP 401: my\nsecret; check the key of the endpoint 'a'", "a/b: HTTP 401"),
         ("a/b: an error instead of an answer: my secret", "a/b: an error instead of an answer"),
         ("a/b: the model will not answer this: my secret", "a/b: the model will not answer this"),
+        ("a/b: the answer broke off (illegal header: my secret)", "a/b: the answer broke off"),
+        ("a/b: cannot reach box (bad line: bytearray(b'my secret'))", "a/b: cannot reach box (bad line: bytearray"),
+        ("a/b: cannot reach box (refused); check the URL", "a/b: cannot reach box (refused); check the URL"),
         ("a/b: no answer within 3 s", "a/b: no answer within 3 s"),
     ],
 )
@@ -57,9 +185,18 @@ def test_the_words_of_a_server_are_taken_out_of_an_error(message: str, own: str)
     assert log.own(message) == own
 
 
-def test_what_is_below_the_level_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    log.setup("warning", as_json=True)
+def test_what_was_used_is_told_without_what_is_nothing() -> None:
+    assert log.used(Usage(calls=1, output_tokens=3)) == {"calls": 1, "output_tokens": 3}
+    assert log.used(Usage()) == {}
 
-    log.get("worker").info(log.STARTED)
 
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("short", "short"),
+        ("x" * log.MOST_SHOWN, "x" * log.MOST_SHOWN),
+        ("y" * 10_000, "y" * 2_000 + " ... (10,000 characters) ... " + "y" * 2_000),
+    ],
+)
+def test_an_excerpt_is_the_beginning_and_the_end_of_a_text(text: str, shown: str) -> None:
+    assert log.excerpt(text) == shown

@@ -20,6 +20,7 @@ from swarm.llm.openai import OpenAIModels
 from swarm.llm.scripted import ScriptedModels
 from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.llm.strict import strictly
+from swarm.llm.usage import prompt_tokens
 from swarm.models import Usage
 
 ASKED = [Message("user", "where is my parcel?")]
@@ -267,6 +268,23 @@ async def test_cached_tokens_are_told_apart() -> None:
     assert purse.settled == {1: Used("told", 100, 3, cached=64, answered=True)}
 
 
+@pytest.mark.parametrize(("limit", "down"), [(0.5, ["model"]), (0.3, [])])
+async def test_a_call_that_is_cancelled_as_its_time_is_up_says_that_its_model_does_not_answer(
+    limit: float, down: list[str]
+) -> None:
+    async def never(request: Received) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    await outcome(lambda request: "the client is loaded")
+    async with metered(never) as (models, _):
+        with paid_by(Purse()) as purse, pytest.raises(TimeoutError):
+            async with asyncio.timeout(limit):
+                await models.get("box/small").complete(ASKED, timeout=0.505)
+
+    assert [used.down for used in purse.settled.values()] == down
+
+
 async def test_a_call_that_is_given_up_stays_held() -> None:
     async with metered(lambda request: Stream(map(chunk, ["word "] * 50), delay=0.01)) as (models, _):
         with paid_by(Purse(cap=90)) as purse:
@@ -322,4 +340,6 @@ async def test_half_an_answer_without_words_is_an_error_that_may_have_cost_anyth
         with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="first word; raise SWARM_MAX_OUTPUT"):
             await models.get("box/small").complete(ASKED)
 
-    assert purse.settled == {1: Used("unknown", answered=True)}
+    used = purse.settled[1]
+    assert (used.billed, used.answered, used.estimated) == ("unknown", True, True)
+    assert (used.sent, 20 < used.received < 30) == (prompt_tokens(ASKED), True)

@@ -644,6 +644,16 @@ def test_fields_of_a_newer_process_are_passed_over_at_any_depth() -> None:
     assert values.received(Envelope, text) == EXAMPLES["envelope"]
 
 
+def test_a_reason_that_only_a_newer_process_knows_is_an_experts_error_with_its_message() -> None:
+    text = (WIRE / "event_outcome_failed.json").read_text().replace('"unavailable"', '"struck_by_lightning"')
+
+    found = values.received(OutcomeRecorded, text)
+
+    assert found.failure == FAILURE.model_copy(update={"reason": "expert_error"})
+    with pytest.raises(ValidationError):
+        values.received(Failure, '{"reason": 7, "message": "x"}')
+
+
 def deep(levels: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(levels - 1):

@@ -66,3 +66,10 @@ def test_a_server_cannot_make_a_job_wait_for_hours() -> None:
 
 def test_a_time_in_the_past_means_now() -> None:
     assert retry.delay(a_failure(retry_after=-3), 1, 3, "a:0") == 0
+
+
+def test_a_server_that_refuses_again_and_asks_for_no_pause_is_not_asked_without_one() -> None:
+    asked_now = [retry.delay_of_refusal(a_failure(retry_after=0), refused, "a:0") for refused in (1, 5)]
+
+    assert asked_now == [retry.delay_of_refusal(a_failure(), refused, "a:0") for refused in (1, 5)]
+    assert retry.delay_of_refusal(a_failure(retry_after=1), 5, "a:0") == 1_000

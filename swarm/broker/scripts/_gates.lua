@@ -19,6 +19,8 @@ local FIRST_MEAN = 1000
 local FORGOTTEN = 600000
 local LONGEST_PAUSE = 600000
 local FAILS, FAILS_MS, FIRST_SPAN, LONGEST_SPAN = 5, 60000, 5000, 60000
+-- how long anybody waits for an open breaker
+local DEAD_MS = 300000
 -- what telling of a call takes beyond its own time
 local SETTLED_MS = 2000
 local looked = {}
@@ -40,6 +42,14 @@ local function each_gate(words, mark, each)
   if gate then each(gate) end
 end
 
+-- Whether a breaker has been open for so long that nobody waits for it any more.
+local function is_dead(broken, now) return math.abs(now - broken) >= DEAD_MS end
+
+-- Until when a gate has a pause that its server asked for; nil: it has none.
+local function paused_till(pause, now)
+  if pause > now and pause < now + LONGEST_PAUSE + 1000 then return pause end
+end
+
 -- A gate as it stands now. `limits`: 'concurrency,requests,tokens,burst', or nil for those that are set in Redis.
 local function look_at(name, limits, now, in_grace)
   if looked[name] then return looked[name] end
@@ -47,7 +57,7 @@ local function look_at(name, limits, now, in_grace)
   limits = limits or call('HGET', P .. ':limits', name) or ''
   local most, rpm, tpm, burst = string.match(limits, '^(%d*),(%d*),(%d*),(%d*)$')
   most, rpm, tpm, burst = tonumber(most or ''), tonumber(rpm or ''), tonumber(tpm or ''), tonumber(burst or '')
-  local f = call('HMGET', K, 'cut', 'cap', 'rate', 'pause', 'waits', 'tat', 'owed', 'at', 'mean', 'shut', 'probe')
+  local f = call('HMGET', K, 'cut', 'cap', 'rate', 'pause', 'waits', 'tat', 'owed', 'at', 'mean', 'shut', 'probe', 'broken')
   -- after an outage nobody could renew: what ran out meanwhile still counts
   if not in_grace then call('ZREMRANGEBYSCORE', K .. ':running', '-inf', now) end
   local cut = math.abs(now - tonumber(f[1] or '0')) < FORGOTTEN
@@ -55,8 +65,9 @@ local function look_at(name, limits, now, in_grace)
   local g = {
     name = name, key = K, running = call('ZCARD', K .. ':running'), waits = f[5] or '', entered = {},
     most = math.min(most or math.huge, cut and f[2] and math.floor(f[2]) or math.huge),
-    pause = tonumber(f[4] or '0'), shut = tonumber(f[10]), probe = f[11],
+    pause = tonumber(f[4] or '0'), probe = f[11],
   }
+  if f[12] and not is_dead(f[12], now) then g.shut, g.dead_at = tonumber(f[10]), f[12] + DEAD_MS end
   if rpm then
     g.step = 60000 / (rpm * rate)
     g.slack = ((burst or math.max(1, math.floor(rpm / 60))) - 1) * g.step
@@ -102,8 +113,9 @@ end
 local function opens_at(g, now, in_grace, waits)
   if waits and g.tried then return math.huge end
   local mended = waits and g.shut and mended_at(g.shut, g.probe, now)
-  if mended then return mended end
-  if g.pause > now and g.pause < now + LONGEST_PAUSE + 1000 then return g.pause end
+  if mended then return math.min(mended, g.dead_at) end
+  local paused = paused_till(g.pause, now)
+  if paused then return paused end
   if g.running >= g.most then
     local first = not in_grace and call('ZRANGE', g.key .. ':running', 0, 0, 'WITHSCORES')[2]
     return tonumber(first or '') or math.huge
@@ -307,22 +319,33 @@ local function gates_of_model(model)
   return model == '' and {} or {'model:' .. model, 'endpoint:' .. string.match(model, '^[^/]+')}
 end
 
--- Whether a call may be made: nil and the gates that it tries out, or the gate that is broken and the ms until somebody may
--- ask there. While another call tries it out, those are as many as it was shut for.
+-- Whether a call may be made: nil and the gates that it tries out; or the gate that is broken, the ms until somebody may ask
+-- there (while another call tries it out, as many as it was shut for), and whether nobody waits for that any more.
 local function broken_gate(model, id, owner, hold, now)
   local tries = {}
   for _, gate in ipairs(gates_of_model(model)) do
     local K = gate_key(gate)
     local shut_till = tonumber(call('HGET', K, 'shut') or '')
     if shut_till then
-      local f = call('HMGET', K, 'probe', 'span')
+      local f = call('HMGET', K, 'probe', 'span', 'broken')
       local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
       local mended = mended_at(shut_till, not mine and f[1], now)
-      if mended then return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])) end
+      if mended then
+        return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now)
+      end
       table.insert(tries, K)
     end
   end
   return nil, tries
+end
+
+-- Of a model through whose gate a delivery did not come, as of a fallback: its gate and the ms for which its server wants no
+-- calls, if it said so. Who did come through it has waited for that.
+local function paused_gate(model, gates, now)
+  local gate = gates_of_model(model)[1]
+  if not gate or string.find(' ' .. gates .. ' ', ' ' .. gate .. ' ', 1, true) then return end
+  local till = paused_till(tonumber(call('HGET', gate_key(gate), 'pause') or '0'), now)
+  if till then return gate, math.ceil(till - now) end
 end
 
 -- What a call came to, for the gates of its delivery and those of the `model` that was called, which may be another: the

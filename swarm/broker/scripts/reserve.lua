@@ -4,11 +4,12 @@
 --       gates, ms that the call may take.
 -- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,
 -- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended), {'broken',
--- gate, ms} (its breaker is open). Behind ok and free stands 'probe' if the call is to try out what was broken.
+-- gate, ms} (its breaker is open), {'dead', gate, ms} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
+-- and free stands 'probe' if the call is to try out what was broken.
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
 local M = money_key(job)
-local d = call('HMGET', D, 'owner', 'holds', 'parked')
+local d = call('HMGET', D, 'owner', 'holds', 'parked', 'gates')
 if d[1] ~= owner then return {'gone'} end
 local f = call('HMGET', job_key(job), 'expire', 'ending', 'tenant', 'accepted')
 if not f[1] or f[2] then return {'gone'} end
@@ -31,8 +32,10 @@ local amount, held = tonumber(ARGV[4]) or 0, 'h:' .. id .. ' ' .. hold
 local who, probe = id .. ' ' .. owner .. ' ' .. hold .. ' ', false
 if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hold) == 0 then
   local now = clock()
-  local broken, tries = broken_gate(ARGV[8], id, owner, hold, now)
-  if broken then return {'broken', broken, int(tries)} end
+  local broken, tries, dead = broken_gate(ARGV[8], id, owner, hold, now)
+  if broken then return {dead and 'dead' or 'broken', broken, int(tries)} end
+  local paused, ms = paused_gate(ARGV[8], d[4] or '', now)
+  if paused then return {'paused', paused, int(ms)} end
   local full
   for _, scope in ipairs(binding) do
     local room, most = money_room(scope)

@@ -1,0 +1,139 @@
+"""Models whose calls are told in the log, one line each, however they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from swarm import log as events
+from swarm.errors import ExpertError, NoRoom
+from swarm.llm.base import Completion, Form, Message, Model, Models, counted
+from swarm.llm.metering import MeteredModel, Tally
+from swarm.models import Usage
+
+_log = events.get("models")
+
+
+class LoggedModels:
+    """`models`, each call told in a line, with its prompt and answer if `contents`. Whoever made them closes them."""
+
+    def __init__(self, models: Models, *, contents: bool = False) -> None:
+        self._models, self._contents = models, contents
+
+    def get(self, name: str) -> Model:
+        return LoggedModel(self._models.get(name), contents=self._contents)
+
+    async def aclose(self) -> None:
+        return None
+
+
+class LoggedModel:
+    """`model`, whose calls are told."""
+
+    def __init__(self, model: Model, *, contents: bool = False) -> None:
+        self._model, self._contents = model, contents
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> Completion:
+        with _Call(self._model, messages, self._contents) as call:
+            completion = await call.model.complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+            call.came(completion)
+            return completion
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        timeout: float = 60.0,
+        form: Form | None = None,
+    ) -> AsyncGenerator[str | Completion]:
+        with _Call(self._model, messages, self._contents) as call:
+            whole = call.model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+            async with aclosing(whole) as items:
+                async for item in items:
+                    call.came(item)
+                    yield item
+
+
+class _Call:
+    """One call, from its beginning to the line that tells of it."""
+
+    def __init__(self, model: Model, messages: Sequence[Message], contents: bool) -> None:
+        self._messages, self._contents = messages, contents
+        self._tally = Tally()
+        self.model = model.tallied(self._tally) if isinstance(model, MeteredModel) else model
+        self._begun = time.monotonic()
+        self._first = 0.0
+        self._whole: Completion | None = None
+
+    def came(self, item: str | Completion) -> None:
+        if isinstance(item, Completion):
+            self._whole = item
+            self._first = item.first or self._first
+        elif not self._first:
+            self._first = time.monotonic() - self._begun - self._tally.waited
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        whole = self._whole
+        failed = error if whole is None else None  # who leaves a stream after its last item has all of it
+        name = self.model.name
+        line = {
+            "endpoint": name.partition("/")[0],
+            "model": name,
+            "ms": _ms(time.monotonic() - self._begun),
+            "rate_wait_ms": _ms(self._tally.waited),
+            "first_ms": _ms(self._first),
+            "way": whole.asked_by if whole else "",
+            "dropped": whole.dropped if whole else (),
+            **events.used(whole.usage if whole else self._used(failed)),
+        }
+        if isinstance(failed, ExpertError):
+            line["error"] = events.excerpt(str(failed)) if self._contents else events.own(str(failed))
+        if self._contents:
+            line["prompt"] = events.excerpt("\n\n".join(f"{each.role}: {each.content}" for each in self._messages))
+            line["answer"] = events.excerpt(whole.text if whole else "")
+        _log.info(
+            events.CALLED,
+            **{field: value for field, value in line.items() if value},
+            outcome=_outcome(failed) if whole is None else "cut" if whole.cut else "ok",
+        )
+
+    def _used(self, error: BaseException | None) -> Usage:
+        """What a call that came to nothing used, as far as anybody told."""
+        told = counted(error) if isinstance(error, ExpertError) else Usage()
+        paid = self._tally.paid
+        return told.model_copy(update={"cost": paid.cost, "presumed": paid.presumed + self._tally.held})
+
+
+def _outcome(error: BaseException | None) -> str:
+    if isinstance(error, ExpertError):
+        return error.reason
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    if isinstance(error, NoRoom):
+        return "parked"
+    return "failed" if isinstance(error, Exception) else "closed"
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

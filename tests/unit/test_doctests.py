@@ -1,0 +1,22 @@
+"""The examples in docstrings do what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for top in ("swarm", "experts", "workers") for path in (ROOT / top).rglob("*.py"))
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if ">>> " in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".__init__") for name in MODULES])
+def test_examples_hold(name: str) -> None:
+    pytest.importorskip("openai")  # loaded here, as it takes longer than a first call is given
+    found = doctest.testmod(importlib.import_module(name))
+
+    assert found.attempted > 0, "an example that is not in a docstring shows nothing"
+    assert found.failed == 0, "see what was printed"
