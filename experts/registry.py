@@ -121,6 +121,7 @@ class Registry:
         try:
             async with asyncio.timeout(allowed) as limit:
                 asked = _in_place(card, subtask, inputs)
+                await _sound(subtask)
                 async with self._expert(card) as expert:
                     with until(limit.when()):
                         solution = await expert.solve(asked, inputs)
@@ -229,6 +230,14 @@ def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> S
     return subtask if said == subtask.instruction else subtask.model_copy(update={"instruction": said})
 
 
+async def _sound(subtask: Subtask) -> None:
+    """UnusableInput where a schema that comes with a subtask cannot be used: before anything is spent on it."""
+    if subtask.output is None:
+        return
+    if problem := await asyncio.to_thread(schema_problem, subtask.output, trusted=False):
+        raise UnusableInput(f"output of {subtask.id} {problem}")
+
+
 async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:
     """What went wrong in closing. SystemExit too: out of a task, asyncio would let it end the worker."""
     try:
@@ -296,22 +305,21 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     if too_deep(data):
         message = f"the data is nested more than {MAX_DEPTH} levels deep; ask for flatter data"
         return Failure(reason="bad_output", message=message, retryable=again, usage=solution.usage)
-    if problem := await _misfit(data, card, subtask):
+    if problem := await _misfit(data, solution.text, card, subtask):
         return Failure(reason="bad_output", message=problem, retryable=again, usage=solution.usage)
     return solution if solution.data is None else Solution.model_validate_json(encoded)
 
 
-async def _misfit(data: object, card: Card, subtask: Subtask) -> str | None:
+async def _misfit(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
     if card.output is None and subtask.output is None:
         return None
-    return await asyncio.to_thread(_checked, data, card, subtask)
+    return await asyncio.to_thread(_checked, data, text, card, subtask)
 
 
-def _checked(data: object, card: Card, subtask: Subtask) -> str | None:
-    schema = (card.output or {}) if subtask.output is None else subtask.output
-    if subtask.output is not None and (problem := schema_problem(schema, trusted=False)):
-        raise UnusableInput(f"output of {subtask.id} {problem}")
-    found = violation(data, schema)
+def _checked(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
+    found = violation(data, (card.output or {}) if subtask.output is None else subtask.output)
+    if found and data is None and text:
+        return f"no JSON stands in the answer, a text of {len(text):,} characters; the output schema asks for it"
     return f"the data does not fit the output schema: {found}" if found else None
 
 

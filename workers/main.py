@@ -7,7 +7,7 @@ import contextlib
 import gc
 import math
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,6 @@ from swarm.broker.prices import PriceBook
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
 from swarm.errors import ModelRefused
-from swarm.llm.endpoints import Endpoints
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metering import MeteredModels
 from swarm.llm.openai import OpenAIModel, OpenAIModels
@@ -74,33 +73,48 @@ class Process:
     shelf: Shelf
     roles: Roles
     loaded: Mapping[str, Implementation]
-    endpoints: Endpoints
+    models: OpenAIModels
     runs: Lane = field(default_factory=lambda: Lane("run", [], 1))
+    _warming: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
         """Serve the experts of every version that a job may be pinned to, as far as this process can."""
-        gates = serving(await self.shelf.alive(), self.roles, self.loaded, self.endpoints.full)
-        queues = sorted(gates)
-        if queues != self.runs.queues:
-            _log.info(events.SERVING, worker=self.worker.name, queues=queues)
-        self.runs.queues = queues
+        cards = serving(await self.shelf.alive(), self.roles, self.loaded)
+        if sorted(cards) != self.runs.queues:
+            _log.info(events.SERVING, worker=self.worker.name, queues=sorted(cards))
+            self._make_ready(cards.values())
+        self.runs.queues = sorted(cards)
+        full = self.models.endpoints.full
+        gates = {q: gates_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
         self.runs.gates = {queue: words for queue, words in gates.items() if words}
 
+    async def close(self) -> None:
+        """Close the worker; its models are closed by whoever made them."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        await self.worker.close()
 
-def serving(
-    catalogs: Sequence[Catalog],
-    roles: Roles,
-    loaded: Mapping[str, Implementation],
-    full: Callable[[str], str] = str,
-) -> dict[str, str]:
-    """The queues of these experts, and the gates of each: those of its card in the first catalog that has it.
+    def _make_ready(self, cards: Iterable[Card]) -> None:
+        """Load what calls of these experts' models need, and tell those that are not set up here."""
+        asking = [card for card in cards if card.implementation is None and not card.model.startswith("local/")]
+        for card in asking:
+            for name in (card.model, *card.fallback_models):
+                try:
+                    self.models.get(name)
+                except ModelRefused as error:
+                    _log.warning(events.NO_MODEL, expert=card.name, model=name, problem=str(error))
+        if asking and self._warming is None:
+            self._warming = asyncio.create_task(self.models.warm())
 
-    `full` gives a model that is named by its endpoint alone its whole name. An expert in plain Python is served only
-    where it is loaded, in that version.
+
+def serving(catalogs: Sequence[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> dict[str, Card]:
+    """The queues of these experts, and the card of each in the first catalog that has it.
+
+    An expert in plain Python is served only where it is loaded, in that version.
     """
     cards = [card for catalog in reversed(catalogs) for card in catalog.cards.values()]
-    mine = {expert_queue(card): card for card in cards if roles.serves(card) and _able(card, loaded)}
-    return {queue: gates_of(card.model_copy(update={"model": full(card.model)})) for queue, card in mine.items()}
+    return {expert_queue(card): card for card in cards if roles.serves(card) and _able(card, loaded)}
 
 
 def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:
@@ -148,7 +162,7 @@ async def working(
             makers(implementations),
         ) as registry,
     ):
-        process = Process(worker, shelf, roles, implementations, speaking.endpoints, runs)
+        process = Process(worker, shelf, roles, implementations, speaking, runs)
         stats = Gathered(Stats(worker.connection))
         worker.on_published = process.refresh
         if roles.router:
@@ -163,7 +177,7 @@ async def working(
             async with stats, _warming(speaking, settings, roles):
                 yield process
         finally:
-            await worker.close()
+            await process.close()
 
 
 @contextlib.asynccontextmanager

@@ -77,8 +77,8 @@ class PrivateRedis:
 
     `config` goes over what CONFIG says; the server's log is `redis.log` in the folder.
 
-    >>> async with PrivateRedis(settings.data) as redis:  # doctest: +SKIP
-    ...     connection = Connection.open(redis.url)
+        async with PrivateRedis(settings.data) as redis:
+            connection = Connection.open(redis.url)
     """
 
     def __init__(self, data: Path, config: Mapping[str, str] | None = None, *, binary: Path | None = None) -> None:

@@ -149,15 +149,16 @@ def demo(model: OneModel = None, as_json: AsJson = False) -> int:
     """
     screen = Edge.of(None, as_json).screen
     with tempfile.TemporaryDirectory(prefix="swarm-demo-") as folder:
-        edge, cards, patience = Edge(Settings(data=Path(folder)), screen, {}), demo_folder(), 60.0
+        edge, cards, deadline = Edge(Settings(data=Path(folder)), screen, {}), demo_folder(), 60.0
         if model is not None:
             edge, cards = _over(model, Path(folder), screen)
-            patience = 300.0
+            deadline = 300.0
         screen.line(("Request: ", "bold"), DEMO_REQUEST)
         names = (f"{card.name} ({card.kind})" for card in read_catalog(cards, {}).catalog.cards.values())
         screen.line(("Experts: ", "bold"), listed(names))
         screen.line()
-        question = _Question({"text": DEMO_REQUEST}, patience, screen, screen.out)
+        # no more than a deadline: what has not ended when the folder is gone cannot go on
+        question = _Question({"text": DEMO_REQUEST, "deadline": deadline}, None, screen, screen.out)
         code = Place(edge, cards, []).run(question)
     screen.line()
     screen.line(
@@ -185,7 +186,11 @@ async def _reachable(model: str) -> None:
 
     async with OpenAIModels(os.environ) as models:
         try:
-            await models.offered(models.get(model).endpoint.name)
+            found = models.get(model)
+            await models.warm()  # what takes long to load here is not the server's time
+            if not found.model:
+                raise await models.nameless(found.endpoint)
+            await models.offered(found.endpoint.name)
         except ExpertError as error:
             raise BadInput("model", str(error)) from None
 

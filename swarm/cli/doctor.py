@@ -113,7 +113,7 @@ async def _examined(edge: Edge, folder: Path | None, report: Report, *, timeout:
         if there is not None:
             await opened.enter_async_context(there)
         asking = ASKING * timeout
-        facts = Facts(edge.settings, edge.environ, there, models, folder, timeout=asking, offline=offline)
+        facts = Facts(edge.settings, there, models, folder, timeout=asking, offline=offline)
         opened.push_async_callback(facts.aclose)
         progress = _Progress(opened.enter_context(edge.screen.busy("looking ...")))
         if models is not None and models.endpoints.names and not offline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -51,7 +51,6 @@ class Facts:
     def __init__(
         self,
         settings: Settings,
-        environ: Mapping[str, str],
         there: Connection | None,
         models: OpenAIModels | None,
         folder: Path | None,
@@ -60,7 +59,7 @@ class Facts:
         offline: bool,
     ) -> None:
         self.settings, self.there, self.models, self.folder = settings, there, models, folder
-        self._environ, self._timeout, self._offline = environ, timeout, offline
+        self._timeout, self._offline = timeout, offline
         self._looks: dict[str, asyncio.Task[Any]] = {}
 
     async def aclose(self) -> None:
@@ -140,11 +139,10 @@ class Facts:
         wanted = set(map(servers.where, await self.users()))
         # what the environment sets up may be written with either
         others = {name for name in self.models.endpoints.names if name.replace("-", "_") not in wanted}
-        async with OpenAIModels(self._environ) as keyless:
-            asking = (self._ask(name, self.models, keyless) for name in sorted(wanted | others))
-            return {asked.name: asked for asked in await asyncio.gather(*asking)}
+        asking = (self._ask(name, self.models) for name in sorted(wanted | others))
+        return {asked.name: asked for asked in await asyncio.gather(*asking)}
 
-    async def _ask(self, name: str, models: OpenAIModels, keyless: OpenAIModels) -> Asked:
+    async def _ask(self, name: str, models: OpenAIModels) -> Asked:
         where = self._endpoint(name)
         if not isinstance(where, Endpoint):
             return Asked(name, error=where)
@@ -152,7 +150,7 @@ class Facts:
         if self._offline:
             return asked
         begun = time.perf_counter()
-        key = asyncio.ensure_future(_key_is(where, keyless, self._timeout)) if where.key else None
+        key = asyncio.ensure_future(_key_is(where, models, self._timeout)) if where.key else None
         try:
             offered = await models.offered(name, self._timeout)
             took = time.perf_counter() - begun
@@ -164,12 +162,12 @@ class Facts:
                 key.cancel()
 
 
-async def _key_is(where: Endpoint, keyless: OpenAIModels, timeout: float) -> KeyIs:
+async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyIs:
     """What a list that was given for a key says of that key: some servers give it to anybody."""
-    bare = replace(where, key="", headers={})
+    bare = replace(where, name=f"{where.name} without a key", key="", headers={})  # a name, so a client, of its own
     patience = Patience.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
     try:
-        return "not asked for" if listed(await keyless.whole(bare, "models", {}, patience, bare.name)) else ""
+        return "not asked for" if listed(await models.whole(bare, "models", {}, patience, bare.name)) else ""
     except ServerError as error:
         return "accepted" if error.status in (400, 401, 403) else ""
     except ExpertError:

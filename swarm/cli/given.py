@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from swarm.errors import BadInput, InvalidPlan, TooLarge
+from swarm.plainyaml import NotPlain, plain
 from swarm.plans import Condition, Plan, Subtask
 from swarm.values import MAX_TEXT
 
@@ -217,22 +218,10 @@ def _is_yaml(source: str) -> bool:
 
 
 def _yaml(text: str) -> Any:
-    """Plain YAML. An alias can make a small text huge, so none is accepted."""
-    import yaml
-
-    class Plain(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.MarkedYAMLError(None, None, "an alias (*name)", parent and parent.start_mark)
-            return super().compose_node(parent, index)
-
     try:
-        return yaml.load(text, Plain)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        _no_plan(f"no valid YAML: {error.problem}{where}")
-    except (yaml.YAMLError, ValueError) as error:
-        _no_plan(f"no valid YAML: {' '.join(str(error).split())[:200]}")
+        return plain(text)
+    except NotPlain as error:
+        _no_plan(f"no valid YAML: {error}")
 
 
 def _no_plan(problem: str) -> NoReturn:

@@ -6,10 +6,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -68,12 +68,13 @@ def model_server(
         raise BadInput("rules", "one of --rules, --recording and --record is needed", "see: swarm model-server --help")
     if (record is None) != (to is None):
         raise BadInput("to", "--record and --to need each other", "name the file and the endpoint")
-    spoken, key = _dialect(dialect), _key(key_env, os.environ)
+    spoken = _dialect(dialect)
+    key = _key(key_env, spoken, os.environ)
     wait = given.seconds("latency", latency) or 0.0
     if record is not None and to is not None:
         if key or spoken is not BY_NAME["openai"]:
             raise BadInput("record", "answers are passed on as they come", "leave out --dialect and --key-env")
-        return asyncio.run(_recording(_Server(screen, wait, port), given.utf8(record, "record"), to))
+        return asyncio.run(_recorded(_Server(screen, wait, port), Path(given.utf8(record, "record")), to))
     script, models = _by_rules(rules) if rules is not None else _by_recording(recording or "")
     server = _Server(screen, wait, port, spoken.speaks(script, key=key, models=models))
     return asyncio.run(_served(server, {"dialect": str(spoken)}, models, key_env))
@@ -90,7 +91,8 @@ def _by_rules(file: str) -> tuple[Speech, tuple[str, ...]]:
 def _by_recording(file: str) -> tuple[Speech, tuple[str, ...]]:
     from swarm.llm.recordings import Recording
 
-    return Recording.load(Path(given.utf8(file, "recording"))), ()
+    found = Recording.load(Path(given.utf8(file, "recording")))
+    return found, found.models
 
 
 def _dialect(name: str) -> Dialect:
@@ -99,7 +101,9 @@ def _dialect(name: str) -> Dialect:
     return found
 
 
-def _key(variable: str | None, environ: Mapping[str, str]) -> str:
+def _key(variable: str | None, spoken: Dialect, environ: Mapping[str, str]) -> str:
+    if variable is not None and "wrong key" not in spoken.faults:
+        raise BadInput("key-env", f"{spoken} takes any key", "leave it out, or choose another dialect")
     key = environ.get(variable, "").strip() if variable is not None else ""
     if variable is not None and not key:
         raise BadInput("key-env", f"{variable[:80]} is not set", "set it to the key that is to be taken")
@@ -110,14 +114,28 @@ def _key(variable: str | None, environ: Mapping[str, str]) -> str:
 
 
 class _Server(ModelServer):
-    """Says of each request what it was and how it ended, and nothing of what stood in it."""
+    """Says of each request what it was and how it ended, and nothing of what stood in it.
+
+    It is to be stopped once `told` has a result, or the error for which it cannot go on.
+    """
 
     def __init__(self, screen: Screen, latency: float, port: int, script: Script = lambda request: None) -> None:
         super().__init__(script, latency=latency, port=port)
         self.screen = screen
+        self.told: asyncio.Future[None]
+
+    def stop(self, error: Exception | None = None) -> None:
+        if not self.told.done():
+            self.told.set_exception(error) if error else self.told.set_result(None)
 
     def note(self, request: Received, outcome: str, seconds: float) -> None:
         self.requests.clear()  # it may run for long
+        try:
+            self._say(request, outcome, seconds)
+        except exits.PipeClosed as gone:
+            self.stop(gone)
+
+    def _say(self, request: Received, outcome: str, seconds: float) -> None:
         asks = isinstance(request.body, dict) and request.route in ("chat", "responses")
         form = asked_by(request.body) if asks else ""
         facts = {
@@ -134,7 +152,8 @@ class _Server(ModelServer):
 
 
 async def _served(server: _Server, about: Mapping[str, str], models: tuple[str, ...], key_env: str | None) -> int:
-    stopped = _told_to_stop()
+    server.told = asyncio.get_running_loop().create_future()
+    _on_signals(server.stop)
     async with _up(server):
         name = f"{ENDPOINT}/{models[0] if models else 'any'}"
         variables = {f"SWARM_ENDPOINT_{ENDPOINT.upper()}_URL": server.url}
@@ -148,29 +167,37 @@ async def _served(server: _Server, about: Mapping[str, str], models: tuple[str, 
             server.screen.line(f'  export SWARM_ENDPOINT_{ENDPOINT.upper()}_KEY="${key_env}"')
         server.screen.line(f"use it:  swarm demo --model {name}")
         server.screen.line("stop it: Ctrl-C")
-        await stopped.wait()
+        await server.told
     return exits.OK
 
 
-async def _recording(server: _Server, name: str, to: str) -> int:
+async def _recorded(server: _Server, path: Path, to: str) -> int:
     from swarm.llm.openai import OpenAIModels
     from swarm.llm.recorder import Recorder
 
+    def write(line: str) -> None:
+        try:
+            _append(path, line)
+        except BadInput as full:
+            server.stop(full)
+
     async with OpenAIModels(os.environ) as models:
-        with _appended(name) as file:
-            try:
-                endpoint = models.endpoints.get(to)
-            except ModelRefused as error:
-                raise BadInput("to", str(error)) from None
-            server.script = Recorder(models, endpoint, file.write)
-            return await _served(server, {"records": name, "to": to}, (), None)
+        try:
+            endpoint = models.endpoints.get(to)
+        except ModelRefused as error:
+            raise BadInput("to", str(error)) from None
+        _append(path, "")
+        await models.warm()  # before the first who asks, whose time is his own
+        server.script = Recorder(models, endpoint, write)
+        return await _served(server, {"records": str(path), "to": to}, (), None)
 
 
-def _appended(name: str) -> TextIO:
+def _append(path: Path, line: str) -> None:
     try:
-        return Path(name).expanduser().open("a", encoding="utf-8", buffering=1)
+        with path.expanduser().open("a", encoding="utf-8") as file:
+            file.write(line)
     except OSError as error:
-        raise BadInput("record", f"{name} cannot be written ({error.strerror})", "name another file") from None
+        raise BadInput("record", f"{path} cannot be written ({error.strerror})", "name another file") from None
 
 
 @asynccontextmanager
@@ -185,10 +212,7 @@ async def _up(server: _Server) -> AsyncIterator[None]:
         await server.__aexit__()
 
 
-def _told_to_stop() -> asyncio.Event:
-    """Set at the first SIGINT or SIGTERM."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
+def _on_signals(stop: Callable[[], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(RuntimeError, ValueError):  # not in the main thread
-            loop.add_signal_handler(number, told.set)
-    return told
+            asyncio.get_running_loop().add_signal_handler(number, stop)

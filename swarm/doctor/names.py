@@ -12,8 +12,13 @@ from swarm.settings import Settings
 OTHERS = frozenset({"SWARM_CONFIG", "SWARM_HEALTH_SOCKET", "SWARM_REDIS_SERVER", "OPENAI_API_KEY", "OPENAI_BASE_URL"})
 """What is read beside the settings."""
 KNOWN = OTHERS | {f"SWARM_{name.upper()}" for name in Settings.model_fields}
-FORMER = {"OPENAI_API_BASE": "OPENAI_BASE_URL", "OPENAI_KEY": "OPENAI_API_KEY"}
-"""Names from elsewhere for what has another one here."""
+FORMER = {
+    "OPENAI_API_BASE": "OPENAI_BASE_URL",
+    "OPENAI_KEY": "OPENAI_API_KEY",
+    "SWARM_ENDPOINT_OPENAI_URL": "OPENAI_BASE_URL",
+    "SWARM_ENDPOINT_OPENAI_KEY": "OPENAI_API_KEY",
+}
+"""Other names for what has its own here."""
 NEAR = 0.9
 """How much alike a name without our prefix must be to be meant for one of ours."""
 
@@ -25,7 +30,7 @@ _OF_KUBERNETES = re.compile(r"SWARM_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(
 
 def strangers(names: Collection[str], endpoints: Iterable[str], read: Collection[str] = ()) -> Iterator[Finding]:
     """A warning for each of `names` that nothing reads. `endpoints` are set up; `read` are variables they name."""
-    there = {endpoint.upper().replace("-", "_") for endpoint in endpoints}
+    there = {endpoint.upper().replace("-", "_") for endpoint in endpoints if endpoint != "openai"}
     wanted = KNOWN | {f"SWARM_ENDPOINT_{endpoint}_{part}" for endpoint in there for part in ("URL", "KEY")}
     for name in sorted(names):
         if name in wanted or name in read or _OF_THE_TESTS.fullmatch(name) or _OF_KUBERNETES.fullmatch(name):

@@ -141,8 +141,6 @@ LITELLM_LLAMA = Dialect(
 )
 AIMOCK = Dialect("aimock", limits=("max_tokens",), base64=False, too_long="accepted")
 
-DIALECTS = (OPENAI, LLAMA_SERVER, LLAMA_CPP_PYTHON, TRANSFORMERS, LITELLM, LITELLM_LLAMA, AIMOCK)
-"""One per column of the table of what servers do, and OpenAI's own."""
 BY_NAME = {
     "openai": OPENAI,
     "llama-server": LLAMA_SERVER,
@@ -152,4 +150,5 @@ BY_NAME = {
     "litellm-llama": LITELLM_LLAMA,
     "aimock": AIMOCK,
 }
-"""As a command line names them."""
+"""As a command line names them: one per column of the table of what servers do, and OpenAI's own."""
+DIALECTS = tuple(BY_NAME.values())

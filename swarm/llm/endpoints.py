@@ -8,10 +8,11 @@ them alone is enough for a start; what the file may say is in `config.py`.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from swarm.errors import BadInput, ModelRefused
 from swarm.llm.config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
@@ -131,6 +132,7 @@ class Endpoints:
         entry = self._entries.get(name) or Entry()
         url, key = self._url(name, entry), self._key(name, entry)
         given = {header: self._secret(variable) for header, variable in entry.headers_env.items()}
+        secrets = (*given.values(), *_of_url(url))
         return Endpoint(
             name,
             url.rstrip("/"),
@@ -143,7 +145,7 @@ class Endpoints:
             ca_certs=entry.ca_certs,
             connections=entry.connections,
             timeouts=entry.timeouts,
-            secrets=tuple(value for value in (*given.values(), urlsplit(url).password or "") if len(value) > 3),
+            secrets=tuple(value for value in secrets if len(value) > 3),
         )
 
     def _url(self, name: str, entry: Entry) -> str:
@@ -188,6 +190,14 @@ def unusable(message: str) -> ModelRefused:
     error = ModelRefused(message)
     error.billed, error.elsewhere = "nothing", True
     return error
+
+
+def _of_url(url: str) -> tuple[str, ...]:
+    """The secrets that a URL may hold, in each form in which a server may repeat them."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    sent = b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
+    return (parts.username or "", parts.password or "", user, password, sent)
 
 
 def _variables(name: str) -> tuple[str, str]:

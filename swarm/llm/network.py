@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from httpx2 import AsyncByteStream, AsyncClient, Proxy, Response
 
 MAX_ERROR = 100_000
-"""Bytes of an error's body."""
+"""Bytes of an error's body, decompressed."""
 KEPT, KEPT_SECONDS = 100, 4.0
 """How many connections of one endpoint are kept for the next calls, and how long: many servers close them after 5 s,
 and a request that is just on its way then is lost."""
@@ -88,20 +89,26 @@ def _ambient() -> dict[str, str]:
 async def _shorten_error(response: Response) -> None:
     """Give up the rest of an error that goes on and on: the package reads all of it, and at once."""
     if response.status_code >= 300:
-        response.stream = _start_of(response.stream)
+        response.stream = _start_of(response)
+        response.headers.pop("content-encoding", None)
 
 
-def _start_of(stream: Any) -> AsyncByteStream:
-    from httpx2 import AsyncByteStream
+def _start_of(response: Response) -> AsyncByteStream:
+    """What it says, decoded, as far as it is read: a hundred bytes of gzip may be a hundred thousand."""
+    from httpx2 import AsyncByteStream, Response
+
+    stream: Any = response.stream
+    coded = Response(response.status_code, headers=response.headers, stream=stream)
 
     class Start(AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             size = 0
-            async for chunk in stream:
-                yield chunk
-                size += len(chunk)
-                if size > MAX_ERROR:
-                    return
+            async with aclosing(coded.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    yield chunk[: MAX_ERROR - size]
+                    size += len(chunk)
+                    if size >= MAX_ERROR:
+                        return
 
         async def aclose(self) -> None:
             await stream.aclose()

@@ -151,7 +151,8 @@ class OpenAIModels:
         try:
             return await opened.enter_async_context(_call(client, where, api, body, timeout))
         except openai.APIStatusError as error:
-            raise ServerError(error.status_code, error.body or error.message, error.response.headers) from None
+            came, said = error.response, error.body or error.message
+            raise ServerError(error.status_code, said, came.headers, raw=came.content) from None
 
     @contextmanager
     def translated(self, name: str, where: Endpoint, patience: Patience) -> Iterator[None]:
@@ -191,8 +192,9 @@ class OpenAIModels:
                 default_query=dict(where.query),
                 http_client=http_client(where),
             )
-            client.organization = client.project = None
-            client._custom_headers = dict(where.headers)  # and not OPENAI_CUSTOM_HEADERS, which may hold keys
+            own = {header.lower(): value for header, value in where.headers.items()}
+            client.organization, client.project = own.pop("openai-organization", None), own.pop("openai-project", None)
+            client._custom_headers = own  # and not OPENAI_CUSTOM_HEADERS, which may hold keys
             self._clients[where.name] = client
         return self._clients[where.name]
 

@@ -31,12 +31,21 @@ AFTER_DONE = 0.2
 
 
 class ServerError(Exception):
-    """An error in the server's own words. `inside` says that it came in a 200. It does not leave this package."""
+    """An error in the server's own words. `inside` says that it came in a 200. It does not leave this package.
+
+    `body` is what says something of the error, `raw` all that came.
+    """
 
     def __init__(
-        self, status: int, body: Any, headers: Mapping[str, str] | None = None, *, inside: bool = False
+        self,
+        status: int,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+        *,
+        inside: bool = False,
+        raw: bytes = b"",
     ) -> None:
-        self.status, self.body, self.headers, self.inside = status, body, headers or {}, inside
+        self.status, self.body, self.headers, self.inside, self.raw = status, body, headers or {}, inside, raw
         super().__init__(f"HTTP {status}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from swarm.errors import ExpertError
 from swarm.llm.bodies import error
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.openai import OpenAIModels
+from swarm.llm.openai import Api, OpenAIModels
 from swarm.llm.patience import Patience
 from swarm.llm.reading import MAX_STREAM, ServerError
 from swarm.llm.recordings import line
@@ -19,71 +19,87 @@ from swarm.llm.server import Answer, Cut, Received, Reply, Stream
 
 TIMEOUT = 600.0
 """Seconds for one answer."""
-_KEPT = re.compile(r"retry-after(-ms)?|llm_provider-.*|x-ratelimit-.*|x-ms-.*")
-"""Headers of an answer that say something to whoever asks."""
+SECRET = 8
+"""Characters that a secret has at least. A shorter one is made up for a server that wants any, and may be a word."""
+_KEPT = re.compile(r"(llm_provider-)?(x-ms-)?retry-after(-ms)?|.*ratelimit.*")
+"""Headers of an error that say something to whoever asks."""
 _EVENT = re.compile(r"(?<=\n\n)")
 
 
 class Recorder:
     """The script of a `ModelServer` that asks `endpoint`, and gives each request with its answer to `write`, as a line.
 
-    What never reached the endpoint is answered with 502, and not written down.
+    The endpoint's secrets stand in none, even where it repeats them. What never reached the endpoint is answered with
+    502, and not written down; nor are lists of models, since whoever plays a recording has its own.
     """
 
     def __init__(self, models: OpenAIModels, endpoint: Endpoint, write: Callable[[str], object]) -> None:
         self._models, self._endpoint, self._write = models, endpoint, write
 
     async def __call__(self, request: Received) -> Answer:
-        route = request.route
+        where, route = self._endpoint, request.route
         if not route or (route != "models" and not (isinstance(request.body, dict) and request.body.get("model"))):
             return Reply(error("only requests to a model are passed on: a JSON object that names it"), 400)
-        patience = Patience.of(self._endpoint.timeouts, TIMEOUT, asyncio.get_running_loop().time())
-        opened = AsyncExitStack()
+        patience = Patience.of(where.timeouts, TIMEOUT, asyncio.get_running_loop().time())
         try:
-            await self._models.ready(self._endpoint.name, patience)
-            with self._models.translated(self._endpoint.name, self._endpoint, patience):
-                body = request.body if isinstance(request.body, dict) else {}
-                response = await self._models.sent(self._endpoint, route, body, patience, opened)
-                if request.streamed:
-                    return Stream(self._passed(request, response, opened))
-                answer = Reply((await _whole(response)).decode("utf-8", "replace"), 200, _headers(response.headers))
+            if request.streamed:
+                return await self._streamed(request, route, patience)
+            whole = await self._models.whole(where, route, request.body or {}, patience, where.name, most=MAX_STREAM)
+            answer = Reply(self._text(whole))
         except ServerError as problem:
-            answer = Reply(problem.body, problem.status, _headers(problem.headers))
+            answer = Reply(self._text(problem.raw), problem.status, _kept(problem.headers))
         except ExpertError as problem:
-            await opened.aclose()
-            return Reply(error(self._endpoint.clean(str(problem)), "server_error"), 502)
-        await opened.aclose()
-        self._write(line(request, answer))
+            return Reply(error(where.clean(str(problem)), "server_error"), 502)
+        if route != "models":
+            self._write(line(request, answer))
         return answer
 
-    async def _passed(self, request: Received, response: Any, opened: AsyncExitStack) -> AsyncIterator[bytes]:
+    async def _streamed(self, request: Received, route: Api, patience: Patience) -> Stream:
+        where = self._endpoint
+        await self._models.ready(where.name, patience)
+        async with AsyncExitStack() as opened:
+            with self._models.translated(where.name, where, patience):
+                response = await self._models.sent(where, route, request.body, patience, opened)
+            return Stream(self._passed(request, response, patience, opened.pop_all()))
+
+    async def _passed(
+        self, request: Received, response: Any, patience: Patience, opened: AsyncExitStack
+    ) -> AsyncIterator[bytes]:
         """The pieces of a stream as they come. It is written down when it has ended, whole or broken."""
         import httpx2
 
         parts, cut = bytearray(), False
         async with opened:
+            coming = aiter(response.iter_bytes())
             try:
-                async for part in response.iter_bytes():
+                while part := await _next(coming, patience.until):
                     parts += part
                     yield part
                     if len(parts) > MAX_STREAM:
                         raise Cut
-            except (httpx2.HTTPError, httpx2.StreamError, Cut):
+            except (httpx2.HTTPError, httpx2.StreamError, TimeoutError, Cut):
                 cut = True
-        events = [event for event in _EVENT.split(parts.decode("utf-8", "replace")) if event]
+        events = [event for event in _EVENT.split(self._text(parts)) if event]
         self._write(line(request, Stream(events, cut=cut)))
         if cut:
             raise Cut
 
-
-async def _whole(response: Any) -> bytes:
-    read = bytearray()
-    async for part in response.iter_bytes():
-        read += part
-        if len(read) > MAX_STREAM:
-            break
-    return bytes(read)
+    def _text(self, content: bytes | bytearray) -> str:
+        """As text, without secrets."""
+        text = content.decode("utf-8", "replace")
+        for secret in (self._endpoint.key, *self._endpoint.secrets):
+            text = text.replace(secret, "***") if len(secret) >= SECRET else text
+        return text
 
 
-def _headers(headers: Any) -> dict[str, str]:
+async def _next(parts: AsyncIterator[bytes], until: float) -> bytes:
+    """The next piece that is not empty; an empty one at the end. Raises TimeoutError."""
+    async with asyncio.timeout_at(until):
+        async for part in parts:
+            if part:
+                return part
+    return b""
+
+
+def _kept(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items() if _KEPT.fullmatch(name.lower())}

@@ -22,7 +22,7 @@ from swarm.llm.bodies import error
 from swarm.llm.scriptfiles import refuse, text_of, unknown
 from swarm.llm.server import Answer, Received, Reply, Stream
 
-MAX_FILE = 256_000_000
+MAX_FILE = 64_000_000
 """Bytes of a recording."""
 _FIELDS = ("path", "request", "answer")
 _ANSWER = ("status", "headers", "body", "stream", "cut")
@@ -39,7 +39,7 @@ class Pair:
 
     def fits(self, request: Received) -> bool:
         body = request.body if isinstance(request.body, dict) else {}
-        if self.path and self.path != request.path:
+        if self.path and self.path != _bare(request.path):
             return False
         return all(name in body and body[name] == value for name, value in self.request.items())
 
@@ -72,6 +72,12 @@ class Recording:
         refuse(place, problems)
         return cls(pairs)
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those that its requests name."""
+        named = (pair.request.get("model") for pair in self.pairs)
+        return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
+
     def __call__(self, request: Received) -> Answer:
         fitting = [number for number, pair in enumerate(self.pairs) if pair.fits(request)]
         if not fitting:
@@ -89,7 +95,13 @@ def line(request: Received, answer: Reply | Stream) -> str:
     if isinstance(answer, Stream):
         said = {"stream": answer.parts} | ({"cut": True} if answer.cut else {})
     said |= {"headers": dict(answer.headers)} if answer.headers else {}
-    return json.dumps({"path": request.path, "request": request.body, "answer": said}, ensure_ascii=False) + "\n"
+    pair = {"path": _bare(request.path), "request": request.body, "answer": said}
+    return json.dumps(pair, ensure_ascii=False) + "\n"
+
+
+def _bare(path: str) -> str:
+    """Without its query, in which a key may stand."""
+    return path.partition("?")[0]
 
 
 def _pair(found: Any) -> Pair:

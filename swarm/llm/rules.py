@@ -47,8 +47,9 @@ from swarm.llm.bodies import chunk, error, pieces, response_events
 from swarm.llm.dialect import Fault, FaultKind, Said
 from swarm.llm.scriptfiles import REMEDY, refuse, text_of, unknown
 from swarm.llm.server import Received, Reply, Stream, hang
+from swarm.plainyaml import NotPlain, plain
 
-MAX_FILE = 4_000_000
+MAX_FILE = 1_000_000
 """Bytes of a file of rules."""
 MAX_LOOKED_AT = 200_000
 """Characters of a message that rules look at."""
@@ -109,15 +110,10 @@ class Rules:
 
     @classmethod
     def read(cls, text: str, place: str = "rules") -> Rules:
-        import yaml
-
         try:
-            document = yaml.safe_load(text)
-        except yaml.MarkedYAMLError as problem:
-            line = f" (line {problem.problem_mark.line + 1})" if problem.problem_mark else ""
-            raise BadInput(place, f"no valid YAML: {problem.problem or problem.context}{line}", REMEDY) from None
-        except (yaml.YAMLError, ValueError, RecursionError) as problem:
-            raise BadInput(place, f"no valid YAML: {' '.join(str(problem).split())[:200]}", REMEDY) from None
+            document = plain(text)
+        except NotPlain as problem:
+            raise BadInput(place, f"no valid YAML: {problem}", REMEDY) from None
         reader = _Reader()
         rules = reader.document(document)
         refuse(place, reader.problems)

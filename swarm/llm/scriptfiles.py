@@ -19,7 +19,7 @@ def text_of(path: Path, most: int) -> str:
         with path.expanduser().open("rb") as file:
             content = file.read(most + 1)
         if len(content) > most:
-            raise TooLarge(str(path), len(content), most)
+            raise TooLarge(str(path), max(len(content), path.expanduser().stat().st_size), most)
         return content.decode("utf-8-sig")
     except OSError as problem:
         raise BadInput(str(path), f"cannot be read ({problem.strerror})", "check the path") from None

@@ -24,8 +24,8 @@ FAULTY = 0.15
 """Share of the calls that go wrong."""
 FAULTS = {"limited": 1, "error": 3, "hang": 2, "cut": 3, "inside": 3, "garbage": 3, "slow": 3}
 """And how often each. Few are 429: every one of them halves what all workers together may ask of that model."""
-OUTAGE, EVERY = 8.0, 25.0
-"""For so many seconds of so many the model `chat` is out of order: its breaker opens, and closes again."""
+OUTAGE, EVERY = (15.0, 23.0), 60.0
+"""Between these seconds of every minute the model `chat` is out of order: its breaker opens, and closes again."""
 HANGS = 30.0
 """Seconds; every client gives up before."""
 WORDS = "The case is noted, the parcel was seen, and the customer hears of it soon; nothing else is known so far."
@@ -66,7 +66,7 @@ class Scripted:
         fault = (
             chance.choices(list(FAULTS), list(FAULTS.values()))[0] if self._faulty and chance.random() < FAULTY else ""
         )
-        if self._faulty and model == "chat" and (time.monotonic() - self._begun) % EVERY > EVERY - OUTAGE:
+        if self._faulty and model == "chat" and OUTAGE[0] < (time.monotonic() - self._begun) % EVERY < OUTAGE[1]:
             fault = "outage"
         call = Call(time.time(), job, subtask, model, fault)
         self.calls.append(call)

@@ -116,7 +116,7 @@ async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hand
             account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", down="model"))
         await account.booked()
         await hands.call("HINCRBY", hands.keys.gate("model:box/small"), "broken", -300_000)
-        dead = r"^box/small was not asked: the model box/small has failed every call for minutes; it is tried again in \d"
+        dead = r"^box/small was not asked: the model box/small has failed every call for minutes; it is"
         with pytest.raises(ModelUnavailable, match=dead) as caught:
             await account.reserve("box/small", 1, 9, 1.0)
 

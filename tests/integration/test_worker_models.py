@@ -8,10 +8,12 @@ from collections.abc import Mapping
 import pytest
 from structlog.testing import capture_logs
 
+from experts.implementations import Implementation
 from swarm.llm.openai import OpenAIModels
 from swarm.log import NO_MODEL
+from swarm.models import Card
 from swarm.settings import Settings
-from tests.integration.processes import ROUTER, echo, expert, serving, until
+from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
 from workers.main import Roles
 
 KEY = "secret-\n1234"
@@ -64,3 +66,18 @@ async def test_a_model_that_is_not_set_up_is_told_when_the_worker_starts(
 
     assert missing.startswith("SWARM_PLANNER the endpoint 'acme' is not set up; set SWARM_ENDPOINT_ACME_URL")
     assert unsendable.startswith("SWARM_SYNTHESIS SWARM_ENDPOINT_BOX_KEY has a character")
+
+
+async def test_an_expert_whose_model_is_not_set_up_is_told_when_its_worker_takes_it_up(
+    settings: Settings, warmed: list[bool]
+) -> None:
+    card = {"implementation": None, "model": "box/small", "fallback_models": ("acme/big",)}
+    await publish(settings, Implementation("", Card.model_validate({**vars(expert("asker", echo).card), **card}), dict))
+    with capture_logs() as lines:
+        async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": "http://127.0.0.1:9/v1"}):
+            await until(lambda: any(line["event"] == NO_MODEL for line in lines), "what is missing is told")
+
+    (missing,) = [line for line in lines if line["event"] == NO_MODEL]
+    assert (missing["expert"], missing["model"]) == ("asker", "acme/big")
+    assert "SWARM_ENDPOINT_ACME_URL" in missing["problem"]
+    assert warmed == [True]

@@ -70,6 +70,7 @@ def test_findings_come_in_the_order_of_their_groups_and_are_counted() -> None:
         ("SWARM_REDIS", "did you mean SWARM_REDIS_URL?"),
         ("SWARMPLANNER", "did you mean SWARM_PLANNER?"),
         ("OPENAI_API_BASE", "did you mean OPENAI_BASE_URL?"),
+        ("SWARM_ENDPOINT_OPENAI_KEY", "did you mean OPENAI_API_KEY?"),
         ("SWARM_ENDPOINT_X_KEY", "set SWARM_ENDPOINT_X_URL, too"),
         (
             "SWARM_ENDPOINT_MY_BOXX_KEY",
@@ -79,7 +80,7 @@ def test_findings_come_in_the_order_of_their_groups_and_are_counted() -> None:
     ],
 )
 def test_a_variable_that_nobody_reads_is_told_with_what_was_meant(name: str, remedy: str) -> None:
-    assert short(strangers([name, "PATH"], ["my-box"])) == [f"warning {name} is read by nobody -> {remedy}"]
+    assert short(strangers([name, "PATH"], ["my-box", "openai"])) == [f"warning {name} is read by nobody -> {remedy}"]
 
 
 def test_what_is_read_and_what_is_no_matter_of_ours_is_passed_over() -> None:

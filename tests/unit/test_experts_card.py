@@ -113,15 +113,15 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
         (a_front(kind="rag", model="local/extract", documents="/etc"), "leaves the card's folder"),
         (a_front(kind="fine-tuned", model="local/head"), "head is missing"),
         (a_front(kind="fine-tuned", model="local/head", head="x.npz"), "'x.npz' is not there"),
-        ("a: [1", "no valid YAML at line"),
-        ("name: a\nname: b", "name is given twice (line 3)"),
+        ("a: [1", "no plain YAML: expected ',' or ']'"),
+        ("name: a\nname: b", "'name' is given twice (line 3)"),
         ("- a\n- b", "no mapping"),
         ("", "no mapping"),
         ("a: &x 1", "anchor or alias"),
         ("a: !!python/object:os.system x", "the tag"),
         ("a: " + "[" * 50 + "]" * 50, "more than 40 levels"),
         ("a: 2026-01-01", "not plain"),
-        ("a: 2026-13-45", "not plain"),
+        ("a: 2026-13-45", "no plain YAML: month must be"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_remedy(tmp_path: Path, front: str, words: str) -> None:

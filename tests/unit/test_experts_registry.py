@@ -188,8 +188,8 @@ async def test_only_a_model_may_do_better_next_time(model: str, again: bool) -> 
         {"unevaluatedProperties": False},
     ],
 )
-async def test_a_schema_that_comes_with_a_subtask_is_checked_first(schema: dict[str, Any]) -> None:
-    outcome = await settled(answering(Solution(text="", data={})), ASKED.model_copy(update={"output": schema}))
+async def test_a_schema_that_comes_with_a_subtask_is_checked_before_the_expert_is_asked(schema: dict[str, Any]) -> None:
+    outcome = await settled(raising(AssertionError("asked")), ASKED.model_copy(update={"output": schema}))
 
     assert isinstance(outcome, Failure)
     assert outcome.reason == "bad_input"

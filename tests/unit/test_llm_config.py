@@ -88,6 +88,8 @@ def test_no_secret_shows_in_an_endpoint_or_in_what_it_says(tmp_path: Path) -> No
     assert KEY not in repr(box)
     assert "tok-secret" not in repr(box)
     assert box.clean(f"no: {KEY}, tok-secret") == "no: ***, ***"
+    signed = Endpoints({"SWARM_ENDPOINT_BOX_URL": "https://me-myself:hunter2@box/v1"}).get("box")
+    assert (signed.host, signed.clean("no: me-myself, hunter2")) == ("box", "no: ***, ***")
 
 
 def test_what_is_not_said_is_as_it_always_was(tmp_path: Path) -> None:
@@ -98,6 +100,8 @@ def test_what_is_not_said_is_as_it_always_was(tmp_path: Path) -> None:
 
 
 def test_the_environment_beats_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match=r"BOX_URL has a query; put that into `query` of \[endpoints.box\]"):
+        Endpoints({"SWARM_ENDPOINT_BOX_URL": f"http://other/v1?key={KEY}"}).get("box")
     own = {"SWARM_ENDPOINT_BOX_URL": "http://other/v1", "SWARM_ENDPOINT_BOX_KEY": "mine", "BOX_TOKEN": "t"}
     box = loaded(tmp_path, WHOLE, BOX_KEY=KEY, **own).get("box")
 
@@ -168,6 +172,8 @@ WRONG = {
     f'headers_env = {{ api-key = "{KEY}" }}': ("[endpoints.box] headers_env.api-key: no name of a variable", ""),
     f'headers = {{ Authorization = "Bearer {KEY}" }}': ("'Authorization' holds a secret", "headers_env"),
     f'headers = {{ x-api-key = "{KEY}" }}': ("'x-api-key' holds a secret", "headers_env"),
+    f'headers = {{ apikey = "{KEY}" }}': ("'apikey' holds a secret", "headers_env"),
+    f'headers = {{ X-Auth = "{KEY}" }}': ("'X-Auth' holds a secret", "headers_env"),
     'headers = { "a b" = "c" }': ("'a b' is no name of a header", ""),
     'headers = { "a" = "c\\n" }': ("'a' has a character", ""),
     f'query = {{ key = "{KEY}" }}': ("'key' holds a secret", "headers_env"),
@@ -212,6 +218,7 @@ def test_a_mistake_names_the_file_the_table_the_field_and_the_remedy(
         ('[endpoints.box]\nmodel = "m"', "[endpoints.box] url: missing; add it, or set SWARM_ENDPOINT_BOX_URL"),
         ('[endpoints.box]\nurl = "box:8080"', "[endpoints.box] url: no http or https URL"),
         ('[endpoints.box]\nurl = "http://me:hunter2@box/v1"', "[endpoints.box] url: it holds a user or a password"),
+        (f'[endpoints.box]\nurl = "http://box/v1?key={KEY}"', "[endpoints.box] url: it has a query; put that into"),
         ('[endpoints.local]\nurl = "http://a/v1"', "[endpoints.local]: no name of an endpoint"),
         ('[endpoints."My Box"]\nurl = "http://a/v1"', "[endpoints.My Box]: no name of an endpoint"),
         ("[endpoint.box]\n", "endpoint: unknown; did you mean 'endpoints'?"),

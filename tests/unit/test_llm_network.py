@@ -12,17 +12,21 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from swarm.errors import ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model
+from swarm.llm.chat import refused
 from swarm.llm.config import Timeouts
+from swarm.llm.endpoints import Endpoint
+from swarm.llm.network import trusted
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.patience import Patience
-from swarm.llm.server import ModelServer, Received, Reply, Stream, chunk, hang
+from swarm.llm.reading import ServerError
+from swarm.llm.server import ModelServer, Received, Reply, Stream, chunk, completion, hang
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]
@@ -98,41 +102,42 @@ async def test_a_host_without_an_address_is_not_reached(tmp_path: Path) -> None:
     assert (error.billed, error.down) == ("nothing", "endpoint")
 
 
-async def test_a_host_that_does_not_answer_is_given_up_after_the_time_for_a_connection(tmp_path: Path) -> None:
+@asynccontextmanager
+async def unanswered() -> AsyncIterator[str]:
+    """The URL of a host that accepts no connection any more."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        port = full.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(("127.0.0.1", port))
-        begun = time.monotonic()
-        error = await failure(models_of(tmp_path, f"http://127.0.0.1:{port}/v1", "timeouts = { connect = 0.3 }"))
-        for each in waiting:
-            each.close()
+        with ExitStack() as waiting:
+            for _ in range(4):
+                each = waiting.enter_context(socket.socket())
+                each.setblocking(False)
+                each.connect_ex(full.getsockname())
+            yield f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+
+
+async def test_a_host_that_does_not_answer_is_given_up_after_the_time_for_a_connection(tmp_path: Path) -> None:
+    async with unanswered() as url:
+        error = await failure(models_of(tmp_path, url, "timeouts = { connect = 0.3 }"))
 
     assert isinstance(error, ModelUnavailable)
     assert "no connection to 127.0.0.1" in str(error)
     assert "within 0.3 s (timeouts.connect of the endpoint 'box')" in str(error)
     assert (error.billed, error.down) == ("nothing", "endpoint")
-    assert time.monotonic() - begun < 4
 
 
 async def test_a_call_with_less_time_than_a_connection_may_take_costs_nothing_if_there_was_none(tmp_path: Path) -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
-        error = await failure(models_of(tmp_path, url), timeout=0.4)
-        for each in waiting:
-            each.close()
+    async with unanswered() as url:
+        assert (await failure(models_of(tmp_path, url), timeout=1)).billed == "nothing"
 
-    assert error.billed == "nothing"
+
+async def test_a_connection_that_takes_longer_than_a_first_token_may_costs_nothing(tmp_path: Path) -> None:
+    async with unanswered() as url:
+        error = await failure(models_of(tmp_path, url, "timeouts = { first_token = 1 }"))
+
+    assert "no connection to 127.0.0.1" in str(error)
+    assert "within 1 s (timeouts.first_token of the endpoint 'box')" in str(error)
+    assert (error.billed, error.down) == ("nothing", "endpoint")
 
 
 # -- somebody else -------------------------------------------------------------------------------------------------
@@ -173,8 +178,30 @@ async def test_a_server_that_sends_one_elsewhere_is_refused_and_no_key_goes_ther
             error = await failure(models_of(tmp_path, here.url))
 
     assert isinstance(error, ModelRefused)
-    assert "check the URL of the endpoint 'box'" in str(error)
+    assert f"it redirects to {there.url.removesuffix('/v1')}: if that is the server, give" in str(error)
     assert there.requests == []
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        (f"https://me:{KEY}@new.example:8443/v1/{KEY}?key={KEY}", "it redirects to https://new.example:8443: if"),
+        (f"//{KEY}.new.example/", "it redirects to http://***.new.example: if"),
+        ("/api/v1/chat/completions", "it redirects within 127.0.0.1:"),
+        ("", "check the URL of the endpoint 'box'"),
+        ("http://[::1", "check the URL of the endpoint 'box'"),
+        ("mailto:me@example.org", "check the URL of the endpoint 'box'"),
+        ("\x01" * 9_000, "it redirects within 127.0.0.1:"),
+    ],
+)  # fmt: skip
+def test_of_where_a_redirect_leads_the_host_is_told(location: str, said: str) -> None:
+    where = Endpoint("box", "http://127.0.0.1:9/v1", KEY)
+    found = refused("box/small", where, ServerError(308, "", {"location": location}))
+
+    assert isinstance(found, ModelRefused)
+    assert said in str(found)
+    assert KEY not in str(found)
+    assert len(str(found)) < 300
 
 
 # -- TLS -----------------------------------------------------------------------------------------------------------
@@ -378,6 +405,8 @@ def test_the_limit_that_runs_out_first_is_the_one_that_is_named() -> None:
 
     patience.sends(100.0, streamed=True)
     assert (patience.until, patience.late("box")[:29]) == (102, "no first token within 2 s (ti")
+    assert (patience.connect(100.0), patience.free(100.0)) == (1.9, 1.9)
+    assert patience.unconnected("box") == "within 2 s (timeouts.first_token of the endpoint 'box')"
     patience.came(101.5)
     assert (patience.until, patience.late("box")[:31]) == (102.5, "no further token within 1 s (ti")
     patience.came(109.5)
@@ -414,7 +443,7 @@ async def test_a_call_for_which_no_connection_gets_free_costs_nothing_and_names_
         holding = asyncio.create_task(models.get("box").complete(HELLO, timeout=5))
         await becomes(lambda: server.open)
         with pytest.raises(ModelUnavailable, match="all 1 connections of the endpoint 'box' were in use") as caught:
-            await models.get("box").complete(HELLO, timeout=0.3)
+            await models.get("box").complete(HELLO, timeout=1)
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
 
@@ -460,6 +489,157 @@ async def test_a_proxy_is_asked_for_the_server_and_named_if_it_is_not_there(tmp_
     error = await failure(models_of(tmp_path, "http://far.invalid/v1", f'proxy = "http://127.0.0.1:{free_port()}"'))
     assert isinstance(error, ModelUnavailable)
     assert "and the proxy 127.0.0.1:" in str(error)
+
+
+async def test_the_proxy_of_the_environment_is_asked_but_for_hosts_that_need_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ModelServer(lambda request: "by proxy") as proxy, ModelServer(lambda request: "direct") as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        async with models_of(tmp_path, server.url) as models:
+            assert (await models.get("box").complete(HELLO)).text == "by proxy"
+        monkeypatch.setenv("NO_PROXY", "example.org, 127.0.0.1")
+        async with models_of(tmp_path, server.url) as models:
+            assert (await models.get("box").complete(HELLO)).text == "direct"
+        own = f'proxy = "{proxy.url.removesuffix("/v1")}"'
+        async with models_of(tmp_path, server.url, own) as models:
+            assert (await models.get("box").complete(HELLO)).text == "by proxy", "what the file says holds for all"
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "said"),
+    [
+        ("HTTP_PROXY", "foo://me:hunter2@proxy", "HTTP_PROXY is no URL of a proxy"),
+        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY is no URL of a proxy"),
+        ("ALL_PROXY", "me:hunter2@proxy:99999", "ALL_PROXY is no URL of a proxy"),
+        ("ALL_PROXY", "socks5://me:hunter2@proxy", "a SOCKS proxy needs the package socksio"),
+    ],
+)
+async def test_a_proxy_of_the_environment_that_cannot_be_used_is_refused_by_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, url: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    error = await failure(models_of(tmp_path, "http://127.0.0.1:9/v1"))
+
+    assert isinstance(error, ModelRefused)
+    assert said in str(error)
+    assert "hunter2" not in str(error)
+    assert (error.billed, error.elsewhere) == ("nothing", True)
+
+
+@asynccontextmanager
+async def tunnels(seen: list[bytes], answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A proxy that opens tunnels, or refuses them."""
+
+    async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 " + answer + b"\r\n\r\n")
+        if not answer.startswith(b"200"):
+            writer.close()
+            return
+        host, _, port = seen[-1].split()[1].decode().partition(":")
+        inner_reader, inner_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(_copied(reader, inner_writer), _copied(inner_reader, writer))
+
+    async with raw(passed, tls) as port:
+        yield port
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_tunnels_to_a_server_that_the_file_trusts_and_learns_no_key(
+    tmp_path: Path, certificates: Path, scheme: str
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    seen: list[bytes] = []
+    tls = context if scheme == "https" else None
+    async with secure(certificates) as port, tunnels(seen, b"200 OK", tls) as proxy:
+        more = f'ca_certs = "{certificates}/ca.pem"\nproxy = "{scheme}://localhost:{proxy}"'
+        async with models_of(tmp_path, f"https://localhost:{port}/v1", more) as models:
+            assert (await models.get("box").complete(HELLO, timeout=5)).text == "hello there"
+        error = await failure(models_of(tmp_path, f"https://127.0.0.1:{port}/v1", more))
+
+    assert seen[0].startswith(f"CONNECT localhost:{port} ".encode())
+    assert KEY.encode() not in b"".join(seen)
+    assert "no TLS with 127.0.0.1" in str(error)
+
+
+async def test_a_proxy_that_opens_no_tunnel_is_named_and_the_call_costs_nothing(tmp_path: Path) -> None:
+    async with tunnels([], b"407 Proxy Authentication Required") as proxy:
+        more = f'proxy = "http://127.0.0.1:{proxy}"'
+        error = await failure(models_of(tmp_path, "https://far.invalid/v1", more))
+
+    assert isinstance(error, ModelUnavailable)
+    assert "(407 Proxy Authentication Required)" in str(error)
+    assert f"and the proxy 127.0.0.1:{proxy}" in str(error)
+    assert (error.billed, error.down) == ("nothing", "endpoint")
+
+
+async def test_certificates_that_are_gone_are_a_typed_error(
+    tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.pem").write_bytes((certificates / "ca.pem").read_bytes())
+    models = models_of(tmp_path, "https://127.0.0.1:9/v1", 'ca_certs = "own.pem"')
+    (tmp_path / "own.pem").unlink()
+    assert "cannot be read (No such file or directory); check ca_certs in swarm.toml" in str(await failure(models))
+
+    trusted.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+    error = await failure(models_of(tmp_path, "https://127.0.0.1:9/v1"))
+    trusted.cache_clear()
+    assert isinstance(error, ModelRefused)
+    assert "check SSL_CERT_FILE and SSL_CERT_DIR" in str(error)
+
+
+async def test_nothing_is_sent_that_the_environment_holds_for_one_server_or_that_another_answer_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = f"Authorization: Bearer {KEY}-other\nx-gateway-token: {KEY}-other"
+    environ = {"OPENAI_CUSTOM_HEADERS": custom, "OPENAI_ORG_ID": "org-env", "OPENAI_PROJECT_ID": "project-env"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    answers = (Reply(completion("hello"), headers={"set-cookie": f"c{n}=v; Path=/"}) for n in range(9))
+    own = 'headers = { openai-project = "mine" }'
+    async with (
+        ModelServer(lambda request: next(answers)) as server,
+        models_of(tmp_path, server.url, own) as models,
+    ):
+        for _ in range(3):
+            await models.get("box").complete(HELLO)
+
+    sent = server.requests[-1].headers
+    assert sent["authorization"] == f"Bearer {KEY}"
+    assert sent["openai-project"] == "mine"
+    assert not {"cookie", "x-gateway-token", "openai-organization"} & set(sent)
+
+
+async def test_a_hundred_streams_that_are_cancelled_at_once_close_their_connections_and_leave_no_task(
+    tmp_path: Path,
+) -> None:
+    async def endless() -> AsyncIterator[object]:
+        while True:
+            yield chunk("word ")
+            await asyncio.sleep(0.05)
+
+    async with (
+        ModelServer(lambda request: Stream(endless())) as server,
+        models_of(tmp_path, server.url, "connections = 100") as models,
+    ):
+        await models.warm()
+        before = asyncio.all_tasks()
+        reading = [asyncio.create_task(answer(models.get("box"), streamed=True, timeout=30)) for _ in range(100)]
+        await becomes(lambda: server.open == 100)
+        begun = time.monotonic()
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        await becomes(lambda: not server.connections)
+        assert time.monotonic() - begun < 1.5
+        assert (server.accepted, server.hung_up) == (100, 100)
+        assert asyncio.all_tasks() <= before
+
+        server.script = lambda request: "hello"
+        assert (await models.get("box").complete(HELLO, timeout=5)).text == "hello", "all are free again"
 
 
 async def test_words_that_are_no_unicode_are_a_typed_error(tmp_path: Path) -> None:

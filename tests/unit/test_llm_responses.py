@@ -151,6 +151,7 @@ PROBLEM = {"code": "server_error", "message": "the model went away"}
 FAILED = {
     "failed": failed_response(PROBLEM, "begun"),
     "an error of its own": [event("error", {"code": "server_error", "message": "the model went away"})],
+    "an error without a name": [f"data: {json.dumps({'type': 'error', **PROBLEM})}\n\n"],
     "an error inside": [event("error", {"error": {"type": "server_error", "message": "the model went away"}})],
 }
 

@@ -13,10 +13,14 @@ import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
+from swarm.llm.config import Timeouts
 from swarm.llm.dialects import Dialect, Fit
-from swarm.llm.forms import WAYS, Way
+from swarm.llm.forms import LIMITS, WAYS, Way
+from swarm.llm.metering import ACCOUNT, Held, MeteredModel, Used
+from swarm.llm.network import MAX_ERROR
 from swarm.llm.openai import OpenAIModel, OpenAIModels
-from swarm.llm.reading import MAX_RESPONSE
+from swarm.llm.patience import Patience
+from swarm.llm.reading import MAX_RESPONSE, ServerError
 from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.llm.usage import prompt_tokens
 from swarm.models import Usage
@@ -255,16 +259,17 @@ async def test_the_package_is_loaded_without_holding_up_the_process() -> None:
     code = (
         "import asyncio, sys, threading\n"
         "from swarm.llm.openai import OpenAIModels\n"
+        "slow = ('openai', 'openai.resources.chat.completions.completions', 'anyio._backends._asyncio')\n"
         "class Spy:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'openai': threads.append(threading.current_thread() is threading.main_thread())\n"
+        "        if name in slow: threads.append(threading.current_thread() is threading.main_thread())\n"
         "threads = []\n"
         "sys.meta_path.insert(0, Spy())\n"
         "async def main():\n"
         "    async with OpenAIModels({'SWARM_ENDPOINT_BOX_URL': 'http://127.0.0.1:9/v1'}) as models:\n"
         "        await asyncio.gather(models.get('box/x').complete([]), models.warm(), return_exceptions=True)\n"
         "asyncio.run(main())\n"
-        "sys.exit(threads != [False])"
+        "sys.exit(threads != [False] * 3)"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
 
@@ -293,6 +298,17 @@ async def test_an_error_without_end_is_read_to_its_cap_only() -> None:
             await models.get("box/small").complete(HELLO, timeout=5)
 
     assert sent < 20_000_000
+
+
+async def test_an_error_that_grows_when_it_is_unpacked_is_read_to_its_cap_only() -> None:
+    bomb = Reply(gzip.compress(b"all is lost " * 3_000_000), 500, {"content-encoding": "gzip"})
+    async with served(lambda request: bomb) as (_, model):
+        patience = Patience.of(Timeouts(), 5, asyncio.get_running_loop().time())
+        with pytest.raises(ServerError) as caught:
+            await model.models.whole(model.endpoint, "models", {}, patience, "box")
+
+    assert str(caught.value.body).startswith("all is lost all is lost")
+    assert len(str(caught.value.body)) <= MAX_ERROR
 
 
 # -- forms -------------------------------------------------------------------------------------------------------
@@ -415,6 +431,93 @@ async def test_a_server_without_stream_options_is_asked_without_them() -> None:
         assert (await heard(model, FORM))[1].asked_by == "json_schema"
         assert (await heard(model))[1].usage.estimated == 1
     assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
+
+
+def knowing(limit: str, status: int = 400, said: str = "Unsupported parameter: '{}' is not supported.") -> Script:
+    """A server that knows one name for the most that an answer may have, and refuses the other."""
+
+    def answer(request: Received) -> Answer:
+        other = next(name for name in LIMITS if name != limit)
+        if other in request.body:
+            return Reply({"error": {"message": said.format(other), "param": other}}, status)
+        return '{"steps": []}'
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Unsupported parameter: '{}' is not supported with this model. Use the other one instead."),
+        (400, "Unrecognized request argument supplied: {}"),
+        (422, "[{{'type': 'extra_forbidden', 'loc': ('body', '{}'), 'msg': 'Extra inputs are not permitted'}}]"),
+        (400, 'json: unknown field "{}"'),
+    ],
+)
+async def test_a_server_that_knows_another_name_for_the_limit_is_asked_by_that_for_an_hour(
+    status: int, said: str
+) -> None:
+    clock = Clock()
+    async with served(knowing("max_completion_tokens", status, said), clock=clock) as (server, model):
+
+        async def names(form: Form | None) -> list[str]:
+            server.requests.clear()
+            assert (await model.complete(HELLO, max_tokens=5, form=form)).asked_by == ("json_schema" if form else "")
+            return [name for request in server.requests for name in LIMITS if request.body.get(name) == 5]
+
+        assert await names(FORM) == ["max_tokens", "max_completion_tokens"]
+        assert await names(None) == await names(FORM) == ["max_completion_tokens"]
+        clock.now = 3601
+        assert await names(FORM) == ["max_tokens", "max_completion_tokens"]
+
+        server.script = knowing("max_tokens", status, said)
+        assert await names(FORM) == ["max_completion_tokens", "max_tokens"]
+        assert await names(None) == ["max_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "asked"),
+    [
+        (400, "max_tokens is too large: 5. This model supports at most 4 completion tokens", 1),
+        (400, "Invalid 'max_tokens': integer above maximum value", 1),
+        (500, "got an unexpected keyword argument 'max_tokens'", 1),
+        (400, "Unsupported parameters: max_tokens, max_completion_tokens", 2),
+    ],
+)
+async def test_a_limit_is_said_otherwise_only_where_its_name_is_refused_and_once(
+    status: int, said: str, asked: int
+) -> None:
+    async with served(lambda request: Reply({"error": {"message": said}}, status)) as (server, model):
+        with pytest.raises((ModelRefused, ModelUnavailable)):
+            await model.complete(HELLO, max_tokens=5)
+    assert len(server.requests) == asked
+
+
+class Purse:
+    """An account that counts what it holds."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.settled: list[Used] = []
+
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+        self.held += 1
+        return Held(self.held, model, 5, 100)
+
+    def settle(self, held: Held, used: Used) -> Usage:
+        self.settled.append(used)
+        return Usage(cost=1)
+
+
+async def test_a_request_that_is_refused_for_the_name_of_its_limit_shares_its_hold_with_the_next() -> None:
+    async with served(knowing("max_completion_tokens")) as (server, model):
+        token = ACCOUNT.set(purse := Purse())
+        found = await MeteredModel(model).complete(HELLO)
+        ACCOUNT.reset(token)
+
+    assert len(server.requests) == 2
+    assert (purse.held, [used.billed for used in purse.settled]) == (1, ["told"])
+    assert found.usage.cost == 1
 
 
 async def test_the_time_limit_covers_all_ways_together() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -344,7 +344,6 @@ def explained(faults: Iterable[ValidationError], dropped: set[str]) -> bool:
 
 
 @given(st.data(), objects(schemas))
-@settings(max_examples=300)
 def test_what_fits_the_strict_form_fits_the_schema_but_for_what_was_dropped(
     data: st.DataObject, schema: dict[str, Any]
 ) -> None:
