@@ -24,7 +24,7 @@ FAULTY = 0.15
 """Share of the calls that go wrong."""
 FAULTS = {"limited": 1, "error": 3, "hang": 2, "cut": 3, "inside": 3, "garbage": 3, "slow": 3}
 """And how often each. Few are 429: every one of them halves what all workers together may ask of that model."""
-OUTAGE, EVERY = (15.0, 23.0), 60.0
+OUTAGE, EVERY = (40.0, 48.0), 60.0
 """Between these seconds of every minute the model `chat` is out of order: its breaker opens, and closes again."""
 HANGS = 30.0
 """Seconds; every client gives up before."""

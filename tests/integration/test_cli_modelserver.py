@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -12,6 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from swarm.cli.modelserver import _recorded, _Server
+from swarm.cli.screen import Screen
+from swarm.errors import BadInput
+from swarm.llm.server import ModelServer
 from tests.integration.test_cli_children import Child, Here, environment, here, running, swarm
 
 __all__ = ["here"]
@@ -102,6 +107,7 @@ def test_what_one_server_records_another_plays(tmp_path: Path) -> None:
         (("--rules", "wrong.yaml"), "rules.1.sya: unknown field, did you mean 'say'?"),
         (("--rules", "demo", "--dialect", "klingon"), "known are openai, llama-server"),
         (("--rules", "demo", "--key-env", "NO_SUCH_KEY"), "NO_SUCH_KEY is not set"),
+        (("--rules", "demo", "--key-env", "PATH", "--dialect", "aimock"), "aimock takes any key"),
         (("--rules", "demo", "--latency", "soon"), "'soon' is no time"),
     ],
 )
@@ -113,6 +119,23 @@ def test_what_cannot_be_played_is_told_with_the_remedy(
 
     assert (done.code, done.out) == (2, "")
     assert problem in done.error["message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+async def test_a_recording_that_cannot_be_written_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = {"model": "small", "messages": [], "stream": True}
+    server = _Server(Screen(as_json=True), 0.0, 0)
+    async with ModelServer(lambda request: "hello") as real, httpx2.AsyncClient() as http:
+        monkeypatch.setenv("SWARM_ENDPOINT_REAL_URL", real.url)
+        running = asyncio.create_task(_recorded(server, Path("/dev/full"), "real"))
+        async with asyncio.timeout(8):
+            while not server.url:  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(0.01)
+            answer = await http.post(f"{server.url}/chat/completions", json=asking)
+            with pytest.raises(BadInput, match="/dev/full cannot be written"):
+                await running
+
+    assert answer.text.endswith("[DONE]\n\n"), "whoever asked has the answer all the same"
 
 
 def test_a_port_that_is_taken_is_told(here: Here) -> None:
@@ -133,6 +156,7 @@ def test_a_port_that_is_taken_is_told(here: Here) -> None:
         ("nowhere/small", "SWARM_ENDPOINT_NOWHERE_URL"),
         ("No Model", "name one as endpoint/model"),
         ("local/template", "name one as endpoint/model"),
+        ("box", "the endpoint 'box' has no default model"),
     ],
 )
 def test_a_demo_over_a_model_that_is_not_there_says_so_at_once(here: Here, model: str, problem: str) -> None:

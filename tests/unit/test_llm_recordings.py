@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import httpx2
 import pytest
 
 from swarm.errors import BadInput
-from swarm.llm.dialects import LLAMA_SERVER, TRANSFORMERS
+from swarm.llm.dialects import LLAMA_SERVER, OPENAI, TRANSFORMERS
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.recorder import Recorder
 from swarm.llm.recordings import Recording
@@ -168,11 +170,61 @@ async def test_errors_and_broken_streams_are_recorded_as_they_came() -> None:
     assert heard[0].startswith("429 ")
     assert heard[1].endswith("CUT")
     assert (first["answer"]["status"], first["answer"]["headers"]) == (429, {"retry-after": "3"})
+    assert json.loads(first["answer"]["body"]) == {"error": {"message": "slow down"}}
     assert second["answer"]["cut"] is True
     async with ModelServer(Recording.read(written)) as server, httpx2.AsyncClient() as http:
         played = [await _heard(http, f"{server.url}/chat/completions", each) for each in asked]
-    assert played[0].startswith("429 ")
-    assert played[1] == heard[1]
+    assert played == heard
+
+
+async def test_a_server_that_repeats_a_key_is_recorded_without_it() -> None:
+    def script(request: Received) -> Reply | Stream:
+        said = {"error": {"message": f"wrong: {request.headers['authorization']}"}}
+        return Stream([said]) if request.streamed else Reply(said, 401)
+
+    heard, written = await recorded(script, HELLO, HELLO | {"stream": True}, path="chat/completions?key=sk-1234567890")
+
+    assert heard[0] == '401 {"error": {"message": "wrong: Bearer ***"}}'
+    assert written.count("Bearer ***") == 2
+    assert "sk-1234567890" not in written
+
+
+async def test_lists_of_models_are_passed_on_and_a_recording_names_its_own() -> None:
+    written: list[str] = []
+    async with ModelServer(OPENAI.speaks(lambda request: "hello", models=("small", "large"))) as real:
+        async with OpenAIModels({"SWARM_ENDPOINT_REAL_URL": real.url}) as models:
+            recorder = Recorder(models, models.endpoints.get("real"), written.append)
+            async with ModelServer(recorder) as server, httpx2.AsyncClient() as http:
+                listed = (await http.get(f"{server.url}/models")).json()
+                for model in ("small", "large", "small"):
+                    await http.post(f"{server.url}/chat/completions", json=HELLO | {"model": model})
+
+    assert [model["id"] for model in listed["data"]] == ["small", "large"]
+    assert Recording.read("".join(written)).models == ("small", "large")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_who_leaves_takes_the_call_at_the_endpoint_along(streamed: bool) -> None:
+    async def slowly() -> AsyncIterator[Any]:
+        yield chunk("half")
+        await asyncio.Event().wait()
+
+    written: list[str] = []
+    async with ModelServer(lambda request: Stream(slowly())) as real:
+        async with OpenAIModels({"SWARM_ENDPOINT_REAL_URL": real.url}) as models:
+            recorder = Recorder(models, models.endpoints.get("real"), written.append)
+            async with ModelServer(recorder) as server, httpx2.AsyncClient() as http:
+                asking = asyncio.create_task(
+                    _heard(http, f"{server.url}/chat/completions", HELLO | {"stream": streamed})
+                )
+                async with asyncio.timeout(5):
+                    while not real.open:  # noqa: ASYNC110 - nobody tells us
+                        await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.05)
+                    asking.cancel()
+                    await real.left.wait()
+
+    assert written == []
 
 
 async def test_what_never_reached_the_endpoint_is_not_recorded() -> None:
