@@ -21,8 +21,8 @@ install: .venv/.project ## Make .venv with everything (PYTHON=python3.12 chooses
 demo: install ## Ask the demo support desk a question that needs three experts; offline
 	$(BIN)/swarm demo
 
-test: install ## Run the tests, two at once; ARGS are pytest's
-	$(BIN)/python -m pytest $(strip -q -n 2 $(ARGS))
+test: install ## Run the tests, three at once; ARGS are pytest's
+	$(BIN)/python -m pytest $(strip -q -n 3 $(ARGS))
 
 lint: install ## ruff, mypy --strict and the import arrows
 	$(BIN)/ruff check .
