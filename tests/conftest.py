@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,12 @@ from workers.redis_server import PrivateRedis
 
 T = TypeVar("T")
 StartRedis = Callable[..., Awaitable[PrivateRedis]]
+
+
+def pytest_sessionstart() -> None:
+    """A shell ignores Ctrl-C for what runs in its background, and children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import typer
 from swarm.broker.connection import Connection
 from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, RedisUrl
-from swarm.cli.screen import Screen, listed
+from swarm.cli.screen import Screen
 from swarm.doctor.findings import Finding, bad, counted, good, in_order, many, raised
 from swarm.doctor.names import strangers
 from swarm.errors import BadInput, SwarmError
@@ -115,7 +115,7 @@ async def _examined(edge: Edge, folder: Path | None, report: Report, *, timeout:
         asking = ASKING * timeout
         facts = Facts(edge.settings, there, models, folder, timeout=asking, offline=offline)
         opened.push_async_callback(facts.aclose)
-        progress = _Progress(opened.enter_context(edge.screen.busy("looking ...")))
+        opened.enter_context(edge.screen.busy("looking ..."))
         if models is not None and models.endpoints.names and not offline:
             with suppress(ModuleNotFoundError):  # told by the check that needs it
                 await models.warm()  # what takes long to load here is not the servers' time
@@ -123,8 +123,7 @@ async def _examined(edge: Edge, folder: Path | None, report: Report, *, timeout:
             facts.there, gone = None, "Redis could not be asked"
             report.findings.append(lost)
         doing = _possible(CHECKS, facts, report, gone, offline=offline)
-        progress.begin(doing)
-        made = await asyncio.gather(*(_bounded(check, facts, report, timeout, progress) for check in doing))
+        made = await asyncio.gather(*(_bounded(check, facts, report, timeout) for check in doing))
         report.findings += [finding for findings in made for finding in findings]
 
 
@@ -182,9 +181,7 @@ async def _lost(facts: Facts, timeout: float) -> Finding | None:
     return None
 
 
-async def _bounded(
-    check: Check, facts: Facts, report: Report, timeout: float, progress: _Progress
-) -> Sequence[Finding]:
+async def _bounded(check: Check, facts: Facts, report: Report, timeout: float) -> Sequence[Finding]:
     """Make one check, within its time. Whatever happens in it is a line of the report."""
     try:
         async with asyncio.timeout(timeout):
@@ -200,8 +197,6 @@ async def _bounded(
     except Exception as error:  # the one place where a bug in a check becomes a line
         words = _hidden(f"{type(error).__name__}: {error}", os.environ)
         return [bad(check.about, f"the check of {check.name} crashed ({words})", "please report it")]
-    finally:
-        progress.end(check)
 
 
 def _hidden(text: str, environ: Mapping[str, str]) -> str:
@@ -210,25 +205,6 @@ def _hidden(text: str, environ: Mapping[str, str]) -> str:
         if SECRET.search(name.upper()) and len(value) > 3:
             text = text.replace(value, "***")
     return " ".join(text.split())[:200]
-
-
-class _Progress:
-    """What is still looked at, where somebody watches."""
-
-    def __init__(self, status: Any) -> None:
-        self._update: Callable[[str], None] = getattr(status, "update", lambda text: None)
-        self._open: list[str] = []
-
-    def begin(self, checks: Sequence[Check]) -> None:
-        self._open = [check.name for check in checks]
-        self._tell()
-
-    def end(self, check: Check) -> None:
-        self._open.remove(check.name)
-        self._tell()
-
-    def _tell(self) -> None:
-        self._update(f"looking at {listed(self._open, 4)} ..." if self._open else "done")
 
 
 def _show(screen: Screen, report: Report) -> None:

@@ -24,7 +24,7 @@ from swarm.llm.bodies import (
     response_events,
     vector,
 )
-from swarm.llm.server import DONE, Answer, Received, Reply, Script, Stream
+from swarm.llm.server import DONE, Answer, Received, Reply, Script, Stream, misshapen
 
 Fit = Literal["honours", "ignores", "refuses"]
 FaultKind = Literal["wrong key", "unknown model", "too long", "overloaded", "timed out", "upstream"]
@@ -168,7 +168,7 @@ class _Speaker:
             return dialect.no_messages
         if dialect.checks_model and self.models and request.model not in self.models:
             return _fault(dialect, "unknown model")
-        return None
+        return misshapen(request.body)
 
     def _embedded(self, body: Mapping[str, Any]) -> Reply:
         size, texts = self.dialect.dimensions, list(inputs(body))
@@ -254,7 +254,9 @@ def _tool(body: Mapping[str, Any]) -> str:
     """The name of the tool that is called: the one that is forced, else the first."""
     choice, tools = body.get("tool_choice"), body.get("tools") or [{}]
     given = choice if isinstance(choice, dict) else tools[0]
-    return str((given.get("function") or given).get("name") or "tool")
+    while isinstance(given, dict):
+        given = given.get("function", given.get("name"))
+    return str(given or "tool")
 
 
 # -- answers ---------------------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ def _bounded(dialect: Dialect, request: Received, text: str) -> tuple[str, bool]
     names = ("max_output_tokens",) if request.route == "responses" else dialect.limits
     limit = min((request.body[name] for name in names if request.body.get(name)), default=None)
     words = text.split(" ")
-    return (" ".join(words[:limit]), True) if limit and len(words) > limit else (text, False)
+    return (" ".join(words[:limit]), True) if limit and 0 < limit < len(words) else (text, False)
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from swarm.llm.bodies import SERVED, embedded, inputs, listing, response, response_events
 from swarm.llm.bodies import USAGE as USAGE
@@ -161,6 +161,21 @@ class ModelServer:
 # -- a text as an answer ---------------------------------------------------------------------------------------
 
 
+_SHAPES: Mapping[str, type] = {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), int),
+    **dict.fromkeys(("response_format", "stream_options", "text"), dict),
+    "tools": list,
+}
+
+
+def misshapen(body: Mapping[str, Any]) -> Reply | None:
+    """What is said of a field that is looked at here and is not of its kind."""
+    for name, kind in _SHAPES.items():
+        if body.get(name) is not None and type(body[name]) is not kind:
+            return Reply(error(f"Invalid type for '{name}': expected {kind.__name__}", code="invalid_type"), 400)
+    return None
+
+
 def shaped(request: Received, text: str, delay: float = 0.0) -> Reply | Stream:
     """`text` as what the path asks for; 404 where it asks for nothing that a model server has."""
     if request.route == "models":
@@ -169,6 +184,8 @@ def shaped(request: Received, text: str, delay: float = 0.0) -> Reply | Stream:
         return Reply(error(f"nothing is at {request.method} {request.path[:200]}"), 404)
     if not isinstance(request.body, dict):
         return Reply(error("the body is no JSON object"), 400)
+    if (refused := misshapen(request.body)) is not None:
+        return refused
     if request.route == "embeddings":
         return Reply(embedded(inputs(request.body), as_text=request.body.get("encoding_format") == "base64"))
     if request.route == "responses":

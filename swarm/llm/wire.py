@@ -30,7 +30,6 @@ class Received:
     headers: Mapping[str, str]
     body: Any
     method: str = "POST"
-    raw: bytes = field(default=b"", repr=False)
 
     @property
     def route(self) -> Route:
@@ -205,8 +204,8 @@ async def received(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
     if rest.endswith("HTTP/1.0"):
         headers["connection"] = "close"
-    raw = await _content(headers, reader, writer)
-    return Received(rest.partition(" ")[0], headers, _decoded(raw), method, raw)
+    body = _decoded(await _content(headers, reader, writer))
+    return Received(rest.partition(" ")[0], headers, body, method)
 
 
 async def _content(headers: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:

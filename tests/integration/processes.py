@@ -52,7 +52,7 @@ KINDS: tuple[Kind, ...] = ("instruction", "rag", "fine-tuned")
 ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
 
-async def until(condition: Callable[[], object], what: str, within: float = 5.0) -> None:
+async def until(condition: Callable[[], object], what: str, within: float = 15.0) -> None:
     """Wait until `condition`, a function or coroutine function, gives something true. Fails after `within` seconds."""
     end = time.monotonic() + within
     while True:
@@ -286,7 +286,7 @@ class WorkerProcess:
         await until(lambda: not self.alive, f"the end of worker {self.pid}\n{self.words()}", within)
         return int(self._process.wait())
 
-    async def healthy(self, within: float = 8.0) -> None:
+    async def healthy(self, within: float = 25.0) -> None:
         """Wait until it says that it claims."""
         await until(self._healthy, f"a healthy worker {self.pid}\n{self.words()}", within)
 
@@ -362,7 +362,7 @@ class Fleet:
         """How often experts of any worker began, by subtask id."""
         return starts(self.record)
 
-    async def started(self, *subtasks: str, times: int = 1, within: float = 5.0) -> None:
+    async def started(self, *subtasks: str, times: int = 1, within: float = 15.0) -> None:
         """Wait until experts have begun these, so many times each."""
         what = f"{times} start(s) of {', '.join(subtasks)}"
         await until(lambda: all(self.starts()[name] >= times for name in subtasks), what, within)

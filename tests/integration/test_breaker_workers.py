@@ -58,7 +58,7 @@ class House:
 
     async def breaks(self, gate: str = SMALL) -> None:
         """Let it be found to be out of order, by a job that fails over it."""
-        answer = await (await self.submit(8, attempts=1)).answer(8)
+        answer = await (await self.submit(8, attempts=1)).answer(20)
         assert answer.ending == "failed"
         assert await self.field("broken", gate) is not None
 
@@ -136,7 +136,7 @@ async def test_workers_share_one_breaker_and_one_call_at_a_time_tries(settings: 
                 await until(lambda: _is(house, "span", "10000"), "a pause of ten seconds")
                 tried.clear()
                 assert house.most == 1
-        answer = await job.answer(5)
+        answer = await job.answer(20)
         waited = {event.gate for event in [e async for e in job.events()] if isinstance(event, Started)}
         failed = [event for event in await outcomes(job) if event.failure]
 
@@ -158,7 +158,7 @@ async def test_after_the_server_is_back_all_goes_on_within_the_pause(settings: S
     """The server is gone altogether, then back on the same port; nothing of this test moves a time."""
     async with a_house(settings, hands, workers=2) as house:
         house.well = True
-        assert (await (await house.submit(1)).answer(5)).ending == "completed"
+        assert (await (await house.submit(1)).answer(20)).ending == "completed"
         port = int(house.server.url.rpartition(":")[2].removesuffix("/v1"))
         await house.server.__aexit__()
         await house.breaks(BOX)
@@ -167,7 +167,7 @@ async def test_after_the_server_is_back_all_goes_on_within_the_pause(settings: S
         house.server = ModelServer(house.answer, port=port)
         async with house.server:
             back = time.monotonic()
-            answer = await job.answer(8)
+            answer = await job.answer(20)
             took = time.monotonic() - back
         first = min(event.at for event in [e async for e in job.events()] if isinstance(event, Started))
 
@@ -192,13 +192,13 @@ async def test_what_has_failed_for_five_minutes_ends_what_waits_for_it_and_is_tr
     await house.hands.call("HINCRBY", house.hands.keys.gate(SMALL), "broken", -300_000)
     await house.pass_by()
     begun = time.monotonic()
-    answer = await job.answer(5)
-    at_once = await (await house.submit(2)).answer(5)
+    answer = await job.answer(20)
+    at_once = await (await house.submit(2)).answer(20)
     took = time.monotonic() - begun
 
     house.well = True
     await house.pass_by()
-    back = await (await house.submit(1)).answer(5)
+    back = await (await house.submit(1)).answer(20)
 
     assert [answer.ending, at_once.ending, back.ending] == ["failed", "failed", "completed"]
     assert {missing.reason for missing in answer.missing + at_once.missing} == {"unavailable"}
@@ -208,13 +208,13 @@ async def test_what_has_failed_for_five_minutes_ends_what_waits_for_it_and_is_tr
 
 
 async def test_a_fallback_model_answers_at_once_and_in_the_same_attempt(house: House) -> None:
-    first = await (await house.submit(1, "spared")).answer(5)
+    first = await (await house.submit(1, "spared")).answer(20)
     await house.breaks()
     before = house.asked["small"]
 
     begun = time.monotonic()
     job = await house.submit(5, "spared", attempts=1)
-    answer = await job.answer(5)
+    answer = await job.answer(20)
     took = time.monotonic() - begun
     asked = house.asked["small"] - before
 
@@ -230,7 +230,7 @@ async def test_a_fallback_expert_is_asked_at_once(house: House) -> None:
 
     begun = time.monotonic()
     job = await house.submit(3, "helped")
-    answer = await job.answer(5)
+    answer = await job.answer(20)
     took = time.monotonic() - begun
     found = await outcomes(job)
 
@@ -248,7 +248,7 @@ async def test_planning_and_answers_do_not_wait_for_a_breaker(settings: Settings
         before = house.asked["small"]
         begun = time.monotonic()
         job = await house.client.submit("helper: answer this for me")
-        answer = await job.answer(5)
+        answer = await job.answer(20)
 
     assert (answer.ending, house.asked["small"]) == ("completed", before)
     assert time.monotonic() - begun < 4
@@ -274,7 +274,7 @@ async def test_a_killed_prober_is_followed_by_the_next(
                 house.gate, house.well, before = None, True, house.asked["small"]
                 await until(lambda: house.asked["small"] > before, "the next that tries")
                 took = time.monotonic() - killed
-                answer = await job.answer(5)
+                answer = await job.answer(20)
 
     assert answer.ending == "completed"
     assert took <= 2.5

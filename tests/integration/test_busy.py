@@ -227,7 +227,7 @@ async def test_who_waits_as_long_as_it_is_told_usually_gets_in(settings: Setting
                 except Busy as busy:
                     await asyncio.sleep(busy.retry_after)
             tries.append(count)
-            await client.job(job).answer(5)
+            await client.job(job).answer(20)
 
     async with serving(settings, work), SwarmClient(settings=settings) as client:
         warm_up = settings.model_copy(update={"max_open": 100, "max_open_tenant": 100})
@@ -254,4 +254,4 @@ async def test_a_patient_submit_gets_in_and_an_impatient_one_is_told(settings: S
             await client.submit("go", expert="brief", patience=0.01)
 
         job = await client.submit("go", expert="brief", patience=8)
-        assert (await job.answer(5)).ending == "completed"
+        assert (await job.answer(20)).ending == "completed"

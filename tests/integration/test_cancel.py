@@ -71,7 +71,7 @@ async def test_a_running_subtask_is_stopped_and_the_rest_goes_on(client: SwarmCl
     await until(lambda: "a" in endless.running, "the start of a")
 
     receipt = await job.cancel(subtask="a")
-    answer = await job.answer(5)
+    answer = await job.answer(20)
 
     assert endless.stopped == ["a"]
     assert receipt.cancelled == ("a",)
@@ -97,7 +97,7 @@ async def test_a_settled_subtask_keeps_its_result_and_cancelling_again_changes_n
     for _ in range(2):
         receipt = await job.cancel(subtask="a")
         assert receipt.cancelled == ("a",)
-    answer = await job.answer(5)
+    answer = await job.answer(20)
     after = await job.cancel(subtask="b")
 
     assert (answer.ending, after.ending) == ("partial", "partial")
@@ -120,7 +120,7 @@ async def test_a_cancel_right_after_the_submit_waits_until_the_plan_is_known(cli
 
     await job.cancel(subtask="a")
 
-    assert [m.subtask for m in (await job.answer(5)).missing] == ["a"]
+    assert [m.subtask for m in (await job.answer(20)).missing] == ["a"]
 
 
 async def test_the_items_of_a_list_go_with_their_subtask(client: SwarmClient, endless: Endless) -> None:
@@ -129,7 +129,7 @@ async def test_the_items_of_a_list_go_with_their_subtask(client: SwarmClient, en
     await until(lambda: len(endless.running) == 3, "three items at work")
 
     receipt = await job.cancel(subtask="b")
-    answer = await job.answer(5)
+    answer = await job.answer(20)
 
     assert sorted(endless.stopped) == ["b#1", "b#2", "b#3"]
     assert set(receipt.cancelled) == {"b", "b#1", "b#2", "b#3"}
@@ -194,7 +194,7 @@ async def test_a_receipt_tells_of_every_part_of_a_job_that_was_cancelled(client:
 
 async def test_a_job_that_ended_otherwise_has_a_receipt_too(client: SwarmClient) -> None:
     job = await client.submit("go", plan=[step("a", "quick"), step("b", "echo", "a")])
-    await job.answer(5)
+    await job.answer(20)
 
     receipt = await job.receipt()
 
@@ -268,7 +268,7 @@ async def test_without_a_router_the_jobs_of_a_tenant_are_pending_and_none_is_wai
 
         assert set(found.pending) == {job.id for job in jobs}
         async with serving(settings, expert("slow", endless), roles=ROUTER):
-            answers = [await job.answer(5) for job in jobs]
+            answers = [await job.answer(20) for job in jobs]
     assert {answer.ending for answer in answers} == {"cancelled"}
 
 

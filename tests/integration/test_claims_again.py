@@ -197,7 +197,7 @@ async def test_a_worker_whose_claims_are_answered_to_nobody_completes_every_job(
         async with serving(behind, ECHO) as process:
             proxy.every = 3
             jobs = [await client.submit("go", plan=FAN) for _ in range(8)]
-            answers = await asyncio.gather(*(job.answer(4) for job in jobs))
+            answers = await asyncio.gather(*(job.answer(20) for job in jobs))
             proxy.every = 0
             failed = process.worker.jobs_failed
         logs = [await client.log.events(job.id) or [] for job in jobs]
@@ -219,7 +219,7 @@ async def test_a_redis_that_is_emptied_between_a_claim_and_the_wait_ends_no_lane
     await publish(settings, ECHO)
     emptied = asyncio.Event()
     async with SwarmClient(settings=settings) as client, serving(settings, ECHO) as process:
-        await client.ask("before", expert="echo", timeout=4)
+        await client.ask("before", expert="echo", timeout=20)
         claim = process.worker.queue.claim
 
         async def and_emptied(queues: Sequence[str], *more: Any) -> tuple[list[Claim], float | None]:

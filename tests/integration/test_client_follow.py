@@ -68,7 +68,7 @@ async def test_a_follower_sees_what_the_log_holds(client: SwarmClient, settings:
 async def test_whoever_comes_late_sees_it_all(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, ECHO):
         job = await client.submit("go", plan=CHAIN)
-        await job.answer(5)
+        await job.answer(20)
     seen = await asyncio.wait_for(every(job.events()), 1)
 
     assert kinds(seen).count("outcome") == 4
@@ -77,7 +77,7 @@ async def test_whoever_comes_late_sees_it_all(client: SwarmClient, settings: Set
 async def test_events_go_on_from_any_of_them(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, ECHO):
         job = await client.submit("go", plan=CHAIN)
-        await job.answer(5)
+        await job.answer(20)
     seen = await every(job.events())
 
     for at, event in enumerate(seen[:-1]):
@@ -139,7 +139,7 @@ async def test_two_hundred_jobs_are_followed_on_one_connection(
 async def gate_open(client: SwarmClient, gate: Gate) -> None:
     """One job from end to end, so that every connection there will be is there."""
     gate.go_on.set()
-    await client.ask("warm up", expert="gate", timeout=5)
+    await client.ask("warm up", expert="gate", timeout=20)
     gate.go_on.clear()
 
 
@@ -164,11 +164,11 @@ async def test_whoever_joins_others_in_waiting_looks_at_once(client: SwarmClient
     """Somebody waits already and has not left yet, and the job has ended: the news were before the newcomer."""
     async with serving(settings, ECHO):
         job = await client.submit("hello", expert="echo")
-        await job.answer(5)
+        await job.answer(20)
     async with client._follower.place(client._connection.keys.over(job.id)) as somebody:
         await somebody.news()
         begun = time.monotonic()
-        answer = await job.answer(8)
+        answer = await job.answer(20)
         took = time.monotonic() - begun
 
     assert answer.text == "hello"
@@ -186,7 +186,7 @@ async def test_patience_ends_and_the_job_goes_on(client: SwarmClient, settings: 
         with pytest.raises(WaitTimeout) as caught:
             await job.answer(0.2)
         gate.go_on.set()
-        answer = await job.answer(5)
+        answer = await job.answer(20)
 
     assert (caught.value.job_id, caught.value.seconds) == (job.id, 0.2)
     assert answer.complete
@@ -197,7 +197,7 @@ async def test_a_cancel_that_no_router_takes_stays_asked_for(client: SwarmClient
     with pytest.raises(WaitTimeout):
         await job.cancel(timeout=0.2)
     async with serving(settings, ECHO):
-        answer = await job.answer(5)
+        answer = await job.answer(20)
 
     assert answer.ending == "cancelled"
 
@@ -238,7 +238,7 @@ async def test_who_comes_second_while_the_first_still_subscribes_is_told_at_once
 ) -> None:
     async with serving(settings, ECHO):
         job = await client.submit("hello", expert="echo")
-        await job.answer(4)
+        await job.answer(20)
     stuck = asyncio.Event()
 
     async def never(name: str) -> None:
@@ -301,7 +301,7 @@ async def test_followers_survive_a_restart_of_redis(own_redis: OwnRedis, own_set
     async with SwarmClient(settings=own_settings) as client, serving(own_settings, gate.expert):
         job = await client.submit("go", expert="gate")
         following = asyncio.create_task(every(job.events()))
-        waiting = asyncio.create_task(job.answer(8))
+        waiting = asyncio.create_task(job.answer(20))
         await gate.inside.wait()
         own_redis.stop()
         gate.go_on.set()
@@ -316,10 +316,10 @@ async def test_followers_survive_a_restart_of_redis(own_redis: OwnRedis, own_set
 
 async def test_a_client_that_was_idle_over_a_restart_goes_on(own_redis: OwnRedis, own_settings: Settings) -> None:
     async with SwarmClient(settings=own_settings) as client, serving(own_settings, ECHO):
-        first = await client.ask("before", expert="echo", timeout=5)
+        first = await client.ask("before", expert="echo", timeout=20)
         own_redis.stop()
         await own_redis.start()
-        second = await client.ask("after", expert="echo", timeout=8)
+        second = await client.ask("after", expert="echo", timeout=20)
 
     assert (first.text, second.text) == ("before", "after")
 

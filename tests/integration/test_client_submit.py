@@ -110,7 +110,7 @@ async def test_what_looks_odd_and_is_sound_is_accepted(client: SwarmClient, sett
         '{"a": "\\u0000"}',
     ]
     async with serving(settings, ECHO):
-        answers = [await client.ask(text, expert="echo", timeout=5) for text in texts]
+        answers = [await client.ask(text, expert="echo", timeout=20) for text in texts]
 
     assert [answer.ending for answer in answers] == ["completed"] * len(texts)
     assert [answer.text for answer in answers[:2]] == texts[:2]
@@ -155,8 +155,8 @@ async def test_an_invalid_plan_is_its_own_error(client: SwarmClient) -> None:
 async def test_the_same_call_again_is_the_same_job(client: SwarmClient, settings: Settings) -> None:
     jobs = await asyncio.gather(*(client.submit("hello", expert="echo", job_id="mine") for _ in range(20)))
     async with serving(settings, ECHO):
-        answers = await asyncio.gather(*(job.answer(5) for job in jobs))
-        after = await (await client.submit("hello", expert="echo", job_id="mine")).answer(5)
+        answers = await asyncio.gather(*(job.answer(20) for job in jobs))
+        after = await (await client.submit("hello", expert="echo", job_id="mine")).answer(20)
     events = await client.log.events("mine") or []
 
     assert {job.id for job in jobs} == {"mine"}
@@ -187,8 +187,8 @@ async def test_past_the_bound_a_caller_is_told_when_to_come_back(settings: Setti
         with pytest.raises(Busy) as caught:
             await client.submit("x", expert="echo")
         async with serving(settings, ECHO):
-            await jobs[0].answer(5)
-            await client.ask("there is room again", expert="echo", timeout=5)
+            await jobs[0].answer(20)
+            await client.ask("there is room again", expert="echo", timeout=20)
 
     assert (caught.value.open_jobs, caught.value.limit, caught.value.retry_after) == (3, 3, 7.0)
 
@@ -210,7 +210,7 @@ async def test_one_tenant_does_not_fill_it_for_another(settings: Settings) -> No
 async def test_jobs_are_listed_open_ones_first(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, ECHO):
         done = await client.submit("first\nand done", expert="echo", tenant="me")
-        await done.answer(5)
+        await done.answer(20)
     waiting = await client.submit("second " + "x" * 100, plan=Plan.read([step("a")]))
     found = await client.jobs()
     only_open = await client.jobs(ended=False)
@@ -225,7 +225,7 @@ async def test_jobs_are_listed_open_ones_first(client: SwarmClient, settings: Se
 async def test_a_job_that_never_was_is_not_found(client: SwarmClient) -> None:
     job = client.job("nobody")
     with pytest.raises(JobNotFound):
-        await job.answer(5)
+        await job.answer(20)
     with pytest.raises(JobNotFound):
         await job.cancel()
     with pytest.raises(JobNotFound):

@@ -80,7 +80,7 @@ def lines(report: Any, level: str) -> list[str]:
     return [f"{each['text']} -> {each['remedy']}" for each in report["findings"] if each["level"] == level]
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 async def test_a_sound_swarm_is_good_in_every_line(
     cli: Cli, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -124,7 +124,7 @@ async def test_a_sound_swarm_is_good_in_every_line(
     assert took < 8
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 async def test_six_faults_are_found_with_their_remedies(
     cli: Cli, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

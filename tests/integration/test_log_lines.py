@@ -184,13 +184,13 @@ def longest_path(deliveries: list[Line]) -> list[Line]:
     return path[::-1]
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(60)
 async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) -> None:
     desk.start()
     async with SwarmClient(settings=desk.settings) as client:
         await client.ask(f"Which {MARK}-colour is it?", replans=0, timeout=20)  # processes load what a call needs
         job = await client.submit(f"What {MARK}-colour is it?", replans=0, budget=1.0)
-        answer = await job.answer(10)
+        answer = await job.answer(20)
         events = [event async for event in job.events()]
     lines = await desk.told(job.id)
     deliveries = [line for line in lines if line["event"] == DELIVERED]
@@ -268,7 +268,7 @@ async def test_no_word_of_a_job_or_of_a_server_is_in_any_line(desk: Desk) -> Non
     assert MARK not in said
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(60)
 async def test_prompts_and_answers_are_in_the_lines_where_that_is_asked_for(desk: Desk) -> None:
     desk.start(LOG_CONTENTS="1")
     async with SwarmClient(settings=desk.settings) as client:

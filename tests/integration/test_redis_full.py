@@ -66,8 +66,8 @@ async def test_without_memory_new_jobs_are_refused_and_old_ones_end(settings: Se
             await client.submit("more", expert="echo")
 
         await admin.call("CONFIG", "SET", "maxmemory", 0)
-        ended = await running.answer(5)
-        after = await client.ask("hello", expert="echo", timeout=5)
+        ended = await running.answer(20)
+        after = await client.ask("hello", expert="echo", timeout=20)
 
     assert (ended.ending, len(ended.text)) == ("completed", 100_000)
     assert after.text == "hello"
@@ -84,7 +84,7 @@ async def test_a_memory_that_fills_up_under_load_loses_no_accepted_job(settings:
             except BrokerFull:
                 refused += 1
         await admin.call("CONFIG", "SET", "maxmemory", 8 * MEMORY)
-        answers = await asyncio.gather(*(job.answer(8) for job in accepted))
+        answers = await asyncio.gather(*(job.answer(20) for job in accepted))
 
     assert len(accepted) > 20
     assert {answer.ending for answer in answers} == {"completed"}
@@ -110,7 +110,7 @@ async def test_without_disk_jobs_are_refused_and_what_runs_ends_later(
         gate.let.set()
 
         await admin.call("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
-        ended = await running.answer(5)
+        ended = await running.answer(20)
 
     assert ended.text == "done"
 
@@ -136,7 +136,7 @@ async def test_a_master_that_became_a_replica_holds_work_up_until_it_is_one_agai
         gate.let.set()
         await until(lambda: process.worker.report()["redis"] == "away", "a worker that knows")
         await admin.call("REPLICAOF", "NO", "ONE")
-        ended = await running.answer(5)
+        ended = await running.answer(20)
 
     assert ended.text == "done"
 

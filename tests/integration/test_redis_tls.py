@@ -81,7 +81,7 @@ async def test_a_job_over_tls(secured: TlsRedis, certificates: Path) -> None:
     settings = Settings(redis_url=url, prefix="t", max_age=600, retention=600)
     await publish(settings, expert("echo", echo))
     async with SwarmClient(settings=settings) as client, serving(settings, expert("echo", echo)):
-        answer = await client.ask("hello", expert="echo", timeout=8)
+        answer = await client.ask("hello", expert="echo", timeout=20)
 
     assert answer.text == "hello"
 

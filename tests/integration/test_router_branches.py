@@ -72,7 +72,7 @@ def step(name: str, expert: str, instruction: str = "x", **more: Any) -> dict[st
 
 
 async def ask(client: SwarmClient, *plan: dict[str, Any]) -> Answer:
-    return await client.ask("go", plan=list(plan), timeout=5)
+    return await client.ask("go", plan=list(plan), timeout=20)
 
 
 # -- when
@@ -123,7 +123,7 @@ async def test_a_condition_on_what_cannot_be_compared_fails_and_says_so(client: 
             step("t2", "echo", "never", when={"result": f"t1.{field}", "not_equals": "y"}),
         ],
     )
-    answer = await job.answer(5)
+    answer = await job.answer(20)
     looked = [event for event in await client.log.events(job.id) or [] if isinstance(event, Valued)]
 
     said = "has no field 'price': it has label" if field == "price" else "at most 1,000 can be compared"
@@ -144,7 +144,7 @@ async def test_a_log_with_conditions_and_lists_folds_to_the_same_at_every_place(
             step("t4", "echo", "${t2}", when={"result": "t2.0.length", "at_least": 2}),
         ],
     )
-    answer = await job.answer(5)
+    answer = await job.answer(20)
     events = await client.log.events(job.id) or []
 
     assert (answer.text, answer.complete) == ("1. a\n\n2. b", True)
@@ -269,6 +269,6 @@ async def test_votes_of_items_are_counted(client: SwarmClient) -> None:
         ],
         "aggregate": "vote",
     }
-    answer = await client.ask("go", plan=plan, timeout=5)
+    answer = await client.ask("go", plan=plan, timeout=20)
 
     assert answer.data["counts"] == {"late": 2, "lost": 1}

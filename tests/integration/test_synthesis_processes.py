@@ -31,7 +31,7 @@ WRITTEN = "It rains all over the place [rain].\n\nAnd it snows there as well, so
 TEXT = "It rains all over the place.\n\nAnd it snows there as well, so stay at home."
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 async def test_a_worker_killed_while_a_model_writes_leaves_one_answer_and_a_view_that_starts_anew(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +68,7 @@ async def _watch(client: SwarmClient, job: str, seen: list[Delta]) -> None:
         seen.append(delta)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", ["terminal", "plain", "json"])
 async def test_ask_shows_the_answer_growing_on_a_terminal_and_prints_it_once_in_any_case(
     settings: Settings, form: str, tmp_path: Path

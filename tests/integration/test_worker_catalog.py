@@ -53,9 +53,9 @@ async def test_a_new_expert_is_served_without_a_restart(settings: Settings, shel
     old = expert("old", echo)
     await publish(settings, old)
     async with serving(settings, old):
-        first = await client.ask("one", expert="old", timeout=5)
+        first = await client.ask("one", expert="old", timeout=20)
         await shelf.publish(catalog_of({"desk": desk("hello"), "old": old.card}), {})
-        second = await client.ask("two", expert="desk", timeout=5)
+        second = await client.ask("two", expert="desk", timeout=20)
 
     assert (first.text, second.text) == ("one", "hello")
 
@@ -75,7 +75,7 @@ async def test_a_published_folder_is_served_documents_and_all(
     async with serving(settings, other):
         loaded: Loaded = with_implementations(read_folder(folder), {"other": other.card})
         await shelf.publish(loaded.catalog, loaded.blobs)
-        answer = await client.ask("Within how many days may a parcel be returned?", expert="rules", timeout=5)
+        answer = await client.ask("Within how many days may a parcel be returned?", expert="rules", timeout=20)
 
     assert "31 days" in answer.text
     assert answer.segments[0].citations
@@ -92,7 +92,7 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(
         await shelf.publish(catalog_of({"desk": desk("the new words"), "gate": gate.expert.card}), {})
         after = await client.submit("go", plan=AFTER_THE_GATE)
         gate.go_on.set()
-        answers = [await before.answer(5), await after.answer(5)]
+        answers = [await before.answer(20), await after.answer(20)]
 
     assert [answer.text for answer in answers] == ["the old words", "the new words"]
 
@@ -109,7 +109,7 @@ async def test_a_removed_expert_still_answers_the_jobs_that_were_planned_with_it
         # also a worker that started after the expert was removed
         async with serving(settings, gate.expert):
             gate.go_on.set()
-            answer = await before.answer(5)
+            answer = await before.answer(20)
 
     assert (answer.ending, answer.text) == ("completed", "still here")
 
@@ -121,7 +121,7 @@ async def test_a_worker_that_started_before_any_catalog_serves_the_first(
     async with serving(settings, first) as process:
         await until(lambda: process.worker.last_claim, "a worker that claims")
         await publish(settings, first)
-        answer = await client.ask("hello", expert="first", timeout=5)
+        answer = await client.ask("hello", expert="first", timeout=20)
 
     assert answer.text == "hello"
 
@@ -131,11 +131,11 @@ async def test_a_worker_without_the_implementation_does_not_claim(settings: Sett
     await publish(settings, mine, theirs)
     async with serving(settings, mine) as process:
         job = await client.submit("for them", expert="theirs")
-        await client.ask("for me", expert="mine", timeout=5)
+        await client.ask("for me", expert="mine", timeout=20)
         before = kinds(await client.log.events(job.id) or [])
         assert process.runs.queues == ["run:mine@1"]
         async with serving(settings, theirs, roles=EXPERTS):
-            answer = await job.answer(5)
+            answer = await job.answer(20)
 
     assert before[-1] == "released"
     assert answer.text == "for them"
@@ -157,7 +157,7 @@ async def test_a_worker_with_another_version_does_not_answer(settings: Settings,
         job = await client.submit("go", expert="code")
         await until(lambda: _released(client, job.id), "the release")
         async with serving(settings, after, roles=EXPERTS):
-            answer = await job.answer(5)
+            answer = await job.answer(20)
 
     assert answer.text == "the new code"
 
@@ -171,7 +171,7 @@ async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, clie
         serving(settings, instruction, tuned, roles=by_kind) as one,
         serving(settings, instruction, tuned, roles=by_name) as other,
     ):
-        answers = [await client.ask("x", expert="a", timeout=5), await client.ask("y", expert="b", timeout=5)]
+        answers = [await client.ask("x", expert="a", timeout=20), await client.ask("y", expert="b", timeout=20)]
 
     assert [answer.text for answer in answers] == ["x", "y"]
     assert (one.runs.queues, other.runs.queues) == (["run:b@1"], ["run:a@1"])
@@ -181,9 +181,9 @@ async def test_publishing_the_same_again_changes_nothing(settings: Settings, she
     catalog: Catalog = catalog_of({"desk": desk("hello")})
     await shelf.publish(catalog, {})
     async with serving(settings):
-        first = await client.ask("go", expert="desk", timeout=5)
+        first = await client.ask("go", expert="desk", timeout=20)
         former = await shelf.publish(catalog, {})
-        second = await client.ask("go", expert="desk", timeout=5)
+        second = await client.ask("go", expert="desk", timeout=20)
 
     assert former == catalog.version
     assert first.text == second.text == "hello"

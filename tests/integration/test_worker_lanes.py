@@ -53,11 +53,11 @@ async def test_an_idle_worker_is_woken_and_does_not_poll(settings: Settings, cli
     done = expert("echo", echo)
     await publish(settings, done)
     async with serving(settings, done):
-        await client.ask("warm up", expert="echo", timeout=5)
+        await client.ask("warm up", expert="echo", timeout=20)
         took = []
         for _ in range(5):
             begun = time.monotonic()
-            await client.ask("go", expert="echo", timeout=5)
+            await client.ask("go", expert="echo", timeout=20)
             took.append(time.monotonic() - begun)
 
     assert sorted(took)[2] < IDLE / 2
@@ -72,7 +72,7 @@ async def test_no_more_run_at_once_than_there_are_slots(settings: Settings, clie
         job = await client.submit("go", plan=plan(*((f"t{i}", "held") for i in range(10))))
         await until(lambda: len(gate.inside) == 3, "three subtasks running")
         gate.open()
-        answer = await job.answer(5)
+        answer = await job.answer(20)
 
     assert gate.most == 3
     assert answer.ending == "completed"
@@ -89,7 +89,7 @@ async def test_a_slot_that_is_freed_is_filled_at_once(settings: Settings, client
     worker = expert("short", short)
     await publish(one, worker)
     async with serving(one, worker):
-        answer = await client.ask("go", plan=plan(*((f"t{i}", "short") for i in range(20))), timeout=5)
+        answer = await client.ask("go", plan=plan(*((f"t{i}", "short") for i in range(20))), timeout=20)
 
     assert answer.complete
 
@@ -106,7 +106,7 @@ async def test_full_run_slots_keep_no_other_job_from_being_decided(settings: Set
         await until(lambda: _has(client, second.id, "released"), "the second job's release")
         receipt = await second.cancel(timeout=5)
         gate.open()
-        await first.answer(5)
+        await first.answer(20)
 
     assert receipt.withdrawn == ("t2:1",)
 
@@ -132,9 +132,9 @@ async def test_slow_planners_keep_no_job_from_going_on(
     async with serving(two, done):
         waiting = [await client.submit("echo this") for _ in range(3)]
         await until(lambda: planning == 2, "both planning slots taken")
-        answer = await client.ask("go", plan=plan(("t1", "echo"), ("t2", "echo")), timeout=5)
+        answer = await client.ask("go", plan=plan(("t1", "echo"), ("t2", "echo")), timeout=20)
         go_on.set()
-        rest = [await job.answer(5) for job in waiting]
+        rest = [await job.answer(20) for job in waiting]
 
     assert answer.complete
     assert all(each.complete for each in rest)
@@ -155,7 +155,7 @@ async def test_a_queue_with_much_work_keeps_no_other_waiting(settings: Settings,
         first = await wide.submit("go", plan=plan(*((f"b{i}", "busy") for i in range(100))))
         second = await wide.submit("go", plan=plan(*((f"r{i}", "rare") for i in range(3))))
         async with serving(one, busy, rare):
-            await second.answer(5)
+            await second.answer(20)
             await first.answer(9)
 
     last_rare = len(order) - order[::-1].index("rare")
@@ -167,7 +167,7 @@ async def test_many_jobs_at_once_all_end(settings: Settings, client: SwarmClient
     await publish(settings, done)
     async with serving(settings, done):
         jobs = [await client.submit("go", plan=plan(("a", "echo"), ("b", "echo"))) for _ in range(50)]
-        answers = await asyncio.gather(*(job.answer(8) for job in jobs))
+        answers = await asyncio.gather(*(job.answer(20) for job in jobs))
 
     assert [answer.ending for answer in answers] == ["completed"] * 50
 
@@ -182,7 +182,7 @@ async def test_two_workers_share_the_work(settings: Settings, client: SwarmClien
         await until(lambda: len(gate.inside) == 4, "four subtasks on two workers of two slots")
         ran = [len(each.worker.tasks) for each in (one, other)]
         gate.open()
-        await job.answer(5)
+        await job.answer(20)
 
     assert ran == [2, 2]
 

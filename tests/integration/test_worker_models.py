@@ -4,14 +4,13 @@ not set up."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
-from experts.implementations import Implementation
 from swarm.llm.openai import OpenAIModels
 from swarm.log import NO_MODEL
-from swarm.models import Card
 from swarm.settings import Settings
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
 from workers.main import Roles
@@ -72,7 +71,8 @@ async def test_an_expert_whose_model_is_not_set_up_is_told_when_its_worker_takes
     settings: Settings, warmed: list[bool]
 ) -> None:
     card = {"implementation": None, "model": "box/small", "fallback_models": ("acme/big",)}
-    await publish(settings, Implementation("", Card.model_validate({**vars(expert("asker", echo).card), **card}), dict))
+    written = expert("asker", echo)
+    await publish(settings, replace(written, card=written.card.model_copy(update=card)))
     with capture_logs() as lines:
         async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": "http://127.0.0.1:9/v1"}):
             await until(lambda: any(line["event"] == NO_MODEL for line in lines), "what is missing is told")

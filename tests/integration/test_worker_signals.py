@@ -73,7 +73,7 @@ async def test_a_worker_that_drains_takes_nothing_new(fleet: Fleet, client: Swar
     await fleet.started("t1")
     worker.signal(signal.SIGTERM)
     second = await client.submit("go", plan=plan(new="0"))
-    answer = await first.answer(5)
+    answer = await first.answer(20)
     code = await worker.ended()
     events = await client.log.events(second.id) or []
     await second.cancel(timeout=5)
@@ -111,7 +111,7 @@ async def test_sigint_drains_too(fleet: Fleet, client: SwarmClient) -> None:
     job = await client.submit("0.5", expert="careful")
     await fleet.started("t1")
     worker.signal(signal.SIGINT)
-    answer = await job.answer(5)
+    answer = await job.answer(20)
 
     assert await worker.ended() == 0
     assert answer.ending == "completed"
@@ -137,7 +137,7 @@ async def test_a_router_that_stops_leaves_the_job_to_another(fleet: Fleet) -> No
         await fleet.started("t0")
         async with serving(fleet.settings, roles=ROUTER):
             first.signal(signal.SIGTERM)
-            answer = await job.answer(5)
+            answer = await job.answer(20)
 
     assert await first.ended() == 0
     assert answer.complete

@@ -95,7 +95,7 @@ async def test_whoever_ignores_a_stop_changes_nothing(settings: Settings, client
         await deaf_ended.wait()
         await until(lambda: not process.worker.tasks, "a free slot")
         events = await client.log.events(job.id) or []
-        answer = await job.answer(5)
+        answer = await job.answer(20)
 
     assert kinds(events)[-1] == "ended"
     assert "outcome" not in kinds(events)
@@ -120,6 +120,6 @@ async def test_only_the_cancelled_job_is_stopped(settings: Settings, client: Swa
         await one.cancel(timeout=5)
         await until(lambda: len(process.worker.tasks) == 1, "one stopped")
         go_on.set()
-        answer = await other.answer(5)
+        answer = await other.answer(20)
 
     assert (answer.ending, answer.text) == ("completed", "through")

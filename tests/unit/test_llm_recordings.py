@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,20 @@ def test_a_recording_that_is_not_there_says_so(tmp_path: Path) -> None:
 async def recorded(script: Script, *bodies: dict[str, Any], path: str = "chat/completions") -> tuple[list[str], str]:
     """What a client hears through a recorder in front of `script`, and what was written down."""
     written: list[str] = []
-    async with ModelServer(script) as real:
-        models = OpenAIModels({"SWARM_ENDPOINT_REAL_URL": real.url, "SWARM_ENDPOINT_REAL_KEY": "sk-1234567890"})
-        recorder = Recorder(models, models.endpoints.get("real"), written.append)
-        async with models, ModelServer(recorder) as server, httpx2.AsyncClient() as http:
-            heard = [await _heard(http, f"{server.url}/{path}", body) for body in bodies]
+    async with through(script, written) as (_, url), httpx2.AsyncClient() as http:
+        heard = [await _heard(http, f"{url}/{path}", body) for body in bodies]
     return heard, "".join(written)
+
+
+@asynccontextmanager
+async def through(script: Script, written: list[str]) -> AsyncIterator[tuple[ModelServer, str]]:
+    """A server that answers by `script`, and the URL of a recorder in front of it."""
+    async with ModelServer(script) as real:
+        environ = {"SWARM_ENDPOINT_REAL_URL": real.url, "SWARM_ENDPOINT_REAL_KEY": "sk-1234567890"}
+        async with OpenAIModels(environ) as models:
+            recorder = Recorder(models, models.endpoints.get("real"), written.append)
+            async with ModelServer(recorder) as server:
+                yield real, server.url
 
 
 async def _heard(http: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> str:
@@ -191,13 +200,11 @@ async def test_a_server_that_repeats_a_key_is_recorded_without_it() -> None:
 
 async def test_lists_of_models_are_passed_on_and_a_recording_names_its_own() -> None:
     written: list[str] = []
-    async with ModelServer(OPENAI.speaks(lambda request: "hello", models=("small", "large"))) as real:
-        async with OpenAIModels({"SWARM_ENDPOINT_REAL_URL": real.url}) as models:
-            recorder = Recorder(models, models.endpoints.get("real"), written.append)
-            async with ModelServer(recorder) as server, httpx2.AsyncClient() as http:
-                listed = (await http.get(f"{server.url}/models")).json()
-                for model in ("small", "large", "small"):
-                    await http.post(f"{server.url}/chat/completions", json=HELLO | {"model": model})
+    script = OPENAI.speaks(lambda request: "hello", models=("small", "large"))
+    async with through(script, written) as (_, url), httpx2.AsyncClient() as http:
+        listed = (await http.get(f"{url}/models")).json()
+        for model in ("small", "large", "small"):
+            await http.post(f"{url}/chat/completions", json=HELLO | {"model": model})
 
     assert [model["id"] for model in listed["data"]] == ["small", "large"]
     assert Recording.read("".join(written)).models == ("small", "large")
@@ -210,19 +217,14 @@ async def test_who_leaves_takes_the_call_at_the_endpoint_along(streamed: bool) -
         await asyncio.Event().wait()
 
     written: list[str] = []
-    async with ModelServer(lambda request: Stream(slowly())) as real:
-        async with OpenAIModels({"SWARM_ENDPOINT_REAL_URL": real.url}) as models:
-            recorder = Recorder(models, models.endpoints.get("real"), written.append)
-            async with ModelServer(recorder) as server, httpx2.AsyncClient() as http:
-                asking = asyncio.create_task(
-                    _heard(http, f"{server.url}/chat/completions", HELLO | {"stream": streamed})
-                )
-                async with asyncio.timeout(5):
-                    while not real.open:  # noqa: ASYNC110 - nobody tells us
-                        await asyncio.sleep(0.01)
-                    await asyncio.sleep(0.05)
-                    asking.cancel()
-                    await real.left.wait()
+    async with through(lambda request: Stream(slowly()), written) as (real, url), httpx2.AsyncClient() as http:
+        asking = asyncio.create_task(_heard(http, f"{url}/chat/completions", HELLO | {"stream": streamed}))
+        async with asyncio.timeout(5):
+            while not real.open:  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            asking.cancel()
+            await real.left.wait()
 
     assert written == []
 

@@ -15,6 +15,7 @@ import pytest
 
 from swarm.llm import wire
 from swarm.llm.bodies import vector
+from swarm.llm.dialects import AIMOCK
 from swarm.llm.server import DONE, Answer, Cut, ModelServer, Received, Reply, Stream, chunk, completion, hang
 
 HELLO = {
@@ -152,6 +153,17 @@ def test_the_words_of_a_request_are_found_in_every_form() -> None:
         odd = Received("/v1/chat/completions", {}, body)
         assert (odd.system, odd.model, odd.streamed) == ("", "", False)
         assert isinstance(odd.last, str)
+
+
+@pytest.mark.parametrize("field", ["stream_options", "max_tokens", "response_format", "tools"])
+async def test_a_field_of_another_kind_is_a_mistake_of_the_request_and_not_of_the_script(field: str) -> None:
+    asking = HELLO | {"stream": True, field: "many"}
+    for script in (lambda request: "hello", AIMOCK.speaks(lambda request: "hello")):
+        async with ModelServer(script) as server, client(server) as http:
+            answer = await http.post("/chat/completions", json=asking)
+
+        assert answer.status_code == 400
+        assert f"'{field}'" in answer.json()["error"]["message"]
 
 
 # -- connections -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -54,10 +55,8 @@ def test_what_json_has_is_read_as_it_is(value: object) -> None:
 
 @given(st.text())
 def test_any_text_is_a_value_or_not_plain(text: str) -> None:
-    try:
+    with suppress(NotPlain):
         plain(text)
-    except NotPlain as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000])
