@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -107,6 +107,15 @@ class Edge:
         """For what is no client's matter."""
         async with self.url() as url, Connection.open(url, self.settings.prefix) as connection:
             yield connection
+
+    def at(self, use: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `use` gives, run to its end."""
+
+        async def used() -> T:
+            async with self.connection() as connection:
+                return await use(connection)
+
+        return self.run(used())
 
     @property
     def unserved(self) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
 
 import typer
 
-from swarm.broker.connection import Connection
 from swarm.broker.gates import Gates, target
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
@@ -32,12 +29,7 @@ _HEADS = ("NAME", "CONCURRENCY", "REQUESTS/MIN", "TOKENS/MIN", "BURST")
 def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """List the limits that are set."""
     edge = Edge.of(redis, as_json)
-
-    async def read() -> Mapping[str, Limits]:
-        async with _gates(edge) as gates:
-            return await gates.limits()
-
-    found = edge.run(read())
+    found = edge.at(lambda connection: Gates(connection).limits())
     edge.screen.document({"limits": {name: each.model_dump(exclude_none=True) for name, each in found.items()}})
     if not found:
         edge.screen.note("no limits are set; a model without any is slowed down when its server says so")
@@ -75,12 +67,7 @@ def set_(
         if value is not None and not 1 <= value <= 1_000_000_000:
             raise BadInput(option, f"{value:,} is no limit", "give a number from 1 to 1,000,000,000")
     wanted = Limits(**given)
-
-    async def written() -> None:
-        async with _gates(edge) as gates:
-            await gates.set(name, wanted)
-
-    edge.run(written())
+    edge.at(lambda connection: Gates(connection).set(name, wanted))
     edge.screen.document({"name": name, "limits": wanted.model_dump(exclude_none=True)})
     said = ", ".join(f"{option.replace('_', ' ')} {value:,}" for option, value in given.items() if value is not None)
     edge.screen.line(f"{name}: {said}")
@@ -91,21 +78,10 @@ def set_(
 def drop(name: NameArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """Forget the limits of an endpoint or a model."""
     edge = Edge.of(redis, as_json)
-
-    async def dropped() -> bool:
-        async with _gates(edge) as gates:
-            return await gates.drop(name)
-
-    had = edge.run(dropped())
+    had = edge.at(lambda connection: Gates(connection).drop(name))
     edge.screen.document({"name": name, "dropped": had})
     edge.screen.line(f"{name}: {'no limits any more' if had else 'it had no limits'}")
     return exits.OK
-
-
-@contextlib.asynccontextmanager
-async def _gates(edge: Edge) -> AsyncIterator[Gates]:
-    async with edge.url() as url, Connection.open(url, edge.settings.prefix) as connection:
-        yield Gates(connection)
 
 
 def _cell(value: int | None) -> str:

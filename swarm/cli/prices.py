@@ -146,11 +146,7 @@ def drop(model: Model, redis: RedisUrl = None, as_json: AsJson = False) -> int:
 
 
 def _at(edge: Edge, use: Callable[[PriceBook], Awaitable[T]]) -> T:
-    async def used() -> T:
-        async with edge.connection() as connection:
-            return await use(PriceBook(connection))
-
-    return edge.run(used())
+    return edge.at(lambda connection: use(PriceBook(connection)))
 
 
 def _read(path: Path) -> tuple[Any, date]:

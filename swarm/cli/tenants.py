@@ -80,11 +80,7 @@ def drop(name: Name, redis: RedisUrl = None, as_json: AsJson = False) -> int:
 
 
 def _at(edge: Edge, use: Callable[[Ledger], Awaitable[T]]) -> T:
-    async def used() -> T:
-        async with edge.connection() as connection:
-            return await use(Ledger(connection, edge.settings))
-
-    return edge.run(used())
+    return edge.at(lambda connection: use(Ledger(connection, edge.settings)))
 
 
 def _columns(today: Spent, budget: int | None) -> tuple[str, ...]:

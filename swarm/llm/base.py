@@ -7,6 +7,7 @@ A model is named `endpoint/model`, an endpoint being a server and its limits. Wh
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -56,6 +57,12 @@ def counted(error: ExpertError) -> Usage:
     sent, received = error.tokens
     answered = bool(sent or received) or isinstance(error, BadOutput)
     return Usage(calls=int(answered), input_tokens=sent, output_tokens=received, estimated=int(error.estimated))
+
+
+async def whole(items: AsyncGenerator[str | Completion]) -> Completion:
+    """The completion at the end of a stream, which is closed."""
+    async with aclosing(items):
+        return [item async for item in items if isinstance(item, Completion)][-1]
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm import responses
-from swarm.llm.base import Again, Completion, Form, Message
+from swarm.llm.base import Again, Completion, Form, Message, whole
 from swarm.llm.endpoints import Endpoint
 from swarm.llm.faults import classify, reason
 from swarm.llm.forms import Ladder, parameters, worded
@@ -80,8 +80,7 @@ class OpenAIModel:
         form: Form | None = None,
     ) -> Completion:
         ask = _Ask(messages, max_tokens, False, Patience.of(self.endpoint.timeouts, timeout, _now()))
-        async with aclosing(self._counted(ask, form)) as items:
-            return [item async for item in items if isinstance(item, Completion)][-1]
+        return await whole(self._counted(ask, form))
 
     async def stream(
         self,

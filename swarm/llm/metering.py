@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models
+from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, whole
 from swarm.llm.strict import strictly
 from swarm.models import Usage
 
@@ -136,9 +136,7 @@ class MeteredModel:
         account = self._account()
         if account is None:
             return await self._model.complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
-        call = self._call(account, messages, form, max_tokens, timeout)
-        async with aclosing(call.items(streamed=False)) as items:
-            return [item async for item in items if isinstance(item, Completion)][-1]
+        return await whole(self._call(account, messages, form, max_tokens, timeout).items(streamed=False))
 
     async def stream(
         self,
@@ -150,10 +148,10 @@ class MeteredModel:
     ) -> AsyncGenerator[str | Completion]:
         account = self._account()
         if account is None:
-            whole = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+            stream = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)
         else:
-            whole = self._call(account, messages, form, max_tokens, timeout).items(streamed=True)
-        async with aclosing(whole) as items:
+            stream = self._call(account, messages, form, max_tokens, timeout).items(streamed=True)
+        async with aclosing(stream) as items:
             async for item in items:
                 yield item
 

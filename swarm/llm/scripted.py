@@ -27,10 +27,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Form, Message, whole
 from swarm.models import Usage
 
 Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion] | AsyncIterator[str]]
@@ -58,8 +57,7 @@ class ScriptedModel:
         timeout: float = 60.0,
         form: Form | None = None,
     ) -> Completion:
-        async with aclosing(self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)) as items:
-            return [item async for item in items if isinstance(item, Completion)][-1]
+        return await whole(self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form))
 
     async def stream(
         self,

@@ -136,6 +136,8 @@ async def test_a_master_that_was_demoted_is_left(watched: Watched, durable: Sett
             return False
 
         await until(written, "a write to the new master", 3)
+        assert await connection.call("GET", "k") == b"2"
+    assert watched.master() != former
 
 
 async def test_a_durable_job_without_a_replica_is_refused_and_may_be_repeated(
