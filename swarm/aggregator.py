@@ -68,6 +68,7 @@ def aggregate(
         missing=tuple(missing),
         usage=usage,
         reason=reason,
+        found=not shown or any(results[i].found for i in shown),
     )
 
 
@@ -128,11 +129,16 @@ def _segment(graph: _Graph, part: Paragraph, results: Mapping[str, Solution], to
     cited = [c for c in dict.fromkeys(named) if c not in told]
     told.update(cited)
     experts = dict.fromkeys(graph.subtasks[i].expert for i in part.subtasks)
+    own = [results[i] for i in part.subtasks if i in results]
     return Segment(
         text=part.text,
         subtasks=(*part.subtasks, *behind),
         expert=", ".join(experts),
         citations=tuple(cited),
+        model=", ".join(dict.fromkeys(each.model for each in own if each.model)),
+        confidence=min((each.confidence for each in own if each.confidence is not None), default=None),
+        caveats=tuple(dict.fromkeys(caveat for each in own for caveat in each.caveats)),
+        failed_models=tuple(dict.fromkeys(failed for each in own for failed in each.failed_models)),
     )
 
 

@@ -33,6 +33,21 @@ def _known(reason: object) -> object:
     return as_reason(reason) if isinstance(reason, str) else reason
 
 
+Caveat = Literal["not_found", "unverified", "cut", "repaired", "low_confidence"]
+"""What limits a result that is no failure: nothing was found; no citation backs it; it ends early because of a limit on
+length or time; values that JSON does not have were replaced; the label is hardly likelier than others."""
+
+
+def _known_caveats(caveats: object) -> object:
+    if not isinstance(caveats, list | tuple):
+        return caveats
+    return tuple(each for each in caveats if each in get_args(Caveat))
+
+
+Caveats = Annotated[tuple[Caveat, ...], BeforeValidator(_known_caveats)]
+"""Those that only a newer process knows are passed over."""
+
+
 # -- what is asked ---------------------------------------------------------------------------------------------
 
 
@@ -156,6 +171,13 @@ class Citation(Value):
     quote: str
 
 
+class FailedModel(Value):
+    """A model that was asked before the one that answered, and why it did not."""
+
+    model: str
+    reason: Annotated[Reason, BeforeValidator(_known)]
+
+
 class Solution(Value):
     """What an expert answered."""
 
@@ -163,8 +185,15 @@ class Solution(Value):
     data: Any = None
     citations: tuple[Citation, ...] = ()
     confidence: float | None = None
+    """Probability of the answer, 0 to 1; None: the expert does not estimate one."""
     model: str = ""
+    """The model that answered."""
     usage: Usage = Usage()
+    found: bool = True
+    """False: the expert looked and has no answer."""
+    caveats: Caveats = ()
+    failed_models: tuple[FailedModel, ...] = ()
+    """Models that were asked before `model`, in order."""
 
 
 class Failure(Value):
@@ -200,6 +229,12 @@ class Segment(Value):
     subtasks: tuple[str, ...]
     expert: str
     citations: tuple[Citation, ...] = ()
+    model: str = ""
+    """The models that answered its own subtasks."""
+    confidence: float | None = None
+    """The lowest of its own subtasks that have one."""
+    caveats: Caveats = ()
+    failed_models: tuple[FailedModel, ...] = ()
 
 
 class Missing(Value):
@@ -228,6 +263,8 @@ class Answer(Value):
     """The part of `usage` that went to subtasks which the plan then no longer had."""
     reason: str = ""
     """One sentence on why the job ended like this, where that is not plain."""
+    found: bool = True
+    """False: of the results that the answer shows, none found what it looked for."""
 
 
 class Part(Value):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.aggregator import MOST_BEHIND, aggregate, wanted
-from swarm.models import Answer, Citation, Ending, Missing, Solution, Usage
+from swarm.models import Answer, Citation, Ending, FailedModel, Missing, Solution, Usage
 from swarm.plans import Aggregate, Subtask
 
 
@@ -196,3 +196,20 @@ def test_an_answer_needs_only_the_bodies_it_wants(job: tuple[list[Subtask], set[
         return aggregate("j", plan, how, results, (), "partial", Usage())
 
     assert made(read) == made(bodies)
+
+
+def test_a_segment_names_the_model_that_answered_and_what_limits_its_result() -> None:
+    failed = FailedModel(model="openai/big", reason="unavailable")
+    solution = Solution(text="A", model="openai/spare", confidence=0.4, caveats=("cut",), failed_models=(failed,))
+
+    (segment,) = answer(graph("a"), {"a": solution}).segments
+
+    assert (segment.model, segment.confidence) == ("openai/spare", 0.4)
+    assert (segment.caveats, segment.failed_models) == (("cut",), (failed,))
+
+
+@pytest.mark.parametrize(("first", "second", "found"), [(True, False, True), (False, False, False)])
+def test_an_answer_is_found_when_one_of_the_results_it_shows_is(first: bool, second: bool, found: bool) -> None:
+    results = {"a": Solution(text="A", found=first), "b": Solution(text="B", found=second)}
+
+    assert answer(graph("a", "b"), results).found is found

@@ -41,6 +41,7 @@ from swarm.models import (
     Catalog,
     Citation,
     Envelope,
+    FailedModel,
     Failure,
     JobInfo,
     Limits,
@@ -114,7 +115,17 @@ CARD = Card(
     implementation="acme.experts:Policy",
     version="c0ffee",
 )
-SEGMENT = Segment(text="Within 30 days.", subtasks=("t2",), expert="policy", citations=(CITATION,))
+FAILED_MODEL = FailedModel(model="openai/big", reason="unavailable")
+SEGMENT = Segment(
+    text="Within 30 days.",
+    subtasks=("t2",),
+    expert="policy",
+    citations=(CITATION,),
+    model="openai/spare",
+    confidence=0.5,
+    caveats=("unverified",),
+    failed_models=(FAILED_MODEL,),
+)
 MISSING = Missing(subtask="t3", expert="faq", reason="dependency", message="it waited for t1", because="t1")
 MEND = Mend(place="t2.expert", what="'polciy' read as policy")
 STEP = Step(
@@ -171,7 +182,11 @@ EXAMPLES: dict[str, BaseModel] = {
         confidence=0.75,
         model="local/extract",
         usage=USAGE,
+        found=False,
+        caveats=("not_found", "cut"),
+        failed_models=(FAILED_MODEL,),
     ),
+    "failed_model": FAILED_MODEL,
     "failure": FAILURE,
     "segment": SEGMENT,
     "missing": MISSING,
@@ -187,6 +202,7 @@ EXAMPLES: dict[str, BaseModel] = {
         usage=USAGE,
         discarded=Usage(calls=1, input_tokens=100, output_tokens=5, cost=20),
         reason="1 of 2 subtasks were solved",
+        found=False,
     ),
     "answer_complete": Answer(job="j1", ending="completed", complete=True, text="Within 30 days.", aggregate="pass"),
     "part": PART,
@@ -697,3 +713,9 @@ def test_an_output_as_deep_as_may_be_travels() -> None:
 def test_a_name_that_no_tenant_has_is_refused_with_what_it_may_be() -> None:
     with pytest.raises(ValidationError, match=r"'a b' is no tenant; use 1 to 64 of A-Z a-z 0-9 \. _ @ -"):
         Request(text="go", tenant="a b")
+
+
+def test_caveats_that_only_a_newer_process_knows_are_passed_over() -> None:
+    solution = Solution.model_validate_json('{"text": "a", "caveats": ["cut", "translated"]}')
+
+    assert solution.caveats == ("cut",)
