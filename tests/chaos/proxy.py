@@ -1,14 +1,18 @@
-"""The wire between everybody and Redis: a TCP proxy that cuts, holds and loses what it carries, when told to."""
+"""The wire between everybody and Redis: a TCP proxy that cuts, resets, holds, loses or corrupts what it carries."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
+import socket
+import struct
 from collections.abc import Iterable
 from typing import Self
 
 CHUNK = 65_536
+NO_LINGER = struct.pack("ii", 1, 0)
+"""A socket that is closed with this sends a reset."""
 
 
 class Link:
@@ -20,9 +24,22 @@ class Link:
         """Whether the next answer is lost, and the connection with it."""
         self.held_until = 0.0
         """Until when, by the loop's clock, nothing goes through."""
+        self.half_open = False
+        """Whether what comes is dropped, while nobody hangs up: as behind a router that forgot the connection."""
+        self.corrupting = False
+        """Whether a bit of the next answer is turned over, which only TLS notices."""
+        self.fuse: int | None = None
+        """Pieces that it still carries, in either direction, before it is reset; None: as many as come."""
 
     def cut(self) -> None:
         for side in (self._client, self._server):
+            side.transport.abort()
+
+    def reset(self) -> None:
+        """End it with a TCP reset on both sides, whatever is under way."""
+        for side in (self._client, self._server):
+            if (wire := side.get_extra_info("socket")) is not None and not side.transport.is_closing():
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             side.transport.abort()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
@@ -34,9 +51,22 @@ class Link:
                     await asyncio.sleep(left)
                 if answers and self.losing:
                     break
+                if self.half_open:
+                    continue
+                if answers and self.corrupting:
+                    self.corrupting, data = False, data[:-1] + bytes([data[-1] ^ 1])
                 writer.write(data)
                 await writer.drain()
-        self.cut()
+                if self.fuse is not None:
+                    self.burn(1)
+        if not self.half_open:
+            self.cut()
+
+    def burn(self, pieces: int) -> None:
+        """Count what was carried, and reset the connection when its fuse is over."""
+        self.fuse = (self.fuse or 0) - pieces
+        if self.fuse <= 0:
+            self.reset()
 
 
 class Proxy:
@@ -47,6 +77,8 @@ class Proxy:
         self._links: dict[Link, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
+        self.fuse: int | None = None
+        """The fuse of connections that are made from now on; 0: each is reset as soon as it is there."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
@@ -61,7 +93,16 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def links(self) -> list[Link]:
+        """The connections that are there now."""
+        return list(self._links)
 
     def some(self, chance: random.Random, share: float) -> list[Link]:
         """A share of the connections, one at least if there are any."""
@@ -71,6 +112,20 @@ class Proxy:
     def cut(self, links: Iterable[Link]) -> None:
         for link in links:
             link.cut()
+
+    def reset(self, links: Iterable[Link]) -> None:
+        for link in links:
+            link.reset()
+
+    def half_open(self, links: Iterable[Link]) -> None:
+        """Drop all that comes on these, for good, and hang up on nobody."""
+        for link in links:
+            link.half_open = True
+
+    def corrupt(self, links: Iterable[Link]) -> None:
+        """Turn over a bit of the next answer of each. For TLS only: plain Redis would take it for the answer."""
+        for link in links:
+            link.corrupting = True
 
     def lose(self, links: Iterable[Link]) -> None:
         """Swallow the next answer of each, then cut it: what was asked has happened, and the asker cannot know."""
@@ -96,6 +151,9 @@ class Proxy:
             return
         link = Link(writer, server)
         self._links[link] = None
+        if self.fuse is not None:
+            link.fuse = self.fuse
+            link.burn(0)
         try:
             await asyncio.gather(link.carry(reader, server, answers=False), link.carry(answers, writer, answers=True))
         finally:

@@ -83,3 +83,27 @@ async def test_a_lost_reply_is_that_of_a_command_that_was_carried_out(redis_bina
 
         assert await direct.call("GET", "count") == b"1"
         assert await through.call("INCR", "count") == 2, "the next connection is whole"
+
+
+async def test_a_reset_ends_a_connection_and_a_half_open_one_says_nothing(redis_binary: Path, tmp_path: Path) -> None:
+    async with OwnRedis(redis_binary, tmp_path) as redis, Proxy(redis.port) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"PING\r\n")
+        assert await reader.readline() == b"+PONG\r\n"
+        proxy.half_open(proxy.links)
+        writer.write(b"PING\r\n")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await reader.readline()
+        proxy.reset(proxy.links)
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+
+        proxy.fuse = 1
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"INCR count\r\n")
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        assert proxy.links == []
