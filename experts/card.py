@@ -21,6 +21,7 @@ from experts.files import Files
 from experts.frontmatter import parse, split
 from swarm.errors import InvalidCard
 from swarm.models import Blob, Card, Limits
+from swarm.sampling import Sampling
 from swarm.values import explain
 
 MAX_CARD = 256_000
@@ -29,6 +30,7 @@ LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": 
 """The model of each kind that needs no key and no network."""
 FIELDS = (
     "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback",
+    *Sampling.model_fields,
 )  # fmt: skip
 SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
 """What a template has besides its instruction."""
@@ -73,7 +75,7 @@ class CardReader:
             "name": self._name, "kind": self._kind, "description": self._description, "model": self._model,
             "instruction": self._instruction, "output": self._output, "limits": self._limits,
             "timeout": self._timeout, "fallback": self._fallback, "fallback_models": self._fallback_models,
-            "blobs": self._blobs,
+            "blobs": self._blobs, "sampling": self._sampling,
         }  # fmt: skip
         found = {name: self._checked(check) for name, check in checks.items()}
         return None if self.problems else found
@@ -167,6 +169,18 @@ class CardReader:
             return Limits.model_validate(self._front.get("limits") or {})
         except ValidationError as error:
             self._wrong("limits", f"are wrong: {explain(error)}", f"known are {', '.join(Limits.model_fields)}")
+
+    def _sampling(self) -> Sampling:
+        given = {name: self._front[name] for name in Sampling.model_fields if name in self._front}
+        model = self._front.get("model")
+        if given and isinstance(model, str) and model.startswith("local/"):
+            self._wrong(next(iter(given)), f"is for a language model, and {model[:80]} asks none", "leave it out")
+        try:
+            return Sampling.model_validate(given)
+        except ValidationError as error:
+            place, _, problem = explain(error).partition(": ")
+            said, _, remedy = problem.partition("; ")
+            self._wrong(place, said, remedy.partition("; ")[0] or "correct it")
 
     def _timeout(self) -> float:
         given = self._front.get("timeout", 60.0)

@@ -59,7 +59,7 @@ def versioned(card: Card) -> Card:
 
     Fields that are newer than cards count only where they are set, so that cards without them keep their version.
     """
-    newer = set() if card.fallback_models else {"fallback_models"}
+    newer = (set() if card.fallback_models else {"fallback_models"}) | (set() if card.sampling.given else {"sampling"})
     return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})
 
 

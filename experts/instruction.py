@@ -44,7 +44,7 @@ class ChatExpert:
             Message("user", fenced(subtask.instruction, inputs)),
         ]
         form = Form(self.card.name, schema) if schema else None
-        completion = await ask(self.model, messages, self.card.timeout, form)
+        completion = await ask(self.model, messages, self.card, form)
         data = data_in(completion.text) if schema else None
         return Solution(text=completion.text, data=data, model=completion.model, usage=completion.usage)
 
@@ -82,12 +82,13 @@ class TemplateExpert:
         return Solution(text=text, data=data, citations=used, model=self.card.model)
 
 
-async def ask(model: Model, messages: Sequence[Message], timeout: float, form: Form | None = None) -> Completion:
-    """One whole completion, within `timeout` and what is left of the attempt.
+async def ask(model: Model, messages: Sequence[Message], card: Card, form: Form | None = None) -> Completion:
+    """One whole completion, as `card` has it sampled, within its timeout and what is left of the attempt.
 
     BadOutput if it was cut at the token limit, since half an answer misleads.
     """
-    completion = await model.complete(messages, timeout=time_left(timeout), form=form)
+    timeout = time_left(card.timeout)
+    completion = await model.complete(messages, timeout=timeout, form=form, sampling=card.sampling)
     if completion.cut:
         raise BadOutput.cut(completion.model)
     return completion

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from swarm.plans import Plan, Subtask
+from swarm.sampling import Sampling
 from swarm.values import Input, Name, Tenant, Text, Value
 
 Kind = Literal["instruction", "rag", "fine-tuned"]
@@ -118,6 +119,8 @@ class Card(Value):
     """Experts that are tried in order when this one has failed for good."""
     fallback_models: tuple[str, ...] = ()
     """Models that are asked in order, in the same attempt, when the one before did not answer."""
+    sampling: Sampling = Sampling()
+    """How its model is to write; what is not said here is as the endpoint says."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers that were told to load it serve it."""
     version: str = ""

@@ -90,7 +90,7 @@ class CitingExpert:
         if not hits:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output
-        completion = await ask(self.model, self._messages(subtask, inputs, hits), self.card.timeout)
+        completion = await ask(self.model, self._messages(subtask, inputs, hits), self.card)
         if ABSENT in completion.text and not schema:
             return absent(question, completion.model).model_copy(update={"usage": completion.usage})
         text, citations, unverified = cited_answer(completion.text, [hit.passage for hit in hits])

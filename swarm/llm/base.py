@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused
 from swarm.models import Usage
+from swarm.sampling import UNSET, Sampling
 
 Role = Literal["system", "user", "assistant"]
 _ONE_CALL = Usage(calls=1)
@@ -81,10 +82,12 @@ class Model(Protocol):
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> Completion:
         """Answer `messages` within `timeout` seconds, connecting included, or raise ModelUnavailable.
 
         With a `form` the best way that the server honours is used; the answer is still text, and may not fit.
+        `max_tokens` goes before that of `sampling`, which goes before what the endpoint says.
         """
         ...
 
@@ -95,6 +98,7 @@ class Model(Protocol):
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         """The same, piece by piece as it is written; the last item is the whole Completion.
 
@@ -114,6 +118,20 @@ class Guardable(Protocol):
     def guarded(self, again: Again) -> Model:
         """The same, telling `again`, and hanging up on a stream in which more than `max_tokens` have come."""
         ...
+
+
+@runtime_checkable
+class Tuned(Protocol):
+    """A model that has settings of its own, for calls that say nothing else."""
+
+    @property
+    def sampling(self) -> Sampling: ...
+
+
+def sampling_of(model: Model, asked: Sampling | None = None) -> Sampling:
+    """What a call of `model` is sampled with, where it asks for `asked`."""
+    own = model.sampling if isinstance(model, Tuned) else UNSET
+    return own if asked is None else asked.over(own)
 
 
 @runtime_checkable

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm import responses
-from swarm.llm.base import Again, Completion, Form, Message, whole
-from swarm.llm.endpoints import Endpoint
+from swarm.llm.base import Again, Completion, Form, Message, sampling_of, whole
+from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.faults import classify, reason
 from swarm.llm.forms import Ladder, parameters, worded
 from swarm.llm.network import moved
@@ -27,6 +27,7 @@ from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
 from swarm.llm.responses import Responses
 from swarm.llm.usage import prompt_tokens
 from swarm.models import Usage
+from swarm.sampling import Sampling
 
 if TYPE_CHECKING:
     from swarm.llm.openai import OpenAIModels
@@ -45,6 +46,7 @@ class _Ask:
     max_tokens: int | None
     streamed: bool
     patience: Patience
+    sampling: Sampling
     readers: list[Reader] = field(default_factory=list)
     """Of the requests that were sent for it, the last one last."""
 
@@ -78,8 +80,9 @@ class OpenAIModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> Completion:
-        ask = _Ask(messages, max_tokens, False, Patience.of(self.endpoint.timeouts, timeout, _now()))
+        ask = self._ask(messages, max_tokens, sampling, timeout, streamed=False)
         return await whole(self._counted(ask, form))
 
     async def stream(
@@ -89,11 +92,29 @@ class OpenAIModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
-        ask = _Ask(messages, max_tokens, True, Patience.of(self.endpoint.timeouts, timeout, _now()))
+        ask = self._ask(messages, max_tokens, sampling, timeout, streamed=True)
         async with aclosing(self._counted(ask, form)) as items:
             async for item in items:
                 yield item
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.endpoint.sampling
+
+    def _ask(
+        self,
+        messages: Sequence[Message],
+        max_tokens: int | None,
+        sampling: Sampling | None,
+        timeout: float,
+        *,
+        streamed: bool,
+    ) -> _Ask:
+        found = sampling_of(self, sampling)
+        patience = Patience.of(self.endpoint.timeouts, timeout, _now())
+        return _Ask(messages, max_tokens or found.max_tokens, streamed, patience, found)
 
     async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error says what was used before it."""
@@ -110,6 +131,10 @@ class OpenAIModel:
         """The answer, every error in our words, and with what the server may charge for it."""
         if not self.model:
             raise await self.models.nameless(self.endpoint, ask.patience.left(_now()))
+        if self.endpoint.api == "responses" and (unknown := responses.unknown(ask.sampling)):
+            raise unusable(
+                f"{self.name}: the responses API has no {' and no '.join(unknown)}; leave it out of the card"
+            )
         await self.models.ready(self.name, ask.patience)
         try:
             with self.models.translated(self.name, self.endpoint, ask.patience):
@@ -189,7 +214,7 @@ class OpenAIModel:
 
     def _body(self, ask: _Ask, ladder: Ladder) -> dict[str, Any]:
         """The request."""
-        messages, body = ask.messages, dict[str, Any](model=self.model)
+        messages, body = ask.messages, {**ask.sampling.request(), "model": self.model}
         if ladder.form and ladder.way:
             messages = worded(ladder.way, ladder.form, messages)
             body |= parameters(ladder.way, ladder.form, ladder.strict)
@@ -200,7 +225,7 @@ class OpenAIModel:
             body["stream"] = True
         if ladder.asks_usage:
             body["stream_options"] = {"include_usage": True}
-        return responses.asked(body) if self.endpoint.api == "responses" else body
+        return {**ask.sampling.extra, **responses.asked(body)} if self.endpoint.api == "responses" else body
 
 
 def refused(name: str, endpoint: Endpoint, error: ServerError) -> ExpertError:

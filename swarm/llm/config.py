@@ -9,6 +9,7 @@ model = "small"              # what `model: box` in a card means
 timeouts = { connect = 2, first_token = 20, between_tokens = 10, total = 120 }
 limits = { concurrency = 8, requests_per_minute = 600 }
 prices = { input = 0.15, output = 0.6, cached = 0.075, max_output = 16000 }
+sampling = { temperature = 0.2, max_tokens = 800 }   # where a card says nothing else; as `swarm.sampling` has them
 
 What is wrong with it is a BadInput that names the file, the table and the field. No value is shown: it may be a key.
 """
@@ -28,8 +29,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from swarm.errors import BadInput, TooLarge
+from swarm.llm import responses
 from swarm.models import Limits
 from swarm.prices import per_million
+from swarm.sampling import UNSET, Sampling
 from swarm.values import Input, explain
 
 MAX_FILE = 1_000_000
@@ -159,6 +162,7 @@ class Entry(Input):
     timeouts: Timeouts = Timeouts()
     limits: Limits | None = None
     prices: Prices | None = None
+    sampling: Sampling = UNSET
 
 
 class _File(Input):
@@ -215,6 +219,8 @@ def _sound(path: Path, name: str, entry: Entry) -> Entry:
         raise BadInput(f"{table} prices", "they are those of the default model", "add model, or use swarm prices set")
     if entry.prices:
         entry.prices.given(table)
+    if entry.api == "responses" and (unknown := responses.unknown(entry.sampling)):
+        raise BadInput(f"{table} sampling.{unknown[0]}", "the responses API does not have it", "leave it out")
     if entry.ca_certs is None:
         return entry
     certificates = path.parent / Path(entry.ca_certs).expanduser()
@@ -253,7 +259,9 @@ def _meant(place: Sequence[str]) -> str:
 
 
 def _known(place: Sequence[str]) -> type[BaseModel]:
-    inner: dict[str, type[BaseModel]] = {"timeouts": Timeouts, "limits": Limits, "prices": Prices}
+    inner: dict[str, type[BaseModel]] = {
+        "timeouts": Timeouts, "limits": Limits, "prices": Prices, "sampling": Sampling,
+    }  # fmt: skip
     if len(place) < 3:
         return _File
     return inner.get(place[2], Entry) if len(place) > 3 else Entry

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from swarm.errors import BadInput, ModelRefused
 from swarm.llm.config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
 from swarm.models import Limits
+from swarm.sampling import UNSET, Sampling
 
 OFFICIAL = "https://api.openai.com/v1"
 
@@ -43,6 +44,8 @@ class Endpoint:
     connections: int = 1_000
     """How many may be open at once."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    sampling: Sampling = UNSET
+    """Where a call says nothing else."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Beside the key."""
 
@@ -145,6 +148,7 @@ class Endpoints:
             ca_certs=entry.ca_certs,
             connections=entry.connections,
             timeouts=entry.timeouts,
+            sampling=entry.sampling,
             secrets=tuple(value for value in secrets if len(value) > 3),
         )
 

@@ -16,6 +16,7 @@ from swarm import log as events
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message, Model, Models, counted
 from swarm.models import Usage
+from swarm.sampling import Sampling
 
 SHARE = 2 / 3
 """Of the time that is left, for every model but the last."""
@@ -52,12 +53,15 @@ class FallbackModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> Completion:
         turns = _Turns(self._names, timeout)
         while True:
             try:
                 model = self._models.get(turns.name)
-                completion = await model.complete(messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form)
+                completion = await model.complete(
+                    messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form, sampling=sampling
+                )
             except ExpertError as error:
                 turns.failed(error, counted(error))
             else:
@@ -72,13 +76,16 @@ class FallbackModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         turns = _Turns(self._names, timeout)
         begun = answered = False
         while not answered:
             try:
                 model = self._models.get(turns.name)
-                stream = model.stream(messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form)
+                stream = model.stream(
+                    messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form, sampling=sampling
+                )
                 async with aclosing(stream) as items:
                     async for item in items:
                         begun = True

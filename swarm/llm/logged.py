@@ -11,9 +11,10 @@ from typing import Self
 
 from swarm import log as events
 from swarm.errors import ExpertError, NoRoom
-from swarm.llm.base import Completion, Form, Message, Model, Models, counted
+from swarm.llm.base import Completion, Form, Message, Model, Models, counted, sampling_of
 from swarm.llm.metering import MeteredModel, Tally
 from swarm.models import Usage
+from swarm.sampling import Sampling
 
 _log = events.get("models")
 
@@ -41,6 +42,10 @@ class LoggedModel:
     def name(self) -> str:
         return self._model.name
 
+    @property
+    def sampling(self) -> Sampling:
+        return sampling_of(self._model)
+
     async def complete(
         self,
         messages: Sequence[Message],
@@ -48,9 +53,12 @@ class LoggedModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> Completion:
-        with _Call(self._model, messages, self._contents) as call:
-            completion = await call.model.complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+        with _Call(self._model, messages, self._contents, max_tokens, sampling) as call:
+            completion = await call.model.complete(
+                messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling
+            )
             call.came(completion)
             return completion
 
@@ -61,9 +69,10 @@ class LoggedModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
-        with _Call(self._model, messages, self._contents) as call:
-            whole = call.model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+        with _Call(self._model, messages, self._contents, max_tokens, sampling) as call:
+            whole = call.model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
             async with aclosing(whole) as items:
                 async for item in items:
                     call.came(item)
@@ -73,8 +82,17 @@ class LoggedModel:
 class _Call:
     """One call, from its beginning to the line that tells of it."""
 
-    def __init__(self, model: Model, messages: Sequence[Message], contents: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        messages: Sequence[Message],
+        contents: bool,
+        max_tokens: int | None,
+        sampling: Sampling | None,
+    ) -> None:
         self._messages, self._contents = messages, contents
+        cap = {"max_tokens": max_tokens} if max_tokens else {}
+        self._sampling = sampling_of(model, sampling).logged | cap
         self._tally = Tally()
         self.model = model.tallied(self._tally) if isinstance(model, MeteredModel) else model
         self._begun = time.monotonic()
@@ -103,6 +121,7 @@ class _Call:
             "ms": _ms(time.monotonic() - self._begun),
             "rate_wait_ms": _ms(self._tally.waited),
             "first_ms": _ms(self._first),
+            "sampling": self._sampling,
             "way": whole.asked_by if whole else "",
             "dropped": whole.dropped if whole else (),
             **events.used(whole.usage if whole else self._used(failed)),

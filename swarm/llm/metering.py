@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, whole
+from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, sampling_of, whole
 from swarm.llm.strict import strictly
 from swarm.models import Usage
+from swarm.sampling import Sampling
 
 PER_MESSAGE = 16
 """Tokens that a chat template may put around a message."""
@@ -132,11 +133,14 @@ class MeteredModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> Completion:
         account = self._account()
         if account is None:
-            return await self._model.complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
-        return await whole(self._call(account, messages, form, max_tokens, timeout).items(streamed=False))
+            return await self._model.complete(
+                messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling
+            )
+        return await whole(self._call(account, messages, form, max_tokens, timeout, sampling).items(streamed=False))
 
     async def stream(
         self,
@@ -145,20 +149,31 @@ class MeteredModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         account = self._account()
         if account is None:
-            stream = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+            stream = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
         else:
-            stream = self._call(account, messages, form, max_tokens, timeout).items(streamed=True)
+            stream = self._call(account, messages, form, max_tokens, timeout, sampling).items(streamed=True)
         async with aclosing(stream) as items:
             async for item in items:
                 yield item
 
+    @property
+    def sampling(self) -> Sampling:
+        return sampling_of(self._model)
+
     def _call(
-        self, account: Account, messages: Sequence[Message], form: Form | None, wanted: int | None, timeout: float
+        self,
+        account: Account,
+        messages: Sequence[Message],
+        form: Form | None,
+        wanted: int | None,
+        timeout: float,
+        sampling: Sampling | None,
     ) -> _Call:
-        return _Call(self._model, account, self._tally or Tally(), messages, form, wanted, timeout)
+        return _Call(self._model, account, self._tally or Tally(), messages, form, wanted, timeout, sampling)
 
     def _account(self) -> Account | None:
         # a name without a model is never asked: it is an error that says which there are
@@ -177,10 +192,12 @@ class _Call:
         form: Form | None,
         wanted: int | None,
         timeout: float,
+        sampling: Sampling | None,
     ) -> None:
         self._model, self._account, self._messages, self._form = model, account, messages, form
         self._tally = tally
-        self._wanted, self._until = wanted, time.monotonic() + timeout
+        self._wanted, self._until = wanted or sampling_of(model, sampling).max_tokens, time.monotonic() + timeout
+        self._sampling = sampling
         self._sent = most_tokens(messages, form)
         self._earlier = Usage()
         self._held = Held(0, model.name)
@@ -197,9 +214,13 @@ class _Call:
         model = self._model.guarded(self._again) if isinstance(self._model, Guardable) else self._model
         cap = self._held.cap or self._wanted
         if not streamed and self._held.cap is None:
-            yield await model.complete(self._messages, max_tokens=cap, timeout=self._left, form=self._form)
+            yield await model.complete(
+                self._messages, max_tokens=cap, timeout=self._left, form=self._form, sampling=self._sampling
+            )
             return
-        stream = model.stream(self._messages, max_tokens=cap, timeout=self._left, form=self._form)
+        stream = model.stream(
+            self._messages, max_tokens=cap, timeout=self._left, form=self._form, sampling=self._sampling
+        )
         async with aclosing(stream) as items:
             async for item in items:
                 yield item

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import BadOutput
+from swarm.sampling import Sampling
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
+_UNKNOWN = ("stop", "seed")
 _TEXTS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "refusal",
@@ -37,7 +39,15 @@ def asked(body: Mapping[str, Any]) -> dict[str, Any]:
         # a response's tool is a strict one unless it says otherwise
         said["tools"] = [{"strict": False} | _flat(tool, "function") for tool in body["tools"]]
         said["tool_choice"] = _flat(body["tool_choice"], "function")
-    return said | ({"stream": True} if body.get("stream") else {})
+    if "reasoning_effort" in body:
+        said["reasoning"] = {"effort": body["reasoning_effort"]}
+    said |= {name: body[name] for name in ("temperature", "top_p", "stream") if name in body}
+    return said
+
+
+def unknown(sampling: Sampling) -> list[str]:
+    """The settings that a response cannot be asked with."""
+    return [name for name in _UNKNOWN if name in sampling.given]
 
 
 def _flat(about: Mapping[str, Any], inner: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 
 from swarm.llm.base import Completion, Form, Message, whole
 from swarm.models import Usage
+from swarm.sampling import Sampling
 
 Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion] | AsyncIterator[str]]
 """Says what a model answers; raises what it would raise; may be a coroutine function or an async generator."""
@@ -40,14 +41,15 @@ Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Comple
 class ScriptedModel:
     """A model that answers what `script` says.
 
-    Each call's messages are kept in `calls`, in order of arrival, and what form it asked for at the same place in
-    `forms`. It never times out by itself: a script that waits is cancelled by whoever lost patience.
+    Each call's messages are kept in `calls`, in order of arrival, and at the same place in `forms` and `samplings` what
+    it asked for. It never times out by itself: a script that waits is cancelled by whoever lost patience.
     """
 
     script: Script
     name: str = "scripted/model"
     calls: list[tuple[Message, ...]] = field(default_factory=list)
     forms: list[Form | None] = field(default_factory=list)
+    samplings: list[Sampling | None] = field(default_factory=list)
 
     async def complete(
         self,
@@ -56,8 +58,10 @@ class ScriptedModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> Completion:
-        return await whole(self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form))
+        stream = self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
+        return await whole(stream)
 
     async def stream(
         self,
@@ -66,9 +70,11 @@ class ScriptedModel:
         max_tokens: int | None = None,
         timeout: float = 60.0,
         form: Form | None = None,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         self.calls.append(tuple(messages))
         self.forms.append(form)
+        self.samplings.append(sampling)
         answer = self.script(messages)
         if inspect.isawaitable(answer):
             answer = await answer

@@ -103,7 +103,7 @@ def test_versions_depend_on_content_and_on_nothing_else(tmp_path: Path) -> None:
 
 
 def test_every_problem_of_a_folder_is_listed_and_the_first_is_raised(tmp_path: Path) -> None:
-    a_card(tmp_path, "a", "timeout: soon\nextra: 1")
+    a_card(tmp_path, "a", "timeout: soon\nextras: 1")
     a_card(tmp_path, "b", "name: c")
     a_card(tmp_path, "c")
 

@@ -24,6 +24,7 @@ from swarm.errors import (
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.fallback import with_fallbacks
 from swarm.models import Usage
+from swarm.sampling import Sampling
 
 HELLO = [Message("user", "hello")]
 
@@ -37,7 +38,7 @@ class Talker:
 
     async def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: Form | None = None,
+        form: Form | None = None, sampling: Sampling | None = None,
     ) -> Completion:  # fmt: skip
         self.timeouts.append(timeout)
         for said in self._says:
@@ -47,7 +48,7 @@ class Talker:
 
     async def stream(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: Form | None = None,
+        form: Form | None = None, sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:  # fmt: skip
         self.timeouts.append(timeout)
         for said in self._says:
@@ -130,9 +131,9 @@ class Brief(Talker):
 
     async def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: Form | None = None,
+        form: Form | None = None, sampling: Sampling | None = None,
     ) -> Completion:  # fmt: skip
-        whole = await super().complete(messages, max_tokens=max_tokens, timeout=timeout, form=form)
+        whole = await super().complete(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
         return replace(whole, cut=True, usage=whole.usage + Usage(estimated=1))
 
 

@@ -56,6 +56,7 @@ from swarm.models import (
 )
 from swarm.plans import MAX_SUBTASKS, Condition, Plan, Subtask, find_cycle, referenced
 from swarm.progress import Graph, Progress, Step
+from swarm.sampling import Sampling
 from swarm.values import Input, Value, explain
 from tests.builders import a_plan
 
@@ -112,6 +113,9 @@ CARD = Card(
     timeout=30.0,
     fallback=("policy-small",),
     fallback_models=("openai/spare",),
+    sampling=Sampling(
+        max_tokens=400, temperature=0.2, top_p=0.9, stop=("END",), seed=7, reasoning_effort="low", extra={"top_k": 40}
+    ),
     implementation="acme.experts:Policy",
     version="c0ffee",
 )
