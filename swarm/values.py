@@ -21,6 +21,20 @@ MAX_VALUES = 100_000
 """Values inside an `output`; more than fit into any schema that an expert accepts."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[ -/]{0,8}[0-Z\\^-~])?")
+"""A terminal's escape sequence: colours and cursor (CSI), titles and links (OSC), short ones, and a lone ESC."""
+_PAGE = re.compile(r"[\x0b\x0c]")
+
+
+def cleaned(text: str) -> str:
+    """Pasted terminal output as text: escape sequences are dropped, form feeds and vertical tabs end a line.
+
+    >>> cleaned("\\x1b[32mok\\x1b[0m\\x0cnext")
+    'ok\\nnext'
+    """
+    if "\x1b" in text:
+        text = _ESCAPE.sub("", text)
+    return _PAGE.sub("\n", text) if "\x0c" in text or "\x0b" in text else text
 
 
 def _printable(text: str) -> str:
