@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from swarm.llm.base import Completion, Form, Message, Model, Models
 from swarm.llm.fallback import with_fallbacks
 from swarm.models import Card, Solution
 from swarm.plans import Subtask
+from swarm.threads import in_thread
 
 DEFAULT_INSTRUCTION = "Answer the request. Be brief and exact; say so when you do not know."
 
@@ -74,7 +74,7 @@ class TemplateExpert:
             "inputs": {name: solution.text for name, solution in inputs.items()},
             "data": {name: solution.data for name, solution in inputs.items()},
         }
-        text = await asyncio.to_thread(render, self._template, values, time_left(self.card.timeout))
+        text = await in_thread(render, self._template, values, time_left(self.card.timeout))
         data = data_in(text) if subtask.output or self.card.output else None
         citations = dict.fromkeys(cited for solution in inputs.values() for cited in solution.citations)
         words = " ".join(text.split())

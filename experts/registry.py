@@ -26,6 +26,7 @@ from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, 
 from swarm.llm.base import Models, NoModels
 from swarm.models import Card, Failure, Outcome, Solution, as_reason
 from swarm.plans import Subtask
+from swarm.threads import in_thread
 from swarm.values import MAX_DEPTH
 
 MAX_SOLUTION = 1_000_000
@@ -234,7 +235,7 @@ async def _sound(subtask: Subtask) -> None:
     """UnusableInput where a schema that comes with a subtask cannot be used: before anything is spent on it."""
     if subtask.output is None:
         return
-    if problem := await asyncio.to_thread(schema_problem, subtask.output, trusted=False):
+    if problem := await in_thread(schema_problem, subtask.output, trusted=False):
         raise UnusableInput(f"output of {subtask.id} {problem}")
 
 
@@ -313,7 +314,7 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
 async def _misfit(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
     if card.output is None and subtask.output is None:
         return None
-    return await asyncio.to_thread(_checked, data, text, card, subtask)
+    return await in_thread(_checked, data, text, card, subtask)
 
 
 def _checked(data: object, text: str, card: Card, subtask: Subtask) -> str | None:

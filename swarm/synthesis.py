@@ -22,6 +22,7 @@ from swarm.llm.base import Completion, Message, Model, Models, counted
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.models import Failure, Missing, Solution, Usage, as_reason
 from swarm.plans import Subtask
+from swarm.threads import in_thread
 
 ROOM = 40_000
 """Characters of results in one prompt; about 10,000 tokens, which the smaller models have room for."""
@@ -196,7 +197,7 @@ class Synthesis:
                 usage += completion.usage
                 if len(completion.text) < _LONG:
                     return _written(asked, completion, usage)
-                return await asyncio.to_thread(_written, asked, completion, usage)
+                return await in_thread(_written, asked, completion, usage)
             except ExpertError as error:
                 usage += counted(error) if completion is None else Usage()
                 pause = min(error.retry_after or PAUSE, LONGEST_PAUSE)

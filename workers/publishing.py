@@ -11,6 +11,7 @@ from experts.implementations import Implementation, cards
 from swarm import log as events
 from swarm.broker.shelf import Shelf
 from swarm.errors import BrokerError, SwarmError
+from swarm.threads import in_thread
 
 WATCH = 1.0
 """Seconds between looks at a watched folder."""
@@ -27,7 +28,7 @@ def read(folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
 
 async def publish(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
     """Make the folder the current catalog. Publishing the same content again changes nothing."""
-    loaded = await asyncio.to_thread(read, folder, implementations)
+    loaded = await in_thread(read, folder, implementations)
     former = await shelf.publish(loaded.catalog, loaded.blobs)
     version, names = loaded.catalog.version, sorted(loaded.catalog.cards)
     if former != version:
@@ -44,7 +45,7 @@ async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implem
     now = seen
     while True:
         await asyncio.sleep(WATCH)
-        before, now = now, await asyncio.to_thread(stamp, folder)
+        before, now = now, await in_thread(stamp, folder)
         if now == seen or now != before:
             continue
         try:

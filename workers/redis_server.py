@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from swarm.errors import EmbeddedUnavailable
+from swarm.threads import in_thread
 from workers.redis_binary import answers, ask, can_read, find_redis, last_words, launch
 
 START_TIMEOUT = 30.0
@@ -127,7 +128,7 @@ class PrivateRedis:
         """Start the server again, on the same socket, whenever it is lost. Only ends by raising EmbeddedUnavailable."""
         while True:
             await asyncio.sleep(WATCH)
-            if not await asyncio.to_thread(lambda: self.alive):
+            if not await in_thread(lambda: self.alive):
                 await self._until_itanswers()
 
     async def stop(self) -> None:
@@ -171,7 +172,7 @@ class PrivateRedis:
             async with asyncio.timeout(START_TIMEOUT):
                 while not await self._join_or_launch():  # noqa: ASYNC110 - nobody tells us of another process
                     await asyncio.sleep(4 * PAUSE)
-                while not await asyncio.to_thread(answers, self._there):
+                while not await in_thread(answers, self._there):
                     if not self.alive:
                         raise EmbeddedUnavailable(f"the private Redis ended at once: {last_words(self.data)}")
                     await asyncio.sleep(PAUSE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from experts.instruction import ChatExpert, model_of
 from swarm.llm.base import Models
 from swarm.models import Card, Solution
 from swarm.plans import Subtask
+from swarm.threads import in_thread
 
 TOP = 5
 """Labels whose probabilities are told."""
@@ -31,7 +31,7 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     if card.model != "local/head":
         return ChatExpert(card, model_of(card, models))
     content = await load_blob(card.blobs[0])
-    return HeadExpert(card, await asyncio.to_thread(Head.from_bytes, content))
+    return HeadExpert(card, await in_thread(Head.from_bytes, content))
 
 
 class HeadExpert:
@@ -42,7 +42,7 @@ class HeadExpert:
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         text = subject(inline(subtask.instruction, inputs))
-        chances = (await asyncio.to_thread(self.head.probabilities, [text]))[0]
+        chances = (await in_thread(self.head.probabilities, [text]))[0]
         best = sorted(range(len(chances)), key=lambda number: (-chances[number], number))[:TOP]
         ranked = {self.head.labels[number]: round(float(chances[number]), 4) for number in best}
         label = self.head.labels[best[0]]

@@ -6,7 +6,6 @@ is said to be missing rather than made up.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from experts.base import Expert, LoadBlob
@@ -20,6 +19,7 @@ from swarm.fence import fence
 from swarm.llm.base import Message, Model, Models
 from swarm.models import Card, Citation, Solution
 from swarm.plans import Subtask
+from swarm.threads import in_thread
 
 ENOUGH = 0.45
 """Share of a question's weight that the best passage must cover. On SQuAD this keeps 91 % of the questions that the
@@ -40,7 +40,7 @@ If the passages do not hold the answer, write {ABSENT} and nothing else."""
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of a rag card, its documents indexed."""
     documents = await load_documents(card, load_blob)
-    index = await asyncio.to_thread(indexed, documents, card.name.replace("-", " "), card.description)
+    index = await in_thread(indexed, documents, card.name.replace("-", " "), card.description)
     if card.model == "local/extract":
         return ExtractExpert(card, index)
     return CitingExpert(card, index, model_of(card, models))
@@ -59,7 +59,7 @@ class ExtractExpert:
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
-        citations, coverage = await asyncio.to_thread(self._quotes, question)
+        citations, coverage = await in_thread(self._quotes, question)
         if not citations:
             return absent(question, self.card.model)
         return Solution(
@@ -86,7 +86,7 @@ class CitingExpert:
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
-        hits = await asyncio.to_thread(self.index.search, question, SHOWN)
+        hits = await in_thread(self.index.search, question, SHOWN)
         if not hits:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output

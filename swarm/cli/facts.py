@@ -22,6 +22,7 @@ from swarm.llm.patience import Patience
 from swarm.llm.reading import ServerError
 from swarm.models import Card
 from swarm.settings import Settings
+from swarm.threads import in_thread
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class Facts:
 
     async def in_folder(self) -> Folder:
         """What stands in the folder; nothing if none is given."""
-        return await self._once("folder", lambda: asyncio.to_thread(_read, self.folder))
+        return await self._once("folder", lambda: in_thread(_read, self.folder))
 
     # -- endpoints
 

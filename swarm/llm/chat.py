@@ -28,6 +28,7 @@ from swarm.llm.responses import Responses
 from swarm.llm.usage import prompt_tokens
 from swarm.models import Usage
 from swarm.sampling import Sampling
+from swarm.threads import in_thread
 
 if TYPE_CHECKING:
     from swarm.llm.openai import OpenAIModels
@@ -201,7 +202,7 @@ class OpenAIModel:
             error.billed = "told"
             raise
         is_long = len(completion.text) > LONG
-        completion = await asyncio.to_thread(ladder.answered, completion) if is_long else ladder.answered(completion)
+        completion = await in_thread(ladder.answered, completion) if is_long else ladder.answered(completion)
         yield replace(completion, first=first if ask.streamed else 0.0)
 
     async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:

@@ -25,6 +25,7 @@ from swarm.llm.patience import Patience
 from swarm.llm.reading import ServerError, raise_error
 from swarm.llm.usage import counted, estimated, text_tokens
 from swarm.models import Usage
+from swarm.threads import in_thread
 
 if TYPE_CHECKING:
     from swarm.llm.openai import OpenAIModels
@@ -81,7 +82,7 @@ class OpenAIEmbedder:
         body = {"model": self.model, "input": list(texts)}
         try:
             answer = await self.models.whole(self.endpoint, "embeddings", body, patience, self.name, most=MAX_BYTES)
-            found = asyncio.to_thread(read, answer, len(texts)) if len(answer) > LONG else None
+            found = in_thread(read, answer, len(texts)) if len(answer) > LONG else None
             vectors, told = read(answer, len(texts)) if found is None else await found
         except ServerError as error:
             raise refused(self.name, self.endpoint, error) from None

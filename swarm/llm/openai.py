@@ -26,6 +26,7 @@ from swarm.llm.listing import Offered, listed, named
 from swarm.llm.network import http_client, of_health, timed_out, trusted, unreached
 from swarm.llm.patience import Patience
 from swarm.llm.reading import MAX_RESPONSE, ServerError
+from swarm.threads import in_thread
 
 if TYPE_CHECKING:
     from httpx2 import Timeout
@@ -100,7 +101,7 @@ class OpenAIModels:
     async def warm(self) -> None:
         """Load what a call needs, once however many ask. It holds nothing up: the loop goes on meanwhile."""
         if self._loading is None:
-            self._loading = asyncio.ensure_future(asyncio.to_thread(_load, self.endpoints.apis))
+            self._loading = asyncio.ensure_future(in_thread(_load, self.endpoints.apis))
         await asyncio.shield(self._loading)
 
     async def ready(self, name: str, patience: Patience) -> None:

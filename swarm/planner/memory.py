@@ -23,6 +23,7 @@ from swarm.events import Planned
 from swarm.models import Catalog, Request
 from swarm.planner.cache import keepable, rebound
 from swarm.planner.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
+from swarm.threads import in_thread
 from swarm.values import received
 
 _log = events.get("planner")
@@ -105,7 +106,7 @@ class PlanCache:
                 read.place, read.entries, read.kept, read.examples = FIRST, 0, {}, Examples()
                 count, new = await self._store.since(tenant, version, FIRST)
             if len(new) > _MANY:
-                await asyncio.to_thread(_take, read, new, self._planner)
+                await in_thread(_take, read, new, self._planner)
             else:
                 _take(read, new, self._planner)
             return read.examples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from swarm.events import Planned
 from swarm.models import Card, Missing
 from swarm.plans import Aggregate, Subtask
 from swarm.settings import LOCAL, Settings
+from swarm.threads import in_thread
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def fallbacks(subtasks: Iterable[Subtask], cards: Mapping[str, Card]) -> dict[st
 
 async def aside(size: int, function: Callable[[], T]) -> T:
     """Call it here if what it reads is short, in a thread if it is long, so that the process goes on renewing."""
-    return function() if size < LONG else await asyncio.to_thread(function)
+    return function() if size < LONG else await in_thread(function)
 
 
 def resolved(aggregate: Aggregate, subtasks: Sequence[Subtask], *, writes: bool, again: bool = False) -> Aggregate:
