@@ -50,7 +50,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 from difflib import get_close_matches
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 DraftReason = Literal[
     "empty", "refusal", "program", "question", "pretended", "cut", "incomplete", "repeats", "too_long", "too_deep",
@@ -64,7 +64,16 @@ Down = Literal["", "model", "endpoint"]
 
 
 class SwarmError(Exception):
-    """Any error this project raises on purpose."""
+    """Any error this project raises on purpose. It can be pickled and copied: another process sees the same error."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an exception is made again by calling its class with `args`, which is the message and not what it was made of
+        return _rebuilt, (type(self), self.args), vars(self)
+
+
+def _rebuilt(kind: type[SwarmError], args: tuple[Any, ...]) -> SwarmError:
+    """An error with this message, without its own facts, which are put back as they were."""
+    return kind.__new__(kind, *args)
 
 
 class BadInput(SwarmError):

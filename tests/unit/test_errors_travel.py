@@ -1,0 +1,111 @@
+"""Every error arrives in another process as what it was: the class, the message and the facts."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import multiprocessing
+import pickle
+import pkgutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from copy import copy, deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import experts
+import swarm
+import workers
+from swarm.errors import BadInput, BadOutput, ExpertError, SwarmError, UnknownExpert
+
+
+def _import_all() -> None:
+    for package in (swarm, experts, workers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+
+
+def every(kind: type[SwarmError]) -> Iterator[type[SwarmError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from every(below)
+
+
+_import_all()
+CLASSES = sorted({kind for kind in every(SwarmError) if kind.__module__.split(".")[0] != "tests"}, key=str)
+
+
+def made(kind: type[SwarmError]) -> st.SearchStrategy[SwarmError]:
+    """Instances of a class, each of its arguments of any value that its annotation allows."""
+    if kind.__init__ is Exception.__init__:
+        return st.builds(kind, st.text())
+    names = list(inspect.signature(kind).parameters)
+    return st.builds(kind, **dict.fromkeys(names, ...))
+
+
+def pickled(error: SwarmError) -> Any:
+    return pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+
+
+def same(one: BaseException, other: BaseException) -> bool:
+    """The same class, message and facts, of which one may be NaN."""
+    return type(one) is type(other) and one.args == other.args and repr(vars(one)) == repr(vars(other))
+
+
+@pytest.mark.parametrize("again", [pickled, copy, deepcopy])
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_every_error_is_the_same_again(
+    kind: type[SwarmError], again: Callable[[SwarmError], Any], data: st.DataObject
+) -> None:
+    error = data.draw(made(kind))
+
+    assert same(again(error), error)
+
+
+@pytest.mark.parametrize("again", [pickled, copy, deepcopy])
+def test_what_was_noted_and_set_later_is_kept(again: Callable[[SwarmError], Any]) -> None:
+    error = BadOutput.cut("box/small")
+    error.tokens = (3, 4)
+    error.add_note("of subtask t1")
+
+    assert same(again(error), error)
+    assert (again(error).reason, again(error).tokens, again(error).__notes__) == ("cut", (3, 4), ["of subtask t1"])
+
+
+def test_a_copy_is_another_error_with_facts_of_its_own() -> None:
+    error = ExpertError("slow")
+    other = copy(error)
+    other.tokens = (1, 1)
+
+    assert error.tokens == (0, 0)
+
+
+def raise_unknown() -> None:
+    raise UnknownExpert("nobody", ["faq"])
+
+
+def test_an_error_in_a_process_pool_comes_out_as_it_is() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        error = pool.submit(raise_unknown).exception(60)
+        after = pool.submit(len, "abc").result(60)
+
+    assert isinstance(error, UnknownExpert)
+    assert (error.name, error.known) == ("nobody", ("faq",))
+    assert after == 3
+
+
+def test_an_error_of_somebody_else_travels_too() -> None:
+    assert same(pickled(_Theirs("k", 3)), _Theirs("k", 3))
+    assert same(pickled(BadInput("text", "empty")), BadInput("text", "empty"))
+
+
+class _Theirs(ExpertError):
+    def __init__(self, key: str, count: int) -> None:
+        self.key, self.count = key, count
+        super().__init__(f"{key} was asked {count} times")
