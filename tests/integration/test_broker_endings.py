@@ -202,6 +202,69 @@ async def test_what_was_stopped_for_a_cancelled_job_is_not_run_again_while_nobod
     assert await hands.stands("run:a") == {}
 
 
+async def test_nothing_of_a_job_is_claimed_once_its_cancel_was_asked(hands: Hands) -> None:
+    await hands.begin("j", *(f"t{n}:a" for n in range(4)))
+    await hands.begin("other", "t1:a")
+    running, handed_back = await hands.claim("run:a", free=2)
+    await hands.log.cancel("j")
+    await hands.worker().hand_back([handed_back])
+
+    assert [claim.id for claim in await hands.claim("run:a", free=10)] == ["other:t1:1"]
+    assert await hands.stands("run:a") == {"leases": [running.id, "other:t1:1"]}
+    await hands.settle("j")
+
+    ended = ((await hands.log.events("j")) or [])[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.stopped, ended.withdrawn) == (("t0:1",), ("t1:1", "t2:1", "t3:1"))
+    assert await hands.stands("run:a") == {"leases": ["other:t1:1"]}
+    assert not await hands.call("KEYS", hands.keys.delivery("j:*"))
+
+
+async def test_a_plan_is_not_made_once_the_cancel_of_its_job_was_asked(hands: Hands) -> None:
+    await hands.submit("j")
+    await hands.log.cancel("j")
+
+    assert await hands.claim("plan") == []
+    await hands.settle("j")
+    assert (await hands.history("j"))[-1] == "ended cancelled"
+
+
+async def test_what_a_decision_releases_after_the_cancel_was_asked_never_starts(hands: Hands) -> None:
+    await hands.submit("j", "t1:a")
+    claim = await hands.take("advance")
+    now = state(claim.extra)
+    await hands.log.cancel("j")
+    await hands.write(claim, now, hands.decision("j", now))
+
+    assert await hands.claim("run:a") == []
+    await hands.settle("j")
+    assert (await hands.log.receipt("j")).withdrawn == ("t1:1",)
+
+
+async def test_a_subtask_whose_cancel_was_asked_is_not_claimed_and_its_siblings_are(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t10:a")
+    await hands.log.cancel("j", "t1")
+
+    assert [claim.id for claim in await hands.claim("run:a", free=5)] == ["j:t10:1"]
+    await hands.settle("j")
+
+    taken = [e for e in await hands.log.history("j") if e.type == "withdrawn"]
+    assert [(event.subtask, event.stopped) for event in taken] == [("t1", False)]
+    assert await hands.stands("run:a") == {"leases": ["j:t10:1"]}
+
+
+async def test_what_still_runs_after_the_cancel_is_told_to_stop_by_its_renewal_too(hands: Hands) -> None:
+    await hands.begin("j", "t1:a", "t2:a")
+    claims = await hands.claim("run:a", free=2)
+    await hands.log.cancel("j", "t2")
+    assert await hands.worker().renew(claims) == ["j:t2:1"]
+    await hands.log.cancel("j")
+    assert await hands.worker().renew(claims) == ["j:t1:1", "j:t2:1"]
+
+    await hands.settle("j")
+    assert (await hands.log.receipt("j")).stopped == ("t1:1", "t2:1"), "they were claimed until then"
+
+
 async def test_a_decision_that_is_lost_is_taken_up_again_though_its_job_is_to_be_cancelled(hands: Hands) -> None:
     await hands.begin("j", "t1:a")
     await hands.log.cancel("j")

@@ -220,6 +220,10 @@ def check(found: list[tuple[str, int, Any]]) -> None:
     for name, value in kept.items():
         if name.startswith("job:") and name.endswith(":live"):
             live |= fields(value)
+    for name, queue in live.items():
+        if "aside" in fields(kept[f"delivery:{name}"]):
+            assert "cancel" in fields(kept[f"job:{name.split(':')[0]}"])
+            places.setdefault(name, []).append(queue)
     assert places == {name: [queue] for name, queue in live.items()}, "a delivery stands in one place, of its queue"
     assert {name.removeprefix("delivery:") for name in kept if name.startswith("delivery:")} == set(live)
     for name, part in parts.items():

@@ -192,6 +192,36 @@ async def test_a_receipt_tells_of_every_part_of_a_job_that_was_cancelled(client:
     assert await job.receipt() == receipt
 
 
+async def test_a_freed_slot_takes_no_other_subtask_of_a_job_that_is_cancelled(
+    settings: Settings, endless: Endless
+) -> None:
+    one_slot = settings.model_copy(update={"slots": 1})
+    slow = expert("slow", endless)
+    await publish(settings, slow)
+    async with serving(one_slot, slow), SwarmClient(settings=settings) as client:
+        jobs = [await client.submit("go", plan=[step(f"{n}x{m}", "slow") for m in range(4)]) for n in range(5)]
+        for _ in jobs:
+            await until(lambda: len(endless.running) > len(endless.stopped), "a start")
+            receipt = await (await running_of(client, jobs)).cancel()
+            history = await client.log.history(receipt.job)
+            kinds = [event.type for event in history]
+            assert "started" not in kinds[kinds.index("cancel_asked") :]
+            (stopped,) = receipt.stopped
+            assert f"{endless.stopped[-1]}:1" == stopped
+            assert len(receipt.withdrawn) == 3
+
+    assert len(endless.running) == len(jobs), "one of each, and no other was ever begun"
+
+
+async def running_of(client: SwarmClient, jobs: list[Any]) -> Any:
+    """The job of which a subtask runs."""
+    for job in jobs:
+        kinds = [event.type for event in await client.log.history(job.id)]
+        if "started" in kinds and "ended" not in kinds:
+            return job
+    raise AssertionError("none runs")
+
+
 async def test_a_job_that_ended_otherwise_has_a_receipt_too(client: SwarmClient) -> None:
     job = await client.submit("go", plan=[step("a", "quick"), step("b", "echo", "a")])
     await job.answer(20)

@@ -140,6 +140,14 @@ async def test_a_lost_claim_presumes_what_it_held_and_reserves_no_more(hands: Ha
     assert await ledger.reserve(again, 2, 1) == Reserved("ok")
 
 
+async def test_no_call_is_begun_for_a_job_once_its_cancel_was_asked(hands: Hands, ledger: Ledger) -> None:
+    await hands.begin("j", "t1:a", budget=0.01)
+    (claim,) = await claimed(hands, 1)
+    await hands.log.cancel("j")
+
+    assert (await ledger.reserve(claim, 1, 4_000)).verdict == "gone"
+
+
 async def test_what_does_not_fit_waits_for_others_and_is_refused_without_them(hands: Hands, ledger: Ledger) -> None:
     await hands.begin("j1", "t1:a", "t2:a", budget=0.01)
     first, second = await claimed(hands, 2)

@@ -89,16 +89,43 @@ local function enqueue(job, id, queue, record, now, due)
   end
 end
 
--- Forget a delivery wherever it stands. Says where it stood: 'leases', 'ready', 'later', 'parked' or nil.
+-- The subtask of a delivery to an expert, and the one whose item that is: nil for what goes to a router.
+local function subtask_of(id, queue)
+  if string.sub(queue, 1, 4) ~= 'run:' then return end
+  local subtask = string.match(id, '^[^:]+:([^:]+):')
+  return subtask, string.match(subtask, '^[^#]+')
+end
+
+-- The fields of a job that ask for the end of this delivery.
+local function cancel_fields(id, queue)
+  local subtask, whole = subtask_of(id, queue)
+  if not subtask then return 'cancel' end
+  return 'cancel', 'cancel:' .. subtask, 'cancel:' .. whole
+end
+
+-- Whether the end of a delivery's job or subtask was asked for: then it neither starts nor goes on. `advance` does, which
+-- brings that end about.
+local function is_cancelled(job, id, queue)
+  local f = queue ~= 'advance' and call('HMGET', job_key(job), cancel_fields(id, queue)) or {}
+  return (f[1] or f[2] or f[3]) and true or false
+end
+
+-- Take a ready delivery whose end was asked for out of the way of others. It is withdrawn by the decision to come.
+local function set_aside(id, queue)
+  call('HSET', delivery_key(id), 'aside', '1')
+  call('ZREM', queue_key(queue, 'ready'), id)
+end
+
+-- Forget a delivery wherever it stands. Says where it stood: 'leases', 'ready', 'later', 'parked', 'aside' or nil.
 local function forget(job, id, queue)
-  local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked')
+  local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked', 'aside')
   if f[1] then release_gates(id, f[1], false, f[2]) end
   if f[2] then money_lost(job, id) end
   call('HDEL', job_key(job) .. ':live', id)
   if jobs[job] then jobs[job].live = false end
   call('DEL', delivery_key(id))
   if f[3] and call('ZREM', P .. ':parked:' .. f[3], id) == 1 then return 'parked' end
-  local stood
+  local stood = f[4] and 'aside'
   for _, part in ipairs({'leases', 'ready', 'later'}) do
     stood = stood or call('ZREM', queue_key(queue, part), id) == 1 and part
   end

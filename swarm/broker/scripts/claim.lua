@@ -91,7 +91,7 @@ local function return_lost(queue)
   if not in_grace then
     for _, id in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
       local D = delivery_key(id)
-      if queue ~= 'advance' and call('HGET', job_key(job_of(id)), 'cancel') and call('HEXISTS', D, 'record') == 1 then
+      if is_cancelled(job_of(id), id, queue) and call('HEXISTS', D, 'record') == 1 then
         -- it was told to stop when that was asked, and goes with its job
         call('ZADD', leases, until_then, id)
       else
@@ -145,10 +145,12 @@ local function begin(job, id, queue, count, wait)
   return false
 end
 
-local function wanted(job, id, queue)
-  local subtask = string.sub(queue, 1, 4) == 'run:' and string.match(id, '^[^:]+:([^:]+):')
-  local f = call('HMGET', job_key(job), 'expire', 'ending', 's:' .. (subtask or ''))
-  return f[1] and not f[2] and not f[3]
+-- What speaks against beginning a delivery: it is 'over', or its end was asked for ('cancelled'). Nil: nothing.
+local function obstacle(job, id, queue)
+  local solved = 's:' .. (subtask_of(id, queue) or '')
+  local f = call('HMGET', job_key(job), 'expire', 'ending', solved, cancel_fields(id, queue))
+  if not f[1] or f[2] or f[3] then return 'over' end
+  if queue ~= 'advance' and (f[4] or f[5] or f[6]) then return 'cancelled' end
 end
 
 -- Take what is ready, as far as its gates let it in. Says whether one of them holds the queue up, and the last tag taken.
@@ -164,8 +166,11 @@ local function take(queue, words)
       local job, D = job_of(id), delivery_key(id)
       local f = call('HMGET', D, 'record', 'at', 'claims', 'awaited')
       local at, opens
-      if not f[1] or not wanted(job, id, queue) then
+      local against = f[1] and obstacle(job, id, queue) or not f[1] and 'over'
+      if against == 'over' then
         forget(job, id, queue)
+      elseif against then
+        set_aside(id, queue)
       else
         if gates then at, opens = shut(gates, now, in_grace) end
         if at then

@@ -1,5 +1,6 @@
 -- Extend leases, if they are still held. ARGV: lease ms, worker, what the worker says of itself, its lifetime ms,
--- then id, queue, owner ... Answers the ids whose claim is gone, whose subtask is settled or whose job has ended.
+-- then id, queue, owner ... Answers the ids whose claim is gone, whose subtask is settled, whose job has ended, or whose end
+-- was asked for; the last are still claimed, until the decision to come takes them.
 local lease, now = tonumber(ARGV[1]), clock()
 even_if_full()
 grace(now, lease)
@@ -10,8 +11,10 @@ for i = 5, #ARGV, 3 do
   local id, queue, owner = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local f = call('HMGET', delivery_key(id), 'owner', 'gates')
   local held = f[1] == owner
-  local subtask = string.sub(queue, 1, 4) == 'run:' and string.match(id, '^[^:]+:([^:]+):')
-  if held and subtask and call('HEXISTS', job_key(job_of(id)), 's:' .. subtask) == 1 then
+  local subtask = subtask_of(id, queue)
+  if held and is_cancelled(job_of(id), id, queue) then
+    held = false
+  elseif held and subtask and call('HEXISTS', job_key(job_of(id)), 's:' .. subtask) == 1 then
     forget(job_of(id), id, queue)
     held = false
   end

@@ -3,14 +3,14 @@
 --       by the settings or '', '1' if a call without a price is refused where a limit holds, the model or '' if it has no
 --       gates, ms that the call may take.
 -- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,
--- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended), {'broken',
--- gate, ms} (its breaker is open), {'dead', gate, ms} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
+-- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended or is to
+-- end), {'broken', gate, ms} (its breaker is open), {'dead', gate, ms} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
 -- and free stands 'probe' if the call is to try out what was broken.
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
 local M = money_key(job)
-local d = call('HMGET', D, 'owner', 'holds', 'parked', 'gates')
-if d[1] ~= owner then return {'gone'} end
+local d = call('HMGET', D, 'owner', 'holds', 'parked', 'gates', 'queue')
+if d[1] ~= owner or is_cancelled(job, id, d[5]) then return {'gone'} end
 local f = call('HMGET', job_key(job), 'expire', 'ending', 'tenant', 'accepted')
 if not f[1] or f[2] then return {'gone'} end
 
