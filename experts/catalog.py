@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from experts.card import CardReader
+from experts.files import FileNote
 from experts.frontmatter import has_front_matter
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
 from swarm.models import Card, Catalog
@@ -19,15 +20,16 @@ MAX_BLOBS = 64_000_000
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A catalog and the files of its cards, by sha256."""
+    """A catalog, the files of its cards by sha256, and by card what to know of files in its folders of documents."""
 
     catalog: Catalog
     blobs: dict[str, bytes] = field(repr=False)
+    notes: dict[str, tuple[FileNote, ...]] = field(default_factory=dict)
 
 
 def read_folder(folder: Path) -> Loaded:
     """The catalog in `folder`: every `*.md` in it that begins with front matter. Raises the first problem."""
-    loaded, problems = _read(folder)
+    loaded, problems = inspect_folder(folder)
     if problems:
         raise problems[0]
     return loaded
@@ -35,7 +37,7 @@ def read_folder(folder: Path) -> Loaded:
 
 def check_folder(folder: Path) -> list[BadInput]:
     """Everything that is wrong with the catalog in `folder`, card by card."""
-    return _read(folder)[1]
+    return inspect_folder(folder)[1]
 
 
 def with_implementations(loaded: Loaded, cards: Mapping[str, Card]) -> Loaded:
@@ -45,7 +47,7 @@ def with_implementations(loaded: Loaded, cards: Mapping[str, Card]) -> Loaded:
     together = {**loaded.catalog.cards, **cards}
     if problems := _unknown_fallbacks(together, {}):
         raise problems[0]
-    return Loaded(catalog_of(together), loaded.blobs)
+    return replace(loaded, catalog=catalog_of(together))
 
 
 def catalog_of(cards: Mapping[str, Card]) -> Catalog:
@@ -63,11 +65,13 @@ def versioned(card: Card) -> Card:
     return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})
 
 
-def _read(folder: Path) -> tuple[Loaded, list[BadInput]]:
+def inspect_folder(folder: Path) -> tuple[Loaded, list[BadInput]]:
+    """The sound cards of `folder`, and everything that is wrong with it."""
     problems: list[BadInput] = []
     blobs: dict[str, bytes] = {}
     cards: dict[str, Card] = {}
     files: dict[str, str] = {}
+    notes: dict[str, tuple[FileNote, ...]] = {}
     for path in _card_files(folder):
         reader = CardReader(path, folder)
         problems += reader.problems
@@ -76,13 +80,14 @@ def _read(folder: Path) -> tuple[Loaded, list[BadInput]]:
             cards[reader.card.name] = versioned(reader.card)
             files.setdefault(reader.card.name, reader.path)
             blobs |= reader.blobs
+            notes[reader.card.name] = tuple(reader.files.notes)
     if not cards and not problems:
         problems.append(EmptyCatalog(f"in {folder}"))
     if not problems:
         problems += _unknown_fallbacks(cards, files)
     if (size := sum(map(len, blobs.values()))) > MAX_BLOBS:
         problems.append(TooLarge("documents of the catalog", size, MAX_BLOBS))
-    return Loaded(catalog_of(cards), blobs), problems
+    return Loaded(catalog_of(cards), blobs, {name: noted for name, noted in notes.items() if noted}), problems
 
 
 def _card_files(folder: Path) -> list[Path]:

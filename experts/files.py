@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from experts.encoding import Undecodable, decoded
 from swarm.errors import InvalidCard
 from swarm.models import Blob
 
@@ -16,7 +19,28 @@ MAX_FILE = 10_000_000
 SUFFIXES = (".md", ".txt")
 MAX_FILES = 5_000
 
+_KINDS = " or ".join(SUFFIXES)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class FileNote:
+    """What the owner of a catalog should know of a file in a folder of documents."""
+
+    path: str
+    text: str
+    left_out: bool
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.text}" if self.left_out else f"{self.path}: {self.text}"
+
+
+class Unread(Exception):
+    """A file cannot be used."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem, self.remedy = problem, remedy
 
 
 class Files:
@@ -25,28 +49,57 @@ class Files:
     def __init__(self, folder: Path, path: str) -> None:
         self.folder, self.path = folder, path
         self.root = folder.resolve()
+        self.notes: list[FileNote] = []
 
     def text(self, path: str, limit: int) -> str:
         """A text file: UTF-8 without control characters."""
-        return self._decoded(path, self._read("file", path, limit))
+        return self._decoded(path, self._sound("file", path, limit))
 
     def content(self, field: str, path: str) -> bytes:
         """The content of the file that `field` names."""
         place = self._inside(field, path)
         if not place.is_file():
             self._wrong(f"{field}: {path!r} is not there", "put the file beside this card, or mend the path")
-        return self._read(field, path, MAX_FILE)
+        return self._sound(field, path, MAX_FILE)
 
     def documents(self, places: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Path and content of every document in these files and folders, each once, in order of path."""
+        """Path and UTF-8 content of every document in these files and folders, each once, in order of path.
+
+        A file that is named must be sound. One of a folder that cannot be read is left out, and `notes` say why.
+        """
+        places = list(places)
         found = dict.fromkeys(path for place in places for path in self._documents_at(place))
         if len(found) > MAX_FILES:
             self._wrong(f"documents: {len(found):,} files", f"at most {MAX_FILES:,} are accepted; join or split them")
+        named = {PurePosixPath(place).as_posix() for place in places}
+        read = 0
         for path in sorted(found):
-            content = self._read("documents", path, MAX_FILE)
-            if not self._decoded(path, content).strip():
-                self._wrong(f"documents: {path!r} is empty", "write something into it, or remove it")
-            yield path, content
+            try:
+                content = self._document(path)
+            except Unread as error:
+                if path in named:
+                    self._wrong(f"documents: {path!r} {error.problem}", error.remedy)
+                self._leave_out(path, error.problem, error.remedy)
+            else:
+                read += 1
+                yield path, content
+        if not read:
+            reasons = "; ".join(str(note) for note in self.notes[:3]) or "it is empty"
+            self._wrong(f"documents: {places[0]!r} holds no document ({reasons})", f"put {_KINDS} files into it")
+
+    def _document(self, path: str) -> bytes:
+        """The text of a document in UTF-8. Bytes that are that already stay as they are."""
+        content = self._read("documents", path, MAX_FILE)
+        try:
+            text, guessed = decoded(content)
+        except Undecodable as error:
+            raise Unread(str(error), "save it as UTF-8 text") from None
+        if not text.strip():
+            raise Unread("is empty", "write something into it, or remove it")
+        if guessed:
+            self.notes.append(FileNote(path, f"{guessed}; save it as UTF-8", left_out=False))
+        clean = text.encode()
+        return content if content.removeprefix(BOM_UTF8) == clean else clean
 
     @staticmethod
     def blob(path: str, content: bytes) -> Blob:
@@ -55,27 +108,50 @@ class Files:
     def _documents_at(self, place: str) -> list[str]:
         path = self._inside("documents", place)
         if path.is_dir():
-            found = sorted(self._below(path))
-            if not found:
-                self._wrong(f"documents: {place!r} holds no document", f"put {' or '.join(SUFFIXES)} files into it")
-            return found
+            return sorted(self._below(path))
         if not path.is_file():
             self._wrong(f"documents: {place!r} is not there", "put it beside this card, or mend the path")
         if path.suffix.lower() not in SUFFIXES:
-            self._wrong(f"documents: {place!r} is no {' or '.join(SUFFIXES)} file", "convert it to one of these")
+            self._wrong(f"documents: {place!r} is no {_KINDS} file", "convert it to one of these")
         return [PurePosixPath(place).as_posix()]
 
     def _below(self, folder: Path) -> Iterator[str]:
-        """Documents below `folder`, hidden ones aside. A link that leaves the catalog is an error, not a gap."""
-        for where, folders, files in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in (*folders, *files):
+        """Documents below `folder`, hidden ones aside. What else is there is noted with the reason."""
+        for where, folders, files in os.walk(folder, onerror=self._closed):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in sorted((*folders, *files)):
                 path = Path(where, name)
                 inside = path.relative_to(self.folder).as_posix()
-                if path.is_symlink():
-                    self._inside("documents", inside)
-                if name in files and not name.startswith(".") and path.suffix.lower() in SUFFIXES and path.is_file():
+                if name.startswith(".") or (name in folders and not path.is_symlink()):
+                    continue
+                try:
+                    self._fit(path, inside)
+                except Unread as error:
+                    self._leave_out(inside, error.problem, error.remedy)
+                else:
                     yield inside
+
+    def _fit(self, path: Path, inside: str) -> None:
+        """Unread unless this entry of a folder is a file that documents are made of."""
+        if path.is_symlink():
+            try:
+                self._inside("documents", inside)
+            except InvalidCard as error:
+                raise Unread("is a link that leads out of the card's folder, or nowhere", error.remedy) from None
+            if path.is_dir():
+                raise Unread("is a link to a folder, which is not followed", "name that folder in documents")
+        if not path.is_file():
+            raise Unread("is no file", "remove it")
+        if path.suffix.lower() not in SUFFIXES:
+            raise Unread(f"is no {_KINDS} file", "convert it to one of these")
+
+    def _closed(self, error: OSError) -> None:
+        """Note a folder that cannot be listed."""
+        inside = Path(error.filename).relative_to(self.folder).as_posix()
+        self._leave_out(inside, f"cannot be read ({error.strerror})", "check its permissions")
+
+    def _leave_out(self, path: str, problem: str, remedy: str) -> None:
+        self.notes.append(FileNote(path, f"{problem}; {remedy}", left_out=True))
 
     def _inside(self, field: str, path: str) -> Path:
         """Where `path` is, if that is inside the folder, links followed."""
@@ -98,10 +174,16 @@ class Files:
             with place.open("rb") as file:
                 content = file.read(limit + 1)
         except OSError as error:
-            self._wrong(f"{field}: {path!r} cannot be read ({error.strerror})", "check the file and its permissions")
+            raise Unread(f"cannot be read ({error.strerror})", "check the file and its permissions") from None
         if len(content) > limit:
-            self._wrong(f"{field}: {path!r} has more than {limit:,} bytes", "split or shorten it")
+            raise Unread(f"has more than {limit:,} bytes", "split or shorten it")
         return content
+
+    def _sound(self, field: str, path: str, limit: int) -> bytes:
+        try:
+            return self._read(field, path, limit)
+        except Unread as error:
+            self._wrong(f"{field}: {path!r} {error.problem}", error.remedy)
 
     def _decoded(self, path: str, content: bytes) -> str:
         try:

@@ -15,6 +15,8 @@ from swarm.threads import in_thread
 
 WATCH = 1.0
 """Seconds between looks at a watched folder."""
+TOLD = 10
+"""Files left out that one line of the log names."""
 
 Stamp = frozenset[tuple[str, int, int]]
 
@@ -33,7 +35,16 @@ async def publish(shelf: Shelf, folder: Path, implementations: Mapping[str, Impl
     version, names = loaded.catalog.version, sorted(loaded.catalog.cards)
     if former != version:
         _log.info(events.CATALOG, version=version, former=former, experts=names)
+        _tell_left_out(loaded)
     return loaded
+
+
+def _tell_left_out(loaded: Loaded) -> None:
+    """Log the files of documents' folders that no expert answers from."""
+    for name, notes in loaded.notes.items():
+        if left := [str(note) for note in notes if note.left_out]:
+            read, told = len(loaded.catalog.cards[name].blobs), left[:TOLD]
+            _log.warning(events.LEFT_OUT, expert=name, read=read, left_out=len(left), files=told)
 
 
 async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl, implementations, rea
 from swarm.cli.screen import Screen, listed
 from swarm.errors import BadInput
 from swarm.models import Catalog
+
+if TYPE_CHECKING:
+    from experts.catalog import Loaded
 
 experts = typer.Typer(
     name="experts",
@@ -48,14 +51,14 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
 @experts.command()
 def check(folder: FolderArgument, as_json: AsJson = False) -> int:
     """Check a folder of cards and tell everything that is wrong. Nothing is published."""
-    from experts.catalog import check_folder, read_folder
+    from experts.catalog import inspect_folder
 
     edge = Edge.of(None, as_json)
-    path = given.folder(folder)
-    problems = check_folder(path)
-    found = None if problems else read_folder(path).catalog
+    loaded, problems = inspect_folder(given.folder(folder))
+    found = None if problems else loaded.catalog
     about = [{"type": type(p).__name__, "message": str(p), "field": p.field, "remedy": p.remedy} for p in problems]
-    edge.screen.document({"ok": not problems, "problems": about} | _document(found))
+    edge.screen.document({"ok": not problems, "problems": about} | _document(found) | _documents(loaded))
+    _tell_documents(edge.screen, loaded)
     for problem in problems:
         edge.screen.note(("error: ", "red"), str(problem))
     if found is not None:
@@ -74,7 +77,9 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
             return await shelf.publish(loaded.catalog, loaded.blobs)
 
     changed = edge.run(published()) != loaded.catalog.version
-    edge.screen.document(_document(loaded.catalog) | {"changed": changed, "files": len(loaded.blobs)})
+    about = {"changed": changed, "files": len(loaded.blobs)}
+    edge.screen.document(_document(loaded.catalog) | about | _documents(loaded))
+    _tell_documents(edge.screen, loaded)
     verb = "published" if changed else "unchanged"
     names = listed(sorted(loaded.catalog.cards), 30)
     edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(loaded.blobs)} files)")
@@ -119,6 +124,35 @@ def _busy(screen: Screen, what: str) -> AbstractContextManager[object]:
     if not screen.err.is_terminal:
         screen.note(f"{what} ...")
     return screen.busy(what)
+
+
+def _documents(loaded: Loaded) -> dict[str, object]:
+    """For each expert with documents how many were read, and what to know of the files of its folders."""
+    return {
+        "documents": [
+            {
+                "expert": name,
+                "read": len(card.blobs),
+                "left_out": [{"path": note.path, "reason": note.text} for note in notes if note.left_out],
+                "warnings": [{"path": note.path, "reason": note.text} for note in notes if not note.left_out],
+            }
+            for name, card in loaded.catalog.cards.items()
+            if card.kind == "rag" and (notes := loaded.notes.get(name, ())) is not None
+        ]
+    }
+
+
+def _tell_documents(screen: Screen, loaded: Loaded) -> None:
+    """Notes on the files of documents, those with one reason together."""
+    for name, notes in loaded.notes.items():
+        left = sum(note.left_out for note in notes)
+        by_reason: dict[str, list[str]] = {}
+        for note in notes:
+            by_reason.setdefault(note.text, []).append(note.path)
+        counted = f"read {len(loaded.catalog.cards[name].blobs):,}, left out {left:,}"
+        screen.note((f"warning: {name}: {counted}:", "yellow"))
+        for reason, paths in by_reason.items():
+            screen.note(f"  {listed(paths, 5)}: {reason}")
 
 
 def _document(catalog: Catalog | None) -> dict[str, object]:

@@ -165,6 +165,26 @@ def test_experts_are_published_and_listed(cli: Cli) -> None:
     assert "refund-policy" in cli("experts", "list")
 
 
+def test_files_of_a_documents_folder_that_are_left_out_are_named(cli: Cli, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (tmp_path / "desk.md").write_text(
+        "---\nkind: rag\nmodel: local/extract\ndescription: Knows refunds.\ndocuments: docs/\n---\n"
+    )
+    (docs / "a.md").write_text("Refunds take 14 days.")
+    (docs / "b.pdf").write_bytes(b"%PDF")
+    (docs / "c.txt").write_bytes("Café".encode("cp1252"))
+
+    for verb in ("check", "publish"):
+        (documents,) = cli.json("experts", verb, str(tmp_path))["documents"]
+        assert (documents["expert"], documents["read"]) == ("desk", 2)
+        assert [left["path"] for left in documents["left_out"]] == ["docs/b.pdf"]
+        assert [warned["path"] for warned in documents["warnings"]] == ["docs/c.txt"]
+        assert all(note["reason"] for note in documents["left_out"] + documents["warnings"])
+        cli("experts", verb, str(tmp_path))
+        assert "warning: desk: read 2, left out 1:\n  docs/b.pdf: is no .md or .txt file" in cli.err
+
+
 def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_path: Path) -> None:
     words = {"late": "my parcel is late again", "broken": "it arrived broken and smashed"}
     rows = [{"text": f"{text} number {i}", "label": label} for i in range(20) for label, text in words.items()]

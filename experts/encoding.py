@@ -1,0 +1,63 @@
+"""Bytes of a document become text: by a byte order mark, else as UTF-8, else as Windows-1252 where that reads well."""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
+
+from swarm.values import cleaned
+
+MARKS = (
+    (BOM_UTF8, "utf-8-sig"), (BOM_UTF32_LE, "utf-32"), (BOM_UTF32_BE, "utf-32"),
+    (BOM_UTF16_LE, "utf-16"), (BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+"""Longer ones first: that of UTF-32 begins as that of UTF-16 does."""
+MOST_ACCENTED = 0.3
+"""Share of letters beyond ASCII above which a text is not taken for Windows-1252: it is some other script."""
+
+_CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
+
+
+class Undecodable(ValueError):
+    """Why these bytes are no text."""
+
+
+def decoded(content: bytes) -> tuple[str, str]:
+    """The text, without terminal escapes and control characters, and a word on its encoding where that was guessed.
+
+    >>> decoded("café".encode())
+    ('café', '')
+    >>> decoded("café".encode("cp1252"))
+    ('café', 'read as Windows-1252, as it is not UTF-8')
+    """
+    text, guessed = _text(content)
+    if "\0" in text:
+        raise Undecodable("is no text file (it has NUL characters)")
+    return _CONTROL.sub("", cleaned(text)), guessed
+
+
+def _text(content: bytes) -> tuple[str, str]:
+    for mark, encoding in MARKS:
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding), ""
+            except UnicodeDecodeError:
+                raise Undecodable(f"is cut or damaged: it begins as {encoding.upper()} and does not go on so") from None
+    try:
+        return content.decode(), ""
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+    if b"\0" not in content and (text := _windows(content)) is not None:
+        return text, "read as Windows-1252, as it is not UTF-8"
+    raise Undecodable(f"is not UTF-8 (line {line})")
+
+
+def _windows(content: bytes) -> str | None:
+    """As Windows-1252, or None where that makes no words."""
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    letters = sum(map(str.isalpha, text))
+    accented = sum(letter.isalpha() and not letter.isascii() for letter in text)
+    return text if accented <= MOST_ACCENTED * letters else None
