@@ -53,6 +53,7 @@ DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed
 CALLED = "model_called"
 JOB_ENDED = "job_ended"
 REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"
+LOOP_RESTARTED = "loop_restarted"
 CATALOG = "catalog_changed"
 LEFT_OUT = "documents_left_out"
 SERVING = "serving"

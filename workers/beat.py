@@ -7,6 +7,7 @@ a process that does nothing any more must not keep work from others.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -14,9 +15,14 @@ from typing import Any
 
 import redis
 
-from swarm.broker.address import open_blocking
+from swarm import log as events
+from swarm.broker.address import open_blocking, shown
 from swarm.broker.connection import digest, source
+from swarm.broker.faults import translated
 from swarm.broker.queue import Claim, Queue
+from swarm.errors import BrokerError
+
+_log = events.get("worker")
 
 STUCK = 30.0
 """Seconds without a sign of the event loop after which it counts as stuck."""
@@ -40,12 +46,15 @@ class Beat:
     ) -> None:
         patience = max(lease / 2, 0.5)
         self._client = open_blocking(url, socket_timeout=patience, socket_connect_timeout=patience)
+        self._where = shown(url)
         self._prefix, self._queue, self._pause = prefix, queue, lease / 3
         self._about, self._gone = about, gone
         self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._alive = time.monotonic()
+        self._away = False
+        """Whether the last renewal failed."""
         self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
 
     def start(self) -> None:
@@ -82,14 +91,22 @@ class Beat:
             if self.stuck > STUCK:
                 continue
             try:
-                gone = self._renew()
-            except (redis.RedisError, OSError):
-                self._client.connection_pool.disconnect()  # the next try looks for the master again
+                with translated(self._where):
+                    if gone := self._renew():
+                        self._gone(gone)
+            except BrokerError as error:
+                self._failed(error)
                 pause = min(HURRY, self._pause)
             else:
-                pause = self._pause
-                if gone:
-                    self._gone(gone)
+                pause, self._away = self._pause, False
+
+    def _failed(self, error: BrokerError) -> None:
+        """Nothing ends the thread: without it all that runs here would be taken for lost."""
+        if not self._away:
+            _log.warning(events.REDIS_AWAY, thread=self._thread.name, error=str(error))
+        self._away = True
+        with contextlib.suppress(Exception):
+            self._client.connection_pool.disconnect()  # the next try looks for the master again
 
     def _renew(self) -> list[Claim]:
         with self._lock:

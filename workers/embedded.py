@@ -15,6 +15,7 @@ from swarm.settings import Settings
 from workers.main import Process, Roles, handle_signals, working
 from workers.publishing import publish, stamp, watch
 from workers.redis_server import private
+from workers.supervisor import supervised
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +52,8 @@ async def embedded(
         working(url, settings, Roles(), environ, loaded) as process,
     ):
         if catalog is not None:
-            await publish(process.shelf, catalog, loaded)
+            folder = catalog
+            await process.worker.ride_out(lambda: publish(process.shelf, folder, loaded))
         running = asyncio.create_task(process.worker.async_run())
         try:
             yield url
@@ -77,9 +79,11 @@ async def up(
     ):
         watching = []
         if catalog is not None:
-            seen = stamp(catalog)
-            await publish(process.shelf, catalog, implementations)
-            watching.append(asyncio.create_task(watch(process.shelf, catalog, implementations, seen)))
+            folder, seen = catalog, stamp(catalog)
+            await process.worker.ride_out(lambda: publish(process.shelf, folder, implementations))
+            watching.append(
+                asyncio.create_task(supervised("watch", lambda: watch(process.shelf, folder, implementations, seen)))
+            )
         handle_signals(process.worker)
         ready(url, process)
         try:

@@ -15,31 +15,33 @@ import math
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from arq.connections import ArqRedis
 from arq.jobs import deserialize_job_raw
 from arq.worker import Function, Worker
 from pydantic_core import from_json
-from redis import exceptions
 
 import swarm
 from swarm import log as events
-from swarm.broker.address import CONNECT_TIMEOUT, open_client, shown
+from swarm.broker.address import open_client, shown
 from swarm.broker.alive import about
 from swarm.broker.connection import Connection
 from swarm.broker.keys import ADVANCE, Keys, subtask_of
 from swarm.broker.queue import Claim, Queue
-from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, NoRoom
+from swarm.broker.subscription import News, Subscription
+from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, BrokerUntrusted, NoRoom
 from swarm.settings import Settings
 from workers.beat import Beat
+from workers.supervisor import supervised
 from workers.tasks import Settlement, Told
+from workers.wake import IDLE, Waker
 
-IDLE = 0.5
-"""Seconds after which a worker looks again even if nobody woke it."""
 HEALTHY = 10.0
 """Seconds without a claim, or a turn of the event loop, after which a worker is not healthy."""
+QUIET = 5.0
+"""Seconds without news after which a worker looks for a new catalog by itself."""
 LONGEST_AWAY = 1.0
 """Seconds between tries while Redis is away."""
 BUG_DELAY = 1.0
@@ -49,7 +51,7 @@ MOST_TOLD = 2_000
 ROUTER_TIMEOUT = 300.0
 """Seconds for one plan, advance or answer."""
 
-PASSING = (BrokerUnavailable, BrokerReadOnly, BrokerFull)
+PASSING = (BrokerUnavailable, BrokerReadOnly, BrokerFull, BrokerUntrusted)
 """What is over when Redis is back."""
 
 _log = events.get("worker")
@@ -146,7 +148,7 @@ class SwarmWorker(Worker):
     async def main(self) -> None:
         """Serve until `stop`, then drain, hand back and return. Overrides arq's poll loop.
 
-        What goes wrong in a lane or a helper ends the worker, loudly: half a worker would keep work from others.
+        A lane or a helper that an error ends is started again: see `supervised`.
         """
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -154,8 +156,8 @@ class SwarmWorker(Worker):
         await self._published()
         _log.info(events.STARTED, worker=self.name, lanes={lane.name: lane.slots for lane in self.lanes})
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._pulse()), group.create_task(self._listen())]
-            await asyncio.wait([group.create_task(self._serve(lane)) for lane in self.lanes])
+            helpers = [group.create_task(self._pulse()), group.create_task(supervised("listen", self._listen))]
+            await asyncio.wait([group.create_task(self._served(lane)) for lane in self.lanes])
             await self._drain()
             for task in helpers:
                 task.cancel()
@@ -196,8 +198,16 @@ class SwarmWorker(Worker):
 
     # -- claiming
 
+    async def _served(self, lane: Lane) -> None:
+        await supervised(
+            lane.name,
+            lambda: self._serve(lane),
+            pause=lambda seconds: self._or_stop(asyncio.sleep(seconds)),
+            stopped=self._stopping.is_set,
+        )
+
     async def _serve(self, lane: Lane) -> None:
-        async with _Waker(self._url, self._turn) as waker:
+        async with Waker(self._url, self._turn) as waker:
             while not self._stopping.is_set():
                 if lane.free <= 0 or not lane.queues:
                     await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))
@@ -206,15 +216,15 @@ class SwarmWorker(Worker):
                 try:
                     if lane.unsure:
                         await self.queue.disown(queues, self._claims.values())
-                        lane.unsure = False
+                    lane.unsure = True  # until all that the next claim takes has been started
                     claims, due = await self.queue.claim(queues, lane.free, lane.gates)
                 except BrokerError as error:
-                    lane.unsure = True
                     await self._away(error)
                     continue
                 self._back()
                 for claim in claims:
                     self._start(lane, claim)
+                lane.unsure = False
                 if lane.free > 0:
                     lists = [self._keys.queue(name, "wake") for name in queues]
                     await self._or_stop(waker.wait(lists, IDLE if due is None else min(IDLE, due)))
@@ -385,29 +395,20 @@ class SwarmWorker(Worker):
 
     async def _listen(self) -> None:
         """Stops and new catalogs, the fast way. What is missed here the beat and a slow look bring as well."""
-        stop, published = self._keys.stop(self.name), self._keys.published
         while True:
-            with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
-                async with open_client(self._url, socket_timeout=None) as client, client.pubsub() as channel:
-                    async with asyncio.timeout(CONNECT_TIMEOUT):
-                        await channel.subscribe(stop, published)
+            with contextlib.suppress(BrokerError):
+                async with Subscription(self._url) as channels:
+                    await channels.subscribe(self._keys.stop(self.name), self._keys.published)
                     await self._published()
-                    asked = False
                     while True:
-                        message = await channel.get_message(timeout=5.0)
-                        if message is None and asked:
-                            break  # no sign of life
-                        asked = message is None
-                        if message is None:
-                            await channel.ping()
-                            await self._published()
-                        elif message["type"] != "message":
-                            continue
-                        elif message["channel"].decode() == published:
-                            await self._published()
-                        elif (claim := self._claims.get(message["data"].decode(errors="replace"))) is not None:
-                            self._stop_claim(claim)
+                        await self._hear(await channels.next(QUIET))
             await asyncio.sleep(IDLE)
+
+    async def _hear(self, news: News | None) -> None:
+        if news is None or news.channel == self._keys.published:
+            await self._published()
+        elif (claim := self._claims.get(news.message.decode(errors="replace"))) is not None:
+            self._stop_claim(claim)
 
     async def _published(self) -> None:
         if self.on_published is not None:
@@ -439,53 +440,6 @@ class SwarmWorker(Worker):
         lanes = {lane.name: (lane.busy, lane.slots) for lane in self.lanes}
         queues = [queue for lane in self.lanes for queue in lane.queues]
         return about(self.name, os.getpid(), self._started_at, lanes, queues, swarm.__version__)
-
-
-class _Waker:
-    """A connection of its own that blocks on wake lists. `turn` asks Redis anything, over another one."""
-
-    def __init__(self, url: str, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._client, self._turn = open_client(url, socket_timeout=None), turn
-        self._wire: Any = None
-
-    async def __aenter__(self) -> _Waker:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._hang_up()
-        await self._client.aclose()
-
-    async def wait(self, lists: Sequence[str], seconds: float) -> None:
-        """Return when one of `lists` has a token, or after `seconds`, or when Redis fails."""
-        if seconds <= 0.001:
-            return
-        turning = asyncio.create_task(self._in_time(seconds)) if seconds < IDLE else None
-        try:
-            async with asyncio.timeout(seconds + 2.0):
-                if self._wire is None:
-                    self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-                    await self._wire.connect()
-                await self._wire.send_command("BLPOP", *lists, f"{seconds:.3f}")
-                await self._wire.read_response()
-        except (exceptions.RedisError, OSError, TimeoutError):
-            await self._hang_up()
-            await asyncio.sleep(min(seconds, 0.05))
-        except asyncio.CancelledError:
-            await self._hang_up()
-            raise
-        finally:
-            if turning is not None:
-                turning.cancel()
-
-    async def _in_time(self, seconds: float) -> None:
-        """Redis ends a wait when it looks at its clock, so make it look when this one is over."""
-        await asyncio.sleep(seconds + 0.001)
-        await self._turn()
-
-    async def _hang_up(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.disconnect(nowait=True)
 
 
 def _named(claim: Claim) -> dict[str, Any]:

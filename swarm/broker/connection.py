@@ -1,36 +1,29 @@
-"""One Redis: its connection, its scripts, and its errors in our words.
+"""One Redis: its connection and its scripts.
 
-Calls made in the same turn of the event loop travel together: concurrent callers cost one round trip. Nothing is
-repeated here. A caller who does not know whether a call arrived may repeat it, because every script is idempotent.
+Calls made in the same turn of the event loop travel together: concurrent callers cost one round trip. A command that
+only reads is repeated when its connection breaks; nothing else is. A caller who does not know whether a script arrived
+may repeat it (`repeated`), because every script is idempotent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-import ssl
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from redis import exceptions
 from redis.asyncio import Redis
 
-from swarm.broker.address import moves, open_client, shown
+from swarm.broker.address import open_client, shown
+from swarm.broker.faults import hang_up, read_only, translated
 from swarm.broker.keys import Keys
-from swarm.errors import (
-    BadInput,
-    BrokerDenied,
-    BrokerError,
-    BrokerFull,
-    BrokerReadOnly,
-    BrokerUnavailable,
-    BrokerUnconfirmed,
-    BrokerUntrusted,
-    SwarmError,
-)
+from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUnconfirmed, BrokerUntrusted
 
 hiredis: Any
 try:
@@ -60,60 +53,15 @@ def digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-AWAY = ("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ", "UNBLOCKED", "max number of clients")
-"""What Redis answers when it may be there later. Inside a script Redis 6 puts words of its own before it."""
-DENIED = ("NOAUTH", "WRONGPASS", "NOPERM", "The user executing the script", "unauthenticated")
-"""The last one is said to a long command before any password."""
+READS = frozenset(
+    "DBSIZE EXISTS GET HGET HGETALL HLEN HMGET HVALS INFO LLEN MEMORY PING PTTL SCAN SISMEMBER TIME XLEN XRANGE "
+    "XREVRANGE ZCARD ZRANGE ZREVRANGE".split()
+)
+"""Commands that change nothing."""
+REPEAT = 0.5
+"""Seconds within which a call whose connection broke is repeated."""
 
-
-def translate(error: BaseException, where: str) -> SwarmError:
-    """What redis-py raised, as one of ours."""
-    if isinstance(error, exceptions.ConnectionError) and isinstance(error.__cause__, exceptions.RedisError):
-        error = error.__cause__  # what Redis answered to the greeting
-    text = str(error)
-    match error:
-        case SwarmError():
-            return error
-        case exceptions.ReadOnlyError() | exceptions.ResponseError() if _read_only(error):
-            return BrokerUnavailable(where, "the master has moved") if moves(where) else BrokerReadOnly(where)
-        case exceptions.RedisError() if "DB index" in text or text == "Invalid Database":
-            return BrokerDenied(where, text, "name a database that it has, such as /0 at the end of the URL")
-        case exceptions.RedisError() if "protected mode" in text:
-            cause = "it runs in protected mode"
-            return BrokerDenied(where, cause, "give the server a password (requirepass or ACL), and the URL with it")
-        case exceptions.AuthenticationError() | exceptions.AuthorizationError() | exceptions.NoPermissionError():
-            return BrokerDenied(where, text)
-        case exceptions.ClusterError() | exceptions.AskError() | exceptions.ClusterDownError():
-            return BrokerDenied(where, text, "a Redis Cluster is not supported: use one server, or Sentinel")
-        case exceptions.OutOfMemoryError():
-            return BrokerFull(where, text)
-        case exceptions.ResponseError() if "MISCONF" in text or "OOM command" in text:
-            return BrokerFull(where, text)
-        case exceptions.ResponseError() if any(part in text for part in DENIED):
-            return BrokerDenied(where, text)
-        case exceptions.ResponseError() if any(part in text for part in AWAY):
-            return BrokerUnavailable(where, text)
-        case exceptions.ConnectionError() | OSError() if (why := _tls(error)) is not None:
-            return BrokerUntrusted(where, why)
-        case exceptions.TimeoutError() if where.startswith("rediss") and "connecting" in text:
-            return BrokerUnavailable(where, "no answer to TLS; if that port has none, the URL begins with redis://")
-        case exceptions.ConnectionError() | exceptions.TimeoutError() | OSError():
-            return BrokerUnavailable(where, text or type(error).__name__)
-    return BrokerError(f"Redis at {where}: {text}")
-
-
-def _read_only(error: BaseException) -> bool:
-    return isinstance(error, exceptions.ReadOnlyError) or "READONLY" in str(error)
-
-
-def _tls(error: BaseException) -> str | None:
-    """What TLS had against a connection, if that is why there is none."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause)
-        cause = cause.__cause__ or cause.__context__
-    return None
+T = TypeVar("T")
 
 
 class Call(NamedTuple):
@@ -131,6 +79,7 @@ class Connection:
 
     def __init__(self, client: Redis, keys: Keys, where: str) -> None:
         self.client, self.keys, self.where = client, keys, where
+        self._closed = False
         self._plain = _Wire(client, self._suspect)
         # a wire that waits for replicas holds up what comes behind, which must be no claim and no sign of life
         confirm = (_packed(("PUBLISH", keys.confirmed, "")), _packed(("WAIT", 1, WAIT_MS)))
@@ -151,16 +100,20 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close; calls that still wait fail."""
+        self._closed = True
         await self._plain.aclose()
         await self._safe.aclose()
-        await self.client.aclose()
+        with contextlib.suppress(Exception):  # what is broken is closed as well
+            await self.client.aclose()
 
-    async def script(self, name: str, *args: Any, durable: bool = False) -> Any:
-        """Run a script of ours on the keys under our prefix.
+    async def script(self, name: str, *args: Any, durable: bool = False, repeats: bool = False) -> Any:
+        """Run a script of ours on the keys under our prefix; one that `repeats`, again when its connection breaks.
 
         With `durable` the answer comes when a replica has all that was written before it. Raises BrokerUnconfirmed
         when none has it within a second: it is written all the same, and calling again waits for a replica again.
         """
+        if repeats:
+            return await self.repeated(lambda: self.script(name, *args, durable=durable))
         try:
             return await self._call(("EVALSHA", digest(name), 1, self.keys.prefix, *args), durable)
         except BrokerError as error:
@@ -169,24 +122,49 @@ class Connection:
         return await self._call(("EVAL", source(name), 1, self.keys.prefix, *args), durable)
 
     async def call(self, *command: Any) -> Any:
-        """Run one command and give its raw answer: bytes, numbers, lists."""
+        """Run one command and give its raw answer: bytes, numbers, lists. One that only reads is repeated."""
+        if command[0] in READS:
+            return await self.repeated(lambda: self._call(command, False))
         return await self._call(command, False)
+
+    async def repeated(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat an idempotent call while its connection breaks, for a moment; then raise what it raised.
+
+        A Redis that takes a new connection and does not answer is not asked again: that has taken long enough.
+        """
+        until, pause = time.monotonic() + REPEAT, 0.01
+        while True:
+            try:
+                return await call()
+            except BrokerUnconfirmed:
+                raise
+            except (BrokerUnavailable, BrokerUntrusted) as error:
+                cause = error.__cause__
+                stale = isinstance(cause, _Stale)
+                if self._closed or (not stale and (_silent(cause) or time.monotonic() + pause > until)):
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2
 
     def _suspect(self) -> None:
         """What one wire lost, such as a master that hangs, the other one must not wait for as well."""
         self._plain.suspect = self._safe.suspect = True
 
     async def _call(self, command: tuple[Any, ...], durable: bool) -> Any:
-        try:
-            return await (self._safe if durable else self._plain).call(_packed(command))
-        except _Unconfirmed as error:
-            raise BrokerUnconfirmed(self.where, WAIT_MS / 1000) from error
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
-            raise translate(error, self.where) from error
+        packed = _packed(command)
+        with translated(self.where):
+            try:
+                return await (self._safe if durable else self._plain).call(packed)
+            except _Unconfirmed as error:
+                raise BrokerUnconfirmed(self.where, WAIT_MS / 1000) from error
 
 
 class _Unconfirmed(exceptions.RedisError):
     """No replica has said that it has what was written."""
+
+
+class _Stale(exceptions.TimeoutError):
+    """No answer on a connection that had answered before: the other side may no longer know of it."""
 
 
 class _Wire:
@@ -203,6 +181,8 @@ class _Wire:
         self._waiting: list[Call] = []
         self._sender: asyncio.Task[None] | None = None
         self._wire: Any = None
+        self._proven = False
+        """Whether this connection has answered before."""
 
     async def aclose(self) -> None:
         while self._sender is not None and not self._sender.done():
@@ -225,8 +205,8 @@ class _Wire:
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             try:
                 await self._exchange(batch)
-            except (exceptions.RedisError, OSError, TimeoutError) as error:
-                _fail(batch, error)
+            except Exception as error:  # of whatever class: the connection is in an unknown state
+                _fail(batch, _Stale(str(error)) if self._proven and _silent(error) else error)
                 await self._hang_up()
                 self._lost()
             finally:
@@ -239,6 +219,7 @@ class _Wire:
         self.suspect = False
         if self._wire is None:
             self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+            self._proven = False
             await self._wire.connect()
         await self._wire.send_packed_command(b"".join((*(call.packed for call in batch), *(self._ending or ()))))
         moved, answers = False, []
@@ -246,7 +227,7 @@ class _Wire:
             try:
                 answer = await self._wire.read_response()
             except exceptions.ResponseError as error:
-                moved = moved or _read_only(error)
+                moved = moved or read_only(error)
                 if not call.answer.done():
                     call.answer.set_exception(error)
             else:
@@ -256,6 +237,7 @@ class _Wire:
                     call.answer.set_result(answer)
         if self._ending is not None:
             await self._confirm(answers)
+        self._proven = True
         if moved:
             await self._hang_up()  # what was the master is none any more; the next call looks for the new one
 
@@ -271,8 +253,11 @@ class _Wire:
 
     async def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.disconnect(nowait=True)
+        await hang_up(wire)
+
+
+def _silent(error: BaseException | None) -> bool:
+    return isinstance(error, exceptions.TimeoutError | TimeoutError)
 
 
 def _closed(wire: Any) -> bool:

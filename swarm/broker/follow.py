@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
-from redis import exceptions
-from redis.asyncio import Redis
-
-from swarm.broker.address import CONNECT_TIMEOUT, open_client
+from swarm.broker.subscription import Subscription
+from swarm.errors import BrokerError
 
 LOOK_AGAIN = 5.0
 """Seconds after which a follower looks at the log even if nobody told it to."""
@@ -55,8 +52,7 @@ class Follower:
     def __init__(self, url: str) -> None:
         self._url = url
         self._places: dict[str, set[Place]] = {}
-        self._client: Redis | None = None
-        self._channel: Any = None
+        self._channel: Subscription | None = None
         self._listening: asyncio.Task[None] | None = None
         self._change = asyncio.Lock()
 
@@ -98,7 +94,7 @@ class Follower:
                     await self._connect()
                 else:
                     await self._channel.subscribe(name)
-            except (exceptions.RedisError, OSError, TimeoutError):
+            except BrokerError:
                 self._tell(name)  # nobody else will; whoever looks learns what is wrong
         if self._listening is None or self._listening.done():
             self._listening = asyncio.create_task(self._listen())
@@ -106,20 +102,22 @@ class Follower:
     async def _unsubscribe(self, name: str) -> None:
         async with self._change:
             if self._channel is not None and name not in self._places:  # nobody has come meanwhile
-                with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
+                with contextlib.suppress(BrokerError):
                     await self._channel.unsubscribe(name)
 
     async def _connect(self) -> None:
         await self._hang_up()
-        self._client = open_client(self._url, socket_timeout=None)
-        channel = self._client.pubsub()
-        async with asyncio.timeout(CONNECT_TIMEOUT):  # a Redis that hangs takes connections and says nothing
+        channel = Subscription(self._url)
+        try:
             await channel.subscribe(*self._places)
+        except BaseException:
+            await channel.aclose()
+            raise
         self._channel = channel
 
     async def _listen(self) -> None:
         """Pass news on; after a break, connect again and let everybody look."""
-        pause, asked = 0.05, False
+        pause = 0.05
         while True:
             try:
                 if self._channel is None:
@@ -128,18 +126,11 @@ class Follower:
                             return  # whoever comes next connects, and listens again
                         await self._connect()
                     self._tell_all()
-                    asked = False
-                message = await self._channel.get_message(ignore_subscribe_messages=False, timeout=LISTEN)
-                pause = 0.05
-                if message is None and asked:
-                    raise exceptions.TimeoutError("no sign of life")
-                asked = message is None
-                if message is None:
-                    await self._channel.ping()
-                elif message["type"] in ("message", "subscribe"):
+                if self._channel is not None and (news := await self._channel.next(LISTEN)) is not None:
                     # from the confirmation on nothing is missed; what was said before has to be looked for
-                    self._tell(message["channel"].decode(), message["data"] if message["type"] == "message" else b"")
-            except (exceptions.RedisError, OSError, TimeoutError):
+                    self._tell(news.channel, news.message)
+                pause = 0.05
+            except BrokerError:
                 async with self._change:
                     await self._hang_up()
                 await asyncio.sleep(pause)
@@ -154,9 +145,6 @@ class Follower:
             self._tell(name)
 
     async def _hang_up(self) -> None:
-        channel, client = self._channel, self._client
-        self._channel = self._client = None
-        for opened in (channel, client):
-            if opened is not None:
-                with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
-                    await opened.aclose()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.aclose()

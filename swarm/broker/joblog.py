@@ -130,7 +130,7 @@ class JobLog:
             "true" if request.plan_only else "false", settings.max_items, request.priority,
             micro(request.budget), micro(settings.tenant_budget), micro(settings.day_budget),
             round(patience * 1000), *named,
-            durable=settings.durable,
+            durable=settings.durable, repeats=True,
         )  # fmt: skip
         verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
         match verdict:
@@ -150,7 +150,7 @@ class JobLog:
 
     async def cancel(self, job: str, subtask: str = "") -> bool:
         """Ask to cancel a job, or one subtask of it; False when the job has ended already. Raises JobNotFound."""
-        answer = await self._connection.script("cancel", job, subtask)
+        answer = await self._connection.script("cancel", job, subtask, repeats=True)
         if answer == b"unknown":
             raise JobNotFound(job)
         return bool(answer == b"asked")

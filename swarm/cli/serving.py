@@ -202,11 +202,13 @@ class _Worker:
 
     async def _before(self, process: Process) -> None:
         from workers.publishing import publish, stamp, watch
+        from workers.supervisor import supervised
 
-        if self._folder is not None:
-            seen = stamp(self._folder)
-            await publish(process.shelf, self._folder, self._loaded)
-            self._watching = asyncio.create_task(watch(process.shelf, self._folder, self._loaded, seen))
+        if (folder := self._folder) is not None:
+            seen = stamp(folder)
+            await publish(process.shelf, folder, self._loaded)
+            watching = supervised("watch", lambda: watch(process.shelf, folder, self._loaded, seen))
+            self._watching = asyncio.create_task(watching)
         self._screen.document(
             {
                 "worker": process.worker.name,

@@ -77,8 +77,8 @@ class Proxy:
         self._links: dict[Link, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
-        self.fuse: int | None = None
-        """The fuse of connections that are made from now on; 0: each is reset as soon as it is there."""
+        self.fuses: list[int] = []
+        """The fuses of the next connections, one each; 0: it is reset as soon as it is there."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
@@ -151,8 +151,8 @@ class Proxy:
             return
         link = Link(writer, server)
         self._links[link] = None
-        if self.fuse is not None:
-            link.fuse = self.fuse
+        if self.fuses:
+            link.fuse = self.fuses.pop(0)
             link.burn(0)
         try:
             await asyncio.gather(link.carry(reader, server, answers=False), link.carry(answers, writer, answers=True))

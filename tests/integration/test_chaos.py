@@ -100,7 +100,7 @@ async def test_a_reset_ends_a_connection_and_a_half_open_one_says_nothing(redis_
             await reader.readline()
         writer.close()
 
-        proxy.fuse = 1
+        proxy.fuses = [1]
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         writer.write(b"INCR count\r\n")
         with pytest.raises(ConnectionResetError):

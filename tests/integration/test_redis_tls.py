@@ -14,7 +14,9 @@ from swarm.broker.connection import Connection
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUntrusted
 from swarm.settings import Settings
+from tests.chaos.proxy import Link, Proxy
 from tests.integration.processes import OwnRedis, echo, expert, publish, serving, until
+from tests.integration.test_redis_resets import BREAKS, lives_through, reset, through
 from tests.integration.watched import answered, free_port, sentinel
 
 OPENSSL = shutil.which("openssl")
@@ -165,3 +167,36 @@ def test_sentinels_are_asked_over_tls_too() -> None:
     assert place.asking["ssl"] is place.asking["ssl_check_hostname"] is True
     assert (place.asking["password"], place.asking["ssl_ca_certs"]) == ("other", "ca.pem")
     assert "username" not in place.asking
+
+
+def corrupt(proxy: Proxy, links: list[Link]) -> None:
+    proxy.corrupt(links)
+
+
+def cut(proxy: Proxy, links: list[Link]) -> None:
+    """A TLS connection that ends without saying so."""
+    proxy.cut(links)
+
+
+@pytest.mark.timeout(120)
+async def test_processes_live_through_dozens_of_breaks_of_tls(
+    secured: TlsRedis, certificates: Path, tmp_path: Path
+) -> None:
+    async with Proxy(secured.tls) as proxy:
+        settings = through(f"rediss://localhost:{proxy.port}/0?ssl_ca_certs={certificates}/ca.pem")
+        await lives_through(proxy, settings, tmp_path, [corrupt, reset, cut, corrupt] * (BREAKS // 4), seed=3)
+
+
+@pytest.mark.parametrize("pieces", range(8))
+async def test_a_read_over_tls_is_repeated_wherever_its_connection_was_reset(
+    secured: TlsRedis, certificates: Path, pieces: int
+) -> None:
+    async with Proxy(secured.tls) as proxy:
+        proxy.fuses = [pieces, pieces]
+        async with Connection.open(
+            f"rediss://localhost:{proxy.port}/0?ssl_ca_certs={certificates}/ca.pem"
+        ) as connection:
+            for _ in range(3):
+                assert await connection.call("GET", "nothing") is None
+            proxy.corrupt(proxy.links)
+            assert await connection.call("GET", "nothing") is None

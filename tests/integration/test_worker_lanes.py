@@ -16,7 +16,8 @@ from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
-from workers.worker import IDLE, Lane
+from workers.wake import IDLE
+from workers.worker import Lane
 
 
 class Gate:

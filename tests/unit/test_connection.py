@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+
 import pytest
 from redis import exceptions
 
 from swarm.broker import connection
 from swarm.broker.address import open_client, shown
-from swarm.broker.connection import translate
+from swarm.broker.faults import translate, translated
 from swarm.errors import (
     BadInput,
     BrokerDenied,
@@ -15,6 +18,7 @@ from swarm.errors import (
     BrokerFull,
     BrokerReadOnly,
     BrokerUnavailable,
+    BrokerUntrusted,
     JobNotFound,
     SwarmError,
 )
@@ -68,10 +72,48 @@ def test_a_wrong_url_is_refused_without_showing_its_password(url: str) -> None:
     ],
 )
 def test_what_redis_said_is_one_of_our_errors(error: Exception, kind: type[SwarmError]) -> None:
-    translated = translate(error, "redis://host")
+    told = translate(error, "redis://host")
 
-    assert type(translated) is kind
-    assert "redis://host" in str(translated)
+    assert type(told) is kind
+    assert "redis://host" in str(told)
+
+
+def ssl_error(kind: type[ssl.SSLError], reason: str) -> ssl.SSLError:
+    error = kind(1, reason)
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed"),
+        asyncio.IncompleteReadError(b"", 1),
+        AttributeError("'NoneType' object has no attribute 'write'"),
+        BrokenPipeError(),
+        TimeoutError(),
+        ssl_error(ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"),
+        ssl_error(ssl.SSLError, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"),
+        ssl_error(ssl.SSLError, "SSLV3_ALERT_BAD_RECORD_MAC"),
+    ],
+)
+def test_whatever_a_broken_connection_raises_is_unavailable(error: Exception) -> None:
+    with pytest.raises(BrokerUnavailable) as caught, translated("rediss://host"):
+        raise error
+    assert caught.value.__cause__ is error
+    assert "rediss://host" in str(caught.value)
+
+
+@pytest.mark.parametrize("reason", ["CERTIFICATE_VERIFY_FAILED", "TLSV1_ALERT_UNKNOWN_CA", "WRONG_VERSION_NUMBER"])
+def test_a_certificate_that_is_not_trusted_is_no_broken_connection(reason: str) -> None:
+    assert isinstance(translate(ssl_error(ssl.SSLError, reason), "rediss://host"), BrokerUntrusted)
+
+
+def test_a_cancel_and_our_own_errors_pass_untranslated() -> None:
+    with pytest.raises(asyncio.CancelledError), translated("redis://host"):
+        raise asyncio.CancelledError
+    with pytest.raises(JobNotFound), translated("redis://host"):
+        raise JobNotFound("j")
 
 
 def test_what_redis_answered_to_the_greeting_is_not_taken_for_a_lost_connection() -> None:

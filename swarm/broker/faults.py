@@ -1,0 +1,109 @@
+"""What goes wrong between us and Redis, in our words: the one place where errors of a connection are translated.
+
+A connection may break at every await, and what is raised then depends on the library, on TLS and on the event loop:
+redis-py's own errors, OSError, EOFError, RuntimeError (uvloop, on a transport that is closed), AttributeError (half of
+a connection is gone). So nobody lists them: every use of a connection stands in a `translated` block, and what comes
+out of it is a BrokerError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+from redis import exceptions
+
+from swarm.broker.address import moves
+from swarm.errors import (
+    BrokerDenied,
+    BrokerError,
+    BrokerFull,
+    BrokerReadOnly,
+    BrokerUnavailable,
+    BrokerUntrusted,
+    SwarmError,
+)
+
+AWAY = ("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ", "UNBLOCKED", "max number of clients")
+"""What Redis answers when it may be there later. Inside a script Redis 6 puts words of its own before it."""
+DENIED = ("NOAUTH", "WRONGPASS", "NOPERM", "The user executing the script", "unauthenticated")
+"""The last one is said to a long command before any password."""
+_TLS_BROKE = re.compile(r"EOF|RECORD|MAC|DECRYPT|DECODE|BAD_LENGTH|CLOSE_NOTIFY|UNEXPECTED_MESSAGE")
+"""Reasons of TLS for which not a certificate is to blame, but the wire."""
+
+
+@contextlib.contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn whatever a connection raises in the block into a BrokerError."""
+    try:
+        yield
+    except SwarmError:
+        raise
+    except Exception as error:
+        raise translate(error, where) from error
+
+
+async def hang_up(wire: Any) -> None:
+    """Close a connection of the library, in whatever state it is. Raises nothing."""
+    if wire is not None:
+        with contextlib.suppress(Exception):
+            await wire.disconnect(nowait=True)
+
+
+def translate(error: BaseException, where: str) -> SwarmError:
+    """What redis-py or an event loop raised, as one of ours."""
+    if isinstance(error, exceptions.ConnectionError) and isinstance(error.__cause__, exceptions.RedisError):
+        error = error.__cause__  # what Redis answered to the greeting
+    text = str(error)
+    match error:
+        case SwarmError():
+            return error
+        case exceptions.ReadOnlyError() | exceptions.ResponseError() if read_only(error):
+            return BrokerUnavailable(where, "the master has moved") if moves(where) else BrokerReadOnly(where)
+        case exceptions.RedisError() if "DB index" in text or text == "Invalid Database":
+            return BrokerDenied(where, text, "name a database that it has, such as /0 at the end of the URL")
+        case exceptions.RedisError() if "protected mode" in text:
+            cause = "it runs in protected mode"
+            return BrokerDenied(where, cause, "give the server a password (requirepass or ACL), and the URL with it")
+        case exceptions.AuthenticationError() | exceptions.AuthorizationError() | exceptions.NoPermissionError():
+            return BrokerDenied(where, text)
+        case exceptions.ClusterError() | exceptions.AskError() | exceptions.ClusterDownError():
+            return BrokerDenied(where, text, "a Redis Cluster is not supported: use one server, or Sentinel")
+        case exceptions.OutOfMemoryError():
+            return BrokerFull(where, text)
+        case exceptions.ResponseError() if "MISCONF" in text or "OOM command" in text:
+            return BrokerFull(where, text)
+        case exceptions.ResponseError() if any(part in text for part in DENIED):
+            return BrokerDenied(where, text)
+        case exceptions.ResponseError() if any(part in text for part in AWAY):
+            return BrokerUnavailable(where, text)
+        case exceptions.ConnectionError() | OSError() if (why := _tls(error)) is not None:
+            return BrokerUntrusted(where, why)
+        case exceptions.TimeoutError() if where.startswith("rediss") and "connecting" in text:
+            return BrokerUnavailable(where, "no answer to TLS; if that port has none, the URL begins with redis://")
+        case exceptions.ConnectionError() | exceptions.TimeoutError():
+            return BrokerUnavailable(where, text or type(error).__name__)
+        case exceptions.RedisError():
+            return BrokerError(f"Redis at {where}: {text}")
+    return BrokerUnavailable(where, f"the connection broke: {text or type(error).__name__}")
+
+
+def read_only(error: BaseException) -> bool:
+    """Whether Redis said that it takes no writes."""
+    return isinstance(error, exceptions.ReadOnlyError) or "READONLY" in str(error)
+
+
+def _tls(error: BaseException) -> str | None:
+    """What TLS had against a connection, if that is why there is none; None where the wire broke."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            reason = str(getattr(cause, "reason", "") or "")
+            if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or _TLS_BROKE.search(reason):
+                return None
+            return str(getattr(cause, "verify_message", "") or reason or cause)
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -1,0 +1,155 @@
+"""Connections to Redis break at every await, busy and idle: no process ends, no accepted job is lost, reads succeed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from experts.implementations import load_implementations
+from swarm.broker.connection import Connection
+from swarm.broker.follow import Follower
+from swarm.client import Job, SwarmClient, new_job_id
+from swarm.errors import BrokerError
+from swarm.settings import Settings
+from tests.chaos.proxy import Link, Proxy
+from tests.integration.processes import SPECS, Fleet, OwnRedis, publish, serving, until
+
+BREAKS = 40
+Break = Callable[[Proxy, list[Link]], None]
+
+
+@pytest.fixture
+async def own_redis(redis_binary: Path, tmp_path: Path) -> AsyncIterator[OwnRedis]:
+    async with OwnRedis(redis_binary, tmp_path / "redis") as redis:
+        yield redis
+
+
+@pytest.fixture
+async def proxy(own_redis: OwnRedis) -> AsyncIterator[Proxy]:
+    async with Proxy(own_redis.port) as proxy:
+        yield proxy
+
+
+def through(url: str) -> Settings:
+    return Settings(redis_url=url, prefix="t", max_age=600, retention=600)
+
+
+@pytest.mark.parametrize("pieces", range(6))
+async def test_a_read_is_repeated_wherever_its_connection_was_reset(proxy: Proxy, pieces: int) -> None:
+    """0: before anything is said; 1: asked and not answered; 2: idle, after the first answer; and so on."""
+    proxy.fuses = [pieces, pieces, pieces]
+    async with Connection.open(proxy.url) as connection:
+        for _ in range(8):
+            assert await connection.call("GET", "nothing") is None
+            await asyncio.sleep(0.01)
+        assert proxy.fuses == []
+
+
+async def test_what_may_not_happen_twice_is_not_repeated(proxy: Proxy, own_redis: OwnRedis) -> None:
+    async with Connection.open(proxy.url) as connection, Connection.open(own_redis.url) as direct:
+        proxy.fuses = [1]
+        with pytest.raises(BrokerError):
+            await connection.call("INCR", "count")
+
+        assert await direct.call("GET", "count") in (None, b"1")
+
+
+async def test_a_read_over_a_connection_that_nobody_knows_any_more_is_made_over_another(proxy: Proxy) -> None:
+    async with Connection.open(f"{proxy.url}?socket_timeout=0.3") as connection:
+        assert await connection.call("PING") == b"PONG"
+        proxy.half_open(proxy.links)
+        assert await connection.call("PING") == b"PONG"
+
+
+@pytest.mark.parametrize("how", ["reset", "half_open"])
+async def test_a_follower_hears_again_after_its_connection_broke(proxy: Proxy, own_redis: OwnRedis, how: str) -> None:
+    follower = Follower(proxy.url)
+    async with Connection.open(own_redis.url) as direct, follower.place("news") as place:
+        for number in range(3):
+            getattr(proxy, how)(proxy.links)
+
+            async def heard(said: str = f"news {number}") -> bool:
+                await direct.call("PUBLISH", "news", said)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        return await place.news() == said.encode()
+                return False
+
+            await until(heard, "news over a new connection")
+    await follower.aclose()
+
+
+def reset(proxy: Proxy, links: list[Link]) -> None:
+    proxy.reset(links)
+
+
+async def broken(proxy: Proxy, breaks: Iterable[Break], chance: random.Random) -> None:
+    """Break some or all connections again and again, a few of them while they are being made, some while idle."""
+    for number, broke in enumerate(breaks):
+        await asyncio.sleep(chance.choice((0.0, 0.003, 0.02, 0.1, 0.6 if number % 10 == 0 else 0.05)))
+        proxy.fuses = [chance.randrange(8) for _ in range(chance.randrange(4))]
+        broke(proxy, proxy.some(chance, chance.choice((0.1, 0.5, 1.0))))
+    proxy.fuses = []
+
+
+async def lives_through(proxy: Proxy, settings: Settings, folder: Path, breaks: list[Break], seed: int) -> None:
+    """A router, an expert worker and a client work on while connections break, and none is the worse for it."""
+    async with Fleet(settings, folder) as fleet, SwarmClient(settings=settings) as client:
+        await fleet.publish()
+        workers = [fleet.launch("router", lease=1.0), fleet.launch("expert", lease=1.0)]
+        for worker in workers:
+            await worker.healthy()
+        jobs: list[Job] = []
+        failed: list[BaseException] = []
+
+        async def asking(who: int) -> None:
+            while True:
+                with suppress(BrokerError):
+                    jobs.append(await client.submit(f"0.0 {who}", expert="sleep", job_id=new_job_id()))
+                    try:
+                        await jobs[-1].receipt()
+                        await client.jobs()
+                        await jobs[-1].answer(30)
+                    except BrokerError as error:
+                        failed.append(error)
+                await asyncio.sleep(0.01)
+
+        load = [asyncio.create_task(asking(who)) for who in range(4)]
+        await broken(proxy, breaks, random.Random(seed))
+        for each in load:
+            each.cancel()
+        await asyncio.gather(*load, return_exceptions=True)
+        answers = await asyncio.gather(*(job.answer(30) for job in jobs))
+        await broken(proxy, breaks, random.Random(seed + 1))  # nobody asks for anything now
+        after = await client.ask("0.0", expert="sleep", timeout=30)
+        alive = [worker.alive for worker in workers]
+
+    assert alive == [True, True]
+    assert failed == []
+    assert {answer.ending for answer in answers} == {"completed"}
+    assert len(answers) > 10
+    assert after.ending == "completed"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_processes_live_through_dozens_of_resets(proxy: Proxy, tmp_path: Path, seed: int) -> None:
+    await lives_through(proxy, through(proxy.url), tmp_path, [reset] * BREAKS, seed)
+
+
+async def test_half_open_connections_are_left_for_new_ones(proxy: Proxy) -> None:
+    settings = through(f"{proxy.url}?socket_timeout=0.5")
+    async with serving(settings) as process, SwarmClient(settings=settings) as client:
+        await publish(settings, *load_implementations(SPECS).values())
+        await client.ask("hello", expert="echo", timeout=15)
+        for _ in range(3):
+            proxy.half_open(proxy.links)
+            answer = await client.ask("hello", expert="echo", timeout=15)
+            assert answer.text == "hello"
+        assert process.worker.main_task is not None
+        assert not process.worker.main_task.done()

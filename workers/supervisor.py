@@ -1,0 +1,46 @@
+"""Keeping the loops of a process alive: an error ends one turn of a loop, never the process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from swarm import log as events
+
+SHORTEST, LONGEST = 0.1, 5.0
+"""Seconds before a loop is started again: twice as many each time, until one has run for LONGEST."""
+
+_log = events.get("worker")
+
+
+async def supervised(
+    name: str,
+    loop: Callable[[], Awaitable[None]],
+    *,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run `loop` until it returns, this task is cancelled, or it is `stopped`; start it again when an error ends it.
+
+    Each error is logged. `pause` waits, no longer than until it is stopped.
+    """
+    seconds = SHORTEST
+    while not stopped():
+        begun = time.monotonic()
+        try:
+            await loop()
+            return
+        except asyncio.CancelledError as error:
+            if _is_ours():
+                raise
+            _log.error(events.LOOP_RESTARTED, loop=name, exc_info=error)  # a library lost somebody else's cancel
+        except Exception as error:
+            _log.error(events.LOOP_RESTARTED, loop=name, exc_info=error)
+        seconds = SHORTEST if time.monotonic() - begun > LONGEST else min(2 * seconds, LONGEST)
+        await pause(seconds)
+
+
+def _is_ours() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

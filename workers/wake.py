@@ -1,0 +1,70 @@
+"""Waiting to be woken: a connection of its own that blocks on the wake lists of queues."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from swarm.broker.address import open_client, shown
+from swarm.broker.faults import hang_up, translated
+from swarm.errors import BrokerError
+
+IDLE = 0.5
+"""Seconds after which a worker looks again even if nobody woke it."""
+LATE = 2.0
+"""Seconds after the end of a wait by which Redis must have answered."""
+PAUSE = 0.05
+"""Seconds after a connection broke."""
+
+
+class Waker:
+    """Waits on wake lists. `turn` asks Redis anything, over another connection."""
+
+    def __init__(self, url: str, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._client, self._where, self._turn = open_client(url, socket_timeout=None), shown(url), turn
+        self._wire: Any = None
+
+    async def __aenter__(self) -> Waker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._hang_up()
+        with contextlib.suppress(Exception):  # what is broken is closed as well
+            await self._client.aclose()
+
+    async def wait(self, lists: Sequence[str], seconds: float) -> None:
+        """Return when one of `lists` has a token, or after `seconds`, or when the connection breaks."""
+        if seconds <= 0.001:
+            return
+        turning = asyncio.create_task(self._in_time(seconds)) if seconds < IDLE else None
+        try:
+            with translated(self._where):
+                async with asyncio.timeout(seconds + LATE):
+                    await self._blocked(lists, seconds)
+        except BrokerError:
+            await self._hang_up()
+            await asyncio.sleep(min(seconds, PAUSE))
+        except asyncio.CancelledError:
+            await self._hang_up()
+            raise
+        finally:
+            if turning is not None:
+                turning.cancel()
+
+    async def _blocked(self, lists: Sequence[str], seconds: float) -> None:
+        if self._wire is None:
+            self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+            await self._wire.connect()
+        await self._wire.send_command("BLPOP", *lists, f"{seconds:.3f}")
+        await self._wire.read_response()
+
+    async def _in_time(self, seconds: float) -> None:
+        """Redis ends a wait when it looks at its clock, so make it look when this one is over."""
+        await asyncio.sleep(seconds + 0.001)
+        await self._turn()
+
+    async def _hang_up(self) -> None:
+        wire, self._wire = self._wire, None
+        await hang_up(wire)
