@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 from experts.rag.load import Document
+from experts.rag.tables import read_lines
 
 FULL = 900
 """Characters from which a passage takes no further paragraph: about 200 tokens."""
@@ -33,33 +36,54 @@ class Passage:
     document: str
     section: str
     text: str
+    header: str = ""
+    """Of a row of a long table: the line that names its columns."""
+
+    @property
+    def shown(self) -> str:
+        """The text with what is needed to understand it."""
+        return f"{self.header}\n{self.text}" if self.header else self.text
+
+
+class Sentence(NamedTuple):
+    """Words that say something by themselves. Those of a table's row have the header of its columns."""
+
+    text: str
+    header: str = ""
 
 
 def passages(document: Document) -> list[Passage]:
-    """The document in passages, in its own order; nothing but headings and blank lines is left out."""
+    """The document in passages, in its own order; nothing but headings and blank lines is left out.
+
+    Of a table that does not fit into one passage, each row is a passage.
+    """
     found: list[Passage] = []
-    for section, paragraph in _paragraphs(document.text):
-        for piece in _pieces(paragraph):
+    for section, paragraph in _paragraphs(document):
+        for piece, header in _pieces(paragraph):
             last = found[-1] if found else None
-            if last and last.section == section and len(last.text) + len(piece) + 2 <= FULL:
+            together = last and last.section == section and not header and not last.header
+            if last and together and len(last.text) + len(piece) + 2 <= FULL:
                 found[-1] = Passage(document.name, section, f"{last.text}\n\n{piece}")
             else:
-                found.append(Passage(document.name, section, piece))
+                found.append(Passage(document.name, section, piece, header))
     return found
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of a passage, each as it stands there; list items and lines of tables are sentences too."""
-    found: list[str] = []
-    for block in re.split(r"\n[ \t]*\n", text):
-        for part in _parts(block):
-            found += _split(part)
+def sentences(passage: Passage) -> list[Sentence]:
+    """The sentences of a passage, each as it stands there; list items and rows of tables are sentences too."""
+    if passage.header:
+        return [Sentence(passage.text, passage.header)]
+    found: list[Sentence] = []
+    for block in re.split(r"\n[ \t]*\n", passage.text):
+        for part, header in _parts(block):
+            found += [Sentence(part, header)] if header else map(Sentence, _split(part))
     return found
 
 
-def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
+def _paragraphs(document: Document) -> Iterator[tuple[str, str]]:
     """(section, paragraph), where a list stays with the line that introduces it."""
-    trail: list[tuple[int, str]] = []
+    text, title = document.text, document.title[:LONGEST_TITLE]
+    trail: list[tuple[int, str]] = [(0, title)] if title else []
     lines: list[str] = []
     fenced = ""
     for line in [*text.split("\n"), ""]:
@@ -72,7 +96,10 @@ def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
                 yield " > ".join(title for _, title in trail), body
             lines = []
         if heading:
-            trail = [*(above for above in trail if above[0] < heading[0]), heading]
+            trail = [
+                *(above for above in trail if above[0] < heading[0] and (above[0] or above[1] != heading[1])),
+                heading,
+            ]
         elif line.strip() or fenced:
             lines.append(line)
     if body := "\n".join(lines).strip("\n"):
@@ -90,17 +117,27 @@ def _heading(line: str, before: list[str]) -> tuple[int, str] | None:
     return None
 
 
-def _pieces(paragraph: str) -> Iterator[str]:
-    """A paragraph, cut between sentences or at last anywhere if it is too long."""
+def _pieces(paragraph: str) -> Iterator[tuple[str, str]]:
+    """A paragraph, cut if it is too long; and the header of what is a row of a table in it."""
     if len(paragraph) <= LONGEST:
-        yield paragraph
+        yield paragraph, ""
         return
+    lines = read_lines(paragraph.split("\n"))
+    for (header, ruled), group in groupby(lines, key=lambda line: (line.header, line.ruled)):
+        texts = [line.text for line in group]
+        for text in texts if header else () if ruled else ["\n".join(texts)]:
+            yield from ((piece, header[:LONGEST]) for piece in _cut_up(text))
+
+
+def _cut_up(text: str) -> Iterator[str]:
+    """A text, cut between sentences or at last anywhere if it is too long."""
     start = 0
-    while len(paragraph) - start > LONGEST:
-        cut = _cut(paragraph, start)
-        yield paragraph[start:cut].strip()
+    while len(text) - start > LONGEST:
+        cut = _cut(text, start)
+        if piece := text[start:cut].strip():
+            yield piece
         start = cut
-    if rest := paragraph[start:].strip():
+    if rest := text[start:].strip():
         yield rest
 
 
@@ -114,15 +151,19 @@ def _cut(paragraph: str, start: int) -> int:
     return start + (space + 1 if space > LONGEST // 2 else LONGEST)
 
 
-def _parts(block: str) -> Iterator[str]:
-    """A block, with list items and lines of tables apart."""
+def _parts(block: str) -> Iterator[tuple[str, str]]:
+    """A block, with list items and rows of tables apart; rows with the header of their columns."""
     part: list[str] = []
-    for line in block.split("\n"):
-        if part and (_ITEM.match(line) or line.lstrip().startswith("|")):
-            yield "\n".join(part)
+    for line in read_lines(block.split("\n")):
+        if part and (line.header or line.ruled or _ITEM.match(line.text) or line.text.lstrip().startswith("|")):
+            yield "\n".join(part), ""
             part = []
-        part.append(line)
-    yield "\n".join(part)
+        if line.header:
+            yield line.text, line.header
+        elif not line.ruled:
+            part.append(line.text)
+    if part:
+        yield "\n".join(part), ""
 
 
 def _split(part: str) -> Iterator[str]:

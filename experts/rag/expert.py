@@ -106,7 +106,7 @@ class CitingExpert:
     def _messages(self, subtask: Subtask, inputs: Mapping[str, Solution], hits: Sequence[Hit]) -> list[Message]:
         schema = subtask.output or self.card.output
         shown = {
-            f"[{number}] {hit.passage.document}, {hit.passage.section}": hit.passage.text
+            f"[{number}] {hit.passage.document}, {hit.passage.section}": hit.passage.shown
             for number, hit in enumerate(hits, start=1)
         }
         system = f"{system_text(self.card.instruction, schema)}\n\n{RULES}"

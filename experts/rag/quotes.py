@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from experts.rag.chunk import Passage, sentences
-from experts.rag.retrieve import Hit, Index, terms
+from experts.rag.chunk import Passage, Sentence, sentences
+from experts.rag.retrieve import Hit, Index, terms, words
 from swarm.models import Citation
 
 NEAR = 0.6
@@ -18,6 +19,8 @@ TITLE = 1.0
 QUOTES = 3
 SHORTEST = 3
 """Words below which a line is a title or a fragment and says nothing by itself."""
+
+Chosen = tuple[Passage, Sentence]
 
 _MARKER = re.compile(r"^\s*(?:(?:[-*+]|\d{1,3}[.)]|>)\s+)+")
 _CITED = re.compile(r"^\s*(?:[-*]\s*)?\[(\d{1,3})\]\s*[\"“](.+)[\"”][.\s]*$")
@@ -34,27 +37,41 @@ def stands(quote: str, text: str) -> bool:
 
 
 def best_quotes(question: str, hits: Iterable[Hit], index: Index) -> list[Citation]:
-    """Up to QUOTES sentences of the passages found, best first."""
+    """Up to QUOTES sentences of the passages found, best first; before a row of a table the names of its columns."""
     weights = {term: index.weight(term) for term in index.asked(question)}
     hits = list(hits)
     best = max((hit.score for hit in hits), default=1.0)
     scored = [
         (_score(sentence, hit.passage, weights) * (1 + hit.score / best), hit.passage, sentence)
         for hit in hits
-        for sentence in map(_plain, sentences(hit.passage.text))
-        if len(sentence.split()) >= SHORTEST
+        for sentence in sentences(hit.passage)
+        if len(list(words(_plain(sentence.text)))) >= SHORTEST
     ]
     ranked = sorted((one for one in scored if one[0] > 0), key=lambda one: -one[0])[:QUOTES]
-    chosen = [one for one in ranked if one[0] >= NEAR * ranked[0][0]]
+    chosen = _best_rows([one[1:] for one in ranked if one[0] >= NEAR * ranked[0][0]], weights)
     return checked(
-        (Citation(document=passage.document, section=passage.section, quote=sentence), passage)
-        for _, passage, sentence in chosen
+        (Citation(document=passage.document, section=passage.section, quote=_plain(text)), passage)
+        for passage, sentence in chosen
+        for text in (sentence.header, sentence.text)
+        if text
     )
+
+
+def _best_rows(chosen: Sequence[Chosen], weights: Mapping[str, float]) -> list[Chosen]:
+    """Those chosen, but of a table only the rows that fit best by their own words: all share those of the header."""
+
+    def own(sentence: Sentence) -> float:
+        return sum(weights[term] for term in set(terms(sentence.text)) & weights.keys())
+
+    best: dict[str, float] = defaultdict(float)
+    for _, sentence in chosen:
+        best[sentence.header] = max(best[sentence.header], own(sentence))
+    return [one for one in chosen if not one[1].header or own(one[1]) >= best[one[1].header]]
 
 
 def checked(citations: Iterable[tuple[Citation, Passage]]) -> list[Citation]:
     """The citations whose quotes stand in their passages, once each."""
-    return list(dict.fromkeys(cited for cited, passage in citations if stands(cited.quote, passage.text)))
+    return list(dict.fromkeys(cited for cited, passage in citations if stands(cited.quote, passage.shown)))
 
 
 def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Citation], int]:
@@ -77,18 +94,18 @@ def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Cita
 
 def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation | None:
     order = [*passages[number : number + 1], *passages] if number >= 0 else passages
-    passage = next((one for one in order if stands(quote, one.text)), None)
+    passage = next((one for one in order if stands(quote, one.shown)), None)
     return (
         Citation(document=passage.document, section=passage.section, quote=" ".join(quote.split())) if passage else None
     )
 
 
-def _score(sentence: str, passage: Passage, weights: Mapping[str, float]) -> float:
+def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float]) -> float:
     """The weight of the question's words in a sentence, and less of those only around it; 0 if neither it
     nor its heading has one."""
-    inside = set(terms(sentence)) & weights.keys()
+    inside = set(terms(f"{sentence.header} {sentence.text}")) & weights.keys()
     title = set(terms(passage.section.rpartition(" > ")[2])) & weights.keys()
-    around = set(terms(f"{passage.section} {passage.text}")) & weights.keys() - inside - title
+    around = set(terms(f"{passage.section} {passage.shown}")) & weights.keys() - inside - title
     own, above, beside = (sum(weights[term] for term in found) for found in (inside, title, around))
     return own + TITLE * above + AROUND * beside if own or above else 0.0
 

@@ -58,7 +58,7 @@ class Index:
         self._lengths: list[int] = []
         self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, passage in enumerate(self.passages):
-            counts = Counter(terms(passage.text))
+            counts = Counter(terms(passage.shown))
             above, _, nearest = passage.section.rpartition(" > ")
             counts.update(terms(above) + terms(nearest) * HEADING)
             self._lengths.append(counts.total())

@@ -260,6 +260,7 @@ def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
     docs.mkdir()
     (docs / "good.md").write_text("Refunds take 14 days.")
     (docs / "empty.md").write_text("")
+    (docs / "hidden.md").write_text("---\ntitle: Draft\n---\n<!-- later -->\n")
     (docs / "page.pdf").write_bytes(b"%PDF")
     (docs / "null.txt").write_bytes(b"a\0b")
     (docs / "japanese.txt").write_bytes("返品は三十日以内に承ります。".encode("shift-jis"))
@@ -274,6 +275,7 @@ def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
     told = {note.path.removeprefix("docs/"): note.text for note in reader.files.notes if note.left_out}
     assert {path: text.partition(";")[0] for path, text in told.items()} == {
         "empty.md": "is empty",
+        "hidden.md": "has comments, front matter or directives only",
         "page.pdf": "is no .md or .txt file",
         "null.txt": "is no text file (it has NUL characters)",
         "japanese.txt": "is not UTF-8 (line 1)",
@@ -293,6 +295,14 @@ def test_a_document_is_read_in_the_encoding_it_has(tmp_path: Path, encoding: str
     assert [str(note) for note in reader.files.notes] == (
         ["a.txt: read as Windows-1252, as it is not UTF-8; save it as UTF-8"] if encoding == "cp1252" else []
     )
+
+
+def test_a_comment_without_an_end_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\ntitle: A\n---\nSeen.\n\n<!-- draft\n\nHidden.\n")
+
+    assert [str(note) for note in rag_card(tmp_path, "a.md").files.notes] == [
+        "a.md: the comment in line 6 is not closed and hides the rest; close it with -->"
+    ]
 
 
 def test_a_document_loses_escapes_and_control_characters(tmp_path: Path) -> None:

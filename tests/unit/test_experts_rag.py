@@ -53,6 +53,11 @@ def asked(question: str) -> Subtask:
     return Subtask(id="t1", expert="book-desk", instruction=question)
 
 
+def told(text: str) -> list[str]:
+    """The sentences of a passage with this text."""
+    return [sentence.text for sentence in sentences(Passage("d", "", text))]
+
+
 # -- passages --------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +80,42 @@ def test_underlined_headings_and_code_are_understood() -> None:
     ]
 
 
+RATES = "| Country | Standard fee | Express fee |\n|---|:-:|---|\n" + "\n".join(
+    f"| Country{i} | {i}.50 EUR | {i * 2}.00 EUR |" for i in range(80)
+)
+
+
+def test_each_row_of_a_long_table_is_a_passage_with_the_header_of_its_columns() -> None:
+    found = passages(Document("d", f"# Rates\n\nAll fees in euros:\n{RATES}\n\nEnd."))
+
+    assert [passage.text for passage in found][:3] == [
+        "All fees in euros:", "| Country0 | 0.50 EUR | 0.00 EUR |", "| Country1 | 1.50 EUR | 2.00 EUR |",
+    ]  # fmt: skip
+    assert len(found) == 82
+    assert {passage.header for passage in found[1:-1]} == {"| Country | Standard fee | Express fee |"}
+    assert {passage.section for passage in found} == {"Rates"}
+    assert (found[-1].text, found[-1].header) == ("End.", "")
+
+
+def test_a_short_table_stays_together_and_its_rows_know_their_columns() -> None:
+    table = "\n".join(RATES.split("\n")[:4])
+    (found,) = passages(Document("d", f"Fees:\n\n{table}"))
+
+    assert [(sentence.text, sentence.header) for sentence in sentences(found)] == [
+        ("Fees:", ""),
+        ("| Country0 | 0.50 EUR | 0.00 EUR |", "| Country | Standard fee | Express fee |"),
+        ("| Country1 | 1.50 EUR | 2.00 EUR |", "| Country | Standard fee | Express fee |"),
+    ]
+
+
+def test_a_title_of_the_front_matter_stands_above_all_headings() -> None:
+    one = Document.read("d", b"---\ntitle: Warranty\n---\nIntro.\n\n# Lamps\n\nTwo years.")
+    same = Document.read("d", b"---\ntitle: Lamps\n---\n# Lamps\n\nTwo years.")
+
+    assert [passage.section for passage in passages(one)] == ["Warranty", "Warranty > Lamps"]
+    assert [passage.section for passage in passages(same)] == ["Lamps"]
+
+
 @given(st.text(alphabet="ab .\n#-=`|é", max_size=4_000), st.integers(0, 3))
 def test_no_words_are_lost_and_no_passage_is_too_long(text: str, times: int) -> None:
     document = Document("d", text + " word." * 400 * times)
@@ -87,10 +128,10 @@ def test_no_words_are_lost_and_no_passage_is_too_long(text: str, times: int) -> 
 
 
 def test_sentences_are_cut_at_their_ends_and_not_at_abbreviations() -> None:
-    assert sentences(passages(BOOK)[3].text) == [
+    assert told(passages(BOOK)[3].text) == [
         "Parcels take two days.", "Express parcels take one day, e.g. on Mondays.", "Mr. Smith drives the van.",
     ]  # fmt: skip
-    assert sentences('He said "No." Then he left.\n\n- one\n- two') == [
+    assert told('He said "No." Then he left.\n\n- one\n- two') == [
         'He said "No."',
         "Then he left.",
         "- one",
@@ -158,6 +199,31 @@ async def test_an_answer_quotes_the_best_sentences_and_says_where_they_stand() -
     )
     assert solution.data["found"] is True
     assert solution.confidence == solution.data["coverage"] == 1.0
+
+
+@pytest.mark.parametrize("rows", [80, 5])
+async def test_a_question_about_a_row_of_a_table_gets_it_and_the_names_of_its_columns(rows: int) -> None:
+    table = Document("rates.md", "# Rates\n\n" + "\n".join(RATES.split("\n")[: rows + 2]))
+    expert = ExtractExpert(a_card(), indexed([table]))
+
+    solution = await expert.solve(asked(f"What is the express fee for Country{rows - 3}?"), {})
+
+    assert [cited.quote for cited in solution.citations] == [
+        "| Country | Standard fee | Express fee |",
+        f"| Country{rows - 3} | {rows - 3}.50 EUR | {(rows - 3) * 2}.00 EUR |",
+    ]
+    assert all(stands(cited.quote, table.text) for cited in solution.citations)
+
+
+async def test_what_readers_do_not_see_is_never_quoted() -> None:
+    page = (
+        b"---\ntitle: Warranty\n---\n<!-- The warranty for lamps is really 36 months. -->\n\nFor lamps it is 24 months."
+    )
+    expert = ExtractExpert(a_card(), indexed([Document.read("w.md", page)]))
+
+    solution = await expert.solve(asked("What is the warranty for lamps?"), {})
+
+    assert [cited.quote for cited in solution.citations] == ["For lamps it is 24 months."]
 
 
 async def test_a_result_of_another_subtask_can_be_asked_about() -> None:
@@ -271,6 +337,6 @@ def test_a_heading_is_told_without_its_closing_marks() -> None:
 
 def test_many_abbreviations_do_not_take_long() -> None:
     begun = time.perf_counter()
-    sentences("A. " * 5_000)
+    told("A. " * 5_000)
 
     assert time.perf_counter() - begun < 0.1

@@ -1,0 +1,200 @@
+"""A document as its reader sees it: comments, front matter and directives of site generators are no words of it.
+
+Known are HTML, Markdown link and Jinja comments, YAML and TOML front matter, and the page directives of Hugo, Jekyll,
+MkDocs, Docusaurus, Sphinx, GitLab and GitHub. Code in fences stays as it is, and so do titles that directives carry.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from swarm.plainyaml import NotPlain, plain
+
+MAX_FRONT = 200
+"""Lines of front matter."""
+COMMENTS = {
+    "<!--": "-->", "{/*": "*/}", "{# ": "#}", "{% comment %}": "{% endcomment %}",
+    "<script": "</script>", "<style": "</style>",
+}  # fmt: skip
+"""What begins and ends a part that no reader sees."""
+EMPTY = frozenset("toctree contents image index meta include literalinclude raw sectnum tableofcontents".split())
+"""Directives of Sphinx whose block has no words of the page."""
+
+LONGEST = 10_000
+"""Characters; a longer line has no directives."""
+
+_OPENING = re.compile("|".join(map(re.escape, COMMENTS)), re.IGNORECASE)
+_CLOSING = {opening: re.compile(re.escape(closing), re.IGNORECASE) for opening, closing in COMMENTS.items()}
+_FENCE = re.compile(r"[ \t]{0,3}(```+|~~~+)(?:\{([\w:-]{1,50})\}(.*))?")
+_KEY = re.compile(r"[\w.-]{1,100}[ \t]*:(?:[ \t]|$)|[ \t]+\S|[ \t]*-[ \t]|#|[ \t]*$")
+_NOTHING = re.compile(
+    r"""[ \t]{0,3}(?:
+      \[[^\]\n]{1,100}\]:[ \t]*(?:\#|<>)(?:[ \t].*)?   # a link to nowhere, which is how Markdown writes a comment
+    | \[\[_?(?:toc|tosp)_?\]\] | \[toc\] | __(?:no|force)?toc__ | \$\{toc\}   # a table of contents
+    | \{:.{0,500}\}                                    # attributes, as kramdown writes them
+    )[ \t]*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_TITLED = re.compile(
+    r"""[ \t]*(?:
+      :{3,}[ \t]*(?:\{[^}\n]{0,200}\}|[\w-]{1,50})?    # ::: note
+    | (?:!!!|\?\?\?\+?)[ \t]+[\w-]{1,50}(?:[ \t]+(?:inline|end)){0,2}(?=[ \t]*(?:"|$))   # !!! note
+    | ===\+?(?=[ \t]+["'])                             # === "Tab"
+    | >[ \t]*\[![\w-]{1,50}\][+-]?                     # > [!NOTE]
+    )(?P<title>[ \t]*(?:\[[^\]\n]{0,300}\])?.*)""",
+    re.VERBOSE,
+)
+_SHORTCODE = re.compile(r"\{\{[<%].{0,200}?[>%]\}\}|\{%.{0,200}?%\}|(?<=\S)[ \t]*\{[#:.][\w.:# =\"'-]{1,200}\}[ \t]*$")
+_RST = re.compile(
+    r"(?P<space>[ \t]*)\.\.[ \t]+(?:\|[^|\n]{1,100}\|[ \t]+)?(?P<name>[\w:-]{1,50})::(?:[ \t]+(?P<rest>.*))?$"
+)
+_RST_COMMENT = re.compile(r"(?P<space>[ \t]*)\.\.(?:[ \t]+(?!\[).*)?$")
+_RST_OPTION = re.compile(r"[ \t]+:[\w-]{1,50}:")
+
+
+def split_front(text: str) -> tuple[str, str]:
+    """The title that a front matter gives (empty without one), and the text below it."""
+    lines = text.split("\n")
+    mark = lines[0].rstrip()
+    if mark not in ("---", "+++"):
+        return "", text
+    ends = ("---", "...") if mark == "---" else ("+++",)
+    end = next((i for i, line in enumerate(lines[1:MAX_FRONT], 1) if line.rstrip() in ends), 0)
+    front = lines[1:end]
+    if not any(map(str.strip, front)) or (mark == "---" and not all(map(_KEY.match, front))):
+        return "", text
+    title = _fields(mark, "\n".join(front)).get("title")
+    return " ".join(title.split()) if isinstance(title, str) else "", "\n".join(lines[end + 1 :])
+
+
+def visible(text: str) -> str:
+    """The words of a page, line by line; what is no word of it leaves its line empty."""
+    lines, _ = _uncommented(text.split("\n"))
+    if any(_RST.match(line) for line, fenced in _with_fences(lines) if not fenced):
+        lines = list(_without_rst(lines))
+    return "\n".join(_undirected(lines))
+
+
+def unclosed_comment(text: str) -> int | None:
+    """The line of a comment that hides all below it, since nothing closes it."""
+    return _uncommented(text.split("\n"))[1]
+
+
+def _fields(mark: str, front: str) -> Mapping[str, Any]:
+    try:
+        found = plain(front) if mark == "---" else tomllib.loads(front)
+    except (NotPlain, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _with_fences(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it belongs to a block of code between fences."""
+    fenced = ""
+    for line in lines:
+        mark = _FENCE.match(line)
+        yield line, bool(fenced or mark)
+        if mark and (not fenced or mark[1].startswith(fenced)):
+            fenced = "" if fenced else mark[1]
+
+
+def _uncommented(lines: Sequence[str]) -> tuple[list[str], int | None]:
+    """The lines without comments, and the line of one that is never closed: it hides the rest."""
+    found: list[str] = []
+    fenced, opened = "", 0
+    closing: re.Pattern[str] | None = None
+    for number, line in enumerate(lines, 1):
+        mark = None if closing else _FENCE.match(line)
+        if mark and (not fenced or mark[1].startswith(fenced)):
+            fenced = "" if fenced else mark[1]
+        if fenced or mark:
+            found.append(line)
+            continue
+        before = closing
+        kept, closing = _outside(line, closing)
+        opened = opened if closing is before else number
+        found.append(kept)
+    return found, opened if closing else None
+
+
+def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Pattern[str] | None]:
+    """What of a line stands outside comments, and what ends the comment that is open at its end."""
+    kept: list[str] = []
+    at = ticks = counted = 0
+    while True:
+        if closing:
+            if (end := closing.search(line, at)) is None:
+                return "".join(kept), closing
+            at = end.end()
+        for opening in _OPENING.finditer(line, at):
+            ticks, counted = ticks + line.count("`", counted, opening.start()), opening.start()
+            closing = _CLOSING[opening[0].lower()]
+            if ticks % 2 == 0 and (opening[0] == "<!--" or _is_comment(line, opening, closing)):
+                kept.append(line[at : opening.start()])
+                at = opening.end()
+                break
+        else:
+            return "".join([*kept, line[at:]]), None
+
+
+def _is_comment(line: str, opening: re.Match[str], closing: re.Pattern[str]) -> bool:
+    """Whether this begins a comment: it is closed in its line, or begins it."""
+    begins = not line[: opening.start()].strip()
+    return begins or (len(line) <= LONGEST and closing.search(line, opening.end()) is not None)
+
+
+def _undirected(lines: Sequence[str]) -> Iterator[str]:
+    """The lines without directives, and with the titles of those that have one."""
+    fenced, shown, rest = "", True, False
+    for line in lines:
+        mark = _FENCE.match(line)
+        if mark and fenced and mark[1].startswith(fenced) and not line.strip("`~ \t"):
+            yield line if shown and not rest else ""
+            fenced, shown, rest = "", True, False
+        elif mark and not fenced:
+            fenced, rest = mark[1], mark[2] is not None
+            shown = mark[2] not in EMPTY
+            yield (mark[3] or "").strip() if rest else line
+        elif fenced:
+            yield ("" if _RST_OPTION.match(" " + line) else line) if rest and shown else line if shown else ""
+        else:
+            yield _plain(line)
+
+
+def _plain(line: str) -> str:
+    if len(line) > LONGEST:
+        return line
+    if _NOTHING.fullmatch(line):
+        return ""
+    if titled := _TITLED.fullmatch(line):
+        return titled["title"].strip(" \t\"'[]")
+    return _SHORTCODE.sub("", line) if "{" in line else line
+
+
+def _without_rst(lines: Sequence[str]) -> Iterator[str]:
+    """Lines of a page for Sphinx without its directives and comments, and the blocks that belong to them."""
+    hidden, options = -1, False
+    for line, fenced in _with_fences(lines):
+        if fenced:
+            yield line
+            continue
+        indent = len(line) - len(line.lstrip()) if line.strip() else 10_000
+        if hidden >= 0 and indent > hidden:
+            yield ""
+            continue
+        hidden = -1
+        if options and _RST_OPTION.match(line):
+            yield ""
+        elif directive := _RST.match(line):
+            options = True
+            hidden = len(directive["space"]) if directive["name"] in EMPTY else -1
+            yield "" if hidden >= 0 else directive["rest"] or ""
+        elif comment := _RST_COMMENT.match(line):
+            options, hidden = False, len(comment["space"])
+            yield ""
+        else:
+            options = False
+            yield line
