@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from swarm.planner.literals import Bare, Call
 from swarm.planner.loose import Reader
 from swarm.planner.outline import ASSIGNED, ESCAPED, MAX_STEPS, Outline, TooMany, Written, clean, dotted, plain_name
-from swarm.planner.rungs import Names
+from swarm.planner.rungs import Names, normal
 
 _CALL = re.compile(r"(?<![\w.\-/])([^\W\d][\w.\-/]{0,120}+) ?\(")
 _PURE = frozenset(
@@ -72,8 +72,19 @@ class Arguments:
         if isinstance(value, list):
             return [self._plain(item) for item in value]
         if isinstance(value, dict):
+            if (call := self._call_within(value)) is not None:
+                return self._hidden(call)
             return {clean(str(key)): self._plain(item) for key, item in value.items()}
         return self._hidden(value) if isinstance(value, Call) else value
+
+    def _call_within(self, value: Mapping[str, object]) -> Call | None:
+        """An object among arguments that calls a known expert, `{"name": ..., "arguments": {...}}`."""
+        keyed = {normal(key): item for key, item in value.items()}
+        name = next((keyed.pop(key) for key in ("name", "function", "tool", "expert") if key in keyed), None)
+        given = next((keyed.pop(key) for key in ("arguments", "parameters", "args", "params") if key in keyed), None)
+        if not isinstance(name, str) or not isinstance(given, dict) or keyed.keys() - {"type", "id"}:
+            return None
+        return Call(name, named={str(key): item for key, item in given.items()}) if self.known(name) else None
 
     def _hidden(self, call: Call) -> str:
         pure = call.name in _PURE or call.name.partition(".")[0] in (

@@ -10,24 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from swarm.planner.literals import Bare, Unreadable
-from swarm.planner.outline import Misfit, Outline, Written
+from swarm.planner.outline import Further, Misfit, Outline, Written
 from swarm.planner.rungs import Found, Names, normal
 from swarm.planner.suspects import is_program, program_span
+from swarm.planner.turns import another_speaks, said_in_tokens, unmarked
 
-_TURN = re.compile(
-    r"(?:^|\n)[ \t>*]*(?:#{1,5}\s*)?\*{0,2}(?:observation|human|user|instruction|question|response|tool (?:result"
-    r"|response|output)|results?|output"
-    r"|example \d+)\b[^\n:]{0,30}(?::|\n|$)|<\|im_start\|>|<\|eot_id\|>|<tool_response>|\[/?INST\]|<\|(?:user"
-    r"|assistant)\|>",
-    re.I,
-)
 _FINAL = re.compile(
     r"\b(?:final|corrected|revised|updated|improved|optimi[sz]ed)\b(?:\W+\w+){0,3}?\W+"
-    r"(?:plan|answer|version|json|list|output|sequence|steps|calls?|solution|subtasks|result)\b",
+    r"(?P<what>plan|answer|version|json|list|output|sequence|steps|calls?|solution|subtasks|result)\b",
     re.I,
 )
+_LAST = re.compile(r"\bfinal\W+(?:steps|calls?)\b", re.I)
+"""The end of the plan, not another plan."""
 _OTHER = re.compile(
     r"\b(?:alternative(?:ly)?|(?:an)?other (?:way|plan|option|approach|possib\w+|solution|version|example)"
     r"|equivalent(?:ly)?|option \w|versions?|instead|(?:the )?same (?:plan|calls?|thing|results?|steps?)|for example)\b"
@@ -35,9 +32,12 @@ _OTHER = re.compile(
     re.I,
 )
 _FURTHER = re.compile(
-    r"\b(?:second|third|fourth|fifth|next|last|other|remaining|rest of the)\s+(?:part|half|question|request|task)\b",
+    r"\b(?:second|third|fourth|fifth|next|last|other|remaining|final|rest of the)\s+"
+    r"(?:part|half|question|request|task|steps?|calls?)\b"
+    r"|\b(?:then|finally|lastly|afterwards|additionally|furthermore|followed by|after (?:that|this|which))\b",
     re.I,
 )
+_POSSIBLE = re.compile(r"\b(?:could|might) (?:also|well|just as well)\b|\b(?:one|you|we) (?:could|might)\b", re.I)
 _SENTENCE = re.compile(r"\n|[.:!?] |[.:!?]$")
 _ADJACENT = re.compile(
     r"[\s,;+&.|\-*\u2022`\"'\])}]*(?:(?:and|then|next)?[\s:,]*)?(?:\d{1,3}[.):]\s*)?(?:</?[^<>\n]{1,40}>\s*|```\w*\s*)*"
@@ -60,6 +60,12 @@ class Choice:
 
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
+    turned: bool = False
+    """Whether another's turn begins behind it."""
+
+    @property
+    def end(self) -> int:
+        return self.parts[-1].found.end
 
 
 def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: Names) -> Choice | None:
@@ -69,8 +75,10 @@ def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: 
     if able and is_program(text):
         able = _written_out(able, text, known)
         notes["the text has a program beside the plan"] = None
+    inline: list[Part] = []
     if any(not part.found.inline for part in able):
         able = _in_line(able, text, known)
+        inline = [part for part in able if part.found.inline]
         said = {text for part in able if not part.found.inline for text in _calls(part)}
         if any(part.found.inline and known(step.expert) and not _calls(part) <= said
                for part in able for step in part.outline.steps):  # fmt: skip
@@ -82,12 +90,13 @@ def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: 
     if sound and able[0].outline.whole:
         notes["an earlier plan with repeated ids was left out"] = None
         able = able[sound:]
-    kept, turned = _kept(able, text, notes)
+    kept, turned = _kept(able, text, notes, known)
     if broken := next((part for part in kept if part.misfit), None):
         raise Misfit(broken.misfit)
+    _check_mentions(inline, kept, text, known)
     if stopped is not None and not turned:
         _check_end(kept, text, stopped, notes)
-    return Choice(tuple(kept), tuple(notes))
+    return Choice(tuple(kept), tuple(notes), turned)
 
 
 def _written_out(able: list[Part], text: str, known: Names) -> list[Part]:
@@ -151,39 +160,69 @@ def _computed(step: Written) -> bool:
     return any(isinstance(value, Bare) for value in (*step.arguments.values(), step.id, step.expert, *step.depends_on))
 
 
-def _kept(able: list[Part], text: str, notes: dict[str, None]) -> tuple[list[Part], bool]:
-    if len(able) == 1:
-        return able, False
-    kept, said, ids = [able[0]], _signatures(able[0]), _ids(able[0])
-    for part in able[1:]:
+def _kept(able: list[Part], text: str, notes: dict[str, None], known: Names) -> tuple[list[Part], bool]:
+    kept, said, before = [able[0]], _signatures(able[0]), text[: able[0].found.start]
+    for i, part in enumerate(able[1:], 1):
         gap = text[kept[-1].found.end : part.found.start]
-        if _TURN.search(gap):
+        if another_speaks(gap, before):
+            if said_in_tokens(gap) and any(_is_fresh(further, kept, known) for further in able[i:]):
+                raise Further
             notes["what follows the plan was not read: another turn, or pretended results"] = None
             return kept, True
         mine = _signatures(part)
-        if part.misfit and kept[0].outline.whole:
-            notes["a further plan in the text was left out"] = None
-        elif mine <= said and not part.misfit:
-            notes["steps said twice were taken once"] = None
-        elif part.outline.whole and _FINAL.search(gap[-300:]):
-            notes["an earlier plan was replaced by the one announced after it"] = None
-            kept, said, ids = [part], mine, _ids(part)
-        elif ids & _ids(part) or mine & said or _is_another(kept[0], gap):
-            notes["a further plan in the text was left out"] = None
-        else:
-            kept.append(part)
-            said |= mine
-            ids |= _ids(part)
+        match _relation(part, mine, said, kept, unmarked(gap), known):
+            case "again":
+                notes["steps said twice were taken once"] = None
+            case "replaces":
+                notes["an earlier plan was replaced by the one announced after it"] = None
+                kept, said = [part], mine
+            case "fuller":
+                notes["an earlier plan was replaced by one that has its steps and more"] = None
+                kept, said = [part], mine
+            case "another":
+                notes["a further plan in the text was left out"] = None
+            case "adds":
+                kept.append(part)
+                said |= mine
+            case _ if _is_fresh(part, kept, known):
+                raise Further
+            case _:
+                notes["a further plan in the text was left out"] = None
     return kept, False
 
 
-def _is_another(first: Part, gap: str) -> bool:
-    """Whether what comes behind `gap` is a plan of its own, rather than more of the same."""
-    if _ADJACENT.fullmatch(gap):
-        return False
-    if _OTHER.search(gap):
-        return True
-    return first.outline.whole and len(first.outline.steps) > 1 and not _FURTHER.search(gap)
+_Relation = Literal["again", "replaces", "fuller", "another", "adds", "unclear"]
+
+
+def _relation(part: Part, mine: set[str], said: set[str], kept: list[Part], gap: str, known: Names) -> _Relation:
+    """What a part is to the plan before it, from which `gap` parts it."""
+    first, near = kept[0].outline, gap[-300:]
+    if mine <= said and not part.misfit:
+        return "again"
+    if part.outline.whole and _FINAL.search(near) and not (_LAST.search(near) and not mine & said):
+        return "replaces"
+    adjacent = _ADJACENT.fullmatch(gap) is not None
+    if not adjacent and (_OTHER.search(gap) or (part.misfit and first.whole)):
+        return "another"
+    if part.outline.whole and said < mine:
+        return "fuller"
+    joined = adjacent or not first.whole or len(first.steps) == 1 or _FURTHER.search(near)
+    if mine & said:
+        return "unclear"
+    if _ids(part) & {id for one in kept for id in _ids(one)}:
+        return "unclear" if joined else "another"
+    return "adds" if joined and (adjacent or _all_known(part, known)) else "unclear"
+
+
+def _is_fresh(part: Part, kept: list[Part], known: Names) -> bool:
+    """Whether a step of it, written out, is for a known expert, and the plan does not have it."""
+    said = {call for one in kept for call in _calls(one)}
+    own = [step for step in part.outline.steps if known(step.expert) and not _computed(step)]
+    return any(_call(step) not in said for step in own)
+
+
+def _all_known(part: Part, known: Names) -> bool:
+    return not known or all(known(step.expert) for step in part.outline.steps)
 
 
 def _ids(part: Part) -> set[str]:
@@ -192,9 +231,11 @@ def _ids(part: Part) -> set[str]:
 
 def _check_end(kept: list[Part], text: str, stopped: Unreadable, notes: dict[str, None]) -> None:
     gap = text[kept[-1].found.end : stopped.at]
-    whole = kept[0].outline.whole and not _ADJACENT.fullmatch(gap)
-    if not whole and not _TURN.search(gap):
-        raise stopped
+    if not another_speaks(gap, text[: kept[0].found.start]):
+        gap = unmarked(gap)
+        goes_on = _FURTHER.search(gap[-300:]) and not _OTHER.search(gap)
+        if not kept[0].outline.whole or _ADJACENT.fullmatch(gap) or goes_on:
+            raise stopped
     notes["what follows the plan cannot be read"] = None
 
 
@@ -203,17 +244,38 @@ def _in_line(able: list[Part], text: str, known: Names) -> list[Part]:
     parts: list[Part] = []
     for part in able:
         before = parts[-1] if parts else None
-        if part.found.inline and before and not before.found.inline and before.found.rung == part.found.rung:
+        if part.found.inline and before and not before.found.inline:
             gap = text[before.found.end : part.found.start]
-            if not _SENTENCE.search(gap) and all(known(step.expert) for step in part.outline.steps):
+            if not _SENTENCE.search(gap) and not _OTHER.search(gap) and _all_known(part, known):
                 part = replace(part, found=replace(part.found, inline=False))
         parts.append(part)
     return parts
 
 
+def _check_mentions(inline: list[Part], kept: list[Part], text: str, known: Names) -> None:
+    """Refuse a plan beside which a sentence calls an expert with arguments, if no step of the plan says that."""
+    begins, ends = kept[0].found.start, kept[-1].found.end
+    said = {call for part in kept for call in _calls(part)}
+    for part in inline:
+        behind = part.found.start > ends
+        near = text[max(0, ends if behind else 0, part.found.start - 200) : part.found.start]
+        gap = text[ends : part.found.start] if behind else ""
+        if _calls(part) <= said or _OTHER.search(near) or _POSSIBLE.search(near):
+            continue
+        if another_speaks(gap, text[:begins]) and not said_in_tokens(gap):
+            return
+        for step in part.outline.steps:
+            if known(step.expert) and step.arguments and not _computed(step):
+                raise Further
+
+
 def _calls(part: Part) -> set[str]:
     """What its steps call, but for ids and edges."""
-    return {f"{normal(step.expert)}|{step.arguments!r}" for step in part.outline.steps}
+    return set(map(_call, part.outline.steps))
+
+
+def _call(step: Written) -> str:
+    return f"{normal(step.expert)}|{step.arguments!r}"
 
 
 def _signatures(part: Part) -> set[str]:

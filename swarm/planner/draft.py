@@ -19,10 +19,10 @@ from swarm.models import Mend
 from swarm.planner.choose import Choice, Part, choose, signature
 from swarm.planner.dependencies import refer
 from swarm.planner.literals import Unreadable
-from swarm.planner.outline import MAX_STEPS, Misfit, Outline, TooMany, Written
+from swarm.planner.outline import MAX_STEPS, Further, Misfit, Outline, TooMany, Written
 from swarm.planner.rungs import Found, Names, Scan, repaired, whole
 from swarm.planner.shapes import outline
-from swarm.planner.suspects import MAX_ALIKE, alike, shown, why
+from swarm.planner.suspects import MAX_ALIKE, alike, is_program, shown, unread, why
 from swarm.planner.tags import lined, tagged
 
 MAX_TEXT = 200_000
@@ -77,6 +77,8 @@ def read(text: str | bytes, experts: Collection[str] = (), accepted: int = 100) 
         raise NoDraft("too_many", f"more than {most:,} steps; plan fewer") from None
     except Misfit as misfit:
         raise NoDraft("incomplete", f"{misfit}: an entry that is no step among steps; give each its expert") from None
+    except Further:
+        raise NoDraft("incomplete", "there are further steps beside the plan; put every step into one list") from None
     except Unreadable as problem:
         raise NoDraft(problem.reason, _UNREADABLE.get(problem.reason, "it cannot be read")) from None
     except RecursionError:
@@ -93,6 +95,7 @@ _UNREADABLE = {
 def _read(text: str, known: Names, most: int) -> Draft:
     numbers = itertools.count(1)
     stopped: Unreadable | None = None
+    scan: Scan | None = None
     if one := whole(text):
         parts = _parts([one], known, numbers, most)
     elif calls := tagged(text):
@@ -102,6 +105,8 @@ def _read(text: str, known: Names, most: int) -> Draft:
         parts = _parts(scan, known, numbers, most)
         stopped = scan.stopped or (scan.computed if not parts else None)
     choice = choose(parts, text, stopped, known)
+    if scan and choice and known:
+        _check_beside(choice, text, scan, known)
     choice = choice or choose(_parts(lined(text, known), known, numbers, most), text, stopped, known)
     if choice is None and stopped and stopped.reason == "cut" and (last := repaired(text, stopped.at)):
         choice = choose(_parts([last], known, numbers, most), text, None, known)
@@ -155,6 +160,15 @@ def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int], most: i
         if lines is not None:
             parts.append(Part(one, lines))
     return parts
+
+
+def _check_beside(choice: Choice, text: str, scan: Scan, known: Names) -> None:
+    """Refuse a plan beside which an expert is called in a way that nothing here could read."""
+    if is_program(text):
+        return
+    end = min(choice.end if choice.turned else len(text), scan.stopped.at if scan.stopped else len(text))
+    if name := unread(text[:end], scan.spans, known):
+        raise NoDraft("incomplete", f"a call of {name[:80]!r} cannot be read; put every step into one list")
 
 
 def _check_complete(choice: Choice, text: str, known: Names, most: int) -> None:

@@ -14,7 +14,7 @@ from swarm.planner.quick import Irregular, Quick
 
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9][\d_]*+)(?:\.\d*)?(?:[eE][+-]?\d{1,3})?(?=\s*(?:[,\]})]|$|//|#|\n|;))")
 _WORD = re.compile(r"[A-Za-z_$][\w$.\-\\]*+")
-_NAME_OPENS = re.compile(r"[\"'`]?([^\W\d](?:[\w.\-/]|\\_){0,120}+)[\"'`]? ?\(")
+_NAME_OPENS = re.compile(r"[\"'`]?([^\W\d](?:[\w.\-/]|\\[_.\-]){0,120}+)[\"'`]? ?\(")
 _JOINED = re.compile(r"[ \t]*(?:\*\*|==|!=|[*/%+&|@<>\-]|(?:and|or)\b)\s*(?:\d[\w.]*)?")
 _SPACED_OPENS = re.compile(r"([^\W\d][\w.\-/\\]*(?: [\w.\-/\\&]{1,40}){1,6}+)\s?\(")
 _LOOPS = re.compile(r"\s*for\s+\w")

@@ -22,6 +22,10 @@ class Misfit(Exception):
     """Internal: among the steps stands something that is none; leaving it out would lose a step."""
 
 
+class Further(Exception):
+    """Internal: the text has steps behind its plan that can be neither added to it nor left out."""
+
+
 class TooMany(Exception):
     """Internal: more steps than any plan may have."""
 
@@ -67,8 +71,10 @@ class Outline:
             self.mends[place, what] = None
 
 
-def inner_name(inner: Mapping[str, object]) -> bool:
-    return isinstance(inner.get("name") or inner.get("Name") or inner.get("tool") or inner.get("function"), str)
+def inner_name(inner: Mapping[str, object]) -> str:
+    """The expert that an object inside of a step names; empty if it names none."""
+    name = inner.get("name") or inner.get("Name") or inner.get("tool") or inner.get("function")
+    return name if isinstance(name, str) else ""
 
 
 def is_filler(item: object) -> bool:

@@ -19,9 +19,9 @@ MAX_REPAIRED = 8_000
 """Characters given to the repair library, which takes long."""
 
 _OPENS = re.compile(
-    r"\[(?=\s*+(?:[\"'{\[(<]|//|/\*|[^\W\d](?:[\w.\-/ ]|\\_){0,120}+\())"
+    r"\[(?=\s*+(?:[\"'{\[(<]|//|/\*|[^\W\d](?:[\w.\-/ ]|\\[_.\-]){0,120}+\())"
     r"|\{(?=\s*+(?:[\"'}]|//|/\*|[^\W\d][\w\-]{0,60}+\s*+[:=]))"
-    r"|(?<![\w.\-\\/])[^\W\d](?:[\w.\-/]|\\_){0,120}+ ?\("
+    r"|(?<![\w.\-\\/])[^\W\d](?:[\w.\-/]|\\[_.\-]){0,120}+ ?\("
 )
 """Where a value may begin: a list or an object that begins like one, or a call."""
 _CLOSES = re.compile(r"```|</\w")
@@ -30,14 +30,16 @@ _LAST_LINE = re.compile(r"\n([ \t]*)([\]}]{1,3})\s*\Z")
 _LINE_BEGINS = re.compile(
     "(?:^\x01?"
     r"[\s,;+&\[\]]*(?:(?:and|then)\s+){0,2}|\n|<[^<>\n]{1,40}>)[ \t>]*(?:\(\s*|[-*\u2022+]\s+)?"
-    r"(?:(?:step|task)?\s*(?P<number>\d{1,3})\s*[.):]\s*)?"
+    r"(?:(?:assistant|model|response)\s*:\s*)?(?:(?:step|task)?\s*(?P<number>\d{1,3})\s*[.):]\s*)?"
     r"(?:\*{0,2}(?:action|call|tool|function|step|task)(?:[ _]call)?\s*\d{0,3}\s*:\*{0,2}\s*)?"
     r"(?:(?:await|return|print\(|result\s*\+=)\s*)?"
     r"(?:(?P<name>[^\W\d]\w{0,60})(?:\s*,\s*\w{1,60}){0,5}\s*(?::\s*\w+\s*)?=\s*(?:await\s+)?)?"
     r"[`\"'*]{0,3}$",
     re.I,
 )
-_DEFINES = re.compile(r"\b(?:def|class|function|async def)\s+$")
+_QUICK_NAME = re.compile(r"[^\W\d][\w.\-]*")
+"""Names of calls that the fast reader takes for one word."""
+_DEFINES = re.compile(r"\b(?:def|class|async def)\s+$|\bfunction\s+$")
 _LABEL_NOISE = re.compile(
     r"```\w*|\[ARGS\]|<\|constrain\|>\w+|<[|\uff5c][^<>\n]{0,60}[|\uff5c]>|<[^<>=\n]{0,40}>"
     r"|\u2728?\b(?:action|tool)[ _]input\b\s*:?"
@@ -47,7 +49,7 @@ _LABEL_NOISE = re.compile(
 _TAGGED_NAME = re.compile(r"<(?:function|tool|invoke name)\s*=\s*[\"']?([\w.\-/ ]{1,80})[\"']?\s*>", re.I)
 _LABEL = re.compile(
     r"(?P<mark>^|[\n>:]|\bto=|\])[ \t*`\"']*(?:functions?\.)?"
-    r"(?P<name>[^\W\d](?:[\w.\-/]|\\_){0,100}(?: [\w\-/]{1,40}){0,5}+)"
+    r"(?P<name>[^\W\d](?:[\w.\-/]|\\[_.\-]){0,100}(?: [\w\-/]{1,40}){0,5}+)"
     r"[ \t*`\"']*(?::\d{1,4}|:|->)?[ \t*`]*\s*$"
 )
 _NO_LABELS = frozenset(
@@ -163,6 +165,8 @@ class Scan:
         """What could not be read: a value that does not end, for one. Neither it nor what follows is looked at."""
         self.looks = MAX_LOOKS
         self.passed = 0
+        self.spans: list[tuple[int, int]] = []
+        """The places that were read, in order."""
         self.computed: Unreadable | None = None
         """A list that is computed rather than written out."""
         self._decoders = (Decoder(), Decoder(strict=False))
@@ -173,6 +177,7 @@ class Scan:
         while opens := _OPENS.search(self.text, at):
             found = self._at(opens, at)
             if found:
+                self.spans.append((found.start, found.end))
                 yield found
             elif self.stopped is not None:
                 return
@@ -290,7 +295,7 @@ class Scan:
         line = _LINE_BEGINS.search(before)
         if _DEFINES.search(before) or not (known or (line and " (" not in opens[0])):
             return None
-        found = self._loose(start, regular=" " not in name)
+        found = self._loose(start, regular=_QUICK_NAME.fullmatch(name) is not None)
         if found is None or not isinstance(found.value, Call):
             return None
         given = (line["number"] or line["name"] or "") if line else ""

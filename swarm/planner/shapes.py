@@ -35,13 +35,20 @@ def outline(
     found = Outline(most=most)
     if label and not known(label) and NUMBERED.fullmatch(label):
         label = ""
-    if label and isinstance(value, dict) and not named(value, known):
+    if label and isinstance(value, dict) and (not named(value, known) or _is_argued(value, label, known)):
         value = {"name": label, "arguments": value.get("arguments", value) if len(value) == 1 else value}
     if not _Shapes(known, found, numbers or itertools.count(1)).gather(value, "steps", 0):
         return None
     names_that_are_ids(found)
     split_dependencies(found)
     return found
+
+
+def _is_argued(members: Mapping[str, object], label: str, known: Names) -> bool:
+    """Whether a known name stands before arguments one of which happens to be called `function`, or the like."""
+    keyed = Keyed(members)
+    own = [keyed[key] for key in (*keyed.of("expert"), *keyed.of("perhaps")) if isinstance(keyed[key], str)]
+    return known(label) and bool(own) and not any(known(str(name)) for name in own)
 
 
 def named(members: Mapping[str, object], known: Names) -> bool:

@@ -61,6 +61,8 @@ class Steps(Arguments):
             inner = keyed.get(key)
             if not isinstance(inner, dict) or not (inner_name(inner) or len(inner) == 1):
                 continue
+            if self._names_itself(keyed, key) and not self.known(inner_name(inner)):
+                continue  # an argument of that name
             outer = {name: value for name, value in keyed.items() if name not in (key, "type")}
             if not inner_name(inner):
                 ((name, arguments),) = inner.items()
@@ -76,7 +78,7 @@ class Steps(Arguments):
             named = keyed.get(key)
             if isinstance(named, list) and len(named) == 1:
                 named = named[0]
-            if isinstance(named, str):
+            if isinstance(named, str) and (self.known(named) or not self._names_itself(keyed, key)):
                 return ("" if normal(named) in _NO_EXPERT else self._called_so(named)), key
         for key in keyed.of("perhaps"):
             named = keyed.get(key)
@@ -91,6 +93,11 @@ class Steps(Arguments):
         if isinstance(named, str) and NAME_LIKE.fullmatch(named) and not NUMBERED.fullmatch(named):
             return self._called_so(named), "action" if "action" in keyed else "task"
         return "", ""
+
+    def _names_itself(self, keyed: Keyed, but: str) -> bool:
+        """Whether another key names a known expert."""
+        keys = (*keyed.of("expert"), *keyed.of("perhaps"))
+        return any(key != but and isinstance(name := keyed[key], str) and self.known(name) for key in keys)
 
     def _id(self, keyed: Keyed, used: set[str]) -> str:
         for key in keyed.of("id"):
@@ -165,5 +172,6 @@ class Steps(Arguments):
             return
         for key, value in members.items():
             short = normal(key)
-            if short in keyed and short not in used and short not in _TELLING and value is not None:
+            tells = short in _TELLING and not (short in EXPERT and step.expert)
+            if short in keyed and short not in used and not tells and value is not None:
                 step.arguments[clean(key)] = self._plain(value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from swarm.errors import DraftReason
 from swarm.planner.keys import TELLING
@@ -107,15 +108,45 @@ def _opening(text: str) -> str:
 def shown(text: str, keys: Iterable[str], called: Collection[str], known: Names) -> int:
     """At least so many steps stand in a text, counted without parsing it.
 
-    Objects show as keys that all their steps have, calls as names before a bracket.
+    Objects show as keys that all their steps have and as names of known experts, calls as names before a bracket.
     """
     telling = [key for key in keys if normal(key) in TELLING] or list(keys)
-    keys = sorted(telling, key=text.count)[:3]
-    return min(_keys_shown(text, key) for key in keys) if keys else _calls_shown(text, called, known)
+    if not telling:
+        keyed = sum(known(key[1]) for key in _KEY.finditer(text))
+        return max(keyed, _calls_shown(text, called, known))
+    least = min(_keys_shown(text, key) for key in sorted(telling, key=text.count)[:3])
+    names = [_keys_shown(text, key) for key in telling if normal(key) in _NAMES_A_STEP]
+    return max(least, *names, sum(known(named[1]) for named in _NAMED.finditer(text)))
 
 
 def _keys_shown(text: str, key: str) -> int:
     return sum(1 for _ in re.finditer(rf"(?<![\w.\-]){re.escape(key)}[\"'`]{{0,2}}\s*[:=](?!=)", text))
+
+
+_NAMES_A_STEP = ("expert", "expertname", "tool", "toolname", "agent", "agentname")
+"""Keys that steps have and their arguments hardly ever."""
+_ARGUMENT_FOLLOWS = re.compile(r"[`*\"']{0,3}\s{0,3}\(\s{0,20}(?:[\"'\d\[{]|(?:\w|\\_){1,60}\s{0,3}=(?!=))")
+_CALLED = re.compile(r"(?<![\w.\-])((?:[^\W\d](?:[\w.\-/]|\\[_.\-]){0,120}+))(?=[`*\"']{0,3}\s{0,3}\()")
+_KEY = re.compile(r"[\"']([^\"'\n]{1,100})[\"']\s{0,3}:\s{0,3}[{\[]")
+_NAMED = re.compile(
+    r"[\"'](?:name|expert|tool|tool_name|function|func|function_name|agent|action|api)[\"']\s{0,3}:\s{0,3}"
+    r"[\"']([^\"'\n]{1,100})[\"']"
+)
+
+
+def unread(text: str, spans: Sequence[tuple[int, int]], known: Names) -> str:
+    """A known expert that is called outside of `spans`, the places that were read; empty if there is none."""
+    for named in itertools.chain(_CALLED.finditer(text), _NAMED.finditer(text)):
+        if not known(named[1]) or (named.re is _CALLED and not _ARGUMENT_FOLLOWS.match(text, named.end())):
+            continue
+        if not _is_within(named.start(1), spans):
+            return named[1]
+    return ""
+
+
+def _is_within(at: int, spans: Sequence[tuple[int, int]]) -> bool:
+    i = bisect.bisect_right(spans, at, key=lambda span: span[0])
+    return i > 0 and at < spans[i - 1][1]
 
 
 def _calls_shown(text: str, called: Collection[str], known: Names) -> int:
