@@ -19,7 +19,11 @@ _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
 
 
 class Undecodable(ValueError):
-    """Why these bytes are no text."""
+    """Why these bytes are no text. `start` is where they stop being so."""
+
+    def __init__(self, problem: str, start: int = 0) -> None:
+        super().__init__(problem)
+        self.start = start
 
 
 def decoded(content: bytes) -> tuple[str, str]:
@@ -30,30 +34,35 @@ def decoded(content: bytes) -> tuple[str, str]:
     >>> decoded("café".encode("cp1252"))
     ('café', 'read as Windows-1252, as it is not UTF-8')
     """
-    text, guessed = _text(content)
+    guessed = ""
+    try:
+        text = text_of(content)
+    except Undecodable:
+        if (read := _windows(content)) is None:
+            raise
+        text, guessed = read, "read as Windows-1252, as it is not UTF-8"
     if "\0" in text:
         raise Undecodable("is no text file (it has NUL characters)")
     return _CONTROL.sub("", cleaned(text)), guessed
 
 
-def _text(content: bytes) -> tuple[str, str]:
-    for mark, encoding in MARKS:
-        if content.startswith(mark):
-            try:
-                return content.decode(encoding), ""
-            except UnicodeDecodeError:
-                raise Undecodable(f"is cut or damaged: it begins as {encoding.upper()} and does not go on so") from None
+def text_of(content: bytes) -> str:
+    """The text as it stands, by its byte order mark or as UTF-8. Undecodable if it is none."""
+    encoding = next((encoding for mark, encoding in MARKS if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(), ""
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-    if b"\0" not in content and (text := _windows(content)) is not None:
-        return text, "read as Windows-1252, as it is not UTF-8"
-    raise Undecodable(f"is not UTF-8 (line {line})")
+        start = error.start
+    if encoding.startswith("utf-8"):
+        line = content.count(b"\n", 0, start) + 1
+        raise Undecodable(f"is not UTF-8 (line {line})", start)
+    raise Undecodable(f"is cut or damaged: it begins as {encoding.upper()} and does not go on so", start)
 
 
 def _windows(content: bytes) -> str | None:
     """As Windows-1252, or None where that makes no words."""
+    if b"\0" in content or content.startswith(tuple(mark for mark, _ in MARKS)):
+        return None
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError:

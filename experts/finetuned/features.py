@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,14 @@ class Rows:
     columns: NDArray[np.int64]
     values: NDArray[np.float64]
 
+    def dense(self, which: NDArray[np.int64], dims: int) -> NDArray[np.float32]:
+        """The rows with these numbers, with a value for each column."""
+        found = np.zeros((len(which), dims), dtype=np.float32)
+        for place, row in enumerate(which):
+            inside = slice(self.starts[row], self.starts[row + 1])
+            found[place, self.columns[inside]] = self.values[inside]
+        return found
+
     @property
     def owners(self) -> NDArray[np.int64]:
         """The row of each value."""
@@ -48,7 +57,7 @@ def grams(text: str) -> Iterator[str]:
 
 def counted(texts: Sequence[str], dims: int) -> Rows:
     """Dampened counts of hashed grams. Every row is sorted by column, so sums have one order."""
-    starts, columns, values = [0], [], []
+    starts, columns, values = array("q", [0]), array("q"), array("q")
     for text in texts:
         counts = Counter(crc32(gram.encode("utf-8", "replace")) % dims for gram in grams(text))
         for column in sorted(counts):

@@ -1,4 +1,4 @@
-"""Trains a head: multinomial logistic regression by L-BFGS, then a temperature from rows it was not fitted on.
+"""Trains a head: multinomial logistic regression, then a temperature from rows it was not fitted on.
 
 Run it as `python -m experts.finetuned.train ROWS.csv HEAD.npz`. Everything is deterministic: the same rows give the
 same bytes on the same machine, and the same weights up to rounding on any other.
@@ -7,17 +7,19 @@ same bytes on the same machine, and the same weights up to rounding on any other
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experts.finetuned.features import Rows, counted, rarity, times, transposed, weighted
+from experts.finetuned import minibatch
+from experts.finetuned.features import Floats, Rows, counted, rarity, times, transposed, weighted
 from experts.finetuned.head import Head, softmax
+from experts.finetuned.report import LabelCount, Report
 from experts.finetuned.rows import Row, check_labels, read_rows
 from swarm.errors import SwarmError
 
@@ -26,43 +28,16 @@ LOSS_WEIGHT = 30.0
 STEPS = 40
 SMALL = 1e-5
 """A step that lowers the loss by less than this share is the last one."""
+FOLDS = 5
 MANY = 500
 """From so many rows on, one fifth is held out once; below, each fifth in turn."""
+LARGE = 100_000
+"""Rows times labels from which a head is fitted in small batches."""
+MAX_WEIGHTS = 2**22
+"""Columns times labels: 8 MB in half precision, which a head's file has room for."""
 
 Vector = NDArray[np.float64]
 Objective = Callable[[Vector], tuple[float, Vector]]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How training went. `accuracy` is on rows held out, by heads that did not see them.
-
-    `crossed`: each fifth of the rows was held out in turn (cross-validation), not one fifth alone.
-    """
-
-    rows: int
-    labels: tuple[str, ...]
-    accuracy: float
-    held_out: int
-    commonest: float
-    """The share of the rows held out that have the commonest label among them: what guessing it comes to."""
-    crossed: bool
-    bytes: int = 0
-
-    @property
-    def told(self) -> str:
-        """The accuracy in words."""
-        if not self.held_out:
-            return "unknown: too few rows of a label to hold any out"
-        how = "cross-validated on" if self.crossed else "of"
-        return f"{self.accuracy:.1%}, {how} {self.held_out:,} rows held out"
-
-    @property
-    def warning(self) -> str:
-        """Said of a head that has learnt nothing; else empty."""
-        if not self.held_out or self.accuracy > self.commonest:
-            return ""
-        return f"no better than guessing the commonest label, which is right for {self.commonest:.1%}"
 
 
 def train(rows: Sequence[Row]) -> Head:
@@ -74,12 +49,14 @@ def train_with_report(rows: Sequence[Row]) -> tuple[Head, Report]:
     """As `train`, and how well heads did on rows that they had not seen."""
     check_labels("rows", (row.label for row in rows))
     labels = tuple(sorted({row.label for row in rows}))
-    dims = 2**13 if len(rows) < MANY else 2**15
+    dims = _dims(len(rows), len(labels))
     logits, truth = _held_out(rows, labels, dims)
-    accuracy = float((logits.argmax(axis=1) == truth).mean()) if len(truth) else 0.0
-    commonest = float(np.bincount(truth).max() / len(truth)) if len(truth) else 0.0
     head = _fit(rows, labels, dims, temperature=_temperature(logits, truth))
-    return head, Report(len(rows), labels, accuracy, len(truth), commonest, _crossed(rows))
+    right = truth[logits.argmax(axis=1) == truth]
+    size = len(labels)
+    counts = (np.bincount(found, minlength=size) for found in (_numbers(rows, labels), truth, right))
+    by_label = tuple(map(LabelCount, labels, *(map(int, each) for each in counts)))
+    return head, Report(by_label, crossed=_crossed(rows))
 
 
 def train_file(source: Path, target: Path) -> Report:
@@ -92,13 +69,24 @@ def train_file(source: Path, target: Path) -> Report:
     return replace(report, bytes=len(content))
 
 
+def _dims(rows: int, labels: int) -> int:
+    """Columns: fewer for few rows, and so many that the head of many labels fits into its file."""
+    most = 2**13 if rows < MANY or rows * labels > LARGE else 2**15
+    return int(min(most, 2 ** int(np.log2(MAX_WEIGHTS // labels))))
+
+
 def _fit(rows: Sequence[Row], labels: Sequence[str], dims: int, temperature: float = 1.0) -> Head:
     counts = counted([row.text for row in rows], dims)
     rare = rarity(counts, dims).astype(np.float16).astype(np.float32)
-    truth = _numbers(rows, labels)
-    found = _lbfgs(_objective(weighted(counts, rare), truth, dims, len(labels)), dims * len(labels) + len(labels))
-    weights, bias = _parts(found / temperature, dims, len(labels))
-    return Head(tuple(labels), weights.astype(np.float16).astype(np.float32), bias.astype(np.float32), rare)
+    weights, bias = _fitted(weighted(counts, rare), _numbers(rows, labels), dims, len(labels))
+    halved = (weights / temperature).astype(np.float16).astype(np.float32)
+    return Head(tuple(labels), halved, (bias / temperature).astype(np.float32), rare)
+
+
+def _fitted(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int) -> tuple[Floats, Floats]:
+    if len(truth) * labels > LARGE:
+        return minibatch.fit(rows, truth, dims, labels, 1 / (LOSS_WEIGHT * len(truth)))
+    return _parts(_lbfgs(_objective(rows, truth, dims, labels), dims * labels + labels), dims, labels)
 
 
 def _objective(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int) -> Objective:
@@ -162,17 +150,32 @@ def _direction(gradient: Vector, pairs: Sequence[tuple[Vector, Vector, float]]) 
 
 def _held_out(rows: Sequence[Row], labels: Sequence[str], dims: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Logits of rows by heads that were fitted without them, and the rows' true labels."""
-    fold = np.array([crc32(row.text.encode("utf-8", "replace")) % 5 for row in rows])
+    folds = _folds(rows)
     logits, truth = [np.zeros((0, len(labels)))], [np.zeros(0, dtype=np.int64)]
-    for number in range(5 if _crossed(rows) else 1):
-        kept = [row for row, part in zip(rows, fold, strict=True) if part != number]
-        out = [row for row, part in zip(rows, fold, strict=True) if part == number]
-        if out and {row.label for row in kept} == set(labels):
+    for number in range(FOLDS if _crossed(rows) else 1):
+        kept = [row for row, fold in zip(rows, folds, strict=True) if fold != number]
+        if out := [row for row, fold in zip(rows, folds, strict=True) if fold == number]:
             head = _fit(kept, labels, dims)
             features = weighted(counted([row.text for row in out], dims), head.rarity)
             logits.append((times(features, head.weights) + head.bias).astype(np.float64))
             truth.append(_numbers(out, labels))
     return np.concatenate(logits), np.concatenate(truth)
+
+
+def _folds(rows: Sequence[Row]) -> list[int]:
+    """The fold in which each row is held out: one in FOLDS of each label's texts, equal texts together.
+
+    -1 for a label with one text: a head that is fitted without it could not know the label.
+    """
+    texts: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        texts[row.label].add(row.text)
+    folds = {
+        (label, text): number % FOLDS if len(own) > 1 else -1
+        for label, own in texts.items()
+        for number, text in enumerate(sorted(own, key=lambda text: (crc32(text.encode("utf-8", "replace")), text)))
+    }
+    return [folds[row.label, row.text] for row in rows]
 
 
 def _crossed(rows: Sequence[Row]) -> bool:
@@ -201,7 +204,7 @@ def _numbers(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.int64]:
 def main(arguments: Sequence[str]) -> int:
     """Train from the command line; 0 if a head was written, 2 if the input is at fault."""
     if len(arguments) != 2:
-        print("usage: python -m experts.finetuned.train ROWS.csv|ROWS.jsonl HEAD.npz", file=sys.stderr)
+        print("usage: python -m experts.finetuned.train ROWS.csv|ROWS.tsv|ROWS.jsonl HEAD.npz", file=sys.stderr)
         return 2
     try:
         report = train_file(Path(arguments[0]), Path(arguments[1]))
@@ -209,8 +212,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{report.rows} rows, {len(report.labels)} labels, accuracy {report.told}, {report.bytes:,} bytes")
-    if report.warning:
-        print(f"warning: {report.warning}", file=sys.stderr)
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
 
 

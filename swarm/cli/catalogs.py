@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,9 @@ experts = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+
+SHOWN_LABELS = 30
+"""Labels of a trained head that are told one by one; with more, only in JSON."""
 
 FolderArgument = Annotated[str, typer.Argument(metavar="DIR", help="A folder of cards (*.md).")]
 
@@ -88,7 +92,7 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
 
 @experts.command()
 def train(
-    rows: Annotated[str, typer.Argument(metavar="ROWS", help="CSV or JSONL with text and label.")],
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help="CSV, TSV or JSONL with text and label, or chats.")],
     out: Annotated[str, typer.Option("--out", metavar="HEAD", help="Where the head is written, such as triage.npz.")],
     as_json: AsJson = False,
 ) -> int:
@@ -107,14 +111,18 @@ def train(
         {
             "head": out, "rows": report.rows, "labels": list(report.labels), "accuracy": report.accuracy,
             "held_out": report.held_out, "commonest": report.commonest, "cross_validated": report.crossed,
-            "bytes": report.bytes, "seconds": seconds,
+            "bytes": report.bytes, "seconds": seconds, "by_label": [asdict(each) for each in report.by_label],
+            "warnings": list(report.warnings),
         }
     )  # fmt: skip
     screen.line(f"labels    {len(report.labels)}: {listed(report.labels, 20)}")
-    screen.line(f"rows      {report.rows:,}")
+    screen.line(f"rows      {report.rows:,}, {report.held_out:,} of them held out")
     screen.line(f"accuracy  {report.told}")
-    if report.warning:
-        screen.note((f"warning: {report.warning}", "yellow"))
+    if len(report.labels) <= SHOWN_LABELS:
+        rows_of = [(each.label, f"{each.rows:,}", f"{each.held_out:,}", f"{each.right:,}") for each in report.by_label]
+        screen.columns(rows_of, ("LABEL", "ROWS", "HELD OUT", "RIGHT"))
+    for warning in report.warnings:
+        screen.note((f"warning: {warning}", "yellow"))
     screen.line(f"head      {out}, {report.bytes:,} bytes, in {seconds:g} s")
     return exits.OK
 
