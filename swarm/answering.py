@@ -41,7 +41,8 @@ class Gathered:
 
     def answer(self, *reasons: str, usage: Usage | None = None, written: Marked | None = None) -> Answer:
         """The answer, with why it is as it is."""
-        why = "; ".join(filter(None, (self.progress.why, *reasons)))
+        left_out = _listed("perhaps not done", self.progress.left_out)
+        why = "; ".join(filter(None, (self.progress.why, *reasons, left_out)))
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
         return aggregate(

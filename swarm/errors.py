@@ -173,7 +173,7 @@ class NoPlan(SwarmError):
     """No expert fits the request. `candidates` are the nearest, best first."""
 
     def __init__(self, problem: str, candidates: Iterable[str] = (), known: Iterable[str] = ()) -> None:
-        self.candidates, self.known = tuple(candidates), tuple(sorted(known))
+        self.problem, self.candidates, self.known = problem, tuple(candidates), tuple(sorted(known))
         near = f"; nearest: {', '.join(self.candidates)}" if self.candidates else ""
         super().__init__(
             f"{problem}{near}; experts: {', '.join(self.known) or 'none'}; "

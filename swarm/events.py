@@ -65,6 +65,8 @@ class Planned(BaseEvent):
     """Which ways to a plan were tried, with their scores."""
     why: dict[str, str] = Field(default_factory=dict)
     """Subtask id -> why this expert."""
+    left_out: tuple[str, ...] = ()
+    """Wishes of the request that no subtask claims, in words."""
     mends: tuple[Mend, ...] = ()
     usage: Usage = Usage()
     """What the planner's model used."""

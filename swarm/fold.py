@@ -191,6 +191,7 @@ class _Fold(Steps):
         self._grow(event)
         self.open_round, self.planned, self.rounds = None, True, self.rounds + 1
         self.again, self.replan = event.again, 0
+        self.left_out = event.left_out
         if event.round:
             self._drop_unreachable(event.round)
 

@@ -99,6 +99,8 @@ class Progress(Value):
     """The number of the plan that is asked for, or made; 0: none is."""
     lacking: str = ""
     """What the results do not hold, in the words of the model that was to write the answer."""
+    left_out: tuple[str, ...] = ()
+    """Wishes of the request that no subtask of the plan claims."""
     values: dict[str, Any] = {}
     """What was looked up for `when` and `for_each`, as in `Valued`."""
     unknown: dict[str, str] = {}

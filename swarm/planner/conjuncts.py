@@ -26,7 +26,7 @@ _OPENS = frozenset("also any some".split()) | ARTICLES
 """How a thing of its own begins. Without one it may be a part of the thing before: "the safety data and test sheet"."""
 _EMPTY = WEAK_STEMS | VAGUE | {stem(word) for word in "amount level list name number value".split()}
 """Words that name nothing by themselves: "the number of guests"."""
-_HOLDS = frozenset("between by from including using with".split())
+HOLDS = frozenset("between by including using with".split())
 """Behind one of these a list is a detail: "a room with a bed and a desk"."""
 _ABOUT = frozenset("data details information statistics".split())
 """What may stand without an article: "and information about ..."."""
@@ -53,10 +53,10 @@ def parted(text: str, clause: Clause, index: Index) -> list[Part]:
     if _LINKING.isdisjoint(clause.words):
         return []
     given = [Token(t.text, t.start + clause.head, t.end + clause.head) for t in tokens(text[clause.head : clause.end])]
-    pieces = [_part(given[start:end], clause, index, first=not start) for start, end in _pieces(given)]
-    found = pieces[:1]
-    for before, piece in pairwise(pieces):
-        held = "including" in found[-1].words or not _HOLDS.isdisjoint(before.words)
+    parts = [_part(given[start:end], clause, index, first=not start) for start, end in pieces(given)]
+    found = parts[:1]
+    for before, piece in pairwise(parts):
+        held = "including" in found[-1].words or not HOLDS.isdisjoint(before.words)
         if not held and _names_its_own(piece, index) and _apart(found[-1], piece, index):
             found.append(piece)
         else:
@@ -64,7 +64,7 @@ def parted(text: str, clause: Clause, index: Index) -> list[Part]:
     return found if len(found) > 1 else []
 
 
-def _pieces(given: Sequence[Token]) -> Iterator[tuple[int, int]]:
+def pieces(given: Sequence[Token]) -> Iterator[tuple[int, int]]:
     """Where the pieces between "and" and commas lie; nothing is cut inside brackets."""
     start, at, depth = 0, 0, 0
     while at < len(given):

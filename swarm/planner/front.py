@@ -163,6 +163,8 @@ class Front:
             if (best := await aside(len(request.text), lambda: _best(request.text, catalog.cards))) is None:
                 raise
             guess = await self._imitated(request, catalog) or best
+            unclaimed = f"{error.problem} (guessed: {', '.join(dict.fromkeys(s.expert for s in guess.subtasks))})"
+            guess = guess.model_copy(update={"left_out": (*guess.left_out, unclaimed)})
             return _noted(guess, [f"no plan clause by clause: {error}"])
 
     async def _imitated(self, request: Request, catalog: Catalog) -> Planned | None:

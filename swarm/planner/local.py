@@ -17,6 +17,7 @@ from swarm.planner.match import Similar, index
 from swarm.planner.planned import fallbacks, harmless
 from swarm.planner.task import Span, Task
 from swarm.planner.tasks import shown, tasks
+from swarm.planner.unclaimed import left_out
 from swarm.plans import Subtask
 from swarm.values import MAX_TEXT
 
@@ -37,13 +38,19 @@ def plan(text: str, cards: Mapping[str, Card], similar: Similar | None = None) -
     parts = tasks(safe, words, cards, similar)
     edges, texts = waits(parts, words), borrowed(parts)
     _require_size(safe, parts, edges, texts, cards)
+    unclaimed = left_out(safe, parts, words)
     subtasks = tuple(_subtask(safe, parts, i, edges[i], texts[i]) for i in range(len(parts)))
     ways = "words and meaning" if similar else "words"
     return Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),
         planner=NAME,
-        notes=(*notes, f"without a model: {len(parts):,} of the request's parts fit an expert by {ways}"),
+        notes=(
+            *notes,
+            f"without a model: {len(parts):,} of the request's parts fit an expert by {ways}",
+            *(f"perhaps left out: {wish}" for wish in unclaimed),
+        ),
+        left_out=unclaimed,
         why={f"t{i + 1}": "; ".join(_why(safe, parts, i, edges[i], texts[i])) for i in range(len(parts))},
     )
 

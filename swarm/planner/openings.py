@@ -160,7 +160,11 @@ def verb(given: Sequence[Token], at: int) -> bool:
         return False
     if second == QUOTED:  # after one label and its quotation comes the next: "the name 'A' and email 'B'"
         return first not in ALSO_NOUNS or word(given, at - 2) != QUOTED
-    return first not in ALSO_NOUNS or second in DETERMINERS
+    return first not in ALSO_NOUNS or second in DETERMINERS or second in _PARTICLES
+
+
+_PARTICLES = frozenset("into off out up".split())
+"""What makes a verb of two words: "look up"."""
 
 
 def acts(given: Sequence[Token], at: int) -> bool:

@@ -23,7 +23,10 @@ from swarm.planner.words import (
     MATERIAL,
     MODALS,
     MODIFIERS,
+    PLEASANT,
+    PLEASANTRIES,
     SETTING,
+    STOP,
     SUBJECTS,
     TELLING,
     VAGUE,
@@ -119,9 +122,35 @@ def is_context(clause: Clause) -> bool:
     meant = clause.meant
     if not meant or _offers(clause.words):
         return True
-    if clause.words[0] in COURTESY and len(clause.words) <= 6 and not clause.asks:
+    if is_pleasant(clause):
+        return True
+    courteous = clause.words[0] in COURTESY and len(clause.words) <= 6 and not clause.asks
+    if courteous and (clause.words[0] != "thank" or clause.words[1:2] == ("you",)):
         return True
     return _states(clause) or VAGUE.issuperset(meant) or _names_a_text(clause)
+
+
+def is_pleasant(clause: Clause) -> bool:
+    """Whether it is a pleasantry: "I hope you are well", "nothing fancy", "best regards, Kim"."""
+    words = [word for word in clause.words if word[0].isalpha()]
+    if clause.verb and clause.verb not in _WISHED and words[1:2] != ["forward"]:
+        return False
+    if not words or (words[0] == "thank" and words[1:2] != ["you"]):
+        return False  # "thank the team" is something to be done
+    if len(words) <= _SIGNED and not clause.verb and (words[0] in _SIGNING or "regards" in words[:3]):
+        return True
+    said = [word for word in words if word not in STOP]
+    if "hope" in words[:2]:
+        said = [word for word in said if word not in _HOPED]
+    return not PLEASANTRIES.isdisjoint(words) and PLEASANT.issuperset(said)
+
+
+_WISHED = frozenset("have take thank".split())
+_SIGNING = frozenset("cheers love regards sincerely yours".split())
+_SIGNED = 6
+"""Words of a name and what stands before it."""
+_HOPED = frozenset("email find finds letter mail message note".split())
+"""What pleasantries say of themselves: "I hope this email finds you well"."""
 
 
 def _offers(words: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from swarm.planner.openings import LINKS, POLITE, acts, verb, word
 from swarm.planner.planned import fallbacks, harmless
 from swarm.planner.roles import is_context
 from swarm.planner.tokens import Token, tokens
+from swarm.planner.unclaimed import leads, several
 from swarm.planner.words import VAGUE, WEAK_STEMS, stem
 from swarm.plans import Subtask
 from swarm.values import MAX_TEXT
@@ -53,7 +54,7 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
         return None, f"not skipped: {said:,} words"
     if len(wishes) != 1:
         return None, f"not skipped: {len(wishes):,} clauses want something"
-    if any(part.order for part in parts[1:]) or _commands_twice(safe, wishes[0]):
+    if any(part.order for part in parts[1:]) or any(map(leads, parts)) or _commands_twice(safe, wishes[0]):
         return None, "not skipped: it seems to want two things"
     if _breaks_off(safe, parts[-1], wishes[0]):
         return None, "not skipped: the text ends in the middle of a sentence"
@@ -62,6 +63,8 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
     scores = ", ".join(f"{match.expert} {match.score:.2f}" for match in ranked[:2]) or "nobody"
     if doubt := _doubt(safe, wishes[0], ranked, words):
         return None, f"not skipped: {doubt}; fits {scores}"
+    if several(safe, wishes[0], ranked[0].expert, words):
+        return None, f"not skipped: it seems to want more than {ranked[0].expert} does; fits {scores}"
     if len(safe.encode()) > MAX_TEXT:
         return None, "not skipped: too long for one instruction"
     only = Subtask(id="t1", expert=ranked[0].expert, instruction=safe)

@@ -14,11 +14,11 @@ from swarm.errors import NoPlan
 from swarm.models import Card
 from swarm.planner.clauses import MAX_CLAUSES, Clause, clauses
 from swarm.planner.conjuncts import Part, parted
-from swarm.planner.match import CLEAR, MARGIN, NAMED, SPARE_MARGIN, Index, Match, Similar, mixed
+from swarm.planner.match import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, Index, Match, Similar, mixed
 from swarm.planner.roles import continued, fits, helps, role, undecided
 from swarm.planner.task import Span, Task
 from swarm.planner.tokens import tokens
-from swarm.planner.words import stem, stems
+from swarm.planner.words import DEEDS, stem, stems
 from swarm.plans import MAX_SUBTASKS
 
 __all__ = ["Span", "Task", "shown", "tasks"]
@@ -111,6 +111,9 @@ class _Reading:
             return [Match(named, NAMED), *(match for match in ranked if match.expert != named)]
         if self.similar and clause.meant:
             ranked = mixed(ranked, self.similar(self.text[clause.head : clause.end], tuple(self.cards)))
+        if clause.verb in DEEDS and not fits(ranked):
+            doers = self.index.postings.get(stem(clause.verb), {})
+            ranked = [Match(name, THRESHOLD) for name in doers] if len(doers) == 1 else ranked
         if clause.quote and clause.asks and not fits(ranked):
             quoted = self.index.ranked(_meant(self.text[clause.quote[0] + 1 : clause.quote[1] - 1]))
             return quoted if fits(quoted) else ranked

@@ -60,6 +60,9 @@ VERBS = frozenset(
     write""".split()
 )
 
+DEEDS = frozenset("perform run send update".split())
+"""Weak verbs that are something to be done, whatever they are done to."""
+
 ALSO_NOUNS = frozenset(
     """answer book call change charge check clean count draft email estimate figure fix format forward help label
     launch list look move order outline pay pick plan plot post present process profile query quote rank rate read
@@ -96,6 +99,25 @@ DETAILING = frozenset("namely particularly specifically".split())
 COURTESY = frozenset(
     "best bye cheers dear good greetings hello hey hi please pls regards sorry thank thanks thx".split()
 )
+
+PLEASANT = frozenset(
+    """advance afternoon ahead all always amazing anything appreciate appreciated awesome bad best bother bothering busy
+    care cheers convenience convenient day days disturb disturbing easter evening everybody everyone everything fancy
+    fantastic favour favor fine folks forward friday friends glad good great greetings guys happy hearing hectic hello
+    help helping hey hi holiday holidays hope hopefully hoping hurry kind kindest kindly long look looking lot lots
+    lovely many minute moment monday morning much nice night nothing ok okay patience perfect pleasant possible pressure
+    problem quick ready regards reply rush safe see soon sorry splendid stress super support sweet take team thank
+    thanks thanking thx time today tomorrow trouble urgency urgent wait warm we're week weekend welcome well whenever
+    wishes wonderful worries worry year you're""".split()
+)
+"""Words that pleasantries are made of, beside stop words: "I hope you are well", "nothing fancy", "no rush"."""
+PLEASANTRIES = frozenset(
+    """advance anything appreciate appreciated best bother bothering cheers day evening fancy fine forward good great
+    greetings happy hello hey hi hope hopefully hoping hurry kindest kindly lovely minute morning nice nothing pleasant
+    pressure regards rush soon sorry thank thanks thanking thx time urgency urgent warm weekend welcome whenever wishes
+    wonderful worries""".split()
+)
+"""Those of them of which a pleasantry has at least one."""
 
 SUBJECTS = frozenset(
     """a an he her here his i i'm i've it its my our she that the their there these they this those today we we're

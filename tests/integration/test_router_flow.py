@@ -93,6 +93,16 @@ async def test_a_text_is_planned(client: SwarmClient) -> None:
     assert answer.complete
 
 
+async def test_a_wish_that_no_expert_claims_is_told_with_the_answer(client: SwarmClient) -> None:
+    job = await client.submit("Tell the weather forecast for Oslo and send it to Anna.")
+    answer = await job.answer(20)
+    planned = next(event for event in await client.log.events(job.id) or [] if event.type == "planned")
+
+    told = "'send it to Anna' (left to weather, whose card does not speak of it)"
+    assert planned.left_out == (told,)
+    assert answer.reason == f"perhaps not done: {told}"
+
+
 async def test_a_text_that_fits_no_expert_is_rejected_with_their_names(client: SwarmClient) -> None:
     answer = await client.ask("xyzzy plugh", timeout=20)
 
