@@ -13,14 +13,14 @@ from difflib import get_close_matches
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
 from experts.files import Files
 from experts.frontmatter import parse, split
 from swarm.errors import InvalidCard
-from swarm.models import Blob, Card, Limits
+from swarm.models import Blob, Card, Limits, Uncited
 from swarm.sampling import Sampling
 from swarm.values import explain
 
@@ -30,7 +30,7 @@ LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": 
 """The model of each kind that needs no key and no network."""
 FIELDS = (
     "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback",
-    *Sampling.model_fields,
+    "uncited", *Sampling.model_fields,
 )  # fmt: skip
 SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
 """What a template has besides its instruction."""
@@ -75,7 +75,7 @@ class CardReader:
             "name": self._name, "kind": self._kind, "description": self._description, "model": self._model,
             "instruction": self._instruction, "output": self._output, "limits": self._limits,
             "timeout": self._timeout, "fallback": self._fallback, "fallback_models": self._fallback_models,
-            "blobs": self._blobs, "sampling": self._sampling,
+            "blobs": self._blobs, "uncited": self._uncited, "sampling": self._sampling,
         }  # fmt: skip
         found = {name: self._checked(check) for name, check in checks.items()}
         return None if self.problems else found
@@ -219,6 +219,18 @@ class CardReader:
         if local := [name for name in models if name.startswith("local/")]:
             self._wrong("fallback", f"names {local[0]!r}, which is no endpoint's model", "name an expert that has it")
         return tuple(dict.fromkeys(models))
+
+    def _uncited(self) -> str:
+        given = self._front.get("uncited")
+        if given is None:
+            return "keep"
+        if self._front.get("kind") != "rag" or str(self._front.get("model")).startswith("local/"):
+            self._wrong("uncited", "belongs to the kind rag with a model", "remove it; others only quote, or never do")
+        if given not in get_args(Uncited):
+            self._wrong("uncited", f"{str(given)[:80]!r} is unknown", f"choose one of {', '.join(get_args(Uncited))}")
+        if given == "fallback" and not any(isinstance(name, str) and "/" not in name for name in self._standing_in()):
+            self._wrong("uncited", "is fallback, but no expert stands in", "name an expert in fallback")
+        return str(given)
 
     def _standing_in(self) -> Sequence[Any]:
         """What `fallback` lists, whatever it is."""

@@ -61,7 +61,12 @@ def versioned(card: Card) -> Card:
 
     Fields that are newer than cards count only where they are set, so that cards without them keep their version.
     """
-    newer = (set() if card.fallback_models else {"fallback_models"}) | (set() if card.sampling.given else {"sampling"})
+    given = {
+        "fallback_models": card.fallback_models,
+        "sampling": card.sampling.given,
+        "uncited": card.uncited != "keep",
+    }
+    newer = {name for name, own in given.items() if not own}
     return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})
 
 

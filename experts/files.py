@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from experts.encoding import Undecodable, decoded
+from experts.rag.language import uncut
 from experts.rag.markup import split_front, unclosed_comment, visible
 from swarm.errors import InvalidCard
 from swarm.models import Blob
@@ -98,13 +99,16 @@ class Files:
         if not text.strip():
             raise Unread("is empty", "write something into it, or remove it")
         below = split_front(text)[1]
-        if not visible(below).strip():
+        if not (seen := visible(below)).strip():
             raise Unread("has comments, front matter or directives only", "write something into it, or remove it")
         if guessed:
             self.notes.append(FileNote(path, f"{guessed}; save it as UTF-8", left_out=False))
         if line := unclosed_comment(below):
             line += text.count("\n") - below.count("\n")
             problem = f"the comment in line {line} is not closed and hides the rest; close it with -->"
+            self.notes.append(FileNote(path, problem, left_out=False))
+        if language := uncut(seen):
+            problem = f"reads like {language}: a question finds its words only in the form in which they stand there"
             self.notes.append(FileNote(path, problem, left_out=False))
         clean = text.encode()
         return content if content.removeprefix(BOM_UTF8) == clean else clean

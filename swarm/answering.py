@@ -42,12 +42,17 @@ class Gathered:
     def answer(self, *reasons: str, usage: Usage | None = None, written: Marked | None = None) -> Answer:
         """The answer, with why it is as it is."""
         left_out = _listed("perhaps not done", self.progress.left_out)
-        why = "; ".join(filter(None, (self.progress.why, *reasons, left_out)))
+        unverified = [f"{s.id} ({s.expert})" for s in self.subtasks if self._is_unverified(s.id)]
+        unbacked = _listed("no quote of its answer stands in the documents, so it is unverified", unverified)
+        why = "; ".join(filter(None, (self.progress.why, *reasons, left_out, unbacked)))
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
         return aggregate(
             self.job, self.subtasks, how, self.results, self.missing, self.ending, used, why, written=written
         )
+
+    def _is_unverified(self, subtask: str) -> bool:
+        return subtask in self.results and "unverified" in self.results[subtask].caveats
 
 
 class Answers:

@@ -34,6 +34,8 @@ def _known(reason: object) -> object:
     return as_reason(reason) if isinstance(reason, str) else reason
 
 
+Uncited = Literal["keep", "fallback", "refuse"]
+"""The answer stands as `unverified`; another expert is asked; or it counts as not found."""
 Caveat = Literal["not_found", "unverified", "cut", "repaired", "low_confidence"]
 """What limits a result that is no failure: nothing was found; no citation backs it; it ends early because of a limit on
 length or time; values that JSON does not have were replaced; the label is hardly likelier than others."""
@@ -121,6 +123,8 @@ class Card(Value):
     """Models that are asked in order, in the same attempt, when the one before did not answer."""
     sampling: Sampling = Sampling()
     """How its model is to write; what is not said here is as the endpoint says."""
+    uncited: Uncited = "keep"
+    """Of a rag expert: what becomes of a model's answer without one quote that stands in the documents."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers that were told to load it serve it."""
     version: str = ""

@@ -12,9 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from unicodedata import normalize
 
 from experts.rag.chunk import Passage
 from experts.rag.stem import stem
+from experts.rag.unspaced import RUN, UNSPACED, borders, pieces
 
 K1, B = 1.2, 0.75
 HEADING = 2
@@ -31,9 +33,19 @@ STOP = frozenset(
     then there these they this those through to too under until up us very was we were what when where which
     while who whom why will with would you your yours s t don't doesn't can't i'm it's i've there's answer
     answers check document documents exactly explain find following give handbook know let look need please
-    question regarding say says section summarise summarize tell text want whether wants""".split()
+    question regarding say says section summarise summarize tell text want whether wants
+    arent cant couldnt didnt doesnt dont hasnt havent isnt shouldnt wasnt werent whats wont wouldnt""".split()
 )
 """Words that ask rather than say what about."""
+SHADING = frozenset(
+    """able already always currently ever frequently generally long may maybe might must never normally often ought
+    possible possibly rarely regularly shall sometimes soon still supposed take taken takes typically usually
+    yet""".split()
+)
+"""Words of mood, frequency and duration. They count where a passage has them, and are not missed where it does not."""
+ASKING = re.compile(r"\bhow\s+(\w+)|\b(?:what|which)\s+(kinds?|sorts?|types?)\b", re.IGNORECASE)
+"""A word that is part of what asks: `how often`, `how quickly`, `what kind`."""
+CONTRACTED = re.compile(r"(?:n't|'(?:re|ve|ll|d|m))$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +89,17 @@ class Index:
         found = terms(question) or [stem(word) for word in words(question)]
         return tuple(dict.fromkeys(t for t in found if t in self._postings or t not in self._about))
 
+    def needed(self, question: str) -> frozenset[str]:
+        """The stems that a passage must have to answer a question: all of those asked but words that shade it."""
+        asking = {word for found in ASKING.findall(question) for word in found if word}
+        shading = {stem(word.lower()) for word in (*SHADING, *asking)}
+        asked = self.asked(question)
+        crossing = borders(_normal(question), self._postings) if UNSPACED.search(question) else set()
+        return frozenset(asked) - shading - crossing or frozenset(asked)
+
     def search(self, question: str, count: int = 5) -> list[Hit]:
         """The `count` best passages for `question`, best first; none that shares no word with it."""
-        asked = self.asked(question)
+        asked, needed = self.asked(question), self.needed(question)
         scores: dict[int, float] = defaultdict(float)
         covered: dict[int, float] = defaultdict(float)
         for term in asked:
@@ -87,18 +107,28 @@ class Index:
             for number, times in self._postings.get(term, ()):
                 damp = K1 * (1 - B + B * self._lengths[number] / self._mean)
                 scores[number] += weight * times * (K1 + 1) / (times + damp)
-                covered[number] += weight
-        whole = sum(self.weight(term) for term in asked) or 1.0
+                covered[number] += weight if term in needed else 0.0
+        whole = sum(self.weight(term) for term in needed) or 1.0
         best = nlargest(count, scores, key=lambda number: (scores[number], -number))
         return [Hit(self.passages[number], scores[number], covered[number] / whole) for number in best]
 
 
 def terms(text: str) -> list[str]:
     """The stems of a text's words, without those that carry nothing."""
-    return [stem(word) for word in words(text) if word not in STOP]
+    return [stem(word) for word in words(text) if word not in STOP and not CONTRACTED.search(word)]
 
 
 def words(text: str) -> Iterable[str]:
-    """Words in lower case, possessive endings dropped."""
-    for word in _WORD.findall(text.lower().replace("’", "'")):
+    """Words in lower case, possessive endings dropped; of scripts without spaces between words, pieces of them."""
+    text = _normal(text)
+    if UNSPACED.search(text):
+        yield from pieces(text)
+        text = RUN.sub(" ", text)
+    for word in _WORD.findall(text):
         yield word.removesuffix("'s")
+
+
+def _normal(text: str) -> str:
+    """Lower case, with one form of each character where there are several."""
+    text = text.lower().replace("’", "'")
+    return text if text.isascii() else normalize("NFKC", text)

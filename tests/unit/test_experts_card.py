@@ -67,6 +67,15 @@ def test_fallbacks_are_models_first_and_then_experts(tmp_path: Path) -> None:
     assert (card.fallback_models, card.fallback) == (("box/b", "my-box/org/c"), ("other",))
 
 
+def test_a_card_says_what_becomes_of_answers_without_a_quote(tmp_path: Path) -> None:
+    def uncited(**fields: str) -> str:
+        front = a_front(kind="rag", model="box/a", documents="greeter.md", **fields)
+        return read_card(written(tmp_path, front), tmp_path)[0].uncited
+
+    assert (uncited(), uncited(uncited="refuse")) == ("keep", "refuse")
+    assert uncited(uncited="fallback", fallback="[box/b, other]") == "fallback"
+
+
 def test_the_name_is_that_of_the_file_if_none_is_given(tmp_path: Path) -> None:
     assert read_card(written(tmp_path, a_front()), tmp_path)[0].name == "greeter"
 
@@ -104,6 +113,16 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
         (a_front(model="box/a", fallback="box/a"), "names the card's own model 'box/a'"),
         (a_front(model="box/a", fallback="local/extract"), "names 'local/extract', which is no endpoint's model"),
         (a_front(model="local/template", fallback="box/b"), "but local/template asks none; name experts only"),
+        (
+            a_front(kind="rag", model="box/a", documents="greeter.md", uncited="drop"),
+            "choose one of keep, fallback, refuse",
+        ),
+        (a_front(kind="rag", model="box/a", documents="greeter.md", uncited="fallback"), "no expert stands in"),
+        (
+            a_front(kind="rag", model="local/extract", documents="greeter.md", uncited="keep"),
+            "the kind rag with a model",
+        ),
+        (a_front(uncited="refuse"), "the kind rag with a model"),
         (a_front(documents="docs/"), "documents belong to the kind rag"),
         (a_front(head="x.npz"), "head belongs to the model local/head"),
         (a_front(modle="openai/x"), "did you mean 'model'?"),
@@ -303,6 +322,40 @@ def test_a_comment_without_an_end_is_told(tmp_path: Path) -> None:
     assert [str(note) for note in rag_card(tmp_path, "a.md").files.notes] == [
         "a.md: the comment in line 6 is not closed and hides the rest; close it with -->"
     ]
+
+
+GERMAN = (
+    "Die beschädigten Waren werden innerhalb von vierzehn Tagen ersetzt, wenn der Kunde den Schaden mit der Lieferung "
+    "meldet. Der Versand ist für den Kunden kostenlos, und das Geld wird nicht auf ein anderes Konto gezahlt."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        (GERMAN, "German"),
+        (
+            "Les articles endommagés sont remplacés dans les quatorze jours pour le client qui nous le dit. " * 3,
+            "French",
+        ),
+        (
+            "Повреждённые товары заменяются в течение четырнадцати дней после получения. " * 5,
+            "another script than Latin",
+        ),
+        ("Damaged goods are replaced within 14 days if the customer tells us with the delivery of the goods. " * 3, ""),
+        ("商品损坏时，客户可以在三十天内申请全额退款。" * 20, ""),
+        ("| Country57 | 57.50 EUR | 114.00 EUR |\n" * 50, ""),
+        ("Kurz und gut.", ""),
+    ],
+)
+def test_a_language_whose_endings_are_not_cut_is_told(tmp_path: Path, text: str, language: str) -> None:
+    (tmp_path / "a.md").write_text(text)
+
+    notes = [str(note) for note in rag_card(tmp_path, "a.md").files.notes]
+
+    assert [note.partition(": a question")[0] for note in notes] == (
+        [f"a.md: reads like {language}"] if language else []
+    )
 
 
 def test_a_document_loses_escapes_and_control_characters(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ async def test_the_documents_are_quoted_at_the_right_place(
 
 
 async def test_what_no_document_says_is_said_to_be_missing(demo: Loaded) -> None:
-    assert (await answer(demo, "refund-policy", "Who won the football match?")).data == {"found": False}
+    assert (await answer(demo, "refund-policy", "Who won the football match?")).data == {"found": False, "quotes": 0}
 
 
 async def test_the_reply_is_made_of_the_label_and_the_rule(demo: Loaded) -> None:
@@ -124,7 +124,7 @@ async def test_every_template_copes_with_any_inputs(demo: Loaded, expert: str) -
     odd = {
         "a": Solution(text="plain"),
         "b": Solution(text="x", data=[1]),
-        "c": Solution(text="n", data={"found": False}),
+        "c": Solution(text="n", data={"found": False, "quotes": 0}),
     }
 
     assert (await answer(demo, expert, "Do it for order 48213")).text

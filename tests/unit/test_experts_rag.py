@@ -12,7 +12,7 @@ from experts.rag.chunk import LONGEST, Passage, passages, sentences
 from experts.rag.expert import CitingExpert, ExtractExpert, indexed
 from experts.rag.load import Document, decoded
 from experts.rag.quotes import cited_answer, stands
-from experts.rag.retrieve import Index
+from experts.rag.retrieve import Index, terms
 from experts.rag.stem import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
@@ -243,8 +243,100 @@ async def test_what_the_documents_do_not_hold_is_said_to_be_missing(question: st
     solution = await ExtractExpert(a_card(), indexed([BOOK])).solve(asked(question), {})
 
     assert solution.text == f"The documents do not hold an answer to: {question}"
-    assert solution.data == {"found": False}
+    assert solution.data == {"found": False, "quotes": 0}
     assert solution.citations == ()
+
+
+HANDBOOK = Document(
+    "handbook.md",
+    "# Handbook\n\nThe status page must be updated every thirty minutes during an incident.\n\n"
+    "Refunds are paid within 14 days. Furniture is not covered by express delivery.\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        ("How often must the status page be updated?", "The status page must be updated"),
+        ("How soon should the status page be updated?", "The status page must be updated"),
+        ("how frequently shall the status page normally be updated", "The status page must be updated"),
+        ("How long do refunds take?", "Refunds are paid"),
+        ("How quickly are refunds paid?", "Refunds are paid"),
+        ("Isn't furniture covered by express delivery?", "Furniture is not covered"),
+        ("Why couldn’t furniture be covered by express delivery?", "Furniture is not covered"),
+        ("When'll refunds be paid, what'd we say?", "Refunds are paid"),
+        ("What kind of furniture isnt covered by express delivery?", "Furniture is not covered"),
+    ],
+)
+async def test_words_of_mood_and_frequency_refuse_no_answer_that_stands_there(question: str, quote: str) -> None:
+    solution = await ExtractExpert(a_card(), indexed([HANDBOOK])).solve(asked(question), {})
+
+    assert solution.found, solution.text
+    assert solution.citations[0].quote.startswith(quote)
+
+
+@pytest.mark.parametrize("question", ["How often must the fire drill be held?", "How long is a marathon?", "how soon?"])
+async def test_such_words_alone_answer_nothing(question: str) -> None:
+    solution = await ExtractExpert(a_card(), indexed([HANDBOOK, BOOK])).solve(asked(question), {})
+
+    assert (solution.found, solution.caveats) == (False, ("not_found",))
+
+
+SHOPS = {
+    "zh": "# 退款政策\n\n商品损坏时，客户可以在三十天内申请全额退款。普通商品七天内可以退货。\n\n"
+    "# 配送\n\n快递费用为九元。",
+    "ja": "# 返品\n\n商品は到着後30日以内に返品できます。送料は無料です。\n\n"
+    "# 支払い\n\nクレジットカードで支払えます。",
+    "ko": "# 환불\n\n파손된 상품은 30일 이내에 전액 환불됩니다.\n\n# 배송\n\n빠른배송은 추가로 3천원입니다.",
+    "th": "# การคืนเงิน\n\nลูกค้าสามารถขอคืนเงินได้ภายใน 30 วัน\n\n# การจัดส่ง\n\nค่าจัดส่งด่วนคือเก้าสิบบาท",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "quote"),
+    [
+        ("zh", "商品损坏可以退款吗？", "商品损坏时，客户可以在三十天内申请全额退款。"),
+        ("zh", "快递费用是多少？", "快递费用为九元。"),
+        ("zh", "退货", "普通商品七天内可以退货。"),
+        ("ja", "返品は何日以内ですか？", "商品は到着後30日以内に返品できます。"),
+        ("ja", "クレジットカードは使えますか", "クレジットカードで支払えます。"),
+        ("ko", "파손된 상품은 환불되나요?", "파손된 상품은 30일 이내에 전액 환불됩니다."),
+        ("ko", "빠른배송 추가 요금은 얼마인가요?", "빠른배송은 추가로 3천원입니다."),
+        ("th", "คืนเงินได้ภายในกี่วัน", "ลูกค้าสามารถขอคืนเงินได้ภายใน 30 วัน"),
+        ("th", "ค่าจัดส่งด่วนเท่าไร", "ค่าจัดส่งด่วนคือเก้าสิบบาท"),
+    ],
+)
+async def test_questions_without_spaces_between_words_are_answered(language: str, question: str, quote: str) -> None:
+    expert = ExtractExpert(a_card(), indexed([Document("shop.md", SHOPS[language]), BOOK]))
+
+    solution = await expert.solve(asked(question), {})
+
+    assert solution.found, solution.text
+    assert solution.citations[0].quote == quote
+
+
+@pytest.mark.parametrize(
+    ("language", "question"),
+    [
+        ("zh", "如何更改我的密码？"), ("zh", "你们的营业时间是什么？"),
+        ("ja", "パスワードを変更するにはどうすればいいですか"),
+        ("ja", "営業時間は何時までですか"), ("ko", "비밀번호를 어떻게 변경하나요?"), ("ko", "영업시간은 언제인가요?"),
+        ("th", "เปลี่ยนรหัสผ่านอย่างไร"), ("th", "ร้านเปิดกี่โมง"),
+    ],
+)  # fmt: skip
+async def test_what_such_documents_do_not_hold_is_refused(language: str, question: str) -> None:
+    expert = ExtractExpert(a_card(), indexed([Document("shop.md", SHOPS[language]), BOOK]))
+
+    assert not (await expert.solve(asked(question), {})).found
+
+
+@given(st.text(alphabet="退款商品のはパスワ환불상품คืนเงิน abc。？ 1", max_size=60), st.text(max_size=40))
+def test_every_text_is_found_by_its_own_words(text: str, more: str) -> None:
+    index = indexed([Document("d", text), Document("e", more)])
+
+    assert all(hit.coverage <= 1.0 + 1e-9 for hit in index.search(text + more))
+    if terms(text) and passages(Document("d", text)):
+        assert index.search(text)[0].coverage > 0
 
 
 @given(st.text(max_size=2_000), st.text(max_size=200))
@@ -293,14 +385,14 @@ async def test_a_model_may_say_that_the_documents_do_not_know() -> None:
 
     solution = await expert.solve(asked("Are damaged goods refunded?"), {})
 
-    assert solution.data == {"found": False}
+    assert solution.data == {"found": False, "quotes": 0}
     assert solution.usage.input_tokens == 9
 
 
 async def test_no_model_is_asked_when_no_passage_shares_a_word() -> None:
     expert, model = citing("I know anyway")
 
-    assert (await expert.solve(asked("zebra?"), {})).data == {"found": False}
+    assert (await expert.solve(asked("zebra?"), {})).data == {"found": False, "quotes": 0}
     assert model.calls == []
 
 

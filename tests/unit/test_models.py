@@ -116,6 +116,7 @@ CARD = Card(
     sampling=Sampling(
         max_tokens=400, temperature=0.2, top_p=0.9, stop=("END",), seed=7, reasoning_effort="low", extra={"top_k": 40}
     ),
+    uncited="refuse",
     implementation="acme.experts:Policy",
     version="c0ffee",
 )
