@@ -6,25 +6,51 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from swarm.models import Blob, Card, Solution
 from swarm.plans import Subtask
+from swarm.settings import Settings
 
 LoadBlob = Callable[[Blob], Awaitable[bytes]]
 """Gives the content of a file that belongs to an expert, from wherever this process keeps them."""
 
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a model may write in one attempt where nobody else says, and what came of the attempt before."""
+
+    answer_tokens: int = 0
+    schema_tokens: int = 0
+    attempt: int = 1
+    after: str = ""
+    """Why the attempt before failed; empty for the first."""
+
+    @classmethod
+    def of(cls, settings: Settings, attempt: int, after: str) -> Allowance:
+        return cls(settings.answer_tokens, settings.schema_tokens, attempt, after)
+
+
+FREE = Allowance()
 _end: ContextVar[float | None] = ContextVar("end", default=None)
+_allowance: ContextVar[Allowance] = ContextVar("allowance", default=FREE)
 
 
 @contextmanager
-def until(end: float | None) -> Iterator[None]:
-    """For what runs in the block, the time of the event loop at which its attempt ends."""
-    token = _end.set(end)
+def until(end: float | None, allowance: Allowance = FREE) -> Iterator[None]:
+    """For what runs in the block, the time of the event loop at which its attempt ends, and what it may write."""
+    tokens = _end.set(end), _allowance.set(allowance)
     try:
         yield
     finally:
-        _end.reset(token)
+        _end.reset(tokens[0])
+        _allowance.reset(tokens[1])
+
+
+def allowance() -> Allowance:
+    """What the attempt under way may write."""
+    return _allowance.get()
 
 
 def time_left(seconds: float) -> float:

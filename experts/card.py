@@ -29,7 +29,7 @@ MAX_DESCRIPTION = 4_000
 LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": "local/head"}
 """The model of each kind that needs no key and no network."""
 FIELDS = (
-    "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback",
+    "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback", "partial",
     "uncited", *Sampling.model_fields,
 )  # fmt: skip
 SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
@@ -75,7 +75,7 @@ class CardReader:
             "name": self._name, "kind": self._kind, "description": self._description, "model": self._model,
             "instruction": self._instruction, "output": self._output, "limits": self._limits,
             "timeout": self._timeout, "fallback": self._fallback, "fallback_models": self._fallback_models,
-            "blobs": self._blobs, "uncited": self._uncited, "sampling": self._sampling,
+            "blobs": self._blobs, "uncited": self._uncited, "sampling": self._sampling, "partial": self._partial,
         }  # fmt: skip
         found = {name: self._checked(check) for name, check in checks.items()}
         return None if self.problems else found
@@ -181,6 +181,15 @@ class CardReader:
             place, _, problem = explain(error).partition(": ")
             said, _, remedy = problem.partition("; ")
             self._wrong(place, said, remedy.partition("; ")[0] or "correct it")
+
+    def _partial(self) -> str:
+        given = self._front.get("partial", "drop")
+        if given not in ("drop", "keep"):
+            remedy = 'write "keep" for an answer of what had come when its time was over, or leave it out'
+            self._wrong("partial", f"is neither drop nor keep: {str(given)[:80]!r}", remedy)
+        if given == "keep" and self._front.get("output") is not None:
+            self._wrong("partial", "cannot keep half of an answer in JSON", "leave it out, or the output schema")
+        return str(given)
 
     def _timeout(self) -> float:
         given = self._front.get("timeout", 60.0)

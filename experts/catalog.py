@@ -65,6 +65,7 @@ def versioned(card: Card) -> Card:
         "fallback_models": card.fallback_models,
         "sampling": card.sampling.given,
         "uncited": card.uncited != "keep",
+        "partial": card.partial != "drop",
     }
     newer = {name for name, own in given.items() if not own}
     return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from experts.base import Expert, LoadBlob, time_left
 from experts.inputs import fenced, inline
 from experts.schema import find_json
-from swarm.errors import BadOutput
-from swarm.llm.base import Completion, Form, Message, Model, Models
+from experts.writing import written
+from swarm.llm.base import Form, Message, Model, Models
 from swarm.llm.fallback import with_fallbacks
 from swarm.models import Card, Solution
 from swarm.plans import Subtask
@@ -44,9 +44,15 @@ class ChatExpert:
             Message("user", fenced(subtask.instruction, inputs)),
         ]
         form = Form(self.card.name, schema) if schema else None
-        completion = await ask(self.model, messages, self.card, form)
+        completion = await written(self.model, messages, self.card, form)
         data = data_in(completion.text) if schema else None
-        return Solution(text=completion.text, data=data, model=completion.model, usage=completion.usage)
+        return Solution(
+            text=completion.text,
+            data=data,
+            model=completion.model,
+            usage=completion.usage,
+            caveats=("cut",) if completion.cut else (),
+        )
 
 
 class TemplateExpert:
@@ -80,18 +86,6 @@ class TemplateExpert:
         words = " ".join(text.split())
         used = tuple(cited for cited in citations if " ".join(cited.quote.split()) in words)
         return Solution(text=text, data=data, citations=used, model=self.card.model)
-
-
-async def ask(model: Model, messages: Sequence[Message], card: Card, form: Form | None = None) -> Completion:
-    """One whole completion, as `card` has it sampled, within its timeout and what is left of the attempt.
-
-    BadOutput if it was cut at the token limit, since half an answer misleads.
-    """
-    timeout = time_left(card.timeout)
-    completion = await model.complete(messages, timeout=timeout, form=form, sampling=card.sampling)
-    if completion.cut:
-        raise BadOutput.cut(completion.model)
-    return completion
 
 
 def system_text(instruction: str, schema: Mapping[str, Any] | None) -> str:

@@ -19,7 +19,7 @@ from typing import Self
 
 import structlog
 
-from experts.base import Expert, LoadBlob, until
+from experts.base import FREE, Allowance, Expert, LoadBlob, until
 from experts.inputs import inline
 from experts.schema import schema_problem, too_deep, violation
 from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, ModelUnavailable, NoRoom, UnusableInput
@@ -109,22 +109,26 @@ class Registry:
         while self._closing:
             await asyncio.gather(*self._closing)
 
-    async def settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
+    async def settle(
+        self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowance: Allowance = FREE
+    ) -> Outcome:
         """Answer `subtask` within its timeout and its card's, or say in a Failure why not.
 
         Only CancelledError and NoRoom pass.
         """
-        outcome = await self._settle(card, subtask, inputs)
+        outcome = await self._settle(card, subtask, inputs, allowance)
         return _short(outcome) if isinstance(outcome, Failure) else outcome
 
-    async def _settle(self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Outcome:
+    async def _settle(
+        self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowance: Allowance
+    ) -> Outcome:
         allowed = card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
         try:
             async with asyncio.timeout(allowed) as limit:
                 asked = _in_place(card, subtask, inputs)
                 await _sound(subtask)
                 async with self._expert(card) as expert:
-                    with until(limit.when()):
+                    with until(limit.when(), allowance):
                         solution = await expert.solve(asked, inputs)
                 return await judged(solution, card, subtask)
         except asyncio.CancelledError as leaked:

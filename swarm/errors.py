@@ -404,7 +404,10 @@ class Unpriced(ExpertError):
     elsewhere = True
 
 
-MORE_TOKENS = "raise SWARM_MAX_OUTPUT on the workers, or the price's max_output_tokens"
+MORE_TOKENS = (
+    "raise max_tokens of the card or the endpoint, or the default for all: SWARM_ANSWER_TOKENS, SWARM_SCHEMA_TOKENS or "
+    "SWARM_PLAN_TOKENS; where a budget holds, SWARM_MAX_OUTPUT and the price's max_output_tokens too"
+)
 """What helps where an answer was cut."""
 
 

@@ -125,6 +125,8 @@ class Card(Value):
     """How its model is to write; what is not said here is as the endpoint says."""
     uncited: Uncited = "keep"
     """Of a rag expert: what becomes of a model's answer without one quote that stands in the documents."""
+    partial: Literal["drop", "keep"] = "drop"
+    """What becomes of the words that had come of a model's answer when the time of the attempt was over."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers that were told to load it serve it."""
     version: str = ""
@@ -339,5 +341,7 @@ class Envelope(Value):
     """Subtask id -> key of its body; empty for one that was skipped."""
     groups: dict[str, dict[str, str]] = Field(default_factory=dict)
     """The same for a subtask that ran once for each item of a list: its id -> id and key of every item's result."""
+    after: str = ""
+    """Why the attempt before failed, as the reason of its Failure; empty for the first."""
     item: int = 0
     """Which item of the list that `subtask.for_each` names this is about, counted from 1; 0: it has no such list."""

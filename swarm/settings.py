@@ -68,6 +68,13 @@ class Settings(Input):
     """A model without a price, where a budget holds: its calls are refused, or only their tokens are counted."""
     max_output: int = Field(default=4_096, ge=1)
     """Tokens that a model may write in one call, where a budget holds and the card does not say."""
+    answer_tokens: int = Field(default=2_048, ge=0)
+    """Tokens that a model may write for one answer in words, thoughts included, where neither the card nor the endpoint
+    has `max_tokens`; 0: as many as the server lets it. One that only thought so far is given four times as many."""
+    schema_tokens: int = Field(default=2_048, ge=0)
+    """The same for one answer in JSON."""
+    plan_tokens: int = Field(default=4_096, ge=0)
+    """The same for one turn of the planner's model."""
     log_contents: bool = False
     """Whether lines of the log may hold prompts, answers and what errors say; else they hold ids, sizes and times."""
     durable: bool = False

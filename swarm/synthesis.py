@@ -18,7 +18,7 @@ from typing import Protocol
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.fence import fence
-from swarm.llm.base import Completion, Message, Model, Models, counted
+from swarm.llm.base import Completion, Message, Model, Models, counted, sampling_of
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.models import Failure, Missing, Solution, Usage, as_reason
 from swarm.plans import Subtask
@@ -170,10 +170,12 @@ def _fitted(text: str, size: int) -> str:
 
 
 class Synthesis:
-    """Has answers written by the model `name`, `endpoint/model`. `most` caps the bytes of one."""
+    """Has answers written by the model `name`, `endpoint/model`. `most` caps the bytes of one, `tokens` its tokens."""
 
-    def __init__(self, models: Models, name: str, *, timeout: float = TIMEOUT, most: int = 4_000_000) -> None:
-        self._models, self._name, self._timeout, self._most = models, name, timeout, most
+    def __init__(
+        self, models: Models, name: str, *, timeout: float = TIMEOUT, most: int = 4_000_000, tokens: int = 0
+    ) -> None:
+        self._models, self._name, self._timeout, self._most, self._tokens = models, name, timeout, most, tokens
 
     @property
     def name(self) -> str:
@@ -220,7 +222,8 @@ class Synthesis:
     async def _streamed(self, model: Model, asked: Question, show: Show, seconds: float) -> Completion:
         visible = _Visible(asked, show)
         size = 0
-        async with aclosing(model.stream(asked.messages, timeout=seconds)) as pieces:
+        tokens = None if sampling_of(model).max_tokens else self._tokens or None
+        async with aclosing(model.stream(asked.messages, max_tokens=tokens, timeout=seconds)) as pieces:
             async for piece in pieces:
                 size = _bytes(piece.text) if isinstance(piece, Completion) else size + _bytes(piece)
                 if size > self._most:

@@ -167,12 +167,12 @@ async def working(
         worker.on_published = process.refresh
         if roles.router:
             worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
-        writer = Synthesis(models, writer_of(settings), most=settings.max_answer)
+        writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.answer_tokens)
         planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner))
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         accounts = Accounts.of(Ledger(worker.connection, settings), PriceBook(worker.connection), settings)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
-        worker.ctx["accounts"] = accounts
+        worker.ctx |= {"accounts": accounts, "settings": settings}
         try:
             async with stats, _warming(speaking, settings, roles):
                 yield process

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experts.base import Allowance
 from experts.inputs import with_item
 from swarm import log as events
 from swarm.broker.joblog import JobLog
@@ -136,7 +137,8 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
         inputs = await ride_out(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
     except (TooLarge, UnusableInput) as error:
         return Failure(reason="bad_input", message=str(error))
-    outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs)
+    allowance = Allowance.of(ctx["settings"], envelope.attempt, envelope.after)
+    outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs, allowance)
     return outcome
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from experts.base import Expert, LoadBlob
 from experts.inputs import fenced, inline
-from experts.instruction import ask, data_in, model_of, system_text
+from experts.instruction import data_in, model_of, system_text
 from experts.rag.chunk import passages
 from experts.rag.load import Document, load_documents
 from experts.rag.quotes import best_quotes, cited_answer
 from experts.rag.retrieve import Hit, Index
+from experts.writing import written
 from swarm.errors import BadOutput
 from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models
@@ -92,7 +93,8 @@ class CitingExpert:
         if not hits:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output
-        completion = await ask(self.model, self._messages(subtask, inputs, hits), self.card)
+        messages = self._messages(subtask, inputs, hits)
+        completion = await written(self.model, messages, self.card, as_json=schema is not None)
         if ABSENT in completion.text and not schema:
             return absent(question, completion.model).model_copy(update={"usage": completion.usage})
         text, citations, unverified = cited_answer(completion.text, [hit.passage for hit in hits])
@@ -105,7 +107,7 @@ class CitingExpert:
             citations=tuple(citations),
             model=completion.model,
             usage=completion.usage,
-            caveats=() if citations else ("unverified",),
+            caveats=(*(() if citations else ("unverified",)), *(("cut",) if completion.cut else ())),
         )
 
     def _uncited(self, question: str, completion: Completion) -> Solution:

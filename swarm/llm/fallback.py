@@ -28,7 +28,8 @@ def with_fallbacks(models: Models, names: Sequence[str]) -> Model:
     """The first model of `names`, with the others in its place, in order, where it fails.
 
     Asked elsewhere is what raises an error that says so (`ExpertError.elsewhere`), and what was cut at the token limit,
-    as another model's may be higher; but nothing of which a stream gave a piece. The completion names the model that
+    as another model's may be higher (words that all of them cut are an answer still, half a form is none); but nothing
+    of which a stream gave a piece. The completion names the model that
     answered, and its usage counts all calls. If none answered, the error says what was tried; it may be retried if one
     of them may, and burns no attempt if none of those took it on.
     """
@@ -56,6 +57,7 @@ class FallbackModel:
         sampling: Sampling | None = None,
     ) -> Completion:
         turns = _Turns(self._names, timeout)
+        cut: Completion | None = None
         while True:
             try:
                 model = self._models.get(turns.name)
@@ -63,10 +65,13 @@ class FallbackModel:
                     messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form, sampling=sampling
                 )
             except ExpertError as error:
+                if cut is not None and (turns.is_last or not error.elsewhere):
+                    return turns.paid(replace(cut, usage=counted(error)))
                 turns.failed(error, counted(error))
             else:
-                if not completion.cut:
+                if not completion.cut or (form is None and turns.is_last):
                     return turns.paid(completion)
+                cut = completion if form is None else None
                 turns.failed(BadOutput.cut(completion.model), completion.usage)
 
     async def stream(
@@ -108,17 +113,17 @@ class _Turns:
         return self._names[len(self._errors)]
 
     @property
-    def _is_last(self) -> bool:
+    def is_last(self) -> bool:
         return len(self._errors) == len(self._names) - 1
 
     def seconds(self) -> float:
         """What the model whose turn it is may take."""
         left = max(0.001, self._until - time.monotonic())
-        return left if self._is_last else SHARE * left
+        return left if self.is_last else SHARE * left
 
     def failed(self, error: ExpertError, used: Usage, *, begun: bool = False) -> None:
         """Go on to the next model, or raise what all of them came to. `begun`: it gave something before."""
-        name, over = self.name, begun or self._is_last or not error.elsewhere
+        name, over = self.name, begun or self.is_last or not error.elsewhere
         self._errors.append(error)
         self._used += used
         if over:

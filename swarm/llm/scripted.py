@@ -41,8 +41,8 @@ Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Comple
 class ScriptedModel:
     """A model that answers what `script` says.
 
-    Each call's messages are kept in `calls`, in order of arrival, and at the same place in `forms` and `samplings` what
-    it asked for. It never times out by itself: a script that waits is cancelled by whoever lost patience.
+    Each call's messages are kept in `calls`, in order of arrival, and at the same place in `forms`, `samplings` and
+    `limits` what it asked for. It never times out by itself: a script that waits is cancelled by whoever lost patience.
     """
 
     script: Script
@@ -50,6 +50,8 @@ class ScriptedModel:
     calls: list[tuple[Message, ...]] = field(default_factory=list)
     forms: list[Form | None] = field(default_factory=list)
     samplings: list[Sampling | None] = field(default_factory=list)
+    limits: list[int | None] = field(default_factory=list)
+    """`max_tokens` of each call."""
 
     async def complete(
         self,
@@ -75,6 +77,7 @@ class ScriptedModel:
         self.calls.append(tuple(messages))
         self.forms.append(form)
         self.samplings.append(sampling)
+        self.limits.append(max_tokens)
         answer = self.script(messages)
         if inspect.isawaitable(answer):
             answer = await answer

@@ -16,7 +16,7 @@ from itertools import islice
 from swarm import retry
 from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.events import Planned
-from swarm.llm.base import Completion, Form, Message, Model, counted
+from swarm.llm.base import Completion, Form, Message, Model, counted, sampling_of
 from swarm.models import Card, Failure, Reason, Usage, as_reason
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
@@ -136,7 +136,7 @@ class _Asking:
         left = max(0.1, self._until - asyncio.get_running_loop().time())
         try:
             if self._publish is None or self._problems:
-                completion = await self._model.complete(messages, timeout=left, form=wanted)
+                completion = await self._model.complete(messages, max_tokens=self._most, timeout=left, form=wanted)
             else:
                 completion = await self._streamed(self._publish, messages, wanted, left)
         except ExpertError as error:
@@ -148,12 +148,18 @@ class _Asking:
         self._usage += completion.usage
         return completion
 
+    @property
+    def _most(self) -> int | None:
+        """Tokens of one turn, unless the endpoint says."""
+        return None if sampling_of(self._model).max_tokens else self._settings.plan_tokens or None
+
     async def _streamed(
         self, publish: Publish, messages: Sequence[Message], wanted: Form, timeout: float
     ) -> Completion:
         early, written = self._early, 0
         early.restart()
-        async with aclosing(self._model.stream(messages, timeout=timeout, form=wanted)) as items:
+        stream = self._model.stream(messages, max_tokens=self._most, timeout=timeout, form=wanted)
+        async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Completion):
                     return item

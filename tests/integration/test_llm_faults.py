@@ -72,7 +72,7 @@ ENDINGS: dict[str, tuple[Reply | Stream | None, str, str, int]] = {
         "the model will not answer this",
         1,
     ),
-    "cut": (Reply(completion("half an ans", finish_reason="length")), "cut", "raise SWARM_MAX_OUTPUT", 1),
+    "cut": (Reply(completion("half an ans", finish_reason="length")), "cut", "raise max_tokens", 1),
     "cut before a word": (Reply(completion("", finish_reason="length")), "cut", "before its first word", 1),
     "model gone": (error("The model `small` does not exist", 404), "model_gone", "swarm doctor", 1),
     "not there": (error("Not Found", 404), "refused", "check the URL", 1),

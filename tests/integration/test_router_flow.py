@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from experts.base import Allowance, allowance
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.fold import fold
@@ -24,11 +25,13 @@ class Crew:
 
     def __init__(self) -> None:
         self.given: dict[str, dict[str, str]] = {}
+        self.attempts: list[Allowance] = []
         self.experts = (
             expert("echo", self.echo),
             expert("upper", self.upper),
             expert("label", self.label),
             expert("cite", self.cite),
+            expert("late", self.late, timeout=0.3),
             expert("refund", self.echo, description="Answers questions about refunds and returned parcels."),
             expert("weather", self.echo, description="Tells the weather forecast for a city."),
         )
@@ -46,6 +49,13 @@ class Crew:
 
     async def label(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         return Solution(text=subtask.instruction, data={"label": subtask.instruction})
+
+    async def late(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        """Misses its time once; then says what its second attempt is told of the first."""
+        self.attempts.append(allowance())
+        if len(self.attempts) == 1:
+            await asyncio.sleep(20)
+        return f"{self.attempts[-1].attempt}, after {self.attempts[-1].after}"
 
     async def cite(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         return Solution(text="31 days", citations=(Citation(document="rules.md", quote="within 31 days"),))
@@ -76,6 +86,13 @@ async def test_a_named_expert_answers(client: SwarmClient) -> None:
     assert (answer.text, answer.ending, answer.complete) == ("hello", "completed", True)
     assert [(segment.expert, segment.subtasks) for segment in answer.segments] == [("echo", ("t1",))]
     assert answer.usage == Usage(calls=1, input_tokens=10)
+
+
+async def test_an_attempt_knows_why_the_one_before_failed(client: SwarmClient, crew: Crew) -> None:
+    answer = await client.ask("hello", expert="late", timeout=20)
+
+    assert answer.text == "2, after timeout"
+    assert [seen.after for seen in crew.attempts] == ["", "timeout"]
 
 
 async def test_a_text_is_planned(client: SwarmClient) -> None:

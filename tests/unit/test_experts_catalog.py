@@ -14,6 +14,7 @@ from experts.implementations import cards, load, load_implementations, makers
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
 from swarm.models import Card, Solution
 from swarm.plans import Subtask
+from swarm.sampling import Sampling
 
 
 class Weather:
@@ -84,7 +85,8 @@ def test_what_a_card_does_not_have_is_not_in_its_version() -> None:
     plain = Card(name="a", kind="instruction", description="a", model="box/a")
 
     assert versioned(plain).version == "383325c80bbe1acb"
-    assert versioned(plain.model_copy(update={"fallback_models": ("box/b",)})).version != "383325c80bbe1acb"
+    for newer in ({"fallback_models": ("box/b",)}, {"sampling": Sampling(seed=1)}, {"partial": "keep"}):
+        assert versioned(plain.model_copy(update=newer)).version != "383325c80bbe1acb"
 
 
 def test_versions_depend_on_content_and_on_nothing_else(tmp_path: Path) -> None:

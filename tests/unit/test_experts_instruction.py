@@ -122,8 +122,8 @@ async def test_a_schema_is_told_to_the_model_and_its_json_read() -> None:
     assert '{"required": ["label"]}' in model.calls[0][0].content
 
 
-async def test_half_an_answer_is_none() -> None:
-    model = ScriptedModel(lambda messages: Completion("half an", cut=True))
+async def test_half_an_answer_in_json_is_none() -> None:
+    model = ScriptedModel(lambda messages: Completion('{"label": "a', cut=True))
 
     with pytest.raises(BadOutput, match="cut"):
-        await ChatExpert(a_card("Be kind.", "a/b"), model).solve(asked(), {})
+        await ChatExpert(a_card("Be kind.", "a/b", output={"type": "object"}), model).solve(asked(), {})

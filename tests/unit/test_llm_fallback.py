@@ -146,13 +146,22 @@ async def test_what_is_cut_at_the_limit_of_one_model_is_asked_of_the_next() -> N
     assert found.usage == Usage(calls=2, input_tokens=10, output_tokens=4, estimated=1)
 
 
-async def test_what_all_models_cut_is_an_error_that_says_so_and_is_not_tried_again() -> None:
+async def test_words_that_all_models_cut_are_an_answer_that_says_so() -> None:
+    found = await Room(Brief("a/1", "half"), Brief("b/2", "half a")).chain.complete(HELLO)
+    kept = await Room(Brief("a/1", "half"), Talker("b/2", ModelUnavailable("down"))).chain.complete(HELLO)
+
+    assert (found.text, found.cut, found.usage.calls) == ("half a", True, 2)
+    assert (kept.text, kept.cut) == ("half", True)
+
+
+async def test_a_form_that_all_models_cut_is_an_error_that_says_so_and_is_not_tried_again() -> None:
+    form = Form("answer", {"type": "object"})
     with pytest.raises(BadOutput) as caught:
-        await Room(Brief("a/1", "half"), Brief("b/2", "half")).chain.complete(HELLO)
+        await Room(Brief("a/1", "half"), Brief("b/2", "half")).chain.complete(HELLO, form=form)
 
     error = caught.value
     assert (error.reason, error.retryable, error.tokens, error.estimated) == ("cut", False, (10, 4), True)
-    assert str(error).startswith("b/2: the answer was cut at the token limit; raise SWARM_MAX_OUTPUT")
+    assert str(error).startswith("b/2: the answer was cut at the token limit; raise max_tokens")
     assert "also tried: a/1: the answer was cut" in str(error)
 
 

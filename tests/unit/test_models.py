@@ -117,6 +117,7 @@ CARD = Card(
         max_tokens=400, temperature=0.2, top_p=0.9, stop=("END",), seed=7, reasoning_effort="low", extra={"top_k": 40}
     ),
     uncited="refuse",
+    partial="keep",
     implementation="acme.experts:Policy",
     version="c0ffee",
 )
@@ -240,6 +241,7 @@ EXAMPLES: dict[str, BaseModel] = {
         catalog="beef",
         inputs={"t1": "t1.1.1"},
         groups={"t3": {"t3#1": "t3#1.1.1"}},
+        after="timeout",
         item=3,
     ),
     "step": STEP,
@@ -261,6 +263,7 @@ EXAMPLES: dict[str, BaseModel] = {
         again=True,
         replan=2,
         lacking="the price",
+        left_out=("'call Anna' (left to policy, whose card does not speak of it)",),
         values={"t1.label": "refund", "t1.parcels[]": 2},
         unknown={"t1.price": "it has label, parcels"},
         cause="deadline",
@@ -294,6 +297,7 @@ EXAMPLES: dict[str, BaseModel] = {
         planner="local/planner",
         notes=("'my parcel' fits intent",),
         why={"t2": "named in the request"},
+        left_out=("'call Anna' (left to policy, whose card does not speak of it)",),
         mends=(MEND,),
         usage=USAGE,
         again=True,

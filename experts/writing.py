@@ -1,0 +1,90 @@
+"""One answer of a model within its limits: how many tokens it may have, and what becomes of one that ends too early.
+
+A model that does not stop is stopped: by `max_tokens` of the card or the endpoint, else by the default of the settings.
+An attempt after one that was cut, or late, asks for less, since the same would end the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from experts.base import Allowance, allowance, time_left
+from swarm.errors import BadOutput, ModelUnavailable
+from swarm.llm.base import Completion, Form, Message, Model, sampling_of
+from swarm.llm.usage import estimated, prompt_tokens, text_tokens
+from swarm.models import Card, Usage
+
+THINKS_MORE = 4
+"""How many times its default a model may write that has only thought so far."""
+SHORTER = 4
+"""What part of its tokens an attempt may write after one that was late."""
+FEWEST = 64
+"""Tokens that are always allowed."""
+WORDS = 0.6
+"""Words that one token makes, cautiously."""
+SPARE = 0.25
+"""Seconds before the end of an attempt in which what has come of an answer is still brought home."""
+
+
+async def written(
+    model: Model, messages: Sequence[Message], card: Card, form: Form | None = None, *, as_json: bool = False
+) -> Completion:
+    """A completion that may be cut, if it is words. `as_json` where JSON is asked for without a form.
+
+    Raises BadOutput where nothing usable came: half a JSON, or not one word.
+    """
+    strict = form is not None or as_json
+    limits = allowance()
+    cap, own = _cap(model, card, limits, strict=strict)
+    asked = [*messages[:-1], _told(messages[-1], limits, cap)]
+    completion = await _completed(model, asked, card, form, cap, keeps=card.partial == "keep" and not strict)
+    if completion.cut and own and (strict or not completion.text.strip()):
+        again = await _completed(model, asked, card, form, (cap or 0) * THINKS_MORE, keeps=False)
+        completion = replace(again, usage=completion.usage + again.usage)
+    if completion.cut and (strict or not completion.text.strip()):
+        raise BadOutput.cut(completion.model)
+    return completion
+
+
+def _cap(model: Model, card: Card, limits: Allowance, *, strict: bool) -> tuple[int | None, bool]:
+    """How many tokens may be written, and whether only our default says so."""
+    said = sampling_of(model, card.sampling).max_tokens
+    default = (limits.schema_tokens if strict else limits.answer_tokens) or None
+    cap = said or default
+    if limits.after == "timeout" and cap and not strict:
+        cap = max(FEWEST, cap // SHORTER ** (limits.attempt - 1))
+    return cap, said is None and cap is not None
+
+
+def _told(message: Message, limits: Allowance, cap: int | None) -> Message:
+    """The question, and after an answer that was late or cut that this one must be shorter."""
+    if limits.after not in ("timeout", "cut") or cap is None:
+        return message
+    what = "took too long" if limits.after == "timeout" else "was cut off"
+    words = max(30, round(cap * WORDS))
+    return replace(message, content=f"{message.content}\n\nThe answer before {what}. Use at most {words} words.")
+
+
+async def _completed(
+    model: Model, messages: Sequence[Message], card: Card, form: Form | None, cap: int | None, *, keeps: bool
+) -> Completion:
+    timeout = time_left(card.timeout)
+    if not keeps:
+        return await model.complete(messages, max_tokens=cap, timeout=timeout, form=form, sampling=card.sampling)
+    come: list[str] = []
+    stream = model.stream(messages, max_tokens=cap, timeout=timeout, sampling=card.sampling)
+    try:
+        async with asyncio.timeout(max(timeout / 2, timeout - SPARE)), aclosing(stream) as items:
+            async for item in items:
+                if isinstance(item, Completion):
+                    return item
+                come.append(item)
+    except TimeoutError:
+        text = "".join(come)
+        if text.strip():
+            used = estimated(Usage(calls=1), sent=prompt_tokens(messages), received=text_tokens(text))
+            return Completion(text, used, model.name, cut=True)
+    raise ModelUnavailable(f"{model.name}: no answer within {timeout:g} s")
