@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
+from experts import optional_checks
 from experts.files import Files
 from experts.frontmatter import parse, split
 from swarm.errors import InvalidCard
@@ -32,8 +34,13 @@ FIELDS = (
     "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback", "partial",
     "uncited", *Sampling.model_fields,
 )  # fmt: skip
+OFFERED = ("instruction", "results", "inputs", "data")
+"""The names that a template is given."""
+GIVEN = f"a template has {', '.join(OFFERED)}, and what it sets itself"
 SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
 """What a template has besides its instruction."""
+
+DURATION = 'write "60s", "2m", "500ms" or seconds, up to a day'
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MODEL = re.compile(r"(?!local$)[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")
@@ -152,15 +159,24 @@ class CardReader:
         body = self._body.strip()
         if self._front.get("kind") == "instruction" and not body:
             self._wrong("body", "is empty", "write the instruction below the front matter")
-        if self._front.get("model") == "local/template" and (problem := _template_problem(body)):
-            self._wrong("body", f"is no valid template: {problem}", "mend it; it is Jinja, run in a sandbox")
-        if self._front.get("model") == "local/template" and (problem := _never_renders(body, self._front)):
-            self._wrong("body", f"fails whatever it is given: {problem}", SEEN)
+        if self._front.get("model") == "local/template":
+            self._check_template(body)
         return body
+
+    def _check_template(self, body: str) -> None:
+        if problem := optional_checks.template_problem(body):
+            self._wrong("body", f"is no valid template: {problem}", "mend it; it is Jinja, run in a sandbox")
+        if unknown := optional_checks.undeclared(body, OFFERED):
+            near = get_close_matches(unknown[0], OFFERED, n=1, cutoff=0.6)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            self._wrong("body", f"uses {', '.join(map(repr, unknown))}, which no template is given", meant + GIVEN)
+        seconds = duration(self._front.get("timeout")) or _MAX_TIMEOUT
+        if problem := optional_checks.never_renders(body, seconds):
+            self._wrong("body", f"fails whatever it is given: {problem}", SEEN)
 
     def _output(self) -> dict[str, Any] | None:
         output: Any = self._front.get("output")
-        if output is not None and (problem := _schema_problem(output)):
+        if output is not None and (problem := optional_checks.schema_problem(output)):
             self._wrong("output", problem, "give a JSON schema, such as {type: object, required: [label]}")
         return output if isinstance(output, dict) else None
 
@@ -198,7 +214,7 @@ class CardReader:
             self._wrong(
                 "timeout",
                 f"{str(given)[:80]!r} is no time",
-                'write "60s", "2m", "500ms" or seconds, up to a day',
+                DURATION,
             )
         return seconds
 
@@ -277,14 +293,19 @@ class CardReader:
         if not trained:
             return iter(())
         if not isinstance(given, str) or not given:
-            self._wrong("head", "is missing or no path", "name the trained file, such as triage.head.npz")
+            self._wrong(
+                "head", "is missing or no path", f"{self._to_train(f'{self._stem}.head.npz')}, and name that file"
+            )
         return iter([(given, self._sound_head(given))])
 
     def _sound_head(self, path: str) -> bytes:
-        content = self.files.content("head", path)
-        if problem := _head_problem(content):
-            self._wrong("head", f"{path!r} {problem}", "train it again")
+        content = self.files.content("head", path, otherwise=f"{self._to_train(path)}, or mend the path")
+        if problem := optional_checks.head_problem(content):
+            self._wrong("head", f"{path!r} {problem}", f"{self._to_train(path)} again")
         return content
+
+    def _to_train(self, path: str) -> str:
+        return f"train it: swarm experts train ROWS.csv --out {shlex.quote(str(self.files.folder / path))}"
 
 
 def _is_name(text: str) -> bool:
@@ -312,42 +333,3 @@ def duration(given: object) -> float | None:
         return float(given) if abs(given) <= _MAX_TIMEOUT and math.isfinite(given) else None
     matched = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
     return float(matched[1]) * _SECONDS[matched[2] or "s"] if matched else None
-
-
-# A client that only publishes may lack the libraries of a worker; workers find these problems again, at first use.
-
-
-def _schema_problem(schema: object) -> str | None:
-    try:
-        from experts.schema import schema_problem
-
-        return schema_problem(schema)
-    except ModuleNotFoundError:
-        return None if isinstance(schema, dict) else "is no mapping"
-
-
-def _template_problem(body: str) -> str | None:
-    try:
-        from experts.template import template_problem
-
-        return template_problem(body)
-    except ModuleNotFoundError:
-        return None
-
-
-def _never_renders(body: str, front: Mapping[str, Any]) -> str | None:
-    try:
-        from experts.rehearsal import never_renders
-
-        return never_renders(body, duration(front.get("timeout")) or _MAX_TIMEOUT)
-    except ModuleNotFoundError:
-        return None
-
-
-def _head_problem(content: bytes) -> str | None:
-    try:
-        from experts.finetuned.head import head_problem
-
-        return head_problem(content)
-    except ModuleNotFoundError:
-        return None

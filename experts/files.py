@@ -57,11 +57,11 @@ class Files:
         """A text file: UTF-8 without control characters."""
         return self._decoded(path, self._sound("file", path, limit))
 
-    def content(self, field: str, path: str) -> bytes:
-        """The content of the file that `field` names."""
+    def content(self, field: str, path: str, otherwise: str) -> bytes:
+        """The content of the file that `field` names; `otherwise` is the remedy where it is not there."""
         place = self._inside(field, path)
         if not place.is_file():
-            self._wrong(f"{field}: {path!r} is not there", "put the file beside this card, or mend the path")
+            self._wrong(f"{field}: {path!r} is not there", otherwise)
         return self._sound(field, path, MAX_FILE)
 
     def documents(self, places: Iterable[str]) -> Iterator[tuple[str, bytes]]:

@@ -12,6 +12,8 @@ from swarm.errors import InvalidCard
 from swarm.plainyaml import NotPlain, plain
 
 MAX_FRONT = 65_536
+NEAR = 10
+"""Lines above that of an error where its cause is looked for."""
 
 
 def has_front_matter(text: str) -> bool:
@@ -40,11 +42,29 @@ def parse(front: str, path: str) -> dict[str, Any]:
         fields = plain(front, above=1)
         json.dumps(fields, allow_nan=False)
     except NotPlain as error:
-        raise InvalidCard(
-            path, f"the front matter is no plain YAML: {error}", "write plain YAML, or quote it"
-        ) from None
+        raise InvalidCard(path, f"the front matter is no plain YAML: {error}", _quoting(front, error)) from None
     except (TypeError, ValueError) as error:
         raise InvalidCard(path, f"the front matter holds a value that is not plain: {error}", "quote it") from None
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
         raise InvalidCard(path, "the front matter is no mapping of names to values", "write lines of `field: value`")
     return fields
+
+
+def _quoting(front: str, error: NotPlain) -> str:
+    """The remedy for YAML that is none: the line that must be quoted, if quoting its value mends all."""
+    lines = front.splitlines()
+    last = min(error.line or 0, len(lines) + 1) - 2
+    for at in range(last, max(-1, last - NEAR), -1):
+        key, colon, value = lines[at].partition(":")
+        if colon and value.strip() and key == key.strip():
+            quoted = f"{key}: {json.dumps(value.strip(), ensure_ascii=False)}"
+            if _is_plain("\n".join([*lines[:at], quoted, *lines[at + 1 :]])):
+                return f"quote the value: {quoted}"
+    return "write plain YAML, or quote it"
+
+
+def _is_plain(front: str) -> bool:
+    try:
+        return isinstance(plain(front), dict)
+    except NotPlain:
+        return False

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from experts.base import Expert
+from experts.card import DURATION, duration
 from swarm.errors import BadInput
 from swarm.models import Card
 from swarm.values import explain
@@ -105,6 +106,10 @@ def _card(spec: str, given: object) -> Card:
             f"has a card with the unknown field {unknown[0]!r}",
             f"known are {', '.join(Card.model_fields)}",
         )
+    if isinstance(timeout := fields.get("timeout"), str):
+        fields["timeout"] = duration(timeout)
+        if fields["timeout"] is None:
+            _wrong(spec, f"has a card with the timeout {timeout[:80]!r}, which is no time", DURATION)
     try:
         return Card.model_validate(fields | {"implementation": spec})
     except ValidationError as error:

@@ -16,7 +16,7 @@ from swarm.errors import UnusableInput
 from swarm.fence import fence
 from swarm.lookup import SKIPPED, field, list_at
 from swarm.models import Solution
-from swarm.plans import ITEM, REFERENCE, Subtask, referenced
+from swarm.plans import ITEM, REFERENCE, RESULT_LINE, Subtask, referenced
 from swarm.values import MAX_TEXT
 
 MAX_EXPANDED = 2 * MAX_TEXT
@@ -66,6 +66,15 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
 
     marked = REFERENCE.sub(mark, instruction)
     return f"{marked}\n\n{fence(blocks)}" if blocks else marked
+
+
+def wish(instruction: str) -> str:
+    """`instruction` without the lines by which a planner hands whole results over: for those who get them otherwise.
+
+    >>> wish("Write a reply.\\n\\nResult of t1 (triage): ${t1}")
+    'Write a reply.'
+    """
+    return RESULT_LINE.sub("", instruction).strip() or instruction
 
 
 def with_item(subtask: Subtask, inputs: Mapping[str, Solution], number: int) -> dict[str, Solution]:

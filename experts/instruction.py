@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experts.base import Expert, LoadBlob, time_left
-from experts.inputs import fenced, inline
+from experts.inputs import fenced, inline, wish
 from experts.schema import find_json
 from experts.writing import written
 from swarm.llm.base import Form, Message, Model, Models
@@ -58,7 +58,8 @@ class ChatExpert:
 class TemplateExpert:
     """Renders the card's body. It sees:
 
-    * `instruction`: the subtask's, with every `${...}` replaced by its value;
+    * `instruction`: the subtask's, with every `${...}` replaced by its value; results that a planner only appended are
+      left out of it, since they are in `results`;
     * `results`: a list of `{id, text, data, citations, confidence}` of its inputs, in plan order;
     * `inputs` and `data`: the texts and the data alone, by subtask id.
 
@@ -75,7 +76,7 @@ class TemplateExpert:
         from experts.template import render
 
         values = {
-            "instruction": inline(subtask.instruction, inputs),
+            "instruction": inline(wish(subtask.instruction), inputs),
             "results": [_seen(name, solution) for name, solution in inputs.items()],
             "inputs": {name: solution.text for name, solution in inputs.items()},
             "data": {name: solution.data for name, solution in inputs.items()},

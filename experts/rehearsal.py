@@ -6,8 +6,10 @@ Only what is certain counts. What hangs on the data of results, or on words of t
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from jinja2 import StrictUndefined, nodes
+from jinja2.meta import find_undeclared_variables
 
 from experts.template import Sample, UnknownName, compiled, render
 from swarm.errors import ExpertError
@@ -18,13 +20,30 @@ SECONDS = 1.0
 
 _UNSURE = re.compile("NoneType|JSON")
 """In a TypeError: it may come of what stands for unknown data, or of a look-up by the instruction's words."""
+_NO_FIELD = re.compile(r"^'experts\.template\.Sample object' has no attribute")
+"""A field of a result, or of a citation, that none has."""
 _QUOTED = re.compile(r"'(\w+)' is undefined")
 
 
 def never_renders(source: str, seconds: float = SECONDS) -> str | None:
-    """Why a template that can be compiled fails both without results and with one; None if it may do."""
+    """Why a template that can be compiled fails both without results and with one; None if it may do.
+
+    A field that no result has is certain as soon as it is asked for.
+    """
     problems = [_problem(source, results, min(seconds, SECONDS)) for results in ([], [_result()])]
-    return problems[0] if all(problems) else None
+    if all(problems):
+        return problems[0]
+    return next((words for words in problems if words and _NO_FIELD.search(words)), None)
+
+
+def undeclared(source: str, offered: Collection[str]) -> list[str]:
+    """Names that a template uses, that it is not given, and that it sets nowhere; in order of place."""
+    environment = compiled(source).environment
+    tree = environment.parse(source)
+    unknown = find_undeclared_variables(tree) - {*offered, *environment.globals}
+    names = list(tree.find_all(nodes.Name))
+    stored = {name.name for name in names if name.ctx != "load"}
+    return list(dict.fromkeys(name.name for name in names if name.name in unknown - stored))
 
 
 def _problem(source: str, results: list[Sample], seconds: float) -> str | None:

@@ -18,6 +18,7 @@ class NotPlain(Exception):
     """What is wrong, and the line where it stands if that is known."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
+        self.problem, self.line = problem, line
         super().__init__(problem if line is None else f"{problem} (line {line})")
 
 

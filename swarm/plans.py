@@ -20,6 +20,8 @@ Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
 ITEM = "item"
 """What `${item}` or `${item.field}` names in a subtask with `for_each`."""
 
+RESULT_LINE = re.compile(r"^Result of [\w.-]{1,80} \([a-z0-9_-]{1,64}\): \$\{[\w.-]{1,80}\}$", re.ASCII | re.MULTILINE)
+"""A line that `result_line` made."""
 REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
 """Where an instruction names a result, and the name as its group."""
 
@@ -130,6 +132,15 @@ def _dangling(subtask: Subtask, reference: str) -> str:
         return f"when of subtask {subtask.id!r} asks for {reference!r}, which is no subtask of the plan"
     remedy = "; only a subtask with for_each has an item" if reference.partition(".")[0] == ITEM else ""
     return f"subtask {subtask.id!r} uses ${{{reference}}}, which is no subtask of the plan{remedy}"
+
+
+def result_line(subtask: str, expert: str) -> str:
+    """How a planner hands a whole result over, below what it wants.
+
+    >>> result_line("t1", "triage")
+    'Result of t1 (triage): ${t1}'
+    """
+    return f"Result of {subtask} ({expert}): ${{{subtask}}}"
 
 
 def referenced(reference: str, ids: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:

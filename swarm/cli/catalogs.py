@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl, implementations, read_catalog, shelf_of
 from swarm.cli.screen import Screen, listed
-from swarm.errors import BadInput
+from swarm.errors import BadInput, ModelRefused
 from swarm.models import Catalog
 
 if TYPE_CHECKING:
@@ -61,8 +62,13 @@ def check(folder: FolderArgument, as_json: AsJson = False) -> int:
     loaded, problems = inspect_folder(given.folder(folder))
     found = None if problems else loaded.catalog
     about = [{"type": type(p).__name__, "message": str(p), "field": p.field, "remedy": p.remedy} for p in problems]
-    edge.screen.document({"ok": not problems, "problems": about} | _document(found) | _documents(loaded))
+    unset = _unset(loaded.catalog, edge.environ)
+    edge.screen.document(
+        {"ok": not problems, "problems": about, "models": unset} | _document(found) | _documents(loaded)
+    )
     _tell_documents(edge.screen, loaded)
+    for each in unset:
+        edge.screen.note(("warning: ", "yellow"), f"{each['expert']}: {each['problem']}")
     for problem in problems:
         edge.screen.note(("error: ", "red"), str(problem))
     if found is not None:
@@ -132,6 +138,22 @@ def _busy(screen: Screen, what: str) -> AbstractContextManager[object]:
     if not screen.err.is_terminal:
         screen.note(f"{what} ...")
     return screen.busy(what)
+
+
+def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]:
+    """The models of cards that workers with this environment could not ask, each with what to set."""
+    from swarm.llm.endpoints import Endpoints
+
+    endpoints, found = Endpoints.load(environ), []
+    for card in catalog.cards.values():
+        for model in (card.model, *card.fallback_models):
+            if card.implementation or model.startswith("local/"):
+                continue
+            try:
+                endpoints.of_model(model)
+            except ModelRefused as error:
+                found.append({"expert": card.name, "model": model, "problem": str(error)})
+    return found
 
 
 def _documents(loaded: Loaded) -> dict[str, object]:

@@ -113,6 +113,14 @@ class Endpoints:
             self._made[name] = self._make(name)
         return self._made[name]
 
+    def of_model(self, name: str) -> Endpoint:
+        """The endpoint of a model, named `endpoint/model` or by its endpoint alone. ModelRefused says what to set."""
+        where, slash, model = name.partition("/")
+        if (slash and not model) or not (slash or where in self.names):
+            known = f"; set up are: {', '.join(self.names)}" if self.names else ""
+            raise unusable(f"{name[:100]!r} is no model and no endpoint that is set up; {NAMED}{known}")
+        return self.get(where)
+
     @property
     def limits(self) -> dict[str, Limits]:
         """Those that the file gives to endpoints."""

@@ -20,7 +20,7 @@ from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.chat import OpenAIModel as OpenAIModel
 from swarm.llm.chat import refused
 from swarm.llm.embeddings import OpenAIEmbedder
-from swarm.llm.endpoints import NAMED, Endpoint, Endpoints, unusable
+from swarm.llm.endpoints import Endpoint, Endpoints, unusable
 from swarm.llm.forms import Notes
 from swarm.llm.listing import Offered, listed, named
 from swarm.llm.network import http_client, of_health, timed_out, trusted, unreached
@@ -63,12 +63,8 @@ class OpenAIModels:
 
     def get(self, name: str) -> OpenAIModel:
         """The model `endpoint/model`, or the default one of an endpoint; without one, it says so when it is asked."""
-        where, slash, model = name.partition("/")
-        if (slash and not model) or not (slash or where in self.endpoints.names):
-            known = f"; set up are: {', '.join(self.endpoints.names)}" if self.endpoints.names else ""
-            raise unusable(f"{name[:100]!r} is no model and no endpoint that is set up; {NAMED}{known}")
-        found = self.endpoints.get(where)
-        return OpenAIModel(self.endpoints.full(name), model or found.model, found, self)
+        found = self.endpoints.of_model(name)
+        return OpenAIModel(self.endpoints.full(name), name.partition("/")[2] or found.model, found, self)
 
     def embedder(self, name: str) -> OpenAIEmbedder:
         """The embedding model `endpoint/model`, or the default one of an endpoint."""

@@ -20,7 +20,7 @@ from swarm.planner.match import Similar
 from swarm.planner.planned import fallbacks, harmless
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
-from swarm.plans import Aggregate, Subtask
+from swarm.plans import Aggregate, Subtask, result_line
 from swarm.values import Text, Value
 
 NAME = "examples"
@@ -161,7 +161,7 @@ def _subtasks(text: str, ordered: Sequence[str], known: Sequence[Near]) -> tuple
     found: list[Subtask] = []
     for expert in ordered:
         waits = [subtask for subtask in found if _waited(subtask.expert, expert, known)]
-        said = [text, *(f"Result of {s.id} ({s.expert}): ${{{s.id}}}" for s in waits)]
+        said = [text, *(result_line(s.id, s.expert) for s in waits)]
         found.append(
             Subtask(
                 id=f"t{len(found) + 1}",

@@ -18,7 +18,7 @@ from swarm.planner.planned import fallbacks, harmless
 from swarm.planner.task import Span, Task
 from swarm.planner.tasks import shown, tasks
 from swarm.planner.unclaimed import left_out
-from swarm.plans import Subtask
+from swarm.plans import Subtask, result_line
 from swarm.values import MAX_TEXT
 
 NAME = "local/planner"
@@ -61,7 +61,7 @@ def _subtask(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequ
     if task.part:
         said.append(f"Your part of this: {text[slice(*task.part)].strip()}")
     said += [f"From the request: {text[start:end].strip()}" for start, end in texts]
-    said += [f"Result of t{i + 1} ({parts[i].expert}): ${{t{i + 1}}}" for i in edge.tasks]
+    said += [result_line(f"t{i + 1}", parts[i].expert) for i in edge.tasks]
     return Subtask(
         id=f"t{at + 1}",
         expert=task.expert,

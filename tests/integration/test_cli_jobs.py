@@ -185,6 +185,25 @@ def test_files_of_a_documents_folder_that_are_left_out_are_named(cli: Cli, tmp_p
         assert "warning: desk: read 2, left out 1:\n  docs/b.pdf: is no .md or .txt file" in cli.err
 
 
+def test_a_model_whose_endpoint_is_not_set_up_is_told_with_a_remedy_that_works(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = "---\nkind: instruction\nmodel: {}\ndescription: d\nfallback: [{}]\n---\nHello.\n"
+    (tmp_path / "desk.md").write_text(card.format("box/small", "spare/small"))
+
+    box, spare = cli.json("experts", "check", str(tmp_path))["models"]
+    assert (box["expert"], box["model"], spare["model"]) == ("desk", "box/small", "spare/small")
+    cli("experts", "check", str(tmp_path))
+    assert "warning: desk: the endpoint 'box' is not set up; set SWARM_ENDPOINT_BOX_URL" in cli.err
+    for each in (box, spare):
+        monkeypatch.setenv(each["problem"].partition("; set ")[2].split()[0], "http://127.0.0.1:9/v1")
+    assert cli.json("experts", "check", str(tmp_path))["models"] == []
+
+    (tmp_path / "desk.md").write_text(card.format("gpt-6-luna", "box/small"))
+    (named,) = cli.json("experts", "check", str(tmp_path))["models"]
+    assert named["problem"].startswith("'gpt-6-luna' is no model and no endpoint that is set up; a model is named")
+
+
 def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_path: Path) -> None:
     words = {"late": "my parcel is late again", "broken": "it arrived broken and smashed"}
     rows = [{"text": f"{text} number {i}", "label": label} for i in range(20) for label, text in words.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -162,11 +163,11 @@ def test_a_body_must_be_a_template_that_can_run(tmp_path: Path, body: str, words
     ("body", "said"),
     [
         ("{% for name, result in results.items() %}{{ result.data.label }}{% endfor %}", "no attribute 'items'"),
-        ("{{ result.text }}", "'result' is undefined"),
         ("{{ instruction.text }}", "no attribute 'text'"),
         ("{{ results | length }}{{ results.text }}", "no attribute 'text'"),
         ("{{ results + 1 }}", "can only concatenate list"),
-        ("{{ results | sum(attribute='text') }}{{ nothing }}", "'nothing' is undefined"),
+        ("{% for each in results %}{{ each.texxt }}{% endfor %}", "no attribute 'texxt'"),
+        ("{% if results %}{{ results[0].citations[0].page }}{% endif %}", "no attribute 'page'"),
     ],
 )
 def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, body: str, said: str) -> None:
@@ -189,8 +190,10 @@ def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, b
         "{{ {'a': 'b'}[instruction] }}",
         "{{ {'a': [1]}.get(instruction) | length }}",
         "{{ instruction.split(':')[1].strip() }}",
+        "{% macro row(a, b=1) %}{{ a }}{{ b }}{{ caller() }}{{ varargs }}{% endmacro %}{% call row(1) %}x{% endcall %}",
+        "{% for r in results %}{{ loop.index }}{% set n = namespace(x=r) %}{{ n.x.text }}{% endfor %}",
         "{% if 'refund' in instruction %}{% set kind = 'refund' %}{% endif %}{{ kind }}",
-        "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}{{ unknown }}",
+        "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
     ],
 )
 def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
@@ -198,6 +201,55 @@ def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
 
     assert CardReader(written(tmp_path, a_front(), body), tmp_path).problems == []
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("body", "named", "meant"),
+    [
+        ("{{ instrution }}", "'instrution'", "did you mean 'instruction'?"),
+        ("{% if results %}{{ instrution }}{% endif %}", "'instrution'", "did you mean 'instruction'?"),
+        ("{{ instrution | default('x') }}", "'instrution'", "did you mean 'instruction'?"),
+        ("{{ result.text }}", "'result'", "did you mean 'results'?"),
+        ("{% if zebra is defined %}{% endif %}{{ yak }}", "'zebra', 'yak'", "a template has instruction, results"),
+    ],
+)
+def test_a_name_that_no_template_is_given_is_refused(tmp_path: Path, body: str, named: str, meant: str) -> None:
+    found = problem(tmp_path, a_front(), body)
+
+    assert f"body uses {named}, which no template is given" in str(found)
+    assert found.remedy.startswith(meant)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Answers: what is it", 'Says "no": always', "Schluß: aus", "a: b: c", "@home", "*all", "[open", "%x", "`a`"],
+)
+def test_the_remedy_for_a_value_that_yaml_takes_otherwise_works(tmp_path: Path, value: str) -> None:
+    remedy = problem(tmp_path, a_front(description=value)).remedy
+    kept, _, line = remedy.partition("quote the value: ")
+
+    assert kept == ""
+    front = a_front().replace("description: Greets people.", line)
+    assert read_card(written(tmp_path, front), tmp_path)[0].description == value
+
+
+def test_quoting_is_no_remedy_for_what_it_does_not_mend(tmp_path: Path) -> None:
+    assert problem(tmp_path, a_front() + "\nmodel: box/a").remedy == "write plain YAML, or quote it"
+
+
+def test_the_remedy_for_a_head_that_is_not_there_trains_it(tmp_path: Path) -> None:
+    from experts.finetuned.train import train_file
+
+    (tmp_path / "rows.csv").write_text("text,label\nhello there,x\ngood bye,y\n")
+    for front in (a_front(kind="fine-tuned", model="local/head", head="x y.npz"),
+                  a_front(kind="fine-tuned", model="local/head")):  # fmt: skip
+        command, _, rest = problem(tmp_path, front).remedy.removeprefix("train it: ").partition(", ")
+        *verb, rows, _, out = shlex.split(command)
+        assert (verb, rows) == (["swarm", "experts", "train"], "ROWS.csv")
+        assert rest in ("or mend the path", "and name that file")
+        train_file(tmp_path / "rows.csv", Path(out))
+        front = a_front(kind="fine-tuned", model="local/head", head=Path(out).name)
+        assert read_card(written(tmp_path, front), tmp_path)[0].blobs
 
 
 def test_an_output_must_be_a_json_schema(tmp_path: Path) -> None:

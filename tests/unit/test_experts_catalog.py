@@ -39,6 +39,14 @@ class Odd(Weather):
     card: ClassVar[dict[str, str]] = Weather.card | {"colour": "red"}
 
 
+class Timed(Weather):
+    card: ClassVar[dict[str, str]] = Weather.card | {"timeout": "5s"}
+
+
+class Untimed(Weather):
+    card: ClassVar[dict[str, str]] = Weather.card | {"timeout": "soon"}
+
+
 class Cardless:
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         return Solution(text="")
@@ -158,6 +166,10 @@ def test_a_class_becomes_a_card_and_what_makes_it() -> None:
     assert made is instance
 
 
+def test_a_time_in_a_python_card_is_read_as_in_a_file() -> None:
+    assert load(f"{__name__}:Timed").card.timeout == 5.0
+
+
 def test_python_experts_join_a_catalog(tmp_path: Path) -> None:
     a_card(tmp_path, "a")
     loaded, found = read_folder(tmp_path), load_implementations([SPEC, SPEC])
@@ -183,6 +195,7 @@ def test_python_experts_join_a_catalog(tmp_path: Path) -> None:
         (f"{__name__}:Gone", "has no Gone"),
         (f"{__name__}:Versionless", "declares no version"),
         (f"{__name__}:Odd", "unknown field 'colour'"),
+        (f"{__name__}:Untimed", "the timeout 'soon', which is no time"),
         (f"{__name__}:Cardless", "has no `card`"),
         (f"{__name__}:Blocking", "has no `async def solve`"),
     ],

@@ -13,7 +13,7 @@ from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion
 from swarm.llm.scripted import ScriptedModel
 from swarm.models import Card, Citation, Solution
-from swarm.plans import Subtask
+from swarm.plans import Subtask, result_line
 
 CITED = Citation(document="a.md", section="S", quote="within 14 days")
 RULE = Solution(text='"within 14 days" (a.md)', data={"found": True}, citations=(CITED,))
@@ -37,6 +37,18 @@ async def test_a_template_sees_its_instruction_and_results() -> None:
 
     assert solution.text == "About refund | refund | refund | t1;r1.t2;"
     assert solution.model == "local/template"
+
+
+async def test_a_template_sees_its_wish_without_the_results_that_a_planner_appended() -> None:
+    said = "\n\n".join(
+        ["Reply about ${t1}.", "From the request: it broke", result_line("t1", "triage"), result_line("r1.t2", "desk")]
+    )
+    inputs = {"t1": Solution(text="refund"), "r1.t2": Solution(text="Result of t9 (x): ${t9}")}
+
+    body = "{{ instruction }}|{% for r in results %}{{ r.text }};{% endfor %}"
+    solution = await TemplateExpert(a_card(body)).solve(asked(said), inputs)
+
+    assert solution.text == "Reply about refund.\n\nFrom the request: it broke|refund;Result of t9 (x): ${t9};"
 
 
 async def test_a_template_hands_on_the_citations_that_it_quotes() -> None:
