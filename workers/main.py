@@ -168,7 +168,7 @@ async def working(
         if roles.router:
             worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.answer_tokens)
-        planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner))
+        planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner), speaking.slots)
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         accounts = Accounts.of(Ledger(worker.connection, settings), PriceBook(worker.connection), settings)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}

@@ -66,6 +66,11 @@ class OpenAIModels:
         found = self.endpoints.of_model(name)
         return OpenAIModel(self.endpoints.full(name), name.partition("/")[2] or found.model, found, self)
 
+    def slots(self, endpoint: str) -> int | None:
+        """How many calls an endpoint takes at once, where its limits say so."""
+        limits = self.endpoints.limits.get(endpoint)
+        return limits.concurrency if limits else None
+
     def embedder(self, name: str) -> OpenAIEmbedder:
         """The embedding model `endpoint/model`, or the default one of an endpoint."""
         found = self.get(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from swarm.planner.planned import Done as Done
 from swarm.planner.planned import Publish as Publish
 from swarm.planner.planned import Tried as Tried
 from swarm.planner.planned import aside, fallbacks, harmless, resolved, writer_of
+from swarm.planner.room import Slots, unknown
 from swarm.planner.skip import skipped
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
@@ -61,8 +63,10 @@ class PlanCache(Protocol):
 class Front:
     """Plans requests. `models` reaches the planner's model, if the settings name one."""
 
-    def __init__(self, settings: Settings, models: Models, cache: PlanCache | None = None) -> None:
-        self._settings, self._models = settings, models
+    def __init__(
+        self, settings: Settings, models: Models, cache: PlanCache | None = None, slots: Slots = unknown
+    ) -> None:
+        self._settings, self._models, self._slots = settings, models, slots
         self._cache = cache if settings.plan_cache else None
 
     async def plan(
@@ -126,7 +130,20 @@ class Front:
         except ModelRefused as error:
             why = f"SWARM_PLANNER is {self._settings.planner!r}: {error}"
             return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=why))
-        return await ModelPlanner(model, self._settings).plan(request.text, catalog.cards, publish=publish, tried=tried)
+        first_step = math.inf if tried is not None else await self._patience(request.text, catalog)
+        planner = ModelPlanner(model, self._settings, self._slots)
+        return await planner.plan(request.text, catalog.cards, publish=publish, tried=tried, first_step=first_step)
+
+    async def _patience(self, text: str, catalog: Catalog) -> float:
+        """How long the model's first step is waited for: the better a plan stands ready without it, the shorter."""
+        seconds = self._settings.plan_first_step
+        if not seconds:
+            return math.inf
+        try:
+            ready = await _locally(text, catalog)
+        except (NoPlan, BadInput):
+            return math.inf
+        return seconds * 2 if ready.left_out else seconds
 
     async def _fallen_back(self, request: Request, catalog: Catalog, failure: Failure, failed: Planned) -> Planned:
         """The best plan without a model, or where nobody fits the model's failure; what the model used in any case."""

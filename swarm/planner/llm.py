@@ -7,9 +7,10 @@ while it was written. At most `TURNS` calls, and `plan_timeout` for all of them.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from itertools import islice
 
@@ -26,9 +27,15 @@ from swarm.planner.form import form
 from swarm.planner.names import Names
 from swarm.planner.placeholder import bound, marked
 from swarm.planner.planned import Publish, Tried, aside, fallbacks, harmless
+from swarm.planner.room import Room, Slots, unknown
 from swarm.planner.shortlist import candidates, shortlist
 from swarm.plans import Subtask
 from swarm.settings import Settings
+
+
+class Unstarted(Exception):
+    """Internal: no step came in time."""
+
 
 TURNS = 3
 """Calls for one plan: the first, and two to repair it or to try again."""
@@ -39,23 +46,33 @@ _EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan
 
 
 class ModelPlanner:
-    """Plans by asking `model`. It may plan several requests at once."""
+    """Plans by asking `model`. It may plan several requests at once.
 
-    def __init__(self, model: Model, settings: Settings) -> None:
-        self._model, self._settings = model, settings
+    `slots` says how many calls an endpoint takes at once, as far as that is known.
+    """
+
+    def __init__(self, model: Model, settings: Settings, slots: Slots = unknown) -> None:
+        self._model, self._settings, self._slots = model, settings, slots
 
     async def plan(
-        self, text: str, cards: Mapping[str, Card], *, publish: Publish | None = None, tried: Tried | None = None
+        self,
+        text: str,
+        cards: Mapping[str, Card],
+        *,
+        publish: Publish | None = None,
+        tried: Tried | None = None,
+        first_step: float = math.inf,
     ) -> Planned:
         """The closed plan, or `failure` with the reason; either with a note on every turn and the usage of all.
 
-        With `publish` the first turn is streamed, and subtasks that can begin are published while it is written.
-        Raises what `publish` raises, and nothing else of ours.
+        With `publish` subtasks that can begin are published while the first turn is written. After `first_step` seconds
+        without a step it is given up. Raises what `publish` raises, and nothing else of ours.
         """
         until = asyncio.get_running_loop().time() + self._settings.plan_timeout
         asking = await aside(
             len(text) + 50 * len(cards), lambda: _Asking(self._model, self._settings, text, cards, publish, tried)
         )
+        asking.first_step, asking.room = first_step, Room(self._model.name, self._slots)
         try:
             async with asyncio.timeout_at(until):
                 return await asking.plan(until)
@@ -85,12 +102,15 @@ class _Asking:
         self._usage = Usage()
         self._problems: list[str] = []
         self._last = self._noted = ""
+        self._begun: dict[str, Subtask] = {}
         self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks)
         self._until = 0.0
+        self.first_step, self.room = math.inf, Room(model.name, unknown)
 
     async def plan(self, until: float) -> Planned:
         """Ask, and ask again, until there is a plan or no turn is left."""
         self._until = until
+        patience = asyncio.get_running_loop().time() + self.first_step
         messages = prompt.asked(self._question)
         outages = refusals = 0
         for turn in range(1, TURNS + 1):
@@ -109,7 +129,12 @@ class _Asking:
                     return self.gave_up(as_reason(error.reason), self._last)
                 if refusals > 1:
                     break
+                if asyncio.get_running_loop().time() > patience:
+                    return self.gave_up("timeout", f"{self._last}; {self._unstarted}")
                 messages = self._repair(error, completion.text if completion else "", draft)
+            except Unstarted as error:
+                self._note(turn, str(error))
+                return self.gave_up("timeout", f"{self._model.name}: {error}")
             except ModelUnavailable as error:
                 self._note(turn, self._said(error))
                 outages += 1
@@ -135,10 +160,10 @@ class _Asking:
         wanted = form(self._question.cards)
         left = max(0.1, self._until - asyncio.get_running_loop().time())
         try:
-            if self._publish is None or self._problems:
+            if self._problems:
                 completion = await self._model.complete(messages, max_tokens=self._most, timeout=left, form=wanted)
             else:
-                completion = await self._streamed(self._publish, messages, wanted, left)
+                completion = await self._streamed(messages, wanted, left)
         except ExpertError as error:
             self._usage += counted(error)
             raise
@@ -153,24 +178,50 @@ class _Asking:
         """Tokens of one turn, unless the endpoint says."""
         return None if sampling_of(self._model).max_tokens else self._settings.plan_tokens or None
 
-    async def _streamed(
-        self, publish: Publish, messages: Sequence[Message], wanted: Form, timeout: float
-    ) -> Completion:
-        early, written = self._early, 0
+    @property
+    def _unstarted(self) -> str:
+        return f"no step within {self.first_step:g} s"
+
+    async def _streamed(self, messages: Sequence[Message], wanted: Form, timeout: float) -> Completion:
+        """The first turn: what can begin is published as it is written, where the server has room for it."""
+        early, written = self._early, ""
         early.restart()
         stream = self._model.stream(messages, max_tokens=self._most, timeout=timeout, form=wanted)
-        async with aclosing(stream) as items:
-            async for item in items:
-                if isinstance(item, Completion):
-                    return item
-                written += len(item)
-                if written > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
-                    self._usage += Usage(calls=1)  # what it used is not known, as it has not ended
-                    reason: DraftReason = "too_long" if written > MAX_WRITTEN else "too_many"
-                    raise NoDraft(reason, f"stopped after {early.steps:,} steps and {written:,} characters")
-                if ready := early.feed(item):
-                    await publish(self._planned(ready, closed=False))
+        self.room.asks()
+        with self._giving_up() as patience:
+            async with patience, aclosing(stream) as items:
+                async for item in items:
+                    if isinstance(item, Completion):
+                        return item
+                    self.room.hears()
+                    written += item
+                    if patience.when() is not None and _names_an_expert(written, self._question.cards):
+                        patience.reschedule(None)
+                    if len(written) > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
+                        self._usage += Usage(calls=1)  # what it used is not known, as it has not ended
+                        reason: DraftReason = "too_long" if len(written) > MAX_WRITTEN else "too_many"
+                        raise NoDraft(reason, f"stopped after {early.steps:,} steps and {len(written):,} characters")
+                    if ready := self.room.of(early.feed(item), self._cards):
+                        await self._published(ready)
         raise ModelUnavailable(f"{self._model.name}: the stream ended without an end")
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[asyncio.Timeout]:
+        """A limit for the first step. What raises at it says so, and is not asked again."""
+        seconds = None if math.isinf(self.first_step) else self.first_step
+        patience = asyncio.timeout(seconds)
+        try:
+            yield patience
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            self._usage += Usage(calls=1)
+            raise Unstarted(self._unstarted) from None
+
+    async def _published(self, ready: tuple[Subtask, ...]) -> None:
+        if self._publish is not None:
+            self._begun |= {subtask.id: subtask for subtask in ready}
+            await self._publish(self._planned(ready, closed=False))
 
     async def _read(self, completion: Completion) -> Draft:
         draft = await aside(
@@ -198,7 +249,7 @@ class _Asking:
 
     def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:
         self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.rung}{_asked_by(completion)}")
-        if begun := self._early.begun:
+        if begun := self._begun:
             kept = sum(begun.get(subtask.id) == subtask for subtask in plan.subtasks)
             self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them in vain")
         facts = {"aggregate": plan.aggregate, "why": plan.why, "mends": plan.mends}
@@ -250,6 +301,11 @@ class _Asking:
         again = what == self._noted
         self._noted = what
         self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
+
+
+def _names_an_expert(text: str, cards: Collection[str]) -> bool:
+    """Whether a step shows in a text that is not whole yet: a name as a value, or called."""
+    return any(f'"{name}"' in text or f"'{name}'" in text or f"{name}(" in text for name in cards)
 
 
 def _asked_by(completion: Completion | None) -> str:
