@@ -21,7 +21,7 @@ from workers import health
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-WORKERS = [name for name, service in COMPOSE["services"].items() if "build" in service]
+WORKERS = [name for name, service in COMPOSE["services"].items() if name != "redis"]
 REQUEST = (
     "Classify this message: 'My parcel arrived broken and I want my money back.' Then find what the refund policy says "
     "about damaged goods, and then write a reply to the customer with the results."
@@ -92,6 +92,14 @@ def test_each_service_is_probed_itself_and_stops_later_than_it_drains() -> None:
         assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "workers.health"]
         assert service["environment"]["SWARM_HEALTH_SOCKET"]
         assert float(service["stop_grace_period"].removesuffix("s")) > Settings().drain + 2 * Settings().lease
+
+
+def test_one_service_builds_the_image_of_all_and_the_others_pull_none() -> None:
+    building = [name for name in WORKERS if "build" in COMPOSE["services"][name]]
+
+    assert building == ["router"]
+    assert {COMPOSE["services"][name]["image"] for name in WORKERS} == {"${SWARM_IMAGE:-swarm-router}"}
+    assert {COMPOSE["services"][name].get("pull_policy") for name in WORKERS if name not in building} == {"never"}
 
 
 def test_no_service_publishes_a_port_or_names_its_container() -> None:
