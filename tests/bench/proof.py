@@ -26,9 +26,9 @@ async def chaos(rounds: int) -> Samples:
     for seed in range(1, rounds + 1):
         command = [sys.executable, "-m", "tests.chaos", "--jobs", str(JOBS), "--seed", str(seed), "--json"]
         told = json.loads(await run(command, SECONDS, fine=(0, 1)))
-        found["lost"].append(len(told["lost"]))
-        found["ended_twice"].append(len(told["ended_twice"]))
-        found["over_budget"].append(len(told["overshoot"]))
+        found["lost"].append(len(told["found"].get("lost", ())))
+        found["ended_twice"].append(len(told["found"].get("ended_twice", ())))
+        found["over_budget"].append(len(told["found"].get("overspent", ())))
         found["accepted"].append(told["accepted"])
         found["seconds"].append(told["seconds"])
         if "median" in told["recovery"]["alone"]:

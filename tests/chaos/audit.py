@@ -1,145 +1,170 @@
-"""What became of it all: every job's log read from Redis itself, and held against what its caller was told."""
+"""What became of it all: every job's log, results and answer, held against what its caller was told and what is right.
+
+`audit` is handed what a run left behind (`evidence`) and asks nobody else. What the parts should have come to is worked
+out by `runs` and `oracle`, the answer by `answers`, ending, times and receipt by `endings`; `causes` wants a fault for
+every claim that was lost and every attempt that failed.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import redis
-
-from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog
-from swarm.errors import JobNotFound
 from swarm.events import AnyEvent, Ended, OutcomeRecorded, Released, Started
 from swarm.fold import fold
 from swarm.models import Answer
 from swarm.progress import Progress
-from swarm.settings import Settings
-from tests.chaos.drive import Record
-from tests.chaos.faults import Struck
-from tests.chaos.fleet import Life
-from tests.chaos.logs import Said
-from tests.conftest import immortal
+from tests.chaos.answers import Problem, answer_problems
+from tests.chaos.causes import Causes, Rerun
+from tests.chaos.endings import Case, ending_problems, late_problems, receipt_problems, unseen
+from tests.chaos.evidence import Evidence, JobEvidence
+from tests.chaos.oracle import Oracle
+from tests.chaos.parts import Judged, failure_problems, part_problems, plan_problems, unwritten_problems
+from tests.chaos.runs import run_of
+from tests.chaos.spending import overspent
+from tests.chaos.timing import Timeline
 
-NEAR = 4.0
-"""Seconds around a disturbance in which it may have cost a claim: a lease and its grace, and the wire's own delays."""
-BLIP = 0.5
-"""Seconds after which a disturbance that is over does not delay a rerun any more."""
+KINDS = (
+    "lost", "ended_twice", "rolled_back", "wrong_answer", "swapped", "wrong_sources", "stale_version", "swallowed",
+    "unexplained_failure", "wrong_ending", "wrong_receipt", "late", "slow_recovery", "unexplained_rerun", "wrong_log",
+    "overspent", "leaked_key", "died",
+)  # fmt: skip
+"""What may be found; a run that holds has none of them."""
 EVIDENCE = 25
 """Lines that are kept on a job that went wrong."""
 ROLLED_BACK = 3.0
-"""Seconds before a crash of Redis whose writes `appendfsync everysec` may lose."""
+"""Seconds before a crash of Redis whose writes `appendfsync everysec` may lose where the disk is slow."""
 
 
 @dataclass(frozen=True)
-class Rerun:
-    """An attempt that was claimed again, why, and how long after the reason."""
+class Finding:
+    """Something that must not be. `where` is a job, a process or a key."""
 
-    job: str
-    attempt: str
-    why: str
-    seconds: float = 0.0
-    alone: bool = True
-    """Whether nothing but the kill was going on."""
-    held: str = ""
-    """The expert, and the gate that held the rerun up, with for how many ms."""
+    kind: str
+    where: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.words}" if self.words else self.where
 
 
 @dataclass
 class Findings:
-    """What the logs say."""
+    """What the audit says."""
 
-    lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    rolled_back: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    """What else contradicts a promise, in words."""
+    all: list[Finding] = field(default_factory=list)
     reruns: list[Rerun] = field(default_factory=list)
     starts: Counter[str] = field(default_factory=Counter)
     """`job/subtask` -> how often a worker began it, all attempts and claims together."""
     subtasks: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    rolled_back: list[str] = field(default_factory=list)
+    """Jobs that went with Redis, where the run chose settings which allow that."""
     evidence: dict[str, list[str]] = field(default_factory=dict)
-    """Of jobs that were lost or ended twice: the end of the log, and every delivery as it stands."""
+    """Of jobs with a finding: the end of the log, and every delivery as it stands."""
+
+    def add(self, kind: str, where: str, words: str = "") -> None:
+        assert kind in KINDS, kind
+        self.all.append(Finding(kind, where, words))
+
+    def of(self, kind: str) -> list[str]:
+        return [str(each) for each in self.all if each.kind == kind]
+
+    @property
+    def kinds(self) -> set[str]:
+        return {each.kind for each in self.all}
 
 
-async def audit(
-    connection: Connection,
-    settings: Settings,
-    records: Sequence[Record],
-    lives: Sequence[Life],
-    struck: Sequence[Struck],
-    said: Said,
-) -> Findings:
-    """Look at every job."""
-    found, log = Findings(), JobLog(connection, settings)
-    for record in records:
-        if not record.accepted:
-            continue
-        job = record.work.id
-        events = await history(log, job)
-        if not events:
-            crashed = any(each.kind == "redis" and 0 <= each.at - record.accepted < ROLLED_BACK for each in struck)
-            (found.rolled_back if crashed else found.lost).append(job)
-            continue
-        await _endings(found, log, record, events)
-        if job in (*found.lost, *found.doubled):
-            found.evidence[job] = await _evidence(connection, job, events)
-        look_at_runs(found, job, events, Causes(lives, struck, said))
-        look_at_outcomes(found, job, events)
+async def audit(evidence: Evidence) -> Findings:
+    """Look at every job, then at what is left."""
+    found = Findings()
+    causes = Causes(evidence.lives, Timeline(evidence.struck, evidence.stalls), evidence.said, evidence.calls)
+    async with Oracle.of(evidence.catalogs, evidence.blobs) as oracle:
+        for job in evidence.jobs:
+            seen = len(found.all)
+            if job.events:
+                await _job(found, job, evidence, causes, oracle)
+            else:
+                _gone(found, job, evidence)
+            if len(found.all) > seen:
+                found.evidence[job.id] = shown(job)
+    for who, words in overspent(evidence.records, evidence.calls):
+        found.add("overspent", who, words)
+    for key in evidence.leaks:
+        found.add("leaked_key", key)
+    for life in evidence.lives:
+        if life.how == "died":
+            found.add("died", f"{life.place} ({life.pid})", life.words)
     return found
 
 
-async def history(log: JobLog, job: str) -> list[AnyEvent]:
-    """All events of a job."""
-    events: list[AnyEvent] = []
-    while page := await log.events(job, events[-1].id if events else "0-0"):
-        events += page
-    return events
-
-
-async def _evidence(connection: Connection, job: str, events: Sequence[AnyEvent]) -> list[str]:
+def shown(job: JobEvidence) -> list[str]:
     """What somebody needs who wants to know why."""
-    said = [
-        f"{event.id} {event.model_dump_json(exclude={'id', 'subtasks'}, exclude_defaults=True)}" for event in events
-    ]
-    live = await connection.call("HGETALL", connection.keys.job(job) + ":live")
-    for delivery, queue in zip(live[::2], live[1::2], strict=True):
-        stands = {
-            part: await connection.call("ZSCORE", connection.keys.queue(queue.decode(), part), delivery)
-            for part in ("ready", "later", "leases")
-        }
-        fields = await connection.call("HGETALL", connection.keys.delivery(delivery.decode()))
-        said.append(f"{delivery.decode()}: {stands} {fields}")
-    return said[-EVIDENCE:]
+    said = [f"{e.id} {e.model_dump_json(exclude={'id', 'subtasks'}, exclude_defaults=True)}" for e in job.events]
+    return [*said, *job.deliveries][-EVIDENCE:]
 
 
-async def _endings(found: Findings, log: JobLog, record: Record, events: Sequence[AnyEvent]) -> None:
-    job = record.work.id
-    endings = [event for event in events if isinstance(event, Ended)]
+def _gone(found: Findings, job: JobEvidence, evidence: Evidence) -> None:
+    """Redis knows nothing of a job that was accepted."""
+    accepted = job.record.accepted
+    crashed = any(each.kind == "redis" and 0 <= each.at - accepted < ROLLED_BACK for each in evidence.struck)
+    if crashed and evidence.may_roll_back:
+        found.rolled_back.append(job.id)
+    else:
+        found.add("rolled_back" if crashed else "lost", job.id)
+
+
+async def _job(found: Findings, job: JobEvidence, evidence: Evidence, causes: Causes, oracle: Oracle) -> None:
+    record, events = job.record, job.events
+    _count(found, job.id, events)
+    for rerun in causes.reruns(job.id, events):
+        found.reruns.append(rerun)
+        if rerun.why == "unexplained":
+            found.add("unexplained_rerun", job.id, f"{rerun.attempt} was begun again, and nothing had happened")
+        if rerun.late:
+            found.add("slow_recovery", job.id, f"{rerun.attempt} was run again after a {rerun.why}: {rerun.late}")
+    problems = [*log_problems(events), *_version_problems(job, evidence), *_told(job)]
+    ended = next((event for event in events if isinstance(event, Ended)), None)
+    run = await run_of(events, job.bodies, oracle, unseen(record.answer, events))
+    judged = Judged(record.work, run, causes, oracle)
+    problems += [*plan_problems(judged), *failure_problems(judged)]
+    problems += [each async for each in part_problems(judged)]
+    if ended is not None and record.answer is not None:
+        case = Case(record, events, run, record.answer, ended, causes)
+        problems += [*answer_problems(job.id, run, record.answer), *ending_problems(case), *late_problems(case)]
+        problems += unwritten_problems(judged, record.answer)
+        problems += receipt_problems(case, record.receipt) if record.receipt else []
+    for kind, words in dict.fromkeys(problems):
+        found.add(kind, job.id, words)
+
+
+def _count(found: Findings, job: str, events: Sequence[AnyEvent]) -> None:
+    found.subtasks += len({event.subtask for event in events if isinstance(event, Released)})
+    found.starts.update(f"{job}/{planned_as(event.subtask)}" for event in events if isinstance(event, Started))
+    outcomes = (event.failure for event in events if isinstance(event, OutcomeRecorded))
+    found.failures.update(failure.reason for failure in outcomes if failure is not None)
+
+
+# -- what the caller was told ----------------------------------------------------------------------------------
+
+
+def _told(job: JobEvidence) -> Iterator[Problem]:
+    """One ending, and the same for everybody who asks."""
+    record = job.record
+    endings = [event for event in job.events if isinstance(event, Ended)]
     if record.problem == "lost" or not endings:
-        found.lost.append(job)
+        yield Problem("lost", "")
     elif record.problem:
-        found.wrong.append(f"{job}: {record.problem}")
-    if len(endings) > 1 or (endings and events[-1] is not endings[-1]):
-        found.doubled.append(job)
-    try:
-        answer = await log.answer(job)
-    except JobNotFound:
-        answer = None
+        yield Problem("wrong_log", record.problem)
+    if len(endings) > 1 or (endings and job.events[-1] is not endings[-1]):
+        yield Problem("ended_twice", "")
     if not endings or record.answer is None:
         return
-    if answer is None or not same(record.answer, answer) or record.answer.ending != endings[0].ending:
-        found.doubled.append(job)
-    elif bill(answer) > bill(record.answer):
-        found.wrong.append(f"{job}: {bill(record.answer)} micro-dollars at its end became {bill(answer)}")
-    if record.receipt is not None and record.receipt.ending != record.answer.ending:
-        found.wrong.append(f"{job}: the receipt says {record.receipt.ending}, the answer {record.answer.ending}")
-    if record.answer.ending == "deadline" and "deadline" not in record.work.options:
-        found.wrong.append(f"{job}: ended by its greatest age")
-    if not fold(Progress(), events).ended:
-        found.wrong.append(f"{job}: its log folds to a job that goes on")
+    if job.kept is None or not same(record.answer, job.kept):
+        yield Problem("ended_twice", "its answer is not the one that its caller was given")
+    elif bill(job.kept) > bill(record.answer):
+        yield Problem("overspent", f"{bill(record.answer)} micro-dollars at its end became {bill(job.kept)}")
 
 
 def same(told: Answer, kept: Answer) -> bool:
@@ -153,54 +178,24 @@ def bill(answer: Answer) -> int:
     return answer.usage.cost + answer.usage.presumed
 
 
-# -- what ran more than once -----------------------------------------------------------------------------------
+def _version_problems(job: JobEvidence, evidence: Evidence) -> Iterator[Problem]:
+    """A job has the catalog that was current when it was accepted."""
+    run_by = next((event.catalog for event in job.events if event.type == "accepted"), "")
+    nexts = [*(edition.current for edition in evidence.editions[1:]), float("inf")]
+    current = {
+        edition.version
+        for edition, end in zip(evidence.editions, nexts, strict=True)
+        if edition.begun <= job.record.accepted and end >= job.record.submitted
+    }
+    if run_by not in current:
+        yield Problem("stale_version", f"it runs by catalog {run_by}, current were {', '.join(sorted(current))}")
 
 
-@dataclass(frozen=True)
-class Causes:
-    """Why a claim may have been lost."""
-
-    lives: Sequence[Life]
-    struck: Sequence[Struck]
-    said: Said
+# -- the log by itself -----------------------------------------------------------------------------------------
 
 
-def look_at_runs(found: Findings, job: str, events: Sequence[AnyEvent], causes: Causes) -> None:
-    """Who began what, and what was begun again."""
-    last: dict[tuple[str, int], Started] = {}
-    found.subtasks += len({event.subtask for event in events if isinstance(event, Released)})
-    for event in events:
-        if not isinstance(event, Started):
-            continue
-        found.starts[f"{job}/{planned_as(event.subtask)}"] += 1
-        before = last.get((event.subtask, event.attempt))
-        last[event.subtask, event.attempt] = event
-        if before is not None:
-            found.reruns.append(_why(job, before, event, causes))
-
-
-def _why(job: str, before: Started, again: Started, causes: Causes) -> Rerun:
-    """What became of the claim before."""
-    name, begun, rerun = f"{again.subtask}:{again.attempt}", before.at / 1000, again.at / 1000
-    others = [each for each in causes.struck if each.kind in ("redis", "net")]
-    near = [each for each in others if each.at - NEAR < rerun and each.until + NEAR > begun]
-    holder = next((life for life in causes.lives if life.pid == pid(before.worker) and life.begun < begun), None)
-    if holder is not None and holder.asked and begun <= holder.asked <= rerun and holder.how in ("kill", "term"):
-        alone = not any(each.at < rerun and each.until > holder.asked - BLIP for each in others)
-        held = f"{again.expert} {again.gate} {again.gated}" if again.gate else again.expert
-        return Rerun(job, name, holder.how, rerun - holder.asked, alone, held)
-    verdict = causes.said.verdicts.get((f"{job}:{name}", before.claim))
-    if verdict in ("parked", "failed"):
-        return Rerun(job, name, "waited for budget" if verdict == "parked" else "an error of ours")
-    for kind in ("redis", "net"):
-        if any(each.kind == kind for each in near):
-            return Rerun(job, name, kind)
-    return Rerun(job, name, "unexplained")
-
-
-def look_at_outcomes(found: Findings, job: str, events: Sequence[AnyEvent]) -> None:
+def log_problems(events: Sequence[AnyEvent]) -> Iterator[Problem]:
     """What each attempt came to: once, by the claim that held it, and never by a bug."""
-    outcomes = [event for event in events if isinstance(event, OutcomeRecorded)]
     holders: dict[tuple[str, int], int] = {}
     for event in events:
         if isinstance(event, Started):
@@ -208,15 +203,13 @@ def look_at_outcomes(found: Findings, job: str, events: Sequence[AnyEvent]) -> N
         elif isinstance(event, OutcomeRecorded) and event.body:
             claim, holder = event.body.rpartition(".")[2], holders.get((event.subtask, event.attempt))
             if claim != str(holder):
-                found.wrong.append(f"{job}: {event.body} was written by claim {claim}, {holder} held it")
+                yield Problem("wrong_log", f"{event.body} was written by claim {claim}, {holder} held it")
+    outcomes = [event for event in events if isinstance(event, OutcomeRecorded)]
     for (subtask, attempt), times in Counter((each.subtask, each.attempt) for each in outcomes).items():
         if times > 1:
-            found.wrong.append(f"{job}: {times} outcomes of {subtask}:{attempt}")
-    for each in outcomes:
-        if each.failure is not None:
-            found.failures[each.failure.reason] += 1
-            if each.failure.reason == "bug":
-                found.wrong.append(f"{job}: {each.subtask}:{each.attempt} failed by a bug: {each.failure.message}")
+            yield Problem("wrong_log", f"{times} outcomes of {subtask}:{attempt}")
+    if any(isinstance(event, Ended) for event in events) and not fold(Progress(), events).ended:
+        yield Problem("wrong_log", "it folds to a job that goes on")
 
 
 def planned_as(subtask: str) -> str:
@@ -226,38 +219,3 @@ def planned_as(subtask: str) -> str:
     't3'
     """
     return subtask.rpartition(".")[2].partition("#")[0]
-
-
-def pid(worker: str) -> int:
-    """Worker names end in the process id and a little chance."""
-    return int(worker.split("-")[-2])
-
-
-# -- what is left in Redis -------------------------------------------------------------------------------------
-
-
-def leaks(url: str) -> list[str]:
-    """Keys without a lifetime, and what outlived the jobs: deliveries, places in gates, money that is set aside."""
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        left = list(client.scan_iter(match="*:delivery:*", count=1_000))
-        standing = [
-            f"{key} holds {client.zcard(key)}"
-            for pattern in ("*:queue:*", "*:gate:*", "*:parked:*")
-            for key in client.scan_iter(match=pattern, count=1_000)
-            if key.endswith((":ready", ":later", ":leases", ":running")) or ":parked:" in key
-        ]
-        books = client.scan_iter(match="*:budget:*", count=1_000)
-        aside = [
-            f"{key}: {amount} micro-dollars {part}"
-            for key in books
-            for part in ("earmarked", "open")
-            if (amount := int(client.hget(key, part) or 0))
-        ]
-        return [*immortal(client), *left, *standing, *aside]
-
-
-def memory_of(url: str) -> int:
-    """Bytes that Redis uses."""
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        info: dict[str, int] = client.info("memory")
-        return int(info["used_memory"])

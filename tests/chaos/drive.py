@@ -34,6 +34,8 @@ class Record:
 
     work: Work
     client: SwarmClient
+    submitted: float = 0.0
+    """When `submit` was first called."""
     accepted: float = 0.0
     """When `submit` answered OK."""
     ended: float = 0.0
@@ -47,17 +49,17 @@ class Record:
 class Callers:
     """Send the load through several clients, at most OPEN jobs at once."""
 
-    def __init__(self, clients: Sequence[SwarmClient], load: Iterable[Work]) -> None:
-        self._clients, self._load = clients, load
+    def __init__(self, clients: Sequence[SwarmClient]) -> None:
+        self._clients = clients
         self._room = asyncio.Semaphore(OPEN)
         self._progress = 0.0
         """When the last job ended."""
         self.records: list[Record] = []
 
-    async def run(self) -> None:
+    async def run(self, load: Iterable[Work]) -> None:
         """Returns when every job has ended or was given up."""
         async with asyncio.TaskGroup() as group:
-            for number, work in enumerate(self._load):
+            for number, work in enumerate(load):
                 await self._room.acquire()
                 record = Record(work, self._clients[number % len(self._clients)])
                 self.records.append(record)
@@ -75,6 +77,7 @@ class Callers:
 
     async def _submit(self, record: Record) -> None:
         work = record.work
+        record.submitted = time.time()
         try:
             await patient(lambda: record.client.submit(work.text, job_id=work.id, **work.options))
         except (OverBudget, Busy) as error:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.proxy import Proxy
-from tests.chaos.schedule import EACH, Fault
+from tests.chaos.proxy import Link, Proxy
+from tests.chaos.schedule import EACH, LASTS, WIRE, Fault
+from tests.chaos.shims import Shim
 from tests.integration.processes import OwnRedis
 
 LOADS = 60.0
 """Seconds that Redis may take to read its append-only file on a machine that is busy."""
 BREATH = 5.0
 """Seconds that it is there at least."""
+STALL, BETWEEN = (0.2, 0.9), (0.3, 1.1)
+"""Seconds of one stall of several, and until the next."""
+IDLE = 0.5
+"""Seconds between faults on wires over which nothing goes."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +34,31 @@ class Struck:
     until: float
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What can be broken. `publish` makes another edition of the catalog the current one."""
+
+    fleet: Fleet
+    redis: OwnRedis
+    proxy: Proxy
+    shim: Shim | None
+    publish: Callable[[], Awaitable[None]]
+
+
 class Injector:
     """Breaks things until `stop`; what it has broken it has mended when `stop` returns."""
 
-    def __init__(self, seed: int, faults: Iterable[Fault], fleet: Fleet, redis: OwnRedis, proxy: Proxy) -> None:
-        self._faults, self._fleet, self._redis, self._proxy = faults, fleet, redis, proxy
+    def __init__(self, seed: int, stage: Stage) -> None:
+        self._stage, self._fleet, self._proxy = stage, stage.fleet, stage.proxy
         self._chance = random.Random(f"{seed}:links")
         self._mending: set[asyncio.Task[None]] = set()
-        self._restarting = asyncio.Lock()
+        self._redis_busy = asyncio.Lock()
         self.struck: list[Struck] = []
 
-    async def run(self) -> None:
+    async def run(self, faults: Iterable[Fault]) -> None:
         """Go through the schedule, which may have no end. Raises when something could not be mended."""
         begun = asyncio.get_running_loop().time()
-        for fault in self._faults:
+        for fault in faults:
             await asyncio.sleep(begun + fault.at - asyncio.get_running_loop().time())
             for task in self._mending:
                 if task.done():
@@ -55,34 +71,63 @@ class Injector:
         """Wait until everything is mended. Raises what went wrong in it."""
         while self._mending:
             await asyncio.gather(*self._mending)
+        if self._stage.shim is not None and any(each.kind == "clock" for each in self.struck):
+            self._set_clock("+0")
+
+    async def idle(self, kinds: Iterable[str]) -> None:
+        """Strike every wire in every way of these kinds, while nothing goes over them."""
+        for kind in kinds:
+            for way in dict.fromkeys(WIRE.get(kind, ())):
+                await self._on_wire(Fault(0.0, kind, way, LASTS.get(way, (0.0, 0.0))[0], 1.0))
+                await asyncio.sleep(IDLE)
 
     def _mended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             self._mending.discard(task)  # one that failed stays, for `stop` to raise
 
     async def _strike(self, fault: Fault) -> None:
-        at = time.time()
-        if fault.kind == "net":
-            self._disturb(fault)
-            await asyncio.sleep(fault.seconds)
-        elif fault.kind == "redis":
-            if self._restarting.locked():
-                return  # it is still coming up; a Redis that is never there proves nothing
-            async with self._restarting:
-                self._redis.kill()
-                await asyncio.sleep(fault.seconds)
-                await self._redis.start(LOADS)
-                await asyncio.sleep(BREATH)
-        else:
-            place = self._victim(fault.target)
-            if place is None:
-                return
-            self.struck.append(Struck(fault.kind, place, at, at))
-            await self._fleet.end(place, fault.kind)
-            await asyncio.sleep(fault.seconds)
-            await self._fleet.start(place)
+        match fault.kind:
+            case "net" | "reset":
+                await self._on_wire(fault)
+            case "redis" | "stall" if self._redis_busy.locked():
+                pass  # it is still coming up; a Redis that is never there proves nothing
+            case "redis":
+                async with self._redis_busy:
+                    await self._restart(fault)
+            case "stall":
+                async with self._redis_busy:
+                    await self._stall(fault)
+            case "fsync":
+                await self._slow_disk(fault)
+            case "clock":
+                self._set_clock(fault.target)
+            case "catalog":
+                at = time.time()
+                await self._stage.publish()
+                self._note(fault, at)
+            case _:
+                await self._on_process(fault)
+
+    def _note(self, fault: Fault, at: float, until: float = 0.0, target: str = "") -> None:
+        kind = "net" if fault.kind in WIRE else fault.kind
+        self.struck.append(Struck(kind, target or fault.target, at, until or time.time()))
+
+    # -- processes
+
+    async def _on_process(self, fault: Fault) -> None:
+        place = self._victim(fault.target)
+        if place is None:
             return
-        self.struck.append(Struck(fault.kind, fault.target, at, time.time()))
+        at = time.time()
+        if fault.kind == "stop":
+            with self._fleet.stopped(place):
+                await asyncio.sleep(fault.seconds)
+            self._note(fault, at, target=place)
+            return
+        self._note(fault, at, at, place)
+        await self._fleet.end(place, fault.kind)
+        await asyncio.sleep(fault.seconds)
+        await self._fleet.start(place)
 
     def _victim(self, place: str) -> str | None:
         """This place or another of its role; None if that would leave nobody of the role."""
@@ -90,12 +135,67 @@ class Injector:
         places = [f"{role}{(number + step) % EACH}" for step in range(EACH)]
         return places[0] if all(map(self._fleet.alive, places)) else None
 
-    def _disturb(self, fault: Fault) -> None:
-        links = self._proxy.some(self._chance, fault.share)
+    # -- Redis
+
+    async def _restart(self, fault: Fault) -> None:
+        at = time.time()
+        self._stage.redis.kill()
+        await asyncio.sleep(fault.seconds)
+        await self._stage.redis.start(LOADS)
+        self._note(fault, at)
+        await asyncio.sleep(BREATH)
+
+    async def _stall(self, fault: Fault) -> None:
+        """Stop it again and again, for a moment each."""
+        end = time.time() + fault.seconds
+        while time.time() < end:
+            at = time.time()
+            with self._stage.redis.hung():
+                await asyncio.sleep(self._chance.uniform(*STALL))
+            self._note(fault, at)
+            await asyncio.sleep(self._chance.uniform(*BETWEEN))
+
+    async def _slow_disk(self, fault: Fault) -> None:
+        if self._stage.shim is None:
+            return
+        at = time.time()
+        self._stage.shim.fsync(float(fault.target))
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            self._stage.shim.fsync(0.0)
+        self._note(fault, at)
+
+    def _set_clock(self, offset: str) -> None:
+        if self._stage.shim is None:
+            return
+        last = next((float(each.target) for each in reversed(self.struck) if each.kind == "clock"), 0.0)
+        at = time.time()
+        self._stage.shim.clock(float(offset))
+        self.struck.append(Struck("clock", offset, at, at + abs(float(offset) - last)))
+
+    # -- the wire
+
+    async def _on_wire(self, fault: Fault) -> None:
+        at = time.time()
+        self._disturb(fault, self._proxy.some(self._chance, fault.share))
+        if fault.target == "half_open":
+            self._note(fault, at, at + fault.seconds)  # nobody mends it
+            return
+        await asyncio.sleep(fault.seconds)
+        self._note(fault, at)
+
+    def _disturb(self, fault: Fault, links: Iterable[Link]) -> None:
         match fault.target:
             case "cut":
                 self._proxy.cut(links)
             case "lose":
                 self._proxy.lose(links)
+            case "reset":
+                self._proxy.reset(links)
+            case "tear":
+                self._proxy.tear(links)
+            case "half_open":
+                self._proxy.half_open(links)
             case _:
                 self._proxy.hold(links, fault.seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
@@ -48,12 +49,14 @@ class Life:
 
 
 class Fleet:
-    """Two processes of every role, in an environment."""
+    """Two processes of every role, in an environment. With a `mutant` all of them are wrong in that way."""
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path, mutant: str = "") -> None:
+        self._program = ["tests.chaos.mutants", mutant] if mutant else ["swarm.cli"]
         self._environ, self._folder = dict(environ), folder
         self._running: dict[str, tuple[Life, Process]] = {}
         self._watches: set[asyncio.Task[None]] = set()
+        self._stopped: set[str] = set()
         self.lives: list[Life] = []
 
     async def __aenter__(self) -> Self:
@@ -80,7 +83,7 @@ class Fleet:
         log = (self._folder / f"{place}.log").open("ab")
         role = place[:-1]
         pool = ["--pool", "router"] if role == "router" else ["--kind", role]
-        command = [sys.executable, "-m", "swarm.cli", "worker", *pool, "--json", "--log-level", "debug"]
+        command = [sys.executable, "-m", *self._program, "worker", *pool, "--json", "--log-level", "debug"]
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         # a session of its own: Ctrl-C is for the run, which then ends the others
         process = await create_subprocess_exec(
@@ -99,9 +102,23 @@ class Fleet:
         life.memory = [_memory(life.pid)] * 2
 
     def alive(self, place: str) -> bool:
-        """Whether a process serves there."""
+        """Whether a process serves there, and is not stopped."""
         running = self._running.get(place)
-        return running is not None and not running[0].how and bool(running[0].memory)
+        serves = running is not None and not running[0].how and bool(running[0].memory)
+        return serves and place not in self._stopped
+
+    @contextlib.contextmanager
+    def stopped(self, place: str) -> Iterator[None]:
+        """The process there does nothing for the block (SIGSTOP), and goes on after it."""
+        _, process = self._running[place]
+        self._stopped.add(place)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._stopped.discard(place)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
 
     async def end(self, place: str, how: str) -> None:
         """End the process there by SIGKILL (`kill`) or SIGTERM (`term`); returns when it is gone."""

@@ -1,20 +1,20 @@
 """What the callers ask: jobs drawn from a seed, of every shape that a plan can have. Pure.
 
-Every instruction carries `tag=JOB/SUBTASK`, so that the model server can count for itself what each job cost.
+Every instruction carries `tag=JOB/SUBTASK`: by it the model server counts for itself what each job cost, and no two
+jobs have the same right answer (see `script`).
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from swarm.prices import Price
+from tests.chaos.script import chosen
 
-TAG = re.compile(r"tag=([A-Za-z0-9_-]+)/([A-Za-z0-9_.-]+)")
 TENANTS = ("acme", "birch", "cedar")
 TIGHT = "cedar"
 """The tenant that has a budget for the day, which is not enough for all of its jobs."""
@@ -29,6 +29,15 @@ CALL = 0.002
 ASKED = ("chat", "judge", "desk", "tuned", "echo", "spare", "triage", "delivery-faq")
 """Experts that take any instruction; the first four ask a model."""
 MODEL = ASKED[:4]
+CASES = (
+    "Say what you know of it.",
+    "Which goods may be returned, and within how many days?",
+    "What does express delivery cost?",
+    "Classify: my parcel arrived broken.",
+    "Classify: where is the invoice for my order?",
+    "How long does a refund take?",
+)
+"""What is asked: of some the documents hold the answer, of some the head knows the label."""
 
 Step = dict[str, Any]
 
@@ -45,9 +54,9 @@ class Work:
     """Seconds after which its caller cancels it."""
 
 
-def load(seed: int, jobs: int) -> Iterator[Work]:
-    """The same jobs for the same seed, whatever was drawn before."""
-    for number in range(jobs):
+def load(seed: int, jobs: int, first: int = 0) -> Iterator[Work]:
+    """The same jobs for the same seed, whatever was drawn before; those from number `first` on."""
+    for number in range(first, jobs):
         yield work(seed, number)
 
 
@@ -69,7 +78,13 @@ def tenant_budget(jobs: int) -> float:
     return 0.5 * CALL * jobs
 
 
-def _step(job: str, name: str, expert: str, words: str = "Say what you know of it.", **more: Any) -> Step:
+def has_budget(work: Work) -> bool:
+    """Whether anything bounds what a job may cost."""
+    return "budget" in work.options or work.options["tenant"] == TIGHT
+
+
+def _step(job: str, name: str, expert: str, words: str = "", **more: Any) -> Step:
+    words = words or chosen(f"{job}/{name}", *CASES)
     return {"id": name, "expert": expert, "instruction": f"{words} tag={job}/{name}", **more}
 
 
@@ -138,6 +153,12 @@ def _planned(job: str, chance: random.Random) -> dict[str, Any]:
     return {}
 
 
+def _vote(job: str, chance: random.Random) -> dict[str, Any]:
+    words = ("Classify: my parcel arrived broken.", "Classify: where is my parcel?")
+    steps = [_step(job, f"t{number}", "triage", chance.choice(words)) for number in range(1, 6)]
+    return _plan(*steps, aggregate="vote")
+
+
 def _local(job: str, chance: random.Random) -> dict[str, Any]:
     return _plan(
         _step(job, "t1", "triage", "Classify: my parcel arrived broken."),
@@ -157,6 +178,7 @@ SHAPES: dict[str, tuple[int, Callable[[str, random.Random], dict[str, Any]]]] = 
     "deadline": (6, _deadline),
     "synthesis": (6, _synthesis),
     "planned": (8, _planned),
+    "vote": (3, _vote),
     "local": (8, _local),
 }
 """Shape -> how often, and the options of a job of it."""

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Stream, chunk, completion, pieces
-from tests.chaos.load import TAG
+from tests.chaos.script import says, whose
 
 FAULTY = 0.15
 """Share of the calls that go wrong."""
@@ -26,10 +26,9 @@ FAULTS = {"limited": 1, "error": 3, "hang": 2, "cut": 3, "inside": 3, "garbage":
 """And how often each. Few are 429: every one of them halves what all workers together may ask of that model."""
 OUTAGE, EVERY = (40.0, 48.0), 60.0
 """Between these seconds of every minute the model `chat` is out of order: its breaker opens, and closes again."""
+GARBAGE = "<html>It works!</html>"
 HANGS = 30.0
 """Seconds; every client gives up before."""
-WORDS = "The case is noted, the parcel was seen, and the customer hears of it soon; nothing else is known so far."
-RETRY = {"A first plan was carried out"}
 
 
 @dataclass
@@ -59,7 +58,8 @@ class Scripted:
         self.requests.clear()
         if request.path.endswith("/journal"):
             return Reply({"calls": [asdict(call) for call in self.calls]})
-        job, subtask, model = whose(request)
+        job, subtask = whose(" ".join(messages(request, "user")))
+        model = str(request.body["model"])
         key = f"{job}/{subtask}/{model}"
         self._asked[key] += 1
         chance = random.Random(f"{self._seed}:{key}:{self._asked[key]}")
@@ -86,7 +86,7 @@ class Scripted:
             await asyncio.sleep(HANGS)
         if call.fault in ("hang", "error"):
             return Reply({"error": {"message": "a bad day"}}, chance.choice((500, 502, 503)))
-        text = "<html>It works!</html>" if call.fault == "garbage" else said(request, call, chance)
+        text = says(call.model, " ".join(messages(request, "system")), messages(request, "user"))
         text = text[: 4 * cap(request)]
         if request.streamed:
             return Stream(self._streamed(text, call), chance.choice((0.0, 0.005)), cut=call.fault == "cut")
@@ -95,28 +95,26 @@ class Scripted:
             return Reply(b'{"id": "cmpl-1", "choices": [{"ind', 200, {"content-length": "2000"})
         if call.fault == "inside":
             return Reply({"error": {"message": "the engine stopped", "code": 500}})
-        return Reply(text if call.fault == "garbage" else completion(text, usage=usage(call)))
+        return Reply(GARBAGE if call.fault == "garbage" else completion(text, usage=usage(call)))
 
     async def _streamed(self, text: str, call: Call) -> AsyncIterator[Any]:
         parts = pieces(text)
-        broken = len(parts) // 2 if call.fault in ("cut", "inside") else len(parts)
+        broken = len(parts) // 2 if call.fault in ("cut", "inside", "garbage") else len(parts)
         for part in parts[:broken]:
             call.output += tokens(part)
             yield chunk(part)
         if call.fault == "inside":
             yield 'data: {"error": {"message": "the engine stopped", "code": 500}}\n\n'
+        elif call.fault == "garbage":
+            yield f"data: {GARBAGE}\n\n"
         elif call.fault != "cut":
             yield chunk(finish_reason="stop")
             yield chunk(choices=[], usage=usage(call))
             yield DONE
 
 
-def whose(request: Received) -> tuple[str, str, str]:
-    """The job and subtask of a call by the first tag that it shows, and the model's name."""
-    asked = " ".join(str(message["content"]) for message in request.body["messages"] if message["role"] != "system")
-    found = TAG.search(asked)
-    job, subtask = found.groups() if found else ("", "")
-    return job, subtask, str(request.body["model"])
+def messages(request: Received, role: str) -> list[str]:
+    return [str(each["content"]) for each in request.body["messages"] if each["role"] == role]
 
 
 def tokens(text: str) -> int:
@@ -136,40 +134,6 @@ def usage(call: Call) -> dict[str, int]:
         "completion_tokens": call.output,
         "total_tokens": call.input + call.output,
     }
-
-
-def said(request: Received, call: Call, chance: random.Random) -> str:
-    """What a model says on a good day."""
-    if call.model == "planner":
-        return _plan(request, call.job, chance)
-    if call.model == "writer":
-        lacking = "LACKING:" in str(request.body["messages"][0]["content"]) and chance.random() < 0.1
-        return "LACKING: what the weather will be" if lacking else f"{WORDS} {_marks(request)}"
-    if "JSON" in str(request.body["messages"][0]["content"]) or "response_format" in request.body:
-        return json.dumps({"label": chance.choice(("refund", "delivery")), "items": ["one", "two"]})
-    return " ".join([WORDS] * chance.randint(1, 3))
-
-
-def _marks(request: Received) -> str:
-    """The results that the question names, as a writer marks them."""
-    asked = str(request.last).partition("\n")[0].partition(" out of ")[2]
-    return " ".join(part for part in asked.replace(".", " ").replace(",", " ").split() if part.startswith("["))
-
-
-def _plan(request: Received, job: str, chance: random.Random) -> str:
-    if any(words in request.last for words in RETRY):
-        return json.dumps({"subtasks": [], "aggregate": "join"})
-    count = chance.randint(1, 5)
-    steps = [
-        {
-            "id": f"t{number}",
-            "expert": chance.choice(("chat", "echo", "spare", "tuned")),
-            "instruction": f"See to part {number} of it. tag={job}/t{number}",
-            "depends_on": [f"t{chance.randint(1, number - 1)}"] if number > 1 and chance.random() < 0.5 else [],
-        }
-        for number in range(1, count + 1)
-    ]
-    return json.dumps({"subtasks": steps, "aggregate": chance.choice(("join", "synthesis")) if count > 1 else "pass"})
 
 
 async def serve(seed: str, faulty: bool) -> None:

@@ -28,6 +28,8 @@ class Link:
         """Whether what comes is dropped, while nobody hangs up: as behind a router that forgot the connection."""
         self.corrupting = False
         """Whether a bit of the next answer is turned over, which only TLS notices."""
+        self.tearing = False
+        """Whether it is reset in the middle of the next answer."""
         self.fuse: int | None = None
         """Pieces that it still carries, in either direction, before it is reset; None: as many as come."""
 
@@ -55,6 +57,11 @@ class Link:
                     continue
                 if answers and self.corrupting:
                     self.corrupting, data = False, data[:-1] + bytes([data[-1] ^ 1])
+                if answers and self.tearing:
+                    writer.write(data[: len(data) // 2])
+                    await writer.drain()
+                    self.reset()
+                    break
                 writer.write(data)
                 await writer.drain()
                 if self.fuse is not None:
@@ -121,6 +128,11 @@ class Proxy:
         """Drop all that comes on these, for good, and hang up on nobody."""
         for link in links:
             link.half_open = True
+
+    def tear(self, links: Iterable[Link]) -> None:
+        """Reset each in the middle of its next answer; over TLS that is in the middle of a record."""
+        for link in links:
+            link.tearing = True
 
     def corrupt(self, links: Iterable[Link]) -> None:
         """Turn over a bit of the next answer of each. For TLS only: plain Redis would take it for the answer."""

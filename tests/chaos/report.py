@@ -12,50 +12,73 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.bench.report import machine, p95, versions
+from tests.chaos.audit import KINDS
+from tests.chaos.drive import Record
+from tests.chaos.evidence import Evidence
 from tests.chaos.run import Result
-from tests.chaos.spending import spending
+from tests.chaos.spending import sums
+from tests.chaos.stalls import waited
 
 MB = 1_000_000
 SLOW = 5.0
 """Seconds from a kill from which a rerun is named."""
-FATAL = ("lost", "ended_twice", "wrong", "overshoot", "leaked_keys", "died")
-"""What must be empty."""
 
 
 def report(result: Result) -> dict[str, Any]:
     """What `--json` prints of one seed. Its keys are a promise."""
-    found = result.findings
-    records = result.records
+    found, evidence = result.findings, result.evidence
+    records = evidence.records
     accepted = [record for record in records if record.accepted]
-    told = {
-        "seed": result.seed,
+    return {
+        "seed": result.chosen.seed,
+        "held": not found.all,
+        "found": {kind: found.of(kind) for kind in KINDS if found.of(kind)},
+        "appendfsync": result.chosen.appendfsync,
         "seconds": round(result.seconds, 1),
         "jobs": len(records),
         "accepted": len(accepted),
         "refused": dict(Counter(record.refused for record in records if record.refused)),
         "endings": dict(Counter(record.answer.ending for record in accepted if record.answer).most_common()),
-        "lost": found.lost,
-        "ended_twice": sorted(set(found.doubled)),
-        "rolled_back": found.rolled_back,
-        "wrong": found.wrong,
+        "shapes": _shapes(accepted),
+        "rolled_back_as_allowed": found.rolled_back,
         "seconds_of_jobs": spread([record.ended - record.accepted for record in accepted if record.ended]),
-        "faults": dict(Counter(_fault(each.kind, each.target) for each in result.struck)),
+        "faults": dict(Counter(_fault(each.kind, each.target) for each in evidence.struck).most_common()),
         "subtasks": found.subtasks,
         "failures": dict(found.failures.most_common()),
         "reruns": dict(Counter(rerun.why for rerun in found.reruns).most_common()),
-        "unexplained": [f"{rerun.job}:{rerun.attempt}" for rerun in found.reruns if rerun.why == "unexplained"],
         "recovery": _recovery(result),
         "calls": _calls(result),
-        "leaked_keys": result.leaks,
-        "died": [f"{life.place} ({life.pid}): {life.words}" for life in result.lives if life.how == "died"],
         "evidence": found.evidence,
-        "logged_errors": result.errors,
+        "logged_errors": evidence.said.errors,
         "memory": _memory(result),
-        **spending(result),
+        "machine_waits": round(100 * waited(evidence.stalls, *_span(evidence)) / max(1e-9, _length(evidence)), 1),
+        "audit_seconds": round(result.audited, 1),
+        **sums(records, evidence.calls),
         "machine": machine(),
         "versions": versions(),
     }
-    return told | {"held": not any(told[name] for name in FATAL)}
+
+
+def _span(evidence: Evidence) -> tuple[float, float]:
+    """From the first call of a caller to the last ending."""
+    begun = min((record.submitted for record in evidence.records), default=0.0)
+    return begun, max((record.ended for record in evidence.records), default=0.0)
+
+
+def _length(evidence: Evidence) -> float:
+    begun, ended = _span(evidence)
+    return ended - begun
+
+
+def _shapes(accepted: Sequence[Record]) -> dict[str, str]:
+    """Of each shape, how its jobs ended."""
+    endings: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in accepted:
+        endings[record.work.shape][record.answer.ending if record.answer else "none"] += 1
+    return {
+        shape: ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
+        for shape, counts in sorted(endings.items())
+    }
 
 
 def _fault(kind: str, target: str) -> str:
@@ -87,14 +110,14 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def _calls(result: Result) -> dict[str, Any]:
     """Calls that the model server counted, how they went, and how many a start of a subtask made."""
     of_subtasks = Counter(
-        f"{call['job']}/{call['subtask']}" for call in result.calls if call["subtask"] not in ("", "request")
+        f"{call['job']}/{call['subtask']}" for call in result.evidence.calls if call["subtask"] not in ("", "request")
     )
     starts = result.findings.starts
     per = [count / starts[name] for name, count in of_subtasks.items() if starts[name]]
     return {
-        "count": len(result.calls),
-        "faults": dict(Counter(call["fault"] for call in result.calls if call["fault"])),
-        "tokens": sum(call["input"] + call["output"] for call in result.calls),
+        "count": len(result.evidence.calls),
+        "faults": dict(Counter(call["fault"] for call in result.evidence.calls if call["fault"])),
+        "tokens": sum(call["input"] + call["output"] for call in result.evidence.calls),
         "per_start": {"median": round(statistics.median(per), 2), "max": round(max(per), 2)} if per else {},
         "without_start": sum(count for name, count in of_subtasks.items() if not starts[name]),
     }
@@ -103,7 +126,7 @@ def _calls(result: Result) -> dict[str, Any]:
 def _memory(result: Result) -> dict[str, Any]:
     """Megabytes at the start and at the end; of every place the process that lived longest."""
     places = defaultdict(list)
-    for life in result.lives:
+    for life in result.evidence.lives:
         if life.memory and life.memory[-1]:
             places[life.place].append(life)
     longest = {
@@ -128,7 +151,7 @@ def table(told: Sequence[Mapping[str, Any]]) -> Group:
     words = ", ".join(f"{name} {number}" for name, number in told[0]["versions"].items())
     wrong = [
         Text(f"seed {each['seed']}, {name}: {line}", style="red")
-        for each in told for name in FATAL for line in each[name][:10]
+        for each in told for name, lines in each["found"].items() for line in lines[:10]
     ]  # fmt: skip
     idle = [
         Text(f"seed {each['seed']}: no kill hit a running subtask, so no recovery was measured")
@@ -146,8 +169,8 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
-def _number(name: str) -> Any:
-    return lambda told: len(told[name])
+def _number(*kinds: str) -> Any:
+    return lambda told: sum(len(told["found"].get(kind, ())) for kind in kinds)
 
 
 ROWS: dict[str, Any] = {
@@ -161,7 +184,15 @@ ROWS: dict[str, Any] = {
     "lost": _number("lost"),
     "ended twice": _number("ended_twice"),
     "rolled back with Redis": _number("rolled_back"),
-    "otherwise wrong": _number("wrong"),
+    "wrong or swapped answers": _number("wrong_answer", "swapped", "stale_version"),
+    "wrong sources, receipts": _number("wrong_sources", "wrong_receipt"),
+    "wrong endings": _number("wrong_ending", "swallowed"),
+    "failures without a fault": _number("unexplained_failure"),
+    "too late": _number("late", "slow_recovery"),
+    "overspent": _number("overspent"),
+    "leaked keys": _number("leaked_key"),
+    "died unasked": _number("died"),
+    "otherwise wrong": _number("wrong_log", "unexplained_rerun"),
     "subtasks": lambda told: told["subtasks"],
     "run again, by cause": lambda told: told["reruns"],
     "recovery, s": lambda told: told["recovery"]["alone"],
@@ -171,10 +202,8 @@ ROWS: dict[str, Any] = {
     "calls per start": lambda told: told["calls"]["per_start"],
     "budgeted jobs": lambda told: told["budgets"],
     "micro-dollars": lambda told: told["micro_dollars"],
-    "overshoot": _number("overshoot"),
-    "leaked keys": _number("leaked_keys"),
-    "died unasked": _number("died"),
-    "errors in logs": _number("logged_errors"),
+    "errors in logs": lambda told: len(told["logged_errors"]),
+    "machine waits, %": lambda told: told["machine_waits"],
     "memory, MB": lambda told: {
         name: f"{sizes[0]:g} -> {sizes[-1]:g}" for name, sizes in told["memory"].items()
     },

@@ -17,26 +17,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experts.catalog import Loaded
 from swarm.broker.connection import Connection
 from swarm.broker.gates import Gates
 from swarm.broker.ledger import Ledger
 from swarm.broker.prices import PriceBook
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
-from swarm.models import Limits
+from swarm.models import Catalog, Limits
 from swarm.settings import Settings
-from tests.chaos.audit import Findings, audit, leaks, memory_of
-from tests.chaos.drive import GRACE, Callers, Record
-from tests.chaos.faults import Injector, Struck
-from tests.chaos.fleet import ROOT, Fleet, Life
+from tests.chaos.audit import Findings, audit
+from tests.chaos.drive import GRACE, Callers, patient
+from tests.chaos.evidence import Edition, Evidence, leaks, memory_of, of_job
+from tests.chaos.faults import Injector, Stage
+from tests.chaos.fleet import ROOT, Fleet
 from tests.chaos.load import MODELS, PRICE, TIGHT, load, tenant_budget
 from tests.chaos.logs import read
 from tests.chaos.proxy import Proxy
-from tests.chaos.schedule import schedule
+from tests.chaos.schedule import SHIMMED, schedule
+from tests.chaos.script import EDITION
+from tests.chaos.shims import Shim
+from tests.chaos.stalls import measured
 from tests.integration.processes import OwnRedis
 from workers.publishing import publish
 from workers.redis_binary import find_redis
 
+LAST = 8
+"""Jobs, a tenth at most, that come when all faults are over: whoever did not get over them shows."""
 CLIENTS = 4
 LONGEST = 180
 """Seconds that a run may take, and one more for each job; what takes longer hangs."""
@@ -50,87 +57,154 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What one run is to be. `faults` are kinds of `schedule`; `appendfsync` is Redis' setting."""
+
+    jobs: int
+    seed: int
+    faults: Collection[str]
+    appendfsync: str = "always"
+    mutant: str = ""
+    """The way in which the worker processes are wrong, see `mutants`; empty: they are as they are."""
+
+
 @dataclass
 class Result:
     """One run, as it was."""
 
-    seed: int
+    chosen: Chosen
     seconds: float
-    records: list[Record]
-    struck: list[Struck]
-    lives: list[Life]
+    evidence: Evidence
     findings: Findings
-    calls: list[dict[str, Any]]
-    """The model server's own record."""
-    leaks: list[str]
-    errors: list[str]
-    """Those in the logs of the processes."""
     redis_memory: tuple[int, int]
+    audited: float = 0.0
+    """Seconds that the audit took."""
 
 
-async def run(jobs: int, seed: int, faults: Collection[str], tell: Callable[[str], None]) -> Result:
-    """Play one seed; `tell` gets a line on how far it is, now and then. Raises TimeoutError when it does not end."""
-    async with asyncio.timeout(LONGEST + jobs), _stage(jobs, seed, "llm" in faults) as stage:
-        begun, first = time.monotonic(), memory_of(stage.redis.url)
-        callers = Callers(stage.clients, load(seed, jobs))
-        injector = Injector(seed, schedule(seed, faults), stage.fleet, stage.redis, stage.proxy)
-        striking = asyncio.create_task(injector.run())
-        telling = asyncio.create_task(_tell(callers, injector, jobs, stage.fleet, tell))
-        calling = asyncio.create_task(callers.run())
+async def run(chosen: Chosen, tell: Callable[[str], None] = lambda line: None) -> Result:
+    """Play one seed and judge it; `tell` gets a line now and then. Raises TimeoutError when it does not end."""
+    evidence, seconds, memory = await record(chosen, tell)
+    begun = time.monotonic()
+    found = await audit(evidence)
+    return Result(chosen, seconds, evidence, found, memory, time.monotonic() - begun)
+
+
+async def record(
+    chosen: Chosen, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Evidence, float, tuple[int, int]]:
+    """Play one seed: what it leaves behind, how many seconds it took, and Redis' memory before and after."""
+    async with asyncio.timeout(LONGEST + 2 * chosen.jobs), measured() as stalls, _scene(chosen) as scene:
+        begun, first = time.monotonic(), memory_of(scene.redis.url)
+        callers, injector = Callers(scene.clients), Injector(chosen.seed, scene.stage)
+        telling = asyncio.create_task(_tell(callers, injector, chosen.jobs, scene.stage.fleet, tell))
         try:
-            await asyncio.wait({calling, striking}, return_when=asyncio.FIRST_COMPLETED)
-            if striking.done():
-                striking.result()
-            await calling
+            await _play(chosen, callers, injector)
         finally:
-            for task in (calling, striking, telling):
-                task.cancel()
-            await asyncio.gather(calling, striking, telling, return_exceptions=True)
-            await injector.stop()
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
         seconds = time.monotonic() - begun
-        async with Connection.open(stage.redis.url) as connection:
+        async with Connection.open(scene.redis.url) as connection:
             await _quiet(connection)
-            said = read(stage.fleet.logs)
-            found = await audit(connection, SETTINGS, callers.records, stage.fleet.lives, injector.struck, said)
-        stage.fleet.look()
-        return Result(
-            seed=seed, seconds=seconds, errors=said.errors,
-            records=callers.records, struck=injector.struck, lives=stage.fleet.lives,
-            findings=found, calls=await asyncio.to_thread(_journal, stage.model), leaks=leaks(stage.redis.url),
-            redis_memory=(first, memory_of(stage.redis.url)),
+            accepted = [record for record in callers.records if record.accepted]
+            jobs = [await of_job(connection, SETTINGS, record) for record in accepted]
+        scene.stage.fleet.look()
+        evidence = Evidence(
+            jobs=tuple(jobs), records=tuple(callers.records), struck=tuple(injector.struck),
+            calls=tuple(await asyncio.to_thread(_journal, scene.model)), lives=tuple(scene.stage.fleet.lives),
+            said=read(scene.stage.fleet.logs), stalls=tuple(stalls), leaks=tuple(leaks(scene.redis.url)),
+            editions=tuple(scene.catalog.editions), catalogs=scene.catalog.catalogs, blobs=scene.catalog.blobs,
+            may_roll_back=chosen.appendfsync != "always" and "fsync" in chosen.faults,
         )  # fmt: skip
+        return evidence, seconds, (first, memory_of(scene.redis.url))
+
+
+async def _play(chosen: Chosen, callers: Callers, injector: Injector) -> None:
+    """The load while the faults strike, faults on idle wires, and the rest of the load without any."""
+    last = min(LAST, chosen.jobs // 10)
+    striking = asyncio.create_task(injector.run(schedule(chosen.seed, chosen.faults)))
+    calling = asyncio.create_task(callers.run(load(chosen.seed, chosen.jobs - last)))
+    try:
+        await asyncio.wait({calling, striking}, return_when=asyncio.FIRST_COMPLETED)
+        if striking.done():
+            striking.result()
+        await calling
+    finally:
+        for task in (calling, striking):
+            task.cancel()
+        await asyncio.gather(calling, striking, return_exceptions=True)
+        await injector.stop()
+    await injector.idle(chosen.faults)
+    await callers.run(load(chosen.seed, chosen.jobs, chosen.jobs - last))
 
 
 # -- what it runs on -------------------------------------------------------------------------------------------
 
 
+class Editions:
+    """The catalog in a folder, and every edition of it that was published."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url, self._folder = url, folder
+        self.editions: list[Edition] = []
+        self.catalogs: dict[str, Catalog] = {}
+        self.blobs: dict[str, bytes] = {}
+        shutil.copytree(ROOT / "experts" / "demo", folder)
+        shutil.copytree(Path(__file__).parent / "catalog", folder, dirs_exist_ok=True)
+
+    async def publish(self) -> None:
+        """Make the next edition the current one."""
+        for card in self._folder.glob("*.md"):
+            card.write_text(EDITION.sub(f"edition-{len(self.editions) + 1}", card.read_text()))
+        begun = time.time()
+        loaded = await patient(self._published)
+        self.editions.append(Edition(loaded.catalog.version, begun, time.time()))
+        self.catalogs[loaded.catalog.version] = loaded.catalog
+        self.blobs |= loaded.blobs
+
+    async def _published(self) -> Loaded:
+        async with Connection.open(self._url) as connection:
+            return await publish(Shelf(connection, SETTINGS.max_age + SETTINGS.retention), self._folder, {})
+
+
 @dataclass(frozen=True)
-class Stage:
-    redis: OwnRedis
-    proxy: Proxy
-    fleet: Fleet
+class Scene:
+    """Everything of one run."""
+
+    stage: Stage
+    catalog: Editions
     clients: Sequence[SwarmClient]
     model: str
     """The URL of the model server."""
 
+    @property
+    def redis(self) -> OwnRedis:
+        return self.stage.redis
+
 
 @contextlib.asynccontextmanager
-async def _stage(jobs: int, seed: int, faulty: bool) -> AsyncIterator[Stage]:
+async def _scene(chosen: Chosen) -> AsyncIterator[Scene]:
     """Everything, ready; and gone again after the block, whatever happens inside."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-chaos-", ignore_cleanup_errors=True))
         )
-        redis = await stack.enter_async_context(OwnRedis(_binary(), folder / "redis", **REDIS))
+        redis = OwnRedis(_binary(), folder / "redis", appendfsync=chosen.appendfsync, **REDIS)
+        shim = Shim.build(folder / "shim") if set(chosen.faults) & set(SHIMMED) else None
+        redis.environ = shim.environ if shim else {}
+        await stack.enter_async_context(redis)
         proxy = await stack.enter_async_context(Proxy(redis.port))
-        model = await stack.enter_async_context(_model(seed, faulty))
-        await _prepare(redis.url, folder / "catalog", jobs)
+        model = await stack.enter_async_context(_model(chosen.seed, "llm" in chosen.faults))
+        catalog = Editions(redis.url, folder / "catalog")
+        for _ in range(2):  # so that there is a former edition
+            await catalog.publish()
+        await _prepare(redis.url, chosen.jobs)
         environ = {f"SWARM_{name.upper()}": str(getattr(SETTINGS, name)) for name in SETTINGS.model_fields_set}
         environ |= {"SWARM_REDIS_URL": proxy.url, "SWARM_ENDPOINT_CHAOS_URL": model}
-        fleet = await stack.enter_async_context(Fleet(environ, folder))
+        fleet = await stack.enter_async_context(Fleet(environ, folder, chosen.mutant))
         clients = [await stack.enter_async_context(SwarmClient(proxy.url, settings=SETTINGS)) for _ in range(CLIENTS)]
         await fleet.start_all()
-        yield Stage(redis, proxy, fleet, clients, model)
+        yield Scene(Stage(fleet, redis, proxy, shim, catalog.publish), catalog, clients, model)
 
 
 def _binary() -> Path:
@@ -139,12 +213,9 @@ def _binary() -> Path:
     return Path(named) if named else find_redis()
 
 
-async def _prepare(url: str, catalog: Path, jobs: int) -> None:
-    """Publish the demo's experts and those of `catalog/`, and set what their models cost and may take."""
-    shutil.copytree(ROOT / "experts" / "demo", catalog)
-    shutil.copytree(Path(__file__).parent / "catalog", catalog, dirs_exist_ok=True)
+async def _prepare(url: str, jobs: int) -> None:
+    """Set what the models cost and may take."""
     async with Connection.open(url) as connection:
-        await publish(Shelf(connection, SETTINGS.max_age + SETTINGS.retention), catalog, {})
         await PriceBook(connection).put({f"chaos/{model}": PRICE for model in MODELS})
         await Ledger(connection, SETTINGS).keep_tenant(TIGHT, budget=tenant_budget(jobs), weight=2)
         await Gates(connection).set("chaos/tuned", Limits(concurrency=6, requests_per_minute=1_200, burst=6))

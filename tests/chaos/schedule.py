@@ -7,18 +7,38 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-KINDS = ("kill", "term", "redis", "net", "llm")
+KINDS = ("kill", "term", "stop", "redis", "stall", "fsync", "clock", "net", "reset", "catalog", "llm")
+"""`stop` and `stall` are SIGSTOP and SIGCONT, of a process and of Redis; `catalog` is another edition of the cards."""
+SHIMMED = ("fsync", "clock")
+"""These want a C compiler."""
 ROLES = ("router", "instruction", "rag", "fine-tuned")
 EACH = 2
 """Processes of every role."""
-PAUSE = {"kill": 3.0, "term": 7.0, "redis": 15.0, "net": 2.5}
+PAUSE = {
+    "kill": 3.0, "term": 7.0, "stop": 6.0, "redis": 15.0, "stall": 12.0, "fsync": 20.0, "clock": 9.0, "net": 2.5,
+    "reset": 5.0, "catalog": 10.0,
+}  # fmt: skip
 """Seconds from one fault of a kind to the next, on average. Faults of the model are drawn for each of its calls."""
-WIRE = ("cut", "cut", "lose", "lose", "delay", "hold")
+WIRE = {
+    "net": ("cut", "cut", "lose", "lose", "delay", "hold"),
+    "reset": ("reset", "reset", "tear", "tear", "half_open"),
+}
+LASTS = {
+    "stop": (0.3, 4.0), "stall": (2.0, 6.0), "fsync": (2.0, 6.0), "redis": (0.1, 1.5), "kill": (0.2, 1.0),
+    "term": (0.2, 1.0), "clock": (0.0, 0.0), "catalog": (0.0, 0.0),
+    "delay": (0.05, 1.0), "hold": (1.0, 3.0), "half_open": (10.0, 10.0),
+}  # fmt: skip
+"""Seconds. What is half-open stays so; after ten seconds without an answer it must have been given up."""
+SET = 4.0
+"""Seconds by which the clock is off at most, either way."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`at` and `seconds` (until it is over) are seconds; `target` is a process, or what is done to the wire."""
+    """`at` and `seconds` (until it is over) are seconds.
+
+    `target` is a process, what is done to the wire, how long an fsync takes, or by how much the clock is off.
+    """
 
     at: float
     kind: str
@@ -42,11 +62,19 @@ def _of(kind: str, chance: random.Random) -> Iterator[Fault]:
 
 
 def _one(at: float, kind: str, chance: random.Random) -> Fault:
-    if kind == "redis":
-        return Fault(at, kind, "redis", round(chance.uniform(0.1, 1.5), 3))
-    if kind != "net":
-        target = f"{chance.choice(ROLES)}{chance.randrange(EACH)}"
-        return Fault(at, kind, target, round(chance.uniform(0.2, 1.0), 3))
-    way = chance.choice(WIRE)
-    seconds = {"delay": chance.uniform(0.05, 1.0), "hold": chance.uniform(1.0, 3.0)}.get(way, 0.0)
-    return Fault(at, kind, way, round(seconds, 3), round(chance.choice((0.1, 0.3, 1.0)), 1))
+    if kind in WIRE:
+        way = chance.choice(WIRE[kind])
+        return Fault(at, kind, way, _lasts(way, chance), chance.choice((0.1, 0.3, 1.0)))
+    target = kind
+    match kind:
+        case "fsync":
+            target = f"{chance.uniform(0.05, 0.4):.3f}"
+        case "clock":
+            target = f"{chance.uniform(-SET, SET):+.3f}"
+        case "kill" | "term" | "stop":
+            target = f"{chance.choice(ROLES)}{chance.randrange(EACH)}"
+    return Fault(at, kind, target, _lasts(kind, chance))
+
+
+def _lasts(kind: str, chance: random.Random) -> float:
+    return round(chance.uniform(*LASTS.get(kind, (0.0, 0.0))), 3)

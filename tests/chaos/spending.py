@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tests.chaos.drive import Record
 from tests.chaos.load import PRICE, TIGHT, tenant_budget
-from tests.chaos.run import Result
 
 
 def spent(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -18,25 +18,37 @@ def spent(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return found
 
 
-def spending(result: Result) -> dict[str, Any]:
-    """`overshoot`: who cost more than its budget, or more than its answer owns up to, in words; and the sums."""
-    cost = spent(result.calls)
-    over: list[str] = []
-    budgeted, sums = 0, {"counted": sum(cost.values()), "settled": 0, "presumed": 0}
-    for record in result.records:
+def overspent(records: Sequence[Record], calls: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Who cost more than its budget, or more than its answer owns up to, and by how much, in words."""
+    cost = spent(calls)
+    for record in records:
         if record.answer is None:
             continue
         job, usage, budget = record.work.id, record.answer.usage, record.work.options.get("budget")
-        sums["settled"] += usage.cost
-        sums["presumed"] += usage.presumed
-        budgeted += budget is not None
+        counted = f"the server counted {cost[job]} micro-dollars"
         if budget is not None and cost[job] > budget * 1e6:
-            over.append(f"{job}: the server counted {cost[job]} micro-dollars, the budget is {budget * 1e6:.0f}")
+            yield job, f"{counted}, the budget is {budget * 1e6:.0f}"
         if cost[job] > usage.cost + usage.presumed:
-            told = f"{usage.cost} settled and {usage.presumed} presumed"
-            over.append(f"{job}: the server counted {cost[job]} micro-dollars, the answer says {told}")
-    of_tenant = sum(cost[record.work.id] for record in result.records if record.work.options["tenant"] == TIGHT)
-    allowed = tenant_budget(len(result.records)) * 1e6
+            yield job, f"{counted}, the answer says {usage.cost} settled and {usage.presumed} presumed"
+    of_tenant, allowed = _of_tenant(records, cost), tenant_budget(len(records)) * 1e6
     if of_tenant > allowed:
-        over.append(f"tenant {TIGHT}: the server counted {of_tenant} micro-dollars, its budget is {allowed:.0f}")
-    return {"overshoot": over, "budgets": budgeted, "micro_dollars": sums | {"of_tenant": of_tenant}}
+        yield f"tenant {TIGHT}", f"the server counted {of_tenant} micro-dollars, its budget is {allowed:.0f}"
+
+
+def sums(records: Sequence[Record], calls: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many jobs had a budget, and micro-dollars in all."""
+    cost, told = spent(calls), [record for record in records if record.answer is not None]
+    answers = [record.answer.usage for record in told if record.answer]
+    return {
+        "budgets": sum("budget" in record.work.options for record in told),
+        "micro_dollars": {
+            "counted": sum(cost.values()),
+            "settled": sum(usage.cost for usage in answers),
+            "presumed": sum(usage.presumed for usage in answers),
+            "of_tenant": _of_tenant(records, cost),
+        },
+    }
+
+
+def _of_tenant(records: Sequence[Record], cost: Mapping[str, int]) -> int:
+    return sum(cost[record.work.id] for record in records if record.work.options["tenant"] == TIGHT)

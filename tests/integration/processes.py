@@ -411,6 +411,8 @@ class OwnRedis:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._binary, self._folder = binary, folder
         self._config = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "loglevel": "warning"} | config
+        self.environ: dict[str, str] = {}
+        """What its environment has besides ours, from the next start on."""
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -430,7 +432,7 @@ class OwnRedis:
             # Redis 6 takes what has two words as two arguments only
             words = [part for name, value in options.items() for part in (f"--{name}", *(value.split() or [""]))]
             self._process = subprocess.Popen(
-                [str(self._binary), *words],
+                [str(self._binary), *words], env=os.environ | self.environ,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         await until(self._answers, "an answer of Redis", within)

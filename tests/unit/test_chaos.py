@@ -9,14 +9,18 @@ from itertools import islice, takewhile
 import pytest
 
 from swarm.client import make_request
-from swarm.events import AnyEvent, OutcomeRecorded, Started
-from swarm.models import Answer, Failure, Usage
-from tests.chaos.audit import Causes, Findings, bill, look_at_outcomes, look_at_runs, planned_as, same
+from swarm.events import OutcomeRecorded, Started
+from swarm.models import Answer, Usage
+from tests.chaos.audit import bill, log_problems, planned_as, same
+from tests.chaos.causes import Causes
 from tests.chaos.faults import Struck
 from tests.chaos.fleet import Life
-from tests.chaos.load import SHAPES, TAG, load
+from tests.chaos.load import SHAPES, load
 from tests.chaos.logs import Said
 from tests.chaos.schedule import KINDS, schedule
+from tests.chaos.script import TAG, says
+from tests.chaos.stalls import Stall
+from tests.chaos.timing import PROMISE, SLACK, Timeline
 
 JOB = "s1-00001"
 
@@ -67,7 +71,7 @@ def started(at: float, claim: int, worker: str = "host-17-abc") -> Started:
 
 def causes(life: Life = LIFE, *struck: Struck, verdict: str = "") -> Causes:
     verdicts = {(f"{JOB}:t1:1", 1): verdict} if verdict else {}
-    return Causes([life], struck, Said(verdicts=verdicts))
+    return Causes([life], Timeline(struck), Said(verdicts=verdicts))
 
 
 REDIS = Struck("redis", "redis", 101.0, 102.0)
@@ -89,13 +93,45 @@ KILLED = replace(LIFE, how="kill", asked=100.5)
     ],
 )
 def test_a_rerun_has_a_cause(given: Causes, why: str, seconds: float, alone: bool) -> None:
-    found = Findings()
-    events: list[AnyEvent] = [started(100.0, 1), started(102.0, 2, "host-18-def")]
-    look_at_runs(found, JOB, events, given)
-
-    (rerun,) = found.reruns
+    (rerun,) = given.reruns(JOB, [started(100.0, 1), started(102.0, 2, "host-18-def")])
     assert (rerun.why, rerun.seconds, rerun.alone) == (why, seconds, alone)
-    assert found.starts == {f"{JOB}/t1": 2}
+
+
+def test_a_recovery_may_take_longer_by_what_was_broken_meanwhile() -> None:
+    quiet = Timeline()
+    stalled = Timeline([Struck("stall", "redis", 101.0, 102.0), Struck("stall", "redis", 101.5, 103.0)])
+    killed_again = Timeline([Struck("kill", "rag1", 101.0, 101.0), Struck("kill", "router0", 101.0, 101.0)])
+    starved = Timeline(stalls=[Stall(100.0, 102.0, 0.5)])
+
+    assert quiet.allowed(PROMISE, 100.0, 110.0, "rag") == PROMISE
+    assert stalled.allowed(PROMISE, 100.0, 110.0, "rag") == PROMISE + 2.25
+    assert killed_again.allowed(PROMISE, 100.0, 110.0, "rag") == 2 * PROMISE
+    assert starved.allowed(PROMISE, 100.0, 101.0, "rag") == PROMISE + SLACK * 0.25
+    assert quiet.late(PROMISE, 100.0, 103.0) == "3.0 s, at most 2.5 s are allowed"
+
+
+def test_what_redis_dated_while_its_clock_was_set_is_told_in_the_time_of_the_machine() -> None:
+    timeline = Timeline([Struck("clock", "-4", 112.0, 116.0), Struck("clock", "+0", 130.0, 134.0)])
+
+    assert timeline.real(105_000) == 105.0
+    assert timeline.candidates(111_000) == [111.0, 115.0]
+    assert timeline.real(111_000, after=113.0) == 115.0
+    assert timeline.real(140_000) == 140.0
+
+
+def test_a_model_says_the_same_to_the_same_words_and_something_else_to_others() -> None:
+    asked = "Do it. tag=s1-00001/t1"
+    texts = [
+        says("chat", "edition-1", [asked]),
+        says("chat", "edition-2", [asked]),
+        says("tuned", "edition-1", [asked]),
+        says("chat", "edition-1", [asked.replace("Do", "See to")]),
+        says("chat", "edition-1", [asked.replace("00001", "00002")]),
+        says("chat", "edition-1", [f"{asked}\n\nproof=0123456789ab"]),
+    ]
+
+    assert len(set(texts)) == len(texts)
+    assert says("chat", "edition-1", ["an example", asked, "that was no JSON, say it again"]) == texts[0]
 
 
 # -- what else the checker must see --------------------------------------------------------------------------------
@@ -118,19 +154,15 @@ def test_an_answer_stays_the_same_but_for_what_is_settled_lower(later: Answer, o
     assert (bill(later) <= bill(ANSWER)) is less
 
 
-def test_an_attempt_with_two_outcomes_and_a_bug_are_wrong() -> None:
+def test_an_attempt_with_two_outcomes_is_wrong() -> None:
     outcome = OutcomeRecorded(id="4-1", subtask="t1", attempt=1, body="t1.1.1")
-    bug = OutcomeRecorded(id="6-1", subtask="t2", attempt=1, failure=Failure(reason="bug", message="KeyError: 'x'"))
-    found = Findings()
-    look_at_outcomes(found, JOB, [started(1.0, 1), outcome, outcome.model_copy(update={"id": "5-1"}), bug])
+    problems = log_problems([started(1.0, 1), outcome, outcome.model_copy(update={"id": "5-1"})])
 
-    assert found.wrong == [f"{JOB}: 2 outcomes of t1:1", f"{JOB}: t2:1 failed by a bug: KeyError: 'x'"]
-    assert found.failures == {"bug": 1}
+    assert [each.words for each in problems] == ["2 outcomes of t1:1"]
 
 
 def test_an_outcome_of_a_claim_that_was_lost_is_wrong() -> None:
-    found = Findings()
     outcome = OutcomeRecorded(id="4-1", subtask="t1", attempt=1, body="t1.1.1")
-    look_at_outcomes(found, JOB, [started(1.0, 1), started(2.0, 2), outcome])
+    problems = log_problems([started(1.0, 1), started(2.0, 2), outcome])
 
-    assert found.wrong == [f"{JOB}: t1.1.1 was written by claim 1, 2 held it"]
+    assert [each.words for each in problems] == ["t1.1.1 was written by claim 1, 2 held it"]
