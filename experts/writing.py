@@ -12,7 +12,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from experts.base import Allowance, allowance, time_left
+from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ModelUnavailable
+from swarm.fence import NOTICE
 from swarm.llm.base import Completion, Form, Message, Model, sampling_of
 from swarm.llm.usage import estimated, prompt_tokens, text_tokens
 from swarm.models import Card, Usage
@@ -30,13 +32,32 @@ SPARE = 0.25
 
 
 async def written(
-    model: Model, messages: Sequence[Message], card: Card, form: Form | None = None, *, as_json: bool = False
+    model: Model,
+    messages: Sequence[Message],
+    card: Card,
+    form: Form | None = None,
+    *,
+    as_json: bool = False,
+    rules: Sequence[str] = (),
 ) -> Completion:
     """A completion that may be cut, if it is words. `as_json` where JSON is asked for without a form.
 
-    Raises BadOutput where nothing usable came: half a JSON, or not one word.
+    Words that are none of an answer (see `swarm.echoes`, `rules` too) are asked for once more, with what was wrong.
+    Raises BadOutput where nothing usable came: half a JSON, or such words again.
     """
-    strict = form is not None or as_json
+    completion = await _whole(model, messages, card, form, strict=form is not None or as_json)
+    if form is not None or as_json or not (problem := echo(completion.text, messages, (*rules, NOTICE))):
+        return completion
+    again = await _whole(model, reminded(messages, problem), card, None, strict=False)
+    if problem := echo(again.text, messages, (*rules, NOTICE)):
+        raise BadOutput.echoed(again.model or model.name, problem)
+    return replace(again, usage=completion.usage + again.usage)
+
+
+async def _whole(
+    model: Model, messages: Sequence[Message], card: Card, form: Form | None, *, strict: bool
+) -> Completion:
+    """One answer within its limits."""
     limits = allowance()
     cap, own = _cap(model, card, limits, strict=strict)
     asked = [*messages[:-1], _told(messages[-1], limits, cap)]

@@ -417,6 +417,15 @@ class BadOutput(ExpertError):
     reason = "bad_output"
     retryable = True
     elsewhere = True
+    problem = ""
+    """What was wrong with the answer, as a model may be told: "was empty"."""
+
+    @classmethod
+    def echoed(cls, model: str, problem: str) -> BadOutput:
+        """The model wrote nothing of its own."""
+        echoed = cls(f"{model}: the answer {problem}", retryable=False)
+        echoed.problem = problem
+        return echoed
 
     @classmethod
     def cut(cls, model: str, why: str = "the answer was cut at the token limit") -> BadOutput:

@@ -13,9 +13,10 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models, counted, sampling_of
@@ -202,8 +203,11 @@ class Synthesis:
                 return await in_thread(_written, asked, completion, usage)
             except ExpertError as error:
                 usage += counted(error) if completion is None else Usage()
+                problem = error.problem if isinstance(error, BadOutput) else ""
+                asked = replace(asked, messages=tuple(reminded(asked.messages, problem))) if problem else asked
                 pause = min(error.retry_after or PAUSE, LONGEST_PAUSE)
-                if not tries or error.broken or not error.retryable or time.monotonic() + pause >= until:
+                again = tries and not error.broken and (error.retryable or problem)
+                if not again or time.monotonic() + pause >= until:
                     return _failure(error, usage)
             await asyncio.sleep(pause)
 
@@ -291,8 +295,8 @@ def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
             raise BadOutput(f"{completion.model}: it says that something is lacking, and not what")
         return Written(Marked(""), usage, lacking)
     marked = read(text, asked.marks)
-    if not marked.text:
-        raise BadOutput(f"{completion.model}: the answer is empty")
+    if problem := echo(marked.text, asked.messages, (SYSTEM, NOTICE)):
+        raise BadOutput.echoed(completion.model, problem)
     if asked.prose and _is_json(marked.text):
         raise BadOutput(f"{completion.model}: the answer is JSON, and text was asked for")
     return Written(marked, usage)

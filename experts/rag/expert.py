@@ -94,7 +94,7 @@ class CitingExpert:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output
         messages = self._messages(subtask, inputs, hits)
-        completion = await written(self.model, messages, self.card, as_json=schema is not None)
+        completion = await written(self.model, messages, self.card, as_json=schema is not None, rules=(RULES,))
         if ABSENT in completion.text and not schema:
             return absent(question, completion.model).model_copy(update={"usage": completion.usage})
         text, citations, unverified = cited_answer(completion.text, [hit.passage for hit in hits])

@@ -433,3 +433,16 @@ async def test_a_try_that_failed_counts_with_the_tokens_that_its_server_told(mon
     found = await written(script)
 
     assert (found.usage.calls, found.usage.output_tokens) == (2, 402)
+
+
+async def test_an_answer_that_repeats_its_rules_is_asked_for_again_with_what_was_wrong() -> None:
+    answers = iter(["You write the answer to a request out of results that others have found.", "It rains [t1]."])
+    prompts: list[str] = []
+
+    def script(messages: Sequence[Message]) -> str:
+        prompts.append(messages[-1].content)
+        return next(answers)
+
+    assert (await written(script)).marked.text == "It rains."
+    assert "Your last answer repeated its instructions." not in prompts[0]
+    assert "Your last answer repeated its instructions." in prompts[1]
