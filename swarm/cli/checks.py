@@ -15,7 +15,7 @@ from swarm.broker.ledger import Ledger
 from swarm.broker.prices import PriceBook
 from swarm.cli.facts import Facts
 from swarm.doctor import catalog, servers, standing, tables
-from swarm.doctor.findings import About, Finding, bad, good, raised
+from swarm.doctor.findings import About, Finding, bad, good, raised, warning
 from swarm.errors import SwarmError
 from swarm.llm.base import NoModels
 from swarm.models import Blob, Card
@@ -86,9 +86,12 @@ async def _published(facts: Facts) -> list[Finding]:
 async def _folder(facts: Facts) -> list[Finding]:
     if facts.folder is None:
         return []
-    cards, problems = await facts.in_folder()
-    sound = good("catalog", f"the {len(cards)} cards in {facts.folder} are sound")
-    return [raised("catalog", each, "mend this card") for each in problems] or [sound]
+    cards, problems, left_out = await facts.in_folder()
+    found = [raised("catalog", each, "mend this card") for each in problems]
+    if left_out:
+        few = f"{left_out[0]}" + (f" and {len(left_out) - 1:,} more" if left_out[1:] else "")
+        found.append(warning("catalog", f"documents are left out: {few}", f"see swarm experts check {facts.folder}"))
+    return found or [good("catalog", f"the {len(cards)} cards in {facts.folder} are sound")]
 
 
 async def _files(facts: Facts) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -36,10 +36,11 @@ class Current(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A catalog's folder: its cards if it is sound, else what is wrong."""
+    """A catalog's folder: its cards if it is sound, else what is wrong; and the documents that were left out."""
 
     cards: dict[str, Card]
     problems: list[BadInput]
+    left_out: Sequence[str] = ()
 
 
 class Facts:
@@ -176,9 +177,10 @@ async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyI
 
 
 def _read(folder: Path | None) -> Folder:
-    from experts.catalog import check_folder, read_folder
+    from experts.catalog import inspect_folder
 
     if folder is None:
         return Folder({}, [])
-    problems = check_folder(folder)
-    return Folder({} if problems else read_folder(folder).catalog.cards, problems)
+    loaded, problems = inspect_folder(folder)
+    left_out = [str(note) for notes in loaded.notes.values() for note in notes if note.left_out]
+    return Folder({} if problems else loaded.catalog.cards, problems, left_out)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 from experts.finetuned.rows import Row
 from experts.finetuned.train import train
+from experts.rag.expert import ENOUGH, indexed
+from experts.rag.load import Document
 from swarm.client import SwarmClient
 from swarm.models import Answer
 from swarm.settings import Settings
@@ -88,3 +90,23 @@ async def test_questions_over_real_documents_are_answered_with_citations(setting
             assert " ".join(citation.quote.split()) in " ".join(document.split())
     assert right >= 20
     assert refused.data["found"] is False
+
+
+def test_questions_are_answered_or_refused_as_the_documents_warrant() -> None:
+    """Half of the articles are indexed at a time: questions about the other half must be refused."""
+    paragraphs = [json.loads(line) for line in (DATA / "squad2_dev" / "paragraphs.jsonl").read_text().splitlines()]
+    questions = [json.loads(line) for line in (DATA / "squad2_dev" / "questions.jsonl").read_text().splitlines()]
+    texts: dict[str, list[str]] = defaultdict(list)
+    for paragraph in paragraphs:
+        texts[paragraph["title"]].append(paragraph["text"])
+    answered, refused = [], []
+    for half in (sorted(texts)[::2], sorted(texts)[1::2]):
+        index = indexed([Document(title, "\n\n".join(texts[title])) for title in half])
+        for item in questions:
+            covered = max((hit.coverage for hit in index.search(item["q"])), default=0.0) >= ENOUGH
+            own = paragraphs[item["para"]]["title"] in half
+            (answered if own else refused).append(covered if own else not covered)
+
+    print(f"squad: {sum(answered) / len(answered):.1%} answered, {sum(refused) / len(refused):.1%} of foreign refused")
+    assert sum(answered) / len(answered) >= 0.925
+    assert sum(refused) / len(refused) >= 0.885

@@ -124,6 +124,23 @@ async def test_a_sound_swarm_is_good_in_every_line(
     assert took < 8
 
 
+async def test_documents_that_are_left_out_are_told(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("Refunds take 14 days.")
+    (tmp_path / "docs" / "b.pdf").write_bytes(b"%PDF")
+    (tmp_path / "desk.md").write_text(
+        "---\nkind: rag\nmodel: local/extract\ndescription: Knows refunds.\ndocuments: docs/\n---\n"
+    )
+    await asyncio.to_thread(cli, "experts", "publish", str(tmp_path))
+
+    said = await ask(cli, "--catalog", str(tmp_path), code=exits.FOUND_BAD)
+
+    (told,) = [each for each in said["findings"] if "left out" in each["text"]]
+    assert (told["level"], told["about"]) == ("warning", "catalog")
+    assert "docs/b.pdf is no .md or .txt file" in told["text"]
+    assert told["remedy"] == f"see swarm experts check {tmp_path}"
+
+
 @pytest.mark.timeout(60)
 async def test_six_faults_are_found_with_their_remedies(
     cli: Cli, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

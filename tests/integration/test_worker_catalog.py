@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from experts.catalog import Loaded, catalog_of, read_folder, versioned, with_implementations
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
+from swarm.log import LEFT_OUT
 from swarm.models import Card, Catalog, Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.integration.processes import EXPERTS, ROUTER, echo, expert, kinds, publish, serving, until
 from workers.main import Roles
+from workers.publishing import publish as publish_folder
 
 
 @pytest.fixture
@@ -79,6 +82,22 @@ async def test_a_published_folder_is_served_documents_and_all(
 
     assert "31 days" in answer.text
     assert answer.segments[0].citations
+
+
+async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "rules.md").write_text("A parcel may be returned within 31 days.")
+    (tmp_path / "docs" / "empty.md").write_text("")
+    (tmp_path / "rules.md").write_text(
+        "---\nkind: rag\ndescription: Answers what the rules say.\nmodel: local/extract\ndocuments: docs/\n---\n"
+    )
+    with capture_logs() as lines:
+        await publish_folder(shelf, tmp_path, {})
+        await publish_folder(shelf, tmp_path, {})
+
+    (told,) = [line for line in lines if line["event"] == LEFT_OUT]
+    assert (told["expert"], told["read"], told["left_out"]) == ("rules", 1, 1)
+    assert told["files"] == ["docs/empty.md is empty; write something into it, or remove it"]
 
 
 async def test_a_job_keeps_the_version_it_was_accepted_with(
