@@ -184,7 +184,7 @@ class _Asking:
 
     async def _streamed(self, messages: Sequence[Message], wanted: Form, timeout: float) -> Completion:
         """The first turn: what can begin is published as it is written, where the server has room for it."""
-        early, written = self._early, ""
+        early, written, steps = self._early, "", 0
         early.restart()
         stream = self._model.stream(messages, max_tokens=self._most, timeout=timeout, form=wanted)
         self.room.asks()
@@ -195,8 +195,9 @@ class _Asking:
                         return item
                     self.room.hears()
                     written += item
-                    if patience.when() is not None and _names_an_expert(written, self._question.cards):
-                        patience.reschedule(None)
+                    if patience.when() is not None and (shown := _named(written, self._question.cards)) > steps:
+                        steps = shown
+                        patience.reschedule(asyncio.get_running_loop().time() + self.first_step)
                     if len(written) > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
                         self._usage += Usage(calls=1)  # what it used is not known, as it has not ended
                         reason: DraftReason = "too_long" if len(written) > MAX_WRITTEN else "too_many"
@@ -207,7 +208,7 @@ class _Asking:
 
     @contextmanager
     def _giving_up(self) -> Iterator[asyncio.Timeout]:
-        """A limit for the first step. What raises at it says so, and is not asked again."""
+        """A limit for the next step. What raises at it says so, and is not asked again."""
         seconds = None if math.isinf(self.first_step) else self.first_step
         patience = asyncio.timeout(seconds)
         try:
@@ -303,9 +304,9 @@ class _Asking:
         self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
 
 
-def _names_an_expert(text: str, cards: Collection[str]) -> bool:
-    """Whether a step shows in a text that is not whole yet: a name as a value, or called."""
-    return any(f'"{name}"' in text or f"'{name}'" in text or f"{name}(" in text for name in cards)
+def _named(text: str, cards: Collection[str]) -> int:
+    """How many steps show in a text that is not whole yet: names as values, or called."""
+    return sum(text.count(f'"{name}"') + text.count(f"'{name}'") + text.count(f"{name}(") for name in cards)
 
 
 def _asked_by(completion: Completion | None) -> str:

@@ -29,9 +29,8 @@ CARDS = {
 }
 CLEAR = "Sort this message by topic, then write a reply to the customer."
 LOSSY = "Sort this message by topic and send it to Anna."
-PLAN = json.dumps(
-    {"subtasks": [{"id": "t1", "expert": "policy", "instruction": "Say it.", "depends_on": []}], "aggregate": "pass"}
-)
+STEP = {"id": "t1", "expert": "policy", "instruction": "Say it.", "depends_on": []}
+PLAN = json.dumps({"subtasks": [STEP, STEP | {"id": "t2", "expert": "triage"}], "aggregate": "join"})
 
 
 def front(pieces: Callable[[Sequence[Message]], AsyncIterator[str]], **settings: Any) -> Front:
@@ -55,16 +54,24 @@ async def rambling(messages: Sequence[Message]) -> AsyncIterator[str]:
 
 
 async def slow_but_sure(messages: Sequence[Message]) -> AsyncIterator[str]:
-    half = PLAN.index('"instruction"')
-    yield PLAN[:half]
-    await asyncio.sleep(0.6)
-    yield PLAN[half:]
+    half = PLAN.index("}") + 1
+    for part in PLAN[:half], PLAN[half:-1]:
+        yield part
+        await asyncio.sleep(0.2)
+    yield PLAN[-1]
+
+
+async def endless(messages: Sequence[Message]) -> AsyncIterator[str]:
+    yield PLAN[: PLAN.index("Say it.")]
+    while True:
+        await asyncio.sleep(0.02)
+        yield "and again "
 
 
 # -- the first step ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [silent, rambling])
+@pytest.mark.parametrize("model", [silent, rambling, endless])
 async def test_a_model_without_a_first_step_is_not_waited_for_where_a_plan_stands_ready(model: Any) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -77,10 +84,10 @@ async def test_a_model_without_a_first_step_is_not_waited_for_where_a_plan_stand
     assert loop.time() - begun < 4
 
 
-async def test_a_model_whose_first_step_is_there_may_take_its_time() -> None:
-    found = await planned(front(slow_but_sure, plan_first_step=0.2), CLEAR)
+async def test_a_model_whose_steps_keep_coming_may_take_its_time() -> None:
+    found = await planned(front(slow_but_sure, plan_first_step=0.35), CLEAR)
 
-    assert (found.planner, [subtask.expert for subtask in found.subtasks]) == ("box/planner", ["policy"])
+    assert (found.planner, [subtask.expert for subtask in found.subtasks]) == ("box/planner", ["policy", "triage"])
 
 
 async def test_where_no_plan_stands_ready_the_model_has_all_its_time() -> None:
