@@ -24,6 +24,7 @@ from swarm.events import (
     Withdrawn,
 )
 from swarm.models import Failure, Usage
+from swarm.plans import Subtask
 from swarm.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
 from swarm.steps import ON_REQUEST, Steps
 
@@ -216,7 +217,7 @@ class _Fold(Steps):
         new = tuple(s for s in event.subtasks if s.id not in self.steps)
         fallbacks = {s.id: event.fallbacks[s.id] for s in new if s.id in event.fallbacks}
         self.graph = Graph(
-            subtasks=self.graph.subtasks + new,
+            subtasks=self._ordered(event) if event.closed else self.graph.subtasks + new,
             fallbacks=self.graph.fallbacks | fallbacks,
             aggregate=event.aggregate if event.closed else self.graph.aggregate,
             branches=self.graph.branches or any(s.when or s.for_each for s in new),
@@ -230,6 +231,12 @@ class _Fold(Steps):
                 self._drop_descendants(lost[0])
         if self.graph.branches:
             self._branch([subtask.id for subtask in new])
+
+    def _ordered(self, event: Planned) -> tuple[Subtask, ...]:
+        """The subtasks in the order of the whole plan, in which those that were begun early need not have come."""
+        known = {subtask.id: subtask for subtask in (*event.subtasks, *self.graph.subtasks)}
+        names = [subtask.id for subtask in event.subtasks]
+        return (*(s for s in self.graph.subtasks if s.id not in names), *(known[name] for name in names))
 
     def _drop_unreachable(self, number: int) -> None:
         """In a whole plan, what waits for something that is not in it, or in a circle, would wait for ever."""

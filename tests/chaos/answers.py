@@ -103,12 +103,13 @@ def _text(part: Part) -> str:
 
 
 def _written(run: Run, shown: list[str], answer: Answer) -> Iterator[Problem]:
-    """A text by the writer, whose every paragraph but the last is about one section."""
+    """A text by the writer, whose every paragraph but the last is about one result: the sections go first."""
+    behind = [name for name, part in run.parts.items() if part.state == "solved" and name not in shown]
     proof = answer_proof(_text(part) for part in run.parts.values() if part.state == "solved")
-    paragraphs = [*[WORDS] * len(shown), f"All of it: {proof}"]
+    paragraphs = [*[WORDS] * len(shown + behind), f"All of it: {proof}"]
     if answer.text != "\n\n".join(paragraphs):
         yield Problem("wrong_answer", f"the writer's text is {answer.text[-120:]!r}, it should end in {proof}")
-    yield from _sources(run, list(zip([*shown, shown[0]], paragraphs, strict=True)), answer)
+    yield from _sources(run, list(zip([*shown, *behind, shown[0]], paragraphs, strict=True)), answer)
 
 
 # -- its sources -----------------------------------------------------------------------------------------------

@@ -35,6 +35,13 @@ def test_subtasks_are_released_while_the_plan_is_still_written() -> None:
     assert releases(actions) == [("b", 1)]
 
 
+def test_a_plan_that_is_whole_has_the_order_of_its_text_whatever_began_first() -> None:
+    whole = part("a", "b", "c", round=1, closed=True)
+    progress, _ = go(Progress(), accepted(), round_opened(1), part("c", round=1), whole)
+
+    assert [subtask.id for subtask in progress.subtasks] == ["a", "b", "c"]
+
+
 def test_nothing_ends_a_job_whose_round_is_open() -> None:
     progress, _ = go(Progress(), accepted(), round_opened(1), part("a", "b", round=1))
     progress, actions = go(progress, solved("a"), failed("b"))
