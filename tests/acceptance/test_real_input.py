@@ -99,7 +99,8 @@ def test_questions_are_answered_or_refused_as_the_documents_warrant() -> None:
     texts: dict[str, list[str]] = defaultdict(list)
     for paragraph in paragraphs:
         texts[paragraph["title"]].append(paragraph["text"])
-    answered, refused = [], []
+    answered: list[bool] = []
+    refused: list[bool] = []
     for half in (sorted(texts)[::2], sorted(texts)[1::2]):
         index = indexed([Document(title, "\n\n".join(texts[title])) for title in half])
         for item in questions:
