@@ -54,8 +54,8 @@ class Settings(Input):
     plan_timeout: float = Field(default=60.0, gt=0, le=280)
     """For the planner's model, all its turns together."""
     plan_first_step: float = Field(default=20.0, ge=0, le=280)
-    """How long the planner's model may take until its first step, and from one to the next, if `local/planner` has a plan
-    for every wish of the request; twice as long if it has one for some; 0: always as long as `plan_timeout`."""
+    """How long the planner's model may take until its first step, and from one to the next, if `local/planner` has a
+    plan for every wish of the request; twice as long if it has one for some; 0: always as long as `plan_timeout`."""
     max_subtasks: int = Field(default=100, ge=1, le=1_000)
     """Of a planner's plan. A caller's may have 1,000."""
     max_depth: int = Field(default=20, ge=1, le=1_000)
