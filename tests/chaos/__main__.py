@@ -1,5 +1,5 @@
 """python -m tests.chaos --jobs N --seed S [--seeds K] [--faults kill,...] [--json] [--schedule SECONDS]
-[--appendfsync always|everysec] [--mutate NAME]"""
+[--appendfsync always|everysec] [--tls] [--mutate NAME]"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.status import Status
 
 from swarm import log
 from tests.bench.rig import end_on_sigterm
-from tests.chaos.mutants import MUTANTS
+from tests.chaos.mutants import MUTANTS, OF_CALLERS
 from tests.chaos.report import report, table
 from tests.chaos.run import Chosen, Result, run
 from tests.chaos.schedule import KINDS, schedule
@@ -31,8 +31,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     end_on_sigterm()
     log.setup("error")
-    if given.mutate:
-        MUTANTS[given.mutate]()  # the callers too
+    if given.mutate in OF_CALLERS:
+        MUTANTS[given.mutate]()
     errors = Console(stderr=True)
     told = []
     for seed in range(given.seed, given.seed + given.seeds):
@@ -56,6 +56,7 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="so many seeds in turn, from S on")
     parser.add_argument("--faults", default=",".join(KINDS), help=f"of {','.join(KINDS)} (all); empty: none")
     parser.add_argument("--appendfsync", choices=("always", "everysec"), default="always", help="of Redis (always)")
+    parser.add_argument("--tls", action="store_true", help="speak TLS to Redis, and turn over bits of it too")
     parser.add_argument("--mutate", choices=MUTANTS, default="", help="make the worker processes wrong in this way")
     parser.add_argument("--json", action="store_true", help="print one JSON object per seed instead of a table")
     parser.add_argument("--schedule", type=float, metavar="SECONDS", help="print the faults so far, and run nothing")
@@ -78,7 +79,7 @@ async def _run(given: argparse.Namespace, seed: int, faults: Sequence[str], erro
         if not errors.is_terminal and lines % 10 == 0:
             errors.print(f"seed {seed}: {line}")
 
-    return await run(Chosen(given.jobs, seed, faults, given.appendfsync, given.mutate), tell)
+    return await run(Chosen(given.jobs, seed, faults, given.appendfsync, given.tls, given.mutate), tell)
 
 
 if __name__ == "__main__":

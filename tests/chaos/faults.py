@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.proxy import Link, Proxy
-from tests.chaos.schedule import EACH, LASTS, WIRE, Fault
+from tests.chaos.schedule import EACH, LASTS, WIRE, Fault, ways
 from tests.chaos.shims import Shim
 from tests.integration.processes import OwnRedis
 
@@ -74,10 +74,10 @@ class Injector:
         if self._stage.shim is not None and any(each.kind == "clock" for each in self.struck):
             self._set_clock("+0")
 
-    async def idle(self, kinds: Iterable[str]) -> None:
+    async def idle(self, kinds: Iterable[str], *, tls: bool = False) -> None:
         """Strike every wire in every way of these kinds, while nothing goes over them."""
         for kind in kinds:
-            for way in dict.fromkeys(WIRE.get(kind, ())):
+            for way in dict.fromkeys(ways(kind, tls=tls)):
                 await self._on_wire(Fault(0.0, kind, way, LASTS.get(way, (0.0, 0.0))[0], 1.0))
                 await asyncio.sleep(IDLE)
 
@@ -195,6 +195,8 @@ class Injector:
                 self._proxy.reset(links)
             case "tear":
                 self._proxy.tear(links)
+            case "corrupt":
+                self._proxy.corrupt(links)
             case "half_open":
                 self._proxy.half_open(links)
             case _:

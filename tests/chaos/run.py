@@ -38,6 +38,7 @@ from tests.chaos.schedule import SHIMMED, schedule
 from tests.chaos.script import EDITION
 from tests.chaos.shims import Shim
 from tests.chaos.stalls import measured
+from tests.chaos.tls import Certificates
 from tests.integration.processes import OwnRedis
 from workers.publishing import publish
 from workers.redis_binary import find_redis
@@ -65,6 +66,8 @@ class Chosen:
     seed: int
     faults: Collection[str]
     appendfsync: str = "always"
+    tls: bool = False
+    """Whether everybody but the audit speaks TLS to Redis; the proxy in between ends none of it."""
     mutant: str = ""
     """The way in which the worker processes are wrong, see `mutants`; empty: they are as they are."""
 
@@ -122,7 +125,7 @@ async def record(
 async def _play(chosen: Chosen, callers: Callers, injector: Injector) -> None:
     """The load while the faults strike, faults on idle wires, and the rest of the load without any."""
     last = min(LAST, chosen.jobs // 10)
-    striking = asyncio.create_task(injector.run(schedule(chosen.seed, chosen.faults)))
+    striking = asyncio.create_task(injector.run(schedule(chosen.seed, chosen.faults, tls=chosen.tls)))
     calling = asyncio.create_task(callers.run(load(chosen.seed, chosen.jobs - last)))
     try:
         await asyncio.wait({calling, striking}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +137,7 @@ async def _play(chosen: Chosen, callers: Callers, injector: Injector) -> None:
             task.cancel()
         await asyncio.gather(calling, striking, return_exceptions=True)
         await injector.stop()
-    await injector.idle(chosen.faults)
+    await injector.idle(chosen.faults, tls=chosen.tls)
     await callers.run(load(chosen.seed, chosen.jobs, chosen.jobs - last))
 
 
@@ -189,20 +192,23 @@ async def _scene(chosen: Chosen) -> AsyncIterator[Scene]:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-chaos-", ignore_cleanup_errors=True))
         )
-        redis = OwnRedis(_binary(), folder / "redis", appendfsync=chosen.appendfsync, **REDIS)
+        tls = Certificates.make(folder / "tls") if chosen.tls else None
+        config = REDIS | {"appendfsync": chosen.appendfsync} | (tls.config if tls else {})
+        redis = OwnRedis(_binary(), folder / "redis", **config)
         shim = Shim.build(folder / "shim") if set(chosen.faults) & set(SHIMMED) else None
         redis.environ = shim.environ if shim else {}
         await stack.enter_async_context(redis)
-        proxy = await stack.enter_async_context(Proxy(redis.port))
+        proxy = await stack.enter_async_context(Proxy(tls.port if tls else redis.port))
+        url = tls.url(proxy.port) if tls else proxy.url
         model = await stack.enter_async_context(_model(chosen.seed, "llm" in chosen.faults))
         catalog = Editions(redis.url, folder / "catalog")
         for _ in range(2):  # so that there is a former edition
             await catalog.publish()
         await _prepare(redis.url, chosen.jobs)
         environ = {f"SWARM_{name.upper()}": str(getattr(SETTINGS, name)) for name in SETTINGS.model_fields_set}
-        environ |= {"SWARM_REDIS_URL": proxy.url, "SWARM_ENDPOINT_CHAOS_URL": model}
+        environ |= {"SWARM_REDIS_URL": url, "SWARM_ENDPOINT_CHAOS_URL": model}
         fleet = await stack.enter_async_context(Fleet(environ, folder, chosen.mutant))
-        clients = [await stack.enter_async_context(SwarmClient(proxy.url, settings=SETTINGS)) for _ in range(CLIENTS)]
+        clients = [await stack.enter_async_context(SwarmClient(url, settings=SETTINGS)) for _ in range(CLIENTS)]
         await fleet.start_all()
         yield Scene(Stage(fleet, redis, proxy, shim, catalog.publish), catalog, clients, model)
 

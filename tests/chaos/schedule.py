@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 KINDS = ("kill", "term", "stop", "redis", "stall", "fsync", "clock", "net", "reset", "catalog", "llm")
@@ -23,6 +23,8 @@ WIRE = {
     "net": ("cut", "cut", "lose", "lose", "delay", "hold"),
     "reset": ("reset", "reset", "tear", "tear", "half_open"),
 }
+ONLY_TLS = ("corrupt", "corrupt")
+"""Beside these: a bit that is turned over, which plain Redis would take for what was sent."""
 LASTS = {
     "stop": (0.3, 4.0), "stall": (2.0, 6.0), "fsync": (2.0, 6.0), "redis": (0.1, 1.5), "kill": (0.2, 1.0),
     "term": (0.2, 1.0), "clock": (0.0, 0.0), "catalog": (0.0, 0.0),
@@ -48,22 +50,27 @@ class Fault:
     """Of the connections that it strikes."""
 
 
-def schedule(seed: int, kinds: Collection[str]) -> Iterator[Fault]:
+def ways(kind: str, *, tls: bool = False) -> tuple[str, ...]:
+    """What is done to the wire by faults of a kind; nothing if it is of another sort."""
+    return WIRE.get(kind, ()) + (ONLY_TLS if tls and kind == "reset" else ())
+
+
+def schedule(seed: int, kinds: Collection[str], *, tls: bool = False) -> Iterator[Fault]:
     """Faults of these kinds without end, in the order of time."""
-    streams = [_of(kind, random.Random(f"{seed}:{kind}")) for kind in KINDS if kind in kinds and kind in PAUSE]
+    streams = [_of(kind, random.Random(f"{seed}:{kind}"), tls) for kind in KINDS if kind in kinds and kind in PAUSE]
     return heapq.merge(*streams, key=lambda fault: fault.at)
 
 
-def _of(kind: str, chance: random.Random) -> Iterator[Fault]:
+def _of(kind: str, chance: random.Random, tls: bool) -> Iterator[Fault]:
     at = 0.0
     while True:
         at += chance.uniform(0.4, 1.6) * PAUSE[kind]
-        yield _one(round(at, 3), kind, chance)
+        yield _one(round(at, 3), kind, chance, ways(kind, tls=tls))
 
 
-def _one(at: float, kind: str, chance: random.Random) -> Fault:
-    if kind in WIRE:
-        way = chance.choice(WIRE[kind])
+def _one(at: float, kind: str, chance: random.Random, wire: Sequence[str]) -> Fault:
+    if wire:
+        way = chance.choice(wire)
         return Fault(at, kind, way, _lasts(way, chance), chance.choice((0.1, 0.3, 1.0)))
     target = kind
     match kind:

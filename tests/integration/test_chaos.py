@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ import pytest
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerUnavailable
 from tests.chaos.proxy import Proxy
+from tests.chaos.shims import Shim
 from tests.integration.processes import ROOT, OwnRedis, until
 
 WALL = 150
@@ -106,3 +108,38 @@ async def test_a_reset_ends_a_connection_and_a_half_open_one_says_nothing(redis_
             await reader.readline()
         writer.close()
         assert proxy.links == []
+
+
+async def test_a_torn_answer_reaches_its_reader_by_half_and_then_a_reset(redis_binary: Path, tmp_path: Path) -> None:
+    async with OwnRedis(redis_binary, tmp_path) as redis, Proxy(redis.port) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"ECHO " + b"x" * 1_000 + b"\r\n")
+        assert len(await reader.readexactly(1_009)) == 1_009
+        proxy.tear(proxy.links)
+        writer.write(b"ECHO " + b"x" * 1_000 + b"\r\n")
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1_009)
+        writer.close()
+
+
+async def test_the_shim_slows_the_disk_of_a_redis_and_sets_its_clock(redis_binary: Path, tmp_path: Path) -> None:
+    shim = Shim.build(tmp_path / "shim")
+    if shim is None:
+        pytest.skip("there is no C compiler")
+    redis = OwnRedis(redis_binary, tmp_path / "redis", appendfsync="always")
+    redis.environ = shim.environ
+    async with redis, Connection.open(redis.url) as connection:
+
+        async def clock() -> float:
+            seconds, micros = await connection.call("TIME")
+            return int(seconds) + int(micros) / 1e6 - time.time()
+
+        shim.clock(-30.0)
+        assert -31 < await clock() < -25
+        shim.clock(0.0)
+        assert -1 < await clock() < 5
+
+        shim.fsync(0.3)
+        begun = time.monotonic()
+        await connection.call("SET", "text", "x")
+        assert time.monotonic() - begun > 0.3
