@@ -86,7 +86,9 @@ def _told(message: Message, limits: Allowance, cap: int | None) -> Message:
         return message
     what = "took too long" if limits.after == "timeout" else "was cut off"
     words = max(30, round(cap * WORDS))
-    return replace(message, content=f"{message.content}\n\nThe answer before {what}. Use at most {words} words.")
+    return replace(
+        message, content=f"{message.content}\n\nAn answer before this one {what}. Use at most {words} words."
+    )
 
 
 async def _completed(

@@ -15,7 +15,7 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.queue import Claim
 from swarm.events import Answered
 from swarm.marks import Marked
-from swarm.models import Answer, Ending, Failure, Missing, Solution, Usage
+from swarm.models import Answer, Caveat, Ending, Failure, Missing, Solution, Usage
 from swarm.plans import Subtask
 from swarm.progress import Progress
 from swarm.synthesis import Synthesis, Written, question
@@ -42,17 +42,21 @@ class Gathered:
     def answer(self, *reasons: str, usage: Usage | None = None, written: Marked | None = None) -> Answer:
         """The answer, with why it is as it is."""
         left_out = _listed("perhaps not done", self.progress.left_out)
-        unverified = [f"{s.id} ({s.expert})" for s in self.subtasks if self._is_unverified(s.id)]
-        unbacked = _listed("no quote of its answer stands in the documents, so it is unverified", unverified)
-        why = "; ".join(filter(None, (self.progress.why, *reasons, left_out, unbacked)))
+        unbacked = _listed(
+            "no quote of its answer stands in the documents, so it is unverified", self._with("unverified")
+        )
+        ended = _listed("ends too early, at a limit", self._with("cut"))
+        why = "; ".join(filter(None, (self.progress.why, *reasons, left_out, unbacked, ended)))
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
         return aggregate(
             self.job, self.subtasks, how, self.results, self.missing, self.ending, used, why, written=written
         )
 
-    def _is_unverified(self, subtask: str) -> bool:
-        return subtask in self.results and "unverified" in self.results[subtask].caveats
+    def _with(self, caveat: Caveat) -> list[str]:
+        """The subtasks whose results have this caveat."""
+        said = [s for s in self.subtasks if s.id in self.results and caveat in self.results[s.id].caveats]
+        return [f"{subtask.id} ({subtask.expert})" for subtask in said]
 
 
 class Answers:

@@ -20,7 +20,12 @@ _SENTENCE = re.compile(r"(?<=[.:!?])\s+|\n+")
 _TEMPLATE = re.compile(r"\{%|\{\{")
 _OPENS = re.compile(rf"<<({KEY}) ")
 
-AGAIN = "Your last answer {problem}. Write the answer itself, in your own words, and nothing else."
+AGAIN = "An answer before this one {problem}, so it was not used. Give a real answer to the request."
+_AGAIN = "an answer before this one"
+_TAIL, _TIMES = 60, 4
+"""Characters of an answer's end that stand in it so often already: then it would have gone on like that for ever."""
+_MANY, _DIFFERENT = 10, 0.4
+"""Sentences of an answer from which at least this share must say different things."""
 
 
 def echo(text: str, messages: Sequence[Message], rules: Sequence[str] = ()) -> str:
@@ -40,11 +45,19 @@ def echo(text: str, messages: Sequence[Message], rules: Sequence[str] = ()) -> s
     if _TEMPLATE.search(system) and _TEMPLATE.search(text[:MOST]):
         return "repeated the template instead of filling it in"
     forbidden = [sentence for rule in rules for sentence in _sentences(rule)] + _sentences(system)[:1]
-    if any(sentence in said for sentence in forbidden):
+    if _AGAIN in said or any(sentence in said for sentence in forbidden):
         return "repeated its instructions"
     if len(said) >= _QUESTION and said == _question(asked, rules):
         return "repeated the question"
-    return ""
+    return "said the same again and again" if _runs_on(said) else ""
+
+
+def _runs_on(said: str) -> bool:
+    """Whether a text repeats itself without end. Lists, whose entries differ, and refrains of a few lines do not."""
+    if len(said) > _TAIL * _TIMES and said.count(said[-_TAIL:]) >= _TIMES:
+        return True
+    sentences = [one for one in re.split(r"[.!?;,]\s+", said) if one]
+    return len(sentences) >= _MANY and len(set(sentences)) < _DIFFERENT * len(sentences)
 
 
 def _question(asked: Sequence[str], rules: Sequence[str]) -> str:

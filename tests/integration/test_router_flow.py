@@ -32,6 +32,7 @@ class Crew:
             expert("label", self.label),
             expert("cite", self.cite),
             expert("late", self.late, timeout=0.3),
+            expert("cut", self.cut),
             expert("refund", self.echo, description="Answers questions about refunds and returned parcels."),
             expert("weather", self.echo, description="Tells the weather forecast for a city."),
         )
@@ -56,6 +57,9 @@ class Crew:
         if len(self.attempts) == 1:
             await asyncio.sleep(20)
         return f"{self.attempts[-1].attempt}, after {self.attempts[-1].after}"
+
+    async def cut(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        return Solution(text="half a lett", caveats=("cut",))
 
     async def cite(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         return Solution(text="31 days", citations=(Citation(document="rules.md", quote="within 31 days"),))
@@ -93,6 +97,14 @@ async def test_an_attempt_knows_why_the_one_before_failed(client: SwarmClient, c
 
     assert answer.text == "2, after timeout"
     assert [seen.after for seen in crew.attempts] == ["", "timeout"]
+
+
+async def test_words_that_were_cut_are_an_answer_whose_reason_says_so(client: SwarmClient) -> None:
+    answer = await client.ask("hello", expert="cut", timeout=20)
+
+    assert (answer.text, answer.complete) == ("half a lett", True)
+    assert answer.segments[0].caveats == ("cut",)
+    assert answer.reason == "ends too early, at a limit: t1 (cut)"
 
 
 async def test_a_text_is_planned(client: SwarmClient) -> None:

@@ -38,6 +38,9 @@ KEY = BLOCKS.split("<<")[1][:16]
         (f"Answer: {NOTICE}", "repeated its instructions"),
         (QUESTION, "repeated the question"),
         (f" {QUESTION.upper()}\n", "repeated the question"),
+        ("An answer before this one was empty, so I try again.", "repeated its instructions"),
+        ("I'm sorry, but I'm sorry. You're welcome. " * 12, "said the same again and again"),
+        ("The rule is this. " + "And so on and so on, as it was said. " * 9, "said the same again and again"),
     ],
 )
 def test_what_a_weak_model_writes_in_place_of_an_answer(text: str, problem: str) -> None:
@@ -52,6 +55,8 @@ def test_what_a_weak_model_writes_in_place_of_an_answer(text: str, problem: str)
         f"You asked: {QUESTION} Here it is: Dear customer.",
         "0123456789abcdef is the number of your parcel.",
         "No.",
+        "\n".join(f"{i}. Check the parcel of the {i}th day." for i in range(1, 20)),
+        "Dear customer,\n\nwe are sorry. We are sorry for the delay, and sorry for the lamp. It will be replaced.",
     ],
 )
 def test_what_may_be_an_answer(text: str) -> None:
@@ -100,7 +105,7 @@ async def test_such_words_are_asked_for_again_with_what_was_wrong() -> None:
     assert text == "Dear customer, we replace it."
     first, second = (call[-1].content for call in model.calls)
     assert first == QUESTION
-    assert "Your last answer repeated its instructions. Write the answer itself" in second
+    assert "An answer before this one repeated its instructions" in second
 
 
 async def test_such_words_twice_are_bad_output_which_a_fallback_may_mend() -> None:

@@ -444,5 +444,5 @@ async def test_an_answer_that_repeats_its_rules_is_asked_for_again_with_what_was
         return next(answers)
 
     assert (await written(script)).marked.text == "It rains."
-    assert "Your last answer repeated its instructions." not in prompts[0]
-    assert "Your last answer repeated its instructions." in prompts[1]
+    assert "An answer before this one repeated its instructions" not in prompts[0]
+    assert "An answer before this one repeated its instructions" in prompts[1]
