@@ -30,6 +30,12 @@ MAX_CARD = 256_000
 MAX_DESCRIPTION = 4_000
 LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": "local/head"}
 """The model of each kind that needs no key and no network."""
+TAKES = {
+    "local/template": ": the body is then a Jinja template of the answer, not an instruction",
+    "local/extract": " and quotes the documents",
+    "local/head": " and takes a head that you train",
+}
+"""What a card must know of such a model before it is told to use it."""
 FIELDS = (
     "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback", "partial",
     "uncited", *Sampling.model_fields,
@@ -143,7 +149,7 @@ class CardReader:
         kind = self._front.get("kind")
         local = LOCAL.get(kind) if isinstance(kind, str) else None
         if local:
-            remedy += f", or use {local}, which needs no key"
+            remedy += f", or use {local}, which needs no key{TAKES[local]}"
         model = self._string("model", remedy)
         if not _MODEL.fullmatch(model):
             self._wrong("model", f"{model[:80]!r} is neither endpoint/model nor an endpoint", remedy)

@@ -116,7 +116,8 @@ class CitingExpert:
             raise BadOutput(
                 f"{completion.model}: nothing that the answer quotes stands in the documents", retryable=False
             )
-        return absent(question, completion.model).model_copy(update={"usage": completion.usage})
+        refused = absent(question, completion.model, "The model gave no quote of the documents that backs an answer to")
+        return refused.model_copy(update={"usage": completion.usage})
 
     def _messages(self, subtask: Subtask, inputs: Mapping[str, Solution], hits: Sequence[Hit]) -> list[Message]:
         schema = subtask.output or self.card.output
@@ -135,10 +136,10 @@ def quoted(cited: Citation) -> str:
     return f'"{" ".join(cited.quote.split())}" ({where})'
 
 
-def absent(question: str, model: str) -> Solution:
-    """The honest answer when the documents hold none. Its `data` is `{found, quotes}`."""
+def absent(question: str, model: str, why: str = "The documents do not hold an answer to") -> Solution:
+    """The honest answer when the documents hold none, or none is known to. Its `data` is `{found, quotes}`."""
     asked = " ".join(question.split())
     short = asked if len(asked) <= 200 else asked[:197] + "..."
-    text = f"The documents do not hold an answer to: {short}"
+    text = f"{why}: {short}"
     data = {"found": False, "quotes": 0}
     return Solution(text=text, data=data, confidence=0.0, model=model, found=False, caveats=("not_found",))

@@ -23,7 +23,17 @@ SHORTEST = 3
 Chosen = tuple[Passage, Sentence]
 
 _MARKER = re.compile(r"^\s*(?:(?:[-*+]|\d{1,3}[.)]|>)\s+)+")
-_CITED = re.compile(r"^\s*(?:[-*]\s*)?\[(\d{1,3})\]\s*[\"“](.+)[\"”][.\s]*$")
+_OPEN, _CLOSE, _NUMBER = '["“„«]', '["”“»]', r"(?:\*\*)?\[(?P<number>\d{1,3})\](?:\*\*)?"
+_CITED = (
+    re.compile(rf"\s*(?:[-*]\s+)?{_NUMBER}\s*[:–—-]?\s*{_OPEN}(?P<quote>.+){_CLOSE}[.\s]*"),
+    re.compile(rf"\s*(?:[-*]\s+)?{_OPEN}(?P<quote>.+){_CLOSE}\s*[–—-]?\s*\(?{_NUMBER}\)?[.\s]*"),
+)
+"""A line that is a quote and the number of its passage: as models are asked for it, and the other way round."""
+_BARE = re.compile(rf"\s*(?:[-*]\s+)?{_NUMBER}\s*[:–—-]?\s*(?P<quote>\S.*)")
+"""The same without quotation marks: a quote only if it stands in a passage."""
+_INSIDE = re.compile(rf"{_OPEN}([^\"“”„«»]{{8,600}}){_CLOSE}")
+"""A quote inside a sentence of the answer, which may as well be a name."""
+_TYPOGRAPHY = {ord(mark): plain for plain, marks in {'"': "“”„«»", "'": "‘’‚", "-": "–—"}.items() for mark in marks}
 
 
 def stands(quote: str, text: str) -> bool:
@@ -77,27 +87,44 @@ def checked(citations: Iterable[tuple[Citation, Passage]]) -> list[Citation]:
 def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Citation], int]:
     """A model's answer without its lines of quotes, the quotes that stand in the passages, and how many do not.
 
-    A quote under a wrong number counts if it stands in another passage: the words are what matters.
+    A quote under a wrong number counts if it stands in another passage: the words are what matters. Quotes inside the
+    answer's sentences count too where they stand.
     """
     kept: list[str] = []
     found: list[Citation] = []
     unverified = 0
     for line in text.splitlines():
-        if (matched := _CITED.match(line)) is None:
-            kept.append(line)
-        elif cited := _located(matched[2], int(matched[1]) - 1, passages):
+        marked = next((matched for form in _CITED if (matched := form.fullmatch(line))), None)
+        matched = marked or _BARE.fullmatch(line)
+        cited = _located(matched["quote"], int(matched["number"]) - 1, passages) if matched else None
+        if cited:
             found.append(cited)
-        else:
+        elif marked:
             unverified += 1
+        else:
+            kept.append(line)
+            sayings = (inner for inner in _INSIDE.findall(line) if len(list(words(inner))) >= SHORTEST)
+            found += [cited for inner in sayings if (cited := _located(inner, -1, passages))]
     return "\n".join(kept).strip(), list(dict.fromkeys(found)), unverified
 
 
 def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation | None:
+    """The passage that has these words, the one of that number first, and the words as they stand there."""
     order = [*passages[number : number + 1], *passages] if number >= 0 else passages
-    passage = next((one for one in order if stands(quote, one.shown)), None)
-    return (
-        Citation(document=passage.document, section=passage.section, quote=" ".join(quote.split())) if passage else None
-    )
+    for passage in order:
+        if (words := _as_it_stands(quote, passage.shown)) is not None:
+            return Citation(document=passage.document, section=passage.section, quote=words)
+    return None
+
+
+def _as_it_stands(quote: str, text: str) -> str | None:
+    """The words of `text` that a quote repeats, whatever quotation marks, dashes or last point it has."""
+    plain, wanted = " ".join(text.split()), " ".join(quote.translate(_TYPOGRAPHY).split())
+    folded = plain.translate(_TYPOGRAPHY)
+    for part in (wanted, wanted.rstrip(" .,;:")):
+        if part.strip(" .\"'-") and (at := folded.find(part)) >= 0:
+            return plain[at : at + len(part)]
+    return None
 
 
 def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float]) -> float:

@@ -415,6 +415,49 @@ def test_a_quote_under_a_number_that_is_none_is_looked_for_everywhere() -> None:
     assert found[2] == 0
 
 
+RULES_OF_RETURNS = [
+    Passage("d", "s", "The buyer’s right – “return or refund” –\nlasts thirty days, and is free."),
+    Passage("e", "t", "Parcels take two days."),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "quote", "kept"),
+    [
+        ('[1] "lasts thirty days, and is free."', "lasts thirty days, and is free.", ""),
+        ('**[1]**: "lasts thirty days"', "lasts thirty days", ""),
+        ("- [1] – «lasts thirty days»", "lasts thirty days", ""),
+        ('"Parcels take two days" [2].', "Parcels take two days", ""),
+        ('"Parcels take two days." ([2])', "Parcels take two days.", ""),
+        ("[2] Parcels take two days.", "Parcels take two days.", ""),
+        ("[1] \"The buyer's right - 'return or refund' - lasts\"", None, ""),
+        ('[1] "The buyer\'s right - "return or refund" - lasts"', "The buyer’s right – “return or refund” – lasts", ""),
+        ('[1] "lasts thirty days."', "lasts thirty days", ""),
+        ('It says that "Parcels take two days" on weekdays.', "Parcels take two days", None),
+        ("[3] is a list item", None, None),
+        ('Yes, the "buyer’s right" is one.', None, None),
+        ('The "premium club" is another matter.', None, None),
+    ],
+)
+def test_quotes_are_known_in_the_forms_in_which_models_write_them(
+    line: str, quote: str | None, kept: str | None
+) -> None:
+    text, citations, unverified = cited_answer(f"Yes.\n{line}", RULES_OF_RETURNS)
+
+    assert [cited.quote for cited in citations] == ([quote] if quote else [])
+    assert text == ("Yes." if kept == "" else f"Yes.\n{line}")
+    assert unverified == (quote is None and kept == "")
+    assert all(any(stands(cited.quote, one.shown) for one in RULES_OF_RETURNS) for cited in citations)
+
+
+@given(st.lists(st.sampled_from(['"', "“", "”", "[1]", " ", "two days", ".", "\n", "-", "*", "’"]), max_size=40))
+def test_every_citation_of_an_answer_stands_in_a_passage(parts: list[str]) -> None:
+    text, citations, _ = cited_answer("".join(parts), RULES_OF_RETURNS)
+
+    assert len(text) <= len("".join(parts))
+    assert all(any(stands(cited.quote, one.shown) for one in RULES_OF_RETURNS) for cited in citations)
+
+
 @pytest.mark.parametrize("text", ["# a" + " " * 100_000 + "b", "# a" + "# " * 50_000 + "b"], ids=["spaces", "marks"])
 def test_no_line_takes_long_to_be_a_heading(text: str) -> None:
     begun = time.perf_counter()
