@@ -57,6 +57,15 @@ async def test_no_job_is_lost_or_ends_twice_while_everything_breaks() -> None:
     assert told["calls"]["faults"]
 
 
+@pytest.mark.timeout(WALL)
+async def test_parts_that_fail_without_a_fault_are_found() -> None:
+    async with chaos("--jobs", "12", "--seed", "1", "--faults", "", "--mutate", "failing", "--json") as process:
+        out, _ = await process.communicate()
+
+    assert process.returncode == 1
+    assert "unexplained_failure" in json.loads(out)["found"]
+
+
 @pytest.mark.timeout(60)
 async def test_ctrl_c_leaves_no_process_behind() -> None:
     async with chaos("--jobs", "500", "--seed", "1") as process:

@@ -20,7 +20,7 @@ from tests.chaos.logs import Said
 from tests.chaos.schedule import KINDS, schedule
 from tests.chaos.script import TAG, says
 from tests.chaos.stalls import Stall
-from tests.chaos.timing import PROMISE, SLACK, Timeline
+from tests.chaos.timing import PROMISE, SLACK, TURN, Timeline
 
 JOB = "s1-00001"
 
@@ -108,6 +108,13 @@ def test_a_recovery_may_take_longer_by_what_was_broken_meanwhile() -> None:
     assert killed_again.allowed(PROMISE, 100.0, 110.0, "rag") == 2 * PROMISE
     assert starved.allowed(PROMISE, 100.0, 101.0, "rag") == PROMISE + SLACK * 0.25
     assert quiet.late(PROMISE, 100.0, 103.0) == "3.0 s, at most 2.5 s are allowed"
+
+
+def test_a_rerun_that_repeated_stalls_put_off_for_ever_is_too_late() -> None:
+    stalls = [Struck("stall", "redis", 100.0 + at, 100.9 + at) for at in range(0, 60, 2)]
+
+    assert not Timeline(stalls).late(PROMISE + TURN, 100.0, 110.0, "rag")
+    assert Timeline(stalls).late(PROMISE + TURN, 100.0, 122.0, "rag")
 
 
 def test_what_redis_dated_while_its_clock_was_set_is_told_in_the_time_of_the_machine() -> None:
