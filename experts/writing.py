@@ -15,7 +15,7 @@ from experts.base import Allowance, allowance, time_left
 from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.fence import NOTICE
-from swarm.llm.base import Completion, Form, Message, Model, sampling_of
+from swarm.llm.base import Completion, Form, Message, Model, counted, sampling_of
 from swarm.llm.usage import estimated, prompt_tokens, text_tokens
 from swarm.models import Card, Usage
 
@@ -61,10 +61,17 @@ async def _whole(
     limits = allowance()
     cap, own = _cap(model, card, limits, strict=strict)
     asked = [*messages[:-1], _told(messages[-1], limits, cap)]
-    completion = await _completed(model, asked, card, form, cap, keeps=card.partial == "keep" and not strict)
+    used = Usage()
+    try:
+        completion = await _completed(model, asked, card, form, cap, keeps=card.partial == "keep" and not strict)
+    except BadOutput as error:  # cut before its first word
+        if error.reason != "cut" or not own:
+            raise
+        completion = Completion("", counted(error), cut=True)
     if completion.cut and own and (strict or not completion.text.strip()):
-        again = await _completed(model, asked, card, form, (cap or 0) * THINKS_MORE, keeps=False)
-        completion = replace(again, usage=completion.usage + again.usage)
+        used = completion.usage
+        completion = await _completed(model, asked, card, form, (cap or 0) * THINKS_MORE, keeps=False)
+    completion = replace(completion, usage=used + completion.usage) if used != Usage() else completion
     if completion.cut and (strict or not completion.text.strip()):
         raise BadOutput.cut(completion.model)
     return completion

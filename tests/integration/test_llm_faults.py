@@ -72,8 +72,7 @@ ENDINGS: dict[str, tuple[Reply | Stream | None, str, str, int]] = {
         "the model will not answer this",
         1,
     ),
-    "cut": (Reply(completion("half an ans", finish_reason="length")), "cut", "raise max_tokens", 1),
-    "cut before a word": (Reply(completion("", finish_reason="length")), "cut", "before its first word", 1),
+    "cut before a word": (Reply(completion("", finish_reason="length")), "cut", "before its first word", 2),
     "model gone": (error("The model `small` does not exist", 404), "model_gone", "swarm doctor", 1),
     "not there": (error("Not Found", 404), "refused", "check the URL", 1),
     "forbidden": (error("Country not supported", 403), "refused", "from here", 1),
@@ -96,7 +95,7 @@ async def test_a_job_ends_with_the_reason_and_the_remedy(
         assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("fault", ["wrong key", "quota spent", "too long", "content refused", "model gone", "cut"])
+@pytest.mark.parametrize("fault", ["wrong key", "quota spent", "too long", "content refused", "model gone"])
 async def test_what_no_attempt_changes_goes_to_the_fallback_at_once(settings: Settings, fault: str) -> None:
     reply = ENDINGS[fault][0]
     async with swarm(settings, lambda request: reply, fallback=("spare",)) as (client, server):
@@ -104,6 +103,15 @@ async def test_what_no_attempt_changes_goes_to_the_fallback_at_once(settings: Se
 
         assert (answer.ending, answer.segments[0].expert) == ("completed", "spare")
         assert len(server.requests) == 1
+
+
+async def test_words_that_were_cut_are_an_answer_that_says_so(settings: Settings) -> None:
+    reply = Reply(completion("half an ans", finish_reason="length"))
+
+    async with swarm(settings, lambda request: reply) as (client, server):
+        answer = await asked(client)
+
+        assert (answer.text, answer.segments[0].caveats, len(server.requests)) == ("half an ans", ("cut",), 1)
 
 
 async def test_a_rate_that_is_reached_burns_no_attempt(settings: Settings) -> None:
@@ -145,12 +153,13 @@ async def test_a_server_that_counts_nothing_has_its_tokens_estimated_in_success_
 
     assert (found.usage.calls, found.usage.estimated, found.usage.output_tokens) == (1, 1, 3)
     assert found.usage.input_tokens > 5
-    assert (cut.missing[0].reason, cut.usage.calls, cut.usage.estimated) == ("cut", 1, 1)
+    assert (cut.segments[0].caveats, cut.usage.calls, cut.usage.estimated) == (("cut",), 1, 1)
 
 
 @pytest.mark.parametrize("ends", ["stop", "length", "content_filter"])
 async def test_a_server_that_counts_nothing_does_not_escape_a_limit_of_tokens(settings: Settings, ends: str) -> None:
-    reply = Reply(completion("word " * 900, usage=None, finish_reason=ends))
+    said = "".join(f"{i:04} " for i in range(900))
+    reply = Reply(completion(said, usage=None, finish_reason=ends))
 
     async with swarm(settings, lambda request: reply, limits=Limits(tokens_per_minute=600_000)) as (client, _):
         await asked(client)
