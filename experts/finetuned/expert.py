@@ -16,6 +16,8 @@ from swarm.threads import in_thread
 
 TOP = 5
 """Labels whose probabilities are told."""
+SURE = 0.5
+"""The probability below which a label is more likely wrong than right, and its result is marked so."""
 
 _PARTNER = {"'": "'", '"': '"', "‘": "’", "“": "”", "«": "»"}
 _OPENING = re.compile(r"(?:^|(?<=[\s:(]))['\"‘“«]")
@@ -46,8 +48,14 @@ class HeadExpert:
         best = sorted(range(len(chances)), key=lambda number: (-chances[number], number))[:TOP]
         ranked = {self.head.labels[number]: round(float(chances[number]), 4) for number in best}
         label = self.head.labels[best[0]]
-        data = {"label": label, "probabilities": ranked}
-        return Solution(text=label, data=data, confidence=ranked[label], model=self.card.model)
+        sure = ranked[label] >= SURE
+        return Solution(
+            text=label,
+            data={"label": label, "probabilities": ranked},
+            confidence=ranked[label],
+            model=self.card.model,
+            caveats=() if sure else ("low_confidence",),
+        )
 
 
 def subject(instruction: str) -> str:

@@ -334,6 +334,17 @@ async def test_the_solution_is_the_label_with_its_probability() -> None:
     assert next(iter(solution.data["probabilities"])) == "delivery"
 
 
+async def test_a_label_that_is_likelier_wrong_than_right_is_marked() -> None:
+    card = Card(name="triage", kind="fine-tuned", description="d", model="local/head")
+    sure, unsure = [
+        await HeadExpert(card, HEAD).solve(Subtask(id="t1", expert="triage", instruction=text), {})
+        for text in ("where is my parcel?", "zebra crossing")
+    ]
+
+    assert (sure.confidence or 0) > 0.5 > (unsure.confidence or 0)
+    assert (sure.caveats, unsure.caveats) == ((), ("low_confidence",))
+
+
 @pytest.mark.parametrize(
     ("instruction", "text"),
     [
