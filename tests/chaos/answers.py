@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from swarm.models import Answer, Citation
 from tests.chaos.runs import Part, Run
-from tests.chaos.script import TAG, WORDS, answer_proof
+from tests.chaos.script import TAG, answer_proof, noted
 
 MOST_BEHIND = 32
 """Parts behind a section whose citations it carries."""
@@ -106,7 +106,7 @@ def _written(run: Run, shown: list[str], answer: Answer) -> Iterator[Problem]:
     """A text by the writer, whose every paragraph but the last is about one result: the sections go first."""
     behind = [name for name, part in run.parts.items() if part.state == "solved" and name not in shown]
     proof = answer_proof(_text(part) for part in run.parts.values() if part.state == "solved")
-    paragraphs = [*[WORDS] * len(shown + behind), f"All of it: {proof}"]
+    paragraphs = [*(noted(number) for number in range(1, len(shown + behind) + 1)), f"All of it: {proof}"]
     if answer.text != "\n\n".join(paragraphs):
         yield Problem("wrong_answer", f"the writer's text is {answer.text[-120:]!r}, it should end in {proof}")
     yield from _sources(run, list(zip([*shown, *behind, shown[0]], paragraphs, strict=True)), answer)

@@ -46,6 +46,8 @@ class Rerun:
     """The expert, and the gate that held the rerun up, with for how many ms."""
     late: str = ""
     """How long it took and how long it might have, if that was too long."""
+    share: float = 0.0
+    """Of the time that it might have taken."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ class Causes:
         if holder is not None and (hit := self._hit(holder, begun, rerun)) is not None:
             how, at = hit
             held = f"{again.expert} {again.gate} {again.gated}" if again.gate else again.expert
-            late = self.timeline.late(PROMISE + TURN + again.gated / 1000, at, rerun, holder.place[:-1])
-            return Rerun(job, name, how, rerun - at, not self.timeline.covered(at, rerun), held, late)
+            promise, role = PROMISE + TURN + again.gated / 1000, holder.place[:-1]
+            late, most = self.timeline.late(promise, at, rerun, role), self.timeline.allowed(promise, at, rerun, role)
+            alone = not self.timeline.covered(at, rerun)
+            return Rerun(job, name, how, rerun - at, alone, held, late, (rerun - at) / most)
         for kind in WIRE:
             if self.timeline.near([kind], begun, rerun, NEAR):
                 return Rerun(job, name, kind)

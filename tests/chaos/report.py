@@ -43,6 +43,7 @@ def report(result: Result) -> dict[str, Any]:
         "rolled_back_as_allowed": found.rolled_back,
         "seconds_of_jobs": spread([record.ended - record.accepted for record in accepted if record.ended]),
         "faults": dict(Counter(_fault(each.kind, each.target) for each in evidence.struck).most_common()),
+        "struck": _struck(evidence),
         "subtasks": found.subtasks,
         "failures": dict(found.failures.most_common()),
         "reruns": dict(Counter(rerun.why for rerun in found.reruns).most_common()),
@@ -70,6 +71,15 @@ def _length(evidence: Evidence) -> float:
     return ended - begun
 
 
+def _struck(evidence: Evidence) -> list[str]:
+    """Every fault as it was: by the machine's clock, for how long, and in seconds since the run began."""
+    begun, _ = _span(evidence)
+    return [
+        f"{each.at:.3f} +{each.at - begun:.1f} s: {each.kind} {each.target}, {each.until - each.at:.1f} s"
+        for each in sorted(evidence.struck, key=lambda each: each.at)
+    ]
+
+
 def _shapes(accepted: Sequence[Record]) -> dict[str, str]:
     """Of each shape, how its jobs ended."""
     endings: dict[str, Counter[str]] = defaultdict(Counter)
@@ -86,12 +96,16 @@ def _fault(kind: str, target: str) -> str:
 
 
 def _recovery(result: Result) -> dict[str, Any]:
-    """Seconds from SIGKILL to the start of the rerun: with nothing else going on, and in all; and the slow ones."""
+    """Seconds from SIGKILL to the start of the rerun: with nothing else going on, and in all; and the slow ones.
+
+    `of_bound` is the greatest share that any rerun took of the time that it might have taken.
+    """
     killed = [rerun for rerun in result.findings.reruns if rerun.why == "kill"]
     slow = [rerun for rerun in killed if rerun.seconds > SLOW]
     return {
         "alone": spread([rerun.seconds for rerun in killed if rerun.alone]),
         "all": spread([rerun.seconds for rerun in killed]),
+        "of_bound": round(max((rerun.share for rerun in result.findings.reruns), default=0.0), 2),
         "slow": [f"{each.job}:{each.attempt} {each.seconds:.1f} s, {each.held}" for each in slow],
     }
 
@@ -197,6 +211,7 @@ ROWS: dict[str, Any] = {
     "run again, by cause": lambda told: told["reruns"],
     "recovery, s": lambda told: told["recovery"]["alone"],
     "recovery, other faults too": lambda told: told["recovery"]["all"],
+    "slowest, of its bound": lambda told: told["recovery"]["of_bound"],
     "failed attempts": lambda told: told["failures"],
     "model calls": lambda told: told["calls"]["count"],
     "calls per start": lambda told: told["calls"]["per_start"],

@@ -19,7 +19,6 @@ TAG = re.compile(r"tag=([A-Za-z0-9_-]+)/([A-Za-z0-9_.-]+)")
 PROOF = re.compile(r"proof=[0-9a-f]{12}")
 EDITION = re.compile(r"edition-\d+")
 """Stands in every card that is edited while a run goes on."""
-WORDS = "The case is noted, the parcel was seen, and the customer hears of it soon; nothing else is known so far."
 RETRY = "A first plan was carried out"
 LACKS = "LACKING: what the weather will be"
 _TOKENS = re.compile(f"{TAG.pattern}|{PROOF.pattern}|{EDITION.pattern}")
@@ -41,7 +40,8 @@ def says(model: str, system: str, users: Sequence[str]) -> str:
     proof = proof_of(model, user.partition("\n\n")[0], *EDITION.findall(system), *_found(user))
     if "JSON" in system:
         return json.dumps({"label": chosen(proof, "refund", "delivery"), "items": ["one", proof]})
-    said = " ".join(["Case", "/".join(whose(user)), "by", model, *[WORDS] * int(chosen(proof, "1", "2", "3")), proof])
+    notes = (noted(number, proof[-4:]) for number in range(1, int(chosen(proof, "1", "2", "3")) + 1))
+    said = " ".join(["Case", "/".join(whose(user)), "by", model, *notes, proof])
     quoted = _PASSAGE.search(user)
     return f'{said}\n[1] "{" ".join(quoted[1].split()[:8])}"' if quoted else said
 
@@ -79,9 +79,13 @@ def written(system: str, user: str) -> str:
         return LACKS
     asked = _ASKED_OUT_OF.search(user)
     names = re.findall(r"\[[^\]\n]+\]", asked[1]) if asked else []
-    return "\n\n".join(
-        [*(f"{WORDS} {name}" for name in names), f"All of it: {answer_proof([user])} {' '.join(names[:1])}"]
-    )
+    told = [f"{noted(number)} {name}" for number, name in enumerate(names, start=1)]
+    return "\n\n".join([*told, f"All of it: {answer_proof([user])} {' '.join(names[:1])}"])
+
+
+def noted(number: int, file: str = "") -> str:
+    """A sentence of some length that is no other's, so that a text of several is not taken for one without an end."""
+    return f"In note {number} of the file {file or number} it is said that the parcel {number} was seen."
 
 
 def answer_proof(texts: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ TURN = 5.0
 """Seconds until a slot is free for what is run again: an attempt's greatest time, where all slots are taken."""
 TOLD = 8.0
 """Seconds from an ending until its caller knows: a caller looks at least every five."""
-SLACK = 4.0
+SLACK = 2.0
 """How often work that crosses the processes waits for the machine, where a probe waits once."""
 AFTER = {"redis": 3.0, "net": 1.0, "stall": 0.25, "fsync": 1.0, "clock": 1.0}
 """Seconds that the wake of a fault lasts. Of one that is not here nothing is covered."""
