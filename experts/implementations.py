@@ -1,5 +1,6 @@
-"""Experts in plain Python: a class with `card` and `async solve`, named by import string or by entry point.
+"""Experts in plain Python: a class with `card` and `solve`, named by import string or by entry point.
 
+An `async def solve` runs in the worker's event loop; a `def solve` is called in a thread, so that it may block.
 Its `solve` gets the subtask with every `${...}` of the instruction already replaced by its value, and the results
 themselves beside it. Only processes that are told to load one serve it. Its version is declared by its author, because
 the hash of a card says nothing about the code beside it; raise it with every change of behaviour.
@@ -60,8 +61,11 @@ def load(spec: str) -> Implementation:
     if not _SPEC.fullmatch(spec):
         _wrong(spec, "is no import string", "write module:attribute, such as acme.weather:WeatherExpert")
     found = _imported(spec)
-    if not inspect.iscoroutinefunction(getattr(found, "solve", None)):
-        _wrong(spec, "has no `async def solve`", "see the protocol experts.base.Expert")
+    solve = getattr(found, "solve", None)
+    if not callable(solve):
+        _wrong(spec, "has no `solve`", "write `async def solve(self, subtask, inputs)`, see experts.base.Expert")
+    if inspect.isasyncgenfunction(solve) or inspect.isgeneratorfunction(solve):
+        _wrong(spec, "has a `solve` that yields", "return one Solution")
     card = _card(spec, getattr(found, "card", None))
     return Implementation(spec, card, found if isinstance(found, type) else lambda: found)
 

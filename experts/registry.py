@@ -14,17 +14,21 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Self
+from typing import Self, cast
 
 import structlog
 
-from experts.base import FREE, Allowance, Expert, LoadBlob, until
+from experts.attempt import Attempts, called
+from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
+from experts.failures import known_failure, words_of
 from experts.inputs import inline
 from experts.schema import schema_problem, too_deep, violation
-from swarm.errors import BadInput, BrokerError, ExpertError, MissingDependency, ModelUnavailable, NoRoom, UnusableInput
+from experts.threads import Threads
+from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
-from swarm.models import Card, Failure, Outcome, Solution, as_reason
+from swarm.models import Card, Failure, Outcome, Solution
 from swarm.plans import Subtask
 from swarm.threads import in_thread
 from swarm.values import MAX_DEPTH
@@ -97,6 +101,7 @@ class Registry:
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._built: list[str] = []
         self._closing: set[asyncio.Task[None]] = set()
+        self.attempts = Attempts()
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,29 +128,40 @@ class Registry:
         self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowance: Allowance
     ) -> Outcome:
         allowed = card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
-        try:
-            async with asyncio.timeout(allowed) as limit:
-                asked = _in_place(card, subtask, inputs)
-                await _sound(subtask)
-                async with self._expert(card) as expert:
-                    with until(limit.when(), allowance):
-                        solution = await expert.solve(asked, inputs)
-                return await judged(solution, card, subtask)
-        except asyncio.CancelledError as leaked:
-            if _cancelled():
-                raise
-            return self._bug(card, leaked)
-        except (Exception, SystemExit) as error:  # the one place where a bug becomes a value
-            if (waits := _no_room(error)) is not None:
-                raise waits from None
-            if _is_late(error, limit):
-                return Failure(reason="timeout", message=f"no answer within {allowed:g} s", retryable=True)
-            return known_failure(error) or self._bug(card, error)
+        work = partial(self._answered, card, subtask, inputs, allowed)
+        ended = await self.attempts.run(card.name, work, allowed, allowance)
+        if ended.error is None:
+            return cast(Outcome, ended.value)
+        if (waits := _no_room(ended.error)) is not None:
+            raise waits from None
+        if ended.late and (ended.abandoned or isinstance(ended.error, TimeoutError | asyncio.CancelledError)):
+            return _timeout(allowed)
+        return self._failure(card, ended.error)
 
-    def _bug(self, card: Card, error: BaseException) -> Failure:
-        _log.error("expert_bug", expert=card.name, version=card.version, exc_info=error)
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return Failure(reason="bug", message=f"the expert {card.name!r} has a bug: {words}")
+    async def _answered(
+        self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowed: float, threads: Threads
+    ) -> Outcome:
+        """One attempt: everything in here has `allowed` seconds."""
+        asked = _in_place(card, subtask, inputs)
+        await _sound(subtask)
+        async with self._expert(card) as expert:
+            try:
+                solution = await called(expert.solve, threads, asked, inputs)
+            except ModelUnavailable:
+                # a model that was given what was left of the time may say so first
+                if time_left(math.inf) < NEAR:
+                    return _timeout(allowed)
+                raise
+        return await judged(solution, card, subtask)
+
+    def _failure(self, card: Card, error: BaseException) -> Failure:
+        """What an error comes to. The log has where it was raised, unless it is one of ours, which says it all."""
+        if (failure := known_failure(error)) is None:
+            _log.error("expert_bug", expert=card.name, version=card.version, exc_info=error)
+            return Failure(reason="bug", message=f"the expert {card.name!r} has a bug: {words_of(error)}")
+        if not isinstance(error, SwarmError):
+            _log.warning("expert_failed", expert=card.name, reason=failure.reason, exc_info=error)
+        return failure
 
     @asynccontextmanager
     async def _expert(self, card: Card) -> AsyncIterator[Expert]:
@@ -177,8 +193,8 @@ class Registry:
     async def _build(self, key: str, card: Card) -> Expert:
         try:
             expert = await self._make(card)
-        except SystemExit as error:  # out of a task of its own, asyncio would let it end the whole worker
-            raise RuntimeError(f"building it raised SystemExit({error.code!r})") from error
+        except (SystemExit, KeyboardInterrupt) as error:  # out of a task, asyncio would let it end the whole worker
+            raise RuntimeError(f"building it raised {error!r}") from error
         self._built.append(key)
         return expert
 
@@ -235,6 +251,10 @@ def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> S
     return subtask if said == subtask.instruction else subtask.model_copy(update={"instruction": said})
 
 
+def _timeout(allowed: float) -> Failure:
+    return Failure(reason="timeout", message=f"no answer within {allowed:g} s", retryable=True)
+
+
 async def _sound(subtask: Subtask) -> None:
     """UnusableInput where a schema that comes with a subtask cannot be used: before anything is spent on it."""
     if subtask.output is None:
@@ -247,7 +267,7 @@ async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:
     """What went wrong in closing. SystemExit too: out of a task, asyncio would let it end the worker."""
     try:
         await close()
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
+    except BaseException as error:
         return error
     return None
 
@@ -265,29 +285,6 @@ def _no_room(error: BaseException) -> NoRoom | None:
     if isinstance(error, BaseExceptionGroup):
         return next((found for part in error.exceptions if (found := _no_room(part)) is not None), None)
     return error if isinstance(error, NoRoom) else None
-
-
-def known_failure(error: BaseException) -> Failure | None:
-    """The Failure that an error stands for; None for one that nobody meant. Of a group, the first if all are known."""
-    if isinstance(error, ExceptionGroup):
-        failures = [known_failure(part) for part in error.exceptions]
-        return failures[0] if all(failures) else None
-    if isinstance(error, ExpertError):
-        return Failure(
-            reason=as_reason(error.reason),
-            message=str(error),
-            retryable=error.retryable,
-            retry_after=error.retry_after,
-            limited=error.limited,
-            broken=error.broken,
-        )
-    if isinstance(error, BadInput):
-        return Failure(reason="bad_input", message=str(error))
-    if isinstance(error, BrokerError):  # the files of an expert are in Redis
-        return Failure(reason="unavailable", message=str(error), retryable=True)
-    if isinstance(error, ModuleNotFoundError):
-        return Failure(reason="missing_dependency", message=f"{error}; install it beside this worker")
-    return None
 
 
 async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
@@ -326,16 +323,3 @@ def _checked(data: object, text: str, card: Card, subtask: Subtask) -> str | Non
     if found and data is None and text:
         return f"no JSON stands in the answer, a text of {len(text):,} characters; the output schema asks for it"
     return f"the data does not fit the output schema: {found}" if found else None
-
-
-def _is_late(error: BaseException, limit: asyncio.Timeout) -> bool:
-    """Whether time is up; a model that was given what was left of it may say so first."""
-    if isinstance(error, ModelUnavailable):
-        return (limit.when() or math.inf) - asyncio.get_running_loop().time() < NEAR
-    return isinstance(error, TimeoutError) and limit.expired()
-
-
-def _cancelled() -> bool:
-    """Whether somebody asked this very task to stop; an expert may also leak a CancelledError of its own."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -48,7 +48,7 @@ from pydantic_core import to_json
 from swarm.errors import BrokerError
 from swarm.models import Usage
 
-STARTED, STOPPED = "worker_started", "worker_stopped"
+STARTED, STOPPED, LEFT_HARD = "worker_started", "worker_stopped", "worker_left_hard"
 DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed", "delivery_stopped"
 CALLED = "model_called"
 JOB_ENDED = "job_ended"

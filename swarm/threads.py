@@ -16,6 +16,8 @@ from typing import ParamSpec, TypeVar
 
 NAME = "swarm-work"
 """How the threads are called."""
+LEFT_HARD = 75
+"""Exit code of a worker whose experts' tasks or threads did not end with it."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -37,6 +37,8 @@ from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
 from workers import health, tasks
 from workers.accounts import Accounts
+from workers.guard import guarded
+from workers.leaving import leave_behind, leaving, threads
 from workers.recording import recorded
 from workers.stats import Gathered
 from workers.worker import Lane, SwarmWorker
@@ -174,8 +176,9 @@ async def working(
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
         worker.ctx |= {"accounts": accounts, "settings": settings}
         try:
-            async with stats, _warming(speaking, settings, roles):
-                yield process
+            with guarded():
+                async with stats, _warming(speaking, settings, roles):
+                    yield process
         finally:
             await process.close()
 
@@ -241,13 +244,30 @@ def handle_signals(worker: SwarmWorker) -> None:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """asyncio.run, on uvloop where it is installed."""
+    """asyncio.run, on uvloop where it is installed. The process leaves hard when experts do not let it end."""
     # What a delivery needs comes and goes without cycles. To look for cycles at every 700 new objects, through all that
     # was ever imported, took 8 % of a worker's time and 10 % of a router's, with subtasks that do nothing.
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
+    known = threads()
+    try:
+        with contextlib.ExitStack() as ending:
+            return _on_loop(_closing(coroutine, ending))
+    finally:
+        leave_behind(known)
+
+
+def _on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         import uvloop
     except ImportError:
         return asyncio.run(coroutine)
     return uvloop.run(coroutine)
+
+
+async def _closing(coroutine: Coroutine[Any, Any, T], ending: contextlib.ExitStack) -> T:
+    """What `coroutine` gives. From its end on, what is left of experts in the loop has a short while."""
+    try:
+        return await coroutine
+    finally:
+        ending.enter_context(leaving())

@@ -24,6 +24,7 @@ from arq.worker import Function, Worker
 from pydantic_core import from_json
 
 import swarm
+from experts.attempt import GRACE
 from swarm import log as events
 from swarm.broker.address import open_client, shown
 from swarm.broker.alive import about
@@ -186,7 +187,7 @@ class SwarmWorker(Worker):
             await asyncio.wait(self.tasks.values(), timeout=self._draining)
         self._cancel_running()
         if self.tasks:
-            await asyncio.wait(self.tasks.values(), timeout=2 * self._settings.lease)
+            await asyncio.wait(self.tasks.values(), timeout=GRACE + 2 * self._settings.lease)
         # Redis does not answer: what could be neither settled nor handed back comes back when its lease has ended
         for task in self.tasks.values():
             task.cancel()

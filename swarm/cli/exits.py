@@ -19,6 +19,7 @@ from swarm.errors import (
     WaitTimeout,
 )
 from swarm.models import Ending
+from swarm.threads import LEFT_HARD
 
 OK = 0
 NO_ANSWER = 1
@@ -47,6 +48,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         INCOMPLETE: "a part of the answer: partial, deadline, over_budget",
         FOUND_BAD: "swarm doctor found something bad; each line names its remedy",
         BUG: "a bug of ours, with its traceback",
+        LEFT_HARD: "a worker whose experts do not end left hard; what ran was handed back",
         INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,11 +52,15 @@ class Cardless:
         return Solution(text="")
 
 
-class Blocking:
+class Mute:
     card: ClassVar[dict[str, str]] = Weather.card
 
-    def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        return Solution(text="")
+
+class Yielding:
+    card: ClassVar[dict[str, str]] = Weather.card
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> AsyncIterator[Solution]:
+        yield Solution(text="")
 
 
 instance = Weather()
@@ -197,7 +201,8 @@ def test_python_experts_join_a_catalog(tmp_path: Path) -> None:
         (f"{__name__}:Odd", "unknown field 'colour'"),
         (f"{__name__}:Untimed", "the timeout 'soon', which is no time"),
         (f"{__name__}:Cardless", "has no `card`"),
-        (f"{__name__}:Blocking", "has no `async def solve`"),
+        (f"{__name__}:Mute", "has no `solve`"),
+        (f"{__name__}:Yielding", "has a `solve` that yields"),
     ],
 )
 def test_what_is_no_expert_is_refused_with_a_remedy(spec: str, words: str) -> None:

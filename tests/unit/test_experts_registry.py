@@ -12,7 +12,8 @@ import pytest
 import structlog
 
 from experts.base import Expert, time_left
-from experts.registry import MAX_SOLUTION, Registry, known_failure
+from experts.failures import known_failure
+from experts.registry import MAX_SOLUTION, Registry
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
 from swarm.models import Blob, Card, Failure, Outcome, Solution, Usage
 from swarm.plans import Subtask
@@ -96,7 +97,7 @@ async def test_known_errors_keep_their_reason(error: Exception, failure: Failure
 
 @pytest.mark.parametrize(
     "error",
-    [ZeroDivisionError("x/0"), AssertionError(), TimeoutError("its own"), SystemExit(3), RecursionError(),
+    [ZeroDivisionError("x/0"), AssertionError(), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RecursionError(),
      ExceptionGroup("g", [ExpertError("a"), KeyError("b")]), asyncio.CancelledError("its own")],
 )  # fmt: skip
 async def test_a_bug_costs_one_subtask_and_leaves_its_traceback(error: BaseException) -> None:
