@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swarm.broker.deltas import Delta
     from swarm.client import Job, SwarmClient
-    from swarm.errors import SwarmError
+    from swarm.errors import GiveUp, Retryable, SwarmError
     from swarm.models import Answer, Card, Citation, Failure, Receipt, Request, Solution
     from swarm.plans import Plan, Subtask
     from swarm.report import PlanReport
@@ -26,11 +26,13 @@ __all__ = [
     "Citation",
     "Delta",
     "Failure",
+    "GiveUp",
     "Job",
     "Plan",
     "PlanReport",
     "Receipt",
     "Request",
+    "Retryable",
     "Settings",
     "Solution",
     "Subtask",
@@ -41,9 +43,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Delta": "broker.deltas",
+    "GiveUp": "errors",
     "Job": "client",
     "Plan": "plans",
     "PlanReport": "report",
+    "Retryable": "errors",
     "Settings": "settings",
     "Subtask": "plans",
     "SwarmClient": "client",

@@ -42,7 +42,9 @@ Each message says what is wrong and what to do about it.
         ├── Unpriced             a budget holds, and the model has no price
         ├── BadOutput
         ├── UnusableInput
-        └── MissingDependency
+        ├── MissingDependency
+        ├── Retryable            for experts of one's own: another try may help
+        └── GiveUp               and: none will
 """
 
 from __future__ import annotations
@@ -445,3 +447,14 @@ class MissingDependency(ExpertError):
     """An optional package is needed here. Install the extra that the message names."""
 
     reason = "missing_dependency"
+
+
+class Retryable(ExpertError):
+    """For experts in plain Python: what went wrong may pass, so try again, after `retry_after` seconds if given."""
+
+    reason = "unavailable"
+    retryable = True
+
+
+class GiveUp(ExpertError):
+    """For experts in plain Python: no further try would help. The message says what is wrong and what to do."""

@@ -103,6 +103,8 @@ WORDED_WHERE_RAISED = {
     "BadOutput",
     "UnusableInput",
     "MissingDependency",
+    "Retryable",
+    "GiveUp",
 }
 
 
@@ -177,6 +179,8 @@ def test_facts_are_carried_as_attributes() -> None:
         (errors.BadOutput("no label"), "bad_output", True),
         (errors.UnusableInput("t1 has no label"), "bad_input", False),
         (errors.MissingDependency("install swarm-router[worker]"), "missing_dependency", False),
+        (errors.Retryable("busy"), "unavailable", True),
+        (errors.GiveUp("no such city"), "expert_error", False),
     ],
     ids=lambda value: str(value) if isinstance(value, Exception) else "",
 )
