@@ -65,8 +65,8 @@ def of_botocore(status: int, code: str) -> Exception:
         httpx2.ConnectError("refused"),
         httpx2.ReadTimeout("slow"),
         httpx2.RemoteProtocolError("hung up"),
-        openai.APIConnectionError(request=REQUEST),  # type: ignore[arg-type]
-        openai.APITimeoutError(request=REQUEST),  # type: ignore[arg-type]
+        openai.APIConnectionError(request=REQUEST),
+        openai.APITimeoutError(request=REQUEST),
         redis.exceptions.ConnectionError("gone"),
         redis.exceptions.TimeoutError("slow"),
         named("ServerDisconnectedError"),
@@ -91,7 +91,7 @@ def test_a_server_out_of_reach_is_tried_again(error: Exception) -> None:
         (of_httpx(408), None, False),
         (of_urllib(502), None, False),
         (of_urllib(429, Retry_After="3"), 3.0, True),
-        (openai.InternalServerError("down", response=answer(500), body=None), None, False),  # type: ignore[arg-type]
+        (openai.InternalServerError("down", response=answer(500), body=None), None, False),
         (named("ClientResponseError", status=504, headers={"Retry-After": "2"}), 2.0, False),
         (of_botocore(400, "ThrottlingException"), None, True),
         (of_botocore(503, "ServiceUnavailable"), None, False),
