@@ -7,7 +7,8 @@
         print((await job.answer()).text)
         print((await swarm.plan("Which of our parcels are late?")).estimate.seconds)  # planned, not run
 
-One connection carries the calls and one more the events of all jobs, however many are followed.
+One connection carries the calls and one more the events of all jobs, however many are followed. A client works in any
+event loop, thread and process: each loop has two such connections of its own, which are closed when it ends.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from pydantic import ValidationError
 
 from swarm.broker.alive import unserved_of
 from swarm.broker.census import census
-from swarm.broker.connection import Connection
-from swarm.broker.dead import DeadLetter, DeadLetters
+from swarm.broker.dead import DeadLetter
 from swarm.broker.deltas import Delta, Views
-from swarm.broker.follow import Follower, Place
+from swarm.broker.follow import Place
 from swarm.broker.holdings import Census
 from swarm.broker.joblog import JobLog
-from swarm.broker.shelf import Shelf
-from swarm.broker.stats import Stats
+from swarm.broker.keys import Keys
+from swarm.broker.session import Session, Sessions
 from swarm.clearance import cancel_all
 from swarm.errors import BadInput, BrokerUnavailable, BrokerUnconfirmed, Busy, PlanningFailed, WaitTimeout
 from swarm.estimate import ExpertStats
@@ -71,12 +71,17 @@ class SwarmClient:
         if not url:
             remedy = f"give one, set SWARM_REDIS_URL, or start: swarm up (none serves {self.settings.data} now)"
             raise BadInput("redis", "no URL of a Redis", remedy)
-        self._connection = Connection.open(url, self.settings.prefix)
-        self.log = JobLog(self._connection, self.settings)
-        self._shelf = Shelf(self._connection, self.settings.max_age + self.settings.retention)
-        self._stats = Stats(self._connection)
-        self._dead = DeadLetters(self._connection, self.log)
-        self._follower = Follower(url)
+        self._keys = Keys(self.settings.prefix)
+        self._sessions = Sessions(url, self.settings)
+
+    @property
+    def log(self) -> JobLog:
+        """The jobs in Redis, read over the connection of the running event loop."""
+        return self._session.log
+
+    @property
+    def _session(self) -> Session:
+        return self._sessions.current
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,8 +92,8 @@ class SwarmClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        await self._follower.aclose()
-        await self._connection.aclose()
+        """Close what the running event loop has open. It is opened again when it is used again."""
+        await self._sessions.aclose()
 
     async def submit(
         self,
@@ -171,7 +176,7 @@ class SwarmClient:
 
     async def stats(self, names: Iterable[str]) -> dict[str, ExpertStats]:
         """What is on record of these experts' past runs; one without any is left out."""
-        return await self._stats.stats(names)
+        return await self._session.stats.stats(names)
 
     def job(self, job_id: str) -> Job:
         """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
@@ -185,16 +190,16 @@ class SwarmClient:
 
     async def experts(self) -> Catalog | None:
         """The catalog that new jobs are planned with."""
-        version = await self._shelf.current()
-        return None if version is None else await self._shelf.catalog(version)
+        version = await self._session.shelf.current()
+        return None if version is None else await self._session.shelf.catalog(version)
 
     async def census(self, told: Callable[[int, int], None] = lambda seen, of: None) -> Census:
         """What this swarm holds in Redis, without blocking it; `told` hears of keys looked at, and of how many."""
-        return await census(self._connection, self.settings, told)
+        return await census(self._session.connection, self.settings, told)
 
     async def unserved(self, job: str) -> tuple[str, ...]:
         """The experts (`router` for the router pool) that a job waits for and no running worker serves."""
-        return await unserved_of(self._connection, job)
+        return await unserved_of(self._session.connection, job)
 
     async def cancel_tenant(
         self, tenant: str, *, timeout: float = 10.0, told: Callable[[int, int], None] = lambda done, of: None
@@ -210,33 +215,33 @@ class SwarmClient:
 
     async def dead(self) -> list[DeadLetter]:
         """The dead letters, newest first: deliveries that were given up after they lost their worker too often."""
-        return await self._dead.all()
+        return await self._session.dead.all()
 
     async def dead_letter(self, name: str) -> DeadLetter:
         """One of them, with what the job's log says around it. Raises BadInput when there is none."""
-        return await self._dead.letter(name)
+        return await self._session.dead.letter(name)
 
     async def retry_dead(self, name: str) -> Job:
         """Submit the request behind a dead letter anew; twice is once. Raises BadInput when it is no longer kept."""
-        letter, request = await self._dead.request(name)
+        letter, request = await self._session.dead.request(name)
         job = await self._accepted(letter.again, request)
-        await self._dead.mark(name, job.id)
+        await self._session.dead.mark(name, job.id)
         return job
 
     async def drop_dead(self, name: str) -> bool:
         """Forget a dead letter; False when there is none."""
-        return await self._dead.drop(name)
+        return await self._session.dead.drop(name)
 
     async def until(self, job: str, done: Callable[[Progress], bool]) -> Progress:
         """The first progress of a job of which `done` holds; that must come. Raises JobNotFound."""
-        async with self._follower.place(self._connection.keys.events(job)) as place:
+        async with self._session.follower.place(self._keys.events(job)) as place:
             while not done(progress := await self.log.progress(job)):
                 await place.news()
         return progress
 
     async def wait(self, job: str) -> Answer:
         """The answer of a job, once there is one. A Redis that goes away is waited for. Raises JobNotFound."""
-        async with self._follower.place(self._connection.keys.over(job)) as place:
+        async with self._session.follower.place(self._keys.over(job)) as place:
             met = False
             while True:
                 if told := await place.news():
@@ -255,7 +260,7 @@ class SwarmClient:
             raise BadInput(
                 "after", f"{str(after)[:80]!r} is no event id", "give the id of an event, such as 7-1732150000123"
             )
-        async with self._follower.place(self._connection.keys.events(job)) as place:
+        async with self._session.follower.place(self._keys.events(job)) as place:
             seen, met = after, False
             while True:
                 over, page = await self._looked(place, job, partial(self.log.events, job, seen), patient=met)
@@ -278,8 +283,8 @@ class SwarmClient:
         """Pieces of texts that a job writes, see `Job.deltas`."""
         if not _matches(EVENT_ID, after):
             raise BadInput("after", f"{str(after)[:80]!r} is no id of a delta", "give the id of one that came")
-        keys, views = self._connection.keys, Views(resumed=after != "0-0")
-        async with self._follower.place(keys.writing(job), keys.over(job)) as place:
+        keys, views = self._keys, Views(resumed=after != "0-0")
+        async with self._session.follower.place(keys.writing(job), keys.over(job)) as place:
             seen, met = after, False
             while True:
                 over, page = await self._looked(place, job, partial(self.log.deltas.after, job, seen), patient=met)

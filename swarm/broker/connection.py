@@ -185,6 +185,7 @@ class _Wire:
         """Whether this connection has answered before."""
 
     async def aclose(self) -> None:
+        _fail(self._waiting, exceptions.ConnectionError("closed"))
         while self._sender is not None and not self._sender.done():
             self._sender.cancel()
             # asyncio.wait_for, inside the library, may miss a cancel before Python 3.12
@@ -197,8 +198,17 @@ class _Wire:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(Call(packed, future))
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send())
+            self._start()
         return future
+
+    def _start(self) -> None:
+        self._sender = asyncio.create_task(self._send())
+        self._sender.add_done_callback(self._stopped)
+
+    def _stopped(self, sender: asyncio.Task[None]) -> None:
+        """Somebody cancelled every task of the loop: whoever still waits, or came since, is served by another one."""
+        if sender.cancelled() and any(not call.answer.done() for call in self._waiting):
+            self._start()
 
     async def _send(self) -> None:
         while self._waiting:
@@ -209,6 +219,9 @@ class _Wire:
                 _fail(batch, _Stale(str(error)) if self._proven and _silent(error) else error)
                 await self._hang_up()
                 self._lost()
+            except asyncio.CancelledError:
+                await self._hang_up()  # what is still to be read must not answer whoever calls next
+                raise
             finally:
                 # whatever happened, nobody waits for an answer that will not come
                 _fail(batch, exceptions.ConnectionError("closed"))

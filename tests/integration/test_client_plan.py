@@ -172,7 +172,7 @@ async def test_what_submit_refuses_is_refused(
 
 async def test_records_foretell_the_time_and_the_cost(client: SwarmClient, settings: Settings) -> None:
     fields = {"attempts": 10, "solved": 10, "calls": 10, "input_tokens": 900, "output_tokens": 100, "cost": 5000}
-    await Stats(client._connection).add({"parcels": fields | {"t44": 10}, "letters": fields | {"t48": 10}})
+    await Stats(client._session.connection).add({"parcels": fields | {"t44": 10}, "letters": fields | {"t48": 10}})
     async with serving(settings, *EXPERTS):
         found = (await client.plan(REQUEST, timeout=5)).estimate
 
