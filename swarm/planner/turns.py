@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 _OWN = "assistant|model|chatbot(?:_token)?|ai|response|gpt"
 _TOKEN = re.compile(
@@ -84,8 +85,13 @@ def _speaker(token: str, behind: str, other: bool) -> bool:
 
 
 def _labelled(gap: str, before: str) -> bool:
-    own = {label["word"].casefold() for label in _LABEL.finditer(before) if label["number"]}
-    return any(
-        label["word"] is None or not (label["number"] and label["word"].casefold() in own)
-        for label in _LABEL.finditer(gap)
-    )
+    labels = list(_LABEL.finditer(gap))
+    if not labels or any(not label["number"] for label in labels):
+        return bool(labels)
+    return any(label["word"].casefold() not in _numbered(before) for label in labels)
+
+
+@lru_cache(maxsize=4)
+def _numbered(text: str) -> frozenset[str]:
+    """The words with which the parts of a text are numbered."""
+    return frozenset(label["word"].casefold() for label in _LABEL.finditer(text) if label["number"])
