@@ -39,6 +39,8 @@ def _card(folder: Path, front: dict[str, Any], body: str, model: str) -> str:
     if head := front.pop("head", None):
         body = f"{description}\n\nAnswer with the label that fits best."
         front["output"] = _labelled(_labels(folder / head))
+    if front.get("output") is None:
+        front["partial"] = "keep"  # what a slow model has written in that time shows what it is like
     return f"---\n{yaml.safe_dump(front, allow_unicode=True, sort_keys=False)}---\n{body}\n"
 
 

@@ -43,6 +43,7 @@ def test_a_trained_head_becomes_a_form_with_its_labels_and_a_template_a_manner(o
     assert writer.instruction.startswith("Writes a reply to the customer")
     assert "in the manner of this template" in writer.instruction
     assert "Dear customer" in writer.instruction
+    assert (triage.partial, writer.partial) == ("drop", "keep")
 
 
 def test_the_rules_that_ship_are_sound() -> None:
