@@ -17,7 +17,7 @@ from swarm.models import Answer
 from swarm.progress import Progress
 from tests.chaos.answers import Problem, answer_problems
 from tests.chaos.causes import Causes, Rerun
-from tests.chaos.endings import Case, ending_problems, late_problems, receipt_problems, unseen
+from tests.chaos.endings import CUT, Case, ending_problems, late_problems, receipt_problems, unseen
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.oracle import Oracle
 from tests.chaos.parts import Judged, failure_problems, part_problems, plan_problems, unwritten_problems
@@ -101,7 +101,9 @@ async def audit(evidence: Evidence) -> Findings:
 
 def shown(job: JobEvidence) -> list[str]:
     """What somebody needs who wants to know why."""
-    said = [f"{e.id} {e.model_dump_json(exclude={'id', 'subtasks'}, exclude_defaults=True)}" for e in job.events]
+    said = [
+        f"{e.id} {e.type} {e.model_dump_json(exclude={'id', 'subtasks'}, exclude_defaults=True)}" for e in job.events
+    ]
     return [*said, *job.deliveries][-EVIDENCE:]
 
 
@@ -126,8 +128,9 @@ async def _job(found: Findings, job: JobEvidence, evidence: Evidence, causes: Ca
             found.add("slow_recovery", job.id, f"{rerun.attempt} was run again after a {rerun.why}: {rerun.late}")
     problems = [*log_problems(events), *_version_problems(job, evidence), *_told(job)]
     ended = next((event for event in events if isinstance(event, Ended)), None)
-    run = await run_of(events, job.bodies, oracle, unseen(record.answer, events))
-    judged = Judged(record.work, run, causes, oracle)
+    run = await run_of(events, job.bodies, oracle, unseen(record.answer, events, causes.timeline))
+    whole = record.answer is not None and record.answer.ending not in CUT
+    judged = Judged(record.work, run, causes, oracle, whole)
     problems += [*plan_problems(judged), *failure_problems(judged)]
     problems += [each async for each in part_problems(judged)]
     if ended is not None and record.answer is not None:

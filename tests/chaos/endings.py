@@ -22,9 +22,9 @@ from tests.chaos.causes import UNPAID, Causes
 from tests.chaos.drive import Record
 from tests.chaos.load import has_budget
 from tests.chaos.runs import Run, tries_of
-from tests.chaos.timing import ALIKE, PROMISE, TOLD
+from tests.chaos.timing import ALIKE, PROMISE, TOLD, Timeline
 
-FAR = 2.0
+FAR = 2.5
 """Seconds after which a cancel that was asked for must be the ending, whatever else came."""
 CUT: tuple[Ending, ...] = ("cancelled", "deadline", "over_budget")
 """Endings that may come before everything is settled."""
@@ -32,16 +32,17 @@ WHY = {"cancelled": "cancel", "deadline": "deadline", "partial": "were solved", 
 """What the sentence on an ending must speak of."""
 
 
-UNSEEN = 2_500
-"""Milliseconds between a result and the ending of a job that did not wait for it, in which it may not have counted."""
+UNSEEN = 2.5
+"""Seconds between a result and the ending of a job that did not wait for it, in which it may not have counted."""
 
 
-def unseen(answer: Answer | None, events: Sequence[AnyEvent]) -> set[str]:
+def unseen(answer: Answer | None, events: Sequence[AnyEvent], time: Timeline) -> set[str]:
     """The parts whose results came while the ending that cut the job short was being written."""
     ended = next((event for event in events if isinstance(event, Ended)), None)
     if answer is None or ended is None or ended.ending not in CUT:
         return set()
-    late = {e.subtask for e in events if isinstance(e, OutcomeRecorded) and ended.at - e.at <= UNSEEN}
+    outcomes = (event for event in events if isinstance(event, OutcomeRecorded))
+    late = {event.subtask for event in outcomes if time.between(event.at, ended.at) <= UNSEEN}
     return late & {each.subtask for each in answer.missing}
 
 

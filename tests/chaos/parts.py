@@ -27,6 +27,8 @@ class Judged(NamedTuple):
     run: Run
     causes: Causes
     oracle: Oracle
+    whole: bool
+    """Whether it went on until everything was settled."""
 
     def model(self, expert: str) -> str:
         return self.oracle.model(self.run.version, expert)
@@ -127,7 +129,7 @@ def failure_problems(job: Judged) -> Iterator[Problem]:
 
 def _too_early(job: Judged, part: Part, failures: Sequence[tuple[OutcomeRecorded, Failure]]) -> str:
     """Whether a part whose job went on to its end was given up with attempts or experts left."""
-    if any(part.state == "open" for part in job.run.parts.values()):
+    if not job.whole:
         return ""
     outcome, last = failures[-1]
     chain = job.oracle.experts(job.run.version, part.subtask.expert)

@@ -64,6 +64,14 @@ class Timeline:
         """The machine's time of something that Redis dated, not before `after`; the first of several that may be."""
         return self.candidates(redis_ms, after)[0]
 
+    def between(self, begun_ms: float, ended_ms: float) -> float:
+        """The least of the machine's seconds that may lie between two times of Redis, less those that faults took."""
+        pairs = ((one, two) for one in self.candidates(begun_ms) for two in self.candidates(ended_ms) if one <= two)
+        return min(
+            (two - one - self.covered(one, two) - SLACK * waited(self.stalls, one, two) for one, two in pairs),
+            default=0.0,
+        )
+
     def candidates(self, redis_ms: float, after: float = 0.0) -> list[float]:
         """Every time of the machine at which Redis' clock may have said so: it was set back and forth."""
         steps = [each for each in self.struck if each.kind == "clock"]
