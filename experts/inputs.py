@@ -1,6 +1,7 @@
 """How the results of earlier subtasks enter an instruction.
 
-`${t1}` stands for the text of t1's solution, `${t1.a.b}` for a field of its data. Programs get the values in place
+`${t1}` stands for the text of t1's solution, `${t1.a.b}` for a field of its data, `$${t1}` for these characters
+themselves. Programs get the values in place
 (`inline`); models get marks, and the values in fenced blocks after the instruction (`fenced`), so that words inside
 a result cannot pass for words of ours. A subtask that was skipped, and every field of it, reads `(skipped)`.
 """
@@ -16,7 +17,7 @@ from swarm.errors import UnusableInput
 from swarm.fence import fence
 from swarm.lookup import SKIPPED, field, list_at
 from swarm.models import Solution
-from swarm.plans import ITEM, REFERENCE, RESULT_LINE, Subtask, referenced
+from swarm.plans import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
 from swarm.values import MAX_TEXT
 
 MAX_EXPANDED = 2 * MAX_TEXT
@@ -35,13 +36,15 @@ def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
     room = _Room(len(instruction))
 
     def put(match: re.Match[str]) -> str:
-        value = _value(match[1], inputs)
+        if match[1]:
+            return match[1]
+        value = _value(match[2], inputs)
         if value is None:
             return match[0]
         room.take(len(value) - len(match[0]))
         return value
 
-    return REFERENCE.sub(put, instruction)
+    return WRITTEN.sub(put, instruction)
 
 
 def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
@@ -56,15 +59,18 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
         room.take(len(name) + len(blocks[name]))
 
     def mark(match: re.Match[str]) -> str:
-        if match[1] not in blocks:
-            value = _value(match[1], inputs)
+        escape, name = match.groups()
+        if escape:
+            return str(escape)
+        if name not in blocks:
+            value = _value(name, inputs)
             if value is None:
                 return match[0]
-            blocks[match[1]] = value
-            room.take(len(match[1]) + len(value))
-        return f"[{match[1]}]"
+            blocks[name] = value
+            room.take(len(name) + len(value))
+        return f"[{name}]"
 
-    marked = REFERENCE.sub(mark, instruction)
+    marked = WRITTEN.sub(mark, instruction)
     return f"{marked}\n\n{fence(blocks)}" if blocks else marked
 
 

@@ -12,7 +12,7 @@ from swarm.errors import EmptyCatalog, RoundOver, TooLarge
 from swarm.events import Planned
 from swarm.models import Catalog, Failure, Request
 from swarm.planner.front import Done, Publish, Tried
-from swarm.plans import Subtask
+from swarm.plans import Subtask, unescaped
 from swarm.progress import Progress
 from swarm.rounds import Pieces, in_round
 
@@ -77,7 +77,7 @@ class Planning:
             room -= sum(progress.steps[name].size for name in progress.items_of(subtask.id))
             if room >= 0:
                 text = await self._text(job, progress, subtask.id, patient)
-            done.append(Done(subtask.id, subtask.expert, subtask.instruction[:shown], text[:shown]))
+            done.append(Done(subtask.id, subtask.expert, unescaped(subtask.instruction)[:shown], text[:shown]))
         return Tried(done=tuple(done), failed=progress.missing()[:FAILED], lacking=progress.lacking)
 
     async def _text(self, job: str, progress: Progress, name: str, patient: Patient) -> str:

@@ -22,8 +22,25 @@ ITEM = "item"
 
 RESULT_LINE = re.compile(r"^Result of [\w.-]{1,80} \([a-z0-9_-]{1,64}\): \$\{[\w.-]{1,80}\}$", re.ASCII | re.MULTILINE)
 """A line that `result_line` made."""
-REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}")
-"""Where an instruction names a result, and the name as its group."""
+_NAMED = r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}"
+REFERENCE = re.compile(rf"(?<!\$){_NAMED}")
+"""Where an instruction names a result, and the name as its group. `$${t1}` names none: it is the text `${t1}`."""
+WRITTEN = re.compile(rf"\$(\$+\{{)|{_NAMED}")
+"""What of an instruction does not stand for itself: an escape, with what it stands for as group 1, or a reference."""
+
+
+def escaped(text: str) -> str:
+    """`text` as a part of an instruction that is read as it is: the words of a user, never references.
+
+    >>> escaped("Hi ${user.name}"), unescaped(escaped("Hi ${user.name}"))
+    ('Hi $${user.name}', 'Hi ${user.name}')
+    """
+    return text.replace("${", "$${")
+
+
+def unescaped(instruction: str) -> str:
+    """An instruction as it is read, its references left as they are."""
+    return WRITTEN.sub(lambda found: found[1] or found[0], instruction)
 
 
 class Condition(Input):
@@ -131,7 +148,8 @@ def _dangling(subtask: Subtask, reference: str) -> str:
     if subtask.when is not None and reference == subtask.when.result:
         return f"when of subtask {subtask.id!r} asks for {reference!r}, which is no subtask of the plan"
     remedy = "; only a subtask with for_each has an item" if reference.partition(".")[0] == ITEM else ""
-    return f"subtask {subtask.id!r} uses ${{{reference}}}, which is no subtask of the plan{remedy}"
+    escape = f"; for these very characters write $${{{reference}}}"
+    return f"subtask {subtask.id!r} uses ${{{reference}}}, which is no subtask of the plan{remedy}{escape}"
 
 
 def result_line(subtask: str, expert: str) -> str:

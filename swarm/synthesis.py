@@ -22,7 +22,7 @@ from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models, counted, sampling_of
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.models import Failure, Missing, Solution, Usage, as_reason
-from swarm.plans import Subtask
+from swarm.plans import Subtask, unescaped
 from swarm.threads import in_thread
 
 ROOM = 40_000
@@ -141,7 +141,7 @@ def _messages(
 
 def _told(subtask: Subtask, solution: Solution) -> str:
     """A result with what was asked for it, and its fields if they say more than its words."""
-    asked = _fitted(" ".join(subtask.instruction.split()), ASKED)
+    asked = _fitted(" ".join(unescaped(subtask.instruction).split()), ASKED)
     data = "" if solution.data is None else json.dumps(solution.data, ensure_ascii=False)
     fields = f"\n{data}" if data and data != solution.text and solution.data != solution.text else ""
     return f"(asked: {asked})\n{solution.text}{fields}"

@@ -21,10 +21,10 @@ from swarm.planner.clauses import folded
 from swarm.planner.examples import MAX_KEPT_TEXT, Examples, Kept
 from swarm.planner.examples import NAME as EXAMPLES
 from swarm.planner.match import index
-from swarm.planner.planned import fallbacks, harmless
+from swarm.planner.planned import fallbacks
 from swarm.planner.tokens import QUOTED, Token, tokens
 from swarm.planner.words import MATERIAL, REPLYING, STOP, VAGUE, VERBS, WEAK_STEMS, stem, stems
-from swarm.plans import Plan, Subtask
+from swarm.plans import Plan, Subtask, escaped
 
 NAME = "cache"
 LIKENESS = 0.35
@@ -42,7 +42,7 @@ _INSIDE = frozenset(". , : / - + @ & # % $ ( ) of and".split())
 """What may stand inside a value: "3 of May", "a@b.org"."""
 _FENCES = ("```", '"""')
 _OPENING = frozenset("\"'`“„«‘")
-_REFERENCE = re.compile(r"(\$\{[A-Za-z0-9_.-]+\})")
+_REFERENCE = re.compile(r"((?<!\$)\$\{[A-Za-z0-9_.-]+\})")
 _ROOT, _LONGEST = 3, 64
 """Letters that two words of one family share at least, and how many are compared."""
 _COMMON = VAGUE | WEAK_STEMS | frozenset(stem(word) for word in VERBS | MATERIAL | REPLYING | {"part"})
@@ -67,7 +67,7 @@ def rebound(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[P
     """
     if len(text) > MAX_KEPT_TEXT:
         return None, f"plan cache: miss, more than {MAX_KEPT_TEXT:,} characters"
-    safe, notes = harmless(text)
+    safe = escaped(text)
     near = examples.nearest(safe, TRIED)
     if not near or near[0].likeness < LIKENESS:
         return None, f"plan cache: miss, nearest {near[0].likeness if near else 0:.2f} of {len(examples):,}"
@@ -86,7 +86,7 @@ def rebound(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[P
             fallbacks=fallbacks(subtasks, cards),
             aggregate=kept.aggregate,
             planner=NAME,
-            notes=(*notes, note),
+            notes=(note,),
             why={s.id: f"as in the plan of a request of similarity {likeness:.2f}" for s in subtasks},
         ), note
     return None, f"plan cache: miss, nearest {near[0].likeness:.2f}: {doubts[0]}"
@@ -97,7 +97,7 @@ def keepable(text: str, planned: Planned) -> Kept | None:
     whole = planned.closed and planned.failure is None and planned.subtasks
     if not whole or planned.planner in (NAME, EXAMPLES) or len(text) > MAX_KEPT_TEXT:
         return None
-    return Kept(text=harmless(text)[0], subtasks=planned.subtasks, aggregate=planned.aggregate, planner=planned.planner)
+    return Kept(text=escaped(text), subtasks=planned.subtasks, aggregate=planned.aggregate, planner=planned.planner)
 
 
 def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subtask, ...], int]:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from swarm.planner.graph import makers
 from swarm.planner.names import squeezed
-from swarm.planner.planned import harmless
 from swarm.planner.refs import Mention, Target, mentions
 from swarm.planner.work import Use, Work, quoted
+from swarm.plans import escaped
 
 _NO_STEP = frozenset(("", "none", "null", "start", "end", "begin", "finish"))
 """Ends of links that say where the plan begins or ends."""
@@ -105,8 +105,7 @@ def _drop(work: Work, at: int, target: int, what: str, remedy: str) -> bool:
         return False
     work.edges.drop(at, target)
     step.pieces = [
-        harmless(piece.written)[0] if isinstance(piece, Use) and piece.target == target else piece
-        for piece in step.pieces
+        escaped(piece.written) if isinstance(piece, Use) and piece.target == target else piece for piece in step.pieces
     ]
     work.mend(place, f"{what}; it no longer waits for {work.id(target)}")
     return True

@@ -17,10 +17,10 @@ from swarm.events import Planned
 from swarm.models import Card
 from swarm.planner import local
 from swarm.planner.match import Similar
-from swarm.planner.planned import fallbacks, harmless
+from swarm.planner.planned import fallbacks
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
-from swarm.plans import Aggregate, Subtask, result_line
+from swarm.plans import Aggregate, Subtask, escaped, result_line
 from swarm.values import Text, Value
 
 NAME = "examples"
@@ -117,13 +117,13 @@ def imitated(
     ordered = sorted(chosen, key=lambda expert: (_place(expert, known), expert))
     scores = ", ".join(f"{expert} {votes[expert]:.2f}" for expert in ordered)
     note = f"examples: {len(known)} similar requests, the nearest {known[0].likeness:.2f}; votes {scores}"
-    safe, notes = harmless(text)
+    safe = escaped(text)
     subtasks = _subtasks(safe, ordered, known)
     planned = Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),
         planner=NAME,
-        notes=(*notes, note),
+        notes=(note,),
         why={s.id: f"similar requests needed {s.expert}: {votes[s.expert]:.2f} of their votes" for s in subtasks},
     )
     return planned, note

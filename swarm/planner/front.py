@@ -23,12 +23,12 @@ from swarm.planner.match import THRESHOLD, index
 from swarm.planner.planned import Done as Done
 from swarm.planner.planned import Publish as Publish
 from swarm.planner.planned import Tried as Tried
-from swarm.planner.planned import aside, fallbacks, harmless, resolved, writer_of
+from swarm.planner.planned import aside, fallbacks, resolved, writer_of
 from swarm.planner.room import Slots, unknown
 from swarm.planner.skip import skipped
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
-from swarm.plans import Subtask
+from swarm.plans import Subtask, escaped
 from swarm.settings import LOCAL, Settings
 from swarm.values import MAX_TEXT
 
@@ -212,17 +212,17 @@ def given(request: Request, catalog: Catalog, *, writes: bool = False) -> Planne
         how = resolved(request.plan.aggregate, united, writes=writes)
         return _planned(united, catalog.cards, "the caller's plan").model_copy(update={"aggregate": how})
     if request.expert is not None:
-        only, notes = _single(request.text, request.expert)
-        return _planned((only,), catalog.cards, "the caller's expert", *notes)
+        only = _single(request.text, request.expert)
+        return _planned((only,), catalog.cards, "the caller's expert")
     return None
 
 
-def _single(text: str, expert: str) -> tuple[Subtask, tuple[str, ...]]:
-    """The whole request for one expert, and notes on its text."""
-    safe, notes = harmless(text)
+def _single(text: str, expert: str) -> Subtask:
+    """The whole request for one expert."""
+    safe = escaped(text)
     if (size := len(safe.encode())) > MAX_TEXT:
         raise TooLarge("text", size, MAX_TEXT)
-    return Subtask(id="t1", expert=expert, instruction=safe), notes
+    return Subtask(id="t1", expert=expert, instruction=safe)
 
 
 def _planned(subtasks: tuple[Subtask, ...], cards: Mapping[str, Card], *notes: str, planner: str = GIVEN) -> Planned:
@@ -244,9 +244,9 @@ def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
     ranked = index(cards).ranked(stems(token.text for token in tokens(text[:_LOOKED_AT])))
     if not ranked or ranked[0].score < THRESHOLD:
         return None
-    only, notes = _single(text, ranked[0].expert)
+    only = _single(text, ranked[0].expert)
     scores = ", then ".join(f"{match.expert} {match.score:.2f}" for match in ranked[:3])
-    return _planned((only,), cards, f"the whole request fits {scores}", *notes, planner=local.NAME)
+    return _planned((only,), cards, f"the whole request fits {scores}", planner=local.NAME)
 
 
 # -- small ones ------------------------------------------------------------------------------------------------

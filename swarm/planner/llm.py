@@ -25,11 +25,11 @@ from swarm.planner.draft import Draft, read
 from swarm.planner.early import Early
 from swarm.planner.form import form
 from swarm.planner.names import Names
-from swarm.planner.placeholder import bound, marked
-from swarm.planner.planned import Publish, Tried, aside, fallbacks, harmless
+from swarm.planner.placeholder import bound, marked, unquoted
+from swarm.planner.planned import Publish, Tried, aside, fallbacks
 from swarm.planner.room import Room, Slots, unknown
 from swarm.planner.shortlist import candidates, shortlist
-from swarm.plans import Subtask
+from swarm.plans import Subtask, escaped
 from swarm.settings import Settings
 
 
@@ -94,10 +94,10 @@ class _Asking:
     ) -> None:
         self._model, self._settings, self._cards, self._publish = model, settings, cards, publish
         self._rules, self._names = Rules.of(settings), Names(cards)
-        self._safe, notes = harmless(text)
+        self._text, self._safe = text, escaped(text)
         shown, shortened = shortlist(text, cards)
-        self._notes = [*notes, *([shortened] if shortened else [])]
-        self._question = prompt.Question(text=text, cards=shown, tried=tried)
+        self._notes = [shortened] if shortened else []
+        self._question = prompt.Question(text=self._safe, cards=shown, tried=tried)
         self._done = frozenset(done.id for done in tried.done) if tried else frozenset()
         self._usage = Usage()
         self._problems: list[str] = []
@@ -245,7 +245,8 @@ class _Asking:
     def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
         """Also for a part of the plan; `known` are ids of steps before it."""
         known = self._done.union(known)
-        plan = compiled(marked(draft, known), self._cards, self._rules, known=known, names=self._names)
+        draft = marked(unquoted(draft, self._text), known)
+        plan = compiled(draft, self._cards, self._rules, known=known, names=self._names)
         return replace(plan, subtasks=bound(plan.subtasks, self._safe))
 
     def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:

@@ -14,11 +14,11 @@ from swarm.models import Card
 from swarm.planner.borrow import borrowed
 from swarm.planner.edges import Waits, waits
 from swarm.planner.match import Similar, index
-from swarm.planner.planned import fallbacks, harmless
+from swarm.planner.planned import fallbacks
 from swarm.planner.task import Span, Task
 from swarm.planner.tasks import shown, tasks
 from swarm.planner.unclaimed import left_out
-from swarm.plans import Subtask, result_line
+from swarm.plans import Subtask, escaped, result_line
 from swarm.values import MAX_TEXT
 
 NAME = "local/planner"
@@ -33,7 +33,7 @@ def plan(text: str, cards: Mapping[str, Card], similar: Similar | None = None) -
     """
     if not cards:
         raise NoPlan("there are no experts", (), ())
-    safe, notes = harmless(text)
+    safe = escaped(text)
     words = index(cards)
     parts = tasks(safe, words, cards, similar)
     edges, texts = waits(parts, words), borrowed(parts)
@@ -46,7 +46,6 @@ def plan(text: str, cards: Mapping[str, Card], similar: Similar | None = None) -
         fallbacks=fallbacks(subtasks, cards),
         planner=NAME,
         notes=(
-            *notes,
             f"without a model: {len(parts):,} of the request's parts fit an expert by {ways}",
             *(f"perhaps left out: {wish}" for wish in unclaimed),
         ),

@@ -1,18 +1,20 @@
-"""`{{request}}` in a model's instruction: it stands for the words of the request, which the model need not copy.
+"""Words of the request in a model's plan: nothing in them may be taken for a reference.
 
-While a draft is compiled a mark stands there instead, since nothing in a request may be taken for a reference.
+`{{request}}` in an instruction stands for all of them, which the model need not copy: while a draft is compiled a mark
+stands there instead. Where a model has copied a `${...}` of the request, that is escaped.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from itertools import islice
 
 from swarm.errors import BadDraft
 from swarm.planner.draft import Draft, DraftStep
 from swarm.planner.local import MAX_PLAN
-from swarm.plans import Subtask
+from swarm.plans import Subtask, escaped, unescaped
 from swarm.values import MAX_TEXT
 
 _OURS = r"\{\{\s{0,8}request\s{0,8}\}\}"
@@ -20,6 +22,9 @@ _BY_NAME = re.compile(_OURS)
 _PLACEHOLDER = re.compile(rf"{_OURS}|\$\{{request\}}")
 _MARK = "\ufdd2"
 """A character that no text has: it is reserved for use inside programs."""
+BESIDE = 6
+"""Characters beside a reference by which a quote of the request is known."""
+MOST_QUOTES = 50
 
 
 def marked(draft: Draft, known: Collection[str] = ()) -> Draft:
@@ -30,6 +35,32 @@ def marked(draft: Draft, known: Collection[str] = ()) -> Draft:
     called = "request" in known or any(step.id == "request" for step in draft.steps)
     pattern = _BY_NAME if called else _PLACEHOLDER
     return replace(draft, steps=tuple(_marked(step, pattern) for step in draft.steps))
+
+
+def unquoted(draft: Draft, request: str) -> Draft:
+    """The draft with an escape before each `${...}` that it has copied from the request with what is beside it."""
+    if (quotes := _quotes(request)) is None:
+        return draft
+    return replace(draft, steps=tuple(_with(step, lambda text: quotes.sub(_escape, text)) for step in draft.steps))
+
+
+def _escape(found: re.Match[str]) -> str:
+    """A quote of the request, whose own escapes a model may have kept."""
+    return escaped(unescaped(found[0]))
+
+
+def _quotes(request: str) -> re.Pattern[str] | None:
+    """Finds references of a request in another text, each together with what is before or behind it."""
+    every = list(islice(re.finditer(r"\$\{[^{}$\n]{1,256}\}", request), MOST_QUOTES))
+    if not every:
+        return None
+    ways = []
+    for found in every:
+        before, behind = request[: found.start()][-BESIDE:], request[found.end() :][:BESIDE]
+        name = r"\$+" + re.escape(found[0][1:])
+        ways += [re.escape(before) + name] if before.strip() else []
+        ways += [name + re.escape(behind)] if behind.strip() else []
+    return re.compile("|".join(ways or [rf"\A\s{{0,99}}{name}\s{{0,99}}\Z"]))
 
 
 def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
@@ -50,7 +81,10 @@ def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
 
 
 def _marked(step: DraftStep, pattern: re.Pattern[str]) -> DraftStep:
-    arguments = {
-        name: pattern.sub(_MARK, value) if isinstance(value, str) else value for name, value in step.arguments.items()
-    }
-    return replace(step, instruction=pattern.sub(_MARK, step.instruction), arguments=arguments)
+    return _with(step, lambda text: pattern.sub(_MARK, text))
+
+
+def _with(step: DraftStep, change: Callable[[str], str]) -> DraftStep:
+    """The step with its texts changed."""
+    arguments = {name: change(value) if isinstance(value, str) else value for name, value in step.arguments.items()}
+    return replace(step, instruction=change(step.instruction), arguments=arguments)

@@ -1,8 +1,7 @@
-"""What the ways to a plan share: what they are given and publish, harmless text, and how the answer is made."""
+"""What the ways to a plan share: what they are given and publish, and how the answer is made."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,7 +16,6 @@ T = TypeVar("T")
 
 LONG = 10_000
 """Characters from which a text is read in a thread."""
-_LITERAL = re.compile(r"\$(?=\{[A-Za-z0-9_.-]+\})")
 
 Publish = Callable[[Planned], Awaitable[None]]
 """Takes subtasks that can begin while the rest is still being written: a Planned that is not closed."""
@@ -41,15 +39,6 @@ class Tried:
     failed: tuple[Missing, ...] = ()
     lacking: str = ""
     """What the results do not hold, in the words of the model that was to write the answer."""
-
-
-def harmless(text: str) -> tuple[str, tuple[str, ...]]:
-    """`text` without references to results, and a note if it had any.
-
-    A caller's `${HOME}` is text, not an edge: it becomes `$ {HOME}`, which no reader takes for a reference.
-    """
-    safe, count = _LITERAL.subn("$ ", text)
-    return safe, ((f"{count} literal ${{...}} in the request written as $ {{...}}",) if count else ())
 
 
 def fallbacks(subtasks: Iterable[Subtask], cards: Mapping[str, Card]) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ _ONE_BASED = frozenset(("step", "task", "subtask", "e", "s", "t"))
 _NUMBERED = re.compile(rf"(?:<?({_KIND})>?)?[\s_#.\-]{{0,3}}(\d{{1,4}})", re.I)
 _PATH = r"(?:\.[A-Za-z_][\w-]{0,99}|\.\d{1,4}|\[\w{1,99}\]){0,20}"
 _MENTION = re.compile(
-    r"\$\{(?P<ours>[^{}$\n]{1,256})\}"
+    r"(?<!\$)\$\{(?P<ours>[^{}$\n]{1,256})\}"
     r"|\{\{(?P<braces>[^{}\n]{1,256})\}\}"
     rf"|<(?P<kind>{_KIND})(?:>[-_ ]?|[-_ ]?)(?P<number>\d{{1,4}})(?P<inner>{_PATH})>?(?P<outer>{_PATH})"
     r"|<(?P<angle>[A-Za-z][\w .-]{0,79})>"

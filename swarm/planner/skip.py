@@ -15,12 +15,12 @@ from swarm.planner.clauses import Clause, clauses
 from swarm.planner.conjuncts import parted
 from swarm.planner.match import CLEAR, Index, Match, index
 from swarm.planner.openings import LINKS, POLITE, acts, verb, word
-from swarm.planner.planned import fallbacks, harmless
+from swarm.planner.planned import fallbacks
 from swarm.planner.roles import is_context
 from swarm.planner.tokens import Token, tokens
 from swarm.planner.unclaimed import leads, several
 from swarm.planner.words import VAGUE, WEAK_STEMS, stem
-from swarm.plans import Subtask
+from swarm.plans import Subtask, escaped
 from swarm.values import MAX_TEXT
 
 NAME = "skip"
@@ -47,7 +47,7 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
     """The plan of one subtask `t1` if one expert is clearly enough; and why, or why not, with the scores."""
     if len(text) > _LOOKED_AT:
         return None, f"not skipped: more than {_LOOKED_AT:,} characters"
-    safe, notes = harmless(text)
+    safe = escaped(text)
     parts = clauses(safe)
     wishes = [clause for clause in parts if not is_context(clause)]
     if (said := sum(len(clause.words) for clause in parts)) > LONG:
@@ -70,7 +70,7 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
     only = Subtask(id="t1", expert=ranked[0].expert, instruction=safe)
     note = f"skipped the planner: one clause fits {scores}"
     planned = Planned(
-        subtasks=(only,), fallbacks=fallbacks((only,), cards), planner=NAME, notes=(*notes, note), why={"t1": note}
+        subtasks=(only,), fallbacks=fallbacks((only,), cards), planner=NAME, notes=(note,), why={"t1": note}
     )
     return planned, note
 

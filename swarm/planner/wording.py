@@ -20,10 +20,9 @@ from itertools import islice
 
 from swarm.planner import fields
 from swarm.planner.draft import DraftStep
-from swarm.planner.planned import harmless
 from swarm.planner.refs import Mention, mentions, numbered_value, whole
 from swarm.planner.work import Step, Use, Work, quoted
-from swarm.plans import ITEM
+from swarm.plans import ITEM, REFERENCE, escaped
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Around the number of a use while arguments are turned into text; no character of any language."""
@@ -121,10 +120,9 @@ def _read(work: Work, at: int, text: str) -> None:
 
 def _literal(work: Work, found: Mention, written: str, place: str) -> str:
     """What names no step: a reference that leads nowhere, or just text."""
-    safe, notes = harmless(written)
-    if notes or found.form == "marked":
+    if REFERENCE.fullmatch(written) or found.form == "marked":
         work.dangling(place, written)
-    return safe
+    return escaped(written)
 
 
 def _use(work: Work, at: int, use: Use) -> None:

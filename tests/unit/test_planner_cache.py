@@ -134,7 +134,7 @@ def test_a_value_is_never_replaced_inside_a_reference_nor_becomes_one() -> None:
     old = kept("Track the parcel of order s0 to Paris", "Track s0 to Paris", "Say ${s0}")
 
     assert told(old, "Track the parcel of order s9 to Rome") == ["Track s9 to Rome", "Say ${s0}"]
-    assert told(kept("Track 'a' for me", "Track 'a'"), "Track '${s0}' for me") == ["Track '$ {s0}'"]
+    assert told(kept("Track 'a' for me", "Track 'a'"), "Track '${s0}' for me") == ["Track '$${s0}'"]
 
 
 def test_an_unlike_request_is_a_miss_with_its_similarity() -> None:

@@ -219,7 +219,7 @@ def test_a_value_that_may_mean_something_else_is_none(value: str) -> None:
     assert texts(plan)[1] == f"text: {value}"
 
 
-@pytest.mark.parametrize(("written", "safe"), [("${HOME}", "$ {HOME}"), ("<node-7>", "<node-7>"), ("#E9", "#E9")])
+@pytest.mark.parametrize(("written", "safe"), [("${HOME}", "$${HOME}"), ("<node-7>", "<node-7>"), ("#E9", "#E9")])
 def test_a_reference_to_no_step_is_refused_or_made_plain_text(written: str, safe: str) -> None:
     steps = (step(), step(instruction=f"Read {written}"))
 
@@ -330,7 +330,7 @@ def test_an_edge_to_itself_is_refused_or_dropped() -> None:
 
     assert problems(*steps) == ["steps.1.depends_on: it waits for itself; name an earlier step, or none"]
     mended = compile_(*steps)
-    assert (edges(mended)["b"], texts(mended)[1]) == (("a",), "again: $ {b}")
+    assert (edges(mended)["b"], texts(mended)[1]) == (("a",), "again: $${b}")
 
 
 def test_a_circle_is_refused_or_cut_where_it_waits_for_a_later_step() -> None:

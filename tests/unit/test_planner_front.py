@@ -105,13 +105,12 @@ def test_a_given_plan_is_taken_as_it_is_with_its_edges_written_out() -> None:
     assert (planned.aggregate, planned.fallbacks) == ("join", {"a": ("reply",)})
 
 
-def test_a_given_expert_gets_the_text_with_placeholders_made_harmless() -> None:
+def test_a_given_expert_gets_the_text_with_placeholders_escaped() -> None:
     planned = front.given(Request(text="echo ${HOME}", expert="triage"), CATALOG)
 
     assert planned is not None
-    assert [(s.id, s.expert, s.instruction) for s in planned.subtasks] == [("t1", "triage", "echo $ {HOME}")]
+    assert [(s.id, s.expert, s.instruction) for s in planned.subtasks] == [("t1", "triage", "echo $${HOME}")]
     assert planned.fallbacks == {"t1": ("reply",)}
-    assert any("literal" in note for note in planned.notes)
 
 
 def test_a_text_that_only_its_placeholders_make_too_long_is_refused() -> None:

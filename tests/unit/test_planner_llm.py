@@ -130,9 +130,20 @@ async def test_the_words_of_the_request_take_the_place_of_the_placeholder_and_ma
     text = "Sort this: 'it costs ${t2} and \\1'"
     planned, _ = await plan(answers(plan_text(step("t1", "triage", "Sort this. {{request}}"))), text)
 
-    assert planned.subtasks[0].instruction == "Sort this. Sort this: 'it costs $ {t2} and \\1'"
+    assert planned.subtasks[0].instruction == "Sort this. Sort this: 'it costs $${t2} and \\1'"
     assert planned.subtasks[0].depends_on == ()
-    assert any("literal" in note for note in planned.notes)
+
+
+@pytest.mark.parametrize(
+    "copied", ["it costs ${t1} today", "it costs $${t1} today", "what? ${t1} today", "it costs ${t1}"]
+)
+async def test_a_reference_that_the_model_copied_from_the_request_is_none(copied: str) -> None:
+    text = "Find the price, then sort this: it costs ${t1} today"
+    second = step("t2", "triage", f"Sort '{copied}' by ${{t1.label}}")
+    planned, _ = await plan(answers(plan_text(step("t1", "policy"), second)), text)
+
+    escaped = copied.replace("$${", "${").replace("${", "$${")
+    assert planned.subtasks[1].instruction == f"Sort '{escaped}' by ${{t1.label}}"
 
 
 async def test_words_of_the_request_never_pass_for_references_of_the_plan() -> None:

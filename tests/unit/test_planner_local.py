@@ -306,8 +306,7 @@ def test_a_literal_placeholder_is_no_reference() -> None:
     planned = local.plan("Classify this message: 'the shell said ${t9} and ${HOME}'. Then write a reply.", DESK)
 
     assert [s.references for s in planned.subtasks] == [(), ("t1",)]
-    assert "$ {HOME}" in planned.subtasks[0].instruction
-    assert planned.notes[0].startswith("2 literal")
+    assert "$${HOME}" in planned.subtasks[0].instruction
 
 
 def test_more_tasks_than_a_job_may_have_are_refused() -> None:
@@ -366,7 +365,7 @@ def test_a_plan_always_runs_and_covers_every_word(text: str) -> None:
 
     plan = Plan.read([subtask.model_dump() for subtask in planned.subtasks])
     assert [s.depends_on for s in plan.united()] == [s.depends_on for s in planned.subtasks]
-    told = " ".join(s.instruction for s in planned.subtasks).replace("$ {", "${")
+    told = " ".join(s.instruction for s in planned.subtasks).replace("$${", "${")
     said = [word.strip(".,;:?'\"") for word in text.split()]
     assert [word for word in said if word and word not in told and word.lower() not in CONNECTIVES] == []
 
