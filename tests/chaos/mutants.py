@@ -166,13 +166,12 @@ def wrong_sources() -> None:
 
 
 def stale_version() -> None:
-    """Whatever version a job has, the first that this process read is used."""
+    """Whatever version a job has, the oldest that is kept is used."""
     right = Shelf.catalog
-    first: list[Catalog] = []
 
     async def changed(self: Shelf, version: str) -> Catalog:
-        first.append(await right(self, version))
-        return first[0]
+        oldest = await self._connection.call("ZRANGE", self._keys.catalogs, 0, 0)
+        return await right(self, oldest[0].decode() if oldest else version)
 
     setattr(Shelf, "catalog", changed)  # noqa: B010
 

@@ -86,6 +86,11 @@ time_t time(time_t *kept) {
 COMPILERS = ("gcc", "cc", "clang")
 
 
+def compiler() -> str | None:
+    """The C compiler of this machine."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
 class Shim:
     """The library in `folder`, and the file that rules it."""
 
@@ -99,13 +104,12 @@ class Shim:
     @classmethod
     def build(cls, folder: Path) -> Self | None:
         """Compile it into `folder`; None where there is no compiler, or it cannot."""
-        compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-        if compiler is None:
+        if (program := compiler()) is None:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         source, library = folder / "shim.c", folder / "shim.so"
         source.write_text(SOURCE)
-        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
+        command = [program, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
         done = subprocess.run(command, capture_output=True)
         return cls(library, folder / "shim") if done.returncode == 0 else None
 
