@@ -24,7 +24,7 @@ and `model_called`, when a call is over, however it went (info):
     way, dropped                    how JSON was asked for, and what the strict form left out
     outcome                         `ok`, `cut`, the error's reason, or `cancelled`, `closed` (hung up on), `failed`
     error                           what went wrong, without the server's words
-    prompt, answer                  only with SWARM_LOG_CONTENTS
+    prompt, answer, thoughts        only with SWARM_LOG_CONTENTS
 """
 
 from __future__ import annotations

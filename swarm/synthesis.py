@@ -224,7 +224,7 @@ class Synthesis:
         return self._models.get(self._name)
 
     async def _streamed(self, model: Model, asked: Question, show: Show, seconds: float) -> Completion:
-        visible = _Visible(asked, show)
+        visible, given = _Visible(asked, show), list[str]()
         size = 0
         tokens = None if sampling_of(model).max_tokens else self._tokens or None
         async with aclosing(model.stream(asked.messages, max_tokens=tokens, timeout=seconds)) as pieces:
@@ -233,8 +233,12 @@ class Synthesis:
                 if size > self._most:
                     raise BadOutput(f"{model.name}: the answer exceeds {self._most:,} bytes", retryable=False)
                 if isinstance(piece, Completion):
+                    if not piece.text.startswith("".join(given)):  # the model had been thinking aloud
+                        show.begin()
+                        visible = _Visible(asked, show)
                     visible.end(piece.text)
                     return piece
+                given.append(piece)
                 visible.add(piece)
         raise ModelUnavailable(f"{model.name}: the answer broke off")
 

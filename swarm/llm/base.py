@@ -51,6 +51,8 @@ class Completion:
     """Seconds for which its server takes no more: this call used up what it allows."""
     first: float = 0.0
     """Seconds from the request to the first piece; 0: unknown."""
+    thoughts: str = ""
+    """The beginning of what the model thought, for the log: nothing else may be given it."""
 
 
 def counted(error: ExpertError) -> Usage:
@@ -102,6 +104,7 @@ class Model(Protocol):
     ) -> AsyncGenerator[str | Completion]:
         """The same, piece by piece as it is written; the last item is the whole Completion.
 
+        Its text counts: where the pieces do not make up its beginning, they were thoughts, and are void.
         What breaks off before that raises ModelUnavailable. Close it (`contextlib.aclosing`) to hang up early.
         """
         ...

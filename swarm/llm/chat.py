@@ -169,7 +169,8 @@ class OpenAIModel:
     async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
         """One request, and its answer as it comes."""
         words = Responses() if self.endpoint.api == "responses" else None
-        reader = Reader(streamed=ask.streamed, tool=ladder.way == "tool", words=words, asked=ask.prompt)
+        splitter = self.models.thinking.splitter(self.name, self.endpoint)
+        reader = Reader(ask.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
         ask.readers.append(reader)
         patience, begun, first = ask.patience, _now(), 0.0
         patience.sends(begun, streamed=ask.streamed)
@@ -180,8 +181,9 @@ class OpenAIModel:
             while (chunk := await _next(chunks, until, reader)) is not None:
                 before = reader.written
                 for piece in reader.feed(chunk):
-                    first = first or _now() - begun
                     yield piece
+                if reader.speaks and not first:
+                    first = _now() - begun
                 if (
                     self.again is not None
                     and ask.max_tokens
@@ -195,6 +197,7 @@ class OpenAIModel:
                 until = _until(reader, patience, until)
         for piece in reader.end():
             yield piece
+        self.models.thinking.ended(self.name, splitter, free=ladder.way in (None, "words") and not reader.withheld)
         ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
         try:
             completion = reader.completion(self.name, ladder.way or "")

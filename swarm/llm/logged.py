@@ -131,6 +131,7 @@ class _Call:
         if self._contents:
             line["prompt"] = events.excerpt("\n\n".join(f"{each.role}: {each.content}" for each in self._messages))
             line["answer"] = events.excerpt(whole.text if whole else "")
+            line["thoughts"] = events.excerpt(whole.thoughts if whole else "")
         _log.info(
             events.CALLED,
             **{field: value for field, value in line.items() if value},

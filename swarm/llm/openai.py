@@ -26,6 +26,7 @@ from swarm.llm.listing import Offered, listed, named
 from swarm.llm.network import http_client, of_health, timed_out, trusted, unreached
 from swarm.llm.patience import Patience
 from swarm.llm.reading import MAX_RESPONSE, ServerError
+from swarm.llm.thinking import Thinking
 from swarm.threads import in_thread
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class OpenAIModels:
         self._clients: dict[str, AsyncOpenAI] = {}
         self._loading: asyncio.Future[None] | None = None
         self.notes = Notes(clock)
+        self.thinking = Thinking(clock)
 
     async def __aenter__(self) -> OpenAIModels:
         return self

@@ -15,6 +15,8 @@ from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
 from swarm.llm import usage
 from swarm.llm.base import Completion
 from swarm.llm.faults import status_of
+from swarm.llm.parts import sizes, words
+from swarm.llm.thoughts import Splitter
 from swarm.models import Usage
 
 MAX_RESPONSE = 4_000_000
@@ -113,6 +115,8 @@ class Reader:
     """What the server counted."""
     asked: int = 0
     """Tokens of the prompt, as estimated: said if the server tells none."""
+    splitter: Splitter = field(default_factory=Splitter)
+    """Tells its words from its thoughts."""
     pause: float = 0.0
     """Seconds for which the server takes no more, as its headers say."""
     written: int = 0
@@ -134,6 +138,11 @@ class Reader:
     @property
     def text(self) -> str:
         return "".join(self._said)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether words have come that may be of the answer."""
+        return bool(self._said) or self.splitter.holding
 
     @property
     def withheld(self) -> bool:
@@ -177,6 +186,7 @@ class Reader:
             broken.down = "model"
             raise broken
         yield from self._passed("" if self.by_tool else "".join(self._held), last=True)
+        yield from self._given("" if self.by_tool else self.splitter.end(cut=self.cut))
 
     def stop(self) -> None:
         """Take the answer for cut here. What the server counted so far is not what it charges."""
@@ -188,10 +198,23 @@ class Reader:
             raise ContentRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
         text = self.text
         if not text.strip():
-            if self.cut:
-                raise BadOutput.cut("", "the answer is empty: it was cut at the token limit before its first word")
-            raise BadOutput("the answer is empty")
-        return Completion(text=text, usage=self.used, model=model, cut=self.cut, asked_by=asked_by, pause=self.pause)
+            raise self._empty()
+        return Completion(
+            text=text,
+            usage=self.used,
+            model=model,
+            cut=self.cut,
+            asked_by=asked_by,
+            pause=self.pause,
+            thoughts=self.splitter.thoughts,
+        )
+
+    def _empty(self) -> BadOutput:
+        thoughts = bool(self.splitter.thoughts)
+        if self.cut:
+            where = "while the model was thinking" if thoughts else "before its first word"
+            return BadOutput.cut("", f"the answer is empty: it was cut at the token limit {where}")
+        return BadOutput("the answer is empty: the model only thought" if thoughts else "the answer is empty")
 
     def _begun(self) -> bytes:
         """Once it shows that the body is a stream of events: all of it so far. Some servers answer in one piece."""
@@ -239,12 +262,12 @@ class Reader:
             choices = data.get("choices") or ()
             parts = [choice.get("delta", choice.get("message")) or {} for choice in choices]
             # whoever writes more choices than one was asked for charges for all of them
-            sizes = [size for part in parts for size in _sizes(part)]
-            self.written += sum(-(-size // TOKEN_BYTES) for size in sizes)
-            self._bytes += sum(sizes)
+            found = [size for part in parts for size in sizes(part)]
+            self.written += sum(-(-size // TOKEN_BYTES) for size in found)
+            self._bytes += sum(found)
             if isinstance(told := data.get("usage"), dict):
                 self.told = told
-            elif sizes:
+            elif found:
                 self.told = {}  # what was counted before this is not all of it
             for choice, part in zip(choices, parts, strict=True):
                 if choice.get("index") in (0, None):
@@ -255,9 +278,9 @@ class Reader:
             raise BadOutput("the answer is no chat completion") from None
 
     def _texts(self, part: Mapping[str, Any]) -> Iterator[str]:
-        content = part.get("content") or ""
-        if not isinstance(content, str):
-            raise TypeError
+        content, thoughts = words(part)
+        if thoughts:
+            self.splitter.think(thoughts)
         for call in (part.get("tool_calls") or ()) if self.tool else ():
             yield from self._passed(self._arguments(call))
         if not self.tool:
@@ -284,6 +307,13 @@ class Reader:
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         if text:
             self._counted(text)
+            yield from self._given(text if self.by_tool else self.splitter.feed(text))
+
+    def _given(self, text: str) -> Iterator[str]:
+        if self.splitter.void:  # what was given before were thoughts
+            self.splitter.void = False
+            self._said.clear()
+        if text:
             self._said.append(text)
             yield text
 
@@ -299,12 +329,3 @@ def raise_error(data: object) -> None:
         raise ServerError(
             status_of(error), error if isinstance(error, (dict, str)) else data | {"error": None}, inside=True
         )
-
-
-def _sizes(part: Mapping[str, Any]) -> list[int]:
-    """Bytes of each text in this piece of an answer. Some servers say the same thoughts under two names."""
-    said = [part.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal")]
-    calls = part.get("tool_calls")
-    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    said += [given.get("arguments") for given in (*functions, part.get("function_call")) if isinstance(given, dict)]
-    return [len(text.encode("utf-8", "replace")) for text in {text for text in said if isinstance(text, str) and text}]

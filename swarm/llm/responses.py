@@ -6,6 +6,7 @@ calls of a tool, why it ended, what it used, and errors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,8 @@ _UNKNOWN = ("stop", "seed")
 _TEXTS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "refusal",
-    "response.reasoning_text.delta": "reasoning",
-    "response.reasoning_summary_text.delta": "reasoning",
 }
+_THOUGHT = re.compile(r"response\.reasoning\w{0,40}\.delta")
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
 
@@ -78,7 +78,7 @@ class Responses:
 
     def _piece(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """One event in the middle. Of those that add nothing, nothing is left."""
-        if name := _TEXTS.get(kind):
+        if name := _TEXTS.get(kind) or ("reasoning" if _THOUGHT.fullmatch(kind) else None):
             self._said = self._said or name != "reasoning"
             return _choice("delta", {name: data.get("delta")})
         if kind == "response.function_call_arguments.delta":
@@ -106,7 +106,7 @@ def _output(items: Any) -> dict[str, Any]:
         if item.get("type") == "function_call":
             calls.append(_call(number, item.get("arguments")))
         for part in (*(item.get("content") or ()), *(item.get("summary") or ())):
-            kind = part.get("type")
+            kind = "reasoning_text" if item.get("type") == "reasoning" else part.get("type")
             if kind in content:
                 content[kind].append(part.get("refusal" if kind == "refusal" else "text") or "")
     thoughts = content["reasoning_text"] + content["summary_text"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm.errors import NoDraft
+from swarm.llm.thoughts import answer_in
 from swarm.models import Mend
 from swarm.planner.choose import Choice, Part, choose, signature
 from swarm.planner.dependencies import refer
@@ -128,11 +129,9 @@ def _clean(text: str | bytes) -> str:
     text = _UNSAFE.sub("", text.removeprefix("\ufeff"))
     if _ESCAPED_LIST.fullmatch(text):
         text = re.sub(r"\\([\[\]{}])", r"\1", text)
-    if thought := _THOUGHT.match(text):
-        end = text.rfind("</" + thought[1] + ">")
-        if end < 0:
-            raise NoDraft("cut", "the text ends while the planner is thinking; raise the cap of its output")
-        text = text[end + len(thought[1]) + 3 :]
+    said, text = text, answer_in(text)
+    if said.strip() and not text.strip():
+        raise NoDraft("cut", "the text ends while the planner is thinking; raise the cap of its output")
     if not text.strip():
         raise NoDraft("empty", "the text is empty")
     if len(text) > MAX_TEXT:
@@ -143,7 +142,6 @@ def _clean(text: str | bytes) -> str:
 _UNSAFE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 _ESCAPED_LIST = re.compile(r"\s*\\\[.*\\\]\s*", re.S)
 """A list in Markdown that keeps its brackets from being read as a link."""
-_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning|thought)>")
 
 
 def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int], most: int) -> list[Part]:

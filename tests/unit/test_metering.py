@@ -337,7 +337,7 @@ async def test_half_an_answer_without_words_is_an_error_that_may_have_cost_anyth
             await asyncio.sleep(0.001)
 
     async with metered(lambda request: Stream(thinking())) as (models, _):
-        with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="first word; raise max_tokens"):
+        with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="was thinking; raise max_tokens"):
             await models.get("box/small").complete(ASKED)
 
     used = purse.settled[1]

@@ -1,0 +1,82 @@
+"""The fields of one piece of an answer, which servers call by many names: its words, and its thoughts. Pure.
+
+>>> words({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]})
+('yes', 'hm')
+>>> words({"content": "yes", "reasoning": "hm", "reasoning_content": "hm"})
+('yes', 'hm')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+"""Beside the content. Some servers say the same under two names: the first that says anything counts."""
+_ANSWER_CHANNELS = (None, "", "final")
+MAX_DEPTH = 8
+
+
+def words(part: Mapping[str, Any]) -> tuple[str, str]:
+    """What a message or its delta says, and what it thinks. Raises TypeError where its content is of another kind."""
+    said, thought = _content(part.get("content"))
+    beside = next((text for name in _THOUGHTS if (text := "".join(_texts(part.get(name))))), "")
+    if _is_thought(part):
+        said, thought = "", thought + said
+    return said, beside + thought
+
+
+def sizes(part: Mapping[str, Any]) -> list[int]:
+    """Bytes of each text in this piece of an answer."""
+    calls = part.get("tool_calls")
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    said = [*words(part), part.get("refusal")]
+    said += [given.get("arguments") for given in (*functions, part.get("function_call")) if isinstance(given, dict)]
+    return [len(text.encode("utf-8", "replace")) for text in said if isinstance(text, str) and text]
+
+
+def _content(content: Any) -> tuple[str, str]:
+    if not content:
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    said: list[str] = []
+    thought: list[str] = []
+    for item in [content] if isinstance(content, dict) else content:
+        if isinstance(item, str):
+            said.append(item)
+        elif _is_thinking(item):
+            thought.extend(_texts(item))
+        elif item.get("type") != "refusal":
+            said.extend(_texts(item.get("text")))
+    return "".join(said), "".join(thought)
+
+
+def _is_thinking(item: Mapping[str, Any]) -> bool:
+    """Such as `thinking`, `redacted_thinking`, `reasoning`, `reasoning_text`, `summary_text`, `thought`."""
+    kind = str(item.get("type") or "")
+    return (
+        item.get("thought") is True
+        or kind.startswith("summary")
+        or any(w in kind for w in ("think", "reason", "thought"))
+    )
+
+
+def _is_thought(part: Mapping[str, Any]) -> bool:
+    """Whether all of a piece is marked as thought: by its channel (gpt-oss), or as Google marks it."""
+    more = part.get("extra_content")
+    google = more.get("google") if isinstance(more, dict) else None
+    marked = isinstance(google, dict) and google.get("thought") is True
+    return marked or part.get("channel") not in _ANSWER_CHANNELS
+
+
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts inside a value, wherever servers put them. What is encrypted or a signature is no text."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list) and depth < MAX_DEPTH:
+        for item in value:
+            yield from _texts(item, depth + 1)
+    elif isinstance(value, dict) and depth < MAX_DEPTH:
+        for name in ("text", "thinking", "reasoning", "summary", "content", "value"):
+            yield from _texts(value.get(name), depth + 1)

@@ -1,0 +1,381 @@
+"""Tells a model's answer from the thoughts that come with it in one text. Pure.
+
+Thoughts that have a field of their own are told apart by it (`parts.py`). For those inside a text these rules hold:
+
+* A tag of `TAGS` at the beginning of the text opens a thought, as do the unmistakable ones at the beginning of a later
+  line outside a block of code. The thought ends with its closing tag; one that is not closed goes on to the end.
+* A closing tag that nothing opened ends thoughts that began with the text: chat templates such as that of DeepSeek-R1
+  put the opening tag into the prompt. It does not count between quotes or backticks, in the middle of a sentence, or
+  where the text begins as JSON or as a block of code: then it is what the text speaks about.
+* A text in Harmony, the format of gpt-oss, has its answer in the channel `final`; all else is thoughts.
+
+Because a closing tag may still come, the texts of some models are held until that is known (`thinking.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_THOUGHTS = 20_000
+"""Characters of thoughts that are kept, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """What opens and closes a thought. `anywhere`: it may also open one at the beginning of a later line."""
+
+    open: str
+    close: str
+    anywhere: bool = True
+
+
+TAGS = (
+    Tag("<think>", "</think>"),
+    Tag("<thinking>", "</thinking>"),
+    Tag("<thought>", "</thought>", anywhere=False),
+    Tag("<thoughts>", "</thoughts>", anywhere=False),
+    Tag("<reasoning>", "</reasoning>", anywhere=False),
+    Tag("<seed:think>", "</seed:think>"),
+    Tag("[think]", "[/think]"),
+    Tag("◁think▷", "◁/think▷"),
+    Tag("<|begin_of_thought|>", "<|end_of_thought|>"),
+    Tag("<|start_thinking|>", "<|end_thinking|>"),
+    Tag("<|inner_prefix|>", "<|inner_suffix|>"),
+    Tag("<|channel>thought", "<channel|>"),
+    Tag("here is my thought process:", "here is my response:", anywhere=False),
+    Tag("here's my thought process:", "here's my response:", anywhere=False),
+)
+"""In lower case; models write them in any."""
+WRAPPERS = {
+    "<answer>": "</answer>",
+    "<response>": "</response>",
+    "<output>": "</output>",
+    "<|begin_of_solution|>": "<|end_of_solution|>",
+    "<|start_response|>": "<|end_response|>",
+}
+"""What stands around the answer of some models, directly behind their thoughts."""
+
+_BY_OPEN = {tag.open: tag for tag in TAGS}
+_BY_CLOSE = {tag.close: tag for tag in TAGS if not tag.close[0].isalpha()}
+_FENCES = ("```", "~~~")
+_MARKS = (*_FENCES, *(mark for mark in _BY_OPEN if not mark[0].isalpha()), *_BY_CLOSE)
+_CLOSES = {tag: re.compile(re.escape(tag.close), re.IGNORECASE) for tag in TAGS}
+_WORD = re.compile(r"\S")
+_MARK = re.compile("|".join(map(re.escape, _MARKS)), re.IGNORECASE)
+_BEGUN = frozenset(mark[:size] for mark in _MARKS for size in range(1, len(mark)))
+_LONGEST = max(map(len, _MARKS))
+_FIRST = frozenset(mark[0] for mark in _MARKS)
+_HARMONY = re.compile(r"<\|(start|end|message|channel|constrain|return|call)\|>")
+_PART_OF_TOKEN = re.compile(r"<(\|[a-z]{0,9}\|?)?")
+_HARMONY_STARTS = ("<|start|>", "<|channel|>")
+_BARE_HARMONY, _BARE_FINAL = "analysis", "assistantfinal"
+"""Harmony without its special tokens, as some servers send it: `analysisThe user asks ...assistantfinalHello`."""
+_STARTS = (*_BY_OPEN, *_HARMONY_STARTS, _BARE_HARMONY + "?")
+_AFTER = (*_BY_OPEN, *_BY_CLOSE, *WRAPPERS)
+_QUOTES = frozenset("`\"'“”‘’«»")
+_CONTEXT = 64
+"""Characters of what was given that are looked back at."""
+
+
+class Splitter:
+    """Takes the thoughts out of one text, however it is cut into pieces.
+
+    With `holds` nothing is given before it is sure that no closing tag comes which nothing opened. Without, such a tag
+    makes everything given so far `void`.
+    """
+
+    def __init__(self, *, holds: bool = False, late: bool = False) -> None:
+        self.holds = holds or late
+        self.late = late
+        """That this model is known for closing tags which nothing opened."""
+        self.bare = False
+        """Whether such a tag came."""
+        self.opened = False
+        """Whether thoughts were told as such from their beginning."""
+        self.void = False
+        self._rest, self._at = "", 0
+        self._state = self._start
+        self._tag = TAGS[0]
+        self._wrapper = ""
+        self._may_be_bare = True
+        self._paired: set[Tag] = set()
+        self._fenced = False
+        self._tail, self._truncated = "", False
+        self._channel, self._header, self._inside = "", "", False
+        self._out: list[str] = []
+        self._held: list[str] = []
+        self._pending = ""
+        self._given = False
+        self._thoughts: list[str] = []
+        self._kept = 0
+
+    @property
+    def holding(self) -> bool:
+        """Whether something is held that may be of the answer."""
+        return bool(self._held)
+
+    @property
+    def thoughts(self) -> str:
+        """As many of the thoughts as are kept."""
+        return "".join(self._thoughts)
+
+    def feed(self, text: str) -> str:
+        """What `text` adds to the answer."""
+        self._rest += text
+        return self._run(last=False)
+
+    def end(self, *, cut: bool = False) -> str:
+        """What was held back, now that nothing more comes. `cut`: the model was not done."""
+        given = self._run(last=True)
+        if self._pending:
+            wrapped = self._pending.rstrip()
+            known = wrapped.lower().endswith(self._wrapper)
+            self._put(wrapped[: -len(self._wrapper)].rstrip() if known else self._pending)
+            self._pending = ""
+        if self.late and cut and self.holds and not self.bare:
+            self._think("".join(self._held))
+            self._held.clear()
+        self.release()
+        return given + self._taken()
+
+    def release(self) -> None:
+        """No closing tag that nothing opened will come: give what is held."""
+        self.holds = False
+        self._out, self._held = [*self._held, *self._out], []
+
+    def think(self, text: str) -> None:
+        """Thoughts that came beside the text: then those of the text are told as well."""
+        self._think(text)
+        self.opened = True
+        if not self.late:
+            self.release()
+
+    def _run(self, *, last: bool) -> str:
+        while self._state(last):
+            pass
+        self._rest, self._at = self._rest[self._at :], 0
+        return self._taken()
+
+    def _taken(self) -> str:
+        text = "".join(self._out)
+        self._out.clear()
+        self._given = self._given or bool(text)
+        return text
+
+    # -- where it stands in the text: each returns whether to go on
+
+    def _start(self, last: bool) -> bool:
+        at, low = self._words()
+        if not low:
+            return False
+        if tag := next((tag for tag in TAGS if low.startswith(tag.open)), None):
+            return self._opens(tag, at + len(tag.open))
+        if low.startswith(_HARMONY_STARTS):
+            self.opened, self._state = True, self._harmony
+            return True
+        if not last and any(mark.startswith(low) for mark in _STARTS):
+            return False
+        if low.startswith(_BARE_HARMONY) and self._rest[at + len(_BARE_HARMONY) :][:1].isupper():
+            self._state = self._bare_harmony
+            return True
+        if low.startswith(("{", "[", *_FENCES)):
+            self._sure()
+        self._state = self._text
+        return True
+
+    def _words(self) -> tuple[int, str]:
+        """Where the next words begin behind white space, and the first of them in lower case."""
+        at = next(iter(_WORD.finditer(self._rest, self._at)), None)
+        begin = len(self._rest) if at is None else at.start()
+        return begin, self._rest[begin : begin + _CONTEXT].lower()
+
+    def _opens(self, tag: Tag, at: int) -> bool:
+        self._tag, self._at, self._state, self.opened = tag, at, self._thought, True
+        return True
+
+    def _thought(self, last: bool) -> bool:
+        found = _CLOSES[self._tag].search(self._rest, self._at)
+        keep = 0 if last else len(self._tag.close) - 1
+        end = found.start() if found else max(self._at, len(self._rest) - keep)
+        self._think(self._rest[self._at : end])
+        self._at = found.end() if found else end
+        self._state = self._after if found else self._state
+        return found is not None
+
+    def _after(self, last: bool) -> bool:
+        """Directly behind a thought."""
+        self._at, low = self._words()
+        if not low:
+            return False
+        if tag := next((tag for tag in TAGS if low.startswith(tag.open)), None):
+            return self._opens(tag, self._at + len(tag.open))
+        if close := next((close for close in _BY_CLOSE if low.startswith(close)), None):
+            self._at += len(close)
+            return True
+        if not self._wrapper and (opened := next((mark for mark in WRAPPERS if low.startswith(mark)), None)):
+            self._at, self._wrapper = self._at + len(opened), WRAPPERS[opened]
+            return True
+        if not last and any(mark.startswith(low) for mark in _AFTER):
+            return False
+        self._sure()
+        self._tail, self._truncated, self._state = "", False, self._text
+        return True
+
+    def _text(self, last: bool) -> bool:
+        said = self._tail + self._rest[self._at :]
+        back = len(self._tail) - self._at
+        start = position = len(self._tail)
+        while found := _MARK.search(said, position):
+            mark, at, position = found[0].lower(), found.start(), found.end()
+            if self._is_bare(mark):
+                if position == len(said) and not last:
+                    return self._leaves(said, start, at, back)
+                if _ends_thoughts(said, at, position):
+                    self._leaves(said, start, at, back)
+                    return self._closes(position - back)
+            begins = self._begins_line(said, at)
+            if mark in _FENCES and begins:
+                self._fenced = not self._fenced
+            if (tag := _BY_OPEN.get(mark)) is not None:
+                if tag.anywhere and begins and not self._fenced:
+                    self._leaves(said, start, at, back)
+                    return self._opens(tag, position - back)
+                self._paired.add(tag)
+        return self._leaves(said, start, len(said) if last else _sure_until(said, position), back)
+
+    def _is_bare(self, mark: str) -> bool:
+        return self._may_be_bare and mark in _BY_CLOSE and _BY_CLOSE[mark] not in self._paired
+
+    def _leaves(self, said: str, start: int, end: int, back: int) -> bool:
+        """Give `said[start:end]`, and wait for more behind it."""
+        self._pass(said[start:end])
+        self._at = end - back
+        return False
+
+    def _closes(self, at: int) -> bool:
+        """All that came so far were thoughts."""
+        self.bare, self.void, self._at = True, self._given, at
+        self._think("".join((*self._held, *self._out)))
+        self._held.clear()
+        self._out.clear()
+        self._state = self._after
+        return True
+
+    def _bare_harmony(self, last: bool) -> bool:
+        end = self._rest.find(_BARE_FINAL, self._at)
+        if end < 0 and not last:
+            return False
+        if end >= 0:
+            self._think(self._rest[self._at : end])
+            self._at, self.opened = end + len(_BARE_FINAL), True
+            self._sure()
+        self._state = self._text
+        return True
+
+    def _harmony(self, last: bool) -> bool:
+        found = _HARMONY.search(self._rest, self._at)
+        end = found.start() if found else len(self._rest) if last else _token_until(self._rest, self._at)
+        said, self._at = self._rest[self._at : end], found.end() if found else end
+        if not self._inside:
+            self._header += said[: max(0, 1_000 - len(self._header))]
+        elif self._channel in ("", "final"):
+            self._sure()
+            self._put(said)
+        else:
+            self._think(said)
+        if found is not None:
+            self._token(found[1])
+        return found is not None
+
+    def _token(self, name: str) -> None:
+        if name == "message":
+            self._channel = (self._header.split() or [""])[0] if self._channel else ""
+            self._inside = True
+        elif name == "constrain":
+            self._header += " "
+        else:
+            self._channel, self._header, self._inside = "?" if name == "channel" else "", "", False
+
+    # -- what is given, held, or kept as thoughts
+
+    def _sure(self) -> None:
+        self._may_be_bare = False
+        self.release()
+
+    def _pass(self, text: str) -> None:
+        """Text of the answer, as it stands."""
+        if not text:
+            return
+        self._truncated = self._truncated or len(self._tail) + len(text) > _CONTEXT
+        self._tail = (self._tail + text[-_CONTEXT:])[-_CONTEXT:]
+        if not self._wrapper:
+            self._put(text)
+            return
+        self._pending += text
+        keep = _wrapped_until(self._pending, self._wrapper)
+        self._put(self._pending[:keep])
+        self._pending = self._pending[keep:]
+
+    def _put(self, text: str) -> None:
+        if text:
+            (self._held if self.holds else self._out).append(text)
+
+    def _think(self, text: str) -> None:
+        if (room := MAX_THOUGHTS - self._kept) > 0 and text:
+            self._thoughts.append(text[:room])
+            self._kept += len(text)
+
+    def _begins_line(self, said: str, at: int) -> bool:
+        """Whether only blanks stand before on this line; a line whose beginning is forgotten is too long for that."""
+        line = said.rfind("\n", max(0, at - _CONTEXT), at) + 1
+        return not (line == 0 and (self._truncated or at > _CONTEXT)) and not said[line:at].strip()
+
+
+def answer_in(text: str) -> str:
+    """A whole text without the thoughts in it.
+
+    >>> answer_in("<think>They seem angry.</think>Dear customer")
+    'Dear customer'
+    >>> answer_in("They seem angry.\\n</think>\\n\\nDear customer")
+    'Dear customer'
+    >>> answer_in("Models end their thoughts with `</think>`.")
+    'Models end their thoughts with `</think>`.'
+    """
+    splitter = Splitter(holds=True)
+    return splitter.feed(text) + splitter.end()
+
+
+def _sure_until(said: str, start: int) -> int:
+    """Where the last characters begin that may become a mark."""
+    for at in range(max(start, len(said) - _LONGEST), len(said)):
+        if said[at].lower() in _FIRST and said[at:].lower() in _BEGUN:
+            return at
+    return len(said)
+
+
+def _token_until(said: str, start: int) -> int:
+    """Where a token of Harmony begins that is not whole yet."""
+    at = said.rfind("<", max(start, len(said) - 14))
+    return at if at >= 0 and _PART_OF_TOKEN.fullmatch(said, at) else len(said)
+
+
+def _wrapped_until(said: str, wrapper: str) -> int:
+    """Where the end of the wrapper begins, if the text may end with it."""
+    bare = said.rstrip()
+    if bare.lower().endswith(wrapper):
+        return len(bare[: -len(wrapper)].rstrip())
+    for at in range(max(0, len(bare) - len(wrapper)), len(bare)):
+        if wrapper.startswith(bare[at:].lower()) and len(bare) == len(said):
+            return len(bare[:at].rstrip())
+    return len(bare)
+
+
+def _ends_thoughts(said: str, at: int, end: int) -> bool:
+    """Whether a closing tag that nothing opened ends thoughts, and is not what the text speaks of."""
+    before, after = said[at - 1 : at], said[end : end + 1]
+    if before in _QUOTES and before and (after in _QUOTES or after == "\\") and after:
+        return False
+    words = said[:at].rstrip(" \t")
+    amid = len(words) < at and words[-1:].isalnum() | (words[-1:] == ",")
+    return not (amid and after and after in " ,.;:!?)")
