@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from experts.keywords import keyword_problem, validator_class
+from swarm.patterns import PatternTooSlow, in_time
 from swarm.values import MAX_DEPTH
 
 MAX_SCHEMA = 65_536
@@ -26,7 +28,7 @@ _UNBOUNDED = frozenset(
 
 def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
     """What is wrong with this JSON schema; None if nothing."""
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
     try:
         size = len(json.dumps(schema, allow_nan=False))
@@ -38,12 +40,13 @@ def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
             return f"is nested more than {MAX_DEPTH} levels deep"
         if not trusted and (found := sorted(_UNBOUNDED.intersection(_keys(schema)))):
             return f"uses {found[0]!r}, which is accepted in cards only"
-        Draft202012Validator.check_schema(schema)
+        # patterns are checked below, with the engine that will run them
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
+        return keyword_problem(schema)
     except SchemaError as error:
         return f"is no valid JSON schema at {_place(error.absolute_path)}: {_short(error.message)}"
     except (TypeError, ValueError, RecursionError) as error:
         return f"is not plain JSON ({_short(str(error))})"
-    return None
 
 
 def too_deep(value: object) -> bool:
@@ -63,17 +66,21 @@ def too_deep(value: object) -> bool:
 
 def violation(data: object, schema: Mapping[str, Any]) -> str | None:
     """Where and how `data` fails to fit a sound `schema`; None if it fits."""
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
     if _weight(data) * _weight(schema, text=0) > MAX_CHECKS:
         return "the data is too large to be checked against so large a schema; ask for less, or simplify the schema"
-    validator = Draft202012Validator(schema, registry=Registry())
+    if problem := keyword_problem(schema):  # one that was published before this was looked at
+        return f"the schema {problem}"
+    validator = validator_class()({k: v for k, v in schema.items() if k != "$schema"}, registry=Registry())
     try:
-        error = best_match(validator.iter_errors(data))
-    except (Unresolvable, RecursionError) as broken:
+        with in_time():
+            error = best_match(validator.iter_errors(data))
+    except PatternTooSlow as slow:
+        return str(slow)
+    except (Unresolvable, RecursionError, ValueError) as broken:
         return f"the schema cannot be followed ({_short(str(broken) or type(broken).__name__)})"
     return f"{_place(error.absolute_path)}: {_short(error.message)}" if error else None
 

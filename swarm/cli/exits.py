@@ -68,7 +68,9 @@ _ENDINGS: Mapping[Ending, int] = MappingProxyType(
 _EXTRAS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "cli": frozenset({"click", "rich", "typer", "yaml"}),
-        "worker": frozenset("arq httpx2 hiredis jinja2 jsonschema numpy openai referencing structlog uvloop".split()),
+        "worker": frozenset(
+            "arq httpx2 hiredis jinja2 jsonschema numpy openai referencing regex structlog uvloop".split()
+        ),
     }
 )
 

@@ -47,6 +47,7 @@ from swarm.llm.bodies import chunk, error, pieces, response_events
 from swarm.llm.dialect import Fault, FaultKind, Said
 from swarm.llm.scriptfiles import REMEDY, refuse, text_of, unknown
 from swarm.llm.server import Received, Reply, Stream, hang
+from swarm.patterns import PatternTooSlow, in_time, pattern_problem, search
 from swarm.plainyaml import NotPlain, plain
 
 MAX_FILE = 1_000_000
@@ -64,21 +65,23 @@ _GROUP = re.compile(r"\\(?:(\d{1,2})|g<(\w{1,64})>)")
 class Rule:
     """One rule. `left` is how often it still answers; None: for ever."""
 
-    looks: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    looks: Mapping[str, str] = field(default_factory=dict)
+    """Where it looks, and for which expression."""
     say: Any = None
     error: str | int | None = None
     delay: float = 0.0
     left: int | None = None
 
-    def found(self, request: Received) -> list[re.Match[str]] | None:
+    def found(self, request: Received) -> list[Any] | None:
         """What its expressions found in a request; None if it does not fit."""
         if self.left == 0:
             return None
-        found = [look.search(getattr(request, name)[:MAX_LOOKED_AT]) for name, look in self.looks.items()]
+        with in_time():
+            found = [search(look, getattr(request, name)[:MAX_LOOKED_AT]) for name, look in self.looks.items()]
         fits = [match for match in found if match is not None]
         return fits if len(fits) == len(found) else None
 
-    async def answer(self, request: Received, found: list[re.Match[str]]) -> Said:
+    async def answer(self, request: Received, found: list[Any]) -> Said:
         self.left = None if self.left is None else self.left - 1
         await asyncio.sleep(self.delay)
         said = _filled(self.say, _groups(found))
@@ -121,7 +124,11 @@ class Rules:
 
     async def __call__(self, request: Received) -> Said:
         for rule in self.rules:
-            if (found := rule.found(request)) is not None:
+            try:
+                found = rule.found(request)
+            except PatternTooSlow as slow:
+                return Reply(error(str(slow), code="slow_rule"), 500)
+            if found is not None:
                 return await rule.answer(request, found)
         begun = " ".join(request.last.split())[:80]
         return Reply(error(f"no rule fits; the last message begins with {begun!r}", code="no_rule"), 404)
@@ -130,7 +137,7 @@ class Rules:
 # -- what is said ----------------------------------------------------------------------------------------------
 
 
-def _groups(found: list[re.Match[str]]) -> dict[str, str]:
+def _groups(found: list[Any]) -> dict[str, str]:
     """What was caught, by number and by name; numbers go on from one expression to the next."""
     numbered = islice((text or "" for match in found for text in match.groups()), 99)
     groups = {str(number): text for number, text in enumerate(numbered, 1)}
@@ -196,7 +203,7 @@ class _Reader:
             left=self._times(f"{place}.times", found.get("times")),
         )
 
-    def _looks(self, place: str, found: Any) -> Iterator[tuple[str, re.Pattern[str]]]:
+    def _looks(self, place: str, found: Any) -> Iterator[tuple[str, str]]:
         found = {"last": found} if isinstance(found, str) else found
         if not isinstance(found, dict):
             self.problems.append(f"{place}: neither text nor a mapping of {', '.join(_LOOKS)}")
@@ -208,10 +215,10 @@ class _Reader:
             if not isinstance(text := found[name], str) or not text:
                 self.problems.append(f"{place}.{name}: no text")
                 continue
-            try:
-                yield name, _pattern(text)
-            except (re.error, OverflowError, RecursionError) as problem:
+            if problem := pattern_problem(pattern := _pattern(text)):
                 self.problems.append(f"{place}.{name}: no regular expression: {problem}")
+                continue
+            yield name, pattern
 
     def _said(self, place: str, found: Any) -> Any:
         try:
@@ -250,7 +257,5 @@ class _Reader:
                 self.problems.append(f"{f'{place}.' if place else ''}{unknown(name, names)}")
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    if len(text) > 2 and text.startswith("/") and text.endswith("/"):
-        return re.compile(text[1:-1])
-    return re.compile(re.escape(text))
+def _pattern(text: str) -> str:
+    return text[1:-1] if len(text) > 2 and text.startswith("/") and text.endswith("/") else re.escape(text)

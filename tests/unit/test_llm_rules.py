@@ -172,7 +172,7 @@ def test_every_problem_of_a_file_is_told_with_its_place() -> None:
         "rules.1.sya: unknown field, did you mean 'say'?",
         "rules.1: neither say nor error",
         "rules.2.when.sytem: unknown field, did you mean 'system'?",
-        "rules.2.when.last: no regular expression: missing ), unterminated subpattern at position 0",
+        "rules.2.when.last: no regular expression: missing ) at position 1",
         "rules.2.when.model: no text",
         f"rules.3.error: 'overload' is none of {known}, cut, hang or 400 to 599",
         f"rules.4.error: '200' is none of {known}, cut, hang or 400 to 599",

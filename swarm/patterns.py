@@ -1,0 +1,75 @@
+"""Regular expressions that somebody else wrote, on text that somebody else wrote: with a bound on their time.
+
+Python's own engine has none, and an ordinary expression for an e-mail address needs years for 34 letters.
+The engine is `regex`: it takes the same syntax and more, and lets other threads run while it searches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+SECONDS = 1.0
+"""For all searches of one check."""
+MAX_PATTERN = 2_000
+"""Characters of an expression."""
+
+_end: ContextVar[float | None] = ContextVar("end of search", default=None)
+
+
+class PatternTooSlow(Exception):
+    """An expression needs more time for a text than there is."""
+
+    def __init__(self, pattern: str, length: int) -> None:
+        super().__init__(
+            f"the pattern {pattern[:80]!r} needs more than {SECONDS:g} s for a text of {length:,} characters; "
+            "write it without repetitions inside repetitions"
+        )
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """Why this is no regular expression; None if it is one."""
+    import regex
+
+    if len(pattern) > MAX_PATTERN:
+        return f"has {len(pattern):,} characters, at most {MAX_PATTERN:,} are accepted"
+    try:
+        _compiled(pattern)
+    except (regex.error, ValueError, OverflowError, RecursionError) as error:
+        return str(error)[:200] or type(error).__name__
+    return None
+
+
+@contextmanager
+def in_time(seconds: float = SECONDS) -> Iterator[None]:
+    """Inside the block, all searches together have `seconds`."""
+    token = _end.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _end.reset(token)
+
+
+def search(pattern: str, text: str) -> Any:
+    """The first match, or None. Raises PatternTooSlow; a pattern that is none raises ValueError. Blocks."""
+    if problem := pattern_problem(pattern):
+        raise ValueError(f"the pattern {pattern[:80]!r} is no regular expression: {problem}")
+    end = _end.get()
+    left = SECONDS if end is None else end - time.monotonic()
+    try:
+        if left <= 0:
+            raise TimeoutError
+        return _compiled(pattern).search(text, timeout=left, concurrent=True)
+    except TimeoutError:
+        raise PatternTooSlow(pattern, len(text)) from None
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> Any:
+    import regex
+
+    return regex.compile(pattern)
