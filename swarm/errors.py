@@ -27,7 +27,8 @@ Each message says what is wrong and what to do about it.
     │   ├── BrokerUntrusted      TLS came to nothing
     │   ├── BrokerDenied
     │   ├── BrokerReadOnly
-    │   └── BrokerFull
+    │   ├── BrokerFull
+    │   └── BrokerEvicts         it may drop accepted jobs
     ├── EmbeddedUnavailable      no Redis given, none to start
     ├── WaitTimeout              the caller's patience ended, the job goes on
     └── ExpertError              raised inside an expert; beyond it only a Failure travels
@@ -296,6 +297,17 @@ class BrokerFull(BrokerError):
     def __init__(self, where: str, cause: str) -> None:
         self.where = where
         super().__init__(f"Redis at {where} refuses writes ({cause}); raise maxmemory or free disk, then submit again")
+
+
+class BrokerEvicts(BrokerError):
+    """Redis drops keys when its memory is full, and accepted jobs with them."""
+
+    def __init__(self, where: str, policy: str) -> None:
+        self.where, self.policy = where, policy
+        super().__init__(
+            f"Redis at {where} drops keys when its memory is full (maxmemory-policy {policy}), accepted jobs too; "
+            "set maxmemory-policy noeviction there"
+        )
 
 
 class EmbeddedUnavailable(SwarmError):

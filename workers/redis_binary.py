@@ -24,6 +24,9 @@ kill $watcher 2>/dev/null; wait $watcher
 exit $code
 """
 
+MEMORY_SHARE = 0.5
+"""Of this machine's memory, for a private Redis: beyond it new jobs are refused, and none is dropped."""
+
 CONFIG = {
     "port": "0",
     "unixsocketperm": "700",
@@ -77,6 +80,14 @@ def can_read(binary: Path, data: Path) -> None:
         )
 
 
+def most_memory() -> int:
+    """Bytes that a private Redis may use."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    given = limit.read_text().strip() if limit.exists() else "max"
+    return int(MEMORY_SHARE * (min(machine, int(given)) if given.isdigit() else machine))
+
+
 def launch(
     binary: Path, data: Path, there: Path, config: Mapping[str, str], *, pipe: IO[bytes], lock: IO[bytes]
 ) -> subprocess.Popen[bytes]:
@@ -85,6 +96,7 @@ def launch(
     It holds `lock` as long as it lives. `config` goes over what CONFIG says.
     """
     settings = CONFIG | {
+        "maxmemory": str(most_memory()),
         "dir": str(data),
         "logfile": str(data / "redis.log"),
         "unixsocket": str(there / "redis.sock"),

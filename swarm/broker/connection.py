@@ -106,6 +106,11 @@ class Connection:
         with contextlib.suppress(Exception):  # what is broken is closed as well
             await self.client.aclose()
 
+    @property
+    def made(self) -> int:
+        """How often a connection was made, so that what was learnt of the server over it is asked anew."""
+        return self._plain.made
+
     async def script(self, name: str, *args: Any, durable: bool = False, repeats: bool = False) -> Any:
         """Run a script of ours on the keys under our prefix; one that `repeats`, again when its connection breaks.
 
@@ -181,6 +186,7 @@ class _Wire:
         self._waiting: list[Call] = []
         self._sender: asyncio.Task[None] | None = None
         self._wire: Any = None
+        self.made = 0
         self._proven = False
         """Whether this connection has answered before."""
 
@@ -233,6 +239,7 @@ class _Wire:
         if self._wire is None:
             self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             self._proven = False
+            self.made += 1
             await self._wire.connect()
         await self._wire.send_packed_command(b"".join((*(call.packed for call in batch), *(self._ending or ()))))
         moved, answers = False, []

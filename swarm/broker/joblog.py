@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import Deltas
+from swarm.broker.eviction import EvictionCheck
 from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
 from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, OverBudget, TooLarge, UnknownExpert
@@ -103,6 +104,7 @@ class JobLog:
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection, self._settings, self._keys = connection, settings, connection.keys
         self.deltas = Deltas(connection)
+        self._eviction = EvictionCheck(connection)
 
     # -- accepting and ending
 
@@ -118,6 +120,7 @@ class JobLog:
         settings = self._settings
         if (size := len(body.encode())) > settings.max_request:
             raise TooLarge("request", size, settings.max_request)
+        await self._eviction.check()
         named = [request.expert] if request.expert else []
         if request.plan is not None:
             named = list(dict.fromkeys(subtask.expert for subtask in request.plan.subtasks))

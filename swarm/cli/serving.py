@@ -13,6 +13,7 @@ import typer
 
 from swarm.broker.address import shown
 from swarm.broker.connection import Connection
+from swarm.broker.eviction import EvictionCheck
 from swarm.cli import exits, given
 from swarm.cli.edge import (
     AsJson,
@@ -222,7 +223,7 @@ class _Worker:
 
 
 async def await_redis(url: str, settings: Settings) -> None:
-    """Return when Redis takes writes. Raises at once what waiting does not mend: wrong password, read-only, no URL."""
+    """Return when Redis takes writes. Raises at once what waiting does not mend: password, read-only, eviction."""
     from swarm import log
 
     pause, told = 0.05, False
@@ -230,6 +231,7 @@ async def await_redis(url: str, settings: Settings) -> None:
         while True:
             try:
                 await connection.call("DEL", f"{settings.prefix}:none")
+                await EvictionCheck(connection).check()
                 return
             except (BrokerUnavailable, BrokerFull) as error:
                 if not told:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from swarm.broker.connection import Connection
+from swarm.cli.serving import await_redis
 from swarm.client import SwarmClient
-from swarm.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
+from swarm.errors import BrokerDenied, BrokerError, BrokerEvicts, BrokerFull, BrokerUnavailable
 from swarm.models import Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
@@ -162,3 +163,30 @@ async def test_a_redis_without_room_for_one_more_client_is_away(own_redis: OwnRe
     async with Connection.open(own_redis.url) as connection:
         with pytest.raises(BrokerUnavailable, match="max number of clients"):
             await connection.call("PING")
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "allkeys-lru", "volatile-ttl"])
+async def test_a_redis_that_evicts_is_refused_at_submit_and_at_the_start_of_a_worker(
+    settings: Settings, admin: Connection, policy: str
+) -> None:
+    await publish(settings, ECHO)
+    await admin.call("CONFIG", "SET", "maxmemory-policy", policy)
+    async with SwarmClient(settings=settings) as client:
+        await client.submit("without a limit nothing is evicted", expert="echo")
+    await admin.call("CONFIG", "SET", "maxmemory", 100 * 2**20)
+    async with SwarmClient(settings=settings) as client:
+        with pytest.raises(BrokerEvicts, match=f"maxmemory-policy {policy}"):
+            await client.submit("hello", expert="echo")
+        with pytest.raises(BrokerEvicts):
+            await await_redis(settings.redis_url or "", settings)
+        await admin.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await client.submit("hello", expert="echo")
+        await await_redis(settings.redis_url or "", settings)
+
+
+async def test_a_user_who_may_not_know_the_policy_is_not_refused(settings: Settings, admin: Connection) -> None:
+    await publish(settings, ECHO)
+    await admin.call("ACL", "SETUSER", "blind", "on", ">blind", "~*", "&*", "+@all", "-info")
+    url = (settings.redis_url or "").replace("redis://", "redis://blind:blind@")
+    async with SwarmClient(url, settings=settings) as client:
+        await client.submit("hello", expert="echo")

@@ -20,6 +20,7 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.errors import EmbeddedUnavailable
+from tests.conftest import StartRedis
 from workers import redis_binary, redis_server
 from workers.redis_binary import find_redis
 from workers.redis_server import PrivateRedis, running
@@ -440,3 +441,10 @@ def _wheel_binary() -> Path | None:
         return None
     path = Path(found.origin).parent / "bin" / "redis-server"
     return path if path.exists() else None
+
+
+async def test_a_private_redis_is_bounded_and_never_evicts(start_redis: StartRedis) -> None:
+    server = await start_redis()
+    async with Connection.open(server.url) as connection:
+        assert int((await connection.call("CONFIG", "GET", "maxmemory"))[1]) > 2**20
+        assert (await connection.call("CONFIG", "GET", "maxmemory-policy"))[1] == b"noeviction"

@@ -10,6 +10,7 @@ from swarm.errors import (
     BadDraft,
     BadInput,
     BrokerDenied,
+    BrokerEvicts,
     BrokerFull,
     BrokerReadOnly,
     BrokerUnavailable,
@@ -79,6 +80,7 @@ WORDED: list[tuple[SwarmError, str, str]] = [
     (BrokerDenied("localhost:6379", "WRONGPASS"), "denied access (WRONGPASS)", "check user, password"),
     (BrokerReadOnly("localhost:6379"), "read-only replica", "point SWARM_REDIS_URL at the primary"),
     (BrokerFull("localhost:6379", "OOM"), "refuses writes (OOM)", "raise maxmemory or free disk"),
+    (BrokerEvicts("localhost:6379", "volatile-lru"), "drops keys when its memory is full", "policy noeviction"),
     (WaitTimeout("j1", 30), "job j1 has not ended within 30 s", "swarm watch j1"),
 ]
 """An error, what it says is wrong, and the remedy in its message."""
