@@ -68,4 +68,7 @@ def test_escaped_text_is_read_as_it_was_and_names_nothing(text: str) -> None:
 
     assert inline(escaped(text), inputs) == text
     assert fenced(escaped(text), {}) == text
-    assert Subtask.model_construct(instruction=escaped(text), when=None, for_each=None).references == ()
+    assert (
+        Subtask.model_construct(id="t", expert="e", instruction=escaped(text), when=None, for_each=None).references
+        == ()
+    )
