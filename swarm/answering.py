@@ -6,7 +6,7 @@ decision and for a model that takes its time; what the model does not bring abou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from swarm import log as events
@@ -38,6 +38,7 @@ class Gathered:
     subtasks: tuple[Subtask, ...]
     results: Mapping[str, Solution]
     missing: tuple[Missing, ...]
+    max_answer: int
 
     def answer(self, *reasons: str, usage: Usage | None = None, written: Marked | None = None) -> Answer:
         """The answer, with why it is as it is."""
@@ -46,12 +47,26 @@ class Gathered:
             "no quote of its answer stands in the documents, so it is unverified", self._with("unverified")
         )
         ended = _listed("ends too early, at a limit", self._with("cut"))
-        why = "; ".join(filter(None, (self.progress.why, *reasons, left_out, unbacked, ended)))
+        why = "; ".join(filter(None, (self.progress.why, *self._limits(), *reasons, left_out, unbacked, ended)))
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
-        return aggregate(
-            self.job, self.subtasks, how, self.results, self.missing, self.ending, used, why, written=written
-        )
+        # every subtask was solved, but what the answer lacks of it is missing all the same
+        ending = "partial" if self.ending == "completed" and self.missing else self.ending
+        return aggregate(self.job, self.subtasks, how, self.results, self.missing, ending, used, why, written=written)
+
+    def _limits(self) -> Iterator[str]:
+        """What was solved and is not in the answer; and lists that had nothing to go through."""
+        if cut := self._lacking("too_large"):
+            cap = f"the {self.max_answer:,} bytes of an answer (SWARM_MAX_ANSWER of the routers)"
+            yield _listed(f"{len(cut):,} parts do not fit {cap}", cut)
+        if gone := self._lacking("gone"):
+            yield _listed(f"{len(gone):,} results are no longer in Redis", gone)
+        yield from (f"{name}: {step.message}" for name, step in self.progress.steps.items() if step.empty)
+
+    def _lacking(self, reason: str) -> list[str]:
+        """Solved subtasks whose results the answer lacks for this reason."""
+        solved = self.progress.solved
+        return [each.subtask for each in self.missing if each.reason == reason and each.subtask in solved]
 
     def _with(self, caveat: Caveat) -> list[str]:
         """The subtasks whose results have this caveat."""
@@ -131,7 +146,8 @@ class Answers:
         results = await self._log.solutions(job, {name: solved[name] for name in kept})
         experts = {s.id: s.expert for s in subtasks}
         lost = _lost(experts, [n for n in kept if n not in results], cut)
-        return Gathered(job, ending, progress, subtasks, results, (*progress.missing(), *lost))
+        missing = (*progress.missing(), *lost)
+        return Gathered(job, ending, progress, subtasks, results, missing, self._max_answer)
 
     def _within_cap(self, progress: Progress, names: Collection[str]) -> tuple[list[str], list[str]]:
         kept: list[str] = []

@@ -35,7 +35,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Expand:
-    """It runs once for each of so many items."""
+    """It runs once for each of so many items; of none it is solved at once, with an empty list."""
 
     items: int
 
@@ -68,7 +68,12 @@ def branch(subtask: Subtask, states: Mapping[str, str], known: Known) -> Skip | 
             return None
         if verdict := _judged(when, known):
             return verdict
-    return None if subtask.for_each is None else _expanded(subtask.for_each, known)
+    if subtask.for_each is None:
+        return None
+    listed = referenced(subtask.for_each, states)
+    if listed and states[listed[0]] == "skipped":
+        return Skip(f"{subtask.for_each}: {listed[0]} was skipped")
+    return _expanded(subtask.for_each, known)
 
 
 def _judged(when: Condition, known: Known) -> Skip | Refuse | None:
@@ -97,7 +102,7 @@ def _expanded(reference: str, known: Known) -> Skip | Refuse | Expand | None:
         return Refuse("bad_input", f"{reference} is a list of {count:,}, at most {known.max_items:,} are accepted")
     if known.subtasks + count > MAX_SUBTASKS:
         return Refuse("too_large", f"{count:,} items are too many: a job has at most {MAX_SUBTASKS:,} subtasks in all")
-    return Expand(count) if count else Skip(f"{reference} is an empty list")
+    return Expand(count)
 
 
 def needed(progress: Progress) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ class Step(Value):
     """Attempts that its server did not take on, because of its limits."""
     items: int = 0
     """How many items it was expanded to: steps `name#1`, `name#2`, ..."""
+    empty: bool = False
+    """Solved without an item: the list that it goes through is empty."""
     delay: int = 0
     """Milliseconds that the next attempt waits, from its release until it starts. Meanwhile it is not in flight."""
     body: str = ""
@@ -123,7 +125,11 @@ class Progress(Value):
     @property
     def solved(self) -> dict[str, str]:
         """Subtasks and items that have a result, and the keys of their bodies."""
-        return {n: step.body for n, step in self.steps.items() if step.state == "solved" and not step.items}
+        return {
+            n: step.body
+            for n, step in self.steps.items()
+            if step.state == "solved" and not step.items and not step.empty
+        }
 
     @property
     def subtasks(self) -> tuple[Subtask, ...]:
@@ -147,17 +153,17 @@ class Progress(Value):
         return subtask.expert if turn == 0 else self.graph.fallbacks[whole(subtask.id)][turn - 1]
 
     def parts(self) -> tuple[Subtask, ...]:
-        """The plan as it ran: items in place of what was expanded, and nothing that was withdrawn or skipped.
+        """The plan as it ran: items in place of what was expanded, and nothing that was withdrawn, skipped or empty.
 
-        What waited for a skipped subtask waits for what that one waited for.
+        What waited for such a subtask waits for what that one waited for.
         """
         subtasks = self.subtasks
-        if not any(step.items or step.state == "skipped" for step in self.steps.values()):
+        if not any(step.items or step.empty or step.state == "skipped" for step in self.steps.values()):
             return subtasks
         waits = {s.id: s.depends_on for s in subtasks}
         found = []
         for subtask in subtasks:
-            if self.steps[subtask.id].state != "skipped":
+            if not self._without_result(subtask.id):
                 edges = {"depends_on": tuple(self._resolved(subtask.depends_on, waits))}
                 found += [subtask.model_copy(update=edges | {"id": name}) for name in self.items_of(subtask.id)]
         return tuple(found)
@@ -170,6 +176,9 @@ class Progress(Value):
         items = (item(name, number) for number in range(1, count + 1))
         return [each for each in items if self.steps[each].state != "withdrawn"]
 
+    def _without_result(self, name: str) -> bool:
+        return self.steps[name].state == "skipped" or self.steps[name].empty
+
     def _resolved(self, names: Iterable[str], waits: dict[str, tuple[str, ...]]) -> Iterator[str]:
         seen, stack = set(), list(reversed(list(names)))
         while stack:
@@ -177,7 +186,7 @@ class Progress(Value):
             if name in seen or name not in waits:
                 continue
             seen.add(name)
-            if self.steps[name].state == "skipped":
+            if self._without_result(name):
                 stack.extend(reversed(waits[name]))
             else:
                 yield from self.items_of(name)
@@ -188,9 +197,9 @@ class Progress(Value):
         groups: dict[str, dict[str, str]] = {}
         for name in names:
             step = self.steps[name]
-            if step.items:
+            if step.items or step.empty:
                 of = {each: self.steps[each] for each in self.items_of(name)}
-                groups[name] = {each: one.body for each, one in of.items() if one.state == "solved"}
+                groups[name] = {each: one.body for each, one in of.items() if one.body}
             else:
                 inputs[name] = step.body
         return inputs, groups

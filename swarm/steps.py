@@ -150,6 +150,9 @@ class Steps:
                     stack.extend(reversed(self._children_of(name)))
                 case Refuse(reason, message):
                     self._give_up(name, reason=reason, message=message)
+                case Expand(0):
+                    self._change(name, state="solved", empty=True, message=f"{subtask.for_each} is an empty list")
+                    stack.extend(reversed(self._children_of(name)))
                 case Expand(count):
                     self._change(name, state="expanded", items=count)
                     for number in range(1, count + 1):

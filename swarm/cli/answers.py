@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from swarm.cli.explained import at_most, beside, money
 from swarm.cli.screen import Screen, flat, listed
-from swarm.models import Answer, Citation, Missing, Part, Receipt, Segment, Usage
+from swarm.models import Answer, Caveat, Citation, Missing, Part, Receipt, Segment, Usage
 from swarm.receipts import TenantReceipt
 
 CITED = 6
 """Citations shown of one part."""
 QUOTED = 200
+CAVEATS: Mapping[Caveat, str] = MappingProxyType(
+    {
+        "not_found": "the expert looked and has no answer",
+        "unverified": "no citation backs it",
+        "cut": "it ends early, at a limit of length or time",
+        "repaired": "values that JSON does not have were replaced",
+        "low_confidence": "the label is likelier wrong than right",
+    }
+)
 TOLD_BY_MESSAGE = frozenset({"cancelled", "not_started", "unfinished"})
 """Reasons whose message says the same in full."""
 
@@ -30,6 +40,8 @@ def show(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
     cancelled = {missing.subtask for missing in answer.missing if missing.reason == "cancelled"}
     for missing in answer.missing:
         screen.line((f"missing: {_lack(missing, cancelled)}", "red"))
+    if not answer.found:
+        screen.line(("nothing was found of what was asked", "yellow"))
     if answer.reason:
         screen.line((f"{answer.ending}: {flat(answer.reason)}", "yellow"))
     if told := cost(answer.usage.cost, answer.usage.presumed):
@@ -57,7 +69,8 @@ def _show_paragraphs(screen: Screen, answer: Answer, experts: Mapping[str, str])
     for segment in answer.segments:
         screen.line(segment.text)
         if segment.subtasks:
-            screen.line((f"— from {_named(segment.subtasks, experts)}", "cyan"))
+            screen.line((f"— from {_named(segment.subtasks, experts)}{_sure(segment)}", "cyan"))
+        _show_limits(screen, segment)
         _show_citations(screen, segment)
         screen.line()
 
@@ -70,8 +83,22 @@ def _show_source(screen: Screen, segment: Segment, experts: Mapping[str, str]) -
     """What a part is from, what that built on, and the words it rests on."""
     name, *before = segment.subtasks
     on = f", built on {_named(before, experts)}" if before else ""
-    screen.line((f"— from {name} ({segment.expert}){on}", "cyan"))
+    screen.line((f"— from {name} ({segment.expert}){on}{_sure(segment)}", "cyan"))
+    _show_limits(screen, segment)
     _show_citations(screen, segment)
+
+
+def _sure(segment: Segment) -> str:
+    return "" if segment.confidence is None else f", confidence {segment.confidence:.2f}"
+
+
+def _show_limits(screen: Screen, segment: Segment) -> None:
+    """What limits a part, and which models were asked in vain before the one that answered."""
+    for caveat in segment.caveats:
+        screen.line((f"    {caveat.replace('_', ' ')}: {CAVEATS[caveat]}", "yellow"))
+    if segment.failed_models:
+        lost = listed(f"{each.model} ({each.reason.replace('_', ' ')})" for each in segment.failed_models)
+        screen.line((f"    answered by {flat(segment.model)}, after {lost}", "yellow"))
 
 
 def _show_citations(screen: Screen, segment: Segment) -> None:

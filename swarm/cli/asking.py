@@ -218,7 +218,7 @@ class _Question:
                     error.add_note("its workers end with this command; it goes on with the next: swarm up")
                 raise
         self._show(answer, view)
-        return exits.of_ending(answer.ending)
+        return exits.of_answer(answer)
 
     async def _solved(self, client: SwarmClient, job: Job, view: JobView) -> Answer:
         shower = Shower(self.screen, self.console, view)

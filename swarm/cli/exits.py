@@ -18,7 +18,7 @@ from swarm.errors import (
     SwarmError,
     WaitTimeout,
 )
-from swarm.models import Ending
+from swarm.models import Answer, Ending
 from swarm.threads import LEFT_HARD
 
 OK = 0
@@ -31,6 +31,7 @@ WAITED = 6
 CANCELLED = 7
 INCOMPLETE = 8
 FOUND_BAD = 9
+NOTHING_FOUND = 10
 BUG = 70
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -47,6 +48,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         CANCELLED: "the job was cancelled",
         INCOMPLETE: "a part of the answer: partial, deadline, over_budget",
         FOUND_BAD: "swarm doctor found something bad; each line names its remedy",
+        NOTHING_FOUND: "completed, but the experts found nothing of what was asked",
         BUG: "a bug of ours, with its traceback",
         LEFT_HARD: "a worker whose experts do not end left hard; what ran was handed back",
         INTERRUPTED: "interrupted (Ctrl-C)",
@@ -91,6 +93,12 @@ class MissingExtra(SwarmError):
 
 def of_ending(ending: Ending) -> int:
     return _ENDINGS[ending]
+
+
+def of_answer(answer: Answer) -> int:
+    """By its ending; of a job that completed, also by whether anything was found."""
+    code = of_ending(answer.ending)
+    return NOTHING_FOUND if code == OK and not answer.found else code
 
 
 def of_error(error: BaseException) -> int:

@@ -82,7 +82,7 @@ def answer(job: JobArgument, timeout: Timeout = None, redis: RedisUrl = None, as
             experts = {subtask.id: progress.expert_of(subtask) for subtask in progress.subtasks}
             answers.show(edge.screen, found, experts)
             edge.screen.document(found)
-            return exits.of_ending(found.ending)
+            return exits.of_answer(found)
 
     return edge.run(answered())
 
@@ -220,7 +220,7 @@ class _Follower:
             if ended is None:
                 self._edge.warn_if_unserved()
             elif self.seen != "0-0" and await client.log.events(self._job, self.seen) == []:
-                return exits.of_ending(ended.ending)
+                return exits.of_answer(ended)
             async with hints(client, self._job, self._edge.screen) as heard:
                 async for event in client.job(self._job).events(self.seen):
                     heard()

@@ -44,6 +44,18 @@ def test_the_demo_as_json_is_one_document(here: Here) -> None:
 
 
 @pytest.mark.timeout(60)
+def test_an_answer_that_found_nothing_has_an_exit_code_of_its_own(here: Here) -> None:
+    asked = ("ask", "Who won the football cup in 1974?", "--expert", "refund-policy", "--catalog", str(DEMO))
+    shown, document = here(*asked, env=environment()), here(*asked, "--json", env=environment())
+
+    assert (shown.code, document.code) == (10, 10)
+    assert "nothing was found of what was asked" in shown.out
+    assert "not found: the expert looked and has no answer" in shown.out
+    assert (document.json["found"], document.json["ending"]) == (False, "completed")
+    assert document.json["segments"][0]["caveats"] == ["not_found"]
+
+
+@pytest.mark.timeout(60)
 def test_separate_processes_answer_together(here: Here, redis_url: str, prefix: str) -> None:
     env = environment(REDIS_URL=redis_url, PREFIX=prefix)
     with ExitStack() as stack:

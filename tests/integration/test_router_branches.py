@@ -213,10 +213,11 @@ async def test_an_empty_list_is_no_failure(client: SwarmClient) -> None:
         client,
         step("t1", "lists", "-"),
         step("t2", "echo", "${item}", for_each="t1.words"),
-        step("t3", "echo", "after ${t2}", depends_on=["t1"]),
+        step("t3", "echo", "after ${t2}."),
     )
 
-    assert (answer.text, answer.complete) == ("after (skipped)", True)
+    assert (answer.text, answer.ending, answer.complete) == ("after .", "completed", True)
+    assert answer.reason == "t2: t1.words is an empty list"
 
 
 async def test_the_list_of_a_skipped_subtask_is_empty(client: SwarmClient) -> None:

@@ -291,7 +291,8 @@ async def test_an_answer_past_its_cap_says_what_it_left_out(settings: Settings, 
             "go", plan=[step("a", "echo", "x" * 4_000), step("b", "echo", "y" * 4_000)], timeout=5
         )
 
-    assert not answer.complete
+    assert (answer.ending, answer.complete) == ("partial", False)
+    assert answer.reason == "1 parts do not fit the 5,000 bytes of an answer (SWARM_MAX_ANSWER of the routers): b"
     assert [segment.subtasks for segment in answer.segments] == [("a",)]
     assert [(missing.subtask, missing.reason) for missing in answer.missing] == [("b", "too_large")]
 

@@ -236,11 +236,13 @@ def test_without_a_solved_item_the_whole_has_failed() -> None:
     ]
 
 
-def test_an_empty_list_skips_the_subtask_and_what_waits_only_for_it() -> None:
+def test_an_empty_list_is_gone_through_at_once_and_what_waits_for_it_runs() -> None:
     progress, actions = expanded(0, "c<-b")
 
-    assert actions == (End(ending="completed"),)
-    assert (progress.steps["b"].state, progress.steps["c"].state) == ("skipped", "skipped")
+    assert [action.subtask for action in actions if isinstance(action, Release)] == ["c"]
+    assert (progress.steps["b"].state, progress.steps["b"].empty) == ("solved", True)
+    assert progress.sources(["b"]) == ({}, {"b": {}})
+    assert "b" not in progress.solved
 
 
 @pytest.mark.parametrize(

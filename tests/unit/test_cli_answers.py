@@ -1,0 +1,43 @@
+"""An answer for a person: how sure it is and what limits it, beside its text; and the code that says so to a script."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from swarm.cli import answers, exits
+from swarm.cli.screen import Screen
+from swarm.models import Answer, Caveat, FailedModel, Segment
+
+
+def an_answer(**more: Any) -> Answer:
+    segment = Segment(
+        text="refund", subtasks=("t1",), expert="triage", model="box/b", confidence=0.234, **more.pop("segment", {})
+    )
+    return Answer(job="j", ending="completed", complete=True, text="refund", segments=(segment,), **more)
+
+
+@pytest.mark.parametrize("aggregate", ["pass", "synthesis"])
+def test_confidence_caveats_and_models_that_failed_are_shown(
+    aggregate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"caveats": get_args(Caveat), "failed_models": (FailedModel(model="box/a", reason="unavailable"),)}
+    answers.show(Screen(), an_answer(aggregate=aggregate, segment=limits), {})
+    shown = capsys.readouterr().out
+
+    assert "confidence 0.23" in shown
+    assert all(f"{caveat.replace('_', ' ')}: " in shown for caveat in get_args(Caveat))
+    assert "answered by box/b, after box/a (unavailable)" in shown
+
+
+def test_what_is_sure_is_shown_without_more(capsys: pytest.CaptureFixture[str]) -> None:
+    answers.show(Screen(), an_answer(), {})
+
+    assert capsys.readouterr().out == "refund\n\n— from t1 (triage), confidence 0.23\n"
+
+
+@pytest.mark.parametrize(("ending", "code"), [("completed", 10), ("partial", 8), ("failed", 1), ("cancelled", 7)])
+def test_nothing_found_has_a_code_where_the_job_completed(ending: Any, code: int) -> None:
+    assert exits.of_answer(an_answer(found=False).model_copy(update={"ending": ending})) == code
+    assert exits.of_answer(an_answer()) == 0
