@@ -58,7 +58,7 @@ class Attempts:
             return Ended(error=_too_many(expert, left))
         threads = Threads(expert)
         end = asyncio.get_running_loop().time() + seconds
-        task = asyncio.create_task(_tried(work, threads, until(end, allowance)))
+        task = asyncio.create_task(_tried(work, threads, until(end, allowance)), name=f"expert {expert}")
         try:
             await asyncio.wait((task,), timeout=seconds)
             late = not task.done()

@@ -7,7 +7,9 @@ a process that does nothing any more must not keep work from others.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,12 +26,22 @@ from swarm.errors import BrokerError
 
 _log = events.get("worker")
 
+HELD = 2.0
+"""Seconds without a sign of the event loop after which whoever holds it is told."""
 STUCK = 30.0
 """Seconds without a sign of the event loop after which it counts as stuck."""
 AT_ONCE = 250
 """Leases that one call renews, so that others need not wait for thousands."""
 HURRY = 0.05
 """Seconds until the next try while Redis is away."""
+
+
+def held_by(loop: asyncio.AbstractEventLoop, thread: int) -> dict[str, str]:
+    """The task that a loop runs now, which names the expert, and where its code is. Called in another thread."""
+    task = asyncio.current_task(loop)
+    frame = sys._current_frames().get(thread)
+    place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}" if frame is not None else ""
+    return {"holder": "" if task is None else task.get_name(), "place": place}
 
 
 class Beat:
@@ -53,11 +65,17 @@ class Beat:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._alive = time.monotonic()
+        self._loop_thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._holder: dict[str, str] = {}
+        """Who holds the event loop, while it is held."""
         self._away = False
         """Whether the last renewal failed."""
         self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
 
-    def start(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Begin. Called in the thread of the event loop, which is watched if it is given."""
+        self._loop, self._loop_thread = loop, threading.get_ident()
         self._thread.start()
 
     def close(self) -> None:
@@ -78,7 +96,10 @@ class Beat:
 
     def alive(self) -> None:
         """The event loop says that it turns."""
-        self._alive = time.monotonic()
+        held, self._alive = self.stuck, time.monotonic()
+        if self._holder:
+            _log.warning(events.LOOP_HELD, seconds=round(held, 1), leases_lost=held > STUCK, **self._holder)
+            self._holder = {}
 
     @property
     def stuck(self) -> float:
@@ -88,6 +109,7 @@ class Beat:
     def _run(self) -> None:
         pause = self._pause
         while not self._stop.wait(pause):
+            self._watch_loop(self.stuck)
             if self.stuck > STUCK:
                 continue
             try:
@@ -99,6 +121,17 @@ class Beat:
                 pause = min(HURRY, self._pause)
             else:
                 pause, self._away = self._pause, False
+
+    def _watch_loop(self, stuck: float) -> None:
+        """Note who holds the loop, and tell it at once when the leases are given up over it."""
+        if stuck < HELD or self._loop is None:
+            return
+        told = stuck > STUCK and self._holder.get("told")
+        if not self._holder:
+            self._holder = held_by(self._loop, self._loop_thread)
+        if stuck > STUCK and not told:
+            _log.error(events.LOOP_HELD, seconds=round(stuck, 1), leases_lost=True, **self._holder)
+            self._holder["told"] = "before"
 
     def _failed(self, error: BrokerError) -> None:
         """Nothing ends the thread: without it all that runs here would be taken for lost."""

@@ -153,7 +153,7 @@ class SwarmWorker(Worker):
         """
         if self.on_startup:
             await self.on_startup(self.ctx)
-        self._beat.start()
+        self._beat.start(self.loop)
         await self._published()
         _log.info(events.STARTED, worker=self.name, lanes={lane.name: lane.slots for lane in self.lanes})
         async with asyncio.TaskGroup() as group:

@@ -108,7 +108,7 @@ async def test_what_is_handed_back_as_lost_waits_and_counts(hands: Hands) -> Non
         claim = await hands.run("a")
         assert await hands.worker().hand_back([claim], delay=60, lost=True) == 1
         assert await hands.claim("run:a") == [], "not before its time"
-        assert not await hands.solve(claim), "the claim is over"
+        assert not await hands.fail(claim), "the claim is over"
         assert await hands.worker().renew([claim]) == ["j:t1:1"]
         await hands.expire_lease(claim)
         if lost < MAX_LOST:
@@ -122,20 +122,52 @@ async def test_what_is_handed_back_as_lost_waits_and_counts(hands: Hands) -> Non
 # -- zombies -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_whose_lease_was_taken_over_writes_nothing(hands: Hands) -> None:
+async def test_a_failure_of_a_worker_whose_lease_was_taken_over_is_not_written(hands: Hands) -> None:
     await hands.begin("j", "t1:a")
     zombie = await hands.run("a", hands.worker("w1"))
     await hands.expire_lease(zombie)
     holder = await hands.run("a", hands.worker("w2"))
     before = await hands.history("j")
 
-    assert not await hands.solve(zombie, "from the dead")
     assert not await hands.fail(zombie)
 
     assert await hands.history("j") == before
-    assert await hands.log.bodies("j", ["t1.1.1"]) == {}
     assert await hands.solve(holder, "from the living")
     assert await hands.log.solutions("j", {"t1": "t1.1.2"})
+
+
+async def test_the_first_solution_counts_though_its_lease_was_taken_over_and_the_rerun_is_stopped(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    slow = await hands.run("a", hands.worker("w1"))
+    await hands.expire_lease(slow)
+    rerun = await hands.run("a", hands.worker("w2"))
+    async with hands.connection.client.pubsub() as channel:
+        await channel.subscribe(hands.keys.stop("w2"))
+        await channel.get_message(timeout=5)
+
+        assert await hands.solve(slow, "late and good")
+        told = await channel.get_message(timeout=5)
+
+    assert told is not None
+    assert told["data"].decode() == rerun.key
+    assert await hands.stands("run:a") == {}
+    assert not await hands.solve(rerun, "again"), "the first counts"
+    assert not await hands.solve(slow, "late and good"), "a repeated call finds that it is done"
+    await hands.settle("j")
+    assert [line for line in await hands.history("j") if line.startswith(("solved", "ended"))] == [
+        "solved t1:1",
+        "ended completed",
+    ]
+
+
+async def test_a_late_solution_of_a_job_whose_end_was_asked_for_is_not_written(hands: Hands) -> None:
+    await hands.begin("j", "t1:a")
+    slow = await hands.run("a", hands.worker("w1"))
+    await hands.expire_lease(slow)
+    await hands.run("a", hands.worker("w2"))
+    await hands.log.cancel("j")
+
+    assert not await hands.solve(slow)
 
 
 async def test_a_worker_whose_lease_ran_out_but_was_not_taken_may_still_finish(hands: Hands) -> None:
@@ -147,14 +179,14 @@ async def test_a_worker_whose_lease_ran_out_but_was_not_taken_may_still_finish(h
     assert await hands.stands("run:a") == {}
 
 
-async def test_a_worker_that_finishes_after_its_delivery_went_back_to_the_queue_writes_nothing(hands: Hands) -> None:
+async def test_a_solution_that_comes_after_its_delivery_went_back_to_the_queue_counts(hands: Hands) -> None:
     await hands.begin("j", "t1:a")
     claim = await hands.run("a")
     await hands.expire_lease(claim)
     await hands.claim("run:a", free=0)
 
-    assert not await hands.solve(claim)
-    assert (await hands.stands("run:a"))["ready"] == ["j:t1:1"]
+    assert await hands.solve(claim)
+    assert await hands.stands("run:a") == {}
 
 
 async def test_finishing_again_after_a_lost_reply_changes_nothing(hands: Hands) -> None:

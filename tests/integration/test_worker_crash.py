@@ -108,6 +108,8 @@ async def test_a_blocked_loop_keeps_its_leases(fleet: Fleet, client: SwarmClient
     events = await client.log.events(job.id) or []
 
     assert answer.text == "blocked"
+    assert "event_loop_held" in blocked.words()
+    assert "expert block" in blocked.words()
     assert blocked.alive
     assert fleet.starts() == {"t1": 1}
     assert claims(events, "t1") == [(1, 1)]

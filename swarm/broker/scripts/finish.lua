@@ -1,17 +1,33 @@
 -- Store what deliveries of one job came to, append it to the log, ask for `advance` and acknowledge: one step.
 -- ARGV, for each of them: id, queue, owner, event, data, body key or '', body, subtask that this solves or ''
 -- Answers for each 'ok', or 'gone' when the claim is no longer held (then nothing is written of it; a repeated call
--- finds this too).
+-- finds this too). A solution counts although its lease was lost, as long as its delivery waits or runs elsewhere and
+-- nobody else has solved the subtask: whoever runs it again is told to stop.
 local job, now = job_of(ARGV[1]), clock()
 local J = job_key(job)
 local f = call('HMGET', J, 'expire', 'ending')
 local verdicts, events, done, stored = {}, {}, {}, false
+
+local function counts(id, queue, solves)
+  return solves ~= '' and f[1] and not f[2] and call('HEXISTS', delivery_key(id), 'record') == 1
+    and call('HEXISTS', J, 's:' .. solves) == 0 and not is_cancelled(job, id, queue)
+end
 for i = 1, #ARGV, 8 do
   local id, queue, owner, kind, data, key, body, solves = unpack(ARGV, i, i + 7)
   local D = delivery_key(id)
   local held = call('HMGET', D, 'owner', 'gates', 'holds', 'parked')
-  if held[1] ~= owner then
+  local late = held[1] ~= owner and counts(id, queue, solves)
+  if late then stop(id, held[1]) end
+  if held[1] ~= owner and not late then
     table.insert(verdicts, 'gone')
+  elseif late then
+    table.insert(verdicts, 'ok')
+    forget(job, id, queue)
+    call('HSETNX', J .. ':bodies', key, body)
+    stored = true
+    call('HSETNX', J, 's:' .. solves, key)
+    table.insert(events, kind)
+    table.insert(events, data)
   else
     table.insert(verdicts, 'ok')
     -- as `forget` does, but at once for all that have a lease
