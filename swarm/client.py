@@ -14,6 +14,7 @@ event loop, thread and process: each loop has two such connections of its own, w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -36,7 +37,7 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.keys import Keys
 from swarm.broker.session import Session, Sessions
 from swarm.clearance import cancel_all
-from swarm.errors import BadInput, BrokerUnavailable, BrokerUnconfirmed, Busy, PlanningFailed, WaitTimeout
+from swarm.errors import BadInput, BrokerUnavailable, BrokerUnconfirmed, Busy, PlanningFailed, SwarmError, WaitTimeout
 from swarm.estimate import ExpertStats
 from swarm.events import AnyEvent, Ended, Reset
 from swarm.job import Job, planning
@@ -54,6 +55,8 @@ EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
 LOOK = 1.0
 """Seconds after which a patient caller asks again, at most."""
 MOST_PATIENCE = 86_400
+LAST_WORD = 2.0
+"""Seconds that a cancelled `ask` takes at most to cancel its job."""
 
 T = TypeVar("T")
 
@@ -127,7 +130,7 @@ class SwarmClient:
         return await self._accepted(job_id, request, _seconds("patience", patience))
 
     async def _accepted(self, job_id: str | None, request: Request, patience: float = 0.0) -> Job:
-        job, until = self.job(job_id or new_job_id()), time.monotonic() + patience
+        job, until = self.job(new_job_id() if job_id is None else job_id), time.monotonic() + patience
         while True:
             try:
                 return await self._asked(job, request, max(0.0, until - time.monotonic()))
@@ -148,9 +151,32 @@ class SwarmClient:
                 raise BrokerUnconfirmed(error.where, error.seconds, job.id) from None
         return job
 
-    async def ask(self, text: str, *, timeout: float | None = None, **options: Any) -> Answer:
-        """Submit and wait for the answer; options as for `submit`."""
-        return await (await self.submit(text, **options)).answer(timeout)
+    async def ask(
+        self,
+        text: str,
+        *,
+        timeout: float | None = None,
+        on_cancel: Literal["cancel", "leave"] = "cancel",
+        job_id: str | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Submit and wait for the answer; options as for `submit`.
+
+        Whoever waits may be cancelled: by `asyncio.wait_for`, a web client that hangs up, Ctrl-C. Nobody reads the
+        answer then, so its job is cancelled as well; with `on_cancel="leave"` it goes on. The error has a note with
+        the job's id. After `timeout` seconds the job goes on, and the WaitTimeout has its `job_id`.
+        """
+        job = self.job(new_job_id() if job_id is None else job_id)
+        try:
+            await self.submit(text, job_id=job.id, **options)
+            return await job.answer(timeout)
+        except asyncio.CancelledError as error:
+            error.add_note(f"job {job.id} " + ("is cancelled" if on_cancel == "cancel" else "goes on"))
+            if on_cancel == "cancel":
+                with contextlib.suppress(SwarmError, TimeoutError):
+                    async with asyncio.timeout(LAST_WORD):
+                        await self.log.cancel(job.id)
+            raise
 
     async def plan(
         self, text: str, *, timeout: float | None = None, job_id: str | None = None, **options: Any

@@ -319,7 +319,8 @@ class WaitTimeout(SwarmError):
 
     def __init__(self, job_id: str, seconds: float) -> None:
         self.job_id, self.seconds = job_id, seconds
-        super().__init__(f"job {job_id} has not ended within {seconds:g} s; it goes on (see: swarm watch {job_id})")
+        within = f" within {seconds:g} s" if seconds else ""
+        super().__init__(f"job {job_id} has not ended{within}; it goes on (see: swarm watch {job_id})")
 
 
 class ExpertError(SwarmError):

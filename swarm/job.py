@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from swarm.broker.deltas import Delta
 from swarm.errors import BadInput, WaitTimeout
 from swarm.events import Accepted, AnyEvent, Planned
-from swarm.models import Answer, Receipt
+from swarm.models import Answer, Failure, Receipt, Solution, as_reason
 from swarm.progress import SETTLED, Progress, whole
+from swarm.status import JobStatus
 
 if TYPE_CHECKING:
     from swarm.client import SwarmClient
@@ -47,12 +48,42 @@ class Job:
             yield delta
 
     async def answer(self, timeout: float | None = None) -> Answer:
-        """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on."""
+        """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on.
+
+        With `timeout=0` it only looks: the answer of a job that has ended, else WaitTimeout at once.
+        """
+        if timeout == 0:
+            if (answer := await self._client.log.answer(self.id)) is None:
+                raise WaitTimeout(self.id, 0.0)
+            return answer
         try:
             async with asyncio.timeout(timeout):
                 return await self._client.wait(self.id)
         except TimeoutError:
             raise WaitTimeout(self.id, timeout or 0.0) from None
+
+    async def status(self) -> JobStatus:
+        """Where the job stands now. Raises JobNotFound."""
+        return JobStatus.of(self.id, await self._client.log.progress(self.id))
+
+    async def result(self, subtask: str) -> Solution | Failure | None:
+        """What a subtask came to, also while the job goes on; None: it is not settled, or was skipped.
+
+        The results of a `for_each` are one. Raises BadInput for a subtask that a planned job has not, JobNotFound.
+        """
+        progress = await self._client.log.progress(self.id)
+        if subtask not in progress.steps:
+            if _planned(progress) or progress.ended:
+                raise self._no_subtask(subtask, progress)
+            return None
+        step = progress.steps[subtask]
+        if step.state in ("failed", "dropped"):
+            because = f"waited for {step.because}" if step.because else ""
+            return Failure(reason=as_reason(step.reason), message=step.message or because)
+        if step.state != "solved":
+            return None
+        found = await self._client.log.results(self.id, *progress.sources([subtask]))
+        return found.get(subtask)
 
     async def cancel(self, timeout: float = 10.0, *, subtask: str | None = None) -> Receipt:
         """Cancel, wait until it is done, and say what was stopped, withdrawn and finished, and what was used.
@@ -77,13 +108,14 @@ class Job:
         """What became of each attempt and what it used; of a job that goes on, as far as it is. Raises JobNotFound."""
         return await self._client.log.receipt(self.id)
 
+    def _no_subtask(self, name: str, known: Progress) -> BadInput:
+        there = ", ".join(list(known.steps)[:SHOWN]) or "none"
+        return BadInput("subtask", f"job {self.id} has no subtask {name[:80]!r}; it has: {there}", "name one of them")
+
     async def _give_up(self, name: str) -> None:
         known = await self._client.until(self.id, lambda p: name in p.steps or p.ended or _planned(p))
         if name not in known.steps:
-            there = ", ".join(list(known.steps)[:SHOWN]) or "none"
-            raise BadInput(
-                "subtask", f"job {self.id} has no subtask {name[:80]!r}; it has: {there}", "name one of them"
-            )
+            raise self._no_subtask(name, known)
         if await self._client.log.cancel(self.id, name):
             await self._client.until(self.id, lambda p: p.ended or _given_up(p, name))
 
