@@ -45,7 +45,6 @@ class _Ask:
 
     messages: Sequence[Message]
     max_tokens: int | None
-    streamed: bool
     patience: Patience
     sampling: Sampling
     readers: list[Reader] = field(default_factory=list)
@@ -83,8 +82,8 @@ class OpenAIModel:
         form: Form | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
-        ask = self._ask(messages, max_tokens, sampling, timeout, streamed=False)
-        return await whole(self._counted(ask, form))
+        # streamed, too: a server that is hung up on then stops writing
+        return await whole(self._counted(self._ask(messages, max_tokens, sampling, timeout), form))
 
     async def stream(
         self,
@@ -95,7 +94,7 @@ class OpenAIModel:
         form: Form | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
-        ask = self._ask(messages, max_tokens, sampling, timeout, streamed=True)
+        ask = self._ask(messages, max_tokens, sampling, timeout)
         async with aclosing(self._counted(ask, form)) as items:
             async for item in items:
                 yield item
@@ -110,12 +109,10 @@ class OpenAIModel:
         max_tokens: int | None,
         sampling: Sampling | None,
         timeout: float,
-        *,
-        streamed: bool,
     ) -> _Ask:
         found = sampling_of(self, sampling)
         patience = Patience.of(self.endpoint.timeouts, timeout, _now())
-        return _Ask(messages, max_tokens or found.max_tokens, streamed, patience, found)
+        return _Ask(messages, max_tokens or found.max_tokens, patience, found)
 
     async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error says what was used before it."""
@@ -151,7 +148,7 @@ class OpenAIModel:
     async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
         limit = self.endpoint.limit_name
-        ladder = Ladder(self.models.notes, self.name, form, streamed=ask.streamed, limit=limit)
+        ladder = Ladder(self.models.notes, self.name, form, streamed=True, limit=limit)
         begun = answered = False
         while not answered:
             try:
@@ -170,10 +167,10 @@ class OpenAIModel:
         """One request, and its answer as it comes."""
         words = Responses() if self.endpoint.api == "responses" else None
         splitter = self.models.thinking.splitter(self.name, self.endpoint)
-        reader = Reader(ask.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
+        reader = Reader(ladder.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
         ask.readers.append(reader)
         patience, begun, first = ask.patience, _now(), 0.0
-        patience.sends(begun, streamed=ask.streamed)
+        patience.sends(begun, streamed=ladder.streamed)
         async with AsyncExitStack() as opened:
             async with asyncio.timeout_at(patience.until):
                 chunks = await self._sent(ask, ladder, opened)
@@ -192,7 +189,7 @@ class OpenAIModel:
                 ):
                     reader.stop()
                     break
-                if ask.streamed and reader.written > before:
+                if ladder.streamed and reader.written > before:
                     patience.came(_now())
                 until = _until(reader, patience, until)
         for piece in reader.end():
@@ -206,7 +203,7 @@ class OpenAIModel:
             raise
         is_long = len(completion.text) > LONG
         completion = await in_thread(ladder.answered, completion) if is_long else ladder.answered(completion)
-        yield replace(completion, first=first if ask.streamed else 0.0)
+        yield replace(completion, first=first if ladder.streamed else 0.0)
 
     async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
         """Send the request; the bytes of the answer, once its status is known and good."""
@@ -225,7 +222,7 @@ class OpenAIModel:
         body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
         if ask.max_tokens:
             body[ladder.limit] = ask.max_tokens
-        if ask.streamed:
+        if ladder.streamed:
             body["stream"] = True
         if ladder.asks_usage:
             body["stream_options"] = {"include_usage": True}

@@ -47,6 +47,11 @@ _UNKNOWN = re.compile(
     r"|deprecated|instead",
     re.IGNORECASE,
 )
+_STREAM = re.compile(
+    r"\bstream(ing|ed)?\b.{0,60}(unsupported|not (supported|implemented|available|allowed|permitted)|disabled|unknown)"
+    r"|(unsupported|unknown|unrecognized|not support).{0,60}\bstream(ing)?\b|\bstream\b.{0,20}must be false",
+    re.IGNORECASE,
+)
 _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
@@ -119,7 +124,8 @@ class Ladder:
         self._left = [way for way in WAYS if form and not self._refuses(way, form)]
         self._guessed: Way | None = None
         self._strict = strictly(form.schema) if form and not self._refuses("strict", form) else None
-        self.asks_usage = streamed and ("refused", model, "stream_options") not in notes
+        self.streamed = streamed and ("refused", model, "stream") not in notes
+        self.asks_usage = self.streamed and ("refused", model, "stream_options") not in notes
         self.limit = limit if ("refused", model, limit) not in notes else _other(limit)
         self._renamed = False
 
@@ -146,6 +152,10 @@ class Ladder:
         if self.asks_usage and _STREAM_OPTIONS.search(said):
             self._notes.add("refused", self._model, "stream_options")
             self.asks_usage = False
+            return True
+        if self.streamed and _STREAM.search(said):
+            self._notes.add("refused", self._model, "stream")
+            self.streamed = self.asks_usage = False
             return True
         if not self._renamed and status in (400, 422) and _refuses_limit(said, self.limit):
             self._notes.add("refused", self._model, self.limit)

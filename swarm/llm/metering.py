@@ -241,7 +241,8 @@ class _Call:
 
     def _paid(self, completion: Completion) -> Completion:
         used = completion.usage
-        known = used.input_tokens and used.output_tokens and not used.estimated
+        # a server that counts nothing and was done charges about what came; one that was stopped may charge for more
+        known = used.input_tokens and used.output_tokens and not (used.estimated and completion.cut)
         cost = self._settle(
             Used(
                 "told" if known else "unknown",

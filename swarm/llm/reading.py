@@ -59,6 +59,8 @@ class Events:
     _name: str = ""
     _data: list[str] = field(default_factory=list)
     _size: int = 0
+    known: bool = False
+    """Whether any line was one of an event stream."""
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
         *ended, rest = chunk.split(b"\n")
@@ -76,7 +78,8 @@ class Events:
         yield from self.feed(b"\n\n")
 
     def _read(self, line: str) -> Iterator[tuple[str, str]]:
-        name, _, value = line.partition(":")
+        name, colon, value = line.partition(":")
+        self.known = self.known or (bool(colon) and name in ("", "data", "event", "id", "retry", "error"))
         value = value.removeprefix(" ")
         if not line:
             yield from self._event()
@@ -179,6 +182,8 @@ class Reader:
         if self._events:
             for name, data in self._events.end():
                 yield from self._event(name, data, last=True)
+            if not self._events.known:
+                raise BadOutput("the answer is not JSON")
         elif not self.streamed or self._body.strip():
             yield from self._whole()
         if not self.finished or self.finish == "error":

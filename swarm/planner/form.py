@@ -19,7 +19,7 @@ _ORDER = ("when", "for_each", "id", "expert", "instruction", "depends_on")
 _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
-def form(cards: Mapping[str, Card]) -> Form:
+def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> Form:
     """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.strict`).
 
     Everything in it is required and closed, and of objects that may stand in one place each begins with its own key.
@@ -35,7 +35,8 @@ def form(cards: Mapping[str, Card]) -> Form:
         "for_each": {"type": ["string", "null"]},
     } | plain
     step = {"anyOf": [_closed(plain), _closed(conditional)]}
-    subtasks = {"type": "array", "items": step}
+    # a grammar takes the shortest way out, and that is an empty list
+    subtasks = {"type": "array", "items": step} | ({} if may_be_empty else {"minItems": 1})
     return Form("plan", _closed({"subtasks": subtasks, "aggregate": {"type": "string", "enum": _AGGREGATES}}))
 
 

@@ -157,7 +157,7 @@ class _Asking:
 
     async def _answered(self, messages: Sequence[Message]) -> Completion:
         """The model's answer; the first is streamed if anybody wants its pieces."""
-        wanted = form(self._question.cards)
+        wanted = form(self._question.cards, may_be_empty=self._question.tried is not None)
         left = max(0.1, self._until - asyncio.get_running_loop().time())
         try:
             if self._problems:

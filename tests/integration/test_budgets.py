@@ -249,7 +249,7 @@ async def test_without_a_limit_no_cap_is_sent_and_the_cost_is_still_known(settin
             (tenant,) = await Ledger(connection, settings).tenants()
 
     assert "max_tokens" not in server.requests[0].body
-    assert not server.requests[0].streamed
+    assert server.requests[0].streamed
     assert answer.usage.cost == server.bill == tenant.today.settled
     assert tenant.name == "acme"
 

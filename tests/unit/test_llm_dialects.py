@@ -60,7 +60,7 @@ async def test_plain_text_is_the_same_everywhere(dialect: Dialect, streamed: boo
     assert answer.text == "Good day 😀, and welcome"
     assert answer.asked_by == ""
     assert answer.usage.output_tokens > 0
-    assert bool(answer.usage.estimated) == (streamed and dialect.usage == "none")
+    assert bool(answer.usage.estimated) == (dialect.usage == "none")
     assert len(server.requests) == 1
 
 

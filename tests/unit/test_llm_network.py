@@ -358,17 +358,12 @@ async def test_a_stream_that_dribbles_is_ended_by_the_smallest_limit(
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_first_token_is_waited_for_so_long_and_a_whole_answer_as_long_as_asked(
-    tmp_path: Path, streamed: bool
-) -> None:
+async def test_a_first_token_is_waited_for_so_long_also_of_a_whole_answer(tmp_path: Path, streamed: bool) -> None:
     async with ModelServer(hang) as server:
         models = models_of(tmp_path, server.url, "timeouts = { first_token = 0.2, total = 0.6 }")
         error = await failure(models, streamed=streamed)
 
-    named = (
-        "no first token within 0.2 s (timeouts.first_token" if streamed else "no answer within 0.6 s (timeouts.total"
-    )
-    assert named in str(error)
+    assert "no first token within 0.2 s (timeouts.first_token" in str(error)
 
 
 async def test_comments_are_no_tokens(tmp_path: Path) -> None:

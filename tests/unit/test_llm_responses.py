@@ -84,7 +84,7 @@ async def test_the_same_completion_comes_of_it(tmp_path: Path, streamed: bool) -
         "input": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}],
         "store": False,
         "max_output_tokens": 50,
-    } | ({"stream": True} if streamed else {})
+    } | {"stream": True}
 
 
 @both

@@ -323,7 +323,41 @@ async def test_without_a_form_nothing_is_said_about_one() -> None:
         "model": "small",
         "messages": [{"role": "user", "content": "hello"}],
         "max_tokens": 5,
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
+
+
+async def test_a_server_that_cannot_stream_is_asked_for_the_whole_once_and_remembered() -> None:
+    def whole_only(request: Received) -> Answer:
+        if request.streamed:
+            return Reply({"error": {"message": "streaming is not supported by this model"}}, 400)
+        return "all at once"
+
+    async with served(whole_only) as (server, model):
+        assert await heard(model) == (["all at once"], await model.complete(HELLO))
+
+    assert [request.streamed for request in server.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+async def test_a_whole_answer_that_is_given_up_frees_its_server(how: str) -> None:
+    asked = asyncio.Event()
+
+    def words(request: Received) -> Answer:
+        asked.set()
+        return "word " * 400
+
+    async with served(words, delay=0.02) as (server, model):
+        call = asyncio.create_task(model.complete(HELLO, timeout=0.3 if how == "late" else 30))
+        async with asyncio.timeout(5):
+            await asked.wait()
+            if how == "cancelled":
+                call.cancel()
+            await asyncio.wait({call})
+            await server.left.wait()
+
+    assert (server.hung_up, server.open) == (1, 0)
 
 
 @pytest.mark.parametrize(("refused", "taken"), [(WAYS[:count], way) for count, way in enumerate(WAYS)])

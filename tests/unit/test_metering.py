@@ -81,7 +81,7 @@ async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_wha
     assert purse.reserved == [("box/small", 19 + PER_MESSAGE + PER_CALL, 30)]
     assert purse.settled == {1: TOLD}
     assert answer.usage == Usage(calls=1, input_tokens=7, output_tokens=3, cost=10)
-    assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (False, 30)
+    assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 30)
 
 
 async def test_where_a_limit_holds_the_cap_is_sent_and_the_answer_streamed() -> None:
@@ -155,7 +155,7 @@ async def test_what_was_counted_before_the_last_words_is_not_what_they_cost() ->
 
     purse = await outcome(lambda request: Stream(parts), purse=Purse(cap=20))
 
-    assert purse.settled == {1: Used("unknown", 11, 3, answered=True, estimated=True)}
+    assert purse.settled == {1: Used("told", 11, 3, answered=True, estimated=True)}
 
 
 async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> None:
@@ -182,7 +182,7 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
         (Reply({"error": {"message": "no", "code": 400}}), Used("unknown", answered=True)),
         (Reply("no JSON"), Used("unknown", answered=True)),
         (Reply(completion("")), TOLD),
-        (Reply(completion("so", usage=None)), Used("unknown", 11, 1, answered=True, estimated=True)),
+        (Reply(completion("so", usage=None)), Used("told", 11, 1, answered=True, estimated=True)),
         (None, Used("unknown", down="model")),
     ],
     ids=["401", "429", "408", "503", "error in a 200", "no JSON", "empty answer", "no usage", "hung up"],
