@@ -148,7 +148,7 @@ class SwarmClient:
             try:
                 await self.log.submit(job.id, request, patience=patience)
             except BrokerUnconfirmed as error:
-                raise BrokerUnconfirmed(error.where, error.seconds, job.id) from None
+                raise BrokerUnconfirmed(error.where, error.seconds, job.id, error.on) from None
         return job
 
     async def ask(

@@ -28,7 +28,8 @@ Each message says what is wrong and what to do about it.
     │   ├── BrokerDenied
     │   ├── BrokerReadOnly
     │   ├── BrokerFull
-    │   └── BrokerEvicts         it may drop accepted jobs
+    │   ├── BrokerEvicts         it may drop accepted jobs
+    │   └── BrokerUndurable      it cannot keep what SWARM_DURABLE=disk asks for
     ├── EmbeddedUnavailable      no Redis given, none to start
     ├── WaitTimeout              the caller's patience ended, the job goes on
     └── ExpertError              raised inside an expert; beyond it only a Failure travels
@@ -251,16 +252,23 @@ class BrokerUnavailable(BrokerError):
         )
 
 
-class BrokerUnconfirmed(BrokerUnavailable):
-    """It is written, but no replica has said in time that it has it. Repeating it with the same id is safe."""
+Keeper = Literal["replica", "disk"]
+_NOT_YET = {"replica": "no replica followed", "disk": "its disk did not"}
+_LOOK_AT = {"replica": "that a replica is connected (INFO replication)", "disk": "how slow its disk is"}
 
-    def __init__(self, where: str, seconds: float, job_id: str = "") -> None:
-        self.where, self.seconds, self.job_id = where, seconds, job_id
+
+class BrokerUnconfirmed(BrokerUnavailable):
+    """It is written, but not yet on a replica, or on the disk. Repeating it with the same id is safe."""
+
+    def __init__(
+        self, where: str, seconds: float, job_id: str = "", on: Literal["replica", "disk"] = "replica"
+    ) -> None:
+        self.where, self.seconds, self.job_id, self.on = where, seconds, job_id, on
         same = f"job id {job_id}, which runs meanwhile," if job_id else "same job id"
         BrokerError.__init__(
             self,
-            f"Redis at {where} has it, but no replica followed within {seconds:g} s, which SWARM_DURABLE asks for; "
-            f"repeat it with the {same} and check that a replica is connected (INFO replication)",
+            f"Redis at {where} has it, but {_NOT_YET[on]} within {seconds:g} s, which SWARM_DURABLE asks for; "
+            f"repeat it with the {same} and check {_LOOK_AT[on]}",
         )
 
 
@@ -307,6 +315,17 @@ class BrokerEvicts(BrokerError):
         super().__init__(
             f"Redis at {where} drops keys when its memory is full (maxmemory-policy {policy}), accepted jobs too; "
             "set maxmemory-policy noeviction there"
+        )
+
+
+class BrokerUndurable(BrokerError):
+    """This Redis cannot say that a write is on its disk, which SWARM_DURABLE=disk asks for."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        self.where = where
+        super().__init__(
+            f"Redis at {where} cannot keep every job over a crash ({cause}), which SWARM_DURABLE=disk asks for; "
+            "use Redis 7.2 or newer with appendonly yes, or set appendfsync always there and let this user read it"
         )
 
 

@@ -80,8 +80,11 @@ class Settings(Input):
     """The same for one turn of the planner's model."""
     log_contents: bool = False
     """Whether lines of the log may hold prompts, answers and what errors say; else they hold ids, sizes and times."""
-    durable: bool = False
-    """Whether a job is accepted only once a replica has it (Redis' WAIT). Its ending waits for one, but not long."""
+    durable: bool | Literal["disk"] = False
+    """Whether a job is accepted only once a replica has it (`true`: Redis' WAIT), or the disk of Redis (`disk`).
+
+    Its ending waits for that too, but not long.
+    """
 
     window: int = Field(default=64, ge=1, le=1_000)
     """Subtasks of one job in flight at once."""

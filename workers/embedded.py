@@ -28,7 +28,7 @@ async def redis_for(settings: Settings) -> AsyncIterator[str]:
     if settings.redis_url:
         yield settings.redis_url
     else:
-        async with private(settings.data) as url:
+        async with private(settings.data, always=settings.durable == "disk") as url:
             yield url
 
 

@@ -47,12 +47,14 @@ def running(data: Path) -> str | None:
 
 
 @asynccontextmanager
-async def private(data: Path) -> AsyncIterator[str]:
+async def private(data: Path, *, always: bool = False) -> AsyncIterator[str]:
     """The URL of the folder's Redis, which is started again whenever it is lost, as long as the block runs.
+
+    `always`: each write is on the disk before it is answered.
 
     When that cannot be, the block is cancelled and EmbeddedUnavailable raised.
     """
-    async with PrivateRedis(data) as redis:
+    async with PrivateRedis(data, {"appendfsync": "always"} if always else None) as redis:
         block = asyncio.current_task()
         keeping = asyncio.create_task(redis.keep())
 

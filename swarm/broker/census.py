@@ -132,6 +132,7 @@ async def memory_of(connection: Connection) -> Memory:
         policy=said.get("maxmemory_policy", ""),
         append_only=said.get("aof_enabled") == "1",
         appending=said.get("aof_last_write_status", "ok") == "ok",
+        delayed_fsync=int(said.get("aof_delayed_fsync", 0)),
         replicas=int(said.get("connected_slaves", 0)),
         keys=await connection.call("DBSIZE"),
     )

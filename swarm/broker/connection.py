@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from redis import exceptions
 from redis.asyncio import Redis
 
 from swarm.broker.address import open_client, shown
+from swarm.broker.disk import DISK_MS, waits_for_disk
 from swarm.broker.faults import hang_up, read_only, translated
 from swarm.broker.keys import Keys
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUnconfirmed, BrokerUntrusted
@@ -61,6 +62,12 @@ READS = frozenset(
 REPEAT = 0.5
 """Seconds within which a call whose connection broke is repeated."""
 
+LATE = 3.0
+"""Seconds after the longest wait for the disk by which Redis must have answered."""
+
+Durable = bool | Literal["disk"]
+"""Whether a write waits for a replica, or for the disk."""
+
 T = TypeVar("T")
 
 
@@ -84,6 +91,7 @@ class Connection:
         # a wire that waits for replicas holds up what comes behind, which must be no claim and no sign of life
         confirm = (_packed(("PUBLISH", keys.confirmed, "")), _packed(("WAIT", 1, WAIT_MS)))
         self._safe = _Wire(client, self._suspect, ending=confirm)
+        self._disk = _Wire(client, self._suspect, ending=confirm, disk=where)
 
     @classmethod
     def open(cls, url: str, prefix: str = "swarm") -> Self:
@@ -103,6 +111,7 @@ class Connection:
         self._closed = True
         await self._plain.aclose()
         await self._safe.aclose()
+        await self._disk.aclose()
         with contextlib.suppress(Exception):  # what is broken is closed as well
             await self.client.aclose()
 
@@ -111,7 +120,11 @@ class Connection:
         """How often a connection was made, so that what was learnt of the server over it is asked anew."""
         return self._plain.made
 
-    async def script(self, name: str, *args: Any, durable: bool = False, repeats: bool = False) -> Any:
+    async def reach_disk(self) -> None:
+        """Raises BrokerUndurable where Redis cannot say that its disk has what was written."""
+        await self._call(("PING",), "disk")
+
+    async def script(self, name: str, *args: Any, durable: Durable = False, repeats: bool = False) -> Any:
         """Run a script of ours on the keys under our prefix; one that `repeats`, again when its connection breaks.
 
         With `durable` the answer comes when a replica has all that was written before it. Raises BrokerUnconfirmed
@@ -153,15 +166,20 @@ class Connection:
 
     def _suspect(self) -> None:
         """What one wire lost, such as a master that hangs, the other one must not wait for as well."""
-        self._plain.suspect = self._safe.suspect = True
+        self._plain.suspect = self._safe.suspect = self._disk.suspect = True
 
-    async def _call(self, command: tuple[Any, ...], durable: bool) -> Any:
+    async def _call(self, command: tuple[Any, ...], durable: Durable) -> Any:
         packed = _packed(command)
         with translated(self.where):
             try:
-                return await (self._safe if durable else self._plain).call(packed)
+                return await self._wire(durable).call(packed)
             except _Unconfirmed as error:
+                if durable == "disk":
+                    raise BrokerUnconfirmed(self.where, DISK_MS / 1000, on="disk") from error
                 raise BrokerUnconfirmed(self.where, WAIT_MS / 1000) from error
+
+    def _wire(self, durable: Durable) -> _Wire:
+        return self._disk if durable == "disk" else self._safe if durable else self._plain
 
 
 class _Unconfirmed(exceptions.RedisError):
@@ -179,8 +197,13 @@ class _Wire:
     what the batch is confirmed by. The write makes it cover what an earlier call has written, also over another wire.
     """
 
-    def __init__(self, client: Redis, lost: Callable[[], None], ending: tuple[bytes, bytes] | None = None) -> None:
-        self._client, self._lost, self._ending = client, lost, ending
+    def __init__(
+        self, client: Redis, lost: Callable[[], None], ending: tuple[bytes, ...] | None = None, *, disk: str = ""
+    ) -> None:
+        self._client, self._lost, self._ending, self._where = client, lost, ending, disk
+        self._write = ending[0] if ending else b""
+        self._patience: float | None = None
+        """Seconds that a confirmation may take; None: as long as an answer."""
         self.suspect = False
         """Whether to connect anew before the next batch."""
         self._waiting: list[Call] = []
@@ -241,6 +264,8 @@ class _Wire:
             self._proven = False
             self.made += 1
             await self._wire.connect()
+            if self._where:
+                await self._reach_disk()
         await self._wire.send_packed_command(b"".join((*(call.packed for call in batch), *(self._ending or ()))))
         moved, answers = False, []
         for call in batch:
@@ -262,14 +287,20 @@ class _Wire:
             await self._hang_up()  # what was the master is none any more; the next call looks for the new one
 
     async def _confirm(self, answers: Sequence[tuple[Call, Any]]) -> None:
-        """Give out answers once a replica has followed."""
-        await self._wire.read_response()
-        confirmed = await self._wire.read_response()
-        if not confirmed:
+        """Give out answers once a replica, or the disk, has followed."""
+        confirmed: Any = 1
+        for _ in self._ending or ():
+            confirmed = await self._wire.read_response(timeout=self._patience)
+        if not (confirmed[0] if isinstance(confirmed, list) else confirmed):
             raise _Unconfirmed
         for call, answer in answers:
             if not call.answer.done():
                 call.answer.set_result(answer)
+
+    async def _reach_disk(self) -> None:
+        waits = await waits_for_disk(self._wire, self._where)
+        self._patience = DISK_MS / 1000 + LATE
+        self._ending = (self._write, _packed(("WAITAOF", 1, 0, DISK_MS))) if waits else ()
 
     async def _hang_up(self) -> None:
         wire, self._wire = self._wire, None

@@ -24,6 +24,8 @@ class Memory(Value):
     append_only: bool = False
     appending: bool = True
     """Whether the last write of the append-only file came to its end."""
+    delayed_fsync: int = 0
+    """How often, since Redis started, a write waited because the disk was slow to sync the one before."""
     replicas: int = 0
     keys: int = 0
     """Of the whole database, other programs' included."""
@@ -130,6 +132,9 @@ def memory_concerns(memory: Memory) -> Iterable[Concern]:
     if not memory.append_only:
         problem = "no append-only file: a restart of Redis loses every job"
         yield Concern(problem=problem, remedy="set appendonly yes", grave=not memory.replicas)
+    if memory.delayed_fsync:
+        problem = f"the disk of Redis is slow: {memory.delayed_fsync:,} writes waited for an fsync, and might be lost"
+        yield Concern(problem=problem, remedy="give it a quicker disk, or set SWARM_DURABLE=disk where you submit")
     if not memory.appending:
         problem = "the append-only file cannot be written"
         yield Concern(problem=problem, remedy="look for disk space where Redis runs", grave=True)

@@ -163,7 +163,7 @@ class JobLog:
 
         Raises BrokerUnconfirmed for an ending that a replica must have and has not; repeating it waits again.
         """
-        durable = self._settings.durable and decision.answer is not None
+        durable = self._settings.durable if decision.answer is not None else False
         answer = await self._connection.script(
             "advance", job, claim.owner, token, new_token, *_encoded(decision), durable=durable
         )

@@ -94,7 +94,7 @@ class Edge:
             return
         from workers.redis_server import private
 
-        async with private(self.settings.data) as url:
+        async with private(self.settings.data, always=self.settings.durable == "disk") as url:
             yield url
 
     @contextlib.asynccontextmanager

@@ -232,6 +232,8 @@ async def await_redis(url: str, settings: Settings) -> None:
             try:
                 await connection.call("DEL", f"{settings.prefix}:none")
                 await EvictionCheck(connection).check()
+                if settings.durable == "disk":
+                    await connection.reach_disk()
                 return
             except (BrokerUnavailable, BrokerFull) as error:
                 if not told:

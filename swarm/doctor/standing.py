@@ -44,7 +44,7 @@ def redis(found: Vitals, where: str, settings: Settings) -> Iterator[Finding]:
     if not memory.most or memory.policy == "noeviction":
         bound = "no maxmemory" if not memory.most else f"{memory.used / memory.most:.0%} of maxmemory is used"
         yield good("redis", f"nothing is evicted: {memory.policy or 'the policy is not told'}, {bound}")
-    yield from _replicas(memory.replicas, durable=settings.durable)
+    yield from _replicas(memory.replicas, durable=settings.durable is True)
     if abs(found.ahead) > APART:
         yield warning(
             "redis",

@@ -15,6 +15,7 @@ from swarm.errors import (
     BrokerReadOnly,
     BrokerUnavailable,
     BrokerUnconfirmed,
+    BrokerUndurable,
     BrokerUntrusted,
     Busy,
     EmptyCatalog,
@@ -81,6 +82,8 @@ WORDED: list[tuple[SwarmError, str, str]] = [
     (BrokerReadOnly("localhost:6379"), "read-only replica", "point SWARM_REDIS_URL at the primary"),
     (BrokerFull("localhost:6379", "OOM"), "refuses writes (OOM)", "raise maxmemory or free disk"),
     (BrokerEvicts("localhost:6379", "volatile-lru"), "drops keys when its memory is full", "policy noeviction"),
+    (BrokerUnconfirmed("localhost:6379", 5.0, on="disk"), "its disk did not within 5 s", "same job id"),
+    (BrokerUndurable("localhost:6379", "no WAITAOF"), "cannot keep every job over a crash", "use Redis 7.2 or newer"),
     (WaitTimeout("j1", 30), "job j1 has not ended within 30 s", "swarm watch j1"),
 ]
 """An error, what it says is wrong, and the remedy in its message."""
