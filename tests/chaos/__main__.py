@@ -59,7 +59,12 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="what the load and the faults are drawn from")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="so many seeds in turn, from S on")
     parser.add_argument("--faults", default=",".join(KINDS), help=f"of {','.join(KINDS)} (all); empty: none")
-    parser.add_argument("--appendfsync", choices=("always", "everysec"), default="always", help="of Redis (always)")
+    parser.add_argument(
+        "--appendfsync",
+        choices=("always", "everysec"),
+        default="always",
+        help="of Redis (always); with everysec and a slow disk (`fsync`) jobs may go with a kill of Redis",
+    )
     parser.add_argument("--tls", action="store_true", help="speak TLS to Redis, and turn over bits of it too")
     parser.add_argument("--mutate", choices=MUTANTS, default="", help="make the worker processes wrong in this way")
     parser.add_argument("--json", action="store_true", help="print one JSON object per seed instead of a table")

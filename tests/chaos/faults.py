@@ -43,6 +43,8 @@ class Stage:
     proxy: Proxy
     shim: Shim | None
     publish: Callable[[], Awaitable[None]]
+    slower: float = 1.0
+    """How many times as long as drawn an fsync takes."""
 
 
 class Injector:
@@ -159,7 +161,7 @@ class Injector:
         if self._stage.shim is None:
             return
         at = time.time()
-        self._stage.shim.fsync(float(fault.target))
+        self._stage.shim.fsync(float(fault.target) * self._stage.slower)
         try:
             await asyncio.sleep(fault.seconds)
         finally:
