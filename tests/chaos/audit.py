@@ -122,8 +122,8 @@ async def _job(found: Findings, job: JobEvidence, evidence: Evidence, causes: Ca
     _count(found, job.id, events)
     for rerun in causes.reruns(job.id, events):
         found.reruns.append(rerun)
-        if rerun.why == "unexplained":
-            found.add("unexplained_rerun", job.id, f"{rerun.attempt} was begun again, and nothing had happened")
+        if rerun.why in ("unexplained", "an error of ours"):
+            found.add("unexplained_rerun", job.id, f"{rerun.attempt} was begun again: {rerun.why}")
         if rerun.late:
             found.add("slow_recovery", job.id, f"{rerun.attempt} was run again after a {rerun.why}: {rerun.late}")
     problems = [*log_problems(events), *_version_problems(job, evidence), *_told(job)]

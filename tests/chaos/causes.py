@@ -95,8 +95,8 @@ class Causes:
         name, begun = f"{again.subtask}:{again.attempt}", self.timeline.real(before.at)
         rerun = self.timeline.real(again.at, begun)
         verdict = self.said.verdicts.get((f"{job}:{name}", before.claim))
-        if verdict in ("parked", "failed"):
-            return Rerun(job, name, "waited for budget" if verdict == "parked" else "an error of ours")
+        if verdict == "parked":
+            return Rerun(job, name, "waited for budget")
         holder = self._holder(before.worker, begun)
         if holder is not None and (hit := self._hit(holder, begun, rerun)) is not None:
             how, at = hit
@@ -105,6 +105,8 @@ class Causes:
             late, most = self.timeline.late(promise, at, rerun, role), self.timeline.allowed(promise, at, rerun, role)
             alone = not self.timeline.covered(at, rerun)
             return Rerun(job, name, how, rerun - at, alone, held, late, (rerun - at) / most)
+        if verdict == "failed":
+            return Rerun(job, name, "an error of ours")
         for kind in WIRE:
             if self.timeline.near([kind], begun, rerun, NEAR):
                 return Rerun(job, name, kind)

@@ -180,8 +180,12 @@ class _Walk:
             await self._part(name, subtask, waits, 0)
             self._settle(name, self._run.parts[name].state, self._run.parts[name].solution)
             self._names[name] = (name,)
-        else:
+        elif count:
             await self._items(subtask, waits, count)
+        else:  # an empty list has an empty result, and nothing ran for it
+            self._settle(name, "solved", gathered({}))
+            self._names[name] = waits
+            self._must_not_run(subtask, "solved")
 
     async def _items(self, subtask: Subtask, waits: tuple[str, ...], count: int) -> None:
         names = [f"{subtask.id}#{number}" for number in range(1, count + 1)]
@@ -225,9 +229,10 @@ class _Walk:
             return "skipped", 0
         if subtask.for_each is None:
             return None, 0
+        if self._states.get(_head(subtask.for_each)) == "skipped":
+            return "skipped", 0
         items = self._value(subtask.for_each)
-        count = len(items) if isinstance(items, list) else 0
-        return (None, count) if count else ("skipped", 0)
+        return None, len(items) if isinstance(items, list) else 0
 
     def _holds(self, when: Condition) -> bool:
         value = self._value(when.result)
