@@ -13,6 +13,7 @@ from swarm.errors import BadInput
 from swarm.values import Input, explain
 
 LOCAL = "local/planner"
+MAX_RESULTS = 64_000_000
 _MODEL = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]{0,63}(?:/\S+)?")
 
 
@@ -98,6 +99,8 @@ class Settings(Input):
     """What `Busy` asks a caller to wait."""
     max_request: int = Field(default=1_100_000, ge=1_000)
     """Bytes of one encoded request, its plan included."""
+    max_results: int = Field(default=MAX_RESULTS, ge=1_000)
+    """Bytes of results that one job may keep; one more is a failure, `too_large`."""
     max_answer: int = Field(default=4_000_000, ge=1_000)
     """Bytes of results that one answer is made of."""
 

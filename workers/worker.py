@@ -128,7 +128,7 @@ class SwarmWorker(Worker):
         self.lanes, self._settings, self._url = list(lanes), settings, url
         self._keys = Keys(settings.prefix)
         self.connection = Connection(self.pool, self._keys, shown(url))
-        self.queue = Queue(self.connection, self.name, lease=settings.lease)
+        self.queue = Queue(self.connection, self.name, lease=settings.lease, max_results=settings.max_results)
         self.on_published: Callable[[], Awaitable[None]] | None = None
         """Called at the start and whenever a catalog was published, and now and then in case that was missed."""
         self._beat = Beat(url, settings.prefix, self.queue, settings.lease, self._about, self._lost)

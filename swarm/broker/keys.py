@@ -4,7 +4,7 @@ A job's keys live until `expire`, a moment fixed when the job is accepted: its g
 scripts in `scripts/` build the same names from the prefix; `tests/unit/test_keys.py` holds the two together.
 
     key                              type     holds                                             lives
-    PREFIX:job:ID                    hash     request, graph, progress, cursor, token, ending   until expire
+    PREFIX:job:ID                    hash     request, progress, token, ending, bytes kept ...   until expire
     PREFIX:job:ID:log                stream   the events, `seq-ms`                              until expire
     PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
     PREFIX:job:ID:deltas             stream   pieces of texts being written, the last 1,000     until expire

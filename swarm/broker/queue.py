@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from swarm.broker.connection import Connection
 from swarm.broker.keys import DEAD_KEPT
+from swarm.settings import MAX_RESULTS
 
 MAX_LOST = 3
 """Lost leases after which a delivery counts as poison."""
@@ -73,9 +74,15 @@ class Queue:
     """Claims of one worker on the queues it serves. `lease` and `dead_retention` are seconds."""
 
     def __init__(
-        self, connection: Connection, worker: str, *, lease: float = 1.5, dead_retention: float = 7 * 86_400.0
+        self,
+        connection: Connection,
+        worker: str,
+        *,
+        lease: float = 1.5,
+        dead_retention: float = 7 * 86_400.0,
+        max_results: int = MAX_RESULTS,
     ) -> None:
-        self._connection, self.worker = connection, worker
+        self._connection, self.worker, self._most = connection, worker, max_results
         self._lease_ms, self._dead_ms = round(lease * 1000), round(dead_retention * 1000)
         self._finishing: dict[str, tuple[list[tuple[str, ...]], asyncio.Task[list[bytes]]]] = {}
         """Job -> what of it finishes in this turn of the event loop, and the call that will write it."""
@@ -132,7 +139,7 @@ class Queue:
         verdicts: list[bytes] = []
         for start in range(0, len(together), FINISHED_AT_ONCE):
             some = together[start : start + FINISHED_AT_ONCE]
-            verdicts += await self._connection.script("finish", *(part for args in some for part in args))
+            verdicts += await self._connection.script("finish", self._most, *(part for args in some for part in args))
         return verdicts
 
     async def hand_back(self, claims: Iterable[Claim], *, delay: float = 0.0, lost: bool = False, why: str = "") -> int:

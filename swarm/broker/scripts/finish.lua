@@ -1,9 +1,9 @@
 -- Store what deliveries of one job came to, append it to the log, ask for `advance` and acknowledge: one step.
--- ARGV, for each of them: id, queue, owner, event, data, body key or '', body, subtask that this solves or ''
+-- ARGV: bytes of results that the job may keep; then for each of them: id, queue, owner, event, data, body key or '', body, subtask that this solves or ''
 -- Answers for each 'ok', or 'gone' when the claim is no longer held (then nothing is written of it; a repeated call
 -- finds this too). A solution counts although its lease was lost, as long as its delivery waits or runs elsewhere and
 -- nobody else has solved the subtask: whoever runs it again is told to stop.
-local job, now = job_of(ARGV[1]), clock()
+local most, job, now = tonumber(ARGV[1]), job_of(ARGV[2]), clock()
 local J = job_key(job)
 local f = call('HMGET', J, 'expire', 'ending')
 local verdicts, events, done, stored = {}, {}, {}, false
@@ -12,7 +12,22 @@ local function counts(id, queue, solves)
   return solves ~= '' and f[1] and not f[2] and call('HEXISTS', delivery_key(id), 'record') == 1
     and call('HEXISTS', J, 's:' .. solves) == 0 and not is_cancelled(job, id, queue)
 end
-for i = 1, #ARGV, 8 do
+-- A result that would take the job over what it may keep becomes a failure; its body is not stored.
+local kept = tonumber(call('HGET', J, 'bytes') or '0')
+
+local function bounded(kind, data, key, body, solves)
+  if solves == '' or kept + #body <= most then
+    if key ~= '' then kept = kept + #body end
+    return data, key, body, solves
+  end
+  local event = cjson.decode(data)
+  event.body, event.size = nil, nil
+  event.failure = {reason = 'too_large', message = string.format(
+    'the results of this job have %.0f bytes with this one, and may have %.0f (SWARM_MAX_RESULTS of the workers)',
+    kept + #body, most)}
+  return cjson.encode(event), '', '', ''
+end
+for i = 2, #ARGV, 8 do
   local id, queue, owner, kind, data, key, body, solves = unpack(ARGV, i, i + 7)
   local D = delivery_key(id)
   local held = call('HMGET', D, 'owner', 'gates', 'holds', 'parked')
@@ -23,9 +38,12 @@ for i = 1, #ARGV, 8 do
   elseif late then
     table.insert(verdicts, 'ok')
     forget(job, id, queue)
-    call('HSETNX', J .. ':bodies', key, body)
-    stored = true
-    call('HSETNX', J, 's:' .. solves, key)
+    data, key, body, solves = bounded(kind, data, key, body, solves)
+    if key ~= '' then
+      call('HSETNX', J .. ':bodies', key, body)
+      stored = true
+      call('HSETNX', J, 's:' .. solves, key)
+    end
     table.insert(events, kind)
     table.insert(events, data)
   else
@@ -38,6 +56,7 @@ for i = 1, #ARGV, 8 do
     done[queue] = done[queue] or {}
     table.insert(done[queue], id)
     if f[1] and not f[2] then
+      data, key, body, solves = bounded(kind, data, key, body, solves)
       if key ~= '' then
         call('HSETNX', J .. ':bodies', key, body)
         stored = true
@@ -52,7 +71,10 @@ for queue, ids in pairs(done) do
   call('HDEL', J .. ':live', unpack(ids))
   call('ZREM', queue_key(queue, 'leases'), unpack(ids))
 end
-if stored then call('PEXPIREAT', J .. ':bodies', f[1]) end
+if stored then
+  call('PEXPIREAT', J .. ':bodies', f[1])
+  call('HSET', J, 'bytes', int(kept))
+end
 if #events > 0 then
   append_all(job, now, events)
   ask_advance(job, now)
