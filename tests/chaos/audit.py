@@ -7,6 +7,7 @@ every claim that was lost and every attempt that failed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Findings:
     subtasks: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     rolled_back: list[str] = field(default_factory=list)
-    """Jobs that went with Redis, where the run chose settings which allow that."""
+    """Jobs that went with Redis, or something of their log or books, where the run chose settings which allow that."""
     evidence: dict[str, list[str]] = field(default_factory=dict)
     """Of jobs with a finding: the end of the log, and every delivery as it stands."""
 
@@ -96,7 +97,19 @@ async def audit(evidence: Evidence) -> Findings:
     for life in evidence.lives:
         if life.how == "died":
             found.add("died", f"{life.place} ({life.pid})", life.words)
+    if evidence.may_roll_back:
+        _excuse(found, evidence)
     return found
+
+
+def _excuse(found: Findings, evidence: Evidence) -> None:
+    """Where Redis may forget its last seconds, events and settlements of the jobs open then may be among them."""
+    crashes = [each.at for each in evidence.struck if each.kind == "redis"]
+    spans = {each.id: (each.record.accepted, each.record.ended or math.inf) for each in evidence.jobs}
+    open_then = {job for job, (a, b) in spans.items() if any(a <= at <= b + ROLLED_BACK for at in crashes)}
+    excused = [each for each in found.all if each.kind in ("wrong_log", "overspent") and each.where in open_then]
+    found.rolled_back += map(str, excused)
+    found.all = [each for each in found.all if each not in excused]
 
 
 def shown(job: JobEvidence) -> list[str]:
