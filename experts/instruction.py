@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experts.base import Expert, LoadBlob, time_left
+from experts.correcting import corrected
 from experts.inputs import fenced, inline, wish
 from experts.schema import find_json
 from experts.writing import written
@@ -44,7 +45,10 @@ class ChatExpert:
             Message("user", fenced(subtask.instruction, inputs)),
         ]
         form = Form(self.card.name, schema) if schema else None
-        completion = await written(self.model, messages, self.card, form)
+        if schema:
+            completion = await corrected(self.model, messages, self.card, schema, data_in, form)
+        else:
+            completion = await written(self.model, messages, self.card)
         data = data_in(completion.text) if schema else None
         return Solution(
             text=completion.text,
@@ -52,6 +56,7 @@ class ChatExpert:
             model=completion.model,
             usage=completion.usage,
             caveats=("cut",) if completion.cut else (),
+            failed_models=completion.failed,
         )
 
 

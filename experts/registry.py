@@ -24,7 +24,7 @@ from experts.attempt import Attempts, called
 from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
 from experts.failures import known_failure, words_of
 from experts.inputs import inline
-from experts.schema import schema_problem, too_deep, violation
+from experts.schema import misfit, schema_problem, too_deep
 from experts.threads import Threads
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
@@ -315,11 +315,5 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
 async def _misfit(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
     if card.output is None and subtask.output is None:
         return None
-    return await in_thread(_checked, data, text, card, subtask)
-
-
-def _checked(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
-    found = violation(data, (card.output or {}) if subtask.output is None else subtask.output)
-    if found and data is None and text:
-        return f"no JSON stands in the answer, a text of {len(text):,} characters; the output schema asks for it"
-    return f"the data does not fit the output schema: {found}" if found else None
+    schema = (card.output or {}) if subtask.output is None else subtask.output
+    return await in_thread(misfit, data, text, schema)

@@ -85,6 +85,14 @@ def violation(data: object, schema: Mapping[str, Any]) -> str | None:
     return f"{_place(error.absolute_path)}: {_short(error.message)}" if error else None
 
 
+def misfit(data: object, text: str, schema: Mapping[str, Any]) -> str | None:
+    """How what a model wrote fails to fit a schema."""
+    found = violation(data, schema)
+    if found and data is None and text:
+        return f"no JSON stands in the answer, a text of {len(text):,} characters; the output schema asks for it"
+    return f"the data does not fit the output schema: {found}" if found else None
+
+
 def find_json(text: str) -> Any:
     """The JSON value in a model's words: all of them, a fenced block, or from the first bracket to its partner.
 

@@ -7,11 +7,13 @@ is said to be missing rather than made up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from experts.base import Expert, LoadBlob
+from experts.correcting import corrected
 from experts.inputs import fenced, inline
 from experts.instruction import data_in, model_of, system_text
-from experts.rag.chunk import passages
+from experts.rag.chunk import Passage, passages
 from experts.rag.load import Document, load_documents
 from experts.rag.quotes import best_quotes, cited_answer
 from experts.rag.retrieve import Hit, Index
@@ -94,10 +96,16 @@ class CitingExpert:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output
         messages = self._messages(subtask, inputs, hits)
-        completion = await written(self.model, messages, self.card, as_json=schema is not None, rules=(RULES,))
+        shown = [hit.passage for hit in hits]
+        if schema:
+            read = partial(_data, shown=shown)
+            completion = await corrected(self.model, messages, self.card, schema, read, rules=(RULES,))
+        else:
+            completion = await written(self.model, messages, self.card, rules=(RULES,))
         if ABSENT in completion.text and not schema:
-            return absent(question, completion.model).model_copy(update={"usage": completion.usage})
-        text, citations, unverified = cited_answer(completion.text, [hit.passage for hit in hits])
+            told = {"usage": completion.usage, "failed_models": completion.failed}
+            return absent(question, completion.model).model_copy(update=told)
+        text, citations, unverified = cited_answer(completion.text, shown)
         if not citations and self.card.uncited != "keep":
             return self._uncited(question, completion)
         counts = {"found": True, "quotes": len(citations), "unverified": unverified}
@@ -107,6 +115,7 @@ class CitingExpert:
             citations=tuple(citations),
             model=completion.model,
             usage=completion.usage,
+            failed_models=completion.failed,
             caveats=(*(() if citations else ("unverified",)), *(("cut",) if completion.cut else ())),
         )
 
@@ -128,6 +137,11 @@ class CitingExpert:
         system = f"{system_text(self.card.instruction, schema)}\n\n{RULES}"
         user = f"{fenced(subtask.instruction, inputs)}\n\n{fence(shown)}"
         return [Message("system", system), Message("user", user)]
+
+
+def _data(text: str, shown: Sequence[Passage]) -> object:
+    """The JSON of an answer, the lines that cite left out."""
+    return data_in(cited_answer(text, shown)[0])
 
 
 def quoted(cited: Citation) -> str:

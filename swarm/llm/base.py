@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused
-from swarm.models import Usage
+from swarm.models import FailedModel, Usage
 from swarm.sampling import UNSET, Sampling
 
 Role = Literal["system", "user", "assistant"]
@@ -51,6 +51,8 @@ class Completion:
     """Seconds for which its server takes no more: this call used up what it allows."""
     first: float = 0.0
     """Seconds from the request to the first piece; 0: unknown."""
+    failed: tuple[FailedModel, ...] = ()
+    """The models that were asked before `model`, and why each did not answer."""
     thoughts: str = ""
     """The beginning of what the model thought, for the log: nothing else may be given it."""
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from swarm import log as events
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message, Model, Models, counted
-from swarm.models import Usage
+from swarm.models import FailedModel, Usage, as_reason
 from swarm.sampling import Sampling
 
 SHARE = 2 / 3
@@ -132,7 +132,12 @@ class _Turns:
 
     def paid(self, completion: Completion) -> Completion:
         """The completion, with the usage of the calls before it. What those cost is in the account's books."""
-        return replace(completion, usage=self._used + completion.usage) if self._errors else completion
+        failed = tuple(
+            FailedModel(model=name, reason=as_reason(error.reason))
+            for name, error in zip(self._names, self._errors, strict=False)
+            if name != completion.model
+        )
+        return replace(completion, usage=self._used + completion.usage, failed=failed) if self._errors else completion
 
     def _together(self) -> ExpertError:
         """One error for all: the last that another attempt may not meet, else the last."""

@@ -435,7 +435,7 @@ async def test_data_and_schema_may_not_both_be_large() -> None:
 
 
 async def test_a_check_runs_beside_the_loop_and_within_the_time_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experts.registry.violation", lambda data, schema: time.sleep(0.5))
+    monkeypatch.setattr("experts.registry.misfit", lambda data, text, schema: time.sleep(0.5))
 
     outcome = await settled(answering(Solution(text="", data={})), output=SCHEMA, timeout=0.05)
 

@@ -354,7 +354,7 @@ async def test_a_whole_answer_that_is_given_up_frees_its_server(how: str) -> Non
             await asked.wait()
             if how == "cancelled":
                 call.cancel()
-            await asyncio.wait({call})
+            await asyncio.gather(call, return_exceptions=True)
             await server.left.wait()
 
     assert (server.hung_up, server.open) == (1, 0)
