@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.broker.alive import Alive
-from swarm.broker.holdings import Breaker, Memory
+from swarm.broker.holdings import Breaker, Memory, memory_concerns
 from swarm.broker.vitals import Vitals
 from swarm.doctor import catalog, servers, standing, tables
 from swarm.doctor.findings import Finding, bad, counted, good, in_order, raised, warning
@@ -395,3 +395,13 @@ def test_a_catalog_that_is_not_there_or_not_whole() -> None:
     ]
     assert levels(catalog.published("v1", {}, 0, None)) == ["bad"]
     assert levels(catalog.published("v1", cards, 2, None)) == ["warning", "good"]
+
+
+def test_a_disk_that_is_slow_to_sync_is_told_with_the_setting_that_helps() -> None:
+    quick, slow = (Memory(append_only=True, delayed_fsync=count) for count in (0, 12))
+
+    assert list(memory_concerns(quick)) == []
+    assert [concern.problem for concern in memory_concerns(slow)] == [
+        "the disk of Redis is slow: 12 writes waited for an fsync, and might be lost"
+    ]
+    assert "SWARM_DURABLE=disk" in next(iter(memory_concerns(slow))).remedy
