@@ -24,6 +24,7 @@ from experts.attempt import Attempts, called
 from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
 from experts.failures import known_failure, words_of
 from experts.inputs import inline
+from experts.repair import repaired
 from experts.schema import misfit, schema_problem, too_deep
 from experts.threads import Threads
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
@@ -296,6 +297,7 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     again = not card.model.startswith("local/")
     if not isinstance(solution, Solution):
         return Failure(reason="bug", message=f"{card.name} returned {type(solution).__name__}, not a Solution")
+    solution = repaired(solution)
     try:
         encoded = solution.model_dump_json()
     except (ValueError, RecursionError) as error:

@@ -122,7 +122,7 @@ class Value(BaseModel):
 class Input(BaseModel):
     """A frozen value that somebody writes by hand."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -137,6 +137,7 @@ _WORDED = {
     "missing": "missing; add it",
     "extra_forbidden": "unknown field; remove it or correct its name",
     "string_unicode": "not valid Unicode; send UTF-8 text",
+    "finite_number": "must be a finite number; give one",
     "too_short": "at least {min_length} must be given; add one",
     "too_long": "at most {max_length:,} are accepted; split it",
     "greater_than": "must be more than {gt:,}; raise it",

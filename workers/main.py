@@ -47,6 +47,8 @@ _log = events.get("worker")
 
 ADVANCE_SLOTS = 16
 """Of their own, so that slow planners never keep a job from going on."""
+SHOWN = 10
+"""Names in a warning."""
 COLLECT_AFTER = 10_000
 """Objects made and kept, after which cycles among the new ones are looked for."""
 NO_LIMIT = math.inf
@@ -78,6 +80,7 @@ class Process:
     models: OpenAIModels
     runs: Lane = field(default_factory=lambda: Lane("run", [], 1))
     _warming: asyncio.Task[None] | None = None
+    _told: bool = False
 
     async def refresh(self) -> None:
         """Serve the experts of every version that a job may be pinned to, as far as this process can."""
@@ -85,10 +88,18 @@ class Process:
         if sorted(cards) != self.runs.queues:
             _log.info(events.SERVING, worker=self.worker.name, queues=sorted(cards))
             self._make_ready(cards.values())
+        elif not cards and not self._told:
+            self._tell_of_nothing(await self.shelf.alive())
         self.runs.queues = sorted(cards)
         full = self.models.endpoints.full
         gates = {q: gates_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
         self.runs.gates = {queue: words for queue, words in gates.items() if words}
+
+    def _tell_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
+        """A process that is to serve experts and has none says so once, with what would help."""
+        self._told = True
+        if problem := nothing_to_serve(catalogs, self.roles):
+            _log.warning(events.SERVES_NOTHING, worker=self.worker.name, problem=problem)
 
     async def close(self) -> None:
         """Close the worker; its models are closed by whoever made them."""
@@ -117,6 +128,24 @@ def serving(catalogs: Sequence[Catalog], roles: Roles, loaded: Mapping[str, Impl
     """
     cards = [card for catalog in reversed(catalogs) for card in catalog.cards.values()]
     return {expert_queue(card): card for card in cards if roles.serves(card) and _able(card, loaded)}
+
+
+def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles) -> str:
+    """Why a process has none of these catalogs' experts to serve, and the remedy; empty for one that only routes.
+
+    >>> nothing_to_serve([], Roles())
+    'no catalog is published; publish one: swarm experts publish DIR'
+    """
+    if not (roles.kinds or roles.experts):
+        return ""
+    if not catalogs:
+        return "no catalog is published; publish one: swarm experts publish DIR"
+    cards = {card.name: card for catalog in reversed(catalogs) for card in catalog.cards.values()}
+    if imports := sorted({c.implementation for c in cards.values() if roles.serves(c) and c.implementation}):
+        return f"its experts are in plain Python; start it with --import {' --import '.join(imports[:SHOWN])}"
+    asked = ", ".join(sorted(roles.experts) or sorted(roles.kinds))
+    known = ", ".join(sorted(cards)[:SHOWN]) or "none"
+    return f"no published expert fits {asked}; published: {known}"
 
 
 def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:

@@ -162,12 +162,24 @@ class PrivateRedis:
     def _make_folder(self) -> None:
         try:
             self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_folder_of_others()
             self.data.chmod(0o700)
             (self.data / "redis.lock").touch(mode=0o600)
         except OSError as error:
             raise EmbeddedUnavailable(
                 f"the data folder {self.data} cannot be used ({error.strerror}); choose another with SWARM_DATA"
             ) from None
+
+    def _refuse_folder_of_others(self) -> None:
+        """A folder that others use is not closed to them: it must be private, or have nothing but ours in it."""
+        found = self.data.stat()
+        if found.st_uid != os.geteuid():
+            why = f"it belongs to user {found.st_uid}"
+        elif found.st_mode & 0o077 and not (self.data / "redis.lock").exists() and _others(self.data):
+            why = "it has other files in it, and others may read it"
+        else:
+            return
+        raise EmbeddedUnavailable(f"the data folder {self.data} cannot be used ({why}); name a new one in SWARM_DATA")
 
     async def _until_itanswers(self) -> None:
         try:
@@ -324,3 +336,8 @@ async def _locked(path: Path) -> AsyncIterator[None]:
             except BlockingIOError:
                 await asyncio.sleep(PAUSE)
         yield
+
+
+def _others(folder: Path) -> bool:
+    """Whether a folder has anything in it but the lock of a `swarm up` that comes."""
+    return any(entry.name != "up.lock" for entry in folder.iterdir())

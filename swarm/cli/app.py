@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import takewhile
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ from swarm.cli import (
     tenants,
 )
 from swarm.cli.edge import AsJson, RedisUrl, Root, root
-from swarm.cli.screen import Screen, can_print_anything, hush
+from swarm.cli.screen import Screen, can_print_anything, hush, only_documents
 from swarm.errors import BadInput
 
 EPILOG = "\n".join(
@@ -116,7 +117,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command. Every error ends here: a sentence or a JSON object on standard error, and a code."""
     can_print_anything()
     try:
-        code = _invoke(argv)
+        with only_documents() if _wants_json(argv) else nullcontext():
+            code = _invoke(argv)
         sys.stdout.flush()
         return code
     except (exits.PipeClosed, BrokenPipeError):
@@ -138,9 +140,19 @@ def _invoke(argv: Sequence[str]) -> int:
         return ended.exit_code
 
 
+def _options(argv: Sequence[str]) -> list[str]:
+    return list(takewhile(lambda part: part != "--", argv))
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    """Whether documents are asked for, and no help or version, which are printed as they are."""
+    given = _options(argv)
+    return "--json" in given and not {"--help", "-h", "--version"} & set(given)
+
+
 def _report(error: BaseException, argv: Sequence[str]) -> int:
     code = exits.of_error(error)
-    as_json = "--json" in takewhile(lambda part: part != "--", argv)
+    as_json = "--json" in _options(argv)
     try:
         if type(error).__name__ == "NoArgsIsHelpError" and not as_json:
             return code  # the help was printed

@@ -10,6 +10,7 @@ from swarm.broker.alive import ROUTER
 from swarm.cli.screen import Screen, listed
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError
+from swarm.models import Catalog
 
 SILENCE = 2.0
 """Seconds without an event after which somebody looks who would have to act."""
@@ -27,10 +28,12 @@ async def hints(client: SwarmClient, job: str, screen: Screen) -> AsyncIterator[
                     await heard.wait()
             except TimeoutError:
                 missing: Sequence[str] = ()
+                imported: list[str] = []
                 with contextlib.suppress(BrokerError):  # whoever follows the job says it better
                     missing = await client.unserved(job)
+                    imported = _imported(await client.experts() if missing else None, missing)
                 if missing:
-                    screen.note((f"{words(missing)}; it waits until one does", "yellow"))
+                    screen.note((f"{words(missing, imported)}; it waits until one does", "yellow"))
                     return
                 await heard.wait()
             heard.clear()
@@ -43,13 +46,22 @@ async def hints(client: SwarmClient, job: str, screen: Screen) -> AsyncIterator[
         await asyncio.gather(listening, return_exceptions=True)
 
 
-def words(missing: Sequence[str]) -> str:
-    """Who is missing, and what to start.
+def _imported(catalog: Catalog | None, missing: Sequence[str]) -> list[str]:
+    """What a worker must import to serve those that are missing."""
+    cards = [catalog.cards[name] for name in missing if name in catalog.cards] if catalog else []
+    return list(dict.fromkeys(card.implementation for card in cards if card.implementation))
+
+
+def words(missing: Sequence[str], imported: Sequence[str] = ()) -> str:
+    """Who is missing, and what to start; an expert in plain Python is served by whoever imports it.
 
     >>> words(["faq"])
     'no running worker serves faq: start one (swarm worker --expert faq)'
+    >>> words(["weather"], ["acme.weather:Weather"])
+    'no running worker serves weather: start one (swarm worker --expert weather --import acme.weather:Weather)'
     """
     if ROUTER in missing:
         return "no running worker routes: start one (swarm worker)"
     start = f"swarm worker --expert {missing[0]}" if len(missing) == 1 else "swarm worker"
+    start = " ".join((start, *(f"--import {each}" for each in imported)))
     return f"no running worker serves {listed(missing)}: start one ({start})"

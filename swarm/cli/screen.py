@@ -6,9 +6,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextvars import ContextVar
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -35,6 +36,21 @@ def flat(text: str, width: int = 0) -> str:
 
 def _cut(line: str, width: int) -> str:
     return line if not width or len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+_documents: ContextVar[TextIO | None] = ContextVar("documents", default=None)
+"""Where JSON documents go, while nothing else may be printed there."""
+
+
+@contextmanager
+def only_documents() -> Iterator[None]:
+    """What experts, and modules that are imported, print in the block goes to standard error."""
+    token = _documents.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _documents.reset(token)
 
 
 class Screen:
@@ -75,8 +91,9 @@ class Screen:
 
     def _write(self, text: str) -> None:
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            out = _documents.get() or sys.stdout
+            out.write(text)
+            out.flush()
         except BrokenPipeError:
             raise PipeClosed from None
 

@@ -128,3 +128,48 @@ def test_a_second_ctrl_c_leaves_at_once(redis_url: str, prefix: str, monkeypatch
     assert done.code == 130
     assert time.monotonic() - begun < 3
     assert "the cancel of j1 stays asked for" in done.err
+
+
+CHATTY = """
+print("imported")
+
+
+class Chatty:
+    card = {"name": "chatty", "kind": "instruction", "description": "Says a lot.", "version": "1"}
+
+    async def solve(self, subtask, inputs):
+        print("debugging", flush=True)
+        from swarm import Solution
+
+        return Solution(text="answered")
+"""
+
+
+@pytest.mark.timeout(60)
+def test_what_an_expert_prints_is_in_no_document(tmp_path: Path) -> None:
+    (tmp_path / "chatty_expert.py").write_text(CHATTY)
+    env = environment(DATA=str(tmp_path / "data"))
+    named = ("--catalog", str(DEMO), "--import", "chatty_expert:Chatty", "--json")
+    done = swarm("ask", "go", "--expert", "chatty", *named, env=env, cwd=tmp_path)
+
+    assert done.code == 0, done.err
+    assert done.json["text"] == "answered"
+    assert "debugging" in done.err
+
+
+@pytest.mark.timeout(60)
+def test_an_expert_that_nobody_imports_is_told_with_what_to_start(redis_url: str, prefix: str, tmp_path: Path) -> None:
+    (tmp_path / "chatty_expert.py").write_text(CHATTY)
+    env = environment(REDIS_URL=redis_url, PREFIX=prefix)
+    published = swarm("experts", "publish", str(DEMO), "--import", "chatty_expert:Chatty", env=env, cwd=tmp_path)
+    assert published.code == 0, published.err
+    with (
+        running("worker", "--expert", "chatty", env=env, cwd=tmp_path) as worker,
+        running("worker", "--pool", "router", env=env, cwd=tmp_path),
+    ):
+        worker.says("serving_nothing")
+        worker.says("start it with --import chatty_expert:Chatty")
+        done = swarm("ask", "go", "--expert", "chatty", "--timeout", "6s", env=env, cwd=tmp_path)
+
+    assert done.code == 6
+    assert "swarm worker --expert chatty --import chatty_expert:Chatty" in done.err

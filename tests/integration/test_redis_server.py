@@ -448,3 +448,15 @@ async def test_a_private_redis_is_bounded_and_never_evicts(start_redis: StartRed
     async with Connection.open(server.url) as connection:
         assert int((await connection.call("CONFIG", "GET", "maxmemory"))[1]) > 2**20
         assert (await connection.call("CONFIG", "GET", "maxmemory-policy"))[1] == b"noeviction"
+
+
+async def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(tmp_path: Path, redis_binary: Path) -> None:
+    shared = tmp_path / "project"
+    shared.mkdir()
+    shared.chmod(0o755)
+    (shared / "notes.txt").write_text("mine")
+
+    with pytest.raises(EmbeddedUnavailable, match=r"has other files in it.*name a new one in SWARM_DATA"):
+        await PrivateRedis(shared, binary=redis_binary).start()
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    assert [entry.name for entry in shared.iterdir()] == ["notes.txt"]

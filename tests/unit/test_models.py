@@ -142,6 +142,7 @@ STEP = Step(
     tried=1,
     refused=1,
     items=2,
+    empty=True,
     delay=150,
     body="t2.1.1",
     size=40,

@@ -35,3 +35,12 @@ def test_a_name_that_no_model_can_have_is_refused_with_the_variable_and_the_form
     assert "endpoint/model" in str(refused.value)
     assert (LOCAL in refused.value.problem.partition("; ")[2]) is (variable == "SWARM_PLANNER")
     assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if "float" in str(field.annotation)]
+)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1"])
+def test_no_number_may_be_endless_none_or_negative(name: str, value: str) -> None:
+    with pytest.raises(BadInput, match=f"SWARM_{name.upper()}: .*correct or unset it"):
+        Settings.load({f"SWARM_{name.upper()}": value})
