@@ -60,15 +60,15 @@ class BilledServer(ModelServer):
         if not request.streamed:
             self.bill += PRICE.cost(0, length)
             self.answered += 1
-            return Reply(completion("word " * length, finish_reason=finish, usage=usage))
+            return Reply(completion("".join(f"word{n} " for n in range(length)), finish_reason=finish, usage=usage))
         last = chunk(finish_reason=finish, usage=None if manner == "silent" else usage)
         cut = manner == "cut"
         return Stream(self._written(length // 2 if cut else length, [] if cut else [last, DONE]), cut=cut)
 
     async def _written(self, length: int, last: list[Any]) -> AsyncIterator[Any]:
-        for _ in range(length):
+        for number in range(length):
             self.bill += PRICE.cost(0, 1)
-            yield chunk("word ")
+            yield chunk(f"word{number} ")
             await asyncio.sleep(self.pause)
         for part in last:
             yield part
