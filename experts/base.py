@@ -29,7 +29,8 @@ class Allowance:
 
     @classmethod
     def of(cls, settings: Settings, attempt: int, after: str) -> Allowance:
-        return cls(settings.answer_tokens, settings.schema_tokens, attempt, after)
+        most = settings.max_output
+        return cls(min(settings.answer_tokens, most), min(settings.schema_tokens, most), attempt, after)
 
 
 FREE = Allowance()

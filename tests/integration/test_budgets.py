@@ -102,14 +102,14 @@ async def test_a_server_that_ignores_the_cap_is_hung_up_on(settings: Settings) -
     assert answer.usage.cost == 0
 
 
-async def test_a_server_that_tells_no_usage_costs_what_was_held(settings: Settings) -> None:
-    budget = 3 * held() + 5
+async def test_a_server_that_tells_no_usage_is_paid_by_an_estimate_that_is_marked(settings: Settings) -> None:
     async with BilledServer(manner=lambda number: "silent") as server, swarm(settings, server) as client:
-        answer = await client.ask("all", plan=fan(8), budget=budget / 1e6, timeout=9)
+        answer = await client.ask("one", expert="chat", budget=4 * held() / 1e6, timeout=9)
 
-    told("no usage told, fan-out 8", server, answer, budget)
-    assert server.answered == 3
-    assert server.bill <= answer.usage.presumed == 3 * held()
+    assert (answer.ending, server.answered) == ("completed", 1)
+    if not answer.segments[0].caveats:  # one that was cut may cost more than what came of it
+        assert (answer.usage.estimated, answer.usage.presumed) == (1, 0)
+        assert answer.usage.cost > 0
 
 
 async def test_refused_requests_cost_nothing_and_failed_ones_what_was_held(settings: Settings) -> None:
@@ -242,13 +242,13 @@ async def test_a_model_without_a_price_is_refused_where_a_budget_holds_and_asked
     assert (free.ending, free.usage.cost, free.usage.presumed) == ("completed", 0, 0)
 
 
-async def test_without_a_limit_no_cap_is_sent_and_the_cost_is_still_known(settings: Settings) -> None:
+async def test_without_a_limit_the_cost_is_still_known(settings: Settings) -> None:
     async with BilledServer(200) as server, swarm(settings, server) as client:
         answer = await client.ask("one", expert="chat", tenant="acme", timeout=9)
         async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
             (tenant,) = await Ledger(connection, settings).tenants()
 
-    assert "max_tokens" not in server.requests[0].body
+    assert server.requests[0].body["max_tokens"] == CAP
     assert server.requests[0].streamed
     assert answer.usage.cost == server.bill == tenant.today.settled
     assert tenant.name == "acme"

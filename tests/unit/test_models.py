@@ -135,7 +135,6 @@ SEGMENT = Segment(
 MISSING = Missing(subtask="t3", expert="faq", reason="dependency", message="it waited for t1", because="t1")
 MEND = Mend(place="t2.expert", what="'polciy' read as policy")
 STEP = Step(
-    empty=True,
     state="retrying",
     round=1,
     attempt=2,
