@@ -168,7 +168,8 @@ class Splitter:
     def _start(self, last: bool) -> bool:
         at, low = self._words()
         if not low:
-            return False
+            self._state = self._text if last else self._start
+            return last
         if tag := next((tag for tag in TAGS if low.startswith(tag.open)), None):
             return self._opens(tag, at + len(tag.open))
         if low.startswith(_HARMONY_STARTS):
