@@ -66,10 +66,11 @@ class BilledServer(ModelServer):
         return Stream(self._written(length // 2 if cut else length, [] if cut else [last, DONE]), cut=cut)
 
     async def _written(self, length: int, last: list[Any]) -> AsyncIterator[Any]:
+        pause = self.pause  # a test may let later answers be quicker
         for number in range(length):
             self.bill += PRICE.cost(0, 1)
             yield chunk(f"word{number} ")
-            await asyncio.sleep(self.pause)
+            await asyncio.sleep(pause)
         for part in last:
             yield part
         self.answered += bool(last)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -107,9 +106,8 @@ async def test_a_server_that_tells_no_usage_is_paid_by_an_estimate_that_is_marke
         answer = await client.ask("one", expert="chat", budget=4 * held() / 1e6, timeout=9)
 
     assert (answer.ending, server.answered) == ("completed", 1)
-    if not answer.segments[0].caveats:  # one that was cut may cost more than what came of it
-        assert (answer.usage.estimated, answer.usage.presumed) == (1, 0)
-        assert answer.usage.cost > 0
+    assert (answer.usage.estimated, answer.usage.presumed) == (1, 0)
+    assert answer.usage.cost > 0
 
 
 async def test_refused_requests_cost_nothing_and_failed_ones_what_was_held(settings: Settings) -> None:
@@ -154,7 +152,7 @@ async def test_two_jobs_share_the_limit_of_their_tenant_and_the_day(settings: Se
 async def test_what_no_budget_can_pay_delays_no_other_expert(settings: Settings) -> None:
     wide = settings.model_copy(update={"window": 1000})
     async with (
-        BilledServer(5_000, obedient=False, pause=0.1) as server,
+        BilledServer(5_000, obedient=False, pause=1.0) as server,
         swarm(wide, server, a_chat("chat"), a_chat("other")) as client,
         Connection.open(settings.redis_url or "", settings.prefix) as connection,
     ):
@@ -165,16 +163,14 @@ async def test_what_no_budget_can_pay_delays_no_other_expert(settings: Settings)
         async def all_parked() -> bool:
             return bool(await connection.call("ZCARD", parked) == 999)
 
-        await until(all_parked, "999 subtasks that wait for money", within=9)
-        begun = asyncio.get_running_loop().time()
+        await until(all_parked, "999 subtasks that wait for money", within=20)
+        server.pause = 0.0
         answer = await client.ask("one", expert="other", timeout=20)
-        took = asyncio.get_running_loop().time() - begun
 
-        open_calls = server.open
+        still_parked, open_calls = await connection.call("ZCARD", parked), server.open
 
-    print(f"\na job of another expert beside 999 subtasks that wait for money: {took * 1000:.0f} ms")
     assert (answer.ending, open_calls) == ("completed", 1)
-    assert took < 2.0
+    assert still_parked == 999, "it was answered while they waited"
 
 
 async def test_those_that_wait_for_money_go_on_one_by_one_when_there_is_room_for_one(settings: Settings) -> None:

@@ -127,7 +127,7 @@ async def test_what_the_finished_plan_rejects_is_stopped_and_leaves_no_trace_in_
     right = plan_text(FIRST, SECOND)
 
     def script(request: Received) -> Answer:
-        return Stream(spoken(wrong, cut_at='{"id": "t2"', wait=go_on)) if request.streamed else right
+        return Stream(spoken(wrong, cut_at='{"id": "t2"', wait=go_on)) if len(server.requests) == 1 else right
 
     server.script = script
     job = await client.submit("Do one and two")
