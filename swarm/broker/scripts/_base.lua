@@ -14,6 +14,11 @@ end
 -- what was accepted goes on, or a full Redis could never empty itself.
 local function even_if_full() call('HDEL', P .. ':seen', '') end
 
+-- Give `send` all of `args`, a thousand at a time, an even number: Lua's stack holds no more than some thousands.
+local function in_chunks(args, send)
+  for i = 1, #args, 1000 do send(unpack(args, i, math.min(i + 999, #args))) end
+end
+
 local function int(x) return string.format('%.0f', math.floor(x)) end
 
 local function job_key(job) return P .. ':job:' .. job end

@@ -190,7 +190,7 @@ local function shut_after(now, lease)
         table.insert(places, now + lease)
         table.insert(places, id)
       end
-      call('ZADD', g.key .. ':running', unpack(places))
+      in_chunks(places, function(...) call('ZADD', g.key .. ':running', ...) end)
       call('PEXPIRE', g.key .. ':running', GATE_MS)
       if g.tat then fields = {'tat', string.format('%.3f', g.tat), 'step', string.format('%.3f', g.step)} end
       if g.owed then
@@ -200,7 +200,7 @@ local function shut_after(now, lease)
         end
       end
       if #fields > 0 then
-        call('HSET', g.key, unpack(fields))
+        in_chunks(fields, function(...) call('HSET', g.key, ...) end)
         call('PEXPIRE', g.key, GATE_MS)
       end
     end

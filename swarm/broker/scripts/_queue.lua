@@ -48,7 +48,7 @@ local function keep_turns()
       table.insert(scores, string.format('%.3f', ends))
       table.insert(scores, tenant)
     end
-    call('ZADD', queue_key(queue, 'turns'), unpack(scores))
+    in_chunks(scores, function(...) call('ZADD', queue_key(queue, 'turns'), ...) end)
   end
   turns = {}
 end

@@ -194,8 +194,8 @@ local function take(queue, words)
       end
     end
     if #taken > 0 then
-      call('ZREM', ready, unpack(taken))
-      call('ZADD', queue_key(queue, 'leases'), unpack(leases))
+      in_chunks(taken, function(...) call('ZREM', ready, ...) end)
+      in_chunks(leases, function(...) call('ZADD', queue_key(queue, 'leases'), ...) end)
     end
   end
   if gates and not held and not shut(gates, now, in_grace) then let_pass(gates, queue) end

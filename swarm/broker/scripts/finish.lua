@@ -68,8 +68,10 @@ for i = 2, #ARGV, 8 do
   end
 end
 for queue, ids in pairs(done) do
-  call('HDEL', J .. ':live', unpack(ids))
-  call('ZREM', queue_key(queue, 'leases'), unpack(ids))
+  in_chunks(ids, function(...)
+    call('HDEL', J .. ':live', ...)
+    call('ZREM', queue_key(queue, 'leases'), ...)
+  end)
 end
 if stored then
   call('PEXPIREAT', J .. ':bodies', f[1])

@@ -28,8 +28,6 @@ for i = 5, #ARGV, 3 do
   end
 end
 for queue, held in pairs(leases) do
-  for i = 1, #held, 1000 do
-    call('ZADD', queue_key(queue, 'leases'), 'XX', unpack(held, i, math.min(i + 999, #held)))
-  end
+  in_chunks(held, function(...) call('ZADD', queue_key(queue, 'leases'), 'XX', ...) end)
 end
 return gone
