@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 import redis
 import structlog
@@ -29,6 +30,10 @@ from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.settings import Settings
 from workers.redis_binary import find_redis
 from workers.redis_server import PrivateRedis
+
+# An example may take as long as a busy machine makes it; what must not take long has a test of its own.
+hypothesis.settings.register_profile("swarm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("swarm")
 
 T = TypeVar("T")
 StartRedis = Callable[..., Awaitable[PrivateRedis]]

@@ -36,7 +36,7 @@ def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> Form:
     } | plain
     step = {"anyOf": [_closed(plain), _closed(conditional)]}
     # a grammar takes the shortest way out, and that is an empty list
-    subtasks = {"type": "array", "items": step} | ({} if may_be_empty else {"minItems": 1})
+    subtasks = {"type": "array"} | ({} if may_be_empty else {"minItems": 1}) | {"items": step}
     return Form("plan", _closed({"subtasks": subtasks, "aggregate": {"type": "string", "enum": _AGGREGATES}}))
 
 

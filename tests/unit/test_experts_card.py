@@ -197,10 +197,10 @@ def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, b
     ],
 )
 def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
 
     assert CardReader(written(tmp_path, a_front(), body), tmp_path).problems == []
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,7 @@ def test_what_is_labelled_is_the_message_and_not_the_request(instruction: str, t
 
 @pytest.mark.parametrize("text", [" 'x" * 33_000, " “x" * 33_000, "label this:" + " " * 100_000])
 def test_no_instruction_takes_long_to_be_searched_for_quotes(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     subject(text)
 
-    assert time.perf_counter() - begun < 0.1
+    assert time.process_time() - begun < 0.1

@@ -134,11 +134,11 @@ def test_a_result_named_often_is_refused_before_it_fills_the_memory(put: Callabl
 
 @pytest.mark.parametrize("text", ["a```\n" * 20_000, "```x" * 25_000 + "\n", "```" + " " * 100_000 + "x"])
 def test_no_answer_takes_long_to_be_searched_for_json(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(ValueError):
         find_json(text)
 
-    assert time.perf_counter() - begun < 0.1
+    assert time.process_time() - begun < 0.1
 
 
 # -- what was skipped, and items of a list

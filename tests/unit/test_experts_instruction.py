@@ -92,11 +92,11 @@ async def test_values_are_never_read_as_template() -> None:
     ],
 )
 def test_what_a_template_may_not_do_is_an_expert_error(body: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
 
     with pytest.raises(ExpertError, match="template"):
         render(compiled(body), {"instruction": "words", "results": []}, seconds=5)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_template_is_stopped_at_its_time() -> None:

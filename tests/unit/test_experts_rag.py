@@ -460,10 +460,10 @@ def test_every_citation_of_an_answer_stands_in_a_passage(parts: list[str]) -> No
 
 @pytest.mark.parametrize("text", ["# a" + " " * 100_000 + "b", "# a" + "# " * 50_000 + "b"], ids=["spaces", "marks"])
 def test_no_line_takes_long_to_be_a_heading(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     passages(Document("d", text))
 
-    assert time.perf_counter() - begun < 0.1
+    assert time.process_time() - begun < 0.1
 
 
 def test_a_heading_is_told_without_its_closing_marks() -> None:
@@ -471,7 +471,7 @@ def test_a_heading_is_told_without_its_closing_marks() -> None:
 
 
 def test_many_abbreviations_do_not_take_long() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     told("A. " * 5_000)
 
-    assert time.perf_counter() - begun < 0.1
+    assert time.process_time() - begun < 0.1

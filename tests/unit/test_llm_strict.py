@@ -190,10 +190,10 @@ def ways_without_end(step: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[s
     ids=["references", "lists", "itself", "types"],
 )
 def test_no_schema_takes_longer_than_it_is_long(schema: dict[str, Any]) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
 
     assert strictly(schema) is None
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_an_answer_to_a_schema_that_refers_to_itself_is_read_in_one_go() -> None:

@@ -178,10 +178,10 @@ def test_paragraphs_are_bounded_and_nothing_is_lost() -> None:
     ],
 )
 def test_no_text_takes_long(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     read(text, MARKS)
 
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 def test_a_mark_that_comes_again_and_again_is_looked_up_once() -> None:

@@ -162,8 +162,8 @@ def test_no_page_breaks_the_reading_and_nothing_is_made_up(parts: list[str]) -> 
     "piece", ["<!-- a -->", "<!--", "{# ", "`<!--`", "{{<", "{% ", " {#", "{:", "<script", "[[toc"]
 )
 def test_one_long_line_does_not_take_long(piece: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     visible(piece * (1_000_000 // len(piece)))
     visible((piece * 500 + "\n") * (1_000_000 // len(piece) // 500))
 
-    assert time.perf_counter() - begun < 8
+    assert time.process_time() - begun < 8

@@ -37,7 +37,7 @@ def test_no_escape_and_no_page_break_is_left(text: str) -> None:
 
 
 def test_cleaning_takes_no_longer_for_hostile_text() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for piece in ("\x1b]", "\x1b[0;", "\x1b" + " " * 9, " " * 50 + "\x0c"):
         cleaned(piece * (400_000 // len(piece)))
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
