@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from swarm.models import Ending, Failure, Mend, Usage
+from swarm.models import Ending, FailedModel, Failure, Mend, Usage
 from swarm.plans import Aggregate, Subtask
 from swarm.values import Value
 
@@ -120,6 +120,10 @@ class OutcomeRecorded(BaseEvent):
     usage: Usage = Usage()
     ms: int = 0
     failure: Failure | None = None
+    model: str = ""
+    """The model that answered."""
+    failed_models: tuple[FailedModel, ...] = ()
+    """Models that were asked before it, in order."""
 
 
 class Valued(BaseEvent):

@@ -286,6 +286,10 @@ class Part(Value):
     usage: Usage = Usage()
     unknown: bool = False
     """It was stopped at work: nobody knows what its last call used, which is `usage.presumed` at most."""
+    model: str = ""
+    """The model that answered."""
+    failed_models: tuple[FailedModel, ...] = ()
+    """Models that were asked before it, in order."""
 
 
 class Receipt(Value):

@@ -43,7 +43,9 @@ class _Attempt:
             how = "failed" if self.outcome.failure is not None else "finished"
         else:
             how = "stopped" if cut else "withdrawn"
-        fields = {"subtask": self.subtask, "attempt": self.attempt, "expert": self.expert}
+        fields: dict[str, object] = {"subtask": self.subtask, "attempt": self.attempt, "expert": self.expert}
+        if self.outcome is not None:
+            fields |= {"model": self.outcome.model, "failed_models": self.outcome.failed_models}
         return Part.model_validate(fields | {"how": how, "usage": usage, "unknown": cut})
 
 

@@ -102,7 +102,7 @@ async def run(ctx: Context, payload: str) -> Settlement:
         outcome = outcome.model_copy(update={"usage": account.onto(outcome.usage)})
     ms = round((time.monotonic() - begun) * 1000)
     ctx["stats"].record(envelope.expert, outcome, ms)
-    failure = outcome if isinstance(outcome, Failure) else None
+    failure, solution = (outcome, None) if isinstance(outcome, Failure) else (None, outcome)
     ctx["told"].settled(outcome.usage, failure)
     body = outcome.model_dump_json(exclude_defaults=True) if failure is None else ""
     key = f"{envelope.subtask.id}.{envelope.attempt}.{ctx['claim'].number}" if body else ""
@@ -115,6 +115,8 @@ async def run(ctx: Context, payload: str) -> Settlement:
         usage=outcome.usage,
         ms=ms,
         failure=failure,
+        model=solution.model if solution else "",
+        failed_models=solution.failed_models if solution else (),
     )
     return _settlement(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
 

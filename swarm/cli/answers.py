@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from swarm.cli.explained import at_most, beside, money
 from swarm.cli.screen import Screen, flat, listed
-from swarm.models import Answer, Caveat, Citation, Missing, Part, Receipt, Segment, Usage
+from swarm.models import Answer, Caveat, Citation, FailedModel, Missing, Part, Receipt, Segment, Usage
 from swarm.receipts import TenantReceipt
 
 CITED = 6
@@ -92,13 +92,19 @@ def _sure(segment: Segment) -> str:
     return "" if segment.confidence is None else f", confidence {segment.confidence:.2f}"
 
 
+def fallback_note(model: str, failed: Sequence[FailedModel]) -> str:
+    """Name the model that answered and those that did not; empty where the first one did."""
+    if not failed:
+        return ""
+    return f"by {flat(model)}, after " + listed(f"{each.model} ({each.reason.replace('_', ' ')})" for each in failed)
+
+
 def _show_limits(screen: Screen, segment: Segment) -> None:
     """What limits a part, and which models were asked in vain before the one that answered."""
     for caveat in segment.caveats:
         screen.line((f"    {caveat.replace('_', ' ')}: {CAVEATS[caveat]}", "yellow"))
-    if segment.failed_models:
-        lost = listed(f"{each.model} ({each.reason.replace('_', ' ')})" for each in segment.failed_models)
-        screen.line((f"    answered by {flat(segment.model)}, after {lost}", "yellow"))
+    if by := fallback_note(segment.model, segment.failed_models):
+        screen.line((f"    answered {by}", "yellow"))
 
 
 def _show_citations(screen: Screen, segment: Segment) -> None:
@@ -140,7 +146,8 @@ def receipt(found: Receipt, subtask: str | None = None) -> list[str]:
 
 
 def _part(part: Part) -> str:
-    told = f"{part.how}: {part.subtask}:{part.attempt} ({part.expert})"
+    by = fallback_note(part.model, part.failed_models)
+    told = f"{part.how}: {part.subtask}:{part.attempt} ({part.expert}{', ' + by if by else ''})"
     if part.unknown:
         most = f", at most {at_most(part.usage.presumed)}" if part.usage.presumed else ""
         return f"{told}, what its last call used is not known{most}"

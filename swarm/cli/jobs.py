@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from swarm.cli import answers, exits, given
+from swarm.cli.answers import fallback_note
 from swarm.cli.asking import Timeout, takes_request
 from swarm.cli.edge import AsJson, Edge, RedisUrl, confirm
 from swarm.cli.explained import spent
@@ -262,12 +263,17 @@ def happened(event: AnyEvent) -> str:
             again = f", claim {event.claim}" if event.claim > 1 else ""
             return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}{_gated(event)}"
         case OutcomeRecorded():
-            how = f"{event.failure.reason}: {flat(event.failure.message)}" if event.failure else "solved"
+            how = f"{event.failure.reason}: {flat(event.failure.message)}" if event.failure else _solved(event)
             return f"{event.subtask} attempt {event.attempt} {how} ({event.ms} ms)"
         case Ended():
             stopped = f", stopped {listed(event.stopped)}" if event.stopped else ""
             return event.ending + stopped
     return ""
+
+
+def _solved(event: OutcomeRecorded) -> str:
+    by = fallback_note(event.model, event.failed_models)
+    return f"solved {by}" if by else "solved"
 
 
 def _gated(event: Started) -> str:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from swarm.broker.deltas import ANSWER, Delta
+from swarm.cli.answers import fallback_note
 from swarm.cli.screen import Screen, clean, flat, line, listed
 from swarm.events import AnyEvent, Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
 from swarm.fold import fold
@@ -314,7 +315,8 @@ def steps(view: JobView, event: AnyEvent) -> Iterator[str]:
         case OutcomeRecorded():
             expert = event.expert or view.experts.get(event.subtask, "")
             how = f"failed ({flat(event.failure.message, 200)})" if event.failure else "solved"
-            yield f"{event.subtask}  {expert}  {how} in {event.ms} ms"
+            by = fallback_note(event.model, event.failed_models)
+            yield f"{event.subtask}  {expert}  {how} in {event.ms} ms" + (f" {by}" if by else "")
         case Ended():
             yield f"{event.ending} in {view.seconds:.2f} s"
     for name in view.turned[:SHOWN]:

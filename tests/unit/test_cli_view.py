@@ -21,7 +21,7 @@ from swarm.events import (
     Valued,
     Withdrawn,
 )
-from swarm.models import Failure, Mend
+from swarm.models import FailedModel, Failure, Mend
 from swarm.plans import Condition, Subtask
 
 
@@ -240,3 +240,14 @@ def test_every_event_has_its_words_for_a_watcher() -> None:
         "lacking: the date",
         "",
     ]
+
+
+def test_a_watcher_learns_which_model_answered_for_another_and_why() -> None:
+    failed = (FailedModel(model="box/big", reason="unavailable"),)
+    outcome = OutcomeRecorded(
+        subtask="r1.a", attempt=1, expert="x", ms=5, body="b", model="box/spare", failed_models=failed
+    )
+    watch = Watch(piece(A, closed=True), Released(subtask="r1.a", attempt=1, expert="x"))
+
+    assert watch.take(outcome) == ["r1.a  x  solved in 5 ms by box/spare, after box/big (unavailable)"]
+    assert happened(outcome) == "r1.a attempt 1 solved by box/spare, after box/big (unavailable) (5 ms)"

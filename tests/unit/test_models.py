@@ -98,7 +98,17 @@ POLICY = Subtask(
     for_each="t1.parcels",
     timeout=30.0,
 )
-PART = Part(subtask="t1", attempt=1, expert="intent", how="stopped", usage=USAGE, unknown=True)
+FAILED_MODEL = FailedModel(model="openai/big", reason="unavailable")
+PART = Part(
+    subtask="t1",
+    attempt=1,
+    expert="intent",
+    how="stopped",
+    usage=USAGE,
+    unknown=True,
+    model="openai/spare",
+    failed_models=(FAILED_MODEL,),
+)
 PLAN = Plan(subtasks=(LABEL, POLICY), aggregate="join")
 BLOB = Blob(path="policies/returns.md", sha256="9f86d081", size=2048)
 CARD = Card(
@@ -121,7 +131,6 @@ CARD = Card(
     implementation="acme.experts:Policy",
     version="c0ffee",
 )
-FAILED_MODEL = FailedModel(model="openai/big", reason="unavailable")
 SEGMENT = Segment(
     text="Within 30 days.",
     subtasks=("t2",),
@@ -326,6 +335,8 @@ EXAMPLES: dict[str, BaseModel] = {
         expert="policy",
         usage=USAGE,
         ms=180,
+        model="openai/spare",
+        failed_models=(FAILED_MODEL,),
     ),
     "event_outcome_failed": OutcomeRecorded(id="7-1760000000006", subtask="t2", attempt=2, failure=FAILURE),
     "event_valued": Valued(
