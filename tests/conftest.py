@@ -16,6 +16,7 @@ import pytest
 import redis
 import structlog
 
+from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
@@ -307,8 +308,7 @@ class Hands:
     # -- time, moved by hand
 
     async def now(self) -> float:
-        seconds, micros = await self.call("TIME")
-        return int(seconds) * 1000 + int(micros) / 1000
+        return await now_ms(self.connection)
 
     async def expire_lease(self, claim: Claim) -> None:
         """Let the claim's lease have run out a moment ago, while Redis was there all the time."""
@@ -317,7 +317,27 @@ class Hands:
 
     async def no_grace(self) -> None:
         """As if somebody had just been here, and no outage before."""
-        await self.call("HSET", self.keys.prefix + ":seen", "at", int(await self.now()), "grace", 0)
+        await self.call("HSET", self.keys.prefix + ":seen", "clock", int(await self.now()), "gaps", "")
+
+    async def step_clock(self, seconds: float) -> None:
+        """As if the clock of the host of Redis stepped: the scripts find it off against all that is stored."""
+        await self.call("HINCRBYFLOAT", self.keys.prefix + ":seen", "ahead", seconds * 1000)
+
+    async def outage(self, seconds: float) -> None:
+        """As if nobody had been here for so long."""
+        await self.call("HSET", self.keys.prefix + ":seen", "clock", int(await self.now() - seconds * 1000))
+
+    async def gap(self, since: float, till: float) -> None:
+        """As if nobody had been here from `since` to `till` seconds ago, and somebody now."""
+        now = await self.now()
+        gap = f"{int(now - since * 1000)}:{int(now - till * 1000)} "
+        seen, former = self.keys.prefix + ":seen", await self.field(self.keys.prefix + ":seen", "gaps") or ""
+        await self.call("HSET", seen, "clock", int(now), "gaps", former + gap)
+
+    async def let_lease_end(self, claim: Claim, seconds_ago: float) -> None:
+        """Let a lease end at that time, whatever was meanwhile."""
+        end = await self.now() - seconds_ago * 1000
+        await self.call("ZADD", self.keys.queue(claim.queue, "leases"), "XX", end, claim.id)
 
     async def fall_due(self, queue: str, delivery: str) -> None:
         """Let a delayed delivery or a timer be due now."""

@@ -157,4 +157,4 @@ class Beat:
             raw = self._client.evalsha(digest("renew"), 1, *args)
         except redis.exceptions.NoScriptError:
             raw = self._client.eval(source("renew"), 1, *args)
-        return {item.decode() for item in raw}
+        return set(self._queue.renewed(raw))

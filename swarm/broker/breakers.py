@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from swarm.broker.census import breaker_of
+from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.gates import target
 from swarm.broker.holdings import Breaker
@@ -19,7 +20,7 @@ async def broken(connection: Connection, names: Iterable[str]) -> tuple[dict[str
     every = sorted(set(names))
     gates = [connection.keys.gate(target(name)) for name in every]
     fields = await asyncio.gather(*(connection.call("HMGET", gate, "broken", "shut") for gate in gates))
-    now = int((await connection.call("TIME"))[0]) * 1000
+    now = int(await now_ms(connection))
     found = {}
     for name, (since, until) in zip(every, fields, strict=True):
         if since is not None and until is not None:

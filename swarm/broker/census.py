@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm.broker.alive import alive, unserved
+from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.gates import Gates, target
 from swarm.broker.holdings import Breaker, Census, Eternal, Gate, Kind, Memory, Standing
@@ -25,6 +26,7 @@ from swarm.broker.keys import (
     LIMITS_KEPT,
     PLAN,
     PRICES_KEPT,
+    SEEN_FIELDS,
     TENANTS_KEPT,
     WAKE_TOKENS,
     Keys,
@@ -199,11 +201,11 @@ async def _standing(connection: Connection, queue: str) -> Standing:
     parts = ("ready", "later", "leases")
     ready, later, leases = await asyncio.gather(*(call("ZCARD", keys.queue(queue, part)) for part in parts))
     ids = await call("ZRANGE", keys.queue(queue, "ready"), 0, NEXT - 1)
-    (seconds, _), *since = await asyncio.gather(
-        call("TIME"), *(call("HGET", keys.delivery(delivery.decode()), "at") for delivery in ids)
+    now, *since = await asyncio.gather(
+        now_ms(connection), *(call("HGET", keys.delivery(delivery.decode()), "at") for delivery in ids)
     )
     oldest = min((int(at) for at in since if at), default=None)
-    lag = 0.0 if oldest is None else max(0.0, int(seconds) - oldest / 1000)
+    lag = 0.0 if oldest is None else max(0.0, (now - oldest) / 1000)
     return Standing(ready=ready, later=later, leases=leases, lag=round(lag, 1))
 
 
@@ -217,7 +219,7 @@ async def _eternal(connection: Connection, settings: Settings, names: Iterable[s
         "limits": ("HLEN", LIMITS_KEPT),
         "prices": ("HLEN", PRICES_KEPT),
         "tenants": ("HLEN", 2 * TENANTS_KEPT),
-        "seen": ("HLEN", 2),
+        "seen": ("HLEN", SEEN_FIELDS),
     }
     for name in names:
         if re.fullmatch(r"queue:.+:wake", name):
@@ -243,7 +245,7 @@ async def _gates(
         limits |= {f"expert:{card.name}": card.limits for card in catalog.cards.values()}
     running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
     raw = await _each(connection, "HGETALL", gates)
-    now = int((await connection.call("TIME"))[0]) * 1000
+    now = int(await now_ms(connection))
     found: dict[str, Gate] = {}
     for gate, some, flat in zip(gates, running, raw, strict=True):
         name, state = gate.removeprefix("gate:"), [item.decode() for item in flat]
@@ -288,7 +290,7 @@ def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> flo
 
 async def _budgets(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
     """Those of today, with a tenant's own limit where it has one; the days before are kept for bills."""
-    today = str(int((await connection.call("TIME"))[0]) // 86_400)
+    today = str(int(await now_ms(connection)) // 86_400_000)
     scopes = [name for name in names if name.startswith("budget:") and name.rpartition(":")[2] == today]
     found = await _each(connection, "HGETALL", scopes)
     fields = [f"{name.removeprefix('budget:tenant:').rpartition(':')[0]}:budget" for name in scopes]

@@ -56,7 +56,7 @@ class Eternal(Value):
 
 
 class Breaker(Value):
-    """What fails altogether, since when, and until when nobody asks. Times are milliseconds of Redis' clock."""
+    """What fails altogether, since when, and until when nobody asks. Times are milliseconds of the swarm's clock."""
 
     since: int
     until: int

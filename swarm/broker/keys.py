@@ -41,7 +41,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
     PREFIX:open:TENANT               zset     the same of one tenant                            the cap
     PREFIX:ended                     zset     jobs that ended, newest last                      ENDED_KEPT
-    PREFIX:seen                      hash     when Redis was last seen; the grace after outages 2 fields
+    PREFIX:seen                      hash     the swarm's clock, and when nobody was there      SEEN_FIELDS
     PREFIX:catalog                   string   the current catalog's version                     1
     PREFIX:catalogs                  zset     versions that jobs may be pinned to, by expiry    64
     PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
@@ -64,6 +64,8 @@ from swarm.models import Card
 ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
+SEEN_FIELDS = 6
+"""The clock, how far it is ahead, gaps and lease; an older version writes two of its own."""
 PLANS_KEPT = 500
 LIMITS_KEPT = 1_000
 PRICES_KEPT = 10_000

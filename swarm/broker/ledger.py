@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.gates import has_gates
 from swarm.broker.keys import TENANTS_KEPT
@@ -138,9 +139,8 @@ class Ledger:
     # -- looking
 
     async def today(self) -> int:
-        """The number of the day (UTC) by Redis' clock, as the books name it."""
-        seconds, _ = await self._connection.call("TIME")
-        return int(seconds) * 1000 // DAY_MS
+        """The number of the day (UTC) by the swarm's clock, as the books name it."""
+        return int(await now_ms(self._connection)) // DAY_MS
 
     async def day(self, day: int) -> Spent:
         """All that jobs accepted on that day have spent."""

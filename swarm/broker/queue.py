@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from swarm.broker.clock import Measured
 from swarm.broker.connection import Connection
 from swarm.broker.keys import DEAD_KEPT
 from swarm.settings import MAX_RESULTS
@@ -84,6 +85,7 @@ class Queue:
     ) -> None:
         self._connection, self.worker, self._most = connection, worker, max_results
         self._lease_ms, self._dead_ms = round(lease * 1000), round(dead_retention * 1000)
+        self._measured = Measured()
         self._finishing: dict[str, tuple[list[tuple[str, ...]], asyncio.Task[list[bytes]]]] = {}
         """Job -> what of it finishes in this turn of the event loop, and the call that will write it."""
 
@@ -97,9 +99,18 @@ class Queue:
         """
         if gates:
             queues = [f"{queue} {gates[queue]}" if queue in gates else queue for queue in queues]
-        due, raw = await self._connection.script(
-            "claim", self.worker, self._lease_ms, free, MAX_LOST, DEAD_KEPT, self._dead_ms, *queues
+        due, raw, now = await self._connection.script(
+            "claim",
+            self.worker,
+            self._lease_ms,
+            free,
+            MAX_LOST,
+            DEAD_KEPT,
+            self._dead_ms,
+            self._measured.now(),
+            *queues,
         )
+        self._measured.heard(float(now))
         return [_claim(*item) for item in raw], None if int(due) < 0 else int(due) / 1000
 
     async def disown(self, queues: Sequence[str], known: Iterable[Claim]) -> int:
@@ -109,12 +120,18 @@ class Queue:
 
     async def renew(self, claims: Iterable[Claim], about: str = "") -> list[str]:
         """Extend the leases of `claims`; answers the ids that are no longer ours to run."""
-        gone = await self._connection.script("renew", *self.renewal(claims, about))
-        return [item.decode() for item in gone]
+        return self.renewed(await self._connection.script("renew", *self.renewal(claims, about)))
 
     def renewal(self, claims: Iterable[Claim], about: str) -> list[str | int]:
         """Arguments of the renew script; `about` is kept as what this worker says of itself."""
-        return [self._lease_ms, self.worker, about, 4 * self._lease_ms, *(a for c in claims for a in c.args)]
+        held = (a for c in claims for a in c.args)
+        return [self._lease_ms, self.worker, self._measured.now(), about, 4 * self._lease_ms, *held]
+
+    def renewed(self, answer: Any) -> list[str]:
+        """The ids that are no longer ours to run, out of what the renew script answered."""
+        now, gone = answer
+        self._measured.heard(float(now))
+        return [item.decode() for item in gone]
 
     async def finish(
         self, claim: Claim, kind: str, data: str, *, body_key: str = "", body: str = "", solves: str = ""

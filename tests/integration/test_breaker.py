@@ -270,7 +270,7 @@ async def test_after_an_outage_who_tries_it_out_is_waited_for(desk: Desk) -> Non
     await desk.pass_by()
     await desk.reserve(one)
     await desk.hands.call("ZADD", desk.hands.keys.queue("run:a", "leases"), await desk.hands.now() - 1, one.id)
-    await desk.hands.call("HSET", desk.hands.keys.prefix + ":seen", "grace", int(await desk.hands.now()) + 5_000)
+    await desk.hands.gap(5, 0)
 
     assert (await desk.reserve(two))[1].verdict == "broken"
 

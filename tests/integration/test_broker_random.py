@@ -33,7 +33,8 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["submit", "claim", "claim", "claim", "finish", "finish", "fail", "renew", "hand_back", "lost", "expire",
-             "outage", "due", "cancel", "append", "append", "decide", "decide", "decide_late", "decide_again", "repeat"]
+             "outage", "step", "due", "cancel", "append", "append", "decide", "decide", "decide_late", "decide_again",
+             "repeat"]
         ),
         st.integers(0, 7),
         st.integers(0, 7),
@@ -120,8 +121,11 @@ class Play:
             await self.hands.expire_lease(claim)
 
     async def do_outage(self, one: int, two: int) -> None:
-        seen = f"{self.connection.keys.prefix}:seen"
-        await self.hands.call("HSET", seen, "at", int(await self.hands.now()) - 10_000, "grace", 0)
+        await self.hands.outage(10)
+
+    async def do_step(self, one: int, two: int) -> None:
+        """The clock of the host of Redis steps, mostly back: forward, a job may be over its greatest age."""
+        await self.hands.step_clock((one - 6) * 10.0**two / 1_000)
 
     async def do_due(self, one: int, two: int) -> None:
         for queue in QUEUES[two % len(QUEUES) :]:

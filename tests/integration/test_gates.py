@@ -153,7 +153,7 @@ async def test_after_an_outage_places_count_as_held_like_leases(hands: Hands) ->
     await at.fill(2)
     (claim,), _ = await at.come()
     await hands.call("ZADD", at.key("expert:a:running"), await hands.now() - 1, claim.id)
-    await hands.call("HSET", hands.keys.prefix + ":seen", "at", int(await hands.now()) - 5_000)
+    await hands.outage(5)
 
     assert (await at.come(worker=hands.worker("w2")))[0] == []
 

@@ -1,14 +1,8 @@
 -- What every script shares; put in front of each by connection.py. KEYS[1] is the prefix of all our keys.
--- A script is the only writer of more than one key, so a job is never half there. All times are Redis' own.
+-- A script is the only writer of more than one key, so a job is never half there. All times are of the swarm's clock.
 
 local P = KEYS[1]
 local call = redis.call
-
--- Milliseconds, with microseconds behind the point: scores keep the order of enqueueing.
-local function clock()
-  local t = call('TIME')
-  return t[1] * 1000 + t[2] / 1000
-end
 
 -- A Redis without memory refuses a script unless it began with a write that needs none. Only new jobs are to be refused:
 -- what was accepted goes on, or a full Redis could never empty itself.
@@ -36,5 +30,5 @@ local function wake(queue)
   if tokens[queue] < 4 then tokens[queue] = call('RPUSH', list, '1') end
 end
 
--- Defined below, in the files that follow this one: _money, _gates, _queue, _jobs, in this order.
+-- Defined below, in the files that follow this one: _clock, _money, _gates, _queue, _jobs, in this order.
 local to_ready, release_gates, money_lost, unpark, gate_report

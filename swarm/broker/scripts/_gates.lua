@@ -10,8 +10,6 @@
 --   broken, shut, span, probe   and while it is open: since when; until when nobody asks, and for how many ms that was;
 --                     who then tries it out, as 'DELIVERY OWNER HOLD UNTIL', the hold being '-' until it has reserved
 --   waits, w:QUEUE    the queues to wake when a place is free; since when one is held here, and when it was last seen so
--- Times are Redis' own, which may have gone back (another server, a clock that was set): none of them is trusted further
--- ahead than it can have been written.
 -- A delivery's field `gates` names those it went through; `#N` after a name are the tokens that it was charged there.
 
 local GATE_MS = '86400000'
@@ -51,15 +49,14 @@ local function paused_till(pause, now)
 end
 
 -- A gate as it stands now. `limits`: 'concurrency,requests,tokens,burst', or nil for those that are set in Redis.
-local function look_at(name, limits, now, in_grace)
+local function look_at(name, limits, now)
   if looked[name] then return looked[name] end
   local K = gate_key(name)
   limits = limits or call('HGET', P .. ':limits', name) or ''
   local most, rpm, tpm, burst = string.match(limits, '^(%d*),(%d*),(%d*),(%d*)$')
   most, rpm, tpm, burst = tonumber(most or ''), tonumber(rpm or ''), tonumber(tpm or ''), tonumber(burst or '')
   local f = call('HMGET', K, 'cut', 'cap', 'rate', 'pause', 'waits', 'tat', 'owed', 'at', 'mean', 'shut', 'probe', 'broken')
-  -- after an outage nobody could renew: what ran out meanwhile still counts
-  if not in_grace then call('ZREMRANGEBYSCORE', K .. ':running', '-inf', now) end
+  call('ZREMRANGEBYSCORE', K .. ':running', '-inf', cutoff(now))
   local cut = math.abs(now - tonumber(f[1] or '0')) < FORGOTTEN
   local rate = cut and tonumber(f[3]) or 1
   local g = {
@@ -94,8 +91,7 @@ local function trying(probe, now)
   if f[1] ~= owner or (hold ~= '-' and not string.find(' ' .. (f[3] or '') .. ' ', ' ' .. hold .. ' ', 1, true)) then return end
   local lease = tonumber(call('ZSCORE', queue_key(f[2], 'leases'), id) or '')
   if not lease then return end
-  lease = math.max(lease, tonumber(call('HGET', P .. ':seen', 'grace') or '0'))
-  if lease > now then return math.min(till, lease) end
+  if lease > cutoff(now) then return math.min(till, now + lease - cutoff(now)) end
 end
 
 -- When somebody may ask at a gate whose breaker is open; nil: now, to try it out.
@@ -110,15 +106,15 @@ local function try_out(K, id, owner, hold, till)
 end
 
 -- When a gate that lets nobody in may open again; nil if it is open. `waits`: an open breaker shuts it, too.
-local function opens_at(g, now, in_grace, waits)
+local function opens_at(g, now, waits)
   if waits and g.tried then return math.huge end
   local mended = waits and g.shut and mended_at(g.shut, g.probe, now)
   if mended then return math.min(mended, g.dead_at) end
   local paused = paused_till(g.pause, now)
   if paused then return paused end
   if g.running >= g.most then
-    local first = not in_grace and call('ZRANGE', g.key .. ':running', 0, 0, 'WITHSCORES')[2]
-    return tonumber(first or '') or math.huge
+    local first = call('ZRANGE', g.key .. ':running', 0, 0, 'WITHSCORES')[2]
+    return first and now + first - cutoff(now) or math.huge
   end
   if g.tat and g.tat - now > g.slack + 0.001 then return g.tat - g.slack end
   if g.owed and g.owed > 0.001 then return now + g.owed / g.pay end
@@ -126,10 +122,10 @@ end
 
 -- The gates of a queue, and since when each holds it up, if it does. With the word `!` before them it `waits` for a breaker
 -- to close; without, its deliveries go on, and ask somebody else.
-local function gates_of(words, queue, now, in_grace)
+local function gates_of(words, queue, now)
   local found = {waits = string.sub(words, 1, 2) == '! '}
   each_gate(found.waits and string.sub(words, 3) or words, '=', function(name, limits)
-    local g = look_at(name, limits, now, in_grace)
+    local g = look_at(name, limits, now)
     local since, seen = string.match(call('HGET', g.key, 'w:' .. queue) or '', '^(%d+) (%d+)$')
     -- a queue that nobody asked for in the meantime was not held up by this gate
     table.insert(found, {gate = g, known = since, since = since and now - seen < 2000 and tonumber(since)})
@@ -138,9 +134,9 @@ local function gates_of(words, queue, now, in_grace)
 end
 
 -- The first gate of a queue that is shut, and when it may open.
-local function shut(gates, now, in_grace)
+local function shut(gates, now)
   for _, at in ipairs(gates) do
-    local opens = opens_at(at.gate, now, in_grace, gates.waits)
+    local opens = opens_at(at.gate, now, gates.waits)
     if opens then return at, opens end
   end
 end

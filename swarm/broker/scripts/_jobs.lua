@@ -98,17 +98,3 @@ local function read_job(job)
   local events = call('XRANGE', J .. ':log', (cursor + 1) .. '-0', '+')
   return {request, f[1], f[2], cursor, f[4], f[5], f[6], events}
 end
-
--- Whoever comes to claim or renew notes that Redis was there. A gap means an outage: for one lease, leases that ran
--- out meanwhile count as held, because their holders had no way to renew them. Says until when.
-local function grace(now, lease)
-  local S = P .. ':seen'
-  local f = call('HMGET', S, 'at', 'grace')
-  local till = tonumber(f[2] or '0')
-  if now - tonumber(f[1] or '0') > lease / 2 then
-    till = now + lease
-    call('HSET', S, 'grace', int(till))
-  end
-  call('HSET', S, 'at', int(now))
-  return till
-end

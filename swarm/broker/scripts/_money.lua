@@ -137,7 +137,7 @@ local function money_begins(job, tenant, day, expire, limit)
   local M = money_key(job)
   call('HSET', M, 'tenant', tenant, 'day', day)
   if limit then call('HSET', M, 'limit', limit) end
-  call('PEXPIREAT', M, expire)
+  expire_at(M, expire)
   local m = money_of(job)
   if limit then add_to_books(m, {earmarked = tonumber(limit)}) end
   return m

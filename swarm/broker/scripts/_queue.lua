@@ -73,12 +73,12 @@ local function enqueue(job, id, queue, record, now, due)
   if call('HSETNX', J .. ':live', id, queue) == 0 then return end
   local facts, later = facts_of(job), due and due > now
   if not facts.live then
-    call('PEXPIREAT', J .. ':live', facts.expire)
+    expire_at(J .. ':live', facts.expire)
     facts.live = true
   end
   local score = string.format('%.3f', queue == 'advance' and now or turn_of(job, queue, now))
   call('HSET', D, 'record', record, 'queue', queue, 'score', score, 'at', int(later and due or now))
-  call('PEXPIREAT', D, facts.expire)
+  expire_at(D, facts.expire)
   if later then
     call('ZADD', queue_key(queue, 'later'), due, id)
     -- whoever waits looks again within half a second anyway; for less it must learn of the new next time

@@ -1,13 +1,12 @@
 -- Claim deliveries for one lane of a worker.
--- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, queues ...; a queue
--- with gates is 'NAME GATE GATE ...', see gates.py.
--- Answers {ms until the next due time or -1, {id, queue, owner, record, extra, waited ms, gate, gated ms} ...}; `extra` is
--- the job's state for `advance`, the round's number for `plan`.
+-- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, the time that the worker
+-- measured or '', queues ...; a queue with gates is 'NAME GATE GATE ...', see gates.py.
+-- Answers {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, the time};
+-- `extra` is the job's state for `advance`, the round's number for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
-local now = clock()
 even_if_full()
-local in_grace = grace(now, lease) > now
+local now = see(lease, ARGV[7])
 local claimed, started, next_due = {}, {}, nil
 -- whole, which a sorted set keeps and compares the fastest
 local until_then = int(math.ceil(now + lease))
@@ -26,7 +25,7 @@ local function bury(job, id, queue)
     'reason', why, 'at', int(now), 'job', job, 'tenant', tenant or '')
   call('PEXPIRE', L, dead_ms)
   -- what the list holds is no older than what it names: letters are found while they live
-  call('XTRIM', D, 'MINID', int(now - dead_ms))
+  call('XTRIM', D, 'MINID', in_redis(now - dead_ms))
   call('XADD', D, 'MAXLEN', dead_kept, '*', 'delivery', id, 'queue', queue, 'reason', why)
   forget(job, id, queue)
   local failure = {reason = 'poison', message = why}
@@ -88,19 +87,17 @@ end
 
 local function return_lost(queue)
   local leases = queue_key(queue, 'leases')
-  if not in_grace then
-    for _, id in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
-      local D = delivery_key(id)
-      if is_cancelled(job_of(id), id, queue) and call('HEXISTS', D, 'record') == 1 then
-        -- it was told to stop when that was asked, and goes with its job
-        call('ZADD', leases, until_then, id)
-      else
-        lose(id, queue, D)
-      end
+  for _, id in ipairs(call('ZRANGEBYSCORE', leases, '-inf', cutoff(now), 'LIMIT', 0, 100)) do
+    local D = delivery_key(id)
+    if is_cancelled(job_of(id), id, queue) and call('HEXISTS', D, 'record') == 1 then
+      -- it was told to stop when that was asked, and goes with its job
+      call('ZADD', leases, until_then, id)
+    else
+      lose(id, queue, D)
     end
   end
   local head = call('ZRANGE', leases, 0, 0, 'WITHSCORES')
-  if head[2] then soonest(math.max(tonumber(head[2]), in_grace and tonumber(call('HGET', P .. ':seen', 'grace')) or 0)) end
+  if head[2] then soonest(now + head[2] - cutoff(now)) end
 end
 
 -- How long a delivery that was due at `at` waited, the gate that held it longest or '', and how much of the wait that was.
@@ -160,7 +157,7 @@ local function take(queue, words)
     local found = call('ZRANGE', ready, 0, math.min(free, 1000) - 1, 'WITHSCORES')
     if #found == 0 then break end
     local taken, leases = {}, {}
-    gates = gates or (words and gates_of(words, queue, now, in_grace))
+    gates = gates or (words and gates_of(words, queue, now))
     for i = 1, #found, 2 do
       local id = found[i]
       local job, D = job_of(id), delivery_key(id)
@@ -172,7 +169,7 @@ local function take(queue, words)
       elseif against then
         set_aside(id, queue)
       else
-        if gates then at, opens = shut(gates, now, in_grace) end
+        if gates then at, opens = shut(gates, now) end
         if at then
           hold_up(at, queue, now)
           soonest(opens)
@@ -198,15 +195,15 @@ local function take(queue, words)
       in_chunks(leases, function(...) call('ZADD', queue_key(queue, 'leases'), ...) end)
     end
   end
-  if gates and not held and not shut(gates, now, in_grace) then let_pass(gates, queue) end
+  if gates and not held and not shut(gates, now) then let_pass(gates, queue) end
   return held, last
 end
 
 local queues, gates = {}, {}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
   local space = string.find(ARGV[i], ' ', 1, true)
-  queues[i - 6] = space and string.sub(ARGV[i], 1, space - 1) or ARGV[i]
-  gates[i - 6] = space and string.sub(ARGV[i], space + 1)
+  queues[i - 7] = space and string.sub(ARGV[i], 1, space - 1) or ARGV[i]
+  gates[i - 7] = space and string.sub(ARGV[i], space + 1)
 end
 for _, queue in ipairs(queues) do
   return_lost(queue)
@@ -228,4 +225,4 @@ for i, queue in ipairs(queues) do
 end
 for job, events in pairs(started) do append_all(job, now, events) end
 shut_after(now, lease)
-return {next_due and next_due < math.huge and int(math.ceil(math.max(0, next_due - now))) or '-1', claimed}
+return {next_due and next_due < math.huge and int(math.ceil(math.max(0, next_due - now))) or '-1', claimed, int(now)}

@@ -9,6 +9,6 @@ if not f[1] or f[2] then return 'gone' end
 local D = job_key(job) .. ':deltas'
 local entry = call('XADD', D, 'MAXLEN', '~', ARGV[8], '*',
   'subtask', ARGV[3], 'attempt', ARGV[4], 'claim', ARGV[5], 'start', ARGV[6], 'text', ARGV[7])
-if call('PTTL', D) < 0 then call('PEXPIREAT', D, f[1]) end
+if call('PTTL', D) < 0 then expire_at(D, f[1]) end
 call('PUBLISH', P .. ':deltas:' .. job, entry)
 return entry

@@ -74,7 +74,7 @@ for queue, ids in pairs(done) do
   end)
 end
 if stored then
-  call('PEXPIREAT', J .. ':bodies', f[1])
+  expire_at(J .. ':bodies', f[1])
   call('HSET', J, 'bytes', int(kept))
 end
 if #events > 0 then

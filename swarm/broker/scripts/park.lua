@@ -22,6 +22,6 @@ local key = P .. ':parked:' .. scope
 local d = call('HMGET', D, 'score', 'parked')
 call('HSET', D, 'parked', scope, 'need', need)
 call('ZADD', key, d[1], id)
-if tonumber(expire) > clock() + call('PTTL', key) then call('PEXPIREAT', key, expire) end
+if tonumber(expire) > clock() + call('PTTL', key) then expire_at(key, expire) end
 if d[2] and d[2] ~= scope then make_room(d[2]) end
 return 'parked'

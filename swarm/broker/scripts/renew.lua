@@ -1,13 +1,13 @@
--- Extend leases, if they are still held. ARGV: lease ms, worker, what the worker says of itself, its lifetime ms,
--- then id, queue, owner ... Answers the ids whose claim is gone, whose subtask is settled, whose job has ended, or whose end
--- was asked for; the last are still claimed, until the decision to come takes them.
-local lease, now = tonumber(ARGV[1]), clock()
+-- Extend leases, if they are still held. ARGV: lease ms, worker, the time that it measured or '', what it says of itself, its
+-- lifetime ms, then id, queue, owner ... Answers {the time, the ids}: those whose claim is gone, whose subtask is settled,
+-- whose job has ended, or whose end was asked for; the last are still claimed, until the decision to come takes them.
+local lease = tonumber(ARGV[1])
 even_if_full()
-grace(now, lease)
-if ARGV[3] ~= '' then call('SET', P .. ':worker:' .. ARGV[2], ARGV[3], 'PX', ARGV[4]) end
+local now = see(lease, ARGV[3])
+if ARGV[4] ~= '' then call('SET', P .. ':worker:' .. ARGV[2], ARGV[4], 'PX', ARGV[5]) end
 local until_then = int(math.ceil(now + lease))
 local gone, leases = {}, {}
-for i = 5, #ARGV, 3 do
+for i = 6, #ARGV, 3 do
   local id, queue, owner = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local f = call('HMGET', delivery_key(id), 'owner', 'gates')
   local held = f[1] == owner
@@ -30,4 +30,4 @@ end
 for queue, held in pairs(leases) do
   in_chunks(held, function(...) call('ZADD', queue_key(queue, 'leases'), 'XX', ...) end)
 end
-return gone
+return {int(now), gone}

@@ -105,11 +105,11 @@ local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
 local expire = int(now + age + tonumber(ARGV[7]))
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
 if ARGV[16] ~= '0' then call('HSET', J, 'priority', ARGV[16]) end
-call('PEXPIREAT', J, expire)
+expire_at(J, expire)
 append(job, now, 'accepted', string.format(
   '{"due":%.0f,"deadline":%s,"attempts":%d,"window":%d,"catalog":"%s","replans":%d,"plan_only":%s,"max_items":%d}',
   due, (tonumber(ARGV[6]) or age + 1) <= age and 'true' or 'false', ARGV[8], ARGV[9], version, ARGV[13], ARGV[14], ARGV[15]))
-call('PEXPIREAT', J .. ':log', expire)
+expire_at(J .. ':log', expire)
 for _, scope in ipairs(scopes) do
   call('ZREMRANGEBYSCORE', P .. ':open' .. scope, '-inf', now)
   call('ZADD', P .. ':open' .. scope, expire, job)
