@@ -43,14 +43,18 @@ async def written(
     """A completion that may be cut, if it is words. `as_json` where JSON is asked for without a form.
 
     Words that are none of an answer (see `swarm.echoes`, `rules` too) are asked for once more, with what was wrong.
-    Raises BadOutput where nothing usable came: half a JSON, or such words again.
+    The same words again are kept where they may be right after all. Raises BadOutput where nothing usable came: half a
+    JSON, or other such words.
     """
     completion = await _whole(model, messages, card, form, strict=form is not None or as_json)
-    if form is not None or as_json or not (problem := echo(completion.text, messages, (*rules, NOTICE))):
+    if form is not None or as_json:
         return completion
-    again = await _whole(model, reminded(messages, problem), card, None, strict=False)
-    if problem := echo(again.text, messages, (*rules, NOTICE)):
-        raise BadOutput.echoed(again.model or model.name, problem)
+    if not (remark := echo(completion.text, messages, (*rules, NOTICE), cut=completion.cut)):
+        return completion
+    again = await _whole(model, reminded(messages, remark.problem), card, None, strict=False)
+    insists = not remark.certain and again.text.split() == completion.text.split()
+    if not insists and (remark := echo(again.text, messages, (*rules, NOTICE), cut=again.cut)):
+        raise BadOutput.echoed(again.model or model.name, remark.problem)
     return replace(again, usage=completion.usage + again.usage)
 
 

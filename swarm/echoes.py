@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from swarm.fence import KEY
 from swarm.llm.base import Message
@@ -28,28 +29,44 @@ _MANY, _DIFFERENT = 10, 0.4
 """Sentences of an answer from which at least this share must say different things."""
 
 
-def echo(text: str, messages: Sequence[Message], rules: Sequence[str] = ()) -> str:
-    """Why `text` is no answer to `messages`, as a remark about it; empty if it may be one.
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is wrong with an answer. `certain`: no right answer is like that; else it may be what was asked for."""
+
+    problem: str
+    certain: bool = True
+
+
+def echo(text: str, messages: Sequence[Message], rules: Sequence[str] = (), *, cut: bool = False) -> Remark | None:
+    """What makes `text` no answer to `messages`; None if it may be one.
 
     `rules` are texts of ours in the messages: no sentence of them belongs into an answer. Of the rest of the system's
-    message its first sentence does not, which tells a model who it is.
+    message its first sentence seldom does, which tells a model who it is. A text that repeats itself without end is
+    one that was `cut`: a list of equal lines that ends by itself is an answer.
     """
     said = _plain(text[:MOST])
     if not said:
-        return "was empty"
+        return Remark("was empty")
     asked = [message.content[:MOST] for message in messages]
     keys = {key for content in asked for key in _OPENS.findall(content)}
     if any(key in text for key in keys):
-        return "repeated the marks around the results it was given"
+        return Remark("repeated the marks around the results it was given")
+    if any(sentence in said for rule in rules for sentence in _sentences(rule)):
+        return Remark("repeated its instructions")
+    if cut and _runs_on(said):
+        return Remark("said the same again and again")
+    doubt = _doubtful(text[:MOST], said, messages, asked, rules)
+    return Remark(doubt, certain=False) if doubt else None
+
+
+def _doubtful(text: str, said: str, messages: Sequence[Message], asked: Sequence[str], rules: Sequence[str]) -> str:
+    """What is wrong as a rule, but may be right: a text that needs no correction is its own correction."""
     system = next((content for content, one in zip(asked, messages, strict=True) if one.role == "system"), "")
-    if _TEMPLATE.search(system) and _TEMPLATE.search(text[:MOST]):
+    if _TEMPLATE.search(system) and _TEMPLATE.search(text):
         return "repeated the template instead of filling it in"
-    forbidden = [sentence for rule in rules for sentence in _sentences(rule)] + _sentences(system)[:1]
-    if _AGAIN in said or any(sentence in said for sentence in forbidden):
+    if _AGAIN in said or any(sentence in said for sentence in _sentences(system)[:1]):
         return "repeated its instructions"
-    if len(said) >= _QUESTION and said == _question(asked, rules):
-        return "repeated the question"
-    return "said the same again and again" if _runs_on(said) else ""
+    return "repeated the question" if len(said) >= _QUESTION and said == _question(asked, rules) else ""
 
 
 def _runs_on(said: str) -> bool:

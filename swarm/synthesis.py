@@ -299,8 +299,8 @@ def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
             raise BadOutput(f"{completion.model}: it says that something is lacking, and not what")
         return Written(Marked(""), usage, lacking)
     marked = read(text, asked.marks)
-    if problem := echo(marked.text, asked.messages, (SYSTEM, NOTICE)):
-        raise BadOutput.echoed(completion.model, problem)
+    if remark := echo(marked.text, asked.messages, (SYSTEM, NOTICE)):
+        raise BadOutput.echoed(completion.model, remark.problem)
     if asked.prose and _is_json(marked.text):
         raise BadOutput(f"{completion.model}: the answer is JSON, and text was asked for")
     return Written(marked, usage)

@@ -15,6 +15,8 @@ from swarm.plainyaml import NotPlain, plain
 
 MAX_FRONT = 200
 """Lines of front matter."""
+MAX_FRONT_TEXT = 20_000
+"""Characters of front matter that is read for its title."""
 COMMENTS = {
     "<!--": "-->", "{/*": "*/}", "{# ": "#}", "{% comment %}": "{% endcomment %}",
     "<script": "</script>", "<style": "</style>",
@@ -84,6 +86,8 @@ def unclosed_comment(text: str) -> int | None:
 
 
 def _fields(mark: str, front: str) -> Mapping[str, Any]:
+    if len(front) > MAX_FRONT_TEXT:
+        return {}
     try:
         found = plain(front) if mark == "---" else tomllib.loads(front)
     except (NotPlain, ValueError, RecursionError):
@@ -124,6 +128,8 @@ def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Patter
     """What of a line stands outside comments, and what ends the comment that is open at its end."""
     kept: list[str] = []
     at = ticks = counted = 0
+    indent = len(line) - len(line.lstrip())
+    unclosed: set[re.Pattern[str]] = set()  # endings that no later place of the line has
     while True:
         if closing:
             if (end := closing.search(line, at)) is None:
@@ -132,7 +138,10 @@ def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Patter
         for opening in _OPENING.finditer(line, at):
             ticks, counted = ticks + line.count("`", counted, opening.start()), opening.start()
             closing = _CLOSING[opening[0].lower()]
-            if ticks % 2 == 0 and (opening[0] == "<!--" or _is_comment(line, opening, closing)):
+            if closing not in unclosed and opening.start() > indent and not _is_closed(line, opening, closing):
+                unclosed.add(closing)
+            begins = opening[0] == "<!--" or opening.start() <= indent or closing not in unclosed
+            if ticks % 2 == 0 and begins:
                 kept.append(line[at : opening.start()])
                 at = opening.end()
                 break
@@ -140,10 +149,9 @@ def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Patter
             return "".join([*kept, line[at:]]), None
 
 
-def _is_comment(line: str, opening: re.Match[str], closing: re.Pattern[str]) -> bool:
-    """Whether this begins a comment: it is closed in its line, or begins it."""
-    begins = not line[: opening.start()].strip()
-    return begins or (len(line) <= LONGEST and closing.search(line, opening.end()) is not None)
+def _is_closed(line: str, opening: re.Match[str], closing: re.Pattern[str]) -> bool:
+    """Whether a comment that begins amid a line ends in it."""
+    return len(line) <= LONGEST and closing.search(line, opening.end()) is not None
 
 
 def _undirected(lines: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from experts.instruction import ChatExpert
 from experts.rag.expert import RULES
-from swarm.echoes import echo, reminded
+from swarm.echoes import Remark, echo, reminded
 from swarm.errors import BadOutput
 from swarm.fence import NOTICE, fence
 from swarm.llm.base import Message
@@ -44,7 +44,10 @@ KEY = BLOCKS.split("<<")[1][:16]
     ],
 )
 def test_what_a_weak_model_writes_in_place_of_an_answer(text: str, problem: str) -> None:
-    assert echo(text, ASKED, (RULES, NOTICE)).startswith(problem)
+    remark = echo(text, ASKED, (RULES, NOTICE), cut=True)
+
+    assert remark is not None
+    assert remark.problem.startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -55,24 +58,27 @@ def test_what_a_weak_model_writes_in_place_of_an_answer(text: str, problem: str)
         f"You asked: {QUESTION} Here it is: Dear customer.",
         "0123456789abcdef is the number of your parcel.",
         "No.",
+        "yes, no, " * 20,
+        "refund;\n" * 15,
+        "-" * 300,
         "\n".join(f"{i}. Check the parcel of the {i}th day." for i in range(1, 20)),
         "Dear customer,\n\nwe are sorry. We are sorry for the delay, and sorry for the lamp. It will be replaced.",
     ],
 )
 def test_what_may_be_an_answer(text: str) -> None:
-    assert echo(text, ASKED, (RULES, NOTICE)) == ""
+    assert echo(text, ASKED, (RULES, NOTICE)) is None
 
 
 def test_a_template_is_to_be_filled_in() -> None:
     asked = [Message("system", "Write in the manner of:\nDear {{ name }},"), Message("user", "Greet Anna")]
 
-    assert echo("Dear {{ name }},", asked) == "repeated the template instead of filling it in"
-    assert echo("Dear Anna,", asked) == ""
-    assert echo("Use {{ name }} in Jinja.", [Message("system", "Explain."), Message("user", "How?")]) == ""
+    assert echo("Dear {{ name }},", asked) == Remark("repeated the template instead of filling it in", certain=False)
+    assert echo("Dear Anna,", asked) is None
+    assert echo("Use {{ name }} in Jinja.", [Message("system", "Explain."), Message("user", "How?")]) is None
 
 
 def test_a_short_question_may_be_its_own_answer() -> None:
-    assert echo("Hello!", [Message("system", "Be kind."), Message("user", "Hello!")]) == ""
+    assert echo("Hello!", [Message("system", "Be kind."), Message("user", "Hello!")]) is None
 
 
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=200))
@@ -113,3 +119,15 @@ async def test_such_words_twice_are_bad_output_which_a_fallback_may_mend() -> No
         await solved(SYSTEM, "  ")
 
     assert (caught.value.reason, caught.value.retryable) == ("bad_output", False)
+
+
+async def test_an_answer_that_a_model_insists_on_is_kept_where_it_may_be_right() -> None:
+    text, model = await solved(QUESTION, QUESTION)
+
+    assert text == QUESTION, "what is already right comes back from a proofreader as it was"
+    assert len(model.calls) == 2
+
+
+async def test_rules_of_ours_are_no_answer_however_often_they_come() -> None:
+    with pytest.raises(BadOutput, match="repeated its instructions"):
+        await solved(NOTICE, NOTICE)
