@@ -13,17 +13,18 @@ from swarm.errors import BrokerError
 
 IDLE = 0.5
 """Seconds after which a worker looks again even if nobody woke it."""
-LATE = 2.0
+LATE = 1.0
 """Seconds after the end of a wait by which Redis must have answered."""
 PAUSE = 0.05
 """Seconds after a connection broke."""
 
 
 class Waker:
-    """Waits on wake lists. `turn` asks Redis anything, over another connection."""
+    """Waits on wake lists. `turn` asks Redis anything, over another connection; `silent` is told when none answers."""
 
-    def __init__(self, url: str, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._client, self._where, self._turn = open_client(url, socket_timeout=None), shown(url), turn
+    def __init__(self, url: str, turn: Callable[[], Coroutine[Any, Any, None]], silent: Callable[[], None]) -> None:
+        self._client, self._where = open_client(url, socket_timeout=None), shown(url)
+        self._turn, self._silent = turn, silent
         self._wire: Any = None
 
     async def __aenter__(self) -> Waker:
@@ -43,7 +44,9 @@ class Waker:
             with translated(self._where):
                 async with asyncio.timeout(seconds + LATE):
                     await self._blocked(lists, seconds)
-        except BrokerError:
+        except BrokerError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                self._silent()
             await self._hang_up()
             await asyncio.sleep(min(seconds, PAUSE))
         except asyncio.CancelledError:

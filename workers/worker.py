@@ -208,7 +208,7 @@ class SwarmWorker(Worker):
         )
 
     async def _serve(self, lane: Lane) -> None:
-        async with Waker(self._url, self._turn) as waker:
+        async with Waker(self._url, self._turn, self.connection.suspect) as waker:
             while not self._stopping.is_set():
                 if lane.free <= 0 or not lane.queues:
                     await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))

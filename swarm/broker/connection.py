@@ -24,6 +24,7 @@ from swarm.broker.address import open_client, shown
 from swarm.broker.disk import DISK_MS, waits_for_disk
 from swarm.broker.faults import hang_up, read_only, translated
 from swarm.broker.keys import Keys
+from swarm.broker.silence import watched
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUnconfirmed, BrokerUntrusted
 
 hiredis: Any
@@ -36,7 +37,6 @@ BATCH = 256
 """Calls that travel together at most."""
 WAIT_MS = 1000
 """How long a durable write may take to reach a replica."""
-
 
 LIBRARY = ("_base", "_clock", "_money", "_gates", "_queue", "_jobs")
 """What all scripts share, in the order in which one uses the other."""
@@ -87,11 +87,11 @@ class Connection:
     def __init__(self, client: Redis, keys: Keys, where: str) -> None:
         self.client, self.keys, self.where = client, keys, where
         self._closed = False
-        self._plain = _Wire(client, self._suspect)
+        self._plain = _Wire(client, self.suspect)
         # a wire that waits for replicas holds up what comes behind, which must be no claim and no sign of life
         confirm = (_packed(("PUBLISH", keys.confirmed, "")), _packed(("WAIT", 1, WAIT_MS)))
-        self._safe = _Wire(client, self._suspect, ending=confirm)
-        self._disk = _Wire(client, self._suspect, ending=confirm, disk=where)
+        self._safe = _Wire(client, self.suspect, ending=confirm)
+        self._disk = _Wire(client, self.suspect, ending=confirm, disk=where)
 
     @classmethod
     def open(cls, url: str, prefix: str = "swarm") -> Self:
@@ -164,8 +164,8 @@ class Connection:
             await asyncio.sleep(pause)
             pause *= 2
 
-    def _suspect(self) -> None:
-        """What one wire lost, such as a master that hangs, the other one must not wait for as well."""
+    def suspect(self) -> None:
+        """Connect anew before the next call: what one wire lost, such as a master that hangs, no other waits for."""
         self._plain.suspect = self._safe.suspect = self._disk.suspect = True
 
     async def _call(self, command: tuple[Any, ...], durable: Durable) -> Any:
@@ -212,6 +212,8 @@ class _Wire:
         self.made = 0
         self._proven = False
         """Whether this connection has answered before."""
+        self._heard = 0
+        """Answers so far."""
 
     async def aclose(self) -> None:
         _fail(self._waiting, exceptions.ConnectionError("closed"))
@@ -267,6 +269,17 @@ class _Wire:
             if self._where:
                 await self._reach_disk()
         await self._wire.send_packed_command(b"".join((*(call.packed for call in batch), *(self._ending or ()))))
+        # only one that has answered before is given up early: a new one may carry much over a slow network
+        async with watched(self._client, lambda: self._heard) if self._proven else contextlib.nullcontext():
+            moved, answers = await self._read(batch)
+        if self._ending is not None:
+            await self._confirm(answers)
+        self._proven = True
+        if moved:
+            await self._hang_up()  # what was the master is none any more; the next call looks for the new one
+
+    async def _read(self, batch: Sequence[Call]) -> tuple[bool, list[tuple[Call, Any]]]:
+        """Read an answer for each call: whether the master has moved, and answers that are still to be confirmed."""
         moved, answers = False, []
         for call in batch:
             try:
@@ -280,11 +293,8 @@ class _Wire:
                     answers.append((call, answer))
                 elif not call.answer.done():
                     call.answer.set_result(answer)
-        if self._ending is not None:
-            await self._confirm(answers)
-        self._proven = True
-        if moved:
-            await self._hang_up()  # what was the master is none any more; the next call looks for the new one
+            self._heard += 1
+        return moved, answers
 
     async def _confirm(self, answers: Sequence[tuple[Call, Any]]) -> None:
         """Give out answers once a replica, or the disk, has followed."""

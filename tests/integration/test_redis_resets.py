@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from experts.implementations import load_implementations
+from swarm.broker import address
 from swarm.broker.connection import Connection
 from swarm.broker.follow import Follower
 from swarm.client import Job, SwarmClient, new_job_id
-from swarm.errors import BrokerError
+from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.settings import Settings
 from tests.chaos.proxy import Link, Proxy
-from tests.integration.processes import SPECS, Fleet, OwnRedis, publish, serving, until
+from tests.integration.processes import SPECS, Fleet, OwnRedis, echo, expert, publish, serving, until
 
 BREAKS = 40
 Break = Callable[[Proxy, list[Link]], None]
@@ -64,6 +65,52 @@ async def test_a_read_over_a_connection_that_nobody_knows_any_more_is_made_over_
         assert await connection.call("PING") == b"PONG"
         proxy.half_open(proxy.links)
         assert await connection.call("PING") == b"PONG"
+
+
+async def test_a_connection_that_nobody_knows_is_given_up_when_another_is_answered(proxy: Proxy) -> None:
+    """Long before its own time is over, which is longer here than a test may take."""
+    async with Connection.open(f"{proxy.url}?socket_timeout=600") as connection:
+        assert await connection.call("PING") == b"PONG"
+        proxy.half_open(proxy.links)
+
+        assert await connection.call("PING") == b"PONG"
+        assert connection.made == 2
+
+
+async def test_what_is_not_repeated_fails_soon_on_a_connection_that_nobody_knows(proxy: Proxy) -> None:
+    async with Connection.open(f"{proxy.url}?socket_timeout=600") as connection:
+        assert await connection.call("PING") == b"PONG"
+        proxy.half_open(proxy.links)
+        with pytest.raises(BrokerUnavailable):
+            await connection.call("INCR", "count")
+
+        assert await connection.call("GET", "count") is None
+
+
+async def test_a_connection_is_kept_while_redis_is_slow_for_all(proxy: Proxy, own_redis: OwnRedis) -> None:
+    async with Connection.open(f"{proxy.url}?socket_timeout=600") as connection:
+        assert await connection.call("PING") == b"PONG"
+        with own_redis.hung():
+            waiting = asyncio.ensure_future(connection.call("INCR", "count"))
+            await until(lambda: len(proxy.links) == 2, "somebody who asks over another connection")
+
+        assert await waiting == 1
+        assert connection.made == 1
+
+
+async def test_ready_work_is_done_while_every_old_connection_hangs(
+    proxy: Proxy, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "ANSWER_TIMEOUT", 600.0)
+    settings = through(proxy.url)
+    await publish(settings, expert("echo", echo))
+    async with serving(settings, expert("echo", echo)), SwarmClient(own_redis.url, settings=settings) as client:
+        assert (await client.ask("one", expert="echo", timeout=20)).text == "one"
+        old = proxy.links
+        proxy.half_open(old)
+
+        assert (await client.ask("two", expert="echo", timeout=20)).text == "two"
+        assert all(link.half_open for link in old)
 
 
 @pytest.mark.parametrize("how", ["reset", "half_open"])
