@@ -14,7 +14,6 @@ event loop, thread and process: each loop has two such connections of its own, w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
@@ -37,7 +36,16 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.keys import Keys
 from swarm.broker.session import Session, Sessions
 from swarm.clearance import cancel_all
-from swarm.errors import BadInput, BrokerUnavailable, BrokerUnconfirmed, Busy, PlanningFailed, SwarmError, WaitTimeout
+from swarm.errors import (
+    BadInput,
+    BrokerError,
+    BrokerUnavailable,
+    BrokerUnconfirmed,
+    Busy,
+    PlanningFailed,
+    SwarmError,
+    WaitTimeout,
+)
 from swarm.estimate import ExpertStats
 from swarm.events import AnyEvent, Ended, Reset
 from swarm.job import Job, planning
@@ -156,27 +164,45 @@ class SwarmClient:
         text: str,
         *,
         timeout: float | None = None,
-        on_cancel: Literal["cancel", "leave"] = "cancel",
+        on_cancel: Literal["cancel", "leave"] | None = None,
         job_id: str | None = None,
         **options: Any,
     ) -> Answer:
         """Submit and wait for the answer; options as for `submit`.
 
         Whoever waits may be cancelled: by `asyncio.wait_for`, a web client that hangs up, Ctrl-C. Nobody reads the
-        answer then, so its job is cancelled as well; with `on_cancel="leave"` it goes on. The error has a note with
-        the job's id. After `timeout` seconds the job goes on, and the WaitTimeout has its `job_id`.
+        answer then, so its job is cancelled as well; with `on_cancel="leave"` it goes on. A job that you named with
+        `job_id` may have other readers: it goes on unless `on_cancel="cancel"`. The error has a note with the job's id
+        and what became of it. After `timeout` seconds the job goes on, and the WaitTimeout has its `job_id`.
         """
+        cancels = on_cancel == "cancel" if on_cancel else job_id is None
         job = self.job(new_job_id() if job_id is None else job_id)
+        submitting = asyncio.ensure_future(self.submit(text, job_id=job.id, **options))
         try:
-            await self.submit(text, job_id=job.id, **options)
+            await asyncio.shield(submitting)
             return await job.answer(timeout)
         except asyncio.CancelledError as error:
-            error.add_note(f"job {job.id} " + ("is cancelled" if on_cancel == "cancel" else "goes on"))
-            if on_cancel == "cancel":
-                with contextlib.suppress(SwarmError, TimeoutError):
-                    async with asyncio.timeout(LAST_WORD):
-                        await self.log.cancel(job.id)
+            error.add_note(f"job {job.id} {await self._given_up(job, submitting, cancels=cancels)}")
             raise
+
+    async def _given_up(self, job: Job, submitting: asyncio.Future[Job], *, cancels: bool) -> str:
+        """See a submission through, so that a cancel cannot overtake it, then cancel. Says what became of the job."""
+        try:
+            async with asyncio.timeout(LAST_WORD):
+                try:
+                    await asyncio.shield(submitting)
+                except BrokerError:
+                    pass  # it may have been accepted
+                except SwarmError:
+                    return "was not accepted"
+                if not cancels:
+                    return "goes on"
+                await self.log.cancel(job.id)
+                return "is cancelled"
+        except (SwarmError, TimeoutError):
+            return f"may go on, Redis did not answer in time (see: swarm cancel {job.id})"
+        finally:
+            submitting.cancel()
 
     async def plan(
         self, text: str, *, timeout: float | None = None, job_id: str | None = None, **options: Any

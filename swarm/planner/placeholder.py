@@ -18,8 +18,9 @@ from swarm.plans import Subtask, escaped, unescaped
 from swarm.values import MAX_TEXT
 
 _OURS = r"\{\{\s{0,8}request\s{0,8}\}\}"
-_BY_NAME = re.compile(_OURS)
-_PLACEHOLDER = re.compile(rf"{_OURS}|\$\{{request\}}")
+# Dollar signs before it belong to it: they would make a reference of a request that begins with a brace.
+_BY_NAME = re.compile(rf"\$*{_OURS}")
+_PLACEHOLDER = re.compile(rf"\$*{_OURS}|\$+\{{request\}}")
 _MARK = "\ufdd2"
 """A character that no text has: it is reserved for use inside programs."""
 BESIDE = 6
@@ -75,9 +76,16 @@ def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
             [f"the instructions come to {sum(sizes):,} bytes with the request in them; use {{{{request}}}} less"]
         )
     return tuple(
-        s.model_copy(update={"instruction": s.instruction.replace(_MARK, request)}) if _MARK in s.instruction else s
+        s.model_copy(update={"instruction": _filled(s.instruction, request)}) if _MARK in s.instruction else s
         for s in subtasks
     )
+
+
+def _filled(instruction: str, request: str) -> str:
+    """The words for the marks. A dollar sign at their end is kept apart from what follows, or it would escape that."""
+    if request.endswith("$"):
+        instruction = re.sub(rf"{_MARK}(?=\S)", f"{_MARK} ", instruction)
+    return instruction.replace(_MARK, request)
 
 
 def _marked(step: DraftStep, pattern: re.Pattern[str]) -> DraftStep:

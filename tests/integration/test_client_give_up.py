@@ -56,18 +56,31 @@ async def given_up(client: SwarmClient, **options: Any) -> asyncio.CancelledErro
 
 
 async def test_an_ask_that_is_cancelled_cancels_its_job(client: SwarmClient) -> None:
-    error = await given_up(client)
+    error = await given_up(client, on_cancel="cancel")
 
     assert error.__notes__ == ["job j1 is cancelled"]
     assert (await client.job("j1").answer(10)).ending == "cancelled"
 
 
 async def test_an_ask_that_is_cancelled_may_leave_its_job(client: SwarmClient) -> None:
-    error = await given_up(client, on_cancel="leave")
+    error = await given_up(client)
 
-    assert error.__notes__ == ["job j1 goes on"]
+    assert error.__notes__ == ["job j1 goes on"], "one that its caller named may have other readers"
     assert await state(client, "j1") == "running"
     assert (await client.job("j1").cancel()).ending == "cancelled"
+
+
+async def test_an_ask_that_is_refused_never_cancels_the_job_that_was_there(client: SwarmClient) -> None:
+    await client.submit("costly", expert="slow", job_id="shared")
+    for turns in range(6):
+        asking = asyncio.create_task(client.ask("another", expert="slow", job_id="shared", on_cancel="cancel"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    assert await state(client, "shared") in ("queued", "running")
+    assert (await client.job("shared").cancel()).ending == "cancelled"
 
 
 async def test_a_wait_that_times_out_cancels_a_job_whose_id_nobody_has(client: SwarmClient) -> None:

@@ -167,6 +167,24 @@ async def test_a_plan_that_would_copy_a_long_request_too_often_is_asked_for_agai
     assert all(len(message.content) < 60_000 for call in model.calls for message in call)
 
 
+@pytest.mark.parametrize("written", ["Answer: ${{request}}", "Answer: $${{ request }}", "Answer: $${request}"])
+async def test_a_dollar_sign_before_the_placeholder_makes_no_reference_of_the_request(written: str) -> None:
+    text = plan_text(step("t1", "triage", "Sort"), step("t2", "reply", written))
+
+    planned, _ = await plan(answers(text), "{t1} hello")
+
+    assert planned.subtasks[1].instruction == "Answer: {t1} hello"
+
+
+async def test_a_dollar_sign_at_the_end_of_the_request_leaves_a_reference_behind_it_as_it_is() -> None:
+    text = plan_text(step("t1", "triage", "Sort"), step("t2", "reply", "{{request}}${t1}", "t1"))
+
+    planned, _ = await plan(answers(text), "it costs 5$")
+
+    assert planned.subtasks[1].instruction.startswith("it costs 5$ ${")
+    assert len(planned.subtasks[1].depends_on) == 1
+
+
 async def test_a_step_that_is_called_request_is_a_step_and_not_the_placeholder() -> None:
     text = plan_text(step("request", "triage", "Sort {{request}}"), step("t2", "reply", "with ${request}", "request"))
     published = Published()
