@@ -64,6 +64,7 @@ def time_left(seconds: float) -> float:
 class Expert(Protocol):
     """Answers one kind of subtask. It may be asked several at once, and the same one twice.
 
+    Its `solve` may take a `swarm.Context` as third argument, `context`.
     An expert may also have `async def aclose(self) -> None`, awaited once when the expert is no longer needed.
     """
 

@@ -1,6 +1,7 @@
 """Experts in plain Python: a class with `card` and `solve`, named by import string or by entry point.
 
 An `async def solve` runs in the worker's event loop; a `def solve` is called in a thread, so that it may block.
+A third argument of `solve`, `context`, is a `swarm.Context`, by which it may ask the swarm.
 Its `solve` gets the subtask with every `${...}` of the instruction already replaced by its value, and the results
 themselves beside it. Only processes that are told to load one serve it. Its version is declared by its author, because
 the hash of a card says nothing about the code beside it; raise it with every change of behaviour.

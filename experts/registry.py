@@ -8,8 +8,10 @@ when the registry closes, last built first closed.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +29,7 @@ from experts.inputs import inline
 from experts.repair import repaired
 from experts.schema import misfit, schema_problem, too_deep
 from experts.threads import Threads
+from swarm.context import Context
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
 from swarm.models import Card, Failure, Outcome, Solution
@@ -47,6 +50,7 @@ CLOSING = 5.0
 """Seconds that one expert may take to close."""
 
 Recipe = Callable[[Card, LoadBlob, Models], Awaitable[Expert]]
+MakeContext = Callable[[], Awaitable[Context]]
 Implementations = Mapping[str, Callable[[], Expert]]
 """`Card.implementation` -> what makes the expert."""
 
@@ -116,20 +120,31 @@ class Registry:
             await asyncio.gather(*self._closing)
 
     async def settle(
-        self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowance: Allowance = FREE
+        self,
+        card: Card,
+        subtask: Subtask,
+        inputs: Mapping[str, Solution],
+        allowance: Allowance = FREE,
+        context: MakeContext | None = None,
     ) -> Outcome:
         """Answer `subtask` within its timeout and its card's, or say in a Failure why not.
 
+        `context` makes what an expert in plain Python is given whose `solve` takes a context.
         Only CancelledError and NoRoom pass.
         """
-        outcome = await self._settle(card, subtask, inputs, allowance)
+        outcome = await self._settle(card, subtask, inputs, allowance, context)
         return _short(outcome) if isinstance(outcome, Failure) else outcome
 
     async def _settle(
-        self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowance: Allowance
+        self,
+        card: Card,
+        subtask: Subtask,
+        inputs: Mapping[str, Solution],
+        allowance: Allowance,
+        context: MakeContext | None,
     ) -> Outcome:
         allowed = card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
-        work = partial(self._answered, card, subtask, inputs, allowed)
+        work = partial(self._answered, card, subtask, inputs, allowed, context)
         ended = await self.attempts.run(card.name, work, allowed, allowance)
         if ended.error is None:
             return cast(Outcome, ended.value)
@@ -140,14 +155,21 @@ class Registry:
         return self._failure(card, ended.error)
 
     async def _answered(
-        self, card: Card, subtask: Subtask, inputs: Mapping[str, Solution], allowed: float, threads: Threads
+        self,
+        card: Card,
+        subtask: Subtask,
+        inputs: Mapping[str, Solution],
+        allowed: float,
+        context: MakeContext | None,
+        threads: Threads,
     ) -> Outcome:
         """One attempt: everything in here has `allowed` seconds."""
         asked = _in_place(card, subtask, inputs)
         await _sound(subtask)
         async with self._expert(card) as expert:
             try:
-                solution = await called(expert.solve, threads, asked, inputs)
+                more = [await _context(context, asked)] if takes_context(expert.solve) else []
+                solution = await called(expert.solve, threads, asked, inputs, *more)
             except ModelUnavailable:
                 # a model that was given what was left of the time may say so first
                 if time_left(math.inf) < NEAR:
@@ -239,6 +261,22 @@ class Registry:
             closing.cancel()
         if problem is not None:
             _log.error("expert_close_failed", exc_info=problem)
+
+
+def takes_context(solve: Callable[..., object]) -> bool:
+    """Whether `solve` takes a context behind subtask and inputs: a third argument of that name, or one it must have."""
+    try:
+        given = list(inspect.signature(solve).parameters.values())[2:3]
+    except (TypeError, ValueError):  # code that is not Python does not tell
+        return False
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in placed and (p.name == "context" or p.default is p.empty) for p in given)
+
+
+async def _context(make: MakeContext | None, subtask: Subtask) -> Context:
+    if make is not None:
+        return await make()
+    return Context("", subtask.id, 1, "default", time.monotonic() + time_left(math.inf))
 
 
 def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Subtask:

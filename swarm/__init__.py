@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swarm.broker.deltas import Delta
     from swarm.client import Job, SwarmClient
+    from swarm.context import Context
     from swarm.errors import GiveUp, Retryable, SwarmError
     from swarm.models import Answer, Card, Citation, Failure, Receipt, Request, Solution
     from swarm.plans import Plan, Subtask
@@ -24,6 +25,7 @@ __all__ = [
     "Answer",
     "Card",
     "Citation",
+    "Context",
     "Delta",
     "Failure",
     "GiveUp",
@@ -42,6 +44,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Context": "context",
     "Delta": "broker.deltas",
     "GiveUp": "errors",
     "Job": "client",

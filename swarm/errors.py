@@ -45,6 +45,7 @@ Each message says what is wrong and what to do about it.
         ├── BadOutput
         ├── UnusableInput
         ├── MissingDependency
+        ├── AskRefused           an expert asks the swarm, and may not
         ├── Retryable            for experts of one's own: another try may help
         └── GiveUp               and: none will
 """
@@ -479,6 +480,12 @@ class MissingDependency(ExpertError):
     """An optional package is needed here. Install the extra that the message names."""
 
     reason = "missing_dependency"
+
+
+class AskRefused(ExpertError):
+    """An expert asked the swarm where it may not: too far down, too often, or for a job that is over."""
+
+    reason = "refused"
 
 
 class Retryable(ExpertError):

@@ -79,6 +79,8 @@ class Settings(Input):
     """The same for one answer in JSON."""
     plan_tokens: int = Field(default=4_096, ge=0)
     """The same for one turn of the planner's model."""
+    ask_depth: int = Field(default=3, ge=0, le=10)
+    """How deep jobs may lie that experts ask for, one inside the other; 0: experts may not ask."""
     log_contents: bool = False
     """Whether lines of the log may hold prompts, answers and what errors say; else they hold ids, sizes and times."""
     durable: bool | Literal["disk"] = False

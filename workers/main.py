@@ -24,6 +24,7 @@ from swarm.broker.ledger import Ledger
 from swarm.broker.prices import PriceBook
 from swarm.broker.shelf import Shelf
 from swarm.broker.stats import Stats
+from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metering import MeteredModels
@@ -37,6 +38,7 @@ from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
 from workers import health, tasks
 from workers.accounts import Accounts
+from workers.asking import Asking
 from workers.guard import guarded
 from workers.leaving import leave_behind, leaving, threads
 from workers.recording import recorded
@@ -203,12 +205,14 @@ async def working(
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         accounts = Accounts.of(Ledger(worker.connection, settings), PriceBook(worker.connection), settings)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
-        worker.ctx |= {"accounts": accounts, "settings": settings}
+        client = SwarmClient(url, settings=settings)
+        worker.ctx |= {"accounts": accounts, "settings": settings, "asking": Asking(worker, runs, log, client)}
         try:
             with guarded():
                 async with stats, _warming(speaking, settings, roles):
                     yield process
         finally:
+            await client.aclose()
             await process.close()
 
 

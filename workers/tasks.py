@@ -140,7 +140,8 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
     except (TooLarge, UnusableInput) as error:
         return Failure(reason="bad_input", message=str(error))
     allowance = Allowance.of(ctx["settings"], envelope.attempt, envelope.after)
-    outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs, allowance)
+    context = ctx["asking"].context(ctx["claim"], envelope)
+    outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs, allowance, context)
     return outcome
 
 

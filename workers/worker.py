@@ -15,6 +15,7 @@ import math
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -74,13 +75,16 @@ class Lane:
         """What the deliveries of a queue must go through, see `swarm.broker.gates`."""
         self.unsure = False
         """Whether the answer to the last claim was lost."""
+        self.claiming = 0
+        """Slots that a claim under way may fill."""
+        self._returning: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
         self._room.set()
         self._turn = 0
 
     @property
     def free(self) -> int:
-        return self.slots - self.busy
+        return self.slots - self.busy - len(self._returning)
 
     def turn(self) -> list[str]:
         """The queues, each time beginning with another, so that none waits behind a full one."""
@@ -89,12 +93,43 @@ class Lane:
 
     def take(self) -> None:
         self.busy += 1
-        if self.free <= 0:
-            self._room.clear()
+        self._see()
 
     def give(self) -> None:
         self.busy -= 1
-        self._room.set()
+        self._see()
+
+    async def retake(self) -> None:
+        """Take again a slot that was given for a while: in turn, and before anything new is claimed.
+
+        It is taken also if this is cancelled.
+        """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._returning.append(turn)
+        self._see()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in self._returning:
+                self._returning.remove(turn)
+                self.take()
+            raise
+
+    def claimed(self) -> None:
+        """The claim under way is over, and what it took has been started."""
+        self.claiming = 0
+        self._see()
+
+    def _see(self) -> None:
+        """Let those in that return, as far as there is room, and tell who waits for a free slot."""
+        while self._returning and self.busy + self.claiming < self.slots:
+            if not (turn := self._returning.popleft()).cancelled():
+                turn.set_result(None)
+            self.busy += 1
+        if self.free > 0:
+            self._room.set()
+        else:
+            self._room.clear()
 
     async def room(self) -> None:
         """Wait for a free slot."""
@@ -143,6 +178,11 @@ class SwarmWorker(Worker):
         self._away_since: float | None = None
         self._started_at = time.time()
         self.last_claim = 0.0
+
+    @property
+    def ending(self) -> bool:
+        """Whether what runs is being handed back, since the process ends."""
+        return self._ending
 
     # -- life cycle
 
@@ -218,13 +258,16 @@ class SwarmWorker(Worker):
                     if lane.unsure:
                         await self.queue.disown(queues, self._claims.values())
                     lane.unsure = True  # until all that the next claim takes has been started
-                    claims, due = await self.queue.claim(queues, lane.free, lane.gates)
+                    lane.claiming = lane.free
+                    claims, due = await self.queue.claim(queues, lane.claiming, lane.gates)
                 except BrokerError as error:
+                    lane.claimed()
                     await self._away(error)
                     continue
                 self._back()
                 for claim in claims:
                     self._start(lane, claim)
+                lane.claimed()
                 lane.unsure = False
                 if lane.free > 0:
                     lists = [self._keys.queue(name, "wake") for name in queues]

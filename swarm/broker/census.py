@@ -58,6 +58,7 @@ KINDS = (
     ("logs", r"job:[^:]+:log"),
     ("results", r"job:[^:]+:bodies"),
     ("deltas", r"job:[^:]+:deltas"),
+    ("children", r"job:[^:]+:children"),
     ("live", r"job:[^:]+:live"),
     ("money", r"job:[^:]+:money|budget:.+"),
     ("deliveries", r"delivery:.+"),

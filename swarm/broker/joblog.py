@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import Deltas
 from swarm.broker.eviction import EvictionCheck
 from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
-from swarm.errors import Busy, EmptyCatalog, JobConflict, JobNotFound, OverBudget, TooLarge, UnknownExpert
+from swarm.errors import AskRefused, Busy, EmptyCatalog, JobConflict, JobNotFound, OverBudget, TooLarge, UnknownExpert
 from swarm.events import EVENTS, AnyEvent
 from swarm.fold import fold
 from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
@@ -32,6 +34,8 @@ EVENTS_AT_ONCE = 1_000
 AT_ONCE = 16
 """Bodies of a group that are read together."""
 SHOWN_TEXT = 60
+MOST_CHILDREN = 1_000
+"""Jobs that the experts of one job may ask for."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,16 @@ class JobState:
     catalog: str
     request: Request | None
     ended: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a job passes on to those that its experts ask for."""
+
+    tenant: str
+    priority: int
+    left: float
+    """Seconds until it ends in any case; `inf` where a version before accepted it."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +122,19 @@ class JobLog:
 
     # -- accepting and ending
 
-    async def submit(self, job: str, request: Request, *, patience: float = 0.0) -> bool:
+    async def submit(self, job: str, request: Request, *, patience: float = 0.0, parent: str = "") -> bool:
         """Accept a job, or raise what speaks against it. False when this very job was accepted before.
 
         Whoever comes again after Busy, when told to or each second, within `patience` seconds, has a place kept for it.
 
-        Raises Busy, OverBudget, UnknownExpert, EmptyCatalog, JobConflict, and BrokerUnconfirmed where a replica must
-        have it and has not. Safe to repeat: the job exists once.
+        With `parent` it is a part of that job, asked for by an expert: it waits for no place, is paid from the budget
+        of that job, and is cancelled with it. Repeated with less time left it is the same job.
+
+        Raises Busy, OverBudget, UnknownExpert, EmptyCatalog, JobConflict, AskRefused (with `parent`), and
+        BrokerUnconfirmed where a replica must have it and has not. Safe to repeat: the job exists once.
         """
         body = request.model_dump_json(exclude_defaults=True)
+        same = request.model_dump_json(exclude_defaults=True, exclude={"deadline", "max_age"}) if parent else body
         settings = self._settings
         if (size := len(body.encode())) > settings.max_request:
             raise TooLarge("request", size, settings.max_request)
@@ -125,14 +143,14 @@ class JobLog:
         if request.plan is not None:
             named = list(dict.fromkeys(subtask.expert for subtask in request.plan.subtasks))
         answer = await self._connection.script(
-            "submit", job, body, hashlib.sha256(body.encode()).hexdigest()[:32], request.tenant,
+            "submit", job, body, hashlib.sha256(same.encode()).hexdigest()[:32], request.tenant,
             _ms(request.max_age or settings.max_age), "" if request.deadline is None else _ms(request.deadline),
             _ms(settings.retention), request.attempts, settings.window,
             settings.max_open, settings.max_open_tenant, "advance" if named else "plan",
             settings.replans if request.replans is None else request.replans,
             "true" if request.plan_only else "false", settings.max_items, request.priority,
             micro(request.budget), micro(settings.tenant_budget), micro(settings.day_budget),
-            round(patience * 1000), *named,
+            round(patience * 1000), parent, settings.ask_depth, MOST_CHILDREN, *named,
             durable=settings.durable, repeats=True,
         )  # fmt: skip
         verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
@@ -149,7 +167,28 @@ class JobLog:
             case "over":
                 left, limit = (int(amount) / 1_000_000 for amount in details[1:])
                 raise OverBudget(details[0], request.budget or 0.0, left, limit)
+            case "orphan":
+                raise AskRefused(f"job {parent} is over or is to be cancelled; nothing more is asked for it")
+            case "deep":
+                raise AskRefused(
+                    f"jobs that experts ask for are {details[0]} deep already, one inside the other; let this expert "
+                    "answer by itself, or raise SWARM_ASK_DEPTH of the workers"
+                )
+            case "many":
+                raise AskRefused(f"the experts of job {parent} have asked for {details[0]} jobs, the most there may be")
         return bool(verdict == "ok")
+
+    async def standing(self, job: str) -> Standing:
+        """What a job passes on. Raises JobNotFound."""
+        fields, now = await asyncio.gather(
+            self._connection.call("HMGET", self._keys.job(job), "tenant", "priority", "due"),
+            now_ms(self._connection),
+        )
+        tenant, priority, due = fields
+        if tenant is None:
+            raise JobNotFound(job)
+        left = math.inf if due is None else (int(due) - now) / 1000
+        return Standing(tenant.decode(), int(priority or 0), left)
 
     async def cancel(self, job: str, subtask: str = "") -> bool:
         """Ask to cancel a job, or one subtask of it; False when the job has ended already. Raises JobNotFound."""

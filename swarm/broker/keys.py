@@ -8,6 +8,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:job:ID:log                stream   the events, `seq-ms`                              until expire
     PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
     PREFIX:job:ID:deltas             stream   pieces of texts being written, the last 1,000     until expire
+    PREFIX:job:ID:children           set      jobs that its experts asked for, 1,000 at most     until expire
     PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
     PREFIX:job:ID:money              hash     its budget, what it cost, what is held of it      until expire
     PREFIX:budget:tenant:NAME:DAY    hash     what a tenant's jobs of one day cost and may cost 40 days

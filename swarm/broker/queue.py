@@ -170,6 +170,12 @@ class Queue:
         answer = await self._connection.script("hand_back", round(delay * 1000), "lost" if lost else "", why, *args)
         return int(answer)
 
+    async def moved(self, claim: Claim) -> bool:
+        """Whether a delivery that was claimed waits or runs elsewhere by now. False: held by this claim, or over."""
+        key = self._connection.keys.delivery(claim.id)
+        owner, record = await self._connection.call("HMGET", key, "owner", "record")
+        return record is not None and owner != claim.owner.encode()
+
     async def park(self, claim: Claim, scope: str, need: int) -> str:
         """Put a claim aside until `need` micro-dollars may fit the budget `scope`, without burning a try.
 

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 
@@ -33,6 +33,7 @@ from experts.inputs import inline
 from swarm import log as logging
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
+from swarm.context import Context
 from swarm.errors import ModelUnavailable
 from swarm.events import AnyEvent, Planned
 from swarm.models import Card, Catalog, Kind, Request, Solution
@@ -197,6 +198,36 @@ def starts(path: Path) -> Counter[str]:
     """How often experts began, by subtask id."""
     lines = path.read_text().splitlines() if path.exists() else []
     return Counter(line.split()[1] for line in lines)
+
+
+class Boss:
+    """Has each word of its instruction echoed by a job of its own, one after the other; the last may be `wait`."""
+
+    card = _card("boss")
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution], context: Context) -> Solution:
+        _started(subtask)
+        found = [(await context.ask(word, expert="echo")).text for word in subtask.instruction.split()]
+        if found[-1] == "wait" and not Path(os.environ[STARTS] + ".go").exists():
+            await asyncio.sleep(3_600)
+        return Solution(text=" ".join(found))
+
+
+class _Asking:
+    """An expert that is a function of the test, and takes a context."""
+
+    def __init__(self, card: Card, solve: Callable[[Subtask, Context], Awaitable[str]]) -> None:
+        self.card, self._solve = card, solve
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution], context: Context) -> Solution:
+        return Solution(text=await self._solve(subtask, context))
+
+
+def asking(name: str, solve: Callable[[Subtask, Context], Awaitable[str]], **card: Any) -> Implementation:
+    """An expert for workers of this process that may ask the swarm."""
+    spec = f"tests:{name}"
+    written = Card.model_validate({**_card(name), "model": "local/python", "implementation": spec, **card})
+    return Implementation(spec, written, lambda: cast(Expert, _Asking(written, solve)))
 
 
 class _Written:

@@ -110,6 +110,7 @@ WORDED_WHERE_RAISED = {
     "MissingDependency",
     "Retryable",
     "GiveUp",
+    "AskRefused",
 }
 
 
@@ -186,6 +187,7 @@ def test_facts_are_carried_as_attributes() -> None:
         (errors.MissingDependency("install swarm-router[worker]"), "missing_dependency", False),
         (errors.Retryable("busy"), "unavailable", True),
         (errors.GiveUp("no such city"), "expert_error", False),
+        (errors.AskRefused("too deep"), "refused", False),
     ],
     ids=lambda value: str(value) if isinstance(value, Exception) else "",
 )

@@ -49,6 +49,26 @@ local function count_ending(scope, now, accepted)
   call('SET', key, string.format('%.0f %.0f %d %.3f', since, worked, ended, gap), 'PX', PACE_MS)
 end
 
+-- Ask to cancel a job that has not ended. It has no other ending any more, so what runs for it is told to stop now:
+-- however many wait for a decision, nothing more is spent. Its deliveries stay claimed until the decision ends the job.
+local function ask_cancel(job, now)
+  call('HSET', job_key(job), 'cancel', '1')
+  append(job, now, 'cancel_asked', '{}')
+  ask_advance(job, now)
+  local live = call('HGETALL', job_key(job) .. ':live')
+  for i = 1, #live, 2 do
+    if live[i + 1] ~= 'advance' then stop(live[i], call('HGET', delivery_key(live[i]), 'owner')) end
+  end
+end
+
+-- Jobs that experts of this one asked for: nobody reads their answers any more.
+local function cancel_children(job, now)
+  for _, child in ipairs(call('SMEMBERS', job_key(job) .. ':children')) do
+    local f = call('HMGET', job_key(child), 'expire', 'ending', 'cancel')
+    if f[1] and not f[2] and not f[3] then ask_cancel(child, now) end
+  end
+end
+
 -- End a job: the ending and its answer are written, what is queued is withdrawn, what runs is stopped, and every
 -- later append finds the job ended. Timers and the router's own deliveries go silently.
 local function end_job(job, now, ending, answer, complete)
@@ -67,6 +87,7 @@ local function end_job(job, now, ending, answer, complete)
       table.insert(withdrawn, attempt)
     end
   end
+  cancel_children(job, now)
   table.sort(stopped)
   table.sort(withdrawn)
   call('HSET', J, 'ending', ending, 'answer', answer)

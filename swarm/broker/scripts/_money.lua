@@ -4,6 +4,9 @@
 -- greatest cost is held: out of the job's budget, which was set aside (`earmarked`) of tenant and day at submit, or
 -- where the job has none as `open` of tenant and day themselves. Then it is `settled` or, if nobody knows, `presumed`. What it
 -- used in `tokens`, sent and received, is counted for tenant and day.
+--
+-- A job that an expert asked for has a `parent`. What it holds and spends stands in its own books and in those of every job
+-- above it, and counts once for tenant and day: those of the outermost job, whose budget, if it has one, binds them all.
 
 local DAY_MS, BOOKS_MS = 86400000, 40 * 86400000
 
@@ -14,11 +17,11 @@ local function scopes_of(tenant, day) return {'tenant:' .. tenant .. ':' .. day,
 
 -- A job's money, or nil when it never had to do with any.
 local function money_of(job)
-  local f = call('HMGET', money_key(job), 'limit', 'settled', 'presumed', 'open', 'over', 'tenant', 'day')
+  local f = call('HMGET', money_key(job), 'limit', 'settled', 'presumed', 'open', 'over', 'tenant', 'day', 'parent')
   if not f[7] then return nil end
   return {
     limit = tonumber(f[1]), settled = tonumber(f[2]) or 0, presumed = tonumber(f[3]) or 0, open = tonumber(f[4]) or 0,
-    over = f[5] and true, scopes = scopes_of(f[6], f[7]),
+    over = f[5] and true, scopes = scopes_of(f[6], f[7]), day = f[7], parent = f[8],
   }
 end
 
@@ -41,13 +44,15 @@ local function add_to_books(m, changes)
   end
 end
 
--- Change what stands in the books: the job's, its tenant's and the day's, in one.
+-- Change what stands in the books: the job's, those above it, its tenant's and the day's, in one.
 local function book(job, m, open, settled, presumed)
   local before = earmark(m)
   m.open, m.settled, m.presumed = m.open + open, m.settled + settled, m.presumed + presumed
   add(money_key(job), {open = open, settled = settled, presumed = presumed})
+  local above = m.parent and money_of(m.parent)
+  if above then return book(m.parent, above, open, settled, presumed) end
   local earmarked = earmark(m) - before
-  add_to_books(m, {open = m.limit and 0 or open, settled = settled, presumed = presumed, earmarked = earmarked})
+  add_to_books(m, {open = m.limit and not m.over and 0 or open, settled = settled, presumed = presumed, earmarked = earmarked})
 end
 
 -- What a scope may spend: a tenant's own limit, else the one that the settings give; '' for none.
@@ -109,6 +114,8 @@ end
 
 -- What is set aside for a job is taken of its tenant and its day until it ends, whatever becomes of it.
 local function make_rooms(job, m)
+  local above = m.parent and money_of(m.parent)
+  if above then return make_rooms(m.parent, above) end
   if m.limit and not m.over then return make_room('job:' .. job) end
   for _, scope in ipairs(m.scopes) do make_room(scope) end
 end
@@ -132,26 +139,42 @@ function money_lost(job, id)
   make_rooms(job, m)
 end
 
--- Begin a job's books. `limit`: its budget, which is set aside of its tenant's and its day's, or nil.
-local function money_begins(job, tenant, day, expire, limit)
+-- Begin a job's books. `limit`: its budget, which is set aside of its tenant's and its day's, or nil; `parent`: the job
+-- that it belongs to, or nil.
+local function money_begins(job, tenant, day, expire, limit, parent)
   local M = money_key(job)
   call('HSET', M, 'tenant', tenant, 'day', day)
   if limit then call('HSET', M, 'limit', limit) end
+  if parent then call('HSET', M, 'parent', parent) end
   expire_at(M, expire)
   local m = money_of(job)
   if limit then add_to_books(m, {earmarked = tonumber(limit)}) end
   return m
 end
 
--- A job has ended, none of its deliveries is left: what was set aside for it and not used is free. Answers what it cost,
--- settled and presumed; nothing for a job that never asked a model.
+-- The money of a job that is to ask a model, then the job that pays and that one's money: the outermost job above it, or
+-- itself. Nothing if one of them has ended or is to be cancelled.
+local function payer_of(job)
+  local f = call('HMGET', job_key(job), 'expire', 'ending', 'cancel', 'tenant', 'accepted', 'parent')
+  if not f[1] or f[2] or f[3] then return nil end
+  if not f[6] then
+    local m = money_of(job) or money_begins(job, f[4], day_of(f[5]), f[1])
+    return m, job, m
+  end
+  local above, payer, pays = payer_of(f[6])
+  if not above then return nil end
+  return money_of(job) or money_begins(job, f[4], above.day, f[1], nil, f[6]), payer, pays
+end
+
+-- A job has ended, none of its deliveries is left: what was set aside for it and not used is free, but for what is still
+-- open of jobs below it. Answers what it cost, settled and presumed; nothing for a job that never asked a model.
 local function money_ended(job)
   local m = money_of(job)
   if not m then return end
   local rest = earmark(m)
   m.over = true
   call('HSET', money_key(job), 'over', '1')
-  if rest > 0 then add_to_books(m, {earmarked = -rest}) end
+  if m.limit then add_to_books(m, {earmarked = -rest, open = m.open}) end
   make_rooms(job, m)
   return m.settled, m.presumed
 end

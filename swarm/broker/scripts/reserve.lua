@@ -11,16 +11,17 @@ local job, D = job_of(id), delivery_key(id)
 local M = money_key(job)
 local d = call('HMGET', D, 'owner', 'holds', 'parked', 'gates', 'queue')
 if d[1] ~= owner or is_cancelled(job, id, d[5]) then return {'gone'} end
-local f = call('HMGET', job_key(job), 'expire', 'ending', 'tenant', 'accepted')
+local f = call('HMGET', job_key(job), 'expire', 'ending')
 if not f[1] or f[2] then return {'gone'} end
 
 even_if_full()
-local m = money_of(job) or money_begins(job, f[3], day_of(f[4]), f[1])
+local m, payer, pays = payer_of(job)
+if not m then return {'gone'} end
 
-local binding = {'job:' .. job}
-if not m.limit then
+local binding = {'job:' .. payer}
+if not pays.limit then
   binding = {}
-  for i, scope in ipairs(m.scopes) do
+  for i, scope in ipairs(pays.scopes) do
     local limit = limit_of(scope, default[i])
     keep_limit(scope, limit)
     if limit ~= '' then table.insert(binding, scope) end
@@ -40,7 +41,7 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
   for _, scope in ipairs(binding) do
     local room, most = money_room(scope)
     if amount > 0 and amount > most then
-      local limit = call('HGET', scope == 'job:' .. job and M or books_key(scope), 'limit')
+      local limit = call('HGET', scope == 'job:' .. payer and money_key(payer) or books_key(scope), 'limit')
       return {'never', scope, int(math.max(0, most)), limit}
     end
     if amount > 0 and amount > room then full = full or scope end

@@ -2,9 +2,12 @@
 -- ARGV: job, request, digest, tenant, age ms, deadline ms or '', retention ms, attempts, window, open cap, tenant cap,
 --       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, priority,
 --       budget, the tenant's and the day's by the settings (micro-dollars or ''), ms for which the caller
---       comes again when it is refused, experts that the request names ...
+--       comes again when it is refused, the job whose expert asks or '', how deep such jobs may be, how many one job may
+--       have asked for, experts that the request names ...
 -- Answers {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
--- {'busy', scope, open, limit, ms after which to come again or ''}, {'over', scope, left, limit} (the budget does not fit; micro-dollars).
+-- {'busy', scope, open, limit, ms after which to come again or ''}, {'over', scope, left, limit} (the budget does not fit; micro-dollars),
+-- {'orphan'} (the job whose expert asks has ended or is to be cancelled), {'deep', limit}, {'many', limit}.
+-- A job that an expert asks for counts as open but waits for no place: the one that asks has a place already.
 local job, request, digest, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local J = job_key(job)
 local now = clock()
@@ -14,12 +17,21 @@ if stored then return stored == digest and {'again'} or {'conflict'} end
 
 local version = call('GET', P .. ':catalog')
 if not version then return {'empty'} end
-for i = 21, #ARGV do
+for i = 24, #ARGV do
   if call('HEXISTS', P .. ':catalog:' .. version, ARGV[i]) == 0 then
     local answer = {'unknown', ARGV[i]}
     for _, name in ipairs(call('HKEYS', P .. ':catalog:' .. version)) do table.insert(answer, name) end
     return answer
   end
+end
+
+local parent, depth = ARGV[21], 0
+if parent ~= '' then
+  local f = call('HMGET', job_key(parent), 'expire', 'ending', 'cancel', 'tenant', 'depth')
+  if not f[1] or f[2] or f[3] or f[4] ~= tenant then return {'orphan'} end
+  depth = (tonumber(f[5]) or 0) + 1
+  if depth > tonumber(ARGV[22]) then return {'deep', ARGV[22]} end
+  if call('SCARD', job_key(parent) .. ':children') >= tonumber(ARGV[23]) then return {'many', ARGV[23]} end
 end
 
 local patience = tonumber(ARGV[20])
@@ -74,7 +86,7 @@ local function come_again(scope, over, gap, due)
 end
 
 local scopes = {'', ':' .. tenant}
-for i, scope in ipairs(scopes) do
+for i, scope in ipairs(parent == '' and scopes or {}) do
   local open, limit = call('ZCOUNT', P .. ':open' .. scope, now, '+inf'), tonumber(ARGV[9 + i])
   local gap, kept, due = nil, 0, false
   if open >= limit or call('EXISTS', P .. ':waiting' .. scope) == 1 then
@@ -104,6 +116,12 @@ local age = tonumber(ARGV[5])
 local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
 local expire = int(now + age + tonumber(ARGV[7]))
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
+call('HSET', J, 'due', due)
+if parent ~= '' then
+  call('HSET', J, 'parent', parent, 'depth', depth)
+  call('SADD', job_key(parent) .. ':children', job)
+  expire_at(job_key(parent) .. ':children', call('HGET', job_key(parent), 'expire'))
+end
 if ARGV[16] ~= '0' then call('HSET', J, 'priority', ARGV[16]) end
 expire_at(J, expire)
 append(job, now, 'accepted', string.format(
