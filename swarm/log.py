@@ -13,7 +13,8 @@ and two of them tell a job's story. `delivery_done`, when a worker is done with 
     gate, gate_ms                   what held it up longest meanwhile: a limit or a budget
     ms                              from the claim until all is written
     calls, input_tokens, ...        what its model calls used, as in `Usage`
-    outcome                         `ok`, a failure's reason, or `parked`, `stopped`, `handed_back`, `failed` (our bug)
+    outcome                         `ok`, a failure's reason, or `parked`, `stopped`, `handed_back`, `failed` (our bug),
+                                    `left` (to its lease: the worker had to end while Redis was away)
 
 and `model_called`, when a call is over, however it went (info):
 
@@ -50,6 +51,7 @@ from swarm.models import Usage
 
 STARTED, STOPPED, LEFT_HARD = "worker_started", "worker_stopped", "worker_left_hard"
 DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed", "delivery_stopped"
+DELIVERY_LEFT = "delivery_left"
 CALLED = "model_called"
 JOB_ENDED = "job_ended"
 REDIS_AWAY, REDIS_BACK = "redis_away", "redis_back"

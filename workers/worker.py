@@ -350,12 +350,8 @@ class SwarmWorker(Worker):
         except NoRoom as full:
             told.outcome = "parked"
             await self._park(claim, full)
-        except Exception as error:  # a bug in a function of ours costs one delivery, not the worker
-            told.outcome = "failed"
-            self.jobs_failed += 1
-            _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
-            waited_for_redis = isinstance(error, TimeoutError) and self._away_since is not None
-            await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis, why=_told(error))
+        except Exception as error:
+            await self._broke_off(claim, told, error)
         tell = _log.debug if claim.queue == ADVANCE else _log.info
         gate = {"gate": claim.wait.gate, "gate_ms": claim.wait.gated} if claim.wait.gate else {}
         tell(
@@ -369,6 +365,18 @@ class SwarmWorker(Worker):
             ms=round((time.monotonic() - begun) * 1000, 1),
             **told.fields(),
         )
+
+    async def _broke_off(self, claim: Claim, told: Told, error: Exception) -> None:
+        if self._ending and isinstance(error, PASSING):
+            told.outcome = "left"  # nobody can be told; its lease hands it back
+            _log.warning(events.DELIVERY_LEFT, worker=self.name, delivery=claim.id, error=str(error))
+            return
+        # a bug in a function of ours costs one delivery, not the worker
+        told.outcome = "failed"
+        self.jobs_failed += 1
+        _log.error(events.DELIVERY_FAILED, worker=self.name, delivery=claim.id, exc_info=error)
+        waited_for_redis = isinstance(error, TimeoutError) and self._away_since is not None
+        await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis, why=_told(error))
 
     async def _call(self, claim: Claim, told: Told) -> Settlement | None:
         if self._ending:

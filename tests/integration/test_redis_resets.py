@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from experts.implementations import load_implementations
+from swarm import log as events
 from swarm.broker import address
 from swarm.broker.connection import Connection
 from swarm.broker.follow import Follower
 from swarm.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
+from swarm.models import Solution
+from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.chaos.proxy import Link, Proxy
 from tests.integration.processes import SPECS, Fleet, OwnRedis, echo, expert, publish, serving, until
@@ -111,6 +115,35 @@ async def test_ready_work_is_done_while_every_old_connection_hangs(
 
         assert (await client.ask("two", expert="echo", timeout=20)).text == "two"
         assert all(link.half_open for link in old)
+
+
+async def test_a_worker_that_must_end_while_redis_is_away_says_plainly_what_it_leaves(
+    proxy: Proxy, own_redis: OwnRedis
+) -> None:
+    begun, ready = asyncio.Event(), asyncio.Event()
+
+    async def waits(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        begun.set()
+        await ready.wait()
+        return "done"
+
+    settings = through(proxy.url)
+    await publish(settings, expert("waits", waits))
+    with capture_logs() as lines:
+        async with (
+            SwarmClient(own_redis.url, settings=settings) as client,
+            serving(settings, expert("waits", waits)),
+        ):
+            await client.submit("one", expert="waits")
+            await begun.wait()
+            own_redis.kill()
+            ready.set()
+            await until(lambda: any(line["event"] == events.REDIS_AWAY for line in lines), "a worker without Redis")
+
+    left = [line for line in lines if line["event"] == events.DELIVERY_LEFT]
+    assert [(line["log_level"], "cannot reach Redis" in line["error"]) for line in left] == [("warning", True)]
+    assert [line["outcome"] for line in lines if line.get("queue") == "run:waits@1"] == ["left"]
+    assert [line for line in lines if "exc_info" in line] == []
 
 
 @pytest.mark.parametrize("how", ["reset", "half_open"])
