@@ -131,6 +131,16 @@ ALL = (
             "not_once": Metric("jobs", "0", row="jobs of these that did not complete exactly once"),
         },
     ),
+    Bench(
+        "stalls", "kill -9 to rerun while Redis stalls again and again; max is the worst", faults.stalls, 20,
+        {
+            "seconds": Metric("s"),
+            "over_seconds": Metric(
+                "s", "≤ 2.5", row="rerun after kill -9 while Redis stalls again and again, over a stall"
+            ),
+            "short_seconds": Metric("s"), "long_seconds": Metric("s"), "not_once": Metric("jobs", "0"),
+        },
+    ),
     Bench("overshoot", "spent at the model server over the budget", overshoot.overshoot, 3, overshoot.METRICS),
     Bench("dialects", "the demo over each kind of model server", dialects.dialects, 1, dialects.METRICS),
     Bench("chaos", "jobs lost or ended twice, all faults", proof.chaos, 1, proof.METRICS),

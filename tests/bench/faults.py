@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from statistics import median
 
 from swarm.broker.keys import ADVANCE, expert_queue
@@ -25,6 +27,9 @@ READY = 1_000
 WORKER = Pool(slots=4)
 CALLS = 20
 DRAINED = 60.0
+STALLS = ((0.5, 1.0), (0.9, 1.1))
+"""Seconds that Redis stands still, and runs."""
+STALLED_NAP = 3.0
 
 # -- recovery --------------------------------------------------------------------------------------------------
 
@@ -68,6 +73,65 @@ async def _kill_workers(kills: int, ready: int) -> tuple[list[float], int]:
         times = [await _reruns(job, killed) for job in jobs]
     worst = {name: max(found[name] for found in times if name in found) for name in killed}
     return list(worst.values()), not_once
+
+
+async def stalls(rounds: int) -> Samples:
+    """From kill -9 of the worker that runs a subtask to the start of the rerun, while Redis stalls again and again.
+
+    `rounds` kills with each kind of stall, at any moment of it; the two go on side by side, each on a Redis of its own.
+    `over_seconds` is what is beyond the stall itself; `not_once` counts jobs that did not complete exactly once.
+    """
+    (short, one), (long, two) = await asyncio.gather(*(_kill_in_stalls(rounds, stall) for stall in STALLS))
+    return {
+        "seconds": short + long,
+        "over_seconds": [*(s - STALLS[0][0] for s in short), *(s - STALLS[1][0] for s in long)],
+        "short_seconds": short,
+        "long_seconds": long,
+        "not_once": [one + two],
+    }
+
+
+async def _kill_in_stalls(kills: int, stall: tuple[float, float]) -> tuple[list[float], int]:
+    jobs: list[Job] = []
+    killed: dict[str, float] = {}
+    chance = random.Random(kills)
+    async with (
+        rig(ROUTER, WORKER, WORKER, WORKER, settings=Settings(window=100)) as bench,
+        _stalling(bench.redis, stall),
+    ):
+        for _ in range(kills):
+            jobs.append(await bench.client.submit("a bench", plan=naps(STALLED_NAP)))
+            await until(lambda: bench.waiting(NAPS, "leases"), "a subtask runs")
+            (owner,) = (await _held(bench, NAPS)).values()
+            await asyncio.sleep(chance.uniform(0, sum(stall)))
+            killed[_worker(owner)] = time.time()
+            await asyncio.gather(bench.kill(_pid(_worker(owner))), bench.start(WORKER))
+            await jobs[-1].answer(DRAINED)
+        not_once = await _not_once(jobs)
+        times = [await _reruns(job, killed) for job in jobs]
+    return [seconds for found in times for seconds in found.values()], not_once
+
+
+@contextlib.asynccontextmanager
+async def _stalling(pid: int, stall: tuple[float, float]) -> AsyncIterator[None]:
+    """Have a process stand still for so many seconds, and run for so many, by turns."""
+
+    async def go_on() -> None:
+        try:
+            while True:
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(stall[0])
+                os.kill(pid, signal.SIGCONT)
+                await asyncio.sleep(stall[1])
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _load(bench: Rig, jobs: list[Job], ready: int) -> None:

@@ -46,6 +46,7 @@ def test_every_bench_has_its_metric() -> None:
         "load": "hop_ms_100",
         "dags": "ratio_1",
         "recovery": "seconds",
+        "stalls": "seconds",
         "overshoot": "over_8",
         "dialects": "differ",
         "chaos": "lost",
