@@ -9,9 +9,6 @@ from typing import Any
 
 from swarm.patterns import pattern_problem, search
 
-_VALUES = ("const", "enum", "default", "examples")
-"""Keywords that hold data, in which nothing is a keyword."""
-
 
 @lru_cache(maxsize=1)
 def validator_class() -> Any:
@@ -47,13 +44,13 @@ def keyword_problem(schema: object) -> str | None:
 
 
 def _parts(schema: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Every mapping in a schema but those that are data, with how deep it stands."""
+    """Every mapping in a schema, with how deep it stands: a reference may lead into data, too."""
     stack: list[tuple[int, object]] = [(0, schema)]
     while stack:
         depth, item = stack.pop()
         if isinstance(item, Mapping):
             yield depth, item
-            stack.extend((depth + 1, value) for key, value in item.items() if key not in _VALUES)
+            stack.extend((depth + 1, value) for value in item.values())
         elif isinstance(item, list):
             stack.extend((depth + 1, value) for value in item)
 

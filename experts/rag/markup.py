@@ -6,9 +6,10 @@ MkDocs, Docusaurus, Sphinx, GitLab and GitHub. Code in fences stays as it is, an
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from swarm.plainyaml import NotPlain, plain
@@ -28,10 +29,19 @@ EMPTY = frozenset("toctree contents image index meta include literalinclude raw 
 LONGEST = 10_000
 """Characters; a longer line has no directives."""
 
-_OPENING = re.compile("|".join(map(re.escape, COMMENTS)), re.IGNORECASE)
+_ENDLESS = frozenset(("<!--", "<script", "<style"))
+"""What hides the rest of a page where nothing closes it, as browsers have it; the others then begin nothing."""
+_OPENING = re.compile(
+    "|".join(re.escape(o) + (r"(?=[\s>])" if o[1].isalpha() else "") for o in COMMENTS), re.IGNORECASE
+)
 _CLOSING = {opening: re.compile(re.escape(closing), re.IGNORECASE) for opening, closing in COMMENTS.items()}
 _FENCE = re.compile(r"[ \t]{0,3}(```+|~~~+)(?:\{([\w:-]{1,50})\}(.*))?")
 _KEY = re.compile(r"[\w.-]{1,100}[ \t]*:(?:[ \t]|$)|[ \t]+\S|[ \t]*-[ \t]|#|[ \t]*$")
+_FIELD = {
+    "---": re.compile(r"[\w.-]{1,100}[ \t]*:(?:[ \t]|$)"),
+    "+++": re.compile(r"[ \t]*[\w.\"'-]{1,100}[ \t]*=|[ \t]*\["),
+}
+"""What at least one line of a front matter is; else it is a part of the page between two rules."""
 _NOTHING = re.compile(
     r"""[ \t]{0,3}(?:
       \[[^\]\n]{1,100}\]:[ \t]*(?:\#|<>)(?:[ \t].*)?   # a link to nowhere, which is how Markdown writes a comment
@@ -42,14 +52,16 @@ _NOTHING = re.compile(
 )
 _TITLED = re.compile(
     r"""[ \t]*(?:
-      :{3,}[ \t]*(?:\{[^}\n]{0,200}\}|[\w-]{1,50})?    # ::: note
-    | (?:!!!|\?\?\?\+?)[ \t]+[\w-]{1,50}(?:[ \t]+(?:inline|end)){0,2}(?=[ \t]*(?:"|$))   # !!! note
+      :{3,}[ \t]*(?:\{[^}\n]{0,200}\}|[A-Za-z][\w-]{0,50})?(?=[\s\[]|$)    # ::: note
+    | (?:!!!|\?\?\?\+?)[ \t]+[A-Za-z][\w-]{0,50}(?:[ \t]+(?:inline|end)){0,2}(?=[ \t]*(?:"|$))   # !!! note
     | ===\+?(?=[ \t]+["'])                             # === "Tab"
     | >[ \t]*\[![\w-]{1,50}\][+-]?                     # > [!NOTE]
     )(?P<title>[ \t]*(?:\[[^\]\n]{0,300}\])?.*)""",
     re.VERBOSE,
 )
-_SHORTCODE = re.compile(r"\{\{[<%].{0,200}?[>%]\}\}|\{%.{0,200}?%\}|(?<=\S)[ \t]*\{[#:.][\w.:# =\"'-]{1,200}\}[ \t]*$")
+_SHORTCODE = re.compile(
+    r"\{\{[<%].{0,200}?[>%]\}\}|\{%.{0,200}?%\}|(?<=\S)[ \t]*\{[#:.][ \t]?[.#]?[A-Za-z][\w.:# =\"'-]{0,200}\}[ \t]*$"
+)
 _RST = re.compile(
     r"(?P<space>[ \t]*)\.\.[ \t]+(?:\|[^|\n]{1,100}\|[ \t]+)?(?P<name>[\w:-]{1,50})::(?:[ \t]+(?P<rest>.*))?$"
 )
@@ -66,7 +78,7 @@ def split_front(text: str) -> tuple[str, str]:
     ends = ("---", "...") if mark == "---" else ("+++",)
     end = next((i for i, line in enumerate(lines[1:MAX_FRONT], 1) if line.rstrip() in ends), 0)
     front = lines[1:end]
-    if not any(map(str.strip, front)) or (mark == "---" and not all(map(_KEY.match, front))):
+    if not any(map(_FIELD[mark].match, front)) or (mark == "---" and not all(map(_KEY.match, front))):
         return "", text
     title = _fields(mark, "\n".join(front)).get("title")
     return " ".join(title.split()) if isinstance(title, str) else "", "\n".join(lines[end + 1 :])
@@ -109,6 +121,7 @@ def _uncommented(lines: Sequence[str]) -> tuple[list[str], int | None]:
     """The lines without comments, and the line of one that is never closed: it hides the rest."""
     found: list[str] = []
     fenced, opened = "", 0
+    closes = _last_closings(lines)
     closing: re.Pattern[str] | None = None
     for number, line in enumerate(lines, 1):
         mark = None if closing else _FENCE.match(line)
@@ -118,14 +131,30 @@ def _uncommented(lines: Sequence[str]) -> tuple[list[str], int | None]:
             found.append(line)
             continue
         before = closing
-        kept, closing = _outside(line, closing)
+        begins = frozenset(ending for ending, last in closes.items() if last > number)
+        kept, closing = _outside(line, closing, begins)
         opened = opened if closing is before else number
         found.append(kept)
     return found, opened if closing else None
 
 
-def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Pattern[str] | None]:
-    """What of a line stands outside comments, and what ends the comment that is open at its end."""
+def _last_closings(lines: Sequence[str]) -> dict[re.Pattern[str], float]:
+    """The number of the last line that may end each kind of comment."""
+    text = "\n".join(lines).lower()
+    ends = {opening: text.rfind(closing.lower()) for opening, closing in COMMENTS.items()}
+    return {
+        _CLOSING[opening]: math.inf if opening in _ENDLESS else text.count("\n", 0, end) + 1 if end >= 0 else 0
+        for opening, end in ends.items()
+    }
+
+
+def _outside(
+    line: str, closing: re.Pattern[str] | None, later: Collection[re.Pattern[str]]
+) -> tuple[str, re.Pattern[str] | None]:
+    """What of a line stands outside comments, and what ends the comment that is open at its end.
+
+    A comment that begins a line ends in it, or is one of those that end `later`.
+    """
     kept: list[str] = []
     at = ticks = counted = 0
     indent = len(line) - len(line.lstrip())
@@ -138,10 +167,10 @@ def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Patter
         for opening in _OPENING.finditer(line, at):
             ticks, counted = ticks + line.count("`", counted, opening.start()), opening.start()
             closing = _CLOSING[opening[0].lower()]
-            if closing not in unclosed and opening.start() > indent and not _is_closed(line, opening, closing):
+            if closing not in unclosed and not _is_closed(line, opening, closing):
                 unclosed.add(closing)
-            begins = opening[0] == "<!--" or opening.start() <= indent or closing not in unclosed
-            if ticks % 2 == 0 and begins:
+            begins = opening.start() <= indent and closing in later
+            if ticks % 2 == 0 and (opening[0] == "<!--" or begins or closing not in unclosed):
                 kept.append(line[at : opening.start()])
                 at = opening.end()
                 break
@@ -150,7 +179,7 @@ def _outside(line: str, closing: re.Pattern[str] | None) -> tuple[str, re.Patter
 
 
 def _is_closed(line: str, opening: re.Match[str], closing: re.Pattern[str]) -> bool:
-    """Whether a comment that begins amid a line ends in it."""
+    """Whether a comment ends in the line in which it begins."""
     return len(line) <= LONGEST and closing.search(line, opening.end()) is not None
 
 

@@ -71,7 +71,7 @@ _PART_OF_TOKEN = re.compile(r"<(\|[a-z]{0,9}\|?)?")
 _HARMONY_STARTS = ("<|start|>", "<|channel|>")
 _BARE_HARMONY, _BARE_FINAL = "analysis", "assistantfinal"
 """Harmony without its special tokens, as some servers send it: `analysisThe user asks ...assistantfinalHello`."""
-_STARTS = (*_BY_OPEN, *_HARMONY_STARTS, _BARE_HARMONY + "?")
+_STARTS = (*_BY_OPEN, *_HARMONY_STARTS, *_FENCES, _BARE_HARMONY + "?")
 _AFTER = (*_BY_OPEN, *_BY_CLOSE, *WRAPPERS)
 _QUOTES = frozenset("`\"'“”‘’«»")
 _CONTEXT = 64
@@ -94,7 +94,7 @@ class Splitter:
         self.opened = False
         """Whether thoughts were told as such from their beginning."""
         self.void = False
-        self._rest, self._at = "", 0
+        self._rest, self._at, self._blank = "", 0, 0
         self._state = self._start
         self._tag = TAGS[0]
         self._wrapper = ""
@@ -154,7 +154,7 @@ class Splitter:
     def _run(self, *, last: bool) -> str:
         while self._state(last):
             pass
-        self._rest, self._at = self._rest[self._at :], 0
+        self._rest, self._blank, self._at = self._rest[self._at :], max(0, self._blank - self._at), 0
         return self._taken()
 
     def _taken(self) -> str:
@@ -187,8 +187,8 @@ class Splitter:
 
     def _words(self) -> tuple[int, str]:
         """Where the next words begin behind white space, and the first of them in lower case."""
-        at = next(iter(_WORD.finditer(self._rest, self._at)), None)
-        begin = len(self._rest) if at is None else at.start()
+        found = _WORD.search(self._rest, max(self._at, self._blank))
+        begin = self._blank = len(self._rest) if found is None else found.start()
         return begin, self._rest[begin : begin + _CONTEXT].lower()
 
     def _opens(self, tag: Tag, at: int) -> bool:

@@ -154,6 +154,7 @@ WRITTEN = st.lists(
 
 @given(WRITTEN, st.data(), st.booleans(), st.booleans())
 @example("a\n   ```\n<think>x</think>", None, False, False)
+@example("```html\n<p></think> x", None, False, False)
 def test_a_text_says_the_same_however_it_is_cut(text: str, data: st.DataObject | None, holds: bool, late: bool) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8))) if data else range(len(text))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]

@@ -173,5 +173,26 @@ def test_one_long_line_does_not_take_long(piece: str) -> None:
 def test_a_front_matter_of_one_long_key_does_not_take_long() -> None:
     begun = time.process_time()
 
-    assert split_front("+++\n" + "a." * 500_000 + "b=1\n+++\nWords.") == ("", "Words.")
+    assert split_front("+++\na = 1\n" + "a." * 500_000 + "b=1\n+++\nWords.") == ("", "Words.")
     assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<stylesheet> is a tag.\n\nRefunds take 14 days.",
+        "{# of items}: 3\n\nRefunds take 14 days.",
+        "{/* of items: 3\n\nRefunds take 14 days.",
+        "---\n# Title\n- refund within 30 days\n- call us\n---\nMore.",
+        "+++\nPlus section\n+++\nMore.",
+        "Total {.5 or less}",
+    ],
+)
+def test_what_only_looks_like_markup_is_kept(text: str) -> None:
+    title, body = split_front(text)
+
+    assert (title, visible(body)) == ("", text)
+
+
+def test_a_number_is_no_name_of_a_directive() -> None:
+    assert visible("::: 30 days") == "30 days"
