@@ -35,20 +35,21 @@ class Waker:
         with contextlib.suppress(Exception):  # what is broken is closed as well
             await self._client.aclose()
 
-    async def wait(self, lists: Sequence[str], seconds: float) -> None:
-        """Return when one of `lists` has a token, or after `seconds`, or when the connection breaks."""
+    async def wait(self, lists: Sequence[str], seconds: float) -> str:
+        """The one of `lists` that had a token; empty after `seconds`, or when the connection breaks."""
         if seconds <= 0.001:
-            return
+            return ""
         turning = asyncio.create_task(self._in_time(seconds)) if seconds < IDLE else None
         try:
             with translated(self._where):
                 async with asyncio.timeout(seconds + LATE):
-                    await self._blocked(lists, seconds)
+                    return await self._blocked(lists, seconds)
         except BrokerError as error:
             if isinstance(error.__cause__, TimeoutError):
                 self._silent()
             await self._hang_up()
             await asyncio.sleep(min(seconds, PAUSE))
+            return ""
         except asyncio.CancelledError:
             await self._hang_up()
             raise
@@ -56,12 +57,13 @@ class Waker:
             if turning is not None:
                 turning.cancel()
 
-    async def _blocked(self, lists: Sequence[str], seconds: float) -> None:
+    async def _blocked(self, lists: Sequence[str], seconds: float) -> str:
         if self._wire is None:
             self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             await self._wire.connect()
         await self._wire.send_command("BLPOP", *lists, f"{seconds:.3f}")
-        await self._wire.read_response()
+        found = await self._wire.read_response()
+        return "" if found is None else found[0].decode()
 
     async def _in_time(self, seconds: float) -> None:
         """Redis ends a wait when it looks at its clock, so make it look when this one is over."""

@@ -46,6 +46,8 @@ QUIET = 5.0
 """Seconds without news after which a worker looks for a new catalog by itself."""
 LONGEST_AWAY = 1.0
 """Seconds between tries while Redis is away."""
+EVERY = 5.0
+"""Seconds after which a lane looks into all its queues, as an older process enqueues without a note of it."""
 BUG_DELAY = 1.0
 """Seconds until a delivery whose function failed comes back."""
 MOST_TOLD = 2_000
@@ -81,6 +83,9 @@ class Lane:
         self._room = asyncio.Event()
         self._room.set()
         self._turn = 0
+        self.woken = ""
+        """The queue whose wake list had a token."""
+        self._looks_at = 0.0
 
     @property
     def free(self) -> int:
@@ -90,6 +95,14 @@ class Lane:
         """The queues, each time beginning with another, so that none waits behind a full one."""
         self._turn = (self._turn + 1) % max(1, len(self.queues))
         return self.queues[self._turn :] + self.queues[: self._turn]
+
+    def also(self) -> str:
+        """Where the next claim looks beyond noted queues: the one that woke us, or all (`*`)."""
+        now = time.monotonic()
+        if now < self._looks_at:
+            return self.woken
+        self._looks_at = now + EVERY
+        return "*"
 
     def take(self) -> None:
         self.busy += 1
@@ -259,7 +272,7 @@ class SwarmWorker(Worker):
                         await self.queue.disown(queues, self._claims.values())
                     lane.unsure = True  # until all that the next claim takes has been started
                     lane.claiming = lane.free
-                    claims, due = await self.queue.claim(queues, lane.claiming, lane.gates)
+                    claims, due = await self.queue.claim(queues, lane.claiming, lane.gates, also=lane.also())
                 except BrokerError as error:
                     lane.claimed()
                     await self._away(error)
@@ -270,8 +283,12 @@ class SwarmWorker(Worker):
                 lane.claimed()
                 lane.unsure = False
                 if lane.free > 0:
-                    lists = [self._keys.queue(name, "wake") for name in queues]
-                    await self._or_stop(waker.wait(lists, IDLE if due is None else min(IDLE, due)))
+                    await self._or_stop(self._wait(lane, waker, queues, IDLE if due is None else min(IDLE, due)))
+
+    async def _wait(self, lane: Lane, waker: Waker, queues: Sequence[str], seconds: float) -> None:
+        lane.woken = ""
+        found = await waker.wait([self._keys.queue(name, "wake") for name in queues], seconds)
+        lane.woken = found.removeprefix(self._keys.queue("", "")[:-1]).removesuffix(":wake")
 
     async def _turn(self) -> None:
         """Let Redis look at its clock: on its own it does so ten times a second."""

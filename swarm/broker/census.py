@@ -72,7 +72,7 @@ KINDS = (
     ("plans", r"plans:.+|plancount"),
     ("records", r"stats(:.+)?"),
     ("pace", r"(pace|waiting|asked)(:.+)?"),
-    ("lists", r"open(:.+)?|ended|seen|prices|tenants"),
+    ("lists", r"open(:.+)?|ended|seen|queues|prices|tenants"),
     ("other", r".*"),
 )
 """What keys are for, by their names behind the prefix. The first that fits counts."""

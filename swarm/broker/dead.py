@@ -137,9 +137,9 @@ class DeadLetters:
 
 
 def _holders(lines: Iterable[str]) -> Iterable[Holder]:
-    """Lines such as `worker:2 1732150000123`."""
+    """Lines such as `worker:2~NONCE 1732150000123`; older versions wrote no nonce."""
     for line in lines:
-        if match := re.fullmatch(r"(.*):(\d+) (\d+)", line):
+        if match := re.fullmatch(r"(.*):(\d+)(?:~\d+)? (\d+)", line):
             yield Holder(worker=match[1], claim=int(match[2]), lost_at=int(match[3]))
 
 

@@ -38,6 +38,7 @@ scripts in `scripts/` build the same names from the prefix; `tests/unit/test_key
     PREFIX:queue:NAME:leases         zset     claimed deliveries, by expiry                     slots
     PREFIX:queue:NAME:wake           list     wake tokens                                       4
     PREFIX:queue:NAME:turns          zset     tenants with work there, by where it ends         TENANTS_KEPT
+    PREFIX:queues                    set      queues that may hold deliveries                   their number
     PREFIX:limits                    hash     limits of models and endpoints                    LIMITS_KEPT
     PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
     PREFIX:open:TENANT               zset     the same of one tenant                            the cap
@@ -74,7 +75,7 @@ TENANTS_KEPT = 10_000
 
 ETERNAL = re.compile(
     r"queue:[^:]+(:[^:]+)?:(ready|later|leases|wake|turns)"
-    r"|open(:[^:]+)?|ended|seen|limits|catalogs?|dead|prices|tenants"
+    r"|open(:[^:]+)?|ended|seen|queues|limits|catalogs?|dead|prices|tenants"
 )
 """What may have no lifetime, after the prefix."""
 

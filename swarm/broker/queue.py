@@ -43,7 +43,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Claim:
-    """A delivery that this worker holds until its lease ends. `owner` is `worker:claim_no`."""
+    """A delivery that this worker holds until its lease ends.
+
+    `owner` is `worker:number~nonce`, of an older version `worker:number`.
+    """
 
     id: str
     queue: str
@@ -59,7 +62,7 @@ class Claim:
 
     @property
     def number(self) -> int:
-        return int(self.owner.rpartition(":")[2])
+        return int(self.owner.rpartition(":")[2].partition("~")[0])
 
     @cached_property
     def key(self) -> str:
@@ -90,12 +93,13 @@ class Queue:
         """Job -> what of it finishes in this turn of the event loop, and the call that will write it."""
 
     async def claim(
-        self, queues: Sequence[str], free: int, gates: Mapping[str, str] | None = None
+        self, queues: Sequence[str], free: int, gates: Mapping[str, str] | None = None, *, also: str = ""
     ) -> tuple[list[Claim], float | None]:
         """Up to `free` deliveries, and the seconds until the next falls due (None: nothing is due).
 
         Expired leases and due timers come back first; what is settled or ended is dropped. A queue that one of its
-        `gates` (see gates.py) holds up is passed over.
+        `gates` (see gates.py) holds up is passed over. What is not noted to hold deliveries is not looked into, except
+        for the queue `also`, or all with `*`: processes of an older version make no such notes.
         """
         if gates:
             queues = [f"{queue} {gates[queue]}" if queue in gates else queue for queue in queues]
@@ -108,6 +112,7 @@ class Queue:
             DEAD_KEPT,
             self._dead_ms,
             self._measured.now(),
+            also,
             *queues,
         )
         self._measured.heard(float(now))

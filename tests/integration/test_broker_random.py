@@ -195,6 +195,8 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
     value = redis.call('ZRANGE', key, 0, -1)
   elseif kind == 'stream' then
     value = redis.call('XRANGE', key, '-', '+')
+  elseif kind == 'set' then
+    value = redis.call('SMEMBERS', key)
   elseif kind == 'list' then
     value = redis.call('LLEN', key)
   end
@@ -220,6 +222,8 @@ def check(found: list[tuple[str, int, Any]]) -> None:
             for delivery in kept.get(f"queue:{queue}:{part}", ()):
                 places.setdefault(delivery, []).append(queue)
                 parts[delivery] = part
+    holding = {queue for queues in places.values() for queue in queues}
+    assert holding <= set(kept.get("queues", ())), "a queue that holds deliveries is noted"
     live: dict[str, str] = {}
     for name, value in kept.items():
         if name.startswith("job:") and name.endswith(":live"):

@@ -12,6 +12,7 @@ from swarm.broker.connection import source
 from swarm.broker.keys import ETERNAL, Keys
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
+BUILT = ("job:x1:live", "job:x1:children", "catalog:x1:blobs", "open:x1", "seen", "queues", "stats")
 MEASURED = ("pace", "pace:x1", "waiting", "waiting:x1", "asked", "asked:x1")
 MORTAL, _, REST = (keys.__doc__ or "").partition("-- eternal")
 
@@ -43,10 +44,7 @@ def test_the_names_are_those_of_the_table() -> None:
     }  # fmt: skip
     listed = {f"PREFIX:{example(name)}" for name, _ in ROW.findall(keys.__doc__ or "")}
     # these are built in the scripts only
-    assert made == listed - {
-        f"PREFIX:{name}"
-        for name in ("job:x1:live", "job:x1:children", "catalog:x1:blobs", "open:x1", "seen", "stats", *MEASURED)
-    }
+    assert made == listed - {f"PREFIX:{name}" for name in (*BUILT, *MEASURED)}
 
 
 def test_the_channels_are_listed() -> None:

@@ -19,7 +19,18 @@ local function job_key(job) return P .. ':job:' .. job end
 local function delivery_key(id) return P .. ':delivery:' .. id end
 local function queue_key(queue, part) return P .. ':queue:' .. queue .. ':' .. part end
 local function expert_of(queue) return string.match(queue, '^run:([^@]+)') end
+-- An owner is 'WORKER:CLAIM~NONCE', of an older version 'WORKER:CLAIM'; what was handed back as lost has '-'.
+local function worker_of(owner) return string.match(owner, '^(.*):%d+~?%d*$') end
 local function job_of(id) return string.match(id, '^([^:]+)') end
+
+-- Queues that hold deliveries, so that a claim need not look into every queue of a catalog. One is noted whenever a
+-- delivery comes, and left out by the claim that finds it empty.
+local noted_queues = {}
+
+local function note_queue(queue)
+  if not noted_queues[queue] then call('SADD', P .. ':queues', queue) end
+  noted_queues[queue] = true
+end
 
 -- Wake one worker that waits for this queue. Tokens are few: whoever leaves work behind passes one on.
 local tokens = {}

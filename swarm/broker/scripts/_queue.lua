@@ -79,6 +79,7 @@ local function enqueue(job, id, queue, record, now, due)
   local score = string.format('%.3f', queue == 'advance' and now or turn_of(job, queue, now))
   call('HSET', D, 'record', record, 'queue', queue, 'score', score, 'at', int(later and due or now))
   expire_at(D, facts.expire)
+  note_queue(queue)
   if later then
     call('ZADD', queue_key(queue, 'later'), due, id)
     -- whoever waits looks again within half a second anyway; for less it must learn of the new next time
@@ -136,7 +137,7 @@ end
 
 -- Tell the worker that holds a delivery to stop it. Says whether there is one: what was handed back as lost has none.
 local function stop(id, owner)
-  local worker = owner and string.match(owner, '^(.*):%d+$')
+  local worker = owner and worker_of(owner)
   if worker then call('PUBLISH', P .. ':stop:' .. worker, id .. ' ' .. owner) end
   return worker ~= nil
 end
@@ -162,6 +163,7 @@ end
 
 -- A delivery may be claimed again, in the place that it had.
 function to_ready(id, queue)
+  note_queue(queue)
   call('ZADD', queue_key(queue, 'ready'), call('HGET', delivery_key(id), 'score'), id)
   wake(queue)
 end

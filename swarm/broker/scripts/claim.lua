@@ -1,12 +1,15 @@
 -- Claim deliveries for one lane of a worker.
 -- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, the time that the worker
--- measured or '', queues ...; a queue with gates is 'NAME GATE GATE ...', see gates.py.
+-- measured or '', '*' to look into every queue, the name of one to look into at any rate, or '', queues ...; a queue with
+-- gates is 'NAME GATE GATE ...', see gates.py. Else it looks only into those that are noted to hold deliveries.
 -- Answers {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, the time};
 -- `extra` is the job's state for `advance`, the round's number for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 even_if_full()
 local now = see(lease, ARGV[7])
+-- in each owner: when a Redis that lost its last writes counts the same claim again, the older one is not taken for it
+local nonce = int(now * 1000)
 local claimed, started, next_due = {}, {}, nil
 -- whole, which a sorted set keeps and compares the fastest
 local until_then = int(math.ceil(now + lease))
@@ -178,7 +181,7 @@ local function take(queue, words)
         end
         -- `advance` is queued again under the same id, so its claims are counted where they are not forgotten
         local count = queue == 'advance' and call('HINCRBY', job_key(job), 'claims', 1) or (tonumber(f[3]) or 0) + 1
-        local owner = worker .. ':' .. count
+        local owner = worker .. ':' .. count .. '~' .. nonce
         call('HSET', D, 'owner', owner, 'claims', count)
         if gates then call('HSET', D, 'gates', enter(gates, id, owner, now)) end
         if f[4] then call('HDEL', D, 'awaited') end
@@ -200,18 +203,32 @@ local function take(queue, words)
 end
 
 local queues, gates = {}, {}
-for i = 8, #ARGV do
+local at_any_rate, holding = ARGV[8], {}
+for _, queue in ipairs(call('SMEMBERS', P .. ':queues')) do holding[queue] = true end
+for i = 9, #ARGV do
   local space = string.find(ARGV[i], ' ', 1, true)
-  queues[i - 7] = space and string.sub(ARGV[i], 1, space - 1) or ARGV[i]
-  gates[i - 7] = space and string.sub(ARGV[i], space + 1)
+  local queue = space and string.sub(ARGV[i], 1, space - 1) or ARGV[i]
+  if holding[queue] or at_any_rate == '*' or at_any_rate == queue then
+    table.insert(queues, queue)
+    gates[queue] = space and string.sub(ARGV[i], space + 1)
+  end
+end
+-- A process of an older version enqueues without a note.
+local function note_or_leave(queue)
+  local holds = call('EXISTS', queue_key(queue, 'ready'), queue_key(queue, 'later'), queue_key(queue, 'leases')) > 0
+  if holds and not holding[queue] then note_queue(queue) end
+  if not holds then
+    call('SREM', P .. ':queues', queue)
+    noted_queues[queue] = nil
+  end
 end
 for _, queue in ipairs(queues) do
   return_lost(queue)
   wake_later(queue)
 end
-for i, queue in ipairs(queues) do
+for _, queue in ipairs(queues) do
   local held, last, empty = false, nil, false
-  if free > 0 then held, last = take(queue, gates[i]) end
+  if free > 0 then held, last = take(queue, gates[queue]) end
   if held then
     -- it is woken when a place is free; until then nobody need look
     call('DEL', queue_key(queue, 'wake'))
@@ -222,6 +239,7 @@ for i, queue in ipairs(queues) do
     empty = true
   end
   if last and queue ~= 'advance' then turn_to(queue, last, empty) end
+  note_or_leave(queue)
 end
 for job, events in pairs(started) do append_all(job, now, events) end
 shut_after(now, lease)

@@ -5,7 +5,7 @@ for i = 3 + tonumber(ARGV[2]), #ARGV do known[ARGV[i]] = true end
 for i = 3, 2 + tonumber(ARGV[2]) do
   for _, id in ipairs(call('ZRANGE', queue_key(ARGV[i], 'leases'), 0, -1)) do
     local owner = call('HGET', delivery_key(id), 'owner')
-    if owner and string.match(owner, '^(.*):%d+$') == worker and not known[id .. ' ' .. owner] then
+    if owner and worker_of(owner) == worker and not known[id .. ' ' .. owner] then
       unclaim(job_of(id), id, ARGV[i], true)
       to_ready(id, ARGV[i])
       count = count + 1
