@@ -70,6 +70,16 @@ class Asker:
     async def __call__(
         self, text: str, expert: str | None, plan: Plan | Mapping[str, Any] | list[Any] | None, seconds: float
     ) -> Answer:
+        """Also from a loop of its own in a thread, where a plain `def solve` may have one."""
+        asked = self._ask(text, expert, plan, seconds)
+        loop = self._asking.worker.loop
+        if asyncio.get_running_loop() is loop:
+            return await asked
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, loop))
+
+    async def _ask(
+        self, text: str, expert: str | None, plan: Plan | Mapping[str, Any] | list[Any] | None, seconds: float
+    ) -> Answer:
         until = time.monotonic() + seconds
         request = make_request(text=text, expert=expert, plan=plan, tenant=self._tenant, priority=self._priority)
         what = request.model_dump_json(exclude_defaults=True)

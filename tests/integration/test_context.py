@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from experts.implementations import load_implementations
+from experts.implementations import load, load_implementations
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.client import SwarmClient
 from swarm.context import Context
 from swarm.errors import AskRefused
-from swarm.models import JobInfo
+from swarm.models import JobInfo, Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.billing import BilledServer
@@ -22,6 +23,7 @@ from tests.integration.processes import (
     HERE,
     ROUTER,
     Fleet,
+    _card,
     asking,
     echo,
     expert,
@@ -73,6 +75,25 @@ async def test_many_jobs_at_once_are_asked_for_with_one_slot(settings: Settings)
         await until(lambda: process.runs.busy == 0, "the slot is given back")
 
     assert answer.text == "part 0, part 1, part 2, part 3, part 4"
+
+
+class Plain:
+    """A plain function that blocks its thread, and asks from there."""
+
+    card = _card("plain")
+
+    def solve(self, subtask: Subtask, inputs: Mapping[str, Solution], context: Context) -> Solution:
+        return Solution(text="plain " + asyncio.run(context.ask(subtask.instruction, expert="echo")).text)
+
+
+async def test_a_plain_function_asks_from_its_thread(settings: Settings) -> None:
+    parts = load(f"{__name__}:Plain"), expert("echo", echo)
+    await publish(settings, *parts)
+    one = settings.model_copy(update={"slots": 1})
+    async with serving(one, *parts) as process, SwarmClient(settings.redis_url, settings=settings) as client:
+        jobs = [await client.submit(f"x{number}", expert="plain", attempts=1) for number in range(3)]
+        assert [(await job.answer(9)).text for job in jobs] == ["plain x0", "plain x1", "plain x2"]
+        await until(lambda: process.runs.busy == 0, "every slot is given back")
 
 
 async def test_parents_find_room_where_no_other_job_may_be_accepted(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from experts.base import Expert, time_left
 from experts.failures import known_failure
-from experts.registry import MAX_SOLUTION, Registry
+from experts.registry import MAX_SOLUTION, Registry, takes_context
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
 from swarm.models import Blob, Card, Failure, Outcome, Solution, Usage
 from swarm.plans import Subtask
@@ -503,3 +503,30 @@ async def test_a_model_that_has_no_time_left_is_late_and_not_unavailable() -> No
 
     assert isinstance(outcome, Failure)
     assert (outcome.reason, outcome.message) == ("timeout", "no answer within 0.1 s")
+
+
+class Two:
+    def solve(self, subtask: object, inputs: object) -> None: ...
+
+
+class Three:
+    def solve(self, subtask: object, inputs: object, more: object) -> None: ...
+
+
+class Named:
+    def solve(self, subtask: object, inputs: object, context: object = None) -> None: ...
+
+
+class Other:
+    def solve(self, subtask: object, inputs: object, client: object = None) -> None: ...
+
+
+class Wrapped:
+    def solve(self, *args: object, **named: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "takes"), [(Two, False), (Three, True), (Named, True), (Other, False), (Wrapped, False)]
+)
+def test_a_context_is_given_to_who_takes_one(kind: type[Any], takes: bool) -> None:
+    assert takes_context(kind().solve) == takes
