@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -59,8 +58,8 @@ READS = frozenset(
     "XREVRANGE ZCARD ZRANGE ZREVRANGE".split()
 )
 """Commands that change nothing."""
-REPEAT = 0.5
-"""Seconds within which a call whose connection broke is repeated."""
+PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Seconds before each repetition of a call whose connection broke. Counted: each takes its time on a busy machine."""
 
 LATE = 3.0
 """Seconds after the longest wait for the disk by which Redis must have answered."""
@@ -150,7 +149,7 @@ class Connection:
 
         A Redis that takes a new connection and does not answer is not asked again: that has taken long enough.
         """
-        until, pause = time.monotonic() + REPEAT, 0.01
+        pauses = iter(PAUSES)
         while True:
             try:
                 return await call()
@@ -159,10 +158,10 @@ class Connection:
             except (BrokerUnavailable, BrokerUntrusted) as error:
                 cause = error.__cause__
                 stale = isinstance(cause, _Stale)
-                if self._closed or (not stale and (_silent(cause) or time.monotonic() + pause > until)):
+                pause = next(pauses, None)
+                if self._closed or pause is None or (_silent(cause) and not stale):
                     raise
             await asyncio.sleep(pause)
-            pause *= 2
 
     def suspect(self) -> None:
         """Connect anew before the next call: what one wire lost, such as a master that hangs, no other waits for."""
