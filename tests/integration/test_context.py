@@ -160,7 +160,8 @@ async def asks_never(subtask: Subtask, context: Context) -> str:
     return (await context.ask("x", expert="never")).text
 
 
-async def test_a_cancelled_parent_takes_its_children_with_it(settings: Settings) -> None:
+@pytest.mark.parametrize("subtask", [None, "t1"])
+async def test_a_cancelled_parent_takes_its_children_with_it(settings: Settings, subtask: str | None) -> None:
     parts = asking("boss", asks_never), expert("never", never)
     await publish(settings, *parts)
     async with serving(settings, *parts) as process, SwarmClient(settings.redis_url, settings=settings) as client:
@@ -176,7 +177,7 @@ async def test_a_cancelled_parent_takes_its_children_with_it(settings: Settings)
             return await states() == ["cancelled"]
 
         await until(runs, "the child runs")
-        await job.cancel()
+        await job.cancel(subtask=subtask)
         await until(cancelled, "the child is cancelled")
         await until(lambda: process.runs.busy == 0, "every slot is given back")
 
@@ -236,6 +237,33 @@ async def test_a_child_that_does_not_end_in_time_is_an_answer_that_says_so(setti
     await publish(settings, *parts)
     async with serving(settings, *parts), SwarmClient(settings.redis_url, settings=settings) as client:
         assert (await client.ask("x", expert="boss", timeout=9)).text == "deadline"
+
+
+async def test_a_parent_that_is_handed_back_keeps_its_child(settings: Settings) -> None:
+    go = asyncio.Event()
+
+    async def waits(subtask: Subtask, inputs: object) -> str:
+        await go.wait()
+        return "gone on"
+
+    async def asks(subtask: Subtask, context: Context) -> str:
+        return (await context.ask("x", expert="waits")).text
+
+    parts = asking("boss", asks), expert("waits", waits)
+    await publish(settings, *parts)
+    async with serving(settings, roles=ROUTER), SwarmClient(settings.redis_url, settings=settings) as client:
+
+        async def runs() -> bool:
+            return [child.state for child in await children(client)] == ["running"]
+
+        async with serving(settings, *parts, roles=EXPERTS) as process:
+            job = await client.submit("x", expert="boss")
+            await until(runs, "the child runs")
+            await until(lambda: process.runs.busy == 1, "only the child holds a slot")
+        go.set()
+        async with serving(settings, *parts, roles=EXPERTS):
+            assert (await job.answer(15)).text == "gone on"
+        assert [child.state for child in await children(client)] == ["completed"]
 
 
 async def test_after_the_death_of_its_worker_a_parent_finds_the_children_that_it_had(
