@@ -96,7 +96,9 @@ class Settings(Input):
     retention: float = Field(default=86_400.0, gt=0, le=30 * 86_400)
     """How long a job is kept after its greatest age."""
     max_open: int = Field(default=20_000, ge=1)
-    max_open_tenant: int = Field(default=20_000, ge=1)
+    """Jobs open at once, of all tenants."""
+    max_open_tenant: int | None = Field(default=None, ge=1)
+    """The same of one tenant; by default half of `max_open`, so that none takes every place."""
     retry_after: float = Field(default=2.0, gt=0)
     """What `Busy` asks a caller to wait."""
     max_request: int = Field(default=1_100_000, ge=1_000)
@@ -116,6 +118,11 @@ class Settings(Input):
         own = f", and the one without a model {LOCAL}" if local else ""
         named = "endpoint/model, such as openai/gpt-6-luna, or by an endpoint alone that has a default model"
         raise ValueError(f"{name[:100]!r} is no model; one is named {named}{own}")
+
+    @property
+    def open_tenant(self) -> int:
+        """Jobs that one tenant may have open at once."""
+        return self.max_open_tenant or (self.max_open + 1) // 2
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

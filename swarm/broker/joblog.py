@@ -146,7 +146,7 @@ class JobLog:
             "submit", job, body, hashlib.sha256(same.encode()).hexdigest()[:32], request.tenant,
             _ms(request.max_age or settings.max_age), "" if request.deadline is None else _ms(request.deadline),
             _ms(settings.retention), request.attempts, settings.window,
-            settings.max_open, settings.max_open_tenant, "advance" if named else "plan",
+            settings.max_open, settings.open_tenant, "advance" if named else "plan",
             settings.replans if request.replans is None else request.replans,
             "true" if request.plan_only else "false", settings.max_items, request.priority,
             micro(request.budget), micro(settings.tenant_budget), micro(settings.day_budget),

@@ -181,7 +181,7 @@ async def test_job_ids_that_are_made_sort_by_time_and_differ(client: SwarmClient
 
 async def test_past_the_bound_a_caller_is_told_when_to_come_back(settings: Settings) -> None:
     await publish(settings, ECHO)
-    full = settings.model_copy(update={"max_open": 3, "retry_after": 7.0})
+    full = settings.model_copy(update={"max_open": 3, "max_open_tenant": 3, "retry_after": 7.0})
     async with SwarmClient(settings=full) as client:
         jobs = [await client.submit("x", expert="echo") for _ in range(3)]
         with pytest.raises(Busy) as caught:
@@ -200,6 +200,16 @@ async def test_one_tenant_does_not_fill_it_for_another(settings: Settings) -> No
         for _ in range(2):
             await client.submit("x", expert="echo", tenant="loud")
         with pytest.raises(Busy, match="tenant loud"):
+            await client.submit("x", expert="echo", tenant="loud")
+        await client.submit("x", expert="echo", tenant="quiet")
+
+
+async def test_by_default_one_tenant_takes_half_of_the_places_at_most(settings: Settings) -> None:
+    await publish(settings, ECHO)
+    async with SwarmClient(settings=settings.model_copy(update={"max_open": 4})) as client:
+        for _ in range(2):
+            await client.submit("x", expert="echo", tenant="loud")
+        with pytest.raises(Busy, match="2 jobs are open for tenant loud"):
             await client.submit("x", expert="echo", tenant="loud")
         await client.submit("x", expert="echo", tenant="quiet")
 
