@@ -208,4 +208,4 @@ async def test_who_waits_for_a_worker_that_is_not_there_is_told(
             await asyncio.sleep(0.3)
 
     said = capsys.readouterr().err
-    assert said.count("no running worker serves late: start one (swarm worker --expert late)") == 1
+    assert said.count("no running worker serves late: start one (swarm worker --expert late --import tests:late)") == 1
