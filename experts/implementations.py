@@ -1,6 +1,7 @@
 """Experts in plain Python: a class with `card` and `solve`, named by import string or by entry point.
 
 An `async def solve` runs in the worker's event loop; a `def solve` is called in a thread, so that it may block.
+With `isolate: process` in its card, `solve` runs in a process of its own, which is killed when its time is up.
 A third argument of `solve`, `context`, is a `swarm.Context`, by which it may ask the swarm.
 Its `solve` gets the subtask with every `${...}` of the instruction already replaced by its value, and the results
 themselves beside it. Only processes that are told to load one serve it. Its version is declared by its author, because
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 
 from experts.base import Expert
 from experts.card import DURATION, duration
+from experts.isolation import IsolatedExpert
 from swarm.errors import BadInput
 from swarm.models import Card
 from swarm.values import explain
@@ -68,7 +70,17 @@ def load(spec: str) -> Implementation:
     if inspect.isasyncgenfunction(solve) or inspect.isgeneratorfunction(solve):
         _wrong(spec, "has a `solve` that yields", "return one Solution")
     card = _card(spec, getattr(found, "card", None))
-    return Implementation(spec, card, found if isinstance(found, type) else lambda: found)
+    if not _isolated(spec, found.card):
+        return Implementation(spec, card, found if isinstance(found, type) else lambda: found)
+    if "context" in inspect.signature(solve).parameters:
+        _wrong(spec, "is isolated and has a `solve` that takes a context", "drop `isolate` from its card, or `context`")
+    return Implementation(spec, card, lambda: IsolatedExpert(spec, card))
+
+
+def instance(spec: str) -> Any:
+    """The expert itself that an import string names, also of one that is isolated."""
+    found = _imported(spec)
+    return found() if isinstance(found, type) else found
 
 
 def makers(implementations: Mapping[str, Implementation]) -> dict[str, Callable[[], Expert]]:
@@ -100,7 +112,7 @@ def _card(spec: str, given: object) -> Card:
     if isinstance(given, Card):
         fields = given.model_dump()
     elif isinstance(given, Mapping):
-        fields = {"model": MODEL, **given}
+        fields = {"model": MODEL, **{name: value for name, value in given.items() if name != "isolate"}}
     else:
         _wrong(spec, "has no `card`", "give it a dict with name, kind, description and version")
     if not fields.get("version"):
@@ -109,7 +121,7 @@ def _card(spec: str, given: object) -> Card:
         _wrong(
             spec,
             f"has a card with the unknown field {unknown[0]!r}",
-            f"known are {', '.join(Card.model_fields)}",
+            f"known are {', '.join(Card.model_fields)}, isolate",
         )
     if isinstance(timeout := fields.get("timeout"), str):
         fields["timeout"] = duration(timeout)
@@ -119,6 +131,14 @@ def _card(spec: str, given: object) -> Card:
         return Card.model_validate(fields | {"implementation": spec})
     except ValidationError as error:
         _wrong(spec, f"has a wrong card: {explain(error)}", "mend its `card`")
+
+
+def _isolated(spec: str, card: object) -> bool:
+    """Whether a card, a dict, asks for a process of its own. That is not published: only its workers need to know."""
+    isolate = card.get("isolate") if isinstance(card, Mapping) else None
+    if isolate not in (None, "process"):
+        _wrong(spec, f"has a card with isolate {str(isolate)[:80]!r}", 'write "isolate": "process", or leave it out')
+    return isolate is not None
 
 
 def _spec(point: EntryPoint) -> str:

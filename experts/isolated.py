@@ -1,0 +1,151 @@
+"""The process of an isolated expert: `python -m experts.isolated module:Class`, started by `experts.isolation`.
+
+It takes requests on stdin, one at a time, and answers on stdout; what its expert prints goes to stderr. When stdin
+ends, so does the process with everything that it started: at once in the midst of a request, else after `aclose`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import inspect
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable
+from typing import Any, BinaryIO
+
+from experts.failures import known_failure, words_of
+from experts.frames import HEAD, MAX_ANSWER, framed, length
+from experts.implementations import instance
+from experts.repair import repaired
+from swarm.models import Failure, Reason, Solution
+from swarm.plans import Subtask
+
+CLOSING = 2.0
+"""Seconds that the expert has to close."""
+MAX_TRACEBACK = 20_000
+"""Characters of a traceback that are told."""
+
+
+class _Requests:
+    """What is read from stdin, by a thread that ends the process when stdin ends."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._waiting: queue.Queue[bytes | None] = queue.Queue()
+        self.busy = False
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+
+    def next(self) -> bytes | None:
+        return self._waiting.get()
+
+    def _read(self) -> None:
+        over = threading.Event()
+        while len(head := self._stream.read(HEAD)) == HEAD:
+            self.busy = True
+            self._waiting.put(self._stream.read(length(head)))
+        self._waiting.put(None)
+        if not self.busy:
+            over.wait(CLOSING)
+        _end()
+
+
+def _end() -> None:
+    """End this process and all that it started."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _die_with_parent() -> None:
+    """On Linux, also code that never lets another thread run ends with the worker."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _streams() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes to the worker, out of reach of what the expert reads and prints."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+class _Served:
+    """The expert, made at the first request."""
+
+    def __init__(self, spec: str, runner: asyncio.Runner) -> None:
+        self._spec, self._runner = spec, runner
+        self._expert: Any = None
+
+    def answer(self, request: bytes) -> bytes:
+        try:
+            solution = self._solved(json.loads(request))
+        except BaseException as error:  # also SystemExit: it costs one attempt
+            return json.dumps(_problem(error)).encode()
+        try:
+            answer = json.dumps({"solution": solution.model_dump(mode="json")}).encode()
+        except (ValueError, RecursionError) as error:
+            return json.dumps(_failed("bad_output", f"the solution is no JSON: {words_of(error)}")).encode()
+        if len(answer) <= MAX_ANSWER:
+            return answer
+        return json.dumps(_failed("too_large", f"the solution has {len(answer):,} bytes; ask for less")).encode()
+
+    def close(self) -> None:
+        if (close := getattr(self._expert, "aclose", None)) is not None:
+            self._runner.run(_awaited(close()))
+
+    def _solved(self, request: dict[str, Any]) -> Solution:
+        if self._expert is None:
+            sys.path[:] = request["path"]
+            self._expert = instance(self._spec)
+        subtask = Subtask.model_validate(request["subtask"])
+        inputs = {name: Solution.model_validate(value) for name, value in request["inputs"].items()}
+        solution = self._expert.solve(subtask, inputs)
+        if inspect.isawaitable(solution):
+            solution = self._runner.run(_awaited(solution))
+        if not isinstance(solution, Solution):
+            raise TypeError(f"it returned {type(solution).__name__}, not a Solution")
+        return repaired(solution)
+
+
+async def _awaited(given: Awaitable[Any]) -> Any:
+    return await given
+
+
+def _failed(reason: Reason, message: str) -> dict[str, Any]:
+    return {"failure": Failure(reason=reason, message=message).model_dump(mode="json")}
+
+
+def _problem(error: BaseException) -> dict[str, Any]:
+    if (failure := known_failure(error)) is not None:
+        return {"failure": failure.model_dump(mode="json")}
+    told = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+    return {"bug": words_of(error), "traceback": told}
+
+
+def main(spec: str) -> None:
+    _die_with_parent()
+    stdin, stdout = _streams()
+    requests = _Requests(stdin)
+    with asyncio.Runner() as runner:
+        served = _Served(spec, runner)
+        while (request := requests.next()) is not None:
+            answer = served.answer(request)
+            sys.stdout.flush()
+            requests.busy = False
+            stdout.write(framed(answer))
+            stdout.flush()
+        served.close()
+    _end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
