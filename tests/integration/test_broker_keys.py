@@ -114,6 +114,7 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         await Gates(hands.connection).set("box", Limits(requests_per_minute=60))
         await hands.begin("j3", "t1:b", budget=0.5)
         (claim,), _ = await hands.worker().claim(["run:b"], 1, {"run:b": model_gates("box/small")})
+        await hands.log.submit("j6", a_request("t1:a"), parent="j3")
         await look()
         await hands.call("HINCRBY", hands.keys.money("j3"), "open", 10)
         assert await hands.worker().park(claim, "job:j3", 500_000) == "parked"

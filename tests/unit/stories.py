@@ -245,6 +245,8 @@ class Story:
             if not subtask.when.holds(self.values[wanted]):
                 return "skipped"
         if subtask.for_each is not None:
+            if parents[subtask.depends_on.index(subtask.for_each.rpartition(".")[0])] == "skipped":
+                return "skipped"
             return self._expanded(name, subtask.for_each + "[]")
         return "solved" if name in self.solved else "failed" if name in self.given_up else "open"
 
@@ -263,7 +265,7 @@ class Story:
         items = [f"{name}#{number}" for number in range(1, self.values[place] + 1)]
         if any(each not in self.solved and each not in self.given_up for each in items):
             return "expanded"
-        return "skipped" if not items else "solved" if self.solved.keys() & set(items) else "failed"
+        return "solved" if not items or self.solved.keys() & set(items) else "failed"
 
     def items(self, name: str) -> list[str]:
         """The items of a subtask that was expanded, those that were withdrawn included."""
@@ -277,6 +279,12 @@ class Story:
             return []
         found = [f"{name}#{number}" for number in range(1, self.values[place] + 1)]
         return [each for each in found if name not in self.withdrawn or each in self.withdrawn]
+
+    def over_nothing(self) -> set[str]:
+        """What is solved because the list that it goes through is empty: it has no result of its own."""
+        return {name for name, state in self.states().items() if state == "solved" and name not in self.solved} - {
+            name for name in self.joined if self.items(name)
+        }
 
     def names(self) -> set[str]:
         """Everything that may have attempts, or had."""
@@ -343,4 +351,4 @@ class Story:
 
     def heavy(self) -> bool:
         solved = [name for name, state in self.parts().items() if state == "solved"]
-        return sum(self.solved[name].size for name in solved) > HEAVY
+        return sum(self.solved[name].size for name in solved if name in self.solved) > HEAVY
