@@ -24,7 +24,7 @@ from tests.conftest import Hands, a_card, a_request
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
 FORMS = [
-    (r"job:[^:]+(:log|:bodies|:live|:deltas|:money)?", r"job:ID\1"),
+    (r"job:[^:]+(:log|:bodies|:live|:deltas|:money|:children)?", r"job:ID\1"),
     (r"delivery:.+", "delivery:ID"),
     (r"catalog:[^:]+(:blobs)?", r"catalog:VERSION\1"),
     (r"blob:.+", "blob:SHA256"),
