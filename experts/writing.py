@@ -15,7 +15,7 @@ from experts.base import Allowance, allowance, time_left
 from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.fence import NOTICE
-from swarm.llm.base import Completion, Form, Message, Model, counted, sampling_of
+from swarm.llm.base import Anew, Completion, Form, Message, Model, counted, sampling_of
 from swarm.llm.usage import estimated, prompt_tokens, text_tokens
 from swarm.models import Card, Usage
 
@@ -115,6 +115,8 @@ async def _completed(
             async for item in items:
                 if isinstance(item, Completion):
                     return item
+                if isinstance(item, Anew):
+                    come.clear()
                 come.append(item)
     except TimeoutError:
         text = "".join(come)

@@ -106,10 +106,17 @@ class Model(Protocol):
     ) -> AsyncGenerator[str | Completion]:
         """The same, piece by piece as it is written; the last item is the whole Completion.
 
-        Its text counts: where the pieces do not make up its beginning, they were thoughts, and are void.
+        Its text counts: where the pieces do not make up its beginning, they were thoughts, and are void. An `Anew`
+        among the pieces says so as soon as it is known.
         What breaks off before that raises ModelUnavailable. Close it (`contextlib.aclosing`) to hang up early.
         """
         ...
+
+
+class Anew(str):
+    """A piece of a stream with which the answer begins: what was given before were thoughts."""
+
+    __slots__ = ()
 
 
 Again = Callable[[Billed], Awaitable[None]]

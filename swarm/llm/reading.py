@@ -13,7 +13,7 @@ from typing import Any
 
 from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
 from swarm.llm import usage
-from swarm.llm.base import Completion
+from swarm.llm.base import Anew, Completion
 from swarm.llm.faults import status_of
 from swarm.llm.parts import sizes, words
 from swarm.llm.thoughts import Splitter
@@ -318,6 +318,7 @@ class Reader:
         if self.splitter.void:  # what was given before were thoughts
             self.splitter.void = False
             self._said.clear()
+            yield Anew()
         if text:
             self._said.append(text)
             yield text

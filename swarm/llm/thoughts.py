@@ -133,7 +133,7 @@ class Splitter:
             known = wrapped.lower().endswith(self._wrapper)
             self._put(wrapped[: -len(self._wrapper)].rstrip() if known else self._pending)
             self._pending = ""
-        if self.late and cut and self.holds and not self.bare:
+        if cut and self.holds and not self.bare:
             self._think("".join(self._held))
             self._held.clear()
         self.release()

@@ -57,8 +57,8 @@ def _quotes(request: str) -> re.Pattern[str] | None:
         return None
     ways = []
     for found in every:
-        before, behind = request[: found.start()][-BESIDE:], request[found.end() :][:BESIDE]
-        name = r"\$+" + re.escape(found[0][1:])
+        before, behind = request[: found.start()].rstrip("$")[-BESIDE:], request[found.end() :][:BESIDE]
+        name = r"(?<!\$)\$+" + re.escape(found[0][1:])
         ways += [re.escape(before) + name] if before.strip() else []
         ways += [name + re.escape(behind)] if behind.strip() else []
     return re.compile("|".join(ways or [rf"\A\s{{0,99}}{name}\s{{0,99}}\Z"]))

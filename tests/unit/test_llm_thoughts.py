@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -359,6 +360,35 @@ async def test_a_model_that_thinks_and_is_cut_has_not_begun_its_answer() -> None
         assert (await heard(models))[1].text == "yes"
 
     assert caught.value.reason == "cut"
+
+
+async def test_the_first_answer_of_a_thinker_by_name_that_is_cut_in_its_thoughts_is_none() -> None:
+    async with served(lambda request: Stream([chunk(SECRET), chunk(finish_reason="length")])) as models:
+        for _ in range(2):
+            with pytest.raises(ExpertError, match="cut at the token limit while the model was thinking"):
+                await heard(models)
+
+
+async def test_an_answer_that_is_kept_when_its_time_is_up_has_no_thoughts_in_it() -> None:
+    async def slow() -> AsyncIterator[object]:
+        for piece in (SECRET, "\n</think>\n\n", "Dear customer, "):
+            yield chunk(piece)
+        await asyncio.sleep(60)
+
+    card = Card(
+        name="w",
+        kind="instruction",
+        description="d",
+        model="box/small",
+        instruction="Write.",
+        partial="keep",
+        timeout=1,
+    )
+    async with served(lambda request: Stream(slow())) as models:
+        expert = await build(card, None, models)  # type: ignore[arg-type]
+        solution = await expert.solve(Subtask(id="t1", expert="w", instruction="write to the customer"), {})
+
+    assert (solution.text.strip(), solution.caveats) == ("Dear customer,", ("cut",))
 
 
 async def test_data_is_read_from_the_answer() -> None:
