@@ -176,7 +176,8 @@ class _Asking:
     @property
     def _most(self) -> int | None:
         """Tokens of one turn, unless the endpoint says."""
-        return None if sampling_of(self._model).max_tokens else self._settings.plan_tokens or None
+        most = min(self._settings.plan_tokens, self._settings.max_output)
+        return None if sampling_of(self._model).max_tokens else most or None
 
     @property
     def _unstarted(self) -> str:

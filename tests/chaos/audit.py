@@ -211,15 +211,18 @@ def _version_problems(job: JobEvidence, evidence: Evidence) -> Iterator[Problem]
 
 
 def log_problems(events: Sequence[AnyEvent]) -> Iterator[Problem]:
-    """What each attempt came to: once, by the claim that held it, and never by a bug."""
-    holders: dict[tuple[str, int], int] = {}
+    """What each attempt came to: once, by a claim that began it, and never by a bug.
+
+    A solution of a claim that has lost its lease counts as long as the subtask is open.
+    """
+    begun: dict[tuple[str, int], set[str]] = {}
     for event in events:
         if isinstance(event, Started):
-            holders[event.subtask, event.attempt] = event.claim
+            begun.setdefault((event.subtask, event.attempt), set()).add(str(event.claim))
         elif isinstance(event, OutcomeRecorded) and event.body:
-            claim, holder = event.body.rpartition(".")[2], holders.get((event.subtask, event.attempt))
-            if claim != str(holder):
-                yield Problem("wrong_log", f"{event.body} was written by claim {claim}, {holder} held it")
+            claim, known = event.body.rpartition(".")[2], begun.get((event.subtask, event.attempt), set())
+            if claim not in known:
+                yield Problem("wrong_log", f"{event.body} was written by claim {claim}, which never began it")
     outcomes = [event for event in events if isinstance(event, OutcomeRecorded)]
     for (subtask, attempt), times in Counter((each.subtask, each.attempt) for each in outcomes).items():
         if times > 1:

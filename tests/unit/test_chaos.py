@@ -168,8 +168,10 @@ def test_an_attempt_with_two_outcomes_is_wrong() -> None:
     assert [each.words for each in problems] == ["2 outcomes of t1:1"]
 
 
-def test_an_outcome_of_a_claim_that_was_lost_is_wrong() -> None:
-    outcome = OutcomeRecorded(id="4-1", subtask="t1", attempt=1, body="t1.1.1")
-    problems = log_problems([started(1.0, 1), started(2.0, 2), outcome])
+def test_an_outcome_of_a_claim_that_lost_its_lease_counts_and_one_of_a_claim_that_never_began_is_wrong() -> None:
+    late = OutcomeRecorded(id="4-1", subtask="t1", attempt=1, body="t1.1.1")
+    strange = late.model_copy(update={"body": "t1.1.3"})
 
-    assert [each.words for each in problems] == ["t1.1.1 was written by claim 1, 2 held it"]
+    assert list(log_problems([started(1.0, 1), started(2.0, 2), late])) == []
+    problems = log_problems([started(1.0, 1), started(2.0, 2), strange])
+    assert [each.words for each in problems] == ["t1.1.3 was written by claim 3, which never began it"]
