@@ -253,7 +253,6 @@ class BrokerUnavailable(BrokerError):
         )
 
 
-Keeper = Literal["replica", "disk"]
 _NOT_YET = {"replica": "no replica followed", "disk": "its disk did not"}
 _LOOK_AT = {"replica": "that a replica is connected (INFO replication)", "disk": "how slow its disk is"}
 
