@@ -46,7 +46,7 @@ class Completion:
     asked_by: str = ""
     """How a form was asked for: `json_schema`, `json_object`, `tool` or `words`; empty without a form."""
     dropped: tuple[str, ...] = ()
-    """What a form's schema says and a strict server was not told, each as `place: keyword`."""
+    """What a form's schema says and its server was not told, each as `place: keyword`; alone: at every place."""
     pause: float = 0.0
     """Seconds for which its server takes no more: this call used up what it allows."""
     first: float = 0.0

@@ -19,7 +19,7 @@ from swarm.llm import responses
 from swarm.llm.base import Again, Completion, Form, Message, sampling_of, whole
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.faults import classify, reason
-from swarm.llm.forms import Ladder, parameters, worded
+from swarm.llm.forms import Ladder, worded
 from swarm.llm.network import moved
 from swarm.llm.patience import Patience
 from swarm.llm.pauses import exhausted, retry_after
@@ -218,7 +218,7 @@ class OpenAIModel:
         messages, body = ask.messages, {**ask.sampling.request(), "model": self.model}
         if ladder.form and ladder.way:
             messages = worded(ladder.way, ladder.form, messages)
-            body |= parameters(ladder.way, ladder.form, ladder.strict)
+            body |= ladder.parameters()
         body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
         if ask.max_tokens:
             body[ladder.limit] = ask.max_tokens

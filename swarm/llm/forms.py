@@ -5,7 +5,8 @@ schema beside it, a forced `tool` whose arguments are the answer, and `words`. S
 with 500, which costs one request and is remembered for an hour. Some ignore it and answer 200 with prose. So does a
 model now and then that honours it, therefore prose leads down only where the way never brought JSON, after two such
 answers in a row, and for a quarter of an hour. A `json_schema` is said to be strict where the schema can be put so
-(`strict.py`); a server that refuses that one is asked for it as it is.
+(`strict.py`); a server that refuses that one is asked for it as it is. A server that refuses a keyword which only
+narrows the schema (`narrowing.py`) is asked in the same way without it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.faults import classify, unechoed, whole
+from swarm.llm.narrowing import NARROWING, blamed, shaping, without
 from swarm.llm.strict import Strict, restored, strictly
 
 PROSE_SECONDS = 900.0
@@ -123,7 +125,9 @@ class Ladder:
         self._notes, self._model, self.form = notes, model, form
         self._left = [way for way in WAYS if form and not self._refuses(way, form)]
         self._guessed: Way | None = None
-        self._strict = strictly(form.schema) if form and not self._refuses("strict", form) else None
+        self._unknown = frozenset(word for word in NARROWING if form and ("refused", model, "keyword", word) in notes)
+        self._strict: Strict | None = None
+        self._asks_strictly()
         self.streamed = streamed and ("refused", model, "stream") not in notes
         self.asks_usage = self.streamed and ("refused", model, "stream_options") not in notes
         self.limit = limit if ("refused", model, limit) not in notes else _other(limit)
@@ -138,11 +142,19 @@ class Ladder:
         """The strict form, where it is asked for."""
         return self._strict if self.way == "json_schema" else None
 
+    def parameters(self) -> dict[str, Any]:
+        """What the request says about the form, without the keywords that the server does not know."""
+        asked = self._asked
+        return parameters(self.way, asked, self.strict) if asked and self.way else {}
+
     def answered(self, completion: Completion) -> Completion:
-        """The answer as the form has it, with what the strict one left out."""
-        if self.strict is None:
+        """The answer as the form has it, with what the request left out of it."""
+        if self.form is None or self.way in (None, "words"):
             return completion
-        return replace(completion, text=_restored(completion.text, self.strict), dropped=self.strict.dropped)
+        dropped = tuple(sorted(word for word in self._unknown if without(self.form.schema, {word}) != self.form.schema))
+        if self.strict is None:
+            return replace(completion, dropped=dropped) if dropped else completion
+        return replace(completion, text=_restored(completion.text, self.strict), dropped=self.strict.dropped + dropped)
 
     def goes_on(self, status: int, body: object) -> bool:
         """Whether the call is worth repeating, in another way, now that the server refused it in this one."""
@@ -199,13 +211,35 @@ class Ladder:
             for way in ways:
                 self._notes.add("refused", self._model, way, seconds=PROSE_SECONDS)
 
+    @property
+    def _asked(self) -> Form | None:
+        """The form as it is asked for."""
+        return replace(self.form, schema=without(self.form.schema, self._unknown)) if self.form else None
+
+    def _asks_strictly(self) -> None:
+        """In the strict form, if there is one and the server is not known to refuse it."""
+        asked = self._asked
+        self._strict = strictly(asked.schema) if asked and not self._refuses("strict", asked) else None
+
+    def _leaves_out(self, said: str) -> bool:
+        """Whether keywords were refused that can be left out."""
+        asked = self.strict or self._asked
+        found = blamed(said, asked.schema) if asked else frozenset()
+        for keyword in found:
+            self._notes.add("refused", self._model, "keyword", keyword)
+        self._unknown |= found
+        self._asks_strictly()
+        return bool(found)
+
     def _steps_down(self, said: str) -> bool:
-        way, one_form = self._left[0], bool(self.form and _SCHEMA_ITSELF.search(said))
+        if self._leaves_out(said):
+            return True
+        way, one_form = self._left[0], bool(self.form and (_SCHEMA_ITSELF.search(said) or shaping(said)))
         if self.form and self.strict and (one_form or _STRICT.search(said)):
             self._notes.add("refused", self._model, "strict", *([self.form.name] if one_form else []))
             self._strict = None
             return True
-        if (_TOOL if way == "tool" else _RESPONSE_FORMAT).search(said):
+        if one_form or (_TOOL if way == "tool" else _RESPONSE_FORMAT).search(said):
             self._notes.add("refused", self._model, way, *([self.form.name] if self.form and one_form else []))
         elif not self._unexplained(way):
             return False
