@@ -106,8 +106,11 @@ def _listed(model: str, offered: Sequence[Offered], by: Sequence[str], today: da
     if found is None:
         near = get_close_matches(name, [each.id for each in offered], n=1)
         meant = f"did you mean {server}/{near[0]}? " if near else ""
-        remedy = f"{meant}name one that {_lists(server, offered)}"
-        return bad("models", f"{model} is not listed{_by(by)}", remedy)
+        return warning(
+            "models",
+            f"{model} is not in the server's list; some servers answer for unlisted names{_by(by)}",
+            f"{meant}if it is refused, name one that {_lists(server, offered)}",
+        )
     room = f", {found.context:,} tokens of context" if found.context else ""
     if found.retires is None:
         return good("models", f"{model} is listed{room}{_by(by)}")

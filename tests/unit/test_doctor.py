@@ -160,9 +160,10 @@ def test_a_model_is_listed_in_several_spellings(listed: str) -> None:
     ]
 
 
-def test_a_model_that_is_not_listed_is_told_with_those_that_are() -> None:
+def test_a_model_that_is_not_listed_is_warned_of_with_those_that_are() -> None:
     assert judged("box/smal", Offered("small"), Offered("large")) == [
-        "bad box/smal is not listed (faq) -> did you mean box/small? name one that box lists: small, large"
+        "warning box/smal is not in the server's list; some servers answer for unlisted names (faq) "
+        "-> did you mean box/small? if it is refused, name one that box lists: small, large"
     ]
 
 
