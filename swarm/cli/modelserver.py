@@ -60,8 +60,9 @@ def model_server(
 ) -> int:
     """Play an OpenAI-compatible model server on this machine, until Ctrl-C: for trying things out without a model.
 
-    Its answers come out of a file of rules or a recording, worded as the server named by --dialect words them. With
-    --record and --to, requests are passed on to a real endpoint, and its answers are recorded.
+    Its answers come out of a file of rules or a recording, worded as the server named by --dialect words them; so are
+    its list of models and what it says of a wrong request. Tokens are counted at four bytes of text each, and a limit
+    cuts by that count. With --record and --to, requests are passed on to a real endpoint, and its answers are recorded.
     """
     screen = Screen(as_json or root.get().as_json)
     if sum(part is not None for part in (rules, recording, record)) != 1:

@@ -17,14 +17,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+"""What is counted in a body for which no count is given. A server's own answers are counted (`answers.py`)."""
 SERVED = "served"
 """The name of the model, unless another is given."""
 DIMENSIONS = 16
 
 
-def error(message: str, kind: str = "invalid_request_error", code: object = None) -> dict[str, Any]:
+def error(
+    message: str, kind: str = "invalid_request_error", code: object = None, param: str | None = None
+) -> dict[str, Any]:
     """An error body as OpenAI words it."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def usage(sent: int, written: int) -> dict[str, int]:
+    """A count of tokens, as chat completions have it."""
+    return {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written}
 
 
 def pieces(text: str) -> list[str]:
@@ -54,15 +62,15 @@ def completion(text: str | None, **changes: Any) -> dict[str, Any]:
 
 
 def chunk(text: str | None = None, **changes: Any) -> dict[str, Any]:
-    """One event of a streamed completion; `delta`, `finish_reason` and whatever else may be changed."""
+    """One event of a streamed completion; `delta`, `finish_reason`, `index` and whatever else may be changed."""
     delta = changes.pop("delta", {} if text is None else {"content": text})
-    finish = changes.pop("finish_reason", None)
+    finish, index = changes.pop("finish_reason", None), changes.pop("index", 0)
     return {
         "id": "cmpl-1",
         "object": "chat.completion.chunk",
         "created": 1,
         "model": SERVED,
-        "choices": [{"index": 0, "finish_reason": finish, "delta": delta}],
+        "choices": [{"index": index, "finish_reason": finish, "delta": delta}],
         **changes,
     }
 
@@ -73,18 +81,19 @@ def chunk(text: str | None = None, **changes: Any) -> dict[str, Any]:
 def response(text: str, *, cut: bool = False, call: str = "", **changes: Any) -> dict[str, Any]:
     """The body of a response: a message, or the call of the tool `call` with `text` as its arguments.
 
-    `cut` says that it ended at its token limit.
+    `cut` says that it ended at its token limit; `id`, `usage` and whatever else may be changed.
     """
     status = "incomplete" if cut else "completed"
+    name = changes.pop("id", "resp_1")
     return {
-        "id": "resp_1",
+        "id": name,
         "object": "response",
         "created_at": 1,
         "model": SERVED,
         "status": status,
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "output": [_item(text, call, status)],
+        "output": [_item(name, text, call, status)],
         "usage": usage_of_response(USAGE),
         **changes,
     }
@@ -106,23 +115,24 @@ def response_events(text: str, *, cut: bool = False, call: str = "", **changes: 
     whole = response(text, cut=cut, call=call, **changes)
     begun = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
     kind = "response.function_call_arguments" if call else "response.output_text"
-    place = {"item_id": "item_1", "output_index": 0} | ({} if call else {"content_index": 0})
-    empty = _item("", call, "in_progress") | ({} if call else {"content": []})
+    item = whole["output"][0]
+    place = {"item_id": item["id"], "output_index": 0} | ({} if call else {"content_index": 0})
+    empty = item | {"status": "in_progress", "arguments" if call else "content": "" if call else []}
     events: list[tuple[str, dict[str, Any]]] = [
         ("response.created", {"response": begun}),
         ("response.output_item.added", {"output_index": 0, "item": empty}),
         *((f"{kind}.delta", place | {"delta": part}) for part in pieces(text)),
         (f"{kind}.done", place | {"arguments" if call else "text": text}),
-        ("response.output_item.done", {"output_index": 0, "item": whole["output"][0]}),
+        ("response.output_item.done", {"output_index": 0, "item": item}),
         (f"response.{whole['status']}", {"response": whole}),
     ]
     return [event(name, {"sequence_number": number, **data}) for number, (name, data) in enumerate(events)]
 
 
-def failed_response(problem: Mapping[str, Any], begun: str = "") -> list[str]:
+def failed_response(problem: Mapping[str, Any], begun: str = "", **changes: Any) -> list[str]:
     """A streamed response that fails after some text: the error stands in its last event."""
-    words = [part for part in response_events(begun) if part.startswith("event: response.output_text.delta")]
-    whole = response("") | {"status": "failed", "output": [], "usage": None, "error": problem}
+    words = [part for part in response_events(begun, **changes) if part.startswith("event: response.output_text.delta")]
+    whole = response("", **changes) | {"status": "failed", "output": [], "usage": None, "error": problem}
     return [*words, event("response.failed", {"sequence_number": len(words), "response": whole})]
 
 
@@ -131,12 +141,13 @@ def event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n"
 
 
-def _item(text: str, call: str, status: str) -> dict[str, Any]:
+def _item(response_id: str, text: str, call: str, status: str) -> dict[str, Any]:
+    own = response_id.removeprefix("resp_")
     if call:
-        about = {"type": "function_call", "call_id": "call_1", "name": call, "arguments": text}
-        return {"id": "item_1", "status": status, **about}
+        about = {"type": "function_call", "call_id": f"call_{own}", "name": call, "arguments": text}
+        return {"id": f"fc_{own}", "status": status, **about}
     content = [{"type": "output_text", "text": text, "annotations": []}]
-    return {"id": "item_1", "status": status, "type": "message", "role": "assistant", "content": content}
+    return {"id": f"msg_{own}", "status": status, "type": "message", "role": "assistant", "content": content}
 
 
 # -- embeddings and models -------------------------------------------------------------------------------------
@@ -150,19 +161,19 @@ def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
     return [value / length for value in values]
 
 
-def embedded(texts: Iterable[str], *, as_text: bool = False, dimensions: int = DIMENSIONS) -> dict[str, Any]:
+def embedded(texts: Iterable[str], *, as_text: bool = False, **changes: Any) -> dict[str, Any]:
     """The body of embeddings, one vector for each text; `as_text` is what `encoding_format: base64` asks for."""
-    return embeddings([vector(text, dimensions) for text in texts], as_text=as_text)
+    return embeddings([vector(text) for text in texts], as_text=as_text, **changes)
 
 
-def embeddings(vectors: Sequence[Sequence[Any]], *, as_text: bool = False) -> dict[str, Any]:
-    """The body of embeddings out of these vectors."""
+def embeddings(vectors: Sequence[Sequence[Any]], *, as_text: bool = False, **changes: Any) -> dict[str, Any]:
+    """The body of embeddings out of these vectors; `model`, `usage` and whatever else may be changed."""
     data = [
         {"object": "embedding", "index": index, "embedding": packed(found) if as_text else list(found)}
         for index, found in enumerate(vectors)
     ]
     counted = {"prompt_tokens": USAGE["prompt_tokens"], "total_tokens": USAGE["prompt_tokens"]}
-    return {"object": "list", "model": SERVED, "data": data, "usage": counted}
+    return {"object": "list", "model": SERVED, "data": data, "usage": counted, **changes}
 
 
 def packed(values: Sequence[float]) -> str:
@@ -170,13 +181,18 @@ def packed(values: Sequence[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
 
 
-def inputs(body: Mapping[str, Any]) -> Iterator[str]:
-    """The texts that embeddings are asked of."""
+def inputs(body: Mapping[str, Any]) -> Iterator[Any]:
+    """What embeddings are asked of, one by one: texts, or lists of token ids."""
     given = body.get("input")
-    yield from map(str, given if isinstance(given, list) else [given or ""])
+    tokens = isinstance(given, list) and all(isinstance(part, int) for part in given)
+    yield from given if isinstance(given, list) and not tokens else [given or ""]
 
 
-def listing(models: Iterable[str]) -> dict[str, Any]:
+CREATED = 1_686_935_002
+"""When the models of a list were made: a moment in 2023 that many lists have."""
+
+
+def listing(models: Iterable[str], *, owner: str = "scripted", created: int = CREATED) -> dict[str, Any]:
     """The body of the list of models."""
-    data = [{"id": name, "object": "model", "created": 1, "owned_by": "scripted"} for name in models]
+    data = [{"id": name, "object": "model", "created": created, "owned_by": owner} for name in models]
     return {"object": "list", "data": data}

@@ -5,34 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from swarm.llm.bodies import (
-    DIMENSIONS,
-    SERVED,
-    USAGE,
-    chunk,
-    completion,
-    embeddings,
-    error,
-    failed_response,
-    inputs,
-    listing,
-    pieces,
-    response,
-    response_events,
-    vector,
-)
-from swarm.llm.server import DONE, Answer, Received, Reply, Script, Stream, misshapen
+from swarm.llm.answers import Manner, answered, embedded, openai_refusal, problem, sent, stamp
+from swarm.llm.bodies import DIMENSIONS, SERVED, chunk, error, failed_response, listing, pieces
+from swarm.llm.requests import Problem
+from swarm.llm.wire import DONE, Answer, Received, Reply, Script, Stream
 
 Fit = Literal["honours", "ignores", "refuses"]
 FaultKind = Literal["wrong key", "unknown model", "too long", "overloaded", "timed out", "upstream"]
 
+CONTEXT = 8
+"""Tokens of context that an error tells where no context is set."""
 STUCK = 360.0
 """Seconds for which a server that hangs on a prompt that is too long answers nobody."""
-TOKEN = 4
-"""Characters that a token has here."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +35,20 @@ Said = str | Fault | Reply | Stream | None
 Speech = Callable[[Received], Said | Awaitable[Said]]
 
 COMMON: Mapping[str, Reply] = {
-    "unknown model": Reply(error("The model `x` does not exist", code="model_not_found"), 404),
-    "too long": Reply(error("maximum context length is 8 tokens", code="context_length_exceeded"), 400),
+    "unknown model": Reply(error("The model `{model}` does not exist", code="model_not_found"), 404),
+    "too long": Reply(error("maximum context length is {n_ctx} tokens", code="context_length_exceeded"), 400),
     "overloaded": Reply(error("Rate limit reached", "rate_limit_error"), 429, {"retry-after": "3"}),
     "timed out": Reply(error("Gateway timeout", "server_error"), 504),
     "upstream": Reply(error("The server had an error", "server_error"), 500),
 }
 
 
-def _invalid(message: str) -> Reply:
-    return Reply(error(message), 400)
+def _listed(models: Sequence[str], context: int) -> dict[str, Any]:
+    return listing(models, owner="openai")
 
 
 @dataclass(frozen=True)
-class Dialect:
+class Dialect(Manner):
     """What one server does with a request. Without changes it is one that does all that is asked."""
 
     name: str
@@ -72,12 +59,6 @@ class Dialect:
     required: Fit = "honours"
     """and one that is to be chosen by the model: `tool_choice: required`."""
     refusal: Reply = field(default_factory=lambda: Reply(error("response_format is not supported"), 400))
-    done: bool = True
-    usage: Literal["none", "empty choices", "with choices"] = "empty choices"
-    """Where a stream's usage stands."""
-    usage_unasked: bool = False
-    limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
-    """Parameters that bound the answer."""
     faults: Mapping[str, Reply] = field(default_factory=dict)
     breaks_with_event: bool = False
     """That a failure in the middle of a stream is an event; otherwise the connection ends."""
@@ -85,8 +66,8 @@ class Dialect:
     """That `json_object` wants the word JSON in a message, and nothing beside it."""
     checks_model: bool = False
     """That a name which is not listed is refused."""
-    lists: bool = True
-    """That the list of models has them; otherwise it is empty."""
+    lists: Callable[[Sequence[str], int], dict[str, Any]] = _listed
+    """The body of the list of these models, which read so many tokens (0: it is not said)."""
     responses: bool = True
     embeds: Literal["each", "once", "tokens", "not"] = "each"
     """A vector for each text, one for all, a list of one for each token in place of a vector, or none at all."""
@@ -95,9 +76,11 @@ class Dialect:
     dimensions: int = DIMENSIONS
     absent: Reply = field(default_factory=lambda: Reply({"detail": "Not Found"}, 404))
     """What is said of a path that is not there,"""
-    no_messages: Reply | None = field(default_factory=lambda: _invalid("Missing required parameter: 'messages'."))
-    """of a request that says nothing (None: answered),"""
-    no_json: Reply = field(default_factory=lambda: _invalid("We could not parse the JSON body of your request."))
+    wrong: Callable[[Problem], Reply] = openai_refusal
+    """of a request that something is wrong with,"""
+    no_json: Reply = field(
+        default_factory=lambda: Reply(error("We could not parse the JSON body of your request."), 400)
+    )
     """and of a body that is no JSON."""
     too_long: Literal["refused", "accepted", "hangs"] = "refused"
     """A prompt beyond the context. `hangs`: nobody is answered for minutes."""
@@ -133,11 +116,11 @@ class _Speaker:
         if (refused := self._refused(request)) is not None:
             return refused
         if request.route == "models":
-            return Reply(listing((self.models or (SERVED,)) if self.dialect.lists else ()))
+            return Reply(self.dialect.lists(self.models or (SERVED,), self.context))
         if request.route == "embeddings":
-            return self._embedded(request.body)
-        if self.context and _tokens(request) > self.context and self.dialect.too_long != "accepted":
-            return await self._overlong(_tokens(request))
+            return self._embedded(request)
+        if self.context and self.dialect.too_long != "accepted" and sent(request) > self.context:
+            return await self._overlong(request)
         way, fit = _fit(self.dialect, request.body)
         if fit == "refuses":
             return self.dialect.refusal
@@ -149,7 +132,14 @@ class _Speaker:
             return said
         text = said if fit == "honours" else f"Sure, here it is:\n\n```json\n{said}\n```\nI hope this helps."
         by_tool = way in ("tool", "required") and fit == "honours"
-        return _answer(self.dialect, request, text, self.delay, call=_tool(request.body) if by_tool else "")
+        call = _tool(request.body) if by_tool else ""
+        return answered(self.dialect, request, text, call=call, model=self._name(request), delay=self.delay)
+
+    def _name(self, request: Received) -> str:
+        """What the model that answers is called."""
+        own = self.models[0] if self.models else SERVED
+        known = request.model in self.models or not (self.models and self.dialect.own_name)
+        return request.model if request.model and known else own
 
     def _refused(self, request: Received) -> Reply | None:
         """What is said of a request that is not looked at any further."""
@@ -164,50 +154,53 @@ class _Speaker:
             return None
         if not isinstance(request.body, dict):
             return dialect.no_json
-        if not any(name in request.body for name in ("messages", "input")) and dialect.no_messages is not None:
-            return dialect.no_messages
+        if (found := problem(dialect, request)) is not None:
+            return dialect.wrong(found)
         if dialect.checks_model and self.models and request.model not in self.models:
-            return _fault(dialect, "unknown model")
-        return misshapen(request.body)
+            return self._fault("unknown model", request)
+        return None
 
-    def _embedded(self, body: Mapping[str, Any]) -> Reply:
-        size, texts = self.dialect.dimensions, list(inputs(body))
-        if self.dialect.embeds == "tokens":
-            return Reply(embeddings([[vector(word, size) for word in text.split()] for text in texts]))
-        texts = texts[:1] if self.dialect.embeds == "once" else texts
-        as_text = self.dialect.base64 and body.get("encoding_format") == "base64"
-        return Reply(embeddings([vector(text, size) for text in texts], as_text=as_text))
+    def _embedded(self, request: Received) -> Reply:
+        dialect = self.dialect
+        by: Literal["each", "once", "tokens"] = "each" if dialect.embeds == "not" else dialect.embeds
+        return embedded(request, size=dialect.dimensions, by=by, base64=dialect.base64, model=self._name(request))
 
-    async def _overlong(self, sent: int) -> Reply:
+    async def _overlong(self, request: Received) -> Reply:
         if self.dialect.too_long == "hangs":
             self.stuck_until = asyncio.get_running_loop().time() + STUCK
             await asyncio.sleep(STUCK)
-        reply = _fault(self.dialect, "too long")
-        counts = {"n_prompt_tokens": sent, "n_ctx": self.context}
-        said = {name: counts.get(name, value) for name, value in reply.body["error"].items()}
-        return Reply({"error": said}, reply.status, reply.headers)
+        return self._fault("too long", request)
 
     def _failed(self, request: Received, fault: Fault) -> Answer:
-        reply = _fault(self.dialect, fault.kind)
+        reply = self._fault(fault.kind, request)
         if not (request.streamed and fault.kind == "upstream"):
             return reply
         problem = reply.body["error"] if isinstance(reply.body, dict) and "error" in reply.body else {"message": "gone"}
+        about = stamp(request, self._name(request))
         if request.route == "responses":
-            events = failed_response(problem, fault.text)
+            events = failed_response(problem, fault.text, **about)
             return Stream(events) if self.dialect.breaks_with_event else Stream(events[:-1], cut=True)
-        begun = [*map(chunk, pieces(fault.text))]
+        begun = [chunk(part, **about) for part in pieces(fault.text)]
         if self.dialect.breaks_with_event:
             return Stream([*begun, reply.body, DONE])
         return Stream(begun, cut=True)
 
+    def _fault(self, kind: FaultKind, request: Received) -> Reply:
+        """A fault in the words of the dialect, with the model and the numbers of this request."""
+        reply, context = {**COMMON, **self.dialect.faults}[kind], self.context or CONTEXT
+        tokens = max(sent(request), context + 1) if kind == "too long" else 0
+        facts = {"model": request.model[:200], "n_ctx": context, "n_prompt_tokens": tokens}
+        return replace(reply, body=_worded(reply.body, facts))
 
-def _fault(dialect: Dialect, kind: FaultKind) -> Reply:
-    return {**COMMON, **dialect.faults}[kind]
 
-
-def _tokens(request: Received) -> int:
-    body = request.body
-    return sum(len(str(body[name])) for name in ("messages", "input", "instructions") if name in body) // TOKEN
+def _worded(said: Any, facts: Mapping[str, Any]) -> Any:
+    """An error with `facts` in the fields and the places in its texts that are called so."""
+    if isinstance(said, dict):
+        return {name: facts.get(name, _worded(value, facts)) for name, value in said.items()}
+    if isinstance(said, str):
+        for name, value in facts.items():
+            said = said.replace(f"{{{name}}}", str(value))
+    return said
 
 
 # -- forms -----------------------------------------------------------------------------------------------------
@@ -257,43 +250,3 @@ def _tool(body: Mapping[str, Any]) -> str:
     while isinstance(given, dict):
         given = given.get("function", given.get("name"))
     return str(given or "tool")
-
-
-# -- answers ---------------------------------------------------------------------------------------------------
-
-
-def _answer(dialect: Dialect, request: Received, text: str, delay: float, *, call: str) -> Answer:
-    text, cut = _bounded(dialect, request, text)
-    if request.route == "responses":
-        if request.streamed:
-            return Stream(response_events(text, cut=cut, call=call), delay)
-        return Reply(response(text, cut=cut, call=call))
-    finish = "length" if cut else "stop"
-    if not request.streamed:
-        whole = completion(None, tool_calls=[_call(call, text)]) if call else completion(text, finish_reason=finish)
-        return Reply(whole)
-    parts = [
-        chunk(delta={"role": "assistant", "content": None}),
-        *(chunk(delta={"tool_calls": [_call(call, part)]}) if call else chunk(part) for part in pieces(text)),
-        chunk(finish_reason=finish, **_counted(dialect, request.body, "with choices")),
-    ]
-    if last := _counted(dialect, request.body, "empty choices"):
-        parts.append(chunk(choices=[], **last))
-    return Stream([*parts, DONE] if dialect.done else parts, delay)
-
-
-def _counted(dialect: Dialect, body: Mapping[str, Any], where: str) -> dict[str, Any]:
-    asked = (body.get("stream_options") or {}).get("include_usage") or dialect.usage_unasked
-    return {"usage": USAGE} if asked and dialect.usage == where else {}
-
-
-def _bounded(dialect: Dialect, request: Received, text: str) -> tuple[str, bool]:
-    """The text within the limit, in words, and whether that cut it."""
-    names = ("max_output_tokens",) if request.route == "responses" else dialect.limits
-    limit = min((request.body[name] for name in names if request.body.get(name)), default=None)
-    words = text.split(" ")
-    return (" ".join(words[:limit]), True) if limit and 0 < limit < len(words) else (text, False)
-
-
-def _call(name: str, arguments: str) -> dict[str, Any]:
-    return {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}

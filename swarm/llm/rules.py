@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from swarm.errors import BadInput
+from swarm.llm.answers import stamp
 from swarm.llm.bodies import chunk, error, pieces, response_events
 from swarm.llm.dialect import Fault, FaultKind, Said
 from swarm.llm.scriptfiles import REMEDY, refuse, text_of, unknown
@@ -157,11 +158,12 @@ def _cut(request: Received, text: str) -> Said:
     """The first half of a stream, and no end; nothing at all where no stream was asked for."""
     if not request.streamed:
         return None
+    about = stamp(request)
     if request.route == "responses":
-        events = response_events(text)
+        events = response_events(text, **about)
         return Stream(events[: len(events) // 2], cut=True)
     parts = pieces(text)
-    return Stream([chunk(part) for part in parts[: -(-len(parts) // 2)]], cut=True)
+    return Stream([chunk(part, **about) for part in parts[: -(-len(parts) // 2)]], cut=True)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------

@@ -21,26 +21,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
-from swarm.llm.bodies import SERVED, embedded, inputs, listing, response, response_events
+from swarm.llm.answers import Manner, answered, embedded, openai_refusal, problem
+from swarm.llm.bodies import DIMENSIONS, SERVED, listing
 from swarm.llm.bodies import USAGE as USAGE
 from swarm.llm.bodies import chunk as chunk
 from swarm.llm.bodies import completion as completion
 from swarm.llm.bodies import error as error
 from swarm.llm.bodies import pieces as pieces
+from swarm.llm.wire import DONE as DONE
 from swarm.llm.wire import MAX_HEAD, Reader, Unreadable, received, sent, streamed
+from swarm.llm.wire import Answer as Answer
 from swarm.llm.wire import Cut as Cut
 from swarm.llm.wire import Received as Received
 from swarm.llm.wire import Reply as Reply
+from swarm.llm.wire import Script as Script
 from swarm.llm.wire import Stream as Stream
 
-Answer = str | Reply | Stream | None
-"""Text becomes what the path asks for, streamed if that was asked for; None hangs up without a word."""
-Script = Callable[[Received], Answer | Awaitable[Answer]]
-DONE = "data: [DONE]\n\n"
+MANNER = Manner()
+"""How a text is put where no dialect does it: as OpenAI puts it."""
 
 
 async def hang(request: Received) -> None:
@@ -161,21 +162,6 @@ class ModelServer:
 # -- a text as an answer ---------------------------------------------------------------------------------------
 
 
-_SHAPES: Mapping[str, type] = {
-    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), int),
-    **dict.fromkeys(("response_format", "stream_options", "text"), dict),
-    "tools": list,
-}
-
-
-def misshapen(body: Mapping[str, Any]) -> Reply | None:
-    """What is said of a field that is looked at here and is not of its kind."""
-    for name, kind in _SHAPES.items():
-        if body.get(name) is not None and type(body[name]) is not kind:
-            return Reply(error(f"Invalid type for '{name}': expected {kind.__name__}", code="invalid_type"), 400)
-    return None
-
-
 def shaped(request: Received, text: str, delay: float = 0.0) -> Reply | Stream:
     """`text` as what the path asks for; 404 where it asks for nothing that a model server has."""
     if request.route == "models":
@@ -184,14 +170,8 @@ def shaped(request: Received, text: str, delay: float = 0.0) -> Reply | Stream:
         return Reply(error(f"nothing is at {request.method} {request.path[:200]}"), 404)
     if not isinstance(request.body, dict):
         return Reply(error("the body is no JSON object"), 400)
-    if (refused := misshapen(request.body)) is not None:
-        return refused
+    if (found := problem(MANNER, request)) is not None:
+        return openai_refusal(found)
     if request.route == "embeddings":
-        return Reply(embedded(inputs(request.body), as_text=request.body.get("encoding_format") == "base64"))
-    if request.route == "responses":
-        return Stream(response_events(text), delay) if request.streamed else Reply(response(text))
-    if not request.streamed:
-        return Reply(completion(text))
-    usage = bool((request.body.get("stream_options") or {}).get("include_usage"))
-    last = [chunk(usage=USAGE, choices=[])] if usage else []
-    return Stream([*map(chunk, pieces(text)), chunk(finish_reason="stop"), *last, DONE], delay)
+        return embedded(request, size=DIMENSIONS)
+    return answered(MANNER, request, text, delay=delay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -50,6 +50,12 @@ class Received:
         first = said[0] if said and isinstance(said[0], dict) else {}
         own = _words(first) if first.get("role") in ("system", "developer") else ""
         return "\n\n".join(filter(None, (str(body.get("instructions") or ""), own)))
+
+    @property
+    def texts(self) -> list[str]:
+        """The words of every message, after the instructions that go with a response."""
+        instructions = self._fields().get("instructions")
+        return [*([str(instructions)] if instructions else []), *map(_words, self._messages())]
 
     @property
     def model(self) -> str:
@@ -108,6 +114,12 @@ class Stream:
 
 class Cut(Exception):
     """Raised by the parts of a stream: hang up here."""
+
+
+Answer = str | Reply | Stream | None
+"""Text becomes what the path asks for, streamed if that was asked for; None hangs up without a word."""
+Script = Callable[[Received], Answer | Awaitable[Answer]]
+DONE = "data: [DONE]\n\n"
 
 
 # -- HTTP ------------------------------------------------------------------------------------------------------

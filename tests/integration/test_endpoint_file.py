@@ -113,7 +113,7 @@ async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_t
 
     assert gates == {"run:asker": "! model:box/small endpoint:box"}
     assert answer.text == "small answers"
-    assert answer.usage.cost == 48, "7 tokens of 2.5 and 3 of 10 dollars a million"
+    assert answer.usage.cost == 70, "12 tokens of 2.5 and 4 of 10 dollars a million"
     assert [line["model"] for line in lines if line["event"] == CALLED] == ["box/small"]
 
 

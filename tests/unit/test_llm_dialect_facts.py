@@ -198,7 +198,7 @@ async def test_the_limits_that_bound_an_answer(name: str, column: Column) -> Non
         old = await server.chat(max_tokens=2)
         new = await server.chat(max_completion_tokens=2)
 
-    assert (old["message"]["content"], old["finish_reason"]) == ("one two", "length")
+    assert (old["message"]["content"], old["finish_reason"]) == ("one two ", "length")
     assert new["finish_reason"] == ("length" if column.max_completion_tokens else "stop")
 
 
@@ -294,7 +294,7 @@ async def test_responses_are_there_or_not(name: str, column: Column) -> None:
 @pytest.mark.parametrize("name", ["openai", "litellm", "llama-server", "aimock"])
 async def test_a_failure_in_the_middle_of_a_stream_is_an_event_or_the_end(name: str, path: str) -> None:
     dialect = BY_NAME[name]
-    asking = {"model": "small", "messages": [], "input": "hi", "stream": True}
+    asking = {"model": "small", "messages": [{"role": "user", "content": "hi"}], "input": "hi", "stream": True}
     script = dialect.speaks(lambda request: Fault("upstream", "half an answer"))
     async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=5) as http:
         if not dialect.breaks_with_event:
@@ -315,7 +315,7 @@ async def test_what_a_script_says_in_its_own_words_goes_back_as_it_is() -> None:
             ModelServer(dialect.speaks(lambda request: Stream([chunk("x")]))) as other,
             httpx2.AsyncClient(timeout=5) as http,
         ):
-            asking = {"model": "small", "messages": []}
+            asking = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
             refused = await http.post(f"{server.url}/chat/completions", json=asking)
             streamed = await http.post(f"{other.url}/chat/completions", json=asking)
 

@@ -151,4 +151,5 @@ async def test_an_answer_cut_at_the_limit_says_so(dialect: Dialect, streamed: bo
     async with served(dialect, lambda request: "one two three four five") as (_, model):
         answer = await answered(model, streamed=streamed, limit=3)
 
-    assert (answer.text, answer.cut) == ("one two three", True)
+    assert (answer.text, answer.cut) == ("one two thre", True)
+    assert answer.usage.output_tokens == 3

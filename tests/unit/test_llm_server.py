@@ -52,7 +52,7 @@ async def test_a_text_becomes_what_its_path_asks_for() -> None:
 
     assert chat["choices"][0]["message"]["content"] == "Be kind. hello"
     assert response["output"][0]["content"][0]["text"] == "Be kind. hello"
-    assert (response["status"], response["usage"]["total_tokens"]) == ("completed", 10)
+    assert (response["status"], response["usage"]["total_tokens"]) == ("completed", 17)
     assert [model["id"] for model in models["data"]] == ["served"]
     assert [(request.method, request.route) for request in server.requests] == [
         ("POST", "chat"),
@@ -70,7 +70,7 @@ async def test_a_streamed_chat_ends_with_done_and_with_usage_if_asked() -> None:
     *said, finish, done = events(plain.text)
     assert "".join(event["choices"][0]["delta"]["content"] for event in said) == "Good day, and welcome"
     assert (finish["choices"][0]["finish_reason"], done) == ("stop", "[DONE]")
-    assert events(counted.text)[-2]["usage"]["total_tokens"] == 10
+    assert events(counted.text)[-2]["usage"]["total_tokens"] == 13 + 6
     assert plain.headers["content-type"].startswith("text/event-stream")
 
 

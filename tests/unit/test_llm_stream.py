@@ -90,7 +90,7 @@ async def test_a_stream_comes_in_pieces_and_ends_with_the_whole() -> None:
 
     assert len(pieces) > 3
     assert "".join(pieces) == whole.text == "you said hello, and that is that"
-    assert whole.usage == Usage(calls=1, input_tokens=7, output_tokens=3)
+    assert whole.usage == Usage(calls=1, input_tokens=prompt_tokens(HELLO), output_tokens=8)
     assert whole.model == "box/small"
     assert server.requests[0].body["stream"] is True
     assert server.requests[0].body["stream_options"] == {"include_usage": True}

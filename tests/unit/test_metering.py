@@ -79,8 +79,8 @@ async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_wha
             answer = await models.get("box/small").complete(ASKED, max_tokens=30)
 
     assert purse.reserved == [("box/small", 19 + PER_MESSAGE + PER_CALL, 30)]
-    assert purse.settled == {1: TOLD}
-    assert answer.usage == Usage(calls=1, input_tokens=7, output_tokens=3, cost=10)
+    assert purse.settled == {1: Used("told", prompt_tokens(ASKED), 3, answered=True)}
+    assert answer.usage == Usage(calls=1, input_tokens=11, output_tokens=3, cost=14)
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 30)
 
 
@@ -91,7 +91,7 @@ async def test_where_a_limit_holds_the_cap_is_sent_and_the_answer_streamed() -> 
 
     assert answer.text == "on its way"
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 50)
-    assert purse.settled == {1: TOLD}
+    assert purse.settled == {1: Used("told", prompt_tokens(ASKED), 3, answered=True)}
 
 
 @pytest.mark.parametrize("name", ["content", "reasoning_content"])
