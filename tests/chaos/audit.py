@@ -80,7 +80,9 @@ class Findings:
 async def audit(evidence: Evidence) -> Findings:
     """Look at every job, then at what is left."""
     found = Findings()
-    causes = Causes(evidence.lives, Timeline(evidence.struck, evidence.stalls), evidence.said, evidence.calls)
+    causes = Causes(
+        evidence.lives, Timeline(evidence.struck, evidence.stalls, evidence.clock), evidence.said, evidence.calls
+    )
     async with Oracle.of(evidence.catalogs, evidence.blobs) as oracle:
         for job in evidence.jobs:
             seen = len(found.all)

@@ -9,11 +9,12 @@ from typing import Any
 
 from swarm.events import AnyEvent, OutcomeRecorded, Started
 from swarm.models import Failure
+from tests.chaos.clock import ALIKE
 from tests.chaos.fleet import Life
 from tests.chaos.load import Work, has_budget
 from tests.chaos.logs import Said
 from tests.chaos.stalls import waited
-from tests.chaos.timing import ALIKE, PROMISE, TURN, Timeline
+from tests.chaos.timing import PROMISE, TURN, Timeline
 
 NEAR = 4.0
 """Seconds around a disturbance in which it may have cost a claim: a lease and its grace, and the wire's own delays."""
@@ -24,8 +25,6 @@ BREAKS = 3
 MINUTE = 60.0
 COLD = 15.0
 """Seconds from its start in which a process may still be loading, on a machine on which eight of them start at once."""
-CALL = 8.0
-"""Seconds before an outcome in which its call may have been sent."""
 WIRE = ("redis", "net", "stall", "fsync", "clock")
 NEVER = ("bug", "no_expert", "missing_dependency", "bad_input", "too_large")
 """Reasons that no fault of this run explains."""
@@ -48,6 +47,28 @@ class Rerun:
     """How long it took and how long it might have, if that was too long."""
     share: float = 0.0
     """Of the time that it might have taken."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One that failed."""
+
+    work: Work
+    asked: tuple[str, str]
+    """The tag that its calls carry: the job of a caller, and the part."""
+    started: Started | None
+    """By the worker who had it when it came to its outcome."""
+    outcome: OutcomeRecorded
+    failure: Failure
+
+    @property
+    def worker(self) -> str:
+        return self.started.worker if self.started else ""
+
+    @property
+    def took(self) -> float:
+        """Seconds that its worker measured, until it had something to write."""
+        return self.outcome.ms / 1000
 
 
 @dataclass(frozen=True)
@@ -127,31 +148,33 @@ class Causes:
 
     # -- attempts that failed
 
-    def explains(
-        self, work: Work, tag: str, model: str, worker: str, outcome: OutcomeRecorded, failure: Failure
-    ) -> bool:
+    def explains(self, attempt: Attempt, model: str) -> bool:
         """Whether anything that was broken is the reason of a failure. `model`: whom its expert asks, if any."""
-        times = self.timeline.candidates(outcome.at)
-        return any(self._explained(work, tag, model, worker, outcome.ms / 1000, failure, at) for at in times)
+        ends = self.timeline.candidates(attempt.outcome.at)
+        if attempt.started is None:
+            return any(self._explained(attempt, model, at - attempt.took, at) for at in ends)
+        begins = self.timeline.candidates(attempt.started.at)
+        return any(self._explained(attempt, model, begun, at) for at in ends for begun in begins if begun <= at + ALIKE)
 
-    def _explained(
-        self, work: Work, tag: str, model: str, worker: str, took: float, failure: Failure, at: float
-    ) -> bool:
-        """The same, if the attempt ended at this time and took so many seconds."""
-        begun = at - took - ALIKE
+    def _explained(self, attempt: Attempt, model: str, begun: float, at: float) -> bool:
+        """The same, if its worker had it from `begun` on and what it came to was written at `at`."""
+        failure = attempt.failure
+        begun, at = begun - self.timeline.rounding(begun), at + self.timeline.rounding(at)
         if failure.reason in NEVER:
             return False
         if failure.reason in UNPAID:
-            return has_budget(work)
+            return has_budget(attempt.work)
         if failure.reason == "refused" and model == "broken":
             return True
-        if failure.reason in ("timeout", "unavailable") and self._away(begun, at):
+        # what is written late, since Redis was away, ended long before
+        spans = [(begun, min(at, begun + attempt.took)), (max(begun, at - attempt.took), at)]
+        if failure.reason in ("timeout", "unavailable") and any(self._away(*span) for span in spans):
             return True
-        if failure.reason == "timeout" and self._cold(worker, begun):
+        if failure.reason == "timeout" and self._cold(attempt.worker, begun):
             return True
         if failure.reason == "poison":
             return bool(self.timeline.near(("kill", "stop", *WIRE), at - MINUTE, at))
-        return bool(model) and (self._failed_call(work.id, tag, begun, at) or self._broken(model, failure, at))
+        return bool(model) and (self._failed_call(attempt.asked, begun, at) or self._broken(model, failure, at))
 
     def _cold(self, worker: str, begun: float) -> bool:
         """Whether an attempt was among the first of its process, which loads its libraries meanwhile."""
@@ -166,17 +189,15 @@ class Causes:
         )
         return stopped + self.timeline.covered(begun, ended) + waited(self.timeline.stalls, begun, ended) > took / 2
 
-    def _failed_call(self, job: str, tag: str, begun: float, ended: float) -> bool:
-        return any(
-            call["fault"] and min(begun, ended - CALL) <= call["at"] <= ended + ALIKE
-            for call in self.calls_of(job, tag)
-        )
+    def _failed_call(self, asked: tuple[str, str], begun: float, ended: float) -> bool:
+        """Whether a call that the attempt made itself went wrong."""
+        return any(call["fault"] and begun <= call["at"] <= ended for call in self.calls_of(*asked))
 
     def _broken(self, model: str, failure: Failure, at: float) -> bool:
         """Whether the model was not even asked, since it had failed others of late."""
         if not (failure.broken or failure.limited):
             return False
-        failed = [c for c in self.calls if c["model"] == model and c["fault"] and at - MINUTE < c["at"] <= at + ALIKE]
+        failed = [c for c in self.calls if c["model"] == model and c["fault"] and at - MINUTE < c["at"] <= at]
         return len(failed) >= (BREAKS if failure.broken else 1)
 
 

@@ -19,10 +19,11 @@ from swarm.events import (
 from swarm.models import Answer, Ending, Receipt
 from tests.chaos.answers import Problem
 from tests.chaos.causes import UNPAID, Causes
+from tests.chaos.clock import ALIKE
 from tests.chaos.drive import Record
 from tests.chaos.load import has_budget
 from tests.chaos.runs import Run, tries_of
-from tests.chaos.timing import ALIKE, PROMISE, TOLD, Timeline
+from tests.chaos.timing import PROMISE, TOLD, Timeline
 
 FAR = 2.5
 """Seconds after which a cancel that was asked for must be the ending, whatever else came."""

@@ -15,6 +15,7 @@ from swarm.events import AnyEvent, OutcomeRecorded
 from swarm.models import Answer, Catalog, Solution
 from swarm.settings import Settings
 from swarm.values import received
+from tests.chaos.clock import Span
 from tests.chaos.drive import Record
 from tests.chaos.faults import Struck
 from tests.chaos.fleet import Life
@@ -51,7 +52,7 @@ class Edition:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run. Times are of the machine's clock, those inside events of Redis' own."""
+    """One run. Times are of the machine's clock, those inside events of the swarm's."""
 
     jobs: tuple[JobEvidence, ...]
     records: tuple[Record, ...]
@@ -62,6 +63,8 @@ class Evidence:
     struck: tuple[Struck, ...] = ()
     said: Said = field(default_factory=Said)
     stalls: tuple[Stall, ...] = ()
+    clock: tuple[Span, ...] = ()
+    """How far the swarm's clock was ahead of the machine's."""
     editions: tuple[Edition, ...] = ()
     catalogs: Mapping[str, Catalog] = field(default_factory=dict)
     blobs: Mapping[str, bytes] = field(default_factory=dict)

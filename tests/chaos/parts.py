@@ -10,11 +10,11 @@ from swarm.models import Answer, Failure, Solution
 from swarm.plans import Plan, Subtask
 from swarm.retry import REFUSALS
 from tests.chaos.answers import Problem, foreign
-from tests.chaos.causes import UNPAID, Causes
+from tests.chaos.causes import UNPAID, Attempt, Causes
 from tests.chaos.load import Work, has_budget
 from tests.chaos.oracle import Oracle
 from tests.chaos.runs import Part, Run, Tries, edges_of
-from tests.chaos.script import TAG, plan_of
+from tests.chaos.script import TAG, plan_of, whose
 
 ATTEMPTS = 3
 """Attempts that one expert has at a part, by default."""
@@ -119,8 +119,9 @@ def failure_problems(job: Judged) -> Iterator[Problem]:
     for part in job.run.parts.values():
         tries = job.run.tries.get(part.name, Tries())
         for outcome, failure in tries.failures:
-            asked, model = tag_of(part.subtask), job.model(outcome.expert)
-            if not job.causes.explains(job.work, asked, model, tries.worker(outcome), outcome, failure):
+            asked = whose(part.subtask.instruction)
+            attempt = Attempt(job.work, asked, tries.started_by(outcome), outcome, failure)
+            if not job.causes.explains(attempt, job.model(outcome.expert)):
                 words = f"{part.name}:{outcome.attempt} of {outcome.expert}: {failure.reason}, {failure.message[:200]}"
                 yield Problem("unexplained_failure", words)
         if part.state == "failed" and tries.failures and (words := _too_early(job, part, tries.failures)):

@@ -27,6 +27,7 @@ from swarm.client import SwarmClient
 from swarm.models import Catalog, Limits
 from swarm.settings import Settings
 from tests.chaos.audit import Findings, audit
+from tests.chaos.clock import followed, spans
 from tests.chaos.drive import GRACE, Callers, patient
 from tests.chaos.evidence import Edition, Evidence, leaks, memory_of, of_job
 from tests.chaos.faults import Injector, Stage
@@ -52,6 +53,8 @@ SLOWER = 6.0
 """How much slower the slow disk is where nobody waits for it but a thread of Redis: it then holds writes back."""
 REDIS = {"auto-aof-rewrite-min-size": "8mb"}
 """So that what is read at a start does not grow with the run."""
+CLOCK = "swarm:seen"
+"""The key under which the swarm keeps its clock."""
 CALM = 0.1
 """Seconds between looks at whether all is quiet."""
 SETTINGS = Settings(
@@ -99,7 +102,12 @@ async def record(
     chosen: Chosen, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[Evidence, float, tuple[int, int]]:
     """Play one seed: what it leaves behind, how many seconds it took, and Redis' memory before and after."""
-    async with asyncio.timeout(LONGEST + 2 * chosen.jobs), measured() as stalls, _scene(chosen) as scene:
+    async with (
+        asyncio.timeout(LONGEST + 2 * chosen.jobs),
+        measured() as stalls,
+        _scene(chosen) as scene,
+        followed(scene.redis.url, CLOCK) as clock,
+    ):
         begun, first = time.monotonic(), memory_of(scene.redis.url)
         callers, injector = Callers(scene.clients), Injector(chosen.seed, scene.stage)
         telling = asyncio.create_task(_tell(callers, injector, chosen.jobs, scene.stage.fleet, tell))
@@ -117,8 +125,9 @@ async def record(
         evidence = Evidence(
             jobs=tuple(jobs), records=tuple(callers.records), struck=tuple(injector.struck),
             calls=tuple(await asyncio.to_thread(_journal, scene.model)), lives=tuple(scene.stage.fleet.lives),
-            said=read(scene.stage.fleet.logs), stalls=tuple(stalls), leaks=tuple(leaks(scene.redis.url)),
-            editions=tuple(scene.catalog.editions), catalogs=scene.catalog.catalogs, blobs=scene.catalog.blobs,
+            said=read(scene.stage.fleet.logs), stalls=tuple(stalls), clock=spans(clock),
+            leaks=tuple(leaks(scene.redis.url)), editions=tuple(scene.catalog.editions),
+            catalogs=scene.catalog.catalogs, blobs=scene.catalog.blobs,
             may_roll_back=chosen.appendfsync != "always" and "fsync" in chosen.faults,
         )  # fmt: skip
         return evidence, seconds, (first, memory_of(scene.redis.url))

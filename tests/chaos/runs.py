@@ -56,10 +56,10 @@ class Tries:
     def failures(self) -> list[tuple[OutcomeRecorded, Failure]]:
         return [(each, each.failure) for each in self.outcomes if each.failure is not None]
 
-    def worker(self, outcome: OutcomeRecorded) -> str:
-        """Who had the attempt when it came to this."""
-        had = [each.worker for each in self.started if each.attempt == outcome.attempt and each.seq < outcome.seq]
-        return had[-1] if had else ""
+    def started_by(self, outcome: OutcomeRecorded) -> Started | None:
+        """When and by whom the attempt had last been begun when it came to this."""
+        had = [each for each in self.started if each.attempt == outcome.attempt and each.seq < outcome.seq]
+        return had[-1] if had else None
 
     @property
     def pending(self) -> bool:

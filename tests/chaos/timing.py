@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tests.chaos.clock import ALIKE, Span
 from tests.chaos.faults import Struck
 from tests.chaos.stalls import Stall, waited
 
@@ -23,8 +24,8 @@ SLACK = 2.0
 AFTER = {"redis": 3.0, "net": 1.0, "stall": 0.25, "fsync": 1.0, "clock": 1.0}
 """Seconds that the wake of a fault lasts. Of one that is not here nothing is covered."""
 PROCESS = ("kill", "term", "stop")
-ALIKE = 0.05
-"""Seconds by which clocks of one machine may differ in what they round."""
+SET_OFF = 1.0
+"""Seconds around the setting of a clock in which it may be seen in the dates of events, and by how many at most."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Timeline:
 
     struck: Sequence[Struck] = ()
     stalls: Sequence[Stall] = ()
+    clock: Sequence[Span] = ()
+    """How far the clock by which events are dated was ahead of the machine's."""
 
     def near(self, kinds: Iterable[str], begun: float, ended: float, wake: float = 0.0) -> list[Struck]:
         """Faults of these kinds that were, or had just been, under way between two times."""
@@ -60,28 +63,28 @@ class Timeline:
                 total, reached = total + end - start, end
         return total
 
-    def real(self, redis_ms: float, after: float = 0.0) -> float:
-        """The machine's time of something that Redis dated, not before `after`; the first of several that may be."""
-        return self.candidates(redis_ms, after)[0]
+    def real(self, swarm_ms: float, after: float = 0.0) -> float:
+        """The machine's time of an event, not before `after`; the first of several that may be."""
+        return self.candidates(swarm_ms, after)[0]
 
     def between(self, begun_ms: float, ended_ms: float) -> float:
-        """The least of the machine's seconds that may lie between two times of Redis, less those that faults took."""
+        """The least of the machine's seconds that may lie between two events, less those that faults took."""
         pairs = ((one, two) for one in self.candidates(begun_ms) for two in self.candidates(ended_ms) if one <= two)
         return min(
             (two - one - self.covered(one, two) - SLACK * waited(self.stalls, one, two) for one, two in pairs),
             default=0.0,
         )
 
-    def candidates(self, redis_ms: float, after: float = 0.0) -> list[float]:
-        """Every time of the machine at which Redis' clock may have said so: it was set back and forth."""
-        steps = [each for each in self.struck if each.kind == "clock"]
-        begins = [0.0, *(each.at for each in steps)]
-        ends = [*(each.at for each in steps), float("inf")]
-        offsets = [0.0, *(float(each.target) for each in steps)]
-        told = redis_ms / 1000
+    def candidates(self, swarm_ms: float, after: float = 0.0) -> list[float]:
+        """Every time of the machine, not before `after`, at which the swarm's clock may have said so."""
+        told = swarm_ms / 1000
         found = [
-            told - offset
-            for begin, end, offset in zip(begins, ends, offsets, strict=True)
-            if max(begin, after) - ALIKE <= told - offset <= end + ALIKE
+            told - span.ahead
+            for span in self.clock
+            if max(span.begun, after) - ALIKE <= told - span.ahead <= span.ended + ALIKE
         ]
-        return sorted(found) or [told - offsets[-1]]
+        return sorted(set(found)) or [told - self.clock[-1].ahead if self.clock else told]
+
+    def rounding(self, at: float) -> float:
+        """Seconds by which the date of an event may be off: more where a clock was just set and nobody noticed yet."""
+        return SET_OFF if self.near(["clock"], at, at, SET_OFF) else ALIKE

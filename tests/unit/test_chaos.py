@@ -10,12 +10,13 @@ import pytest
 
 from swarm.client import make_request
 from swarm.events import OutcomeRecorded, Started
-from swarm.models import Answer, Usage
+from swarm.models import Answer, Failure, Usage
 from tests.chaos.audit import bill, log_problems, planned_as, same
-from tests.chaos.causes import Causes
+from tests.chaos.causes import Attempt, Causes
+from tests.chaos.clock import Reading, spans
 from tests.chaos.faults import Struck
 from tests.chaos.fleet import Life
-from tests.chaos.load import SHAPES, load
+from tests.chaos.load import SHAPES, load, work
 from tests.chaos.logs import Said
 from tests.chaos.schedule import KINDS, schedule
 from tests.chaos.script import TAG, says
@@ -27,20 +28,20 @@ JOB = "s1-00001"
 
 def test_a_seed_gives_the_same_load_and_another_a_different_one() -> None:
     assert list(load(5, 50)) == list(load(5, 50))
-    assert [work.shape for work in load(5, 50)] != [work.shape for work in load(6, 50)]
+    assert [one.shape for one in load(5, 50)] != [one.shape for one in load(6, 50)]
 
 
 def test_every_job_of_a_load_is_a_request_that_can_run() -> None:
     works = list(load(1, 300))
-    requests = [make_request(text=work.text, **work.options) for work in works]
+    requests = [make_request(text=one.text, **one.options) for one in works]
 
-    assert {work.shape for work in works} == set(SHAPES)
-    assert any(work.cancel_after is not None for work in works)
-    for work, request in zip(works, requests, strict=True):
+    assert {one.shape for one in works} == set(SHAPES)
+    assert any(one.cancel_after is not None for one in works)
+    for one, request in zip(works, requests, strict=True):
         told = {
             found[1] for s in (request.plan.subtasks if request.plan else ()) for found in TAG.finditer(s.instruction)
         }
-        assert told <= {work.id}
+        assert told <= {one.id}
 
 
 def test_a_seed_gives_the_same_faults_in_the_order_of_time() -> None:
@@ -117,13 +118,45 @@ def test_a_rerun_that_repeated_stalls_put_off_for_ever_is_too_late() -> None:
     assert Timeline(stalls).late(PROMISE + TURN, 100.0, 122.0, "rag")
 
 
-def test_what_redis_dated_while_its_clock_was_set_is_told_in_the_time_of_the_machine() -> None:
-    timeline = Timeline([Struck("clock", "-4", 112.0, 116.0), Struck("clock", "+0", 130.0, 134.0)])
+def test_the_date_of_an_event_is_told_in_the_time_of_the_machine_by_readings_of_the_clock() -> None:
+    readings = [Reading(100.0, 0.0), Reading(111.9, 0.01), Reading(112.1, -4.0), Reading(129.0, -4.0)]
+    timeline = Timeline(clock=spans([*readings, Reading(130.0, 0.0)]))
 
     assert timeline.real(105_000) == 105.0
     assert timeline.candidates(111_000) == [111.0, 115.0]
     assert timeline.real(111_000, after=113.0) == 115.0
     assert timeline.real(140_000) == 140.0
+    assert Timeline().real(140_000) == 140.0
+
+
+def test_a_clock_of_redis_that_the_swarm_does_not_follow_dates_no_event() -> None:
+    timeline = Timeline([Struck("clock", "+3", 112.0, 115.0)], clock=spans([Reading(100.0, 0.0), Reading(120.0, 0.0)]))
+
+    assert timeline.candidates(116_000) == [116.0]
+
+
+CALL = {"job": JOB, "subtask": "t1", "model": "chat", "fault": "outage"}
+FAILURE = Failure(reason="unavailable", message="chat: HTTP 503: out of order", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "called", "explained"),
+    [
+        (102.0, 101.0, True),
+        (117.0, 101.0, True),  # Redis was away when it was to be written
+        (102.0, 99.0, False),  # a call of the attempt before
+        (102.0, 103.0, False),
+        (102.0, None, False),
+    ],
+)
+def test_a_failed_attempt_is_explained_by_a_call_of_its_own(
+    written: float, called: float | None, explained: bool
+) -> None:
+    calls = [] if called is None else [CALL | {"at": called}]
+    outcome = OutcomeRecorded(id=f"4-{written * 1000:.0f}", subtask="t1", attempt=1, ms=1_500, failure=FAILURE)
+    attempt = Attempt(work(1, 1), (JOB, "t1"), started(100.0, 1), outcome, FAILURE)
+
+    assert Causes([LIFE], calls=calls).explains(attempt, "chat") is explained
 
 
 def test_a_model_says_the_same_to_the_same_words_and_something_else_to_others() -> None:
