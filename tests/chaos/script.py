@@ -40,9 +40,10 @@ def says(model: str, system: str, users: Sequence[str]) -> str:
     proof = proof_of(model, user.partition("\n\n")[0], *EDITION.findall(system), *_found(user))
     if "JSON" in system:
         return json.dumps({"label": chosen(proof, "refund", "delivery"), "items": ["one", proof]})
-    notes = (noted(number, proof[-4:]) for number in range(1, int(chosen(proof, "1", "2", "3")) + 1))
-    said = " ".join(["Case", "/".join(whose(user)), "by", model, *notes, proof])
     quoted = _PASSAGE.search(user)
+    most = 1 if quoted else int(chosen(proof, "1", "2"))
+    notes = (noted(number, proof[-4:]) for number in range(1, most + 1))
+    said = " ".join(["Case", "/".join(whose(user)), "by", model, *notes, proof])
     return f'{said}\n[1] "{" ".join(quoted[1].split()[:8])}"' if quoted else said
 
 

@@ -8,6 +8,7 @@ from itertools import islice, takewhile
 
 import pytest
 
+from experts.writing import FEWEST
 from swarm.client import make_request
 from swarm.events import OutcomeRecorded, Started
 from swarm.models import Answer, Failure, Usage
@@ -172,6 +173,16 @@ def test_a_model_says_the_same_to_the_same_words_and_something_else_to_others() 
 
     assert len(set(texts)) == len(texts)
     assert says("chat", "edition-1", ["an example", asked, "that was no JSON, say it again"]) == texts[0]
+
+
+def test_no_model_says_more_than_an_attempt_after_a_late_one_may() -> None:
+    asked = "Go on from it. tag=s10-00001/t10.1.1.1.a"
+    passage = (
+        "<<0123456789abcdef [1] policies/handbook.md\n# A handbook\n" + "extraordinarily " * 5 + "late parcels go back"
+    )
+    for number in range(50):
+        for user in (f"{asked}{number}", f"{asked}{number}\n\n{passage}"):
+            assert len(says("tuned", "edition-12", [user])) <= 4 * FEWEST
 
 
 # -- what else the checker must see --------------------------------------------------------------------------------
