@@ -240,7 +240,7 @@ class JobLog:
             raise JobNotFound(job)
         if not answer:
             return None
-        found, cost = received(Answer, answer), await self.spent(job)
+        found, cost = received(Answer, answer), (await self.spent(job)).at_end
         return found.model_copy(update={"usage": cost.onto(found.usage)}) if cost else found
 
     async def spent(self, job: str) -> Spent:
@@ -272,6 +272,7 @@ class JobLog:
         log, books = await asyncio.gather(self.history(job), self._connection.call("HGETALL", self._keys.money(job)))
         found = receipt(job, log, unsettled(dict(zip(books[::2], books[1::2], strict=True))))
         cost = await self.spent(job)
+        cost = cost.at_end if found.ending else cost
         return found.model_copy(update={"usage": cost.onto(found.usage)}) if cost else found
 
     async def bodies(self, job: str, keys: Iterable[str]) -> dict[str, str]:
@@ -352,7 +353,7 @@ def _info(job: str, raw: Sequence[bytes | None], cost: Spent) -> JobInfo:
         # a plan that was given is in the progress from the second decision on
         subtasks=len(live) or _given(asked),
         cost=cost.settled,
-        presumed=cost.presumed,
+        presumed=(cost.at_end if ending else cost).presumed,
     )
 
 

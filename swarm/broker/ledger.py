@@ -11,7 +11,7 @@ import asyncio
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from swarm.broker.clock import now_ms
@@ -66,6 +66,11 @@ class Spent:
 
     def __bool__(self) -> bool:
         return bool(self.settled or self.presumed)
+
+    @property
+    def at_end(self) -> Spent:
+        """The same of a job that has ended: what is still open, of jobs below it, may cost as much."""
+        return replace(self, presumed=self.presumed + self.open, open=0)
 
     def onto(self, usage: Usage) -> Usage:
         """`usage` with the cost as it stands here."""

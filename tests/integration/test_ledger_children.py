@@ -9,6 +9,7 @@ from swarm.broker.joblog import MOST_CHILDREN, JobLog
 from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.queue import Claim
 from swarm.errors import AskRefused
+from swarm.events import Ended
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request
 from tests.integration.test_ledger import day_of
@@ -24,6 +25,14 @@ async def child(hands: Hands, job: str, parent: str, expert: str, tenant: str = 
     await hands.log.submit(job, a_request(f"t1:{expert}", tenant=tenant), parent=parent)
     assert await hands.advance(job) == "done"
     return await hands.run(expert)
+
+
+async def owned_up(hands: Hands, job: str) -> tuple[int, int]:
+    """What the answer of a job says that it cost, and the same of its receipt: settled and presumed."""
+    answer, receipt = await hands.log.answer(job), await hands.log.receipt(job)
+    assert answer is not None
+    assert (receipt.usage.cost, receipt.usage.presumed) == (answer.usage.cost, answer.usage.presumed)
+    return answer.usage.cost, answer.usage.presumed
 
 
 async def test_one_budget_holds_for_a_job_and_all_below_it(hands: Hands, ledger: Ledger) -> None:
@@ -54,10 +63,27 @@ async def test_what_is_open_below_a_job_that_ends_stays_open_for_its_tenant(hand
     await hands.advance("j1")
     assert await day_of(hands, "acme") == Spent(open=4_000)
     assert (await ledger.reserve(below, 2, 1)).verdict == "gone"
+    assert await owned_up(hands, "j1") == (0, 4_000), "nobody knows yet what it comes to"
 
     await ledger.settle(below, 1, 1_500)
 
     assert await day_of(hands, "acme") == await day_of(hands) == Spent(1_500)
+    assert await owned_up(hands, "j1") == (1_500, 0)
+
+
+async def test_the_end_of_a_job_owns_up_to_what_is_open_below_it(hands: Hands, ledger: Ledger) -> None:
+    await hands.begin("j1", "t1:a", tenant="acme")
+    top = await hands.run("a")
+    below = await child(hands, "c1", "j1", "a")
+    await ledger.reserve(below, 1, 4_000)
+    await ledger.reserve(top, 1, 300)
+    await ledger.settle(top, 1, 200)
+    await hands.solve(top)
+    await hands.advance("j1")
+
+    ended = (await hands.log.history("j1"))[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.settled, ended.presumed) == (200, 4_000)
 
 
 async def test_a_lost_claim_below_is_presumed_in_every_book(hands: Hands, ledger: Ledger) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,20 +15,32 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.ledger import FIELDS, Ledger, Reserved, Spent, spent
 from swarm.broker.queue import Claim
 from swarm.broker.shelf import Shelf
-from swarm.errors import OverBudget
+from swarm.errors import AskRefused, OverBudget
 from swarm.settings import Settings
-from tests.conftest import Hands, run
+from tests.conftest import Hands, a_request, run
 from workers.redis_server import PrivateRedis
 
 PREFIX = "money"
 TENANT_LIMIT, DAY_LIMIT = 50, 80
 SUBTASKS = ("t1:a", "t2:a", "t3:a")
 BUDGETS = (None, 0, 12, 25)
-OPS = ("submit", "submit", *["reserve"] * 4, *["settle", "claim", "leave"] * 2, "presume", "lose", "late", "end")
+OPS = (
+    "submit",
+    "submit",
+    "child",
+    "child",
+    *["reserve"] * 4,
+    *["settle", "claim", "leave"] * 2,
+    "presume",
+    "lose",
+    "late",
+    "end",
+)
 STEPS = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 99), st.integers(0, 14)), min_size=5, max_size=60)
 SETTINGS = Settings(prefix=PREFIX, tenant_budget=TENANT_LIMIT / 1e6, day_budget=DAY_LIMIT / 1e6)
 TOKENS = 3
 """That each call used."""
+LEASE = 60.0
 Hold = tuple[Claim, int]
 
 
@@ -37,20 +50,47 @@ class JobBooks:
 
     tenant: str
     limit: int | None
-    settled: int = 0
+    above: JobBooks | None = None
+    """The job that it is a part of."""
+    below: list[JobBooks] = field(default_factory=list)
+    own: int = 0
+    """What its own calls came to."""
     held: dict[tuple[str, int], tuple[Hold, int]] = field(default_factory=dict)
     presumed: dict[tuple[str, int], tuple[Hold, int]] = field(default_factory=dict)
     ended: bool = False
+    asked: bool = False
+    """Whether it was asked to end, by its caller or since what it is a part of has ended."""
     told: set[tuple[str, int]] = field(default_factory=set)
     """Calls whose tokens are counted."""
 
     @property
+    def settled(self) -> int:
+        return self.own + sum(job.settled for job in self.below)
+
+    @property
     def spent(self) -> int:
-        return self.settled + sum(amount for _, amount in self.presumed.values())
+        return self.own + _sum(self.presumed) + sum(job.spent for job in self.below)
 
     @property
     def open(self) -> int:
-        return sum(amount for _, amount in self.held.values())
+        return _sum(self.held) + sum(job.open for job in self.below)
+
+    @property
+    def payer(self) -> JobBooks:
+        return self.above.payer if self.above else self
+
+    @property
+    def over(self) -> bool:
+        """Whether no call is to be made for it any more."""
+        return self.ended or self.asked or (self.above is not None and self.above.over)
+
+    @property
+    def depth(self) -> int:
+        return self.above.depth + 1 if self.above else 0
+
+
+def _sum(holds: Mapping[tuple[str, int], tuple[Hold, int]]) -> int:
+    return sum(amount for _, amount in holds.values())
 
 
 class Play:
@@ -68,6 +108,8 @@ class Play:
         match what:
             case "submit":
                 await self.submit(("acme", "other")[which % 2], BUDGETS[which % len(BUDGETS)])
+            case "child" if self.claims:
+                await self.child(self.claims[which % len(self.claims)].job)
             case "reserve" if self.claims:
                 await self.reserve(self.claims[which % len(self.claims)], amount)
             case "settle" | "presume" if held := self.all("held"):
@@ -77,11 +119,13 @@ class Play:
             case "lose" if self.claims:
                 await self.lose(self.claims[which % len(self.claims)])
             case "claim":
-                self.claims += await self.hands.claim("run:a", free=1 + which % 3)
+                self.claims += await self.claim(1 + which % 3)
             case "leave" if self.claims:
                 await self.leave(self.claims[which % len(self.claims)])
             case "end" if open_jobs := [name for name, job in self.jobs.items() if not job.ended]:
-                await self.end(open_jobs[which % len(open_jobs)])
+                await self.end(open_jobs[which % len(open_jobs)], (0, 1, 2, 99)[amount % 4])
+            case "decide":
+                await self.decide(1 + amount)
         await self.look()
 
     def all(self, kind: str) -> list[tuple[str, tuple[str, int]]]:
@@ -98,8 +142,26 @@ class Play:
             return
         assert fits
         self.jobs[name] = books
-        await self.hands.advance(name)
-        self.claims += await self.hands.claim("run:a", free=3)
+        await self.decide()
+        self.claims += await self.claim(3)
+
+    async def child(self, parent: str) -> None:
+        """An expert asks for a job, which is a part of its own."""
+        above, name = self.jobs[parent], f"j{len(self.jobs) + 1}"
+        request = a_request("t1:a", "t2:a", tenant=above.tenant)
+        if above.asked or above.ended or above.depth >= SETTINGS.ask_depth:
+            with pytest.raises(AskRefused):
+                await self.hands.log.submit(name, request, parent=parent)
+            return
+        await self.hands.log.submit(name, request, parent=parent)
+        self.jobs[name] = JobBooks(above.tenant, None, above)
+        above.below.append(self.jobs[name])
+        await self.decide()
+        self.claims += await self.claim(2)
+
+    async def claim(self, free: int, worker: str = "w1") -> list[Claim]:
+        """Nobody renews these, so they last as long as a play does."""
+        return await self.hands.claim("run:a", self.hands.worker(worker, lease=LEASE), free=free)
 
     async def reserve(self, claim: Claim, amount: int) -> None:
         self.calls += 1
@@ -115,8 +177,10 @@ class Play:
             assert await self.ledger.reserve(claim, self.calls, amount) == Reserved("ok")
 
     def verdict(self, claim: Claim, job: JobBooks, amount: int) -> str:
-        if job.limit is not None:
-            rooms = [(job.limit - job.spent, job.open)]
+        if job.over:
+            return "gone"
+        if (payer := job.payer).limit is not None:
+            rooms = [(payer.limit - payer.spent, payer.open)]
         else:
             rooms = [(most - self.taken(scope)[0], self.taken(scope)[1]) for scope, most in self.scopes(job)]
         if amount and any(amount > most for most, _ in rooms):
@@ -131,7 +195,7 @@ class Play:
             job.presumed[key] = hold, amount
         else:
             # what is late may only lower what was presumed; in time, no call here costs more than was held
-            job.settled += min(actual, amount)
+            job.own += min(actual, amount)
             actual = min(actual, amount) if was_held else actual
         tokens = 0 if key in job.told else TOKENS
         job.told.add(key)
@@ -142,7 +206,7 @@ class Play:
         """Its worker is gone, and another has the delivery now."""
         await self.hands.expire_lease(claim)
         self.claims.remove(claim)
-        self.claims += await self.hands.claim("run:a", self.hands.worker("w2"), free=99)
+        self.claims += await self.claim(99, "w2")
         self.presume(lambda held: held[0].key == claim.key)
 
     async def leave(self, claim: Claim) -> None:
@@ -152,20 +216,23 @@ class Play:
         self.presume(lambda held: held[0].key == claim.key)
         await self.decide()
 
-    async def end(self, name: str) -> None:
+    async def end(self, name: str, decisions: int) -> None:
         await self.hands.log.cancel(name)
-        await self.decide()
-        assert self.jobs[name].ended
+        self.jobs[name].asked = True
+        await self.decide(decisions)
 
-    async def decide(self) -> None:
-        """Whatever asks for a decision has one; jobs that ended have nothing in their hands any more."""
-        while claims := await self.hands.claim("advance"):
+    async def decide(self, most: int = 999) -> None:
+        """So many of those that ask for a decision have one; jobs that ended have nothing in their hands any more."""
+        while most and (claims := await self.hands.claim("advance")):
             await self.hands.advance(claims[0].job, claims[0])
+            most -= 1
         for name, job in self.jobs.items():
             if not job.ended and await self.hands.log.answer(name) is not None:
                 job.ended = True
                 self.claims = [claim for claim in self.claims if claim.job != name]
                 self.presume(lambda held, name=name: held[0].job == name)  # type: ignore[misc]
+                for child in job.below:
+                    child.asked = True
 
     def presume(self, lost: Callable[[Hold], bool]) -> None:
         for job in self.jobs.values():
@@ -185,11 +252,12 @@ class Play:
 
     def books(self, tenant: str) -> Spent:
         jobs = [job for job in self.jobs.values() if tenant in ("", job.tenant)]
+        tops = [job for job in jobs if job.above is None]
         return Spent(
-            settled=sum(job.settled for job in jobs),
-            presumed=sum(job.spent - job.settled for job in jobs),
-            open=sum(job.open for job in jobs if job.limit is None),
-            earmarked=sum(job.limit - job.spent for job in jobs if job.limit is not None and not job.ended),
+            settled=sum(job.settled for job in tops),
+            presumed=sum(job.spent - job.settled for job in tops),
+            open=sum(job.open for job in tops if job.limit is None),
+            earmarked=sum(job.limit - job.spent for job in tops if job.limit is not None and not job.ended),
             tokens=sum(TOKENS * len(job.told) for job in jobs),
         )
 
@@ -204,6 +272,10 @@ class Play:
                 job.settled, job.spent - job.settled, job.open, limit=job.limit
             )
             assert job.limit is None or job.spent + job.open <= job.limit
+            if job.ended:
+                answer = await self.hands.log.answer(name)
+                assert answer is not None
+                assert (answer.usage.cost, answer.usage.presumed) == (job.settled, job.spent - job.settled + job.open)
         await self.look_at_those_who_wait()
 
     async def look_at_those_who_wait(self) -> None:
@@ -214,8 +286,9 @@ class Play:
         deliveries = await self.hands.call("KEYS", self.hands.keys.delivery("*"))
         chosen = {delivery: await self.hands.call("HGET", delivery, "parked") for delivery in deliveries}
         for scope, open_now in opens.items():
-            waiting = await self.hands.call("ZRANGE", self.hands.keys.parked(scope), 0, -1)
-            keys = {self.hands.keys.delivery(name.decode()).encode() for name in waiting}
+            parked = await self.hands.call("ZRANGE", self.hands.keys.parked(scope), 0, -1)
+            waiting = [name for name in parked if not self.jobs[name.decode().partition(":")[0]].over]
+            keys = {self.hands.keys.delivery(name.decode()).encode() for name in parked}
             next_one = [key for key, of in chosen.items() if of == scope.encode() and key not in keys]
             assert not waiting or open_now or next_one, f"{waiting} wait for nothing in {scope}"
 
@@ -230,7 +303,8 @@ async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
             await play.step(*step)
         for name, job in play.jobs.items():
             if not job.ended:
-                await play.end(name)
+                await play.end(name, 999)
+        assert all(job.ended for job in play.jobs.values())
         await play.look()
         for tenant in ("acme", "other", ""):
             assert play.taken(tenant)[1] == 0, "nothing is left open, nothing set aside"
@@ -249,4 +323,13 @@ async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
 def test_whatever_the_order_the_sums_agree_and_no_limit_is_passed(
     redis_server: PrivateRedis, steps: list[tuple[str, int, int]]
 ) -> None:
+    run(act(redis_server.url, steps))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_holds_over_long_plays_with_many_jobs_below_jobs(redis_server: PrivateRedis, seed: int) -> None:
+    chance = random.Random(seed)
+    often = (*OPS, *["child", "reserve"] * 4)
+    steps = [(chance.choice(often), chance.randrange(100), chance.randrange(15)) for _ in range(100)]
     run(act(redis_server.url, steps))

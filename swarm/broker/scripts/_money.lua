@@ -167,7 +167,8 @@ local function payer_of(job)
 end
 
 -- A job has ended, none of its deliveries is left: what was set aside for it and not used is free, but for what is still
--- open of jobs below it. Answers what it cost, settled and presumed; nothing for a job that never asked a model.
+-- open of jobs below it, which is presumed until it is settled. Answers what it cost, settled and presumed; nothing for a
+-- job that never asked a model.
 local function money_ended(job)
   local m = money_of(job)
   if not m then return end
@@ -176,5 +177,5 @@ local function money_ended(job)
   call('HSET', money_key(job), 'over', '1')
   if m.limit then add_to_books(m, {earmarked = -rest, open = m.open}) end
   make_rooms(job, m)
-  return m.settled, m.presumed
+  return m.settled, m.presumed + m.open
 end
