@@ -18,6 +18,7 @@ from swarm.models import Answer
 from swarm.progress import Progress
 from tests.chaos.answers import Problem, answer_problems
 from tests.chaos.causes import Causes, Rerun
+from tests.chaos.children import Asked, as_job, children_problems
 from tests.chaos.endings import CUT, Case, ending_problems, late_problems, receipt_problems, unseen
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.oracle import Oracle
@@ -29,7 +30,7 @@ from tests.chaos.timing import Timeline
 KINDS = (
     "lost", "ended_twice", "rolled_back", "wrong_answer", "swapped", "wrong_sources", "stale_version", "swallowed",
     "unexplained_failure", "wrong_ending", "wrong_receipt", "late", "slow_recovery", "unexplained_rerun", "wrong_log",
-    "overspent", "leaked_key", "died",
+    "wrong_child", "overspent", "leaked_key", "died",
 )  # fmt: skip
 """What may be found; a run that holds has none of them."""
 EVIDENCE = 25
@@ -85,13 +86,7 @@ async def audit(evidence: Evidence) -> Findings:
     )
     async with Oracle.of(evidence.catalogs, evidence.blobs) as oracle:
         for job in evidence.jobs:
-            seen = len(found.all)
-            if job.events:
-                await _job(found, job, evidence, causes, oracle)
-            else:
-                _gone(found, job, evidence)
-            if len(found.all) > seen:
-                found.evidence[job.id] = shown(job)
+            await _look(found, job, evidence, causes, oracle)
     for who, words in overspent(evidence.records, evidence.calls):
         found.add("overspent", who, words)
     for key in evidence.leaks:
@@ -102,6 +97,19 @@ async def audit(evidence: Evidence) -> Findings:
     if evidence.may_roll_back:
         _excuse(found, evidence)
     return found
+
+
+async def _look(
+    found: Findings, job: JobEvidence, evidence: Evidence, causes: Causes, oracle: Oracle, above: Sequence[str] = ()
+) -> None:
+    """Look at one job, and keep what there is to see of it if something is wrong."""
+    seen = len(found.all)
+    if job.events:
+        await _job(found, job, evidence, causes, oracle, above)
+    else:
+        _gone(found, job, evidence)
+    if len(found.all) > seen:
+        found.evidence[job.id] = shown(job)
 
 
 def _excuse(found: Findings, evidence: Evidence) -> None:
@@ -132,7 +140,10 @@ def _gone(found: Findings, job: JobEvidence, evidence: Evidence) -> None:
         found.add("rolled_back" if crashed else "lost", job.id)
 
 
-async def _job(found: Findings, job: JobEvidence, evidence: Evidence, causes: Causes, oracle: Oracle) -> None:
+async def _job(
+    found: Findings, job: JobEvidence, evidence: Evidence, causes: Causes, oracle: Oracle, above: Sequence[str] = ()
+) -> None:
+    """Look at a job that lies below those `above`, the outermost first, and at all that its experts asked for."""
     record, events = job.record, job.events
     _count(found, job.id, events)
     for rerun in causes.reruns(job.id, events):
@@ -143,18 +154,23 @@ async def _job(found: Findings, job: JobEvidence, evidence: Evidence, causes: Ca
             found.add("slow_recovery", job.id, f"{rerun.attempt} was run again after a {rerun.why}: {rerun.late}")
     problems = [*log_problems(events), *_version_problems(job, evidence), *_told(job)]
     ended = next((event for event in events if isinstance(event, Ended)), None)
-    run = await run_of(events, job.bodies, oracle, unseen(record.answer, events, causes.timeline))
+    asked = Asked.below(job, len(above))
+    run = await run_of(events, job.bodies, oracle, unseen(record.answer, events, causes.timeline), asked.context)
     whole = record.answer is not None and record.answer.ending not in CUT
-    judged = Judged(record.work, run, causes, oracle, whole)
+    top = [*above, job.id][0]
+    judged = Judged(record.work, top, run, causes, oracle, whole)
     problems += [*plan_problems(judged), *failure_problems(judged)]
     problems += [each async for each in part_problems(judged)]
     if ended is not None and record.answer is not None:
         case = Case(record, events, run, record.answer, ended, causes)
-        problems += [*answer_problems(job.id, run, record.answer), *ending_problems(case), *late_problems(case)]
+        problems += [*answer_problems(top, run, record.answer), *ending_problems(case), *late_problems(case)]
         problems += unwritten_problems(judged, record.answer)
         problems += receipt_problems(case, record.receipt) if record.receipt else []
+    problems += children_problems(job, run, causes.timeline)
     for kind, words in dict.fromkeys(problems):
         found.add(kind, job.id, words)
+    for child in job.children:
+        await _look(found, as_job(child, job, run, causes.timeline), evidence, causes, oracle, [*above, job.id])
 
 
 def _count(found: Findings, job: str, events: Sequence[AnyEvent]) -> None:

@@ -60,6 +60,8 @@ class Attempt:
     """By the worker who had it when it came to its outcome."""
     outcome: OutcomeRecorded
     failure: Failure
+    over: bool = False
+    """Whether its job had been asked to end by then."""
 
     @property
     def worker(self) -> str:
@@ -164,8 +166,8 @@ class Causes:
             return False
         if failure.reason in UNPAID:
             return has_budget(attempt.work)
-        if failure.reason == "refused" and model == "broken":
-            return True
+        if failure.reason == "refused" and (model == "broken" or (attempt.over and not model)):
+            return True  # nobody asks for more on behalf of a job that is to end
         # what is written late, since Redis was away, ended long before
         spans = [(begun, min(at, begun + attempt.took)), (max(begun, at - attempt.took), at)]
         if failure.reason in ("timeout", "unavailable") and any(self._away(*span) for span in spans):

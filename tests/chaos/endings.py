@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from swarm.events import (
     Accepted,
+    Answered,
     AnyEvent,
     CancelAsked,
     Ended,
@@ -134,7 +135,7 @@ def late_problems(case: Case) -> Iterator[Problem]:
 
 def _decides(event: AnyEvent | None) -> bool:
     """Whether a decision follows at once, if nothing is under way."""
-    return isinstance(event, OutcomeRecorded | CancelAsked) or (isinstance(event, Planned) and event.closed)
+    return isinstance(event, OutcomeRecorded | CancelAsked | Answered) or (isinstance(event, Planned) and event.closed)
 
 
 # -- what the receipt says -------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from swarm.broker.connection import Connection
 from swarm.broker.joblog import JobLog
 from swarm.errors import JobNotFound
 from swarm.events import AnyEvent, OutcomeRecorded
-from swarm.models import Answer, Catalog, Solution
+from swarm.models import Answer, Catalog, Request, Solution
 from swarm.settings import Settings
 from swarm.values import received
 from tests.chaos.clock import Span
 from tests.chaos.drive import Record
 from tests.chaos.faults import Struck
 from tests.chaos.fleet import Life
+from tests.chaos.load import below
 from tests.chaos.logs import Said
 from tests.chaos.stalls import Stall
 from tests.conftest import immortal
@@ -35,6 +36,10 @@ class JobEvidence:
     kept: Answer | None = None
     deliveries: tuple[str, ...] = ()
     """Every delivery of it that is left, as it stands."""
+    request: Request | None = None
+    """What it was asked."""
+    children: tuple[JobEvidence, ...] = ()
+    """The jobs that its experts asked for."""
 
     @property
     def id(self) -> str:
@@ -85,7 +90,23 @@ async def of_job(connection: Connection, settings: Settings, record: Record) -> 
         kept = None
     keys = [event.body for event in events if isinstance(event, OutcomeRecorded) and event.body]
     bodies = {key: received(Solution, body) for key, body in (await log.bodies(job, keys)).items()}
-    return JobEvidence(record, tuple(events), bodies, kept, tuple(await _deliveries(connection, job)))
+    deliveries, request = tuple(await _deliveries(connection, job)), await log.request(job)
+    return JobEvidence(
+        record, tuple(events), bodies, kept, deliveries, request, await _below(connection, settings, record)
+    )
+
+
+async def _below(connection: Connection, settings: Settings, record: Record) -> tuple[JobEvidence, ...]:
+    """The jobs that the experts of one asked for, and all below them."""
+    log = JobLog(connection, settings)
+    names = await connection.call("SMEMBERS", connection.keys.job(record.work.id) + ":children")
+    found = []
+    for name in sorted(each.decode() for each in names):
+        request = await log.request(name)
+        options = request.model_dump(include={"tenant", "priority", "deadline"}, exclude_none=True)
+        work = below(name, request.text, options, record.work)
+        found.append(await of_job(connection, settings, Record(work, record.client)))
+    return tuple(found)
 
 
 async def history(log: JobLog, job: str) -> list[AnyEvent]:

@@ -21,6 +21,7 @@ from typing import Self
 
 import psutil
 
+from tests.chaos.lead import SPEC, Lead
 from tests.chaos.schedule import EACH, ROLES
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,7 @@ class Fleet:
         log = (self._folder / f"{place}.log").open("ab")
         role = place[:-1]
         pool = ["--pool", "router"] if role == "router" else ["--kind", role]
+        pool += ["--import", SPEC] if role == Lead.card["kind"] else []
         command = [sys.executable, "-m", *self._program, "worker", *pool, "--json", "--log-level", "debug"]
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         # a session of its own: Ctrl-C is for the run, which then ends the others

@@ -13,6 +13,8 @@ from datetime import date
 from typing import Any
 
 from swarm.prices import Price
+from tests.chaos.lead import DEEPEST, asking
+from tests.chaos.lead import NAME as LEAD
 from tests.chaos.script import chosen
 
 TENANTS = ("acme", "birch", "cedar")
@@ -76,6 +78,11 @@ def work(seed: int, number: int) -> Work:
 def tenant_budget(jobs: int) -> float:
     """US dollars a day for TIGHT, of a load of so many jobs."""
     return 0.5 * CALL * jobs
+
+
+def below(job: str, text: str, options: dict[str, Any], top: Work) -> Work:
+    """A job that an expert asked for, bound by the budget of the one that it is a part of."""
+    return Work(job, "child", text, options | ({"budget": top.options["budget"]} if "budget" in top.options else {}))
 
 
 def has_budget(work: Work) -> bool:
@@ -159,6 +166,16 @@ def _vote(job: str, chance: random.Random) -> dict[str, Any]:
     return _plan(*steps, aggregate="vote")
 
 
+def _children(job: str, chance: random.Random) -> dict[str, Any]:
+    """Experts that ask for jobs, some of these for more, and some deeper than they may lie."""
+    count, deep = chance.randint(1, 3), chance.choice((1, 1, 1, 2, 2, DEEPEST + 1))
+    lead = _step(job, "t1", LEAD, asking(count, deep))
+    options = _plan(lead, _step(job, "t2", chance.choice(ASKED), "Go on from ${t1}."))
+    if chance.random() < BUDGETED:
+        options["budget"] = round(count * deep * CALL * chance.choice((0.3, 0.7, 1.0, 2.0, 10.0)), 6)
+    return options
+
+
 def _local(job: str, chance: random.Random) -> dict[str, Any]:
     return _plan(
         _step(job, "t1", "triage", "Classify: my parcel arrived broken."),
@@ -180,5 +197,6 @@ SHAPES: dict[str, tuple[int, Callable[[str, random.Random], dict[str, Any]]]] = 
     "planned": (8, _planned),
     "vote": (3, _vote),
     "local": (8, _local),
+    "children": (8, _children),
 }
 """Shape -> how often, and the options of a job of it."""

@@ -91,7 +91,11 @@ def ended_twice(evidence: Evidence) -> Evidence:
 
 def late(evidence: Evidence) -> Evidence:
     """A job ended long after all was there."""
-    job = _first(evidence, "completed")
+    return put_off(evidence, _first(evidence, "completed"))
+
+
+def put_off(evidence: Evidence, job: JobEvidence) -> Evidence:
+    """The run with a late ending of this job."""
     seq, _, at = job.events[-1].id.partition("-")
     ended = job.events[-1].model_copy(update={"id": f"{seq}-{int(at) + round(LATE * 1000)}"})
     record = replace(job.record, ended=job.record.ended + LATE)
@@ -160,6 +164,85 @@ MUTATIONS: dict[str, Mutation] = {
     )
 }  # fmt: skip
 """Kind of finding -> what must be found as such."""
+
+
+# -- of jobs that experts ask for ------------------------------------------------------------------------------
+
+
+def _parent(evidence: Evidence) -> JobEvidence:
+    """A job that was whole, and has jobs below it that were paid for."""
+    for job in _ended(evidence, "completed"):
+        if any(child.kept and child.kept.usage.cost for child in job.children):
+            return job
+    raise NoSuchJob
+
+
+def _with_child(evidence: Evidence, change: Callable[[JobEvidence], JobEvidence]) -> Evidence:
+    job = _parent(evidence)
+    return _put(evidence, replace(job, children=(change(job.children[0]), *job.children[1:])))
+
+
+def misread(evidence: Evidence) -> Evidence:
+    """An expert was told something else than the job came to that it had asked for."""
+    job = _parent(evidence)
+    key = next(event.body for event in job.events if isinstance(event, OutcomeRecorded) and event.body)
+    told = job.bodies[key].model_copy(update={"text": job.bodies[key].text.replace("completed", "partial", 1)})
+    return _put(evidence, replace(job, bodies={**job.bodies, key: told}))
+
+
+def asked_twice(evidence: Evidence) -> Evidence:
+    """A job that had come to something was asked for again."""
+    job = _parent(evidence)
+    first = job.children[0]
+    later = tuple(event.model_copy(update={"id": f"{event.seq}-{event.at + 60_000}"}) for event in first.events)
+    work = replace(first.record.work, id="a0")
+    again = replace(first, record=replace(first.record, work=work), events=later)
+    return _put(evidence, replace(job, children=(*job.children, again)))
+
+
+def of_another_tenant(evidence: Evidence) -> Evidence:
+    """A job has another tenant than the one that it is a part of."""
+
+    def change(child: JobEvidence) -> JobEvidence:
+        assert child.request is not None
+        return replace(child, request=child.request.model_copy(update={"tenant": "another"}))
+
+    return _with_child(evidence, change)
+
+
+def outlasting(evidence: Evidence) -> Evidence:
+    """A job may go on for longer than the one that it is a part of."""
+
+    def change(child: JobEvidence) -> JobEvidence:
+        first, *more = child.events
+        return replace(child, events=(first.model_copy(update={"due": 10**14}), *more))
+
+    return _with_child(evidence, change)
+
+
+def lost_below(evidence: Evidence) -> Evidence:
+    """A job that was asked for never ended."""
+    return _with_child(evidence, lambda child: replace(child, events=child.events[:-1], kept=None))
+
+
+def unpaid(evidence: Evidence) -> Evidence:
+    """What the jobs below one cost is not a part of its own cost."""
+
+    def free(answer: Answer) -> Answer:
+        return answer.model_copy(update={"usage": answer.usage.model_copy(update={"cost": 0, "presumed": 0})})
+
+    return _put(evidence, _answered(_parent(evidence), free))
+
+
+BELOW: dict[str, tuple[Mutation, str]] = {
+    "misread": (misread, "wrong_answer"),
+    "asked_twice": (asked_twice, "wrong_child"),
+    "of_another_tenant": (of_another_tenant, "wrong_child"),
+    "outlasting": (outlasting, "wrong_child"),
+    "lost_below": (lost_below, "lost"),
+    "unpaid": (unpaid, "overspent"),
+}
+"""The same for jobs that experts ask for, with the kind of what must be found."""
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
-from experts.registry import Registry
+from experts.implementations import load_implementations, makers
+from experts.registry import MakeContext, Registry
 from swarm.llm.base import Message, Model
 from swarm.llm.scripted import ScriptedModel
 from swarm.models import Blob, Catalog, Solution
 from swarm.plans import Subtask
+from tests.chaos.lead import SPEC
 from tests.chaos.script import says
 
 
@@ -29,7 +31,7 @@ class Oracle:
         async def load(blob: Blob) -> bytes:
             return blobs[blob.sha256]
 
-        async with Registry(load, _Script()) as registry:
+        async with Registry(load, _Script(), makers(load_implementations([SPEC]))) as registry:
             yield cls(registry, catalogs)
 
     @property
@@ -37,13 +39,18 @@ class Oracle:
         return tuple(self._catalogs)
 
     async def solution(
-        self, version: str, expert: str, subtask: Subtask, inputs: Mapping[str, Solution]
+        self,
+        version: str,
+        expert: str,
+        subtask: Subtask,
+        inputs: Mapping[str, Solution],
+        context: MakeContext | None = None,
     ) -> Solution | None:
         """What an expert answers; None where it has no answer, or is not in that catalog."""
         catalog = self._catalogs.get(version)
         if catalog is None or expert not in catalog.cards:
             return None
-        outcome = await self._registry.settle(catalog.cards[expert], subtask, inputs)
+        outcome = await self._registry.settle(catalog.cards[expert], subtask, inputs, context=context)
         return outcome if isinstance(outcome, Solution) else None
 
     def experts(self, version: str, expert: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tests.chaos.causes import UNPAID, Attempt, Causes
 from tests.chaos.load import Work, has_budget
 from tests.chaos.oracle import Oracle
 from tests.chaos.runs import Part, Run, Tries, edges_of
-from tests.chaos.script import TAG, plan_of, whose
+from tests.chaos.script import plan_of, whose
 
 ATTEMPTS = 3
 """Attempts that one expert has at a part, by default."""
@@ -24,6 +24,8 @@ class Judged(NamedTuple):
     """A job as it ran, and what to judge it by."""
 
     work: Work
+    top: str
+    """The id of the job that a caller submitted: itself, or the outermost that it is a part of."""
     run: Run
     causes: Causes
     oracle: Oracle
@@ -89,13 +91,13 @@ def _facts(solution: Solution) -> tuple[Any, ...]:
 
 async def _wrong(job: Judged, part: Part, told: Solution) -> Problem:
     """What kind of wrong a result is."""
-    if other := foreign(told.text, job.work.id):
+    if other := foreign(told.text, job.top):
         return Problem("swapped", f"the result of {part.name} is about {other}")
     for version in job.oracle.versions:
         other_card = await job.oracle.solution(version, part.expert, part.subtask, part.inputs)
         if version != job.run.version and other_card is not None and _facts(other_card) == _facts(told):
             return Problem("stale_version", f"{part.name} was answered by the card of catalog {version}")
-    if job.model(part.expert) and not job.causes.answered(job.work.id, tag_of(part.subtask)):
+    if job.model(part.expert) and not job.causes.answered(*whose(part.subtask.instruction)):
         return Problem("swallowed", f"{part.name} has a result, and no call of it was answered")
     should = part.expected.text if part.expected else "nothing"
     return Problem("wrong_answer", f"{part.name} came to {told.text[:100]!r}, {part.expert} says {should[:100]!r}")
@@ -103,12 +105,6 @@ async def _wrong(job: Judged, part: Part, told: Solution) -> Problem:
 
 def _gave_up(run: Run, part: Part) -> bool:
     return any(outcome.expert == part.subtask.expert for outcome, _ in run.tries[part.name].failures)
-
-
-def tag_of(subtask: Subtask) -> str:
-    """The name under which a model server counts the calls of a part."""
-    found = TAG.search(subtask.instruction)
-    return found[2] if found else ""
 
 
 # -- failures --------------------------------------------------------------------------------------------------
@@ -120,7 +116,8 @@ def failure_problems(job: Judged) -> Iterator[Problem]:
         tries = job.run.tries.get(part.name, Tries())
         for outcome, failure in tries.failures:
             asked = whose(part.subtask.instruction)
-            attempt = Attempt(job.work, asked, tries.started_by(outcome), outcome, failure)
+            over = 0 < job.run.cancelled < outcome.seq
+            attempt = Attempt(job.work, asked, tries.started_by(outcome), outcome, failure, over)
             if not job.causes.explains(attempt, job.model(outcome.expert)):
                 words = f"{part.name}:{outcome.attempt} of {outcome.expert}: {failure.reason}, {failure.message[:200]}"
                 yield Problem("unexplained_failure", words)

@@ -206,7 +206,7 @@ ROWS: dict[str, Any] = {
     "overspent": _number("overspent"),
     "leaked keys": _number("leaked_key"),
     "died unasked": _number("died"),
-    "otherwise wrong": _number("wrong_log", "unexplained_rerun"),
+    "otherwise wrong": _number("wrong_log", "wrong_child", "unexplained_rerun"),
     "subtasks": lambda told: told["subtasks"],
     "run again, by cause": lambda told: told["reruns"],
     "recovery, s": lambda told: told["recovery"]["alone"],

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experts.catalog import Loaded
+from experts.implementations import load_implementations
 from swarm.broker.connection import Connection
 from swarm.broker.gates import Gates
 from swarm.broker.ledger import Ledger
@@ -32,6 +33,7 @@ from tests.chaos.drive import GRACE, Callers, patient
 from tests.chaos.evidence import Edition, Evidence, leaks, memory_of, of_job
 from tests.chaos.faults import Injector, Stage
 from tests.chaos.fleet import ROOT, Fleet
+from tests.chaos.lead import SPEC
 from tests.chaos.load import MODELS, PRICE, TIGHT, load, tenant_budget
 from tests.chaos.logs import read
 from tests.chaos.proxy import Proxy
@@ -178,7 +180,9 @@ class Editions:
 
     async def _published(self) -> Loaded:
         async with Connection.open(self._url) as connection:
-            return await publish(Shelf(connection, SETTINGS.max_age + SETTINGS.retention), self._folder, {})
+            return await publish(
+                Shelf(connection, SETTINGS.max_age + SETTINGS.retention), self._folder, load_implementations([SPEC])
+            )
 
 
 @dataclass(frozen=True)

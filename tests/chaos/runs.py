@@ -6,12 +6,13 @@ Written apart from the scheduler that it judges: edges, conditions, lists and in
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experts.inputs import with_item
-from swarm.events import Accepted, AnyEvent, Ended, OutcomeRecorded, Planned, Released, Started
+from experts.registry import MakeContext
+from swarm.events import Accepted, AnyEvent, CancelAsked, Ended, OutcomeRecorded, Planned, Released, Started
 from swarm.lookup import SKIPPED, gathered
 from swarm.models import Failure, Solution
 from swarm.plans import Condition, Subtask
@@ -77,6 +78,8 @@ class Run:
     """In the order of the plan; items in place of what had a list."""
     tries: Mapping[str, Tries] = field(default_factory=dict)
     ran_wrongly: list[str] = field(default_factory=list)
+    cancelled: int = 0
+    """The place in the log where it was asked to end; 0: it was not."""
 
     def of(self, *states: State) -> list[str]:
         return [part.name for part in self.parts.values() if part.state in states]
@@ -135,16 +138,27 @@ def _head(reference: str) -> str:
 
 
 async def run_of(
-    events: Sequence[AnyEvent], bodies: Mapping[str, Solution], oracle: Oracle, unseen: Container[str] = ()
+    events: Sequence[AnyEvent],
+    bodies: Mapping[str, Solution],
+    oracle: Oracle,
+    unseen: Container[str] = (),
+    asking: Callable[[str], MakeContext] | None = None,
 ) -> Run:
-    """Walk through the plan with what the log holds, and ask the oracle about every part that was answered."""
-    run = Run(version_of(events), plan_in(events), tries=tries_of(events, unseen))
-    walk = _Walk(run, bodies, oracle)
+    """Walk through the plan with what the log holds, and ask the oracle about every part that was answered.
+
+    `asking` makes the context of an expert that asks for jobs, given what it came to.
+    """
+    run = Run(version_of(events), plan_in(events), tries=tries_of(events, unseen), cancelled=_cancelled(events))
+    walk = _Walk(run, bodies, oracle, asking)
     for subtask in _in_order(run.plan.subtasks):
         await walk.take(subtask)
     order = [each.id for each in run.plan.subtasks]
     run.parts = dict(sorted(run.parts.items(), key=lambda item: order.index(item[0].partition("#")[0])))
     return run
+
+
+def _cancelled(events: Iterable[AnyEvent]) -> int:
+    return next((each.seq for each in events if isinstance(each, CancelAsked) and not each.subtask), 0)
 
 
 def _in_order(subtasks: tuple[Subtask, ...]) -> Iterator[Subtask]:
@@ -160,8 +174,14 @@ def _in_order(subtasks: tuple[Subtask, ...]) -> Iterator[Subtask]:
 class _Walk:
     """Goes through a plan, and knows of each subtask what those behind it get."""
 
-    def __init__(self, run: Run, bodies: Mapping[str, Solution], oracle: Oracle) -> None:
-        self._run, self._bodies, self._oracle = run, bodies, oracle
+    def __init__(
+        self,
+        run: Run,
+        bodies: Mapping[str, Solution],
+        oracle: Oracle,
+        asking: Callable[[str], MakeContext] | None,
+    ) -> None:
+        self._run, self._bodies, self._oracle, self._asking = run, bodies, oracle, asking
         self._states: dict[str, State] = {}
         self._results: dict[str, Solution] = {}
         self._names: dict[str, tuple[str, ...]] = {}
@@ -207,7 +227,9 @@ class _Walk:
         if solved is not None and solution is None:
             self._run.ran_wrongly.append(f"the result of {name} is not in Redis")
         inputs = self._inputs(subtask, item)
-        expected = await self._oracle.solution(self._run.version, expert, subtask, inputs) if solved else None
+        context = self._asking(solution.text) if self._asking and solution else None
+        asked = self._oracle.solution(self._run.version, expert, subtask, inputs, context) if solved else None
+        expected = await asked if asked is not None else None
         self._run.parts[name] = Part(name, subtask, state, expert, waits, inputs, solution, expected)
 
     def _inputs(self, subtask: Subtask, item: int) -> Mapping[str, Solution]:
