@@ -19,7 +19,7 @@ from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
 from swarm.broker.shelf import Shelf
-from swarm.errors import BadInput, TooLarge
+from swarm.errors import BadInput, EmptyCatalog, TooLarge
 from swarm.events import Answered, AnyEvent, Planned, Valued
 from swarm.fold import fold
 from swarm.lookup import valued
@@ -78,8 +78,8 @@ class Router:
     # -- deciding
 
     async def _decision(self, job: str, now: JobState) -> Decision:
-        catalog = await self._shelf.catalog(now.catalog)
         folded = fold(now.progress, now.events)
+        catalog = await self._catalog(now.catalog, folded)
         found: list[AnyEvent] = []
         given = _given(now.request, catalog, self._writes) if now.request is not None and not folded.steps else None
         if given is not None:
@@ -111,6 +111,15 @@ class Router:
             ask_plan=next((action.number for action in actions if isinstance(action, AskPlan)), 0),
             answer=await self._answer(job, planned, ending) if ending is not None else None,
         )
+
+    async def _catalog(self, version: str, progress: Progress) -> Catalog:
+        """The cards that a job was accepted with. One that is to end needs none: a long outage may outlast them."""
+        try:
+            return await self._shelf.catalog(version)
+        except EmptyCatalog:
+            if progress.cause is None:
+                raise
+            return Catalog(version=version, cards={})
 
     async def _valued(self, job: str, progress: Progress, places: tuple[str, ...]) -> Valued:
         """What conditions and lists ask for, out of the results themselves, one result after the other."""

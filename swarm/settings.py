@@ -94,7 +94,7 @@ class Settings(Input):
     max_age: float = Field(default=86_400.0, gt=0, le=7 * 86_400)
     """After this a job ends in any case."""
     retention: float = Field(default=86_400.0, gt=0, le=30 * 86_400)
-    """How long a job is kept after its greatest age."""
+    """How long a job is kept after its end. One that has not ended is kept for 30 days after its greatest age."""
     max_open: int = Field(default=20_000, ge=1)
     """Jobs open at once, of all tenants."""
     max_open_tenant: int | None = Field(default=None, ge=1)

@@ -1,7 +1,8 @@
 """Every key this project writes to Redis, and how long it lives.
 
-A job's keys live until `expire`, a moment fixed when the job is accepted: its greatest age plus the retention. The
-scripts in `scripts/` build the same names from the prefix; `tests/unit/test_keys.py` holds the two together.
+A job's keys live until `expire`: 30 days after its greatest age as long as it has not ended, so that an outage does not
+make it vanish; then until the retention after its end has passed. The scripts in `scripts/` build the same names from
+the prefix; `tests/unit/test_keys.py` holds the two together.
 
     key                              type     holds                                             lives
     PREFIX:job:ID                    hash     request, progress, token, ending, bytes kept ...   until expire

@@ -31,7 +31,7 @@ PLANS: tuple[Plan, ...] = (
     naps(0.0, 0.0, expert=TEMPLATE_CARD.name),
 )
 KEPT = 60.0
-"""Seconds for which a job's keys live: its greatest age and the retention, half each."""
+"""Seconds for which a job is kept after its end."""
 SAMPLE = 5.0
 """Seconds between two looks."""
 SETTLED = 0.3
@@ -80,7 +80,7 @@ async def soak(minutes: int) -> Found:
 
     The notes are a table of one row a minute. Redis' own memory is that of its data; `redis_rss_mb` is the process.
     """
-    settings = Settings(max_age=KEPT / 2, retention=KEPT / 2)
+    settings = Settings(max_age=KEPT, retention=KEPT)
     async with rig(ROUTER, Pool(), Pool(), settings=settings, cards=(NAP_CARD, TEMPLATE_CARD)) as bench:
         jobs = Load(bench)
         looks: list[Look] = []

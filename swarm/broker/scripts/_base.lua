@@ -15,6 +15,10 @@ end
 
 local function int(x) return string.format('%.0f', math.floor(x)) end
 
+-- How long the keys of a job live beyond its greatest age as long as it has not ended: no shorter than the longest
+-- retention, and longer than any outage after which somebody still wants to know how it ended. See `keep_ended`.
+local UNENDED_MS = 30 * 86400000
+
 local function job_key(job) return P .. ':job:' .. job end
 local function delivery_key(id) return P .. ':delivery:' .. id end
 local function queue_key(queue, part) return P .. ':queue:' .. queue .. ':' .. part end

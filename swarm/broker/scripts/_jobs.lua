@@ -69,6 +69,16 @@ local function cancel_children(job, now)
   end
 end
 
+-- A job's retention begins with its end. One that a version before accepted keeps the lifetime that it has.
+local function keep_ended(job, now)
+  local J = job_key(job)
+  local retention = call('HGET', J, 'retention')
+  if not retention then return end
+  local expire = int(now + retention)
+  call('HSET', J, 'expire', expire)
+  for _, part in ipairs({'', ':log', ':bodies', ':deltas', ':children', ':money'}) do expire_at(J .. part, expire) end
+end
+
 -- End a job: the ending and its answer are written, what is queued is withdrawn, what runs is stopped, and every
 -- later append finds the job ended. Timers and the router's own deliveries go silently.
 local function end_job(job, now, ending, answer, complete)
@@ -98,6 +108,7 @@ local function end_job(job, now, ending, answer, complete)
   if #stopped > 0 then data.stopped = stopped end
   if #withdrawn > 0 then data.withdrawn = withdrawn end
   append(job, now, 'ended', cjson.encode(data))
+  keep_ended(job, now)
   -- who waits for the answer alone hears of nothing else, and has it at once unless it is long or has a cost, which is
   -- read from the books
   call('PUBLISH', P .. ':over:' .. job, #answer <= 65536 and not data.settled and answer or '')

@@ -145,12 +145,13 @@ local function begin(job, id, queue, count, wait)
   return false
 end
 
--- What speaks against beginning a delivery: it is 'over', or its end was asked for ('cancelled'). Nil: nothing.
+-- What speaks against beginning a delivery: it is 'over', or it is to 'end', since that was asked for or the job's time is
+-- up, as after an outage. Nil: nothing.
 local function obstacle(job, id, queue)
   local solved = 's:' .. (subtask_of(id, queue) or '')
-  local f = call('HMGET', job_key(job), 'expire', 'ending', solved, cancel_fields(id, queue))
-  if not f[1] or f[2] or f[3] then return 'over' end
-  if queue ~= 'advance' and (f[4] or f[5] or f[6]) then return 'cancelled' end
+  local f = call('HMGET', job_key(job), 'expire', 'ending', 'due', solved, cancel_fields(id, queue))
+  if not f[1] or f[2] or f[4] then return 'over' end
+  if queue ~= 'advance' and ((f[3] and tonumber(f[3]) <= now) or f[5] or f[6] or f[7]) then return 'end' end
 end
 
 -- Take what is ready, as far as its gates let it in. Says whether one of them holds the queue up, and the last tag taken.

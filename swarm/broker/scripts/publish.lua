@@ -2,9 +2,12 @@
 -- the former one get a lifetime in which every job pinned to it ends.
 -- ARGV: version, lifetime ms, how many cards, then name, card ..., then blobs ... Answers the former version or ''.
 local version, now = ARGV[1], clock()
--- as long as the longest of the open jobs, whatever the settings of whoever publishes
-local last = call('ZREVRANGE', P .. ':open', 0, 0, 'WITHSCORES')[2]
-local lifetime = int(math.max(tonumber(ARGV[2]), (tonumber(last) or now) - now))
+-- as long as the longest of the open jobs may run and is kept, whatever the settings of whoever publishes; one that nobody
+-- ends in that time needs no cards to be ended later
+local last = call('ZREVRANGE', P .. ':open', 0, 0, 'WITHSCORES')
+local retention = last[1] and call('HGET', job_key(last[1]), 'retention')
+local needed = (tonumber(last[2]) or now) - now + (retention and retention - UNENDED_MS or 0)
+local lifetime = int(math.max(tonumber(ARGV[2]), needed))
 local C, first_blob = P .. ':catalog:' .. ARGV[1], 4 + 2 * tonumber(ARGV[3])
 for i = first_blob, #ARGV do
   if call('EXISTS', P .. ':blob:' .. ARGV[i]) == 0 then return redis.error_reply('SWARM a blob is gone; publish again') end

@@ -114,9 +114,9 @@ end
 local age = tonumber(ARGV[5])
 -- whole, as the times of events are: a tick at its due time must not seem to come before it
 local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
-local expire = int(now + age + tonumber(ARGV[7]))
+local expire = int(now + age + UNENDED_MS)
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
-call('HSET', J, 'due', due)
+call('HSET', J, 'due', due, 'retention', ARGV[7])
 if parent ~= '' then
   call('HSET', J, 'parent', parent, 'depth', depth)
   call('SADD', job_key(parent) .. ':children', job)
