@@ -129,7 +129,8 @@ class SwarmClient:
         cost, all together, in US dollars; each step of `priority` (0 to 9) is a head start
         of 100 subtasks, over other tenants too.
         While the swarm is Busy it is asked again, at least once a second, for `patience` seconds in all.
-        Raises BadInput (with the field and the remedy), Busy, OverBudget, EmptyCatalog, UnknownExpert, JobConflict.
+        Raises BadInput (with the field and the remedy), Busy, OverBudget, TenantFull, EmptyCatalog, UnknownExpert,
+        JobConflict.
         """
         request = make_request(
             text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts,

@@ -11,7 +11,8 @@ Each message says what is wrong and what to do about it.
     │   └── EmptyCatalog
     ├── Refused                  sound, but not now
     │   ├── Busy
-    │   └── OverBudget
+    │   ├── OverBudget
+    │   └── TenantFull
     ├── NoRoom                   a call's cost does not fit yet; it waits in the queue, not in a slot
     ├── NoPlan                   no expert fits the request
     ├── PlanRefused              a planner's text is no plan that can run
@@ -159,6 +160,17 @@ class OverBudget(Refused):
         super().__init__(
             f"a budget of ${budget:g} does not fit {scope}: ${left:g} of ${limit:g} are left today; "
             "lower it, wait for running jobs or tomorrow (UTC), or raise the limit"
+        )
+
+
+class TenantFull(Refused):
+    """A tenant's jobs keep as many bytes in Redis as they may. They keep less as jobs expire."""
+
+    def __init__(self, tenant: str, held: int, limit: int) -> None:
+        self.tenant, self.held, self.limit = tenant, held, limit
+        super().__init__(
+            f"the jobs of tenant {tenant} keep {held:,} bytes in Redis (limit {limit:,}); submit again when some of "
+            "them have expired (SWARM_RETENTION after their end), or raise SWARM_MAX_RESULTS_TENANT"
         )
 
 

@@ -105,6 +105,9 @@ class Settings(Input):
     """Bytes of one encoded request, its plan included."""
     max_results: int = Field(default=MAX_RESULTS, ge=1_000)
     """Bytes of results that one job may keep; one more is a failure, `too_large`."""
+    max_results_tenant: int | None = Field(default=None, ge=1_000)
+    """Bytes that all jobs of one tenant may keep in Redis: requests, results and answers, until they expire. By default
+    half of `maxmemory`, so that none takes all of it; where Redis has no `maxmemory` there is no bound."""
     max_answer: int = Field(default=4_000_000, ge=1_000)
     """Bytes of results that one answer is made of."""
 

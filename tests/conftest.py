@@ -206,7 +206,7 @@ def a_request(*subtasks: str, **more: Any) -> Request:
         name, _, expert = head.partition(":")
         depends_on = tuple(waits.split(",")) if waits else ()
         found.append(Subtask(id=name, expert=expert or "a", instruction="do it", depends_on=depends_on))
-    return Request(text="do it", plan=Plan(subtasks=tuple(found)) if found else None, **more)
+    return Request(**{"text": "do it"} | more, plan=Plan(subtasks=tuple(found)) if found else None)
 
 
 class Hands:

@@ -16,13 +16,14 @@ from swarm.broker.alive import alive, unserved
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.gates import Gates, target
-from swarm.broker.holdings import Breaker, Census, Eternal, Gate, Kind, Memory, Standing
+from swarm.broker.holdings import Breaker, Census, Eternal, Gate, Held, Kind, Memory, Standing
 from swarm.broker.keys import (
     ADVANCE,
     ANSWER,
     DEAD_KEPT,
     ENDED_KEPT,
     ETERNAL,
+    HELD_STEP_MS,
     LIMITS_KEPT,
     PLAN,
     PRICES_KEPT,
@@ -70,7 +71,7 @@ KINDS = (
     ("workers", r"worker:.+"),
     ("dead", r"dead(:.+)?"),
     ("plans", r"plans:.+|plancount"),
-    ("records", r"stats(:.+)?"),
+    ("records", r"stats(:.+)?|held:.+"),
     ("pace", r"(pace|waiting|asked)(:.+)?"),
     ("lists", r"open(:.+)?|ended|seen|queues|prices|tenants"),
     ("other", r".*"),
@@ -117,6 +118,7 @@ async def census(
         misses=count.misses,
         gates=gates,
         budgets=await _budgets(connection, kinds.get("money", ())),
+        held=await _held(connection, kinds.get("records", ())),
         leaks=tuple([name async for name in _leaks(connection, names)]),
     )
 
@@ -301,6 +303,17 @@ async def _budgets(connection: Connection, names: Sequence[str]) -> dict[str, di
         sums = {field.decode(): int(float(value)) for field, value in zip(raw[::2], raw[1::2], strict=True)}
         budgets[name.removeprefix("budget:")] = sums if limit is None else sums | {"limit": int(limit)}
     return budgets
+
+
+async def _held(connection: Connection, names: Sequence[str]) -> dict[str, Held]:
+    tenants = [name for name in names if name.startswith("held:")]
+    step = int(await now_ms(connection)) // HELD_STEP_MS
+    found = {}
+    for name, raw in zip(tenants, await _each(connection, "HGETALL", tenants), strict=True):
+        fields = {field.decode(): int(value) for field, value in zip(raw[::2], raw[1::2], strict=True)}
+        kept = sum(size for till, size in fields.items() if till.isdigit() and int(till) >= step)
+        found[name.removeprefix("held:")] = Held(bytes=kept, limit=fields.get("limit"))
+    return found
 
 
 async def _leaks(connection: Connection, names: Sequence[str]) -> AsyncIterator[str]:

@@ -17,6 +17,8 @@ class EvictionCheck:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._seen, self._at = -1, 0.0
+        self.maxmemory = 0
+        """Bytes, as last seen; 0: none is set, or this user may not know."""
 
     async def check(self) -> None:
         """Raises BrokerEvicts where keys may be evicted. A user who may not know is not refused."""
@@ -29,6 +31,7 @@ class EvictionCheck:
             raw = b""
         said = dict(line.split(":", 1) for line in raw.decode(errors="replace").splitlines() if ":" in line)
         policy = said.get("maxmemory_policy", "noeviction")
-        if int(said.get("maxmemory", 0)) and policy != "noeviction":
+        self.maxmemory = int(said.get("maxmemory", 0))
+        if self.maxmemory and policy != "noeviction":
             raise BrokerEvicts(self._connection.where, policy)
         self._seen, self._at = self._connection.made, now

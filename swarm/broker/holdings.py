@@ -55,6 +55,13 @@ class Eternal(Value):
     bound: int | None
 
 
+class Held(Value):
+    """Bytes of requests, results and answers that a tenant's jobs keep, and may keep (None: any number)."""
+
+    bytes: int
+    limit: int | None = None
+
+
 class Breaker(Value):
     """What fails altogether, since when, and until when nobody asks. Times are milliseconds of the swarm's clock."""
 
@@ -112,6 +119,8 @@ class Census(Value):
     gates: Mapping[str, Gate]
     budgets: Mapping[str, Mapping[str, int]]
     """By scope: micro-dollars earmarked, open, settled and presumed."""
+    held: Mapping[str, Held] = {}
+    """By tenant."""
     leaks: tuple[str, ...]
     """Keys without a lifetime that must have one."""
 

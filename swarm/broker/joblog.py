@@ -19,7 +19,8 @@ from swarm.broker.deltas import Deltas
 from swarm.broker.eviction import EvictionCheck
 from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
-from swarm.errors import AskRefused, Busy, EmptyCatalog, JobConflict, JobNotFound, OverBudget, TooLarge, UnknownExpert
+from swarm.broker.refusals import refusal
+from swarm.errors import JobNotFound, TooLarge
 from swarm.events import EVENTS, AnyEvent
 from swarm.fold import fold
 from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
@@ -130,8 +131,8 @@ class JobLog:
         With `parent` it is a part of that job, asked for by an expert: it waits for no place, is paid from the budget
         of that job, and is cancelled with it. Repeated with less time left it is the same job.
 
-        Raises Busy, OverBudget, UnknownExpert, EmptyCatalog, JobConflict, AskRefused (with `parent`), and
-        BrokerUnconfirmed where a replica must have it and has not. Safe to repeat: the job exists once.
+        Raises Busy, OverBudget, TenantFull, UnknownExpert, EmptyCatalog, JobConflict, AskRefused (with `parent`),
+        and BrokerUnconfirmed where a replica must have it and has not. Safe to repeat: the job exists once.
         """
         body = request.model_dump_json(exclude_defaults=True)
         same = request.model_dump_json(exclude_defaults=True, exclude={"deadline", "max_age"}) if parent else body
@@ -150,33 +151,17 @@ class JobLog:
             settings.replans if request.replans is None else request.replans,
             "true" if request.plan_only else "false", settings.max_items, request.priority,
             micro(request.budget), micro(settings.tenant_budget), micro(settings.day_budget),
-            round(patience * 1000), parent, settings.ask_depth, MOST_CHILDREN, *named,
+            round(patience * 1000), parent, settings.ask_depth, MOST_CHILDREN, self._tenant_bytes(), *named,
             durable=settings.durable, repeats=True,
         )  # fmt: skip
-        verdict, *details = (item.decode() if isinstance(item, bytes) else item for item in answer)
-        match verdict:
-            case "conflict":
-                raise JobConflict(job)
-            case "empty":
-                raise EmptyCatalog()
-            case "unknown":
-                raise UnknownExpert(details[0], details[1:])
-            case "busy":
-                after = int(details[3]) / 1000 if details[3] else settings.retry_after
-                raise Busy(details[0], int(details[1]), int(details[2]), retry_after=after)
-            case "over":
-                left, limit = (int(amount) / 1_000_000 for amount in details[1:])
-                raise OverBudget(details[0], request.budget or 0.0, left, limit)
-            case "orphan":
-                raise AskRefused(f"job {parent} is over or is to be cancelled; nothing more is asked for it")
-            case "deep":
-                raise AskRefused(
-                    f"jobs that experts ask for are {details[0]} deep already, one inside the other; let this expert "
-                    "answer by itself, or raise SWARM_ASK_DEPTH of the workers"
-                )
-            case "many":
-                raise AskRefused(f"the experts of job {parent} have asked for {details[0]} jobs, the most there may be")
+        verdict, *facts = (item.decode() if isinstance(item, bytes) else item for item in answer)
+        if verdict not in ("ok", "again"):
+            raise refusal(verdict, facts, job, request, parent, settings.retry_after)
         return bool(verdict == "ok")
+
+    def _tenant_bytes(self) -> int | str:
+        """What a tenant's jobs may keep, as the script takes it: '' for no bound."""
+        return self._settings.max_results_tenant or self._eviction.maxmemory // 2 or ""
 
     async def standing(self, job: str) -> Standing:
         """What a job passes on. Raises JobNotFound."""

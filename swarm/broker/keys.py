@@ -14,6 +14,7 @@ the prefix; `tests/unit/test_keys.py` holds the two together.
     PREFIX:job:ID:money              hash     its budget, what it cost, what is held of it      until expire
     PREFIX:budget:tenant:NAME:DAY    hash     what a tenant's jobs of one day cost and may cost 40 days
     PREFIX:budget:day:DAY            hash     the same of all tenants                           40 days
+    PREFIX:held:TENANT               hash     bytes that its jobs keep, by when they expire     70 days after the last
     PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
     PREFIX:catalog:VERSION           hash     cards by name                                     current, then 1 lifetime
     PREFIX:catalog:VERSION:blobs     set      hashes of its blobs                               as its catalog
@@ -73,6 +74,8 @@ PLANS_KEPT = 500
 LIMITS_KEPT = 1_000
 PRICES_KEPT = 10_000
 TENANTS_KEPT = 10_000
+HELD_STEP_MS = 600_000
+"""Bytes that jobs keep are counted by the ten minutes in which they expire."""
 
 ETERNAL = re.compile(
     r"queue:[^:]+(:[^:]+)?:(ready|later|leases|wake|turns)"
@@ -156,6 +159,9 @@ class Keys:
     def budget(self, scope: str) -> str:
         """`scope` is `tenant:NAME:DAY` or `day:DAY`."""
         return f"{self.prefix}:budget:{scope}"
+
+    def held(self, tenant: str) -> str:
+        return f"{self.prefix}:held:{tenant}"
 
     @property
     def prices(self) -> str:

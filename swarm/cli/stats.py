@@ -16,7 +16,7 @@ from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.explained import at_most, money
 from swarm.cli.screen import Screen, listed
 
-SHOWN_BUDGETS = 20
+SHOWN_BUDGETS = SHOWN_TENANTS = 20
 
 GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "BREAKER", "QUEUES WAITING")
 
@@ -104,6 +104,9 @@ def show(screen: Screen, census: Census) -> None:
         screen.columns(list(_budgets(census)), ("BUDGETS TODAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"))
         if (more := len(census.budgets) - SHOWN_BUDGETS) > 0:
             screen.line(f"and {more:,} more: swarm tenants list")
+    if census.held:
+        screen.line()
+        screen.columns(list(_held(census)), ("KEPT FOR JOBS OF TENANT", "BYTES", "AT MOST"))
     if census.parked:
         screen.line(("Parked ", "bold"), f"{census.parked:,} subtasks wait for room in a budget")
     for warning in census.warnings:
@@ -159,6 +162,12 @@ def _budgets(census: Census) -> Iterator[tuple[str, ...]]:
         bounds = (at_most(fields.get(each, 0)) for each in ("presumed", "open", "earmarked"))
         top = "" if limit is None else money(limit) if limit else "$0"
         yield (name, money(settled) if settled else "$0", *bounds, top)
+
+
+def _held(census: Census) -> Iterator[tuple[str, ...]]:
+    """One row for each tenant, those that keep the most first, as far as they are shown."""
+    for tenant, held in sorted(census.held.items(), key=lambda item: -item[1].bytes)[:SHOWN_TENANTS]:
+        yield (tenant, size(held.bytes), "" if held.limit is None else size(held.limit))
 
 
 def size(count: int) -> str:

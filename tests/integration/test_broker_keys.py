@@ -39,6 +39,7 @@ FORMS = [
     (r"gate:.+:running", "gate:GATE:running"),
     (r"gate:.+", "gate:GATE"),
     (r"parked:.+", "parked:SCOPE"),
+    (r"held:.+", "held:TENANT"),
     (r"(pace|waiting|asked):.+", r"\1:TENANT"),
 ]
 CHANNELS = [(r"(events|over|deltas):.+", r"\1:JOB"), (r"stop:.+", "stop:WORKER"), (r"published", "published")]

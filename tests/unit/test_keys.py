@@ -40,7 +40,7 @@ def test_the_names_are_those_of_the_table() -> None:
         *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake", "turns")),
         of.open, of.ended, of.current_catalog, of.catalogs, of.dead, of.stats("x1"), of.plans("x1", "x1"),
         of.plan_count, of.money("x1"), of.budget("tenant:x1:x1"), of.budget("day:x1"), of.prices, of.tenants,
-        of.letter("x1"), of.gate("x1"), of.gate("x1:running"), of.limits, of.parked("x1"),
+        of.letter("x1"), of.gate("x1"), of.gate("x1:running"), of.limits, of.parked("x1"), of.held("x1"),
     }  # fmt: skip
     listed = {f"PREFIX:{example(name)}" for name, _ in ROW.findall(keys.__doc__ or "")}
     # these are built in the scripts only
@@ -64,6 +64,7 @@ def test_the_scripts_keep_to_the_same_bounds() -> None:
     assert re.findall(r"tokens\[queue\] < (\d+)", library) == [str(keys.WAKE_TOKENS)]
     assert re.findall(r"LONGEST_PAUSE = (\d+)", library) == [str(census.LONGEST_DEBT_MS)]
     assert re.findall(r"'ZREMRANGEBYRANK', key, 1, -(\d+)", library) == [str(keys.TENANTS_KEPT + 1)]
+    assert re.findall(r"HELD_STEP_MS, HELD_MS = (\d+)", library) == [str(keys.HELD_STEP_MS)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':ended', 0, -(\d+)", library) == [str(keys.ENDED_KEPT + 1)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':catalogs', 0, -(\d+)", publish) == [str(shelf.ALIVE + 1)]
 

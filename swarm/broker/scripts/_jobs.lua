@@ -69,12 +69,48 @@ local function cancel_children(job, now)
   end
 end
 
--- A job's retention begins with its end. One that a version before accepted keeps the lifetime that it has.
-local function keep_ended(job, now)
+-- Bytes that a tenant's jobs keep in Redis: requests, results and answers. The hash `held` has them by the ten minutes in
+-- which they expire, as `sum` those that were not past at `step`, and as `limit` what the tenant may keep.
+local HELD_STEP_MS, HELD_MS = 600000, 70 * 86400000
+
+local function held_key(tenant) return P .. ':held:' .. tenant end
+local function held_step(ms) return int(tonumber(ms) / HELD_STEP_MS) end
+
+-- How many a tenant's jobs keep now, how many they may, and the steps that are past since that was last written down.
+local function held_by(tenant, now)
+  local H, step = held_key(tenant), held_step(now)
+  local f, sum, past = call('HMGET', H, 'sum', 'step', 'limit'), 0, {}
+  if f[2] == step then return tonumber(f[1]), tonumber(f[3]), past end
+  local all = call('HGETALL', H)
+  for i = 1, #all, 2 do
+    local till = tonumber(all[i])
+    if till and till < tonumber(step) then
+      table.insert(past, all[i])
+    elseif till then
+      sum = sum + all[i + 1]
+    end
+  end
+  return sum, tonumber(f[3]), past
+end
+
+-- Count bytes of a job that expires at that time.
+local function hold_bytes(tenant, now, expire, bytes)
+  local H, till = held_key(tenant), held_step(expire)
+  local sum, _, past = held_by(tenant, now)
+  call('HSET', H, 'sum', int(sum + bytes), 'step', held_step(now))
+  if call('HINCRBY', H, till, int(bytes)) <= 0 then call('HDEL', H, till) end
+  if #past > 0 then in_chunks(past, function(...) call('HDEL', H, ...) end) end
+  call('PEXPIRE', H, HELD_MS)
+end
+
+-- A job's retention begins with its end, also that of its bytes, to which those of its answer come. One that a version
+-- before accepted keeps the lifetime that it has.
+local function keep_ended(job, now, answer)
   local J = job_key(job)
-  local retention = call('HGET', J, 'retention')
-  if not retention then return end
-  local expire = int(now + retention)
+  local f = call('HMGET', J, 'retention', 'expire', 'held', 'tenant')
+  local expire = f[1] and int(now + f[1]) or f[2]
+  hold_bytes(f[4], now, f[2], -(f[3] or 0))
+  hold_bytes(f[4], now, expire, (f[3] or 0) + #answer)
   call('HSET', J, 'expire', expire)
   for _, part in ipairs({'', ':log', ':bodies', ':deltas', ':children', ':money'}) do expire_at(J .. part, expire) end
 end
@@ -108,7 +144,7 @@ local function end_job(job, now, ending, answer, complete)
   if #stopped > 0 then data.stopped = stopped end
   if #withdrawn > 0 then data.withdrawn = withdrawn end
   append(job, now, 'ended', cjson.encode(data))
-  keep_ended(job, now)
+  keep_ended(job, now, answer)
   -- who waits for the answer alone hears of nothing else, and has it at once unless it is long or has a cost, which is
   -- read from the books
   call('PUBLISH', P .. ':over:' .. job, #answer <= 65536 and not data.settled and answer or '')

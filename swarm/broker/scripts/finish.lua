@@ -5,26 +5,41 @@
 -- nobody else has solved the subtask: whoever runs it again is told to stop.
 local most, job, now = tonumber(ARGV[1]), job_of(ARGV[2]), clock()
 local J = job_key(job)
-local f = call('HMGET', J, 'expire', 'ending')
+local f = call('HMGET', J, 'expire', 'ending', 'bytes', 'tenant')
 local verdicts, events, done, stored = {}, {}, {}, false
 
 local function counts(id, queue, solves)
   return solves ~= '' and f[1] and not f[2] and call('HEXISTS', delivery_key(id), 'record') == 1
     and call('HEXISTS', J, 's:' .. solves) == 0 and not is_cancelled(job, id, queue)
 end
--- A result that would take the job over what it may keep becomes a failure; its body is not stored.
-local kept = tonumber(call('HGET', J, 'bytes') or '0')
+-- A result that would take the job over what it may keep becomes a failure; its body is not stored. So does one that would
+-- take the tenant a quarter over what its jobs may keep: from the limit on no more of them are accepted, and the rest is
+-- room for those that were.
+local before = tonumber(f[3] or '0')
+local kept, held, limit = before, 0, nil
+if f[4] then held, limit = held_by(f[4], now) end
+
+local function too_much(bytes)
+  if kept + bytes > most then
+    return string.format(
+      'the results of this job have %.0f bytes with this one, and may have %.0f (SWARM_MAX_RESULTS of the workers)',
+      kept + bytes, most)
+  elseif limit and held + kept - before + bytes > 1.25 * limit then
+    return string.format(
+      'the jobs of tenant %s keep %.0f bytes with this result, and may keep %.0f and a quarter for those that run '
+      .. '(SWARM_MAX_RESULTS_TENANT of whoever submits); they keep less as results expire (SWARM_RETENTION)',
+      f[4], held + kept - before + bytes, limit)
+  end
+end
 
 local function bounded(kind, data, key, body, solves)
-  if solves == '' or kept + #body <= most then
+  local problem = solves ~= '' and too_much(#body)
+  if not problem then
     if key ~= '' then kept = kept + #body end
     return data, key, body, solves
   end
   local event = cjson.decode(data)
-  event.body, event.size = nil, nil
-  event.failure = {reason = 'too_large', message = string.format(
-    'the results of this job have %.0f bytes with this one, and may have %.0f (SWARM_MAX_RESULTS of the workers)',
-    kept + #body, most)}
+  event.body, event.size, event.failure = nil, nil, {reason = 'too_large', message = problem}
   return cjson.encode(event), '', '', ''
 end
 for i = 2, #ARGV, 8 do
@@ -76,6 +91,8 @@ end
 if stored then
   expire_at(J .. ':bodies', f[1])
   call('HSET', J, 'bytes', int(kept))
+  call('HINCRBY', J, 'held', int(kept - before))
+  hold_bytes(f[4], now, f[1], kept - before)
 end
 if #events > 0 then
   append_all(job, now, events)

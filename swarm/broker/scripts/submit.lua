@@ -3,9 +3,10 @@
 --       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, priority,
 --       budget, the tenant's and the day's by the settings (micro-dollars or ''), ms for which the caller
 --       comes again when it is refused, the job whose expert asks or '', how deep such jobs may be, how many one job may
---       have asked for, experts that the request names ...
+--       have asked for, bytes that the tenant's jobs may keep or '', experts that the request names ...
 -- Answers {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
 -- {'busy', scope, open, limit, ms after which to come again or ''}, {'over', scope, left, limit} (the budget does not fit; micro-dollars),
+-- {'held', bytes, limit} (the tenant's jobs would keep more than they may),
 -- {'orphan'} (the job whose expert asks has ended or is to be cancelled), {'deep', limit}, {'many', limit}.
 -- A job that an expert asks for counts as open but waits for no place: the one that asks has a place already.
 local job, request, digest, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -17,7 +18,7 @@ if stored then return stored == digest and {'again'} or {'conflict'} end
 
 local version = call('GET', P .. ':catalog')
 if not version then return {'empty'} end
-for i = 24, #ARGV do
+for i = 25, #ARGV do
   if call('HEXISTS', P .. ':catalog:' .. version, ARGV[i]) == 0 then
     local answer = {'unknown', ARGV[i]}
     for _, name in ipairs(call('HKEYS', P .. ':catalog:' .. version)) do table.insert(answer, name) end
@@ -99,6 +100,9 @@ for i, scope in ipairs(parent == '' and scopes or {}) do
   end
 end
 
+local held, most = held_by(tenant, now), tonumber(ARGV[24])
+if most and held + #request > most then return {'held', int(held), int(most)} end
+
 local budget, day = ARGV[17], day_of(now)
 if budget ~= '' then
   for i, scope in ipairs(scopes_of(tenant, day)) do
@@ -116,7 +120,9 @@ local age = tonumber(ARGV[5])
 local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
 local expire = int(now + age + UNENDED_MS)
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
-call('HSET', J, 'due', due, 'retention', ARGV[7])
+call('HSET', J, 'due', due, 'retention', ARGV[7], 'held', #request)
+hold_bytes(tenant, now, expire, #request)
+if most then call('HSET', held_key(tenant), 'limit', int(most)) else call('HDEL', held_key(tenant), 'limit') end
 if parent ~= '' then
   call('HSET', J, 'parent', parent, 'depth', depth)
   call('SADD', job_key(parent) .. ':children', job)
