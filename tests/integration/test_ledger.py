@@ -124,6 +124,42 @@ async def test_a_hold_that_redis_lost_is_settled_all_the_same(hands: Hands, ledg
     assert await hands.log.spent("j1") == Spent(settled=70, limit=10_000)
 
 
+async def test_a_claim_that_redis_forgot_and_counts_again_settles_its_own_calls_and_not_those_of_the_next(
+    hands: Hands, ledger: Ledger
+) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    first = await hands.run("a", hands.worker("w1"))
+    delivery, queue = hands.keys.delivery(first.id), hands.keys.queue(first.queue, "ready")
+    # Redis comes back as it was before the claim
+    await hands.call("HDEL", delivery, "owner", "claims")
+    await hands.call("ZREM", hands.keys.queue(first.queue, "leases"), first.id)
+    await hands.call("ZADD", queue, await hands.field(delivery, "score"), first.id)
+    second = await hands.run("a", hands.worker("w1"))
+    assert (first.number, second.number) == (1, 1)
+    await ledger.reserve(second, 1, 6_000)
+
+    assert await ledger.settle(first, 1, 300) == 0, "it was spent, and what held it is lost"
+    assert await hands.log.spent("j1") == Spent(settled=300, open=6_000, limit=10_000)
+    assert await ledger.settle(second, 1, 1_500) == 6_000
+    assert await hands.log.spent("j1") == Spent(settled=1_800, limit=10_000)
+
+
+async def test_a_hold_of_a_version_before_is_presumed_and_shown_as_any(hands: Hands, ledger: Ledger) -> None:
+    await hands.begin("j1", "t1:a", budget=0.01)
+    claim = await hands.run("a")
+    for hold in ("1.1", "1.2"):  # by claim number and call alone
+        await hands.connection.script("reserve", claim.id, claim.owner, hold, 2_000, "", "", "1", "", 1_000)
+    await hands.connection.script("settle", claim.id, claim.owner, "1.1", 70, 0, "", 0, "", "")
+    await ledger.reserve(claim, 3, 3_000)
+    assert await hands.log.spent("j1") == Spent(settled=70, open=5_000, limit=10_000)
+
+    await hands.log.cancel("j1")
+    await hands.settle("j1")
+
+    assert await hands.log.spent("j1") == Spent(settled=70, presumed=5_000, limit=10_000)
+    assert [part.usage.presumed for part in (await hands.log.receipt("j1")).parts] == [5_000]
+
+
 async def test_a_lost_claim_presumes_what_it_held_and_reserves_no_more(hands: Hands, ledger: Ledger) -> None:
     await hands.begin("j1", "t1:a", budget=0.01)
     claim = await hands.run("a")

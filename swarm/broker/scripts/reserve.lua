@@ -1,5 +1,5 @@
 -- Hold the greatest cost of a model call before it is made.
--- ARGV: delivery, owner, hold (`claim.call`), micro-dollars or '' (the model has no price), a tenant's and a day's limit
+-- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (the model has no price), a tenant's and a day's limit
 --       by the settings or '', '1' if a call without a price is refused where a limit holds, the model or '' if it has no
 --       gates, ms that the call may take.
 -- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,

@@ -1,5 +1,5 @@
 -- Book what a model call came to, and tell the gates. A hold is settled once: a repeated call changes nothing.
--- ARGV: delivery, owner, hold (`claim.call`), micro-dollars or '' (nobody knows: all that was held counts as presumed), tokens,
+-- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (nobody knows: all that was held counts as presumed), tokens,
 --       '1' if the server said that it was too much or '', ms for which it wants to be left alone, the model that was
 --       called or '' if it has no gates, what that says of health: 'up', 'model' (that is down), 'endpoint' or ''.
 -- Answers what was held, or '-1' if it is settled already. What was presumed, as its claim was over, can still be settled
