@@ -366,7 +366,7 @@ async def test_a_lease_that_ran_out_in_an_outage_is_held_while_new_work_is_claim
 
     assert [claim.id for claim in claims] == ["j2:t1:1"]
     assert due is not None
-    assert 0.5 < due <= 1.0, "what was left of the lease is what the next look waits for"
+    assert 0.1 < due < 0.6, "what is left of the lease is what the next look waits for"
     assert await hands.claim("run:a", hands.worker("w2")) == [], "neither does the second claim take it"
     assert await hands.worker("w1").renew([running]) == []
     assert await hands.solve(running)
@@ -459,6 +459,19 @@ async def test_a_gap_of_more_than_half_a_lease_is_an_outage(hands: Hands) -> Non
     await hands.claim("run:a")
 
     assert await gaps(hands) == 1
+
+
+@pytest.mark.parametrize(("left", "held"), [(0.45, False), (1.0, True)])
+async def test_the_first_third_of_a_gap_counts_and_a_worker_that_renewed_in_time_keeps_its_lease(
+    hands: Hands, left: float, held: bool
+) -> None:
+    """`left`: what a lease had to go when the gap of 0.9 s began; of one that was renewed in time it is a second."""
+    await hands.begin("j", "t1:a")
+    running = await hands.run("a", hands.worker("w1"))
+    await hands.let_lease_end(running, 0.9 - left)
+    await hands.outage(0.9)
+
+    assert (await hands.claim("run:a", hands.worker("w2")) == []) is held
 
 
 async def test_what_a_worker_of_the_version_before_notes_spares_no_lease_and_hides_no_gap(hands: Hands) -> None:

@@ -52,8 +52,10 @@ local function count_gaps(now, lease, gaps)
   return math.min(now, till - left + lease), table.concat(kept)
 end
 
--- A worker is here and says what it measured. Notes that, and a gap if nobody was here for half a lease; who lost its
--- connection in a long one has a third more to come back. Answers the time.
+-- A worker is here and says what it measured. Notes that, and a gap if nobody was here for half a lease. The first third of
+-- it counts as time in which somebody was: who renews each third has as much left to do so again, and more than after a
+-- stall that is just too short for a gap. Who lost its connection in a long one has a third more to come back. Answers the
+-- time.
 local function see(lease, measured)
   local f = call('HMGET', S, 'clock', 'ahead', 'gaps')
   local own, last, gaps = own_clock(), tonumber(f[1]), f[3] or ''
@@ -63,7 +65,7 @@ local function see(lease, measured)
     now = math.max(last, judge(now, last, lease, tonumber(measured)))
     local gap = now - last
     if gap > lease / 2 then
-      gaps = int(last + lease / 6) .. ':' .. int(now + (gap > lease and lease / 3 or 0)) .. ' ' .. gaps
+      gaps = int(last + lease / 3) .. ':' .. int(now + (gap > lease and lease / 3 or 0)) .. ' ' .. gaps
     end
   end
   ahead = now - own
