@@ -29,7 +29,6 @@ from swarm.broker.keys import (
     PRICES_KEPT,
     SEEN_FIELDS,
     TENANTS_KEPT,
-    WAKE_TOKENS,
     Keys,
     expert_queue,
 )
@@ -98,7 +97,7 @@ async def census(
     kinds = _by_kind(names)
     workers = await alive(connection)
     queues = await _queues(connection, shelf, kinds.get("queues", ()))
-    eternal = await _eternal(connection, settings, names)
+    eternal = await _eternal(connection, settings)
     count = await PlanStore(connection).counted()
     gates = await _gates(connection, shelf, kinds.get("gates", ()), queues)
     held = {queue: name for name, gate in gates.items() for queue in gate.waiting}
@@ -212,7 +211,7 @@ async def _standing(connection: Connection, queue: str) -> Standing:
     return Standing(ready=ready, later=later, leases=leases, lag=round(lag, 1))
 
 
-async def _eternal(connection: Connection, settings: Settings, names: Iterable[str]) -> dict[str, Eternal]:
+async def _eternal(connection: Connection, settings: Settings) -> dict[str, Eternal]:
     """The lists that stay, and how long they are."""
     bounds: dict[str, tuple[str, int | None]] = {
         "open": ("ZCARD", settings.max_open),
@@ -224,11 +223,6 @@ async def _eternal(connection: Connection, settings: Settings, names: Iterable[s
         "tenants": ("HLEN", 2 * TENANTS_KEPT),
         "seen": ("HLEN", SEEN_FIELDS),
     }
-    for name in names:
-        if re.fullmatch(r"queue:.+:wake", name):
-            bounds[name] = ("LLEN", WAKE_TOKENS)
-        elif re.fullmatch(r"queue:.+:turns", name):
-            bounds[name] = ("ZCARD", TENANTS_KEPT)
     sizes = await asyncio.gather(
         *(connection.call(command, _key(connection.keys, name)) for name, (command, _) in bounds.items())
     )

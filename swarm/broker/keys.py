@@ -34,13 +34,13 @@ the prefix; `tests/unit/test_keys.py` holds the two together.
     PREFIX:gate:GATE                 hash     rates, the breaker, what was learnt, who waits    a day after use
     PREFIX:gate:GATE:running         zset     deliveries that hold a place, by lease expiry     a day after use
     PREFIX:parked:SCOPE              zset     deliveries that wait for room in a budget         as the last job
+    PREFIX:queue:NAME:wake           list     wake tokens, WAKE_TOKENS at most                  a day after the first
+    PREFIX:queue:NAME:turns          zset     TENANTS_KEPT with work there, by where it ends    40 days after the last
     -- eternal, each bounded --
     PREFIX:queue:NAME:ready          zset     deliveries to run, by turn and priority           open jobs
     PREFIX:queue:NAME:later          zset     timers and delayed attempts, by due time          open jobs
     PREFIX:queue:NAME:leases         zset     claimed deliveries, by expiry                     slots
-    PREFIX:queue:NAME:wake           list     wake tokens                                       4
-    PREFIX:queue:NAME:turns          zset     tenants with work there, by where it ends         TENANTS_KEPT
-    PREFIX:queues                    set      queues that may hold deliveries                   their number
+    PREFIX:queues                    set      queues that may hold deliveries                   theirs, 1 catalog's
     PREFIX:limits                    hash     limits of models and endpoints                    LIMITS_KEPT
     PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
     PREFIX:open:TENANT               zset     the same of one tenant                            the cap
@@ -78,7 +78,7 @@ HELD_STEP_MS = 600_000
 """Bytes that jobs keep are counted by the ten minutes in which they expire."""
 
 ETERNAL = re.compile(
-    r"queue:[^:]+(:[^:]+)?:(ready|later|leases|wake|turns)"
+    r"queue:[^:]+(:[^:]+)?:(ready|later|leases)"
     r"|open(:[^:]+)?|ended|seen|queues|limits|catalogs?|dead|prices|tenants"
 )
 """What may have no lifetime, after the prefix."""

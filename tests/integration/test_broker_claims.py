@@ -303,3 +303,21 @@ async def test_a_claim_costs_as_many_commands_with_thousands_of_idle_queues(hand
         assert await hands.solve(claims[0])
         await hands.settle(job)
     assert abs(costs[1] - costs[0]) < 20
+
+
+async def test_names_of_empty_queues_that_nobody_serves_go_with_the_next_catalog(hands: Hands) -> None:
+    await hands.begin("kept", "t1:a")
+    for number in range(20):
+        name = f"e{number}"
+        await hands.publish(name, version=f"v{name}")
+        await hands.begin(f"j{number}", f"t1:{name}")
+        await hands.log.cancel(f"j{number}")
+        await hands.settle(f"j{number}")
+        assert len(await noted(hands)) <= 3, "what is held, and the last one's"
+    await hands.publish("another", version="another")
+
+    assert await noted(hands) == {"advance", "run:a"}
+    assert (await hands.run("a")).job == "kept", "what holds a delivery is noted still"
+    left = await hands.call("KEYS", f"{hands.keys.prefix}:queue:run:e*")
+    assert {key.decode().rpartition(":")[2] for key in left} == {"wake", "turns"}
+    assert min([await hands.call("PTTL", key) for key in left]) > 0

@@ -28,12 +28,21 @@ local function worker_of(owner) return string.match(owner, '^(.*):%d+~?%d*$') en
 local function job_of(id) return string.match(id, '^([^:]+)') end
 
 -- Queues that hold deliveries, so that a claim need not look into every queue of a catalog. One is noted whenever a
--- delivery comes, and left out by the claim that finds it empty.
+-- delivery comes, and left out by the claim that finds it empty, or the next catalog if nobody serves it any more. What
+-- else there is of a queue has a lifetime, longer than the longest of a delivery: queues come and go with their experts.
 local noted_queues = {}
+local WAKE_MS, TURNS_MS = 86400000, 40 * 86400000
 
 local function note_queue(queue)
   if not noted_queues[queue] then call('SADD', P .. ':queues', queue) end
   noted_queues[queue] = true
+end
+
+-- Leave out a queue that holds nothing. Says whether it holds anything.
+local function leave_if_empty(queue)
+  if call('EXISTS', queue_key(queue, 'ready'), queue_key(queue, 'later'), queue_key(queue, 'leases')) > 0 then return true end
+  call('SREM', P .. ':queues', queue)
+  noted_queues[queue] = nil
 end
 
 -- Wake one worker that waits for this queue. Tokens are few: whoever leaves work behind passes one on.
@@ -42,7 +51,10 @@ local tokens = {}
 local function wake(queue)
   local list = queue_key(queue, 'wake')
   tokens[queue] = tokens[queue] or call('LLEN', list)
-  if tokens[queue] < 4 then tokens[queue] = call('RPUSH', list, '1') end
+  if tokens[queue] < 4 then
+    tokens[queue] = call('RPUSH', list, '1')
+    if tokens[queue] == 1 then call('PEXPIRE', list, WAKE_MS) end
+  end
 end
 
 -- Defined below, in the files that follow this one: _clock, _money, _gates, _queue, _jobs, in this order.

@@ -49,6 +49,7 @@ local function keep_turns()
       table.insert(scores, tenant)
     end
     in_chunks(scores, function(...) call('ZADD', queue_key(queue, 'turns'), ...) end)
+    call('PEXPIRE', queue_key(queue, 'turns'), TURNS_MS)
   end
   turns = {}
 end
@@ -65,6 +66,7 @@ local function turn_to(queue, tag, empty)
     call('ZREMRANGEBYSCORE', key, '-inf', '(' .. tag)
     call('ZREMRANGEBYRANK', key, 1, -10001)
   end
+  call('PEXPIRE', key, TURNS_MS)
 end
 
 -- Store a delivery and queue it: now, or for the time `due`. One that is there already is left as it is.

@@ -214,15 +214,6 @@ for i = 9, #ARGV do
     gates[queue] = space and string.sub(ARGV[i], space + 1)
   end
 end
--- A process of an older version enqueues without a note.
-local function note_or_leave(queue)
-  local holds = call('EXISTS', queue_key(queue, 'ready'), queue_key(queue, 'later'), queue_key(queue, 'leases')) > 0
-  if holds and not holding[queue] then note_queue(queue) end
-  if not holds then
-    call('SREM', P .. ':queues', queue)
-    noted_queues[queue] = nil
-  end
-end
 for _, queue in ipairs(queues) do
   return_lost(queue)
   wake_later(queue)
@@ -240,7 +231,8 @@ for _, queue in ipairs(queues) do
     empty = true
   end
   if last and queue ~= 'advance' then turn_to(queue, last, empty) end
-  note_or_leave(queue)
+  -- a process of an older version enqueues without a note
+  if leave_if_empty(queue) and not holding[queue] then note_queue(queue) end
 end
 for job, events in pairs(started) do append_all(job, now, events) end
 shut_after(now, lease)
