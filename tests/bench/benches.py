@@ -19,6 +19,7 @@ from tests.bench import (
     peering,
     planner,
     proof,
+    scale,
     soak,
     streaming,
     streams,
@@ -55,6 +56,16 @@ ALL = (
         {
             "job_ms": Metric("ms", "≤ 6", "4", row="a whole job of one given subtask, submit to answer"),
             "job_p95_ms": Metric("ms"),
+        },
+    ),
+    Bench(
+        "experts-scale", "the same job beside 10, 1,000 and 5,000 experts, in turn", scale.experts_scale, 10,
+        {
+            "ratio_1000": Metric("", "≤ 1.3", row="a job's time beside 1,000 experts, over that beside 10"),
+            "ratio_5000": Metric("", row="the same beside 5,000"),
+            "job_ms_10": Metric("ms"),
+            "job_ms_1000": Metric("ms"),
+            "job_ms_5000": Metric("ms"),
         },
     ),
     Bench(

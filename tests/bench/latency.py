@@ -56,8 +56,8 @@ async def fanout(rounds: int) -> Samples:
     """One job of 100 subtasks of 100 ms on 100 slots, over the 100 ms that it must take."""
     plan = naps(*[NAP_MS / 1000] * FAN)
     async with rig(ROUTER, Pool(slots=FAN), settings=Settings(window=FAN)) as bench:
-        await _asked(bench, plan)
-        return {"over_ideal_ms": [await _asked(bench, plan) - NAP_MS for _ in range(rounds)]}
+        await asked(bench, plan)
+        return {"over_ideal_ms": [await asked(bench, plan) - NAP_MS for _ in range(rounds)]}
 
 
 async def critical(rounds: int) -> Samples:
@@ -71,18 +71,18 @@ async def critical(rounds: int) -> Samples:
         ]
     )
     async with rig(ROUTER, Pool()) as bench:
-        await _asked(bench, NO_OP)
-        return {"seconds": [await _asked(bench, plan) / 1000 for _ in range(rounds)]}
+        await asked(bench, NO_OP)
+        return {"seconds": [await asked(bench, plan) / 1000 for _ in range(rounds)]}
 
 
 async def _jobs(plan: Plan, rounds: int, samples: int) -> list[list[float]]:
     async with rig(ROUTER, Pool()) as bench:
         for _ in range(WARM):
-            await _asked(bench, plan)
-        return [[await _asked(bench, plan) for _ in range(samples)] for _ in range(rounds)]
+            await asked(bench, plan)
+        return [[await asked(bench, plan) for _ in range(samples)] for _ in range(rounds)]
 
 
-async def _asked(bench: Rig, plan: Plan) -> float:
+async def asked(bench: Rig, plan: Plan) -> float:
     """Milliseconds from submit to answer."""
     begun = time.perf_counter()
     answer = await bench.client.ask("a bench", plan=plan)

@@ -36,6 +36,7 @@ def test_every_bench_has_its_metric() -> None:
     assert {bench.name: next(iter(bench.metrics)) for bench in ALL} == {
         "hop": "hop_ms",
         "job": "job_ms",
+        "experts-scale": "ratio_1000",
         "chain": "chain5_ms",
         "fanout": "over_ideal_ms",
         "throughput": "subtasks_per_s",
