@@ -26,7 +26,8 @@ from swarm.context import Context
 from swarm.errors import SwarmError
 from swarm.models import Answer, Envelope, Request
 from swarm.plans import Plan
-from workers.worker import Lane, SwarmWorker
+from workers.lane import Lane
+from workers.worker import SwarmWorker
 
 LATE = 2.0
 """Seconds after its deadline for which the ending of a job is waited for."""

@@ -40,10 +40,11 @@ from workers import health, tasks
 from workers.accounts import Accounts
 from workers.asking import Asking
 from workers.guard import guarded
+from workers.lane import Lane
 from workers.leaving import leave_behind, leaving, threads
 from workers.recording import recorded
 from workers.stats import Gathered
-from workers.worker import Lane, SwarmWorker
+from workers.worker import SwarmWorker
 
 _log = events.get("worker")
 
@@ -92,10 +93,9 @@ class Process:
             self._make_ready(cards.values())
         elif not cards and not self._told:
             self._tell_of_nothing(await self.shelf.alive())
-        self.runs.queues = sorted(cards)
         full = self.models.endpoints.full
         gates = {q: gates_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
-        self.runs.gates = {queue: words for queue, words in gates.items() if words}
+        self.runs.serve(sorted(cards), {queue: words for queue, words in gates.items() if words})
 
     def _tell_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
         """A process that is to serve experts and has none says so once, with what would help."""

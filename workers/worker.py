@@ -15,8 +15,7 @@ import math
 import os
 import socket
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from arq.connections import ArqRedis
@@ -32,10 +31,12 @@ from swarm.broker.alive import about
 from swarm.broker.connection import Connection
 from swarm.broker.keys import ADVANCE, Keys, subtask_of
 from swarm.broker.queue import Claim, Queue
+from swarm.broker.served import Served
 from swarm.broker.subscription import News, Subscription
 from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, BrokerUntrusted, NoRoom
 from swarm.settings import Settings
 from workers.beat import Beat
+from workers.lane import Lane
 from workers.supervisor import supervised
 from workers.tasks import Settlement, Told
 from workers.wake import IDLE, Waker
@@ -46,8 +47,6 @@ QUIET = 5.0
 """Seconds without news after which a worker looks for a new catalog by itself."""
 LONGEST_AWAY = 1.0
 """Seconds between tries while Redis is away."""
-EVERY = 5.0
-"""Seconds after which a lane looks into all its queues, as an older process enqueues without a note of it."""
 BUG_DELAY = 1.0
 """Seconds until a delivery whose function failed comes back."""
 MOST_TOLD = 2_000
@@ -66,87 +65,6 @@ def worker_name() -> str:
     """Unique per process, and readable: host, process id and a little chance."""
     host = "".join(c if c.isalnum() or c in "-_." else "-" for c in socket.gethostname())[:40]
     return f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
-
-
-class Lane:
-    """Queues that share slots. What runs in one lane never takes a slot of another."""
-
-    def __init__(self, name: str, queues: Sequence[str], slots: int, gates: Mapping[str, str] | None = None) -> None:
-        self.name, self.queues, self.slots, self.busy = name, list(queues), slots, 0
-        self.gates = gates or {}
-        """What the deliveries of a queue must go through, see `swarm.broker.gates`."""
-        self.unsure = False
-        """Whether the answer to the last claim was lost."""
-        self.claiming = 0
-        """Slots that a claim under way may fill."""
-        self._returning: deque[asyncio.Future[None]] = deque()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._turn = 0
-        self.woken = ""
-        """The queue whose wake list had a token."""
-        self._looks_at = 0.0
-
-    @property
-    def free(self) -> int:
-        return self.slots - self.busy - len(self._returning)
-
-    def turn(self) -> list[str]:
-        """The queues, each time beginning with another, so that none waits behind a full one."""
-        self._turn = (self._turn + 1) % max(1, len(self.queues))
-        return self.queues[self._turn :] + self.queues[: self._turn]
-
-    def also(self) -> str:
-        """Where the next claim looks beyond noted queues: the one that woke us, or all (`*`)."""
-        now = time.monotonic()
-        if now < self._looks_at:
-            return self.woken
-        self._looks_at = now + EVERY
-        return "*"
-
-    def take(self) -> None:
-        self.busy += 1
-        self._see()
-
-    def give(self) -> None:
-        self.busy -= 1
-        self._see()
-
-    async def retake(self) -> None:
-        """Take again a slot that was given for a while: in turn, and before anything new is claimed.
-
-        It is taken also if this is cancelled.
-        """
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._returning.append(turn)
-        self._see()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn in self._returning:
-                self._returning.remove(turn)
-                self.take()
-            raise
-
-    def claimed(self) -> None:
-        """The claim under way is over, and what it took has been started."""
-        self.claiming = 0
-        self._see()
-
-    def _see(self) -> None:
-        """Let those in that return, as far as there is room, and tell who waits for a free slot."""
-        while self._returning and self.busy + self.claiming < self.slots:
-            if not (turn := self._returning.popleft()).cancelled():
-                turn.set_result(None)
-            self.busy += 1
-        if self.free > 0:
-            self._room.set()
-        else:
-            self._room.clear()
-
-    async def room(self) -> None:
-        """Wait for a free slot."""
-        await self._room.wait()
 
 
 class SwarmWorker(Worker):
@@ -263,16 +181,16 @@ class SwarmWorker(Worker):
     async def _serve(self, lane: Lane) -> None:
         async with Waker(self._url, self._turn, self.connection.suspect) as waker:
             while not self._stopping.is_set():
-                if lane.free <= 0 or not lane.queues:
+                served = lane.served
+                if lane.free <= 0 or not served.queues:
                     await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))
                     continue
-                queues = lane.turn()
                 try:
                     if lane.unsure:
-                        await self.queue.disown(queues, self._claims.values())
+                        await self.queue.disown(served.queues, self._claims.values())
                     lane.unsure = True  # until all that the next claim takes has been started
                     lane.claiming = lane.free
-                    claims, due = await self.queue.claim(queues, lane.claiming, lane.gates, also=lane.also())
+                    claims, due = await self.queue.claim(served, lane.claiming, first=lane.turn(), also=lane.also())
                 except BrokerError as error:
                     lane.claimed()
                     await self._away(error)
@@ -283,11 +201,11 @@ class SwarmWorker(Worker):
                 lane.claimed()
                 lane.unsure = False
                 if lane.free > 0:
-                    await self._or_stop(self._wait(lane, waker, queues, IDLE if due is None else min(IDLE, due)))
+                    await self._or_stop(self._wait(lane, waker, served, IDLE if due is None else min(IDLE, due)))
 
-    async def _wait(self, lane: Lane, waker: Waker, queues: Sequence[str], seconds: float) -> None:
+    async def _wait(self, lane: Lane, waker: Waker, served: Served, seconds: float) -> None:
         lane.woken = ""
-        found = await waker.wait([self._keys.queue(name, "wake") for name in queues], seconds)
+        found = await waker.wait(served.lists(self._keys), seconds)
         lane.woken = found.removeprefix(self._keys.queue("", "")[:-1]).removesuffix(":wake")
 
     async def _turn(self) -> None:
@@ -483,7 +401,7 @@ class SwarmWorker(Worker):
         if self.on_published is not None:
             with contextlib.suppress(BrokerError):
                 await self.on_published()
-                if not any(lane.queues for lane in self.lanes):
+                if not any(lane.served.queues for lane in self.lanes):
                     self._back()  # nothing to claim is no fault
 
     # -- health

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from swarm.broker.clock import Measured
 from swarm.broker.connection import Connection
 from swarm.broker.keys import DEAD_KEPT
+from swarm.broker.served import Served
 from swarm.settings import MAX_RESULTS
 
 MAX_LOST = 3
@@ -93,16 +94,23 @@ class Queue:
         """Job -> what of it finishes in this turn of the event loop, and the call that will write it."""
 
     async def claim(
-        self, queues: Sequence[str], free: int, gates: Mapping[str, str] | None = None, *, also: str = ""
+        self,
+        queues: Sequence[str] | Served,
+        free: int,
+        gates: Mapping[str, str] | None = None,
+        *,
+        first: int = 0,
+        also: str = "",
     ) -> tuple[list[Claim], float | None]:
         """Up to `free` deliveries, and the seconds until the next falls due (None: nothing is due).
+
+        They are taken from one queue after the other, from the one with the number `first` on.
 
         Expired leases and due timers come back first; what is settled or ended is dropped. A queue that one of its
         `gates` (see gates.py) holds up is passed over. What is not noted to hold deliveries is not looked into, except
         for the queue `also`, or all with `*`: processes of an older version make no such notes.
         """
-        if gates:
-            queues = [f"{queue} {gates[queue]}" if queue in gates else queue for queue in queues]
+        served = queues if isinstance(queues, Served) else Served(queues, gates)
         due, raw, now = await self._connection.script(
             "claim",
             self.worker,
@@ -113,7 +121,8 @@ class Queue:
             self._dead_ms,
             self._measured.now(),
             also,
-            *queues,
+            served.place(first),
+            served.text,
         )
         self._measured.heard(float(now))
         return [_claim(*item) for item in raw], None if int(due) < 0 else int(due) / 1000

@@ -26,7 +26,8 @@ from swarm.broker.queue import record
 from swarm.models import Request
 from swarm.settings import Settings
 from tests.conftest import Hands
-from workers.worker import ROUTER_TIMEOUT, Lane, SwarmWorker
+from workers.lane import Lane
+from workers.worker import ROUTER_TIMEOUT, SwarmWorker
 
 PARAMETERS = {
     "functions",

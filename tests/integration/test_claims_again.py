@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import redis
 
 from swarm.broker.connection import Connection, digest
 from swarm.broker.queue import Claim
+from swarm.broker.served import Served
 from swarm.client import SwarmClient
 from swarm.models import Solution
 from swarm.plans import Subtask
@@ -240,9 +241,9 @@ async def test_a_redis_that_is_emptied_between_a_claim_and_the_wait_ends_no_lane
         await client.ask("before", expert="echo", timeout=20)
         claim = process.worker.queue.claim
 
-        async def and_emptied(queues: Sequence[str], *more: Any, **also: Any) -> tuple[list[Claim], float | None]:
-            found = await claim(queues, *more, **also)
-            if queues == ["run:echo@1"] and not emptied.is_set():
+        async def and_emptied(served: Served, *more: Any, **also: Any) -> tuple[list[Claim], float | None]:
+            found = await claim(served, *more, **also)
+            if served.queues == ("run:echo@1",) and not emptied.is_set():
                 await connection.call("FLUSHALL")
                 await process.refresh()
                 emptied.set()

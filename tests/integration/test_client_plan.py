@@ -139,7 +139,7 @@ async def test_a_plan_that_is_cancelled_says_so(client: SwarmClient, settings: S
     asked = asyncio.create_task(client.plan(REQUEST, job_id="mine"))
     await until(client.jobs, "a job")
     async with serving(settings, *EXPERTS, roles=ROUTER) as process:
-        process.worker.lanes[1].queues.clear()  # nobody plans
+        process.worker.lanes[1].serve([])  # nobody plans
         await client.job("mine").cancel()
         with pytest.raises(PlanningFailed) as caught:
             await asked

@@ -32,7 +32,7 @@ from tests.integration.processes import (
     until,
 )
 from tests.integration.test_budgets import CAP, a_chat, held, swarm
-from workers.worker import Lane
+from workers.lane import Lane
 
 
 @pytest.fixture

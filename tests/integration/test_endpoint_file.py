@@ -106,10 +106,10 @@ async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_t
     async with ModelServer(lambda request: f"{request.model} answers") as server:
         environ = written(tmp_path, WHOLE.format(url=server.url))
         async with serving(settings, environ=environ) as process, SwarmClient(settings=settings) as client:
-            await until(lambda: process.runs.gates, "the gates of the expert")
+            await until(lambda: process.runs.served.gates, "the gates of the expert")
             with capture_logs() as lines:
                 answer = await (await client.submit("go", expert="asker", budget=1.0)).answer(20)
-            gates = dict(process.runs.gates)
+            gates = dict(process.runs.served.gates)
 
     assert gates == {"run:asker": "! model:box/small endpoint:box"}
     assert answer.text == "small answers"

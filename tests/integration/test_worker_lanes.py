@@ -16,8 +16,8 @@ from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
+from workers.lane import Lane
 from workers.wake import IDLE
-from workers.worker import Lane
 
 
 class Gate:
@@ -190,7 +190,7 @@ async def test_two_workers_share_the_work(settings: Settings, client: SwarmClien
 
 def test_a_lane_begins_each_time_with_another_queue() -> None:
     lane = Lane("run", ["a", "b", "c"], 1)
-    assert {lane.turn()[0] for _ in range(3)} == {"a", "b", "c"}
+    assert {lane.queues[lane.turn()] for _ in range(3)} == {"a", "b", "c"}
 
 
 async def _has(client: SwarmClient, job: str, kind: str) -> bool:

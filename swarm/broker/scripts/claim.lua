@@ -1,7 +1,8 @@
 -- Claim deliveries for one lane of a worker.
 -- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, the time that the worker
--- measured or '', '*' to look into every queue, the name of one to look into at any rate, or '', queues ...; a queue with
--- gates is 'NAME GATE GATE ...', see gates.py. Else it looks only into those that are noted to hold deliveries.
+-- measured or '', '*' to look into every queue, the name of one to look into at any rate, or '', where in the text that
+-- follows the queue to begin with stands, and that: after a line break, a line for each queue, 'NAME GATE GATE ...', see
+-- gates.py and served.py. Else it looks only into those that are noted to hold deliveries.
 -- Answers {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, the time};
 -- `extra` is the job's state for `advance`, the round's number for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -203,16 +204,30 @@ local function take(queue, words)
   return held, last
 end
 
-local queues, gates = {}, {}
-local at_any_rate, holding = ARGV[8], {}
-for _, queue in ipairs(call('SMEMBERS', P .. ':queues')) do holding[queue] = true end
-for i = 9, #ARGV do
-  local space = string.find(ARGV[i], ' ', 1, true)
-  local queue = space and string.sub(ARGV[i], 1, space - 1) or ARGV[i]
-  if holding[queue] or at_any_rate == '*' or at_any_rate == queue then
-    table.insert(queues, queue)
-    gates[queue] = space and string.sub(ARGV[i], space + 1)
+-- Of all that are served, those to look into: a few of thousands, mostly, so each is looked for in the text.
+local FEW = 20
+local at_any_rate, first, served = ARGV[8], tonumber(ARGV[9]), ARGV[10]
+local found, holding, noted = {}, {}, call('SMEMBERS', P .. ':queues')
+for _, queue in ipairs(noted) do holding[queue] = true end
+if at_any_rate == '*' or #noted > FEW then
+  for at, queue, words in string.gmatch(served, '()\n([^ \n]+) ([^\n]*)') do
+    if holding[queue] or at_any_rate == '*' or at_any_rate == queue then table.insert(found, {at, queue, words}) end
   end
+else
+  if at_any_rate ~= '' and not holding[at_any_rate] then table.insert(noted, at_any_rate) end
+  for _, queue in ipairs(noted) do
+    local at, till = string.find(served, '\n' .. queue .. ' ', 1, true)
+    if at then table.insert(found, {at, queue, string.match(served, '[^\n]*', till + 1)}) end
+  end
+end
+table.sort(found, function(a, b)
+  if (a[1] < first) ~= (b[1] < first) then return b[1] < first end
+  return a[1] < b[1]
+end)
+local queues, gates = {}, {}
+for i, one in ipairs(found) do
+  queues[i] = one[2]
+  gates[one[2]] = one[3] ~= '' and one[3] or nil
 end
 for _, queue in ipairs(queues) do
   return_lost(queue)
