@@ -18,6 +18,7 @@ from swarm.models import Card, Mend
 from swarm.planner.conditions import check_fields, conditions
 from swarm.planner.declared import declare, settle
 from swarm.planner.draft import Draft
+from swarm.planner.foreign import NOTHING, Foreign
 from swarm.planner.graph import Edges, levels
 from swarm.planner.names import Names, Similar
 from swarm.planner.refs import Bases, Places, bases
@@ -69,17 +70,19 @@ def compiled(
     names: Names | None = None,
     similar: Similar | None = None,
     costs: Mapping[str, int] | None = None,
+    foreign: Foreign = NOTHING,
 ) -> Compiled:
     """The plan of a draft, or BadDraft with everything that is wrong with it; it raises nothing else.
 
     `known` are ids of results that are there already and may be referred to. `names` are those of `cards`, made
     beforehand where many drafts are compiled. `similar` finds experts by meaning, `costs` are estimates per expert.
+    What may be a copy of `foreign` texts names no result.
     """
     if not draft.steps:
         raise BadDraft(["steps: the plan has none; give at least one"])
     if len(draft.steps) > rules.max_subtasks:
         raise BadDraft([f"steps: {len(draft.steps):,}, at most {rules.max_subtasks:,} are accepted; plan fewer"])
-    work = _begun(draft, cards, rules, frozenset(known), names or Names(cards), similar)
+    work = _begun(draft, cards, rules, frozenset(known), names or Names(cards), similar, foreign)
     declare(work)
     for at in range(len(work.steps)):
         instruct(work, at)
@@ -97,7 +100,13 @@ def compiled(
 
 
 def _begun(
-    draft: Draft, cards: Mapping[str, Card], rules: Rules, known: frozenset[str], names: Names, similar: Similar | None
+    draft: Draft,
+    cards: Mapping[str, Card],
+    rules: Rules,
+    known: frozenset[str],
+    names: Names,
+    similar: Similar | None,
+    foreign: Foreign,
 ) -> Work:
     """The steps with their experts and ids, and the ways in which they may be named."""
     steps = [
@@ -110,7 +119,7 @@ def _begun(
     experts = [(step.draft.expert, names.title(step.expert)) for step in steps]
     places = Places(written, called, experts, known)
     twice = {name: count for name, count in counts.items() if count > 1}
-    work = Work(draft, cards, known, rules.mend_edges, steps, places, Edges(len(steps)), twice)
+    work = Work(draft, cards, known, rules.mend_edges, steps, places, Edges(len(steps)), twice, foreign)
     work.mends += draft.mends[:MAX_MENDS]
     for step, name in zip(steps, called, strict=True):
         step.id = name
@@ -159,7 +168,7 @@ def _counted(work: Work) -> Bases:
     numbers = [
         (at, *found)
         for at, step in enumerate(work.steps)
-        for name in islice(names_in(step.draft), MAX_PLACEHOLDERS // len(work.steps) + 1)
+        for name in islice(names_in(step.draft, work.foreign), MAX_PLACEHOLDERS // len(work.steps) + 1)
         if (found := work.places.number(name)) is not None
     ]
     ends = [(work.places.ends(a)[:1], work.places.ends(b)[:1]) for a, b in work.draft.links] if numbers else []

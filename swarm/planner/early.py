@@ -12,6 +12,7 @@ from itertools import compress
 from swarm.errors import BadDraft
 from swarm.planner.compile import Compiled
 from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.foreign import REQUEST
 from swarm.planner.local import MAX_PLAN
 from swarm.planner.pieces import Pieces
 from swarm.planner.placeholder import marked
@@ -29,8 +30,16 @@ class Early:
     is what would make the plan longer than any may be: each step may repeat the whole request.
     """
 
-    def __init__(self, compile: Compile, experts: Collection[str], done: Collection[str], most: int) -> None:
+    def __init__(
+        self,
+        compile: Compile,
+        experts: Collection[str],
+        done: Collection[str],
+        most: int,
+        placeholder: str = REQUEST,
+    ) -> None:
         self._compile, self._experts, self._done, self._most = compile, experts, done, most
+        self._placeholder = placeholder
         self.begun: dict[str, Subtask] = {}
         self._room = MAX_PLAN
         self.restart()
@@ -61,7 +70,7 @@ class Early:
         found = True
         while found:
             known = {*self._done, *self.begun}
-            met = [all(referenced(name, known) for name in _names(step, known)) for step in self._waiting]
+            met = [all(referenced(name, known) for name in self._names(step, known)) for step in self._waiting]
             named = list(compress(self._waiting, met))
             self._waiting = [step for step, there in zip(self._waiting, met, strict=True) if not there]
             alone = [s for step in named if (s := self._alone(step, known)) is not None and self._fits(s)]
@@ -80,6 +89,17 @@ class Early:
         mended = any(not mend.place.endswith(".expert") for mend in result.mends)
         return None if mended or result.subtasks[0].id != step.id else result.subtasks[0]
 
+    def _names(self, step: DraftStep, known: Collection[str]) -> Iterator[str]:
+        """The results that a step names. What is not in our form may name any step, and so is none that is there."""
+        yield from step.depends_on
+        for mention in mentions(marked(Draft((step,)), known, self._placeholder).steps[0].instruction):
+            if not (step.for_each and mention.name == ITEM):
+                yield ".".join((mention.name, *mention.path)) if mention.form == "ours" else "?"
+        if step.when is not None:
+            yield _bare(str(step.when.get("result", "?")))
+        if step.for_each:
+            yield _bare(step.for_each)
+
     def _fits(self, subtask: Subtask) -> bool:
         """Whether there is room for it. If so it is taken."""
         size = len(subtask.instruction.encode())
@@ -87,18 +107,6 @@ class Early:
             return False
         self._room -= size
         return True
-
-
-def _names(step: DraftStep, known: Collection[str]) -> Iterator[str]:
-    """The results that a step names. What is not in our form may name any step, and so is none that is there."""
-    yield from step.depends_on
-    for mention in mentions(marked(Draft((step,)), known).steps[0].instruction):
-        if not (step.for_each and mention.name == ITEM):
-            yield ".".join((mention.name, *mention.path)) if mention.form == "ours" else "?"
-    if step.when is not None:
-        yield _bare(str(step.when.get("result", "?")))
-    if step.for_each:
-        yield _bare(step.for_each)
 
 
 def _bare(reference: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from swarm.llm.base import Form
 from swarm.models import Card
+from swarm.planner.foreign import IDS
 from swarm.plans import Aggregate, Condition, Plan, Subtask
 
 _ORDER = ("when", "for_each", "id", "expert", "instruction", "depends_on")
@@ -140,9 +141,10 @@ def shown(example: Example) -> str:
     return f"Experts of this example:\n{experts}\nRequest: {example.request}\nPlan: {written(example.plan)}"
 
 
-def skeleton(cards: Mapping[str, Card]) -> str:
-    """The smallest plan with an edge that these experts allow."""
+def skeleton(cards: Mapping[str, Card], ids: str = IDS) -> str:
+    """The smallest plan with an edge that these experts allow; `ids` is what its ids begin with."""
     names = list(cards)
-    first = Subtask(id="t1", expert=names[0], instruction="...")
-    second = Subtask(id="t2", expert=names[-1], instruction="... ${t1} ...", depends_on=("t1",))
+    one, other = f"{ids}1", f"{ids}2"
+    first = Subtask(id=one, expert=names[0], instruction="...")
+    second = Subtask(id=other, expert=names[-1], instruction=f"... ${{{one}}} ...", depends_on=(one,))
     return written(Plan(subtasks=(first, second), aggregate="pass"))

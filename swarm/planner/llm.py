@@ -23,6 +23,7 @@ from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, read
 from swarm.planner.early import Early
+from swarm.planner.foreign import Foreign
 from swarm.planner.form import form
 from swarm.planner.names import Names
 from swarm.planner.placeholder import bound, marked, unquoted
@@ -97,13 +98,14 @@ class _Asking:
         self._text, self._safe = text, escaped(text)
         shown, shortened = shortlist(text, cards)
         self._notes = [shortened] if shortened else []
-        self._question = prompt.Question(text=self._safe, cards=shown, tried=tried)
+        self._foreign = foreign = Foreign.of(text, *_results(tried))
+        self._question = prompt.Question(text=self._safe, cards=shown, tried=tried, foreign=foreign)
         self._done = frozenset(done.id for done in tried.done) if tried else frozenset()
         self._usage = Usage()
         self._problems: list[str] = []
         self._last = self._noted = ""
         self._begun: dict[str, Subtask] = {}
-        self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks)
+        self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks, foreign.placeholder)
         self._until = 0.0
         self.first_step, self.room = math.inf, Room(model.name, unknown)
 
@@ -246,9 +248,10 @@ class _Asking:
     def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
         """Also for a part of the plan; `known` are ids of steps before it."""
         known = self._done.union(known)
-        draft = marked(unquoted(draft, self._text), known)
-        plan = compiled(draft, self._cards, self._rules, known=known, names=self._names)
-        return replace(plan, subtasks=bound(plan.subtasks, self._safe))
+        foreign = self._foreign
+        draft = marked(unquoted(draft, self._text), known, foreign.placeholder)
+        plan = compiled(draft, self._cards, self._rules, known=known, names=self._names, foreign=foreign)
+        return replace(plan, subtasks=bound(plan.subtasks, self._safe, foreign.placeholder))
 
     def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:
         self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.rung}{_asked_by(completion)}")
@@ -274,7 +277,7 @@ class _Asking:
     def _repair(self, error: PlanRefused | BadOutput, text: str, draft: Draft | None) -> list[Message]:
         """A prompt that differs from the one before, since the same would be answered the same."""
         first = not self._problems
-        problems = prompt.problems(error)
+        problems = prompt.problems(error, self._foreign)
         self._problems += problems
         unknown = dict.fromkeys(s.expert for s in draft.steps if s.expert not in self._cards) if draft else {}
         near = candidates(islice(unknown, prompt.PROBLEMS), self._cards)
@@ -304,6 +307,13 @@ class _Asking:
         again = what == self._noted
         self._noted = what
         self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
+
+
+def _results(tried: Tried | None) -> tuple[str, ...]:
+    """The words of others that came of the plan so far."""
+    if tried is None:
+        return ()
+    return (*(done.text for done in tried.done), *(failed.message for failed in tried.failed), tried.lacking)
 
 
 def _named(text: str, cards: Collection[str]) -> int:

@@ -13,14 +13,11 @@ from itertools import islice
 
 from swarm.errors import BadDraft
 from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.foreign import REQUEST
 from swarm.planner.local import MAX_PLAN
 from swarm.plans import Subtask, escaped, unescaped
 from swarm.values import MAX_TEXT
 
-_OURS = r"\{\{\s{0,8}request\s{0,8}\}\}"
-# Dollar signs before it belong to it: they would make a reference of a request that begins with a brace.
-_BY_NAME = re.compile(rf"\$*{_OURS}")
-_PLACEHOLDER = re.compile(rf"\$*{_OURS}|\$+\{{request\}}")
 _MARK = "\ufdd2"
 """A character that no text has: it is reserved for use inside programs."""
 BESIDE = 6
@@ -28,13 +25,15 @@ BESIDE = 6
 MOST_QUOTES = 50
 
 
-def marked(draft: Draft, known: Collection[str] = ()) -> Draft:
+def marked(draft: Draft, known: Collection[str] = (), name: str = REQUEST) -> Draft:
     """The draft with a mark for each placeholder in an instruction, or in an argument that is a text.
 
     `${request}` is one too, unless a step or one of the `known` results is called so.
     """
-    called = "request" in known or any(step.id == "request" for step in draft.steps)
-    pattern = _BY_NAME if called else _PLACEHOLDER
+    called = name in known or any(step.id == name for step in draft.steps)
+    # Dollar signs before it belong to it: they would make a reference of a request that begins with a brace.
+    ours = rf"\$*\{{\{{\s{{0,8}}{name}\s{{0,8}}\}}\}}"
+    pattern = re.compile(ours if called else rf"{ours}|\$+\{{{name}\}}")
     return replace(draft, steps=tuple(_marked(step, pattern) for step in draft.steps))
 
 
@@ -64,7 +63,7 @@ def _quotes(request: str) -> re.Pattern[str] | None:
     return re.compile("|".join(ways or [rf"\A\s{{0,99}}{name}\s{{0,99}}\Z"]))
 
 
-def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
+def bound(subtasks: tuple[Subtask, ...], request: str, name: str = REQUEST) -> tuple[Subtask, ...]:
     """The subtasks with the words of the request, which must hold no reference, for each mark.
 
     Raises BadDraft if an instruction, or the whole plan, would be too long.
@@ -73,7 +72,7 @@ def bound(subtasks: tuple[Subtask, ...], request: str) -> tuple[Subtask, ...]:
     sizes = [len(s.instruction.encode()) + s.instruction.count(_MARK) * size for s in subtasks]
     if max(sizes, default=0) > MAX_TEXT or sum(sizes) > MAX_PLAN:
         raise BadDraft(
-            [f"the instructions come to {sum(sizes):,} bytes with the request in them; use {{{{request}}}} less"]
+            [f"the instructions come to {sum(sizes):,} bytes with the request in them; use {{{{{name}}}}} less"]
         )
     return tuple(
         s.model_copy(update={"instruction": _filled(s.instruction, request)}) if _MARK in s.instruction else s

@@ -14,11 +14,10 @@ from swarm.errors import BadDraft, BadOutput, DraftReason, NoDraft, PlanRefused
 from swarm.fence import fence
 from swarm.llm.base import Message
 from swarm.models import Card, Missing
+from swarm.planner.foreign import NOTHING, REQUEST, Foreign
 from swarm.planner.form import EXAMPLES, shown, skeleton
 from swarm.planner.planned import Done, Tried
 
-REQUEST = "request"
-"""`{{request}}` in an instruction stands for the words of the request."""
 MAX_SHOWN = 40_000
 """Characters of a request that the model sees: of a longer one the beginning and the end."""
 _DESCRIPTION, _FIELDS, _VALUES = 400, 20, 12
@@ -75,12 +74,12 @@ _ADVICE: dict[DraftReason, str] = {
 _NO_FORM = "Write one JSON object of the form shown, and nothing before or after it."
 
 
-def problems(error: PlanRefused | BadOutput) -> list[str]:
+def problems(error: PlanRefused | BadOutput, foreign: Foreign = NOTHING) -> list[str]:
     """What a model is told about an answer that gave no plan."""
     if isinstance(error, BadDraft):
         return list(error.problems)
     if isinstance(error, NoDraft):
-        return [f"{error.problem}. {_ADVICE.get(error.reason, _NO_FORM)}"]
+        return [f"{error.problem}. {foreign.named(_ADVICE.get(error.reason, _NO_FORM))}"]
     return [f"{error}. {_NO_FORM}"]
 
 
@@ -124,11 +123,12 @@ class Question:
     text: str
     cards: Mapping[str, Card]
     tried: Tried | None = None
+    foreign: Foreign = NOTHING
 
 
 def asked(question: Question) -> list[Message]:
     """The first turn."""
-    examples = "\n\n".join(["Examples:", *map(shown, EXAMPLES)])
+    examples = question.foreign.named("\n\n".join(["Examples:", *map(shown, EXAMPLES)]))
     return [Message("system", _system(question, examples)), Message("user", _user(question))]
 
 
@@ -139,7 +139,7 @@ def repaired(question: Question, text: str, problems: Sequence[str]) -> list[Mes
         f"Your last answer is no plan that can run:\n{wrong}\n\nWrite the whole plan again with these mistakes mended "
         "and nothing else changed. One JSON object, no words around it."
     )
-    shape = f"A plan has this form:\n{skeleton(question.cards)}"
+    shape = f"A plan has this form:\n{skeleton(question.cards, question.foreign.ids)}"
     before = [Message("assistant", _ends(text, _PREVIOUS))] if text.strip() else []
     return [
         Message("system", _system(question, shape)),
@@ -152,17 +152,21 @@ def repaired(question: Question, text: str, problems: Sequence[str]) -> list[Mes
 def restarted(question: Question, problems: Sequence[str]) -> list[Message]:
     """The second repair turn: asked anew without what was answered, which would only be repeated."""
     avoid = "\n".join(f"- {_cut(problem, 300)}" for problem in problems[:8])
-    shape = f"Copy this form exactly, with one entry for each subtask:\n{skeleton(question.cards)}"
+    shape = (
+        f"Copy this form exactly, with one entry for each subtask:\n{skeleton(question.cards, question.foreign.ids)}"
+    )
     ask = (
         f"{_user(question)}\n\nEarlier plans for this could not run. Avoid these mistakes:\n{avoid}\n\n"
-        "If in doubt plan fewer subtasks, without conditions, and use plain ${t1} references. Begin your answer with { "
-        "and end it with }."
+        f"If in doubt plan fewer subtasks, without conditions, and use plain ${{{question.foreign.ids}1}} references. "
+        "Begin your answer with { and end it with }."
     )
     return [Message("system", _system(question, shape)), Message("user", ask)]
 
 
 def _system(question: Question, shape: str) -> str:
-    return "\n\n".join([TASK, RULES, shape, f"The experts, one a line:\n{experts(question.cards)}"])
+    return "\n\n".join(
+        [TASK, question.foreign.named(RULES), shape, f"The experts, one a line:\n{experts(question.cards)}"]
+    )
 
 
 def _user(question: Question) -> str:

@@ -30,7 +30,7 @@ _MENTION = re.compile(
     rf"|<(?P<kind>{_KIND})(?:>[-_ ]?|[-_ ]?)(?P<number>\d{{1,4}})(?P<inner>{_PATH})>?(?P<outer>{_PATH})"
     r"|<(?P<angle>[A-Za-z][\w .-]{0,79})>"
     rf"|\#E(?P<hash>\d{{1,4}})\b(?P<hashed>{_PATH})"
-    rf"|\$(?P<dollar>[A-Za-z_][\w-]{{0,63}}|\d{{1,4}})(?![\w{{-])(?P<dollared>{_PATH})\$?"
+    rf"|\$(?P<dollar>[A-Za-z_][\w-]{{0,63}}|\d{{1,4}})(?![\w{{-])(?P<dollared>{_PATH})(?:\$(?!\{{))?"
     r"|\b(?:output|result|answer|response)s?[ ](?:of|from)[ ](?P<said>(?:step|task|subtask|node)[ _#-]?\d{1,4})\b",
     re.I,
 )

@@ -20,6 +20,7 @@ from itertools import islice
 
 from swarm.planner import fields
 from swarm.planner.draft import DraftStep
+from swarm.planner.foreign import Foreign
 from swarm.planner.refs import Mention, mentions, numbered_value, whole
 from swarm.planner.work import Step, Use, Work, quoted
 from swarm.plans import ITEM, REFERENCE, escaped
@@ -50,14 +51,14 @@ def instruct(work: Work, at: int) -> None:
             _read(work, at, part)
 
 
-def names(step: DraftStep) -> Iterator[str]:
-    """Every name in a step that may refer to a step by its number; of endless ones the first."""
+def names(step: DraftStep, foreign: Foreign) -> Iterator[str]:
+    """Every name in a step that may refer to a step by its number, but copies; of endless ones the first."""
     yield from step.depends_on
     for text in (step.instruction, *_texts(dict(step.arguments))):
         for found in islice(mentions(text), _LOOKED_AT):
-            if found.form in ("ours", "marked", "said"):
+            if found.form in ("ours", "marked", "said") and not foreign.has(found):
                 yield found.name
-        if (value := numbered_value(text)) is not None:
+        if (value := numbered_value(text)) is not None and not foreign.says(text):
             yield value.name
 
 
@@ -97,7 +98,12 @@ def _named_whole(work: Work, at: int, text: str) -> Use | None:
         return None
     named = work.places.named(found)
     earlier = named is not None and (isinstance(named[0], str) or named[0] < at)
-    return Use(*named, text) if named is not None and earlier else None
+    if named is None or not earlier:
+        return None
+    if work.foreign.says(text):
+        work.doubtful(at, found, text, _place(work.steps[at]))
+        return None
+    return Use(*named, text)
 
 
 def _read(work: Work, at: int, text: str) -> None:
@@ -109,7 +115,10 @@ def _read(work: Work, at: int, text: str) -> None:
         step.pieces.append(text[end : found.start])
         end = found.end
         written = text[found.start : found.end]
-        if step.draft.for_each and found.name == ITEM:
+        if work.foreign.has(found):
+            work.doubtful(at, found, written, _place(step))
+            step.pieces.append(escaped(written))
+        elif step.draft.for_each and found.name == ITEM:
             step.pieces.append(f"${{{'.'.join((ITEM, *found.path))}}}")
         elif (use := work.resolved(at, found, written, _place(step))) is not None:
             _use(work, at, use)

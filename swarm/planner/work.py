@@ -8,15 +8,17 @@ from typing import Any
 
 from swarm.models import Card, Mend
 from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.foreign import NOTHING, Foreign
 from swarm.planner.graph import Edges
 from swarm.planner.names import Found
 from swarm.planner.refs import Mention, Places, Target
-from swarm.plans import Condition
+from swarm.plans import ITEM, Condition
 
 MAX_PROBLEMS = 50
 MAX_MENDS = 500
 MAX_PLACEHOLDERS = 1_000
 """Of one plan; by far more than sound plans have."""
+_DOUBTFUL = "stands in the request or a result too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Work:
     edges: Edges
     twice: Mapping[str, int]
     """Ids that several steps have as written, and how many."""
+    foreign: Foreign = NOTHING
+    """What instructions may have copied from texts of others."""
     problems: dict[str, None] = field(default_factory=dict)
     mends: list[Mend] = field(default_factory=list)
     placeholders: int = 0
@@ -84,6 +88,24 @@ class Work:
             self.mend(place, f"{quoted(name)} is no step of the plan; dropped")
         else:
             self.problem(place, f"{quoted(name)} is no step of the plan; {self.every_step()}")
+
+    def doubtful(self, at: int, mention: Mention, written: str, place: str) -> None:
+        """A reference that may be a copy of a text of others: a problem if it names an id, else it is left as text."""
+        parts = (mention.name, *mention.path)
+        ids = {name: self.places.by_id(name) for name in (".".join(parts[:end]) for end in range(len(parts), 0, -1))}
+        target = next((to for name, to in ids.items() if to == name or isinstance(to, int)), None)
+        if target is not None:
+            remedy = (
+                f"leave it out here, {quoted(target)} in depends_on is enough"
+                if isinstance(target, str)
+                else f"give that step another id, such as {self.foreign.ids}{target + 1}, and use that"
+            )
+            self.problem(place, f"{quoted(written)} {_DOUBTFUL}, so it may be a copy of it; {remedy}")
+        elif self._is_item(at, mention) or self.resolved(at, mention, written, place) is not None:
+            self.mend(place, f"{quoted(written)} {_DOUBTFUL}; left as text")
+
+    def _is_item(self, at: int, mention: Mention) -> bool:
+        return mention.name == ITEM and bool(self.steps[at].draft.for_each)
 
     def every_step(self) -> str:
         every = [*(step.id for step in self.steps), *sorted(self.known)]
