@@ -2,8 +2,8 @@
 
 Thoughts that have a field of their own are told apart by it (`parts.py`). For those inside a text these rules hold:
 
-* A tag of `TAGS` at the beginning of the text opens a thought, as do the unmistakable ones at the beginning of a later
-  line outside a block of code. The thought ends with its closing tag; one that is not closed goes on to the end.
+* A tag of `tags.py` at the beginning of the text opens a thought, as do the unmistakable ones at the beginning of a
+  later line outside a block of code. The thought ends with its closing tag; one that is not closed goes on to the end.
 * A closing tag that nothing opened ends thoughts that began with the text: chat templates such as that of DeepSeek-R1
   put the opening tag into the prompt. It does not count between quotes or backticks, in the middle of a sentence, or
   where the text begins as JSON or as a block of code: then it is what the text speaks about.
@@ -15,46 +15,11 @@ Because a closing tag may still come, the texts of some models are held until th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from swarm.llm.tags import TAGS, WRAPPERS, Tag
 
 MAX_THOUGHTS = 20_000
 """Characters of thoughts that are kept, for the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """What opens and closes a thought. `anywhere`: it may also open one at the beginning of a later line."""
-
-    open: str
-    close: str
-    anywhere: bool = True
-
-
-TAGS = (
-    Tag("<think>", "</think>"),
-    Tag("<thinking>", "</thinking>"),
-    Tag("<thought>", "</thought>", anywhere=False),
-    Tag("<thoughts>", "</thoughts>", anywhere=False),
-    Tag("<reasoning>", "</reasoning>", anywhere=False),
-    Tag("<seed:think>", "</seed:think>"),
-    Tag("[think]", "[/think]"),
-    Tag("◁think▷", "◁/think▷"),
-    Tag("<|begin_of_thought|>", "<|end_of_thought|>"),
-    Tag("<|start_thinking|>", "<|end_thinking|>"),
-    Tag("<|inner_prefix|>", "<|inner_suffix|>"),
-    Tag("<|channel>thought", "<channel|>"),
-    Tag("here is my thought process:", "here is my response:", anywhere=False),
-    Tag("here's my thought process:", "here's my response:", anywhere=False),
-)
-"""In lower case; models write them in any."""
-WRAPPERS = {
-    "<answer>": "</answer>",
-    "<response>": "</response>",
-    "<output>": "</output>",
-    "<|begin_of_solution|>": "<|end_of_solution|>",
-    "<|start_response|>": "<|end_response|>",
-}
-"""What stands around the answer of some models, directly behind their thoughts."""
 
 _BY_OPEN = {tag.open: tag for tag in TAGS}
 _BY_CLOSE = {tag.close: tag for tag in TAGS if not tag.close[0].isalpha()}
@@ -94,7 +59,9 @@ class Splitter:
         self.opened = False
         """Whether thoughts were told as such from their beginning."""
         self.void = False
-        self._rest, self._at, self._blank = "", 0, 0
+        self._rest, self._at = "", 0
+        self._before: list[str] = []
+        """What came before the rest while it is not known what that is."""
         self._state = self._start
         self._tag = TAGS[0]
         self._wrapper = ""
@@ -105,7 +72,7 @@ class Splitter:
         self._channel, self._header, self._inside = "", "", False
         self._out: list[str] = []
         self._held: list[str] = []
-        self._pending = ""
+        self._pending: list[str] = []
         self._given = False
         self._thoughts: list[str] = []
         self._kept = 0
@@ -128,11 +95,11 @@ class Splitter:
     def end(self, *, cut: bool = False) -> str:
         """What was held back, now that nothing more comes. `cut`: the model was not done."""
         given = self._run(last=True)
-        if self._pending:
-            wrapped = self._pending.rstrip()
+        if pending := "".join(self._pending):
+            wrapped = pending.rstrip()
             known = wrapped.lower().endswith(self._wrapper)
-            self._put(wrapped[: -len(self._wrapper)].rstrip() if known else self._pending)
-            self._pending = ""
+            self._put(wrapped[: -len(self._wrapper)].rstrip() if known else pending)
+            self._pending.clear()
         if cut and self.holds and not self.bare:
             self._think("".join(self._held))
             self._held.clear()
@@ -142,7 +109,8 @@ class Splitter:
     def release(self) -> None:
         """No closing tag that nothing opened will come: give what is held."""
         self.holds = False
-        self._out, self._held = [*self._held, *self._out], []
+        if self._held:
+            self._out, self._held = [*self._held, *self._out], []
 
     def think(self, text: str) -> None:
         """Thoughts that came beside the text: then those of the text are told as well."""
@@ -154,7 +122,7 @@ class Splitter:
     def _run(self, *, last: bool) -> str:
         while self._state(last):
             pass
-        self._rest, self._blank, self._at = self._rest[self._at :], max(0, self._blank - self._at), 0
+        self._rest, self._at = self._rest[self._at :], 0
         return self._taken()
 
     def _taken(self) -> str:
@@ -167,9 +135,9 @@ class Splitter:
 
     def _start(self, last: bool) -> bool:
         at, low = self._words()
+        self._wait(at)
         if not low:
-            self._state = self._text if last else self._start
-            return last
+            return last and self._is_text()
         if tag := next((tag for tag in TAGS if low.startswith(tag.open)), None):
             return self._opens(tag, at + len(tag.open))
         if low.startswith(_HARMONY_STARTS):
@@ -182,14 +150,23 @@ class Splitter:
             return True
         if low.startswith(("{", "[", *_FENCES)):
             self._sure()
-        self._state = self._text
-        return True
+        return self._is_text()
 
     def _words(self) -> tuple[int, str]:
         """Where the next words begin behind white space, and the first of them in lower case."""
-        found = _WORD.search(self._rest, max(self._at, self._blank))
-        begin = self._blank = len(self._rest) if found is None else found.start()
+        found = _WORD.search(self._rest, self._at)
+        begin = len(self._rest) if found is None else found.start()
         return begin, self._rest[begin : begin + _CONTEXT].lower()
+
+    def _wait(self, until: int) -> None:
+        """Put aside what is read, since a text that is looked at again with each piece takes time with its square."""
+        self._before.append(self._rest[self._at : until])
+        self._at = until
+
+    def _is_text(self) -> bool:
+        self._rest, self._at = "".join((*self._before, self._rest[self._at :])), 0
+        self._state = self._text
+        return True
 
     def _opens(self, tag: Tag, at: int) -> bool:
         self._tag, self._at, self._state, self.opened = tag, at, self._thought, True
@@ -224,34 +201,37 @@ class Splitter:
         return True
 
     def _text(self, last: bool) -> bool:
-        said = self._tail + self._rest[self._at :]
-        back = len(self._tail) - self._at
-        start = position = len(self._tail)
+        said, position = self._rest, self._at
         while found := _MARK.search(said, position):
             mark, at, position = found[0].lower(), found.start(), found.end()
+            before = self._said_before(at)
             if self._is_bare(mark):
                 if position == len(said) and not last:
-                    return self._leaves(said, start, at, back)
-                if _ends_thoughts(said, at, position):
-                    self._leaves(said, start, at, back)
-                    return self._closes(position - back)
-            begins = self._begins_line(said, at)
+                    return self._leaves(at)
+                if _ends_thoughts(before, said[position : position + 1]):
+                    self._leaves(at)
+                    return self._closes(position)
+            begins = self._begins_line(before, at)
             if mark in _FENCES and begins:
                 self._fenced = not self._fenced
             if (tag := _BY_OPEN.get(mark)) is not None:
                 if tag.anywhere and begins and not self._fenced:
-                    self._leaves(said, start, at, back)
-                    return self._opens(tag, position - back)
+                    self._leaves(at)
+                    return self._opens(tag, position)
                 self._paired.add(tag)
-        return self._leaves(said, start, len(said) if last else _sure_until(said, position), back)
+        return self._leaves(len(said) if last else _sure_until(said, position))
+
+    def _said_before(self, at: int) -> str:
+        """The last of what was given before a place in the rest."""
+        return (self._tail + self._rest[max(self._at, at - _CONTEXT) : at])[-_CONTEXT:]
 
     def _is_bare(self, mark: str) -> bool:
         return self._may_be_bare and mark in _BY_CLOSE and _BY_CLOSE[mark] not in self._paired
 
-    def _leaves(self, said: str, start: int, end: int, back: int) -> bool:
-        """Give `said[start:end]`, and wait for more behind it."""
-        self._pass(said[start:end])
-        self._at = end - back
+    def _leaves(self, end: int) -> bool:
+        """Give the rest up to `end`, and wait for more behind it."""
+        self._pass(self._rest[self._at : end])
+        self._at = end
         return False
 
     def _closes(self, at: int) -> bool:
@@ -266,13 +246,15 @@ class Splitter:
     def _bare_harmony(self, last: bool) -> bool:
         end = self._rest.find(_BARE_FINAL, self._at)
         if end < 0 and not last:
+            self._wait(max(self._at, len(self._rest) - len(_BARE_FINAL) + 1))
             return False
         if end >= 0:
-            self._think(self._rest[self._at : end])
+            self._wait(end)
+            self._think("".join(self._before))
+            self._before.clear()
             self._at, self.opened = end + len(_BARE_FINAL), True
             self._sure()
-        self._state = self._text
-        return True
+        return self._is_text()
 
     def _harmony(self, last: bool) -> bool:
         found = _HARMONY.search(self._rest, self._at)
@@ -313,10 +295,13 @@ class Splitter:
         if not self._wrapper:
             self._put(text)
             return
-        self._pending += text
-        keep = _wrapped_until(self._pending, self._wrapper)
-        self._put(self._pending[:keep])
-        self._pending = self._pending[keep:]
+        if self._pending and self._pending[-1][-1:].isspace() and text.isspace():
+            self._pending.append(text)
+            return
+        pending = "".join((*self._pending, text))
+        keep = _wrapped_until(pending, self._wrapper)
+        self._put(pending[:keep])
+        self._pending = [pending[keep:]]
 
     def _put(self, text: str) -> None:
         if text:
@@ -327,10 +312,11 @@ class Splitter:
             self._thoughts.append(text[:room])
             self._kept += len(text)
 
-    def _begins_line(self, said: str, at: int) -> bool:
+    def _begins_line(self, before: str, at: int) -> bool:
         """Whether only blanks stand before on this line; a line whose beginning is forgotten is too long for that."""
-        line = said.rfind("\n", max(0, at - _CONTEXT), at) + 1
-        return not (line == 0 and (self._truncated or at > _CONTEXT)) and not said[line:at].strip()
+        *lines, line = before.rsplit("\n", 1)
+        known = lines or not (self._truncated or len(self._tail) + at - self._at > _CONTEXT)
+        return bool(known) and not line.strip()
 
 
 def answer_in(text: str) -> str:
@@ -372,11 +358,10 @@ def _wrapped_until(said: str, wrapper: str) -> int:
     return len(bare)
 
 
-def _ends_thoughts(said: str, at: int, end: int) -> bool:
+def _ends_thoughts(before: str, after: str) -> bool:
     """Whether a closing tag that nothing opened ends thoughts, and is not what the text speaks of."""
-    before, after = said[at - 1 : at], said[end : end + 1]
-    if before in _QUOTES and before and (after in _QUOTES or after == "\\") and after:
+    if before[-1:] in _QUOTES and before and (after in _QUOTES or after == "\\") and after:
         return False
-    words = said[:at].rstrip(" \t")
-    amid = len(words) < at and words[-1:].isalnum() | (words[-1:] == ",")
+    words = before.rstrip(" \t")
+    amid = len(words) < len(before) and words[-1:].isalnum() | (words[-1:] == ",")
     return not (amid and after and after in " ,.;:!?)")

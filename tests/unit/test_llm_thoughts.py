@@ -22,7 +22,8 @@ from swarm.llm.openai import OpenAIModels
 from swarm.llm.reading import Reader
 from swarm.llm.responses import Responses
 from swarm.llm.server import Answer, ModelServer, Script, Stream, chunk, completion
-from swarm.llm.thoughts import TAGS, WRAPPERS, Splitter, answer_in
+from swarm.llm.tags import TAGS, WRAPPERS
+from swarm.llm.thoughts import Splitter, answer_in
 from swarm.models import Card
 from swarm.plans import Subtask
 
@@ -404,3 +405,52 @@ async def test_data_is_read_from_the_answer() -> None:
             solution = await expert.solve(Subtask(id="t1", expert="sorter", instruction="sort"), {})
             assert solution.data == {"label": "refund"}
             assert "thought" not in solution.text
+
+
+# -- long texts ----------------------------------------------------------------------------------------------------
+
+
+def spent(text: str, size: int) -> float:
+    """Seconds of processor time for a text in pieces of this size."""
+    splitter, begun = Splitter(), time.process_time()
+    for at in range(0, len(text), size):
+        splitter.feed(text[at : at + size])
+    splitter.end()
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize(
+    ("before", "piece", "size"),
+    [
+        ("analysisThe", " user", 4),
+        ("", " ", 1),
+        ("<think>a</think><answer>b", " ", 1),
+        ("<|start|>", "<|message|>x ", 400_000),
+        ("", "<think>x</think>\n", 400_000),
+        ("", "a </think> ", 400_000),
+        ("<|channel|>final<|message|>", "<|return|>", 4),
+    ],
+)
+def test_a_text_four_times_as_long_takes_about_four_times_as_long(before: str, piece: str, size: int) -> None:
+    """With the square of its length it would be sixteen times; the best of a few, as the machine may be busy."""
+    short, long = (before + piece * (characters // len(piece)) for characters in (100_000, 400_000))
+
+    assert any(spent(long, size) < 9 * spent(short, size) for _ in range(5))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_bare_harmony_without_an_answer_is_given_as_it_is(size: int) -> None:
+    text = "  analysisThe user asks for assistantfina" + " and more" * 50
+
+    assert "".join(pieces_of(text, size)) == text
+
+
+def pieces_of(text: str, size: int, *, holds: bool = False) -> Iterator[str]:
+    splitter = Splitter(holds=holds)
+    yield from (splitter.feed(text[at : at + size]) for at in range(0, len(text), size))
+    yield splitter.end()
+
+
+@pytest.mark.parametrize("size", [1, 50, 1_000])
+def test_many_blanks_before_a_closing_tag_mean_the_same_however_the_text_is_cut(size: int) -> None:
+    assert "".join(pieces_of(f"thoughts{' ' * 90}</think> Hello", size, holds=True)) == "Hello"
