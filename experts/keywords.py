@@ -1,13 +1,49 @@
-"""JSON Schema's keywords that could run for ever, with a bound: patterns, and lists without repetitions."""
+"""JSON Schema's keywords that could run for ever, with a bound: patterns, references, and lists without repetitions.
+
+Definitions that name the next one twice each are small, and there are more ways through them than anybody can go.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
 from swarm.patterns import pattern_problem, search
+
+MAX_FOLLOWED = 50_000
+"""References that one check follows, each as often as it does."""
+MAX_APPLIED = 10_000
+"""Parts of a schema that may have to fit one value, each as often as it is named."""
+MAX_CHAIN = 50
+"""References to references and choices inside choices, one in the other."""
+
+_followed: ContextVar[Iterator[int] | None] = ContextVar("references that were followed", default=None)
+_LISTS, _SINGLE = ("anyOf", "oneOf", "allOf"), ("not", "if", "then", "else")
+"""Keywords with further schemas of the same value."""
+
+
+class TooManyReferences(Exception):
+    """A check follows references without an end in sight."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the schema leads to more than {MAX_FOLLOWED:,} references for this data; "
+            "let each definition name the next one once"
+        )
+
+
+@contextmanager
+def references_counted() -> Iterator[None]:
+    """Inside the block, a check that follows too many references raises TooManyReferences."""
+    token = _followed.set(iter(range(MAX_FOLLOWED)))
+    try:
+        yield
+    finally:
+        _followed.reset(token)
 
 
 @lru_cache(maxsize=1)
@@ -21,6 +57,8 @@ def validator_class() -> Any:
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
         "uniqueItems": _unique_items,
+        "$ref": _reference,
+        "$dynamicRef": _dynamic_reference,
     }
     return extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
 
@@ -40,7 +78,57 @@ def keyword_problem(schema: object) -> str | None:
                 return f"has a pattern {pattern[:80]!r} that cannot be used: {problem}"
     if unevaluated and patterned:
         return "uses unevaluatedProperties beside patternProperties; use additionalProperties"
-    return None
+    return _Ways(schema).problem() if isinstance(schema, Mapping) else None
+
+
+class _Ways:
+    """How many parts of a schema have to fit one value, counted as often as a check would look at them."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._counts: dict[int, int] = {}
+
+    def problem(self) -> str | None:
+        for _, part in _parts(self._root):
+            try:
+                count = self._count(part, 0)
+            except RecursionError:
+                return f"has a definition that leads to itself, or through over {MAX_CHAIN} others, for one same value"
+            if count > MAX_APPLIED:
+                return (
+                    f"applies more than {MAX_APPLIED:,} parts to one value, as definitions name others several times "
+                    "over; let each name the next one once"
+                )
+        return None
+
+    def _count(self, part: Mapping[str, Any], depth: int) -> int:
+        if (known := self._counts.get(id(part))) is not None:
+            return known
+        if depth > MAX_CHAIN:
+            raise RecursionError
+        count = 1 + sum(self._count(other, depth + 1) for other in self._same_value(part))
+        self._counts[id(part)] = count
+        return count
+
+    def _same_value(self, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The schemas that apply to what this one applies to."""
+        found = [self._meant(part.get("$ref")), *(part.get(name) for name in _SINGLE)]
+        for name in _LISTS:
+            found += listed if isinstance(listed := part.get(name), list) else ()
+        if isinstance(dependent := part.get("dependentSchemas"), Mapping):
+            found += dependent.values()
+        return (other for other in found if isinstance(other, Mapping))
+
+    def _meant(self, reference: object) -> object:
+        """What a reference within the schema leads to; None for any other."""
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return None
+        place: object = self._root
+        for name in reference[1:].split("/")[1:]:
+            if not isinstance(place, Mapping):
+                return None
+            place = place.get(name.replace("~1", "/").replace("~0", "~"))
+        return place
 
 
 def _parts(schema: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -60,6 +148,23 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
 
     if isinstance(instance, str) and not search(pattern, instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _reference(validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[Any]:
+    yield from _counted("$ref", validator, reference, instance, schema)
+
+
+def _dynamic_reference(validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[Any]:
+    yield from _counted("$dynamicRef", validator, reference, instance, schema)
+
+
+def _counted(keyword: str, validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[Any]:
+    """Follow a reference as the draft does."""
+    from jsonschema import Draft202012Validator
+
+    if (left := _followed.get()) is not None and next(left, None) is None:
+        raise TooManyReferences
+    yield from Draft202012Validator.VALIDATORS[keyword](validator, reference, instance, schema) or ()
 
 
 def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experts.keywords import keyword_problem, validator_class
+from experts.keywords import TooManyReferences, keyword_problem, references_counted, validator_class
 from swarm.patterns import PatternTooSlow, in_time
 from swarm.values import MAX_DEPTH
 
@@ -76,10 +76,10 @@ def violation(data: object, schema: Mapping[str, Any]) -> str | None:
         return f"the schema {problem}"
     validator = validator_class()({k: v for k, v in schema.items() if k != "$schema"}, registry=Registry())
     try:
-        with in_time():
+        with in_time(), references_counted():
             error = best_match(validator.iter_errors(data))
-    except PatternTooSlow as slow:
-        return str(slow)
+    except (PatternTooSlow, TooManyReferences) as bound:
+        return str(bound)
     except (Unresolvable, RecursionError, ValueError) as broken:
         return f"the schema cannot be followed ({_short(str(broken) or type(broken).__name__)})"
     return f"{_place(error.absolute_path)}: {_short(error.message)}" if error else None
