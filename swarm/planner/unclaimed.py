@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from swarm.planner.clauses import Clause, clauses, folded
 from swarm.planner.conjuncts import HOLDS, pieces
-from swarm.planner.match import CLEAR, Index
+from swarm.planner.match import CLEAR, THRESHOLD, Index, Match
 from swarm.planner.openings import LINKS, POLITE, acts, verb, word
 from swarm.planner.roles import is_context
 from swarm.planner.task import Task
@@ -42,13 +42,33 @@ _SHAPING = (
     | frozenset("be highlight let mention quote state".split())
 )
 """Verbs of wishes about the answer itself."""
+_SAYING = frozenset("describe explain give list provide show".split())
+"""Those that may also ask for what another expert knows."""
+_HANDING = frozenset("give provide show".split())
+"""Those whose thing is a part of the answer (`_PARTS`) or something else that is wanted."""
+_PARTS = frozenset(
+    stem(word)
+    for word in """address advantage amount answer argument background bullet change code comment comparison con context
+    date definition description deadline difference disadvantage error estimate evidence example explanation fact figure
+    formula headline hint idea impression insight instruction key language level line link main math meaning name note
+    number opinion option order outcome output overview page paragraph percentage point price priority pro proof quote
+    reason reasoning recommendation reference result risk score sentence short solution source statistic step suggestion
+    sum table time tip title total unit value version way word work year""".split()
+)
+_ACTS = frozenset("buy delete hire install pay print purchase remove reserve sell".split())
+"""Verbs of something that is done, and not told: a card must have them."""
+_ONE = frozenset(("a", "an", "up"))
+"""What stands behind a verb that makes or begins something: "set an alarm", not "set the language to French"."""
+_THINGS = frozenset("charge exchange order refund return".split())
+"""Verbs that cards have as names of things: one who tells of orders orders nothing."""
 _MAKING = frozenset("create generate make send".split())
 """Verbs that say nothing by themselves: what is made must be what the expert makes."""
 _DETAILS = TELLING | LOOKUP
 """Verbs of sentences that ask for a detail of what was wished before them."""
 _IT = frozenset("it sure that them this".split())
 """What is made something, such as short, rather than made."""
-_TO_ME = frozenset("about how if me us what when where whether which who why".split())
+_ASKING = frozenset("how if what when where whether which who why".split())
+_TO_ME = _ASKING | {"about", "me", "us"}
 _LEADS_TO = frozenset("after before by once then when while".split())
 _NEARLY = 0.75
 """What share of the best score another expert has that comes near."""
@@ -93,11 +113,12 @@ def left_out(text: str, tasks: Sequence[Task], index: Index) -> tuple[str, ...]:
 def _doubtful(text: str, task: Task, experts: set[str], index: Index) -> str:
     """A task whose expert hardly fits it: another comes as near, or the verb is not in its card."""
     first = task.ranked[0]
-    if first.score >= CLEAR or not task.verb:
+    done = task.verb in _ACTS and not index.says(first.expert, stem(task.verb))
+    if not task.verb or (first.score >= CLEAR and not done):
         return ""
     near = next((match for match in task.ranked[1:] if match.expert not in experts), None)
     other = f"may be for {near.expert}" if near and near.score >= _NEARLY * first.score else ""
-    if not other and (not task.joined or index.says(first.expert, stem(task.verb))):
+    if not other and not done and (not task.joined or index.says(first.expert, stem(task.verb))):
         return ""
     said = _shown(text[slice(*task.part or (task.head, task.end))])
     return f"{said} (given to {first.expert}, {other or 'whose card hardly speaks of it'})"
@@ -155,7 +176,7 @@ def _begins(given: Sequence[Token], at: int) -> bool:
     if said in _LEADS_TO and _is_doing(word(given, at + 1)):
         return True
     if before in LINKS or before in (",", "or", "then"):
-        return verb(given, at) or acts(given, at)
+        return said in _THINGS or verb(given, at) or acts(given, at)
     return False
 
 
@@ -173,23 +194,40 @@ def _claims(own: Sequence[Token], expert: str, experts: set[str], index: Index) 
     at = next((i for i, token in enumerate(own) if token.text not in POLITE), 0)
     said, behind = word(own, at), word(own, at + 1)
     shapes = said in _SHAPING or (said == "tell" and behind in _TO_ME) or (said == "make" and behind in _IT)
-    if not said[:1].isalpha() or shapes or own[0].text in CONDITIONS:
+    about = [one for one in stems(token.text for token in own[at + 1 :]) if one not in WEAK_STEMS | VAGUE]
+    spoken_of = any(index.says(one, thing) for one in experts for thing in about)
+    if shapes and said in _SAYING and any(one in index.postings for one in about if one not in _PARTS):
+        return spoken_of
+    if said in _HANDING and about and about[0] not in _PARTS and _ASKING.isdisjoint(token.text for token in own):
+        return spoken_of
+    makes_one = said == "set" and behind in _ONE
+    if not said[:1].isalpha() or (shapes and not makes_one) or own[0].text in CONDITIONS:
         return True
+    if said in _THINGS and about and not spoken_of:
+        return False
     if said in DEEDS or said not in WEAK:
         return any(index.says(one, stem(said)) for one in experts)
-    about = [one for one in stems(token.text for token in own[at + 1 :]) if one not in WEAK_STEMS | VAGUE]
     return not about or index.says(expert, about[0])
 
 
 def _for_others(own: str, given: Sequence[Token], experts: set[str], index: Index) -> Iterator[str]:
-    """Parts of a list that fit somebody who has no part in the plan, and nobody who has."""
+    """Parts of a list that fit somebody who has no part in the plan, and nobody who has, or hardly."""
     spans = list(pieces(given))
     for start, end in spans if len(spans) > 1 else ():
-        ranked = index.ranked(stems(token.text for token in given[start:end]))
-        here = max((match.score for match in ranked if match.expert in experts), default=0.0)
-        other = next((match for match in ranked if match.expert not in experts), None)
-        if other and other.score >= _SURE and here <= _FOREIGN * other.score:
-            yield f"{_shown(own[given[start].start : given[end - 1].end])} (may be for {other.expert})"
+        meant = stems(token.text for token in given[start:end])
+        other, here = _best(meant, experts, index)
+        if other is None or other.score < _SURE or here > _FOREIGN * other.score:
+            other, here = _best([one for one in meant if one not in _PARTS], experts, index)
+            if other is None or other.score < max(THRESHOLD, _NEARLY * here) or here >= CLEAR:
+                continue
+        yield f"{_shown(own[given[start].start : given[end - 1].end])} (may be for {other.expert})"
+
+
+def _best(meant: Sequence[str], experts: set[str], index: Index) -> tuple[Match | None, float]:
+    """Who fits best of those that have no part in the plan, and how well those fit who have."""
+    ranked = index.ranked(meant)
+    here = max((match.score for match in ranked if match.expert in experts), default=0.0)
+    return next((match for match in ranked if match.expert not in experts), None), here
 
 
 def _of_nobody(own: str, given: Sequence[Token], expert: str, experts: set[str], index: Index) -> Iterator[str]:
@@ -199,8 +237,9 @@ def _of_nobody(own: str, given: Sequence[Token], expert: str, experts: set[str],
         return
     if HOLDS.isdisjoint(token.text for token in given[: spans[1][0]]):
         for start, end in spans:
-            telling = [one for one in stems(token.text for token in given[start:end]) if one not in WEAK_STEMS | VAGUE]
-            if telling and not any(index.says(one, said) for one in experts for said in telling):
+            said = stems(token.text for token in given[start:end])
+            telling = [one for one in said if one not in WEAK_STEMS | VAGUE | _PARTS]
+            if telling and not any(index.says(one, each) for one in experts for each in telling):
                 yield _left(own[given[start].start : given[end - 1].end], expert)
 
 

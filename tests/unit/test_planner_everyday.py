@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from experts.card import read_card
 from swarm.errors import NoPlan
 from swarm.events import Planned
 from swarm.models import Card
@@ -12,6 +15,14 @@ from swarm.planner.local import plan
 from swarm.planner.roles import is_context
 from swarm.planner.skip import skipped
 from tests.unit.everyday import CODE, OFFICE, REQUESTS, SHOP, TRAVEL, Wish, cards
+
+DESK = {
+    card.name: card
+    for path in sorted((Path(__file__).parents[2] / "experts" / "demo").glob("*.md"))
+    if path.name != "README.md"
+    for card in [read_card(path, path.parent)[0]]
+}
+"""The experts of the demo desk."""
 
 SEVERAL = [wish for wish in REQUESTS if len(wish.experts) > 1]
 
@@ -131,3 +142,50 @@ def test_a_wish_about_the_answer_needs_no_expert_of_its_own() -> None:
     for shape in ("keep it short", "make it friendly", "tell me why", "mention the date"):
         planned = plan(f"Translate this letter into German and {shape}.", cards(OFFICE))
         assert (experts(planned), planned.left_out) == (["translator"], ())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Work out the category of this complaint and hand the case over to the head of the desk: 'A broken chair!'",
+         "'Work out the category of this complaint' (may be for triage)"),
+        ("Say hello to the customer and explain our warranty rules.", "'explain our warranty rules'"),
+        ("What do the handbook and the delivery FAQ say about damaged goods and lost parcels?",
+         "'What do the handbook' (may be for refund-policy)"),
+        ("Give me a recap of the case, make a to-do list and order coffee for the team.", "'order coffee for the"),
+        ("Make a checklist for tomorrow and set an alarm for 8 o'clock.", "'set an alarm for 8 o'clock'"),
+        ("Greet the customer and set up a call with her.", "'set up a call with her'"),
+        ("Summarise the conversation and refund 20 euros to her card.", "'refund 20 euros to her card'"),
+        ("Write to the customer and order a new lamp for her.", "'order a new lamp for her'"),
+        ("Describe the warranty and show the opening hours of the shop in Vienna.", "'show the opening hours"),
+        ("Explain how to track a parcel and provide a map of the depots.", "'provide a map of the depots'"),
+        ("Check the policy on vouchers, explain it to the team and give a training about it.", "'give a training"),
+        ("First make a to-do list, second reply to the customer, third buy a gift card.",
+         "'buy a gift card' (given to refund-policy"),
+        ("Categorise the complaint and explain our privacy rules.", "'explain our privacy rules'"),
+        ("What does the policy say about gift cards, and do you ship to parcel lockers?", "(may be for refund-policy)"),
+    ],
+)  # fmt: skip
+def test_what_the_demo_desk_leaves_out_is_told(text: str, told: str) -> None:
+    assert any(told in wish for wish in plan(text, DESK).left_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ("Classify this message and write a reply: 'My lamp came with a crack.'", ["reply-writer", "triage"]),
+        ("Recap the conversation below and escalate it to a manager.", ["escalation-note", "order-summary"]),
+        ("Label the ticket 'Parcel not here' and give me a to-do list for the agent.", ["next-steps", "triage"]),
+        ("Label this email and show me a summary: 'My vase, order 8812, broke'.", ["order-summary", "triage"]),
+        ("Draft a message for the customer and give me a checklist.", ["next-steps", "reply-writer"]),
+        ("Find out what express shipping costs and list the next steps for the agent.", ["delivery-faq", "next-steps"]),
+        ("Check the refund policy and give a short reason and the source.", ["refund-policy"]),
+        ("Summarise the case and show the most important number.", ["order-summary"]),
+        ("Write a reply to the customer, set the language to English and explain why.", ["reply-writer"]),
+        ("How long does express delivery take? Show me how you know it.", ["delivery-faq"]),
+    ],
+)
+def test_what_the_demo_desk_does_is_not_told_as_left_out(text: str, needed: list[str]) -> None:
+    planned = plan(text, DESK)
+
+    assert (experts(planned), planned.left_out) == (needed, ())
