@@ -27,6 +27,9 @@ GRACE = 2.0
 MOST_LEFT = 64
 """Attempts of one expert that may go on in this process after they were given up."""
 
+OF_EXPERT = "expert "
+"""How the names of tasks begin in which an expert runs; its own name follows."""
+
 _log = structlog.get_logger()
 T = TypeVar("T")
 Work = Callable[[Threads], Coroutine[Any, Any, T]]
@@ -58,7 +61,7 @@ class Attempts:
             return Ended(error=_too_many(expert, left))
         threads = Threads(expert)
         end = asyncio.get_running_loop().time() + seconds
-        task = asyncio.create_task(_tried(work, threads, until(end, allowance)), name=f"expert {expert}")
+        task = asyncio.create_task(_tried(work, threads, until(end, allowance)), name=OF_EXPERT + expert)
         try:
             await asyncio.wait((task,), timeout=seconds)
             late = not task.done()

@@ -143,7 +143,7 @@ class Registry:
         allowance: Allowance,
         context: MakeContext | None,
     ) -> Outcome:
-        allowed = card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
+        allowed = time_allowed(card, subtask)
         work = partial(self._answered, card, subtask, inputs, allowed, context)
         ended = await self.attempts.run(card.name, work, allowed, allowance)
         if ended.error is None:
@@ -261,6 +261,11 @@ class Registry:
             closing.cancel()
         if problem is not None:
             _log.error("expert_close_failed", exc_info=problem)
+
+
+def time_allowed(card: Card, subtask: Subtask) -> float:
+    """Seconds that one attempt has."""
+    return card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
 
 
 def takes_context(solve: Callable[..., object]) -> bool:

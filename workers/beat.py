@@ -1,47 +1,78 @@
 """The heartbeat: a thread renews the leases of what this process runs, so that a busy event loop does not lose them.
 
 It renews an explicit list, each entry only while the claim still holds, and hands back to the loop what has been
-lost or has become pointless. When the loop itself has been stuck for half a minute, the thread stops renewing:
-a process that does nothing any more must not keep work from others.
+lost or has become pointless. When the loop itself is stuck, a process that does nothing any more must not keep work
+from others: decisions go back after a moment, and after half a minute everything but subtasks within their time, whose
+experts may be what holds the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 
+from experts.attempt import OF_EXPERT
 from swarm import log as events
 from swarm.broker.address import open_blocking, shown
 from swarm.broker.connection import digest, source
 from swarm.broker.faults import translated
+from swarm.broker.keys import ADVANCE
 from swarm.broker.queue import Claim, Queue
 from swarm.errors import BrokerError
 
 _log = events.get("worker")
 
 HELD = 2.0
-"""Seconds without a sign of the event loop after which whoever holds it is told."""
+"""Seconds without a sign of the event loop after which whoever holds it is noted, and decisions are handed back."""
 STUCK = 30.0
-"""Seconds without a sign of the event loop after which it counts as stuck."""
+"""Seconds without a sign of the event loop after which it is told, and what no expert may be busy with is given up."""
+GRACE = 5.0
+"""Seconds after the end of an attempt for which its lease is kept though the event loop is stuck."""
 AT_ONCE = 250
 """Leases that one call renews, so that others need not wait for thousands."""
 HURRY = 0.05
 """Seconds until the next try while Redis is away."""
 
 
-def held_by(loop: asyncio.AbstractEventLoop, thread: int) -> dict[str, str]:
-    """The task that a loop runs now, which names the expert, and where its code is. Called in another thread."""
+@dataclass(slots=True)
+class _Held:
+    """A claim, and until when (`time.monotonic`) its expert may hold the event loop."""
+
+    claim: Claim
+    end: float = -math.inf
+    given_up: bool = False
+
+
+@dataclass(slots=True)
+class _Stall:
+    """A time in which the event loop does not turn: who holds it, and what came of it."""
+
+    holder: str
+    place: str
+    lost: bool = False
+    """Whether leases were given up over it."""
+    told: bool = False
+
+    def said(self, seconds: float) -> dict[str, Any]:
+        said = {"seconds": round(seconds, 1), "leases_lost": self.lost, "holder": self.holder, "place": self.place}
+        return said | ({"told": "before"} if self.told else {})
+
+
+def stalled(loop: asyncio.AbstractEventLoop, thread: int) -> _Stall:
+    """What a loop runs now: the task, which names the expert, and where its code is. Called in another thread."""
     task = asyncio.current_task(loop)
     frame = sys._current_frames().get(thread)
     place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}" if frame is not None else ""
-    return {"holder": "" if task is None else task.get_name(), "place": place}
+    return _Stall("" if task is None else task.get_name(), place)
 
 
 class Beat:
@@ -61,14 +92,13 @@ class Beat:
         self._where = shown(url)
         self._prefix, self._queue, self._pause = prefix, queue, lease / 3
         self._about, self._gone = about, gone
-        self._held: dict[str, Claim] = {}
+        self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._alive = time.monotonic()
         self._loop_thread = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._holder: dict[str, str] = {}
-        """Who holds the event loop, while it is held."""
+        self._stall: _Stall | None = None
         self._away = False
         """Whether the last renewal failed."""
         self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
@@ -87,19 +117,31 @@ class Beat:
 
     def hold(self, claim: Claim) -> None:
         with self._lock:
-            self._held[claim.id] = claim
+            self._held[claim.id] = _Held(claim)
+
+    def limit(self, claim: Claim, seconds: float) -> bool:
+        """The attempt of a claim begins, and its expert may hold the event loop for so long.
+
+        False: the claim was given up while the loop was stuck, and may have been taken over.
+        """
+        with self._lock:
+            held = self._held.get(claim.id)
+            if held is None or held.claim != claim:
+                return False
+            held.end = time.monotonic() + seconds + GRACE
+            return not held.given_up
 
     def drop(self, claim: Claim) -> None:
         with self._lock:
-            if self._held.get(claim.id) == claim:
+            if (held := self._held.get(claim.id)) is not None and held.claim == claim:
                 del self._held[claim.id]
 
     def alive(self) -> None:
         """The event loop says that it turns."""
-        held, self._alive = self.stuck, time.monotonic()
-        if self._holder:
-            _log.warning(events.LOOP_HELD, seconds=round(held, 1), leases_lost=held > STUCK, **self._holder)
-            self._holder = {}
+        seconds, self._alive = self.stuck, time.monotonic()
+        stall, self._stall = self._stall, None
+        if stall is not None:
+            _log.warning(events.LOOP_HELD, **stall.said(seconds))
 
     @property
     def stuck(self) -> float:
@@ -109,11 +151,11 @@ class Beat:
     def _run(self) -> None:
         pause = self._pause
         while not self._stop.wait(pause):
-            self._watch_loop(self.stuck)
-            if self.stuck > STUCK:
-                continue
+            stall = self._watch_loop()
             try:
                 with translated(self._where):
+                    if stall is not None and stall.holder.startswith(OF_EXPERT):
+                        self._hand_back_decisions()
                     if gone := self._renew():
                         self._gone(gone)
             except BrokerError as error:
@@ -122,16 +164,37 @@ class Beat:
             else:
                 pause, self._away = self._pause, False
 
-    def _watch_loop(self, stuck: float) -> None:
-        """Note who holds the loop, and tell it at once when the leases are given up over it."""
+    def _watch_loop(self) -> _Stall | None:
+        """Note who holds the loop. It is told when it is stuck, and when leases are given up over it."""
+        stuck = self.stuck
         if stuck < HELD or self._loop is None:
-            return
-        told = stuck > STUCK and self._holder.get("told")
-        if not self._holder:
-            self._holder = held_by(self._loop, self._loop_thread)
-        if stuck > STUCK and not told:
-            _log.error(events.LOOP_HELD, seconds=round(stuck, 1), leases_lost=True, **self._holder)
-            self._holder["told"] = "before"
+            return None
+        stall = self._stall = self._stall or stalled(self._loop, self._loop_thread)
+        if stuck > STUCK:
+            lost = self._give_up() or stall.lost
+            if lost > stall.lost or not stall.told:
+                stall.lost, stall.told = lost, False
+                _log.error(events.LOOP_HELD, **stall.said(stuck))
+                stall.told = True
+        return stall
+
+    def _give_up(self) -> bool:
+        """Give up what no expert may be busy with any more; says whether there is any."""
+        now = time.monotonic()
+        with self._lock:
+            late = [held for held in self._held.values() if held.end <= now]
+            for held in late:
+                held.given_up = True
+        return bool(late)
+
+    def _hand_back_decisions(self) -> None:
+        """Others take them, so that no job waits for its cancel or its deadline until the loop turns again."""
+        with self._lock:
+            decisions = [held.claim for held in self._held.values() if held.claim.queue == ADVANCE]
+        if decisions:
+            self._call("hand_back", self._queue.handing_back(decisions))
+            for claim in decisions:
+                self.drop(claim)
 
     def _failed(self, error: BrokerError) -> None:
         """Nothing ends the thread: without it all that runs here would be taken for lost."""
@@ -142,19 +205,26 @@ class Beat:
             self._client.connection_pool.disconnect()  # the next try looks for the master again
 
     def _renew(self) -> list[Claim]:
+        stuck = self.stuck > STUCK
         with self._lock:
-            claims = list(self._held.values())
-        gone = self._renewed(claims[:AT_ONCE], self._about())
+            helds = [held for held in self._held.values() if not (stuck and held.given_up)]
+        if stuck and not helds:
+            return []
+        claims = [held.claim for held in helds]
+        gone = self._renewed(claims[:AT_ONCE], "" if stuck else self._about())
         for start in range(AT_ONCE, len(claims), AT_ONCE):
             gone |= self._renewed(claims[start : start + AT_ONCE], "")
+        for held in helds:
+            held.given_up = held.claim.id in gone
         return [claim for claim in claims if claim.id in gone]
 
     def _renewed(self, claims: list[Claim], about: str) -> set[str]:
         """Renew these; answers the ids that are gone."""
-        args = [self._prefix, *(str(arg) for arg in self._queue.renewal(claims, about))]
-        raw: Any
+        return set(self._queue.renewed(self._call("renew", self._queue.renewal(claims, about))))
+
+    def _call(self, script: str, given: Iterable[str | int]) -> Any:
+        args = [self._prefix, *map(str, given)]
         try:
-            raw = self._client.evalsha(digest("renew"), 1, *args)
+            return self._client.evalsha(digest(script), 1, *args)
         except redis.exceptions.NoScriptError:
-            raw = self._client.eval(source("renew"), 1, *args)
-        return set(self._queue.renewed(raw))
+            return self._client.eval(source(script), 1, *args)

@@ -12,6 +12,7 @@ from typing import Any
 
 from experts.base import Allowance
 from experts.inputs import with_item
+from experts.registry import time_allowed
 from swarm import log as events
 from swarm.broker.joblog import JobLog
 from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
@@ -139,6 +140,7 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
         inputs = await ride_out(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
     except (TooLarge, UnusableInput) as error:
         return Failure(reason="bad_input", message=str(error))
+    await ctx["worker"].begin(ctx["claim"], time_allowed(card, envelope.subtask))
     allowance = Allowance.of(ctx["settings"], envelope.attempt, envelope.after)
     context = ctx["asking"].context(ctx["claim"], envelope)
     outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs, allowance, context)

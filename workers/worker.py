@@ -368,6 +368,17 @@ class SwarmWorker(Worker):
             self._beat.alive()
             await asyncio.sleep(IDLE)
 
+    async def begin(self, claim: Claim, seconds: float) -> None:
+        """The attempt of a claim begins: its expert may hold the event loop for so long without losing the lease.
+
+        Does not return for a claim that was given up while the loop was held, if others have it by now.
+        """
+        if self._beat.limit(claim, seconds):
+            return
+        if await self.ride_out(lambda: self.queue.renew([claim])):
+            self._stop_claim(claim)
+            await asyncio.sleep(0)
+
     def _lost(self, claims: list[Claim]) -> None:
         """From the beat's thread: these are no longer ours, or nobody wants them any more."""
         with contextlib.suppress(RuntimeError):  # the loop is closing

@@ -178,11 +178,16 @@ class Queue:
 
         `why` it was lost stands in the dead letter, should it become one.
         """
-        args = [a for claim in claims for a in claim.args]
-        if not args:
+        if not (held := list(claims)):
             return 0
-        answer = await self._connection.script("hand_back", round(delay * 1000), "lost" if lost else "", why, *args)
-        return int(answer)
+        args = self.handing_back(held, delay=delay, lost=lost, why=why)
+        return int(await self._connection.script("hand_back", *args))
+
+    def handing_back(
+        self, claims: Iterable[Claim], *, delay: float = 0.0, lost: bool = False, why: str = ""
+    ) -> list[str | int]:
+        """Arguments of the hand_back script."""
+        return [round(delay * 1000), "lost" if lost else "", why, *(a for claim in claims for a in claim.args)]
 
     async def moved(self, claim: Claim) -> bool:
         """Whether a delivery that was claimed waits or runs elsewhere by now. False: held by this claim, or over."""

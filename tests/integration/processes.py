@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import os
 import secrets
 import signal
@@ -40,7 +41,7 @@ from swarm.models import Card, Catalog, Kind, Request, Solution
 from swarm.planner.front import Front, Publish
 from swarm.plans import Subtask
 from swarm.settings import Settings
-from workers import health, tasks
+from workers import beat, health, tasks
 from workers.main import Process, Roles, run, work, working
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,8 @@ STARTS = "SWARM_TEST_STARTS"
 DIES_IN = "SWARM_TEST_DIES_IN"
 """Names the function of ours (advance, plan, answer) in which a process kills itself, with its claim in hand; `stream`
 is a planner that has published one subtask."""
+BEAT = "SWARM_TEST_BEAT"
+"""Constants of the heartbeat in processes of workers, as JSON."""
 KINDS: tuple[Kind, ...] = ("instruction", "rag", "fine-tuned")
 ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
@@ -420,6 +423,8 @@ def main(argv: list[str]) -> int:
     settings = Settings.load(os.environ)
     roles = Roles(router=pool != "expert", kinds=() if pool == "router" else KINDS)
     probe = Path(os.environ["SWARM_HEALTH_SOCKET"])
+    for constant, value in json.loads(os.environ.get(BEAT, "{}")).items():
+        setattr(beat, constant, value)
     doomed = os.environ.get(DIES_IN)
     if doomed == "stream":
         setattr(Front, "plan", _die_in_a_stream)  # noqa: B010

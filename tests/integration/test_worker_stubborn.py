@@ -20,7 +20,6 @@ from swarm.plans import Subtask
 from swarm.settings import Settings
 from swarm.threads import LEFT_HARD
 from tests.integration.processes import Fleet, _card, _started, echo, expert, publish, serving
-from workers import beat
 
 
 class Swallow:
@@ -116,31 +115,6 @@ async def test_a_worker_ends_on_sigterm_whatever_its_experts_do(
     assert ended == code, worker.words()
     assert started
     assert "expert_goes_on" in worker.words() or name == "Hung"
-
-
-async def test_a_good_answer_counts_though_its_expert_held_the_loop_for_longer_than_the_lease(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one worker's leases are given up while its loop is held, and it solves the subtask before any other."""
-    monkeypatch.setattr(beat, "HELD", 0.2)
-    monkeypatch.setattr(beat, "STUCK", 0.5)
-
-    async def blocks(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
-        time.sleep(2.5)
-        return "inferred"
-
-    heavy = expert("heavy", blocks)
-    await publish(settings, heavy)
-    short = settings.model_copy(update={"lease": 0.5})
-    async with SwarmClient(settings=settings) as client:
-        with capture_logs() as logs:
-            async with serving(short, heavy):
-                answer = await client.ask("go", expert="heavy", timeout=25)
-
-    told = [line for line in logs if line["event"] == "event_loop_held"]
-    assert answer.text == "inferred"
-    assert {line["holder"] for line in told} == {"expert heavy"}
-    assert all(line["leases_lost"] and line["place"].startswith("test_worker_stubborn.py:") for line in told)
 
 
 async def _so_far(job: Job) -> AsyncIterator[AnyEvent]:
