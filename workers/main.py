@@ -36,7 +36,7 @@ from swarm.planner.planned import writer_of
 from swarm.router import Router
 from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
-from workers import health, tasks
+from workers import health, loop, tasks
 from workers.accounts import Accounts
 from workers.asking import Asking
 from workers.guard import guarded
@@ -275,6 +275,7 @@ def handle_signals(worker: SwarmWorker) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
+    loop.signals_handled()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -286,17 +287,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     known = threads()
     try:
         with contextlib.ExitStack() as ending:
-            return _on_loop(_closing(coroutine, ending))
+            return loop.run(_closing(coroutine, ending))
     finally:
         leave_behind(known)
-
-
-def _on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(coroutine)
-    return uvloop.run(coroutine)
 
 
 async def _closing(coroutine: Coroutine[Any, Any, T], ending: contextlib.ExitStack) -> T:
