@@ -25,16 +25,17 @@ T = TypeVar("T")
 _current: ContextVar[Threads | None] = ContextVar("threads", default=None)
 
 
-def in_attempt() -> bool:
-    """Whether this is code of an expert."""
-    return _current.get() is not None
+def expert_now() -> str | None:
+    """The expert whose code this is; None for ours."""
+    threads = _current.get()
+    return None if threads is None else threads.name
 
 
 class Threads:
     """The threads of one attempt. They are started when they are needed."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._started = name, 0
+        self.name, self._started = name, 0
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self.running = 0
@@ -56,7 +57,7 @@ class Threads:
             starts = self._started < AT_ONCE
             self._started += starts
         if starts:
-            threading.Thread(target=self._work, name=f"expert-{self._name}", daemon=True).start()
+            threading.Thread(target=self._work, name=f"expert-{self.name}", daemon=True).start()
         return future
 
     def close(self) -> int:

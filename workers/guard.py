@@ -12,8 +12,8 @@ import contextlib
 from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
-from experts.attempt import Exited
-from experts.threads import ExpertThreads, in_attempt
+from experts.attempt import OF_EXPERT, Exited
+from experts.threads import ExpertThreads, expert_now
 
 
 class _Guarded(Coroutine[Any, Any, Any]):
@@ -42,8 +42,10 @@ class _Guarded(Coroutine[Any, Any, Any]):
 
 
 def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-    if in_attempt() and asyncio.iscoroutine(coroutine):
+    """A task; one that code of an expert starts is guarded, and named after the expert unless it has a name."""
+    if (expert := expert_now()) is not None and asyncio.iscoroutine(coroutine):
         coroutine = _Guarded(coroutine)
+        more.setdefault("name", OF_EXPERT + expert)
     return asyncio.Task(coroutine, loop=loop, **more)
 
 

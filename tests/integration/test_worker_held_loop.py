@@ -116,16 +116,20 @@ async def lease_of(client: SwarmClient, queue: str, delivery: str) -> float:
 # -- within its time -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["solve", "task"])
 async def test_a_good_answer_counts_though_its_expert_held_the_loop_for_longer_than_the_lease(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """The one worker's loop is stuck, and the lease is kept: the expert may be busy for a minute."""
+    """The one worker's loop is stuck, and the lease is kept: the expert may be busy for a minute. It is named."""
     for name, value in STUCK.items():
         monkeypatch.setattr(beat, name, value)
 
-    async def blocks(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+    async def infers() -> str:
         time.sleep(2.5)
         return "inferred"
+
+    async def blocks(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        return await (asyncio.create_task(infers()) if where == "task" else infers())
 
     heavy = expert("heavy", blocks)
     await publish(settings, heavy)
