@@ -42,12 +42,16 @@ _THROTTLED = ("throttl", "toomanyrequests", "requestlimitexceeded", "slowdown", 
 
 
 def words_of(error: BaseException) -> str:
-    """The type and the message of an error in one line, also where its message cannot be made."""
+    """The type and the message of an error in one line."""
+    return f"{type(error).__name__}: {said_by(error)}"[:MAX_WORDS].strip()
+
+
+def said_by(error: BaseException) -> str:
+    """The message of an error in one line, also where it cannot be made."""
     try:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        return " ".join(str(error).split())[:MAX_WORDS]
     except BaseException as broken:  # its __str__ may raise anything, and this must not
-        said = f"{type(error).__name__} (its message cannot be read: {type(broken).__name__})"
-    return said[:MAX_WORDS]
+        return f"(its message cannot be read: {type(broken).__name__})"
 
 
 def known_failure(error: BaseException) -> Failure | None:

@@ -70,7 +70,7 @@ def load(spec: str) -> Implementation:
     if inspect.isasyncgenfunction(solve) or inspect.isgeneratorfunction(solve):
         _wrong(spec, "has a `solve` that yields", "return one Solution")
     card = _card(spec, getattr(found, "card", None))
-    if not _isolated(spec, found.card):
+    if card.isolate is None:
         return Implementation(spec, card, found if isinstance(found, type) else lambda: found)
     if "context" in inspect.signature(solve).parameters:
         _wrong(spec, "is isolated and has a `solve` that takes a context", "drop `isolate` from its card, or `context`")
@@ -112,33 +112,23 @@ def _card(spec: str, given: object) -> Card:
     if isinstance(given, Card):
         fields = given.model_dump()
     elif isinstance(given, Mapping):
-        fields = {"model": MODEL, **{name: value for name, value in given.items() if name != "isolate"}}
+        fields = {"model": MODEL, **given}
     else:
         _wrong(spec, "has no `card`", "give it a dict with name, kind, description and version")
     if not fields.get("version"):
         _wrong(spec, "declares no version", 'add "version" to its card, and raise it when its behaviour changes')
     if unknown := sorted(map(str, fields.keys() - Card.model_fields.keys())):
-        _wrong(
-            spec,
-            f"has a card with the unknown field {unknown[0]!r}",
-            f"known are {', '.join(Card.model_fields)}, isolate",
-        )
+        _wrong(spec, f"has a card with the unknown field {unknown[0]!r}", f"known are {', '.join(Card.model_fields)}")
     if isinstance(timeout := fields.get("timeout"), str):
         fields["timeout"] = duration(timeout)
         if fields["timeout"] is None:
             _wrong(spec, f"has a card with the timeout {timeout[:80]!r}, which is no time", DURATION)
+    if (isolate := fields.get("isolate")) not in (None, "process"):
+        _wrong(spec, f"has a card with isolate {str(isolate)[:80]!r}", 'write "isolate": "process", or leave it out')
     try:
         return Card.model_validate(fields | {"implementation": spec})
     except ValidationError as error:
         _wrong(spec, f"has a wrong card: {explain(error)}", "mend its `card`")
-
-
-def _isolated(spec: str, card: object) -> bool:
-    """Whether a card, a dict, asks for a process of its own. That is not published: only its workers need to know."""
-    isolate = card.get("isolate") if isinstance(card, Mapping) else None
-    if isolate not in (None, "process"):
-        _wrong(spec, f"has a card with isolate {str(isolate)[:80]!r}", 'write "isolate": "process", or leave it out')
-    return isolate is not None
 
 
 def _spec(point: EntryPoint) -> str:

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Awaitable
 from typing import Any, BinaryIO
 
-from experts.failures import known_failure, words_of
+from experts.failures import known_failure, said_by, words_of
 from experts.frames import HEAD, MAX_ANSWER, framed, length
 from experts.implementations import instance
 from experts.repair import repaired
@@ -127,8 +127,15 @@ def _failed(reason: Reason, message: str) -> dict[str, Any]:
 def _problem(error: BaseException) -> dict[str, Any]:
     if (failure := known_failure(error)) is not None:
         return {"failure": failure.model_dump(mode="json")}
-    told = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
-    return {"bug": words_of(error), "traceback": told}
+    kind = type(error)
+    bug = {
+        "module": kind.__module__,
+        "name": kind.__name__,
+        "message": said_by(error),
+        "frames": "".join(traceback.extract_tb(error.__traceback__).format())[-MAX_TRACEBACK:],
+        "traceback": "".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
+    }
+    return {"bug": bug}
 
 
 def main(spec: str) -> None:

@@ -29,7 +29,10 @@ PATIENCE = 3.0
 
 
 class IsolatedBug(RuntimeError):
-    """What an isolated expert raised that nobody meant; its traceback is in the notes."""
+    """What an isolated expert raised that nobody meant, under its own name; its traceback is in the notes."""
+
+    remote_frames = ""
+    """Where it was raised, without what it says: for the log."""
 
 
 class IsolatedExpert(Expert):
@@ -124,9 +127,15 @@ def _solution(answer: dict[str, Any]) -> Solution:
         return Solution.model_validate(answer["solution"])
     if "failure" in answer:
         raise _told(Failure.model_validate(answer["failure"]))
-    bug = IsolatedBug(str(answer.get("bug")))
-    bug.add_note(str(answer.get("traceback")))
-    raise bug
+    raise _bug({name: str(value) for name, value in answer.get("bug", {}).items()})
+
+
+def _bug(told: dict[str, str]) -> IsolatedBug:
+    """What the child tells of an error, as one of a class of the same name, by which errors are told everywhere."""
+    named = type(told["name"], (IsolatedBug,), {"__module__": told["module"], "remote_frames": told["frames"]})
+    bug: IsolatedBug = named(told["message"])
+    bug.add_note(told["traceback"])
+    return bug
 
 
 def _told(failure: Failure) -> ExpertError:

@@ -186,7 +186,10 @@ def _whole(exc_info: Any) -> str:
 
 
 def _frames(exc_info: Any) -> str:
-    """Where an error came from and of what kind it is, and not what it says, unless that is ours to say."""
+    """Where an error came from and of what kind it is, and not what it says, unless that is ours to say.
+
+    One of another process brings the places there as text (`remote_frames`).
+    """
     return "\n-- and so:\n".join(_traced(exc_info[1], set()))
 
 
@@ -198,5 +201,6 @@ def _traced(error: BaseException, seen: set[int]) -> Iterator[str]:
     for other in (*([before] if before else []), *getattr(error, "exceptions", ())):
         yield from _traced(other, seen)
     frames = "".join(traceback.extract_tb(error.__traceback__, limit=-FRAMES).format())
+    frames += vars(type(error)).get("remote_frames", "")
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     yield f"{frames}{name}: {error}" if isinstance(error, BrokerError) else frames + name

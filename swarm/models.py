@@ -129,6 +129,8 @@ class Card(Value):
     """What becomes of the words that had come of a model's answer when the time of the attempt was over."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers that were told to load it serve it."""
+    isolate: Literal["process"] | None = None
+    """Whether an expert in plain Python computes in a process of its own."""
     version: str = ""
 
 

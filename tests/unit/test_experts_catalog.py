@@ -97,7 +97,12 @@ def test_what_a_card_does_not_have_is_not_in_its_version() -> None:
     plain = Card(name="a", kind="instruction", description="a", model="box/a")
 
     assert versioned(plain).version == "383325c80bbe1acb"
-    for newer in ({"fallback_models": ("box/b",)}, {"sampling": Sampling(seed=1)}, {"partial": "keep"}):
+    for newer in (
+        {"fallback_models": ("box/b",)},
+        {"sampling": Sampling(seed=1)},
+        {"partial": "keep"},
+        {"isolate": "process"},
+    ):
         assert versioned(plain.model_copy(update=newer)).version != "383325c80bbe1acb"
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from experts.implementations import load, makers
 from experts.registry import Registry
+from swarm import log
 from swarm.errors import BadInput
 from swarm.models import Blob, Failure, Outcome, Solution
 from swarm.plans import Subtask
@@ -22,8 +24,13 @@ from swarm.plans import Subtask
 SOURCE = """
 import ctypes, os, pathlib, signal, sys, time
 from swarm import GiveUp, Retryable, Solution
+from swarm.models import Card
 
 CARD = {"name": "own", "kind": "instruction", "description": "d", "version": "1", "isolate": "process", "timeout": 60}
+
+class Mute(Exception):
+    def __str__(self):
+        return 1 / 0
 
 class Own:
     card = CARD
@@ -63,6 +70,9 @@ class Own:
     def network(self, rest, inputs):
         raise ConnectionResetError("reset")
 
+    def mute(self, rest, inputs):
+        raise Mute
+
     def bug(self, rest, inputs):
         return {}["absent"]
 
@@ -77,6 +87,9 @@ class Async(Own):
 
     async def solve(self, subtask, inputs):
         return Own.solve(self, subtask, inputs)
+
+class Declared(Own):
+    card = Card(**CARD | {"name": "declared", "model": "local/python"})
 
 class Plain(Own):
     card = {key: value for key, value in CARD.items() if key != "isolate"} | {"name": "plain"}
@@ -104,7 +117,7 @@ async def no_blob(blob: Blob) -> bytes:
     raise AssertionError("no blob is needed here")
 
 
-LOADED = ("isolated_own:Own", "isolated_own:Async", "isolated_own:Plain")
+LOADED = ("isolated_own:Own", "isolated_own:Async", "isolated_own:Declared", "isolated_own:Plain")
 
 
 @pytest.fixture
@@ -143,7 +156,7 @@ async def ended(pid: int) -> None:
     await until(lambda: gone(pid))
 
 
-@pytest.mark.parametrize("expert", ["Own", "Async"])
+@pytest.mark.parametrize("expert", ["Own", "Async", "Declared"])
 async def test_an_answer_comes_back_whole_from_a_process_that_is_used_again(registry: Registry, expert: str) -> None:
     first, second = await ask(registry, "whole B", expert), await ask(registry, "whole C", expert)
 
@@ -200,9 +213,10 @@ async def test_a_crash_costs_one_attempt_and_is_named(registry: Registry, instru
         ("again", "unavailable", True, "busy"),
         ("never", "expert_error", False, "no such town"),
         ("network", "unavailable", True, "ConnectionResetError: reset"),
-        ("bug", "bug", False, "KeyError: 'absent'"),
-        ("exits", "bug", False, "SystemExit: 3"),
-        ("wrong", "bug", False, "returned str, not a Solution"),
+        ("bug", "bug", False, "has a bug: KeyError: 'absent'"),
+        ("mute", "bug", False, "has a bug: Mute: (its message cannot be read: ZeroDivisionError)"),
+        ("exits", "bug", False, "has a bug: SystemExit: 3"),
+        ("wrong", "bug", False, "has a bug: TypeError: it returned str, not a Solution"),
         ("large", "too_large", False, "ask for less"),
     ],
 )
@@ -221,7 +235,10 @@ async def test_the_log_has_the_traceback_of_a_bug(registry: Registry) -> None:
         await ask(registry, "bug")
 
     (line,) = [line for line in lines if line["event"] == "expert_bug"]
-    assert any('return {}["absent"]' in note for note in line["exc_info"].__notes__)
+    told = log._frames((None, line["exc_info"], None))
+    assert 'return {}["absent"]' in told
+    assert told.endswith("\nKeyError")
+    assert "KeyError: 'absent'" in "".join(traceback.format_exception(line["exc_info"]))
 
 
 async def test_closing_ends_the_processes() -> None:

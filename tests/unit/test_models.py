@@ -129,6 +129,7 @@ CARD = Card(
     uncited="refuse",
     partial="keep",
     implementation="acme.experts:Policy",
+    isolate="process",
     version="c0ffee",
 )
 SEGMENT = Segment(
