@@ -51,6 +51,7 @@ CLOSING = 5.0
 
 Recipe = Callable[[Card, LoadBlob, Models], Awaitable[Expert]]
 MakeContext = Callable[[], Awaitable[Context]]
+Begin = Callable[[], Awaitable[None]]
 Implementations = Mapping[str, Callable[[], Expert]]
 """`Card.implementation` -> what makes the expert."""
 
@@ -126,13 +127,15 @@ class Registry:
         inputs: Mapping[str, Solution],
         allowance: Allowance = FREE,
         context: MakeContext | None = None,
+        begin: Begin | None = None,
     ) -> Outcome:
         """Answer `subtask` within its timeout and its card's, or say in a Failure why not.
 
-        `context` makes what an expert in plain Python is given whose `solve` takes a context.
+        `context` makes what an expert in plain Python is given whose `solve` takes a context. `begin` is awaited before
+        the expert is called, in the attempt, and may keep it from that by not returning.
         Only CancelledError and NoRoom pass.
         """
-        outcome = await self._settle(card, subtask, inputs, allowance, context)
+        outcome = await self._settle(card, subtask, inputs, allowance, context, begin)
         return _short(outcome) if isinstance(outcome, Failure) else outcome
 
     async def _settle(
@@ -142,9 +145,10 @@ class Registry:
         inputs: Mapping[str, Solution],
         allowance: Allowance,
         context: MakeContext | None,
+        begin: Begin | None,
     ) -> Outcome:
         allowed = time_allowed(card, subtask)
-        work = partial(self._answered, card, subtask, inputs, allowed, context)
+        work = partial(self._answered, card, subtask, inputs, allowed, context, begin)
         ended = await self.attempts.run(card.name, work, allowed, allowance)
         if ended.error is None:
             return cast(Outcome, ended.value)
@@ -161,6 +165,7 @@ class Registry:
         inputs: Mapping[str, Solution],
         allowed: float,
         context: MakeContext | None,
+        begin: Begin | None,
         threads: Threads,
     ) -> Outcome:
         """One attempt: everything in here has `allowed` seconds."""
@@ -169,6 +174,8 @@ class Registry:
         async with self._expert(card) as expert:
             try:
                 more = [await _context(context, asked)] if takes_context(expert.solve) else []
+                if begin is not None:
+                    await begin()
                 solution = await called(expert.solve, threads, asked, inputs, *more)
             except ModelUnavailable:
                 # a model that was given what was left of the time may say so first

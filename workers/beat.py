@@ -2,8 +2,8 @@
 
 It renews an explicit list, each entry only while the claim still holds, and hands back to the loop what has been
 lost or has become pointless. When the loop itself is stuck, a process that does nothing any more must not keep work
-from others: decisions go back after a moment, and after half a minute everything but subtasks within their time, whose
-experts may be what holds the loop.
+from others. While an expert holds it, decisions and what has not begun go back after a moment; after half a minute all
+is given up but subtasks within their time, whose experts may be what holds the loop.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from swarm import log as events
 from swarm.broker.address import open_blocking, shown
 from swarm.broker.connection import digest, source
 from swarm.broker.faults import translated
-from swarm.broker.keys import ADVANCE
+from swarm.broker.keys import ANSWER, PLAN
 from swarm.broker.queue import Claim, Queue
 from swarm.errors import BrokerError
 
 _log = events.get("worker")
 
 HELD = 2.0
-"""Seconds without a sign of the event loop after which whoever holds it is noted, and decisions are handed back."""
+"""Seconds without a sign of the event loop after which whoever holds it is noted, and what has not begun goes back."""
 STUCK = 30.0
 """Seconds without a sign of the event loop after which it is told, and what no expert may be busy with is given up."""
 GRACE = 5.0
@@ -49,7 +49,13 @@ class _Held:
 
     claim: Claim
     end: float = -math.inf
+    begun: bool = False
     given_up: bool = False
+
+    @property
+    def returns(self) -> bool:
+        """Whether nothing is lost when it goes back. A decision that is begun twice is written once."""
+        return not self.begun and self.claim.queue not in (PLAN, ANSWER)
 
 
 @dataclass(slots=True)
@@ -103,8 +109,8 @@ class Beat:
         """Whether the last renewal failed."""
         self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
 
-    def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Begin. Called in the thread of the event loop, which is watched if it is given."""
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, and watch this event loop. Called in its thread."""
         self._loop, self._loop_thread = loop, threading.get_ident()
         self._thread.start()
 
@@ -119,22 +125,29 @@ class Beat:
         with self._lock:
             self._held[claim.id] = _Held(claim)
 
-    def limit(self, claim: Claim, seconds: float) -> bool:
-        """The attempt of a claim begins, and its expert may hold the event loop for so long.
-
-        False: the claim was given up while the loop was stuck, and may have been taken over.
-        """
+    def limit(self, claim: Claim, seconds: float) -> None:
+        """An attempt has so long, and its expert may hold the event loop until then."""
         with self._lock:
-            held = self._held.get(claim.id)
-            if held is None or held.claim != claim:
+            if (held := self._held_as(claim)) is not None:
+                held.end = time.monotonic() + seconds + GRACE
+
+    def begin(self, claim: Claim) -> bool:
+        """The expert is called now. False: the claim was given up while the loop was held, and others may have it."""
+        with self._lock:
+            if (held := self._held_as(claim)) is None or held.given_up:
                 return False
-            held.end = time.monotonic() + seconds + GRACE
-            return not held.given_up
+            held.begun = True
+            return True
 
     def drop(self, claim: Claim) -> None:
         with self._lock:
-            if (held := self._held.get(claim.id)) is not None and held.claim == claim:
+            if self._held_as(claim) is not None:
                 del self._held[claim.id]
+
+    def _held_as(self, claim: Claim) -> _Held | None:
+        """What is held of this claim, and not of a later one of the same delivery."""
+        held = self._held.get(claim.id)
+        return held if held is not None and held.claim == claim else None
 
     def alive(self) -> None:
         """The event loop says that it turns."""
@@ -155,7 +168,7 @@ class Beat:
             try:
                 with translated(self._where):
                     if stall is not None and stall.holder.startswith(OF_EXPERT):
-                        self._hand_back_decisions()
+                        self._hand_back()
                     if gone := self._renew():
                         self._gone(gone)
             except BrokerError as error:
@@ -187,13 +200,16 @@ class Beat:
                 held.given_up = True
         return bool(late)
 
-    def _hand_back_decisions(self) -> None:
-        """Others take them, so that no job waits for its cancel or its deadline until the loop turns again."""
+    def _hand_back(self) -> None:
+        """Others take what has not begun, so that no subtask waits for another's expert, nor a job for its ending."""
         with self._lock:
-            decisions = [held.claim for held in self._held.values() if held.claim.queue == ADVANCE]
-        if decisions:
-            self._call("hand_back", self._queue.handing_back(decisions))
-            for claim in decisions:
+            back = [held for held in self._held.values() if held.returns]
+            for held in back:
+                held.given_up = True
+        for start in range(0, len(back), AT_ONCE):
+            claims = [held.claim for held in back[start : start + AT_ONCE]]
+            self._call("hand_back", self._queue.unused(claims))
+            for claim in claims:
                 self.drop(claim)
 
     def _failed(self, error: BrokerError) -> None:

@@ -6,7 +6,7 @@ What they note in the context's `told` stands in the delivery's line of the log.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,8 @@ def _paying(ctx: Context, *, parks: bool = False) -> DeliveryAccount:
 
 
 async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
-    ride_out, log, shelf = ctx["worker"].ride_out, ctx["log"], ctx["shelf"]
+    worker, claim, log, shelf = ctx["worker"], ctx["claim"], ctx["log"], ctx["shelf"]
+    ride_out = worker.ride_out
     try:
         catalog = await ride_out(lambda: shelf.catalog(envelope.catalog))
         card = catalog.cards[envelope.expert]
@@ -140,11 +141,11 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
         inputs = await ride_out(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
     except (TooLarge, UnusableInput) as error:
         return Failure(reason="bad_input", message=str(error))
-    await ctx["worker"].begin(ctx["claim"], time_allowed(card, envelope.subtask))
+    worker.limit(claim, time_allowed(card, envelope.subtask))
     allowance = Allowance.of(ctx["settings"], envelope.attempt, envelope.after)
-    context = ctx["asking"].context(ctx["claim"], envelope)
-    outcome: Outcome = await ctx["registry"].settle(card, envelope.subtask, inputs, allowance, context)
-    return outcome
+    context = ctx["asking"].context(claim, envelope)
+    settle: Callable[..., Awaitable[Outcome]] = ctx["registry"].settle
+    return await settle(card, envelope.subtask, inputs, allowance, context, lambda: worker.begin(claim))
 
 
 async def _inputs(log: JobLog, envelope: Envelope) -> Mapping[str, Solution]:

@@ -368,16 +368,15 @@ class SwarmWorker(Worker):
             self._beat.alive()
             await asyncio.sleep(IDLE)
 
-    async def begin(self, claim: Claim, seconds: float) -> None:
-        """The attempt of a claim begins: its expert may hold the event loop for so long without losing the lease.
+    def limit(self, claim: Claim, seconds: float) -> None:
+        """An attempt has so long: its expert may hold the event loop until then without losing the lease."""
+        self._beat.limit(claim, seconds)
 
-        Does not return for a claim that was given up while the loop was held, if others have it by now.
-        """
-        if self._beat.limit(claim, seconds):
-            return
-        if await self.ride_out(lambda: self.queue.renew([claim])):
-            self._stop_claim(claim)
-            await asyncio.sleep(0)
+    async def begin(self, claim: Claim) -> None:
+        """The expert is called now. Does not return for a claim that was given up while the event loop was held."""
+        if not self._beat.begin(claim) and (work := self.job_tasks.get(claim.key)) is not None:
+            work.cancel()
+            await asyncio.Event().wait()
 
     def _lost(self, claims: list[Claim]) -> None:
         """From the beat's thread: these are no longer ours, or nobody wants them any more."""

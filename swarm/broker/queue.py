@@ -178,16 +178,15 @@ class Queue:
 
         `why` it was lost stands in the dead letter, should it become one.
         """
-        if not (held := list(claims)):
+        args = [a for claim in claims for a in claim.args]
+        if not args:
             return 0
-        args = self.handing_back(held, delay=delay, lost=lost, why=why)
-        return int(await self._connection.script("hand_back", *args))
+        answer = await self._connection.script("hand_back", round(delay * 1000), "lost" if lost else "", why, *args)
+        return int(answer)
 
-    def handing_back(
-        self, claims: Iterable[Claim], *, delay: float = 0.0, lost: bool = False, why: str = ""
-    ) -> list[str | int]:
-        """Arguments of the hand_back script."""
-        return [round(delay * 1000), "lost" if lost else "", why, *(a for claim in claims for a in claim.args)]
+    def unused(self, claims: Iterable[Claim]) -> list[str | int]:
+        """Arguments of the hand_back script for claims with which nothing was begun."""
+        return [0, "unused", "", *(a for claim in claims for a in claim.args)]
 
     async def moved(self, claim: Claim) -> bool:
         """Whether a delivery that was claimed waits or runs elsewhere by now. False: held by this claim, or over."""

@@ -171,6 +171,26 @@ async def test_nobody_else_begins_what_an_expert_is_busy_with_while_it_holds_its
     assert [line["leases_lost"] for line in told(first)] == [False, False]
 
 
+@pytest.mark.timeout(90)
+async def test_other_workers_begin_what_waits_behind_an_expert_that_holds_its_loop(
+    fleet: Fleet, client: SwarmClient
+) -> None:
+    """One worker has claimed them all."""
+    plan = [{"id": name, "expert": "holds", "instruction": "go"} for name in ("a", "b", "c")]
+    async with serving(fleet.settings, roles=ROUTER):
+        await serve(fleet, Holds)
+        job = await client.submit("go", plan=plan)
+        await until(lambda: len(fleet.starts()) == 1, "a subtask that runs")
+        for _ in range(2):
+            fleet.launch("expert", f"{__name__}:{Holds.__name__}")
+        await until(lambda: len(fleet.starts()) == 3, "all subtasks at once", 30)
+        let_go(fleet)
+        answer = await job.answer(20)
+
+    assert answer.complete
+    assert fleet.starts() == {"a": 1, "b": 1, "c": 1}
+
+
 # -- over its time -------------------------------------------------------------------------------------------------
 
 
@@ -285,27 +305,33 @@ async def test_a_decision_that_computes_for_long_itself_is_not_handed_back(
     assert await hands.advance("j", decision) == "done"
 
 
-async def test_what_had_not_begun_when_the_loop_got_stuck_is_given_up_and_not_begun_later(
-    hands: Hands, redis_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("holder", "lost"), [("expert a", None), ("Task-7", "1")])
+async def test_what_has_not_begun_is_taken_by_others_and_not_begun_later(
+    hands: Hands, redis_url: str, monkeypatch: pytest.MonkeyPatch, holder: str, lost: str | None
 ) -> None:
+    """At once and untried where an expert holds the loop, else when it counts as stuck."""
     for name, value in STUCK.items():
         monkeypatch.setattr(beat, name, value)
-    await hands.begin("j", "t1:a", "t2:a")
-    begun, waiting = [await hands.run("a", hands.worker("w1", LEASE)) for _ in range(2)]
+    await hands.begin("j", "t1:a", "t2:a", "t3:a")
+    begun, waiting, over = [await hands.run("a", hands.worker("w1", LEASE)) for _ in range(3)]
     heart = a_beat(hands, redis_url)
-    assert not heart.limit(begun, 60), "it is not held yet"
-    heart.hold(begun)
-    assert heart.limit(begun, 60)
-    async with held_by("expert a", heart, [waiting]):
-        taken: list[Claim] = []
+    assert not heart.begin(begun), "it is not held yet"
+    for claim, seconds in ((begun, 60), (over, 0)):
+        heart.hold(claim)
+        heart.limit(claim, seconds)
+        assert heart.begin(claim)
+    async with held_by(holder, heart, [waiting]):
+        taken: list[str] = []
 
-        async def lost() -> bool:
-            taken.extend(await hands.claim("run:a", hands.worker("w2", LEASE)))
-            return bool(taken)
+        async def both() -> bool:
+            taken.extend(claim.id for claim in await hands.claim("run:a", hands.worker("w2", 60)))
+            return len(taken) == 2
 
-        await until(lost, "a lease that is given up")
-        assert [claim.id for claim in taken] == [waiting.id]
-        assert not heart.limit(waiting, 60)
+        await until(both, "what has not begun, and what is over its time")
+        assert sorted(taken) == [waiting.id, over.id]
+        assert await hands.field(hands.keys.delivery(waiting.id), "lost") == lost
+        assert await hands.field(hands.keys.delivery(over.id), "lost") == "1"
+        assert not heart.begin(waiting)
 
     assert await hands.solve(begun)
 
@@ -330,15 +356,15 @@ async def test_a_claim_that_others_took_over_is_not_begun(settings: Settings, mo
         thief = Queue(worker.connection, "thief")
         begin = worker.begin
 
-        async def late(claim: Claim, seconds: float) -> None:
+        async def late(claim: Claim) -> None:
             if tried.is_set():
-                return await begin(claim, seconds)
+                return await begin(claim)
             tried.set()
             await worker.queue.hand_back([claim])
             (taken,), _ = await thief.claim([claim.queue], 1)
             worker._beat.drop(claim)
             try:
-                await begin(claim, seconds)
+                await begin(claim)
                 begun.append("what others have")
             finally:
                 await thief.hand_back([taken])
