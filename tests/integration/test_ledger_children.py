@@ -9,7 +9,7 @@ from swarm.broker.joblog import MOST_CHILDREN, JobLog
 from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.queue import Claim
 from swarm.errors import AskRefused
-from swarm.events import Ended
+from swarm.events import Accepted, Ended
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request
 from tests.integration.test_ledger import day_of
@@ -124,3 +124,14 @@ async def test_a_repeated_submit_with_less_time_left_is_the_same_job(hands: Hand
 
     assert await log.submit("c1", first, parent="j1")
     assert not await log.submit("c1", later, parent="j1")
+
+
+async def test_a_job_ends_no_later_than_the_one_that_it_is_a_part_of(hands: Hands, log: JobLog) -> None:
+    await hands.begin("j1", "t1:a", deadline=5.0)
+    assert await log.submit("c1", a_request("t1:a", deadline=60.0, max_age=60.0), parent="j1")
+    assert await log.submit("c2", a_request("t1:a", deadline=1.0, max_age=1.0), parent="j1")
+
+    dues = [int(await hands.field(hands.keys.job(job), "due") or 0) for job in ("j1", "c1", "c2")]
+    accepted = [(await log.history(job))[0] for job in ("j1", "c1", "c2")]
+    assert [event.due for event in accepted if isinstance(event, Accepted)] == dues
+    assert dues[1] == dues[0] > dues[2]

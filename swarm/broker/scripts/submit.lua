@@ -26,11 +26,11 @@ for i = 25, #ARGV do
   end
 end
 
-local parent, depth = ARGV[21], 0
+local parent, depth, latest = ARGV[21], 0, math.huge
 if parent ~= '' then
-  local f = call('HMGET', job_key(parent), 'expire', 'ending', 'cancel', 'tenant', 'depth')
+  local f = call('HMGET', job_key(parent), 'expire', 'ending', 'cancel', 'tenant', 'depth', 'due')
   if not f[1] or f[2] or f[3] or f[4] ~= tenant then return {'orphan'} end
-  depth = (tonumber(f[5]) or 0) + 1
+  depth, latest = (tonumber(f[5]) or 0) + 1, tonumber(f[6]) or latest
   if depth > tonumber(ARGV[22]) then return {'deep', ARGV[22]} end
   if call('SCARD', job_key(parent) .. ':children') >= tonumber(ARGV[23]) then return {'many', ARGV[23]} end
 end
@@ -117,7 +117,8 @@ end
 -- the first write is one that a full Redis refuses, so that a full system takes no new jobs
 local age = tonumber(ARGV[5])
 -- whole, as the times of events are: a tick at its due time must not seem to come before it
-local due = math.ceil(now + math.min(age, tonumber(ARGV[6]) or age))
+-- a job that an expert asks for ends no later than the one that it is a part of, however late its call comes
+local due = math.min(latest, math.ceil(now + math.min(age, tonumber(ARGV[6]) or age)))
 local expire = int(now + age + UNENDED_MS)
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
 call('HSET', J, 'due', due, 'retention', ARGV[7], 'held', #request)
