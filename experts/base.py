@@ -29,8 +29,7 @@ class Allowance:
 
     @classmethod
     def of(cls, settings: Settings, attempt: int, after: str) -> Allowance:
-        most = settings.max_output
-        return cls(min(settings.answer_tokens, most), min(settings.schema_tokens, most), attempt, after)
+        return cls(settings.cap("answer"), settings.cap("schema"), attempt, after)
 
 
 FREE = Allowance()

@@ -15,9 +15,10 @@ from experts.base import Allowance, allowance, time_left
 from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.fence import NOTICE
-from swarm.llm.base import Anew, Completion, Form, Message, Model, counted, sampling_of
+from swarm.llm.base import Anew, Completion, Form, Message, Model, cap_of, counted
 from swarm.llm.usage import estimated, prompt_tokens, text_tokens
 from swarm.models import Card, Usage
+from swarm.sampling import Cap, setting_of
 
 THINKS_MORE = 4
 """How many times its default a model may write that has only thought so far."""
@@ -74,20 +75,21 @@ async def _whole(
         completion = Completion("", counted(error), cut=True)
     if completion.cut and own and (strict or not completion.text.strip()):
         used = completion.usage
-        completion = await _completed(model, asked, card, form, (cap or 0) * THINKS_MORE, keeps=False)
+        more = Cap((cap or 0) * THINKS_MORE, setting_of(cap or 0))
+        completion = await _completed(model, asked, card, form, more, keeps=False)
     completion = replace(completion, usage=used + completion.usage) if used != Usage() else completion
     if completion.cut and (strict or not completion.text.strip()):
-        raise BadOutput.cut(completion.model)
+        raise BadOutput.cut(completion.model, completion.remedy)
     return completion
 
 
 def _cap(model: Model, card: Card, limits: Allowance, *, strict: bool) -> tuple[int | None, bool]:
     """How many tokens may be written, and whether only our default says so."""
-    said = sampling_of(model, card.sampling).max_tokens
+    said = cap_of(model, card.sampling)
     default = (limits.schema_tokens if strict else limits.answer_tokens) or None
     cap = said or default
     if limits.after == "timeout" and cap and not strict:
-        cap = max(FEWEST, cap // SHORTER ** (limits.attempt - 1))
+        cap = Cap(max(FEWEST, cap // SHORTER ** (limits.attempt - 1)), setting_of(cap))
     return cap, said is None and cap is not None
 
 

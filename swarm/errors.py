@@ -203,11 +203,11 @@ class PlanRefused(SwarmError):
 
 
 class NoDraft(PlanRefused):
-    """A text that cannot be read as a plan. `reason` says of what kind it is."""
+    """A text that cannot be read as a plan. `reason` says of what kind it is, `remedy` what an operator can do."""
 
-    def __init__(self, reason: DraftReason, problem: str) -> None:
+    def __init__(self, reason: DraftReason, problem: str, remedy: str = "") -> None:
         self.reason, self.problem = reason, problem
-        super().__init__(f"{reason}: {problem}")
+        super().__init__(f"{reason}: {problem}" + (f"; {remedy}" if remedy else ""))
 
 
 class BadDraft(PlanRefused):
@@ -450,11 +450,8 @@ class Unpriced(ExpertError):
     elsewhere = True
 
 
-MORE_TOKENS = (
-    "raise max_tokens of the card or the endpoint, or the default for all: SWARM_ANSWER_TOKENS, SWARM_SCHEMA_TOKENS or "
-    "SWARM_PLAN_TOKENS; where a budget holds, SWARM_MAX_OUTPUT and the price's max_output_tokens too"
-)
-"""What helps where an answer was cut."""
+MORE_TOKENS = "raise max_tokens of its card or endpoint, or what its server lets it write"
+"""What helps where an answer was cut and nobody knows at which limit."""
 
 
 class BadOutput(ExpertError):
@@ -474,9 +471,10 @@ class BadOutput(ExpertError):
         return echoed
 
     @classmethod
-    def cut(cls, model: str, why: str = "the answer was cut at the token limit") -> BadOutput:
+    def cut(cls, model: str, remedy: str = "", why: str = "the answer was cut at the token limit") -> BadOutput:
         """The model was not done when it had written all the tokens that it may. Asking again does not help."""
-        cut = cls(f"{model}: {why}; {MORE_TOKENS}" if model else f"{why}; {MORE_TOKENS}", retryable=False)
+        said = f"{why}; {remedy or MORE_TOKENS}"
+        cut = cls(f"{model}: {said}" if model else said, retryable=False)
         cut.reason = "cut"
         return cut
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from swarm.values import Input, Plain
 
 MOST_TOKENS = 1_000_000
+IN_CARD = "max_tokens in its card"
 MOST_STOPS, LONGEST_STOP = 16, 200
 MAX_EXTRA = 10_000
 """Bytes of `extra`, as JSON."""
@@ -27,6 +28,26 @@ RESERVED = frozenset(
     " temperature top_p stop seed reasoning_effort reasoning".split()
 )
 """What `extra` may not set: the request itself, what it can cost, the form of its answer, and what has a field here."""
+
+
+class Cap(int):
+    """Tokens that an answer may have, and the setting that says so: `by` is what to raise where they are too few.
+
+    >>> Cap(200, "SWARM_ANSWER_TOKENS"), Cap(200, "SWARM_ANSWER_TOKENS").by
+    (200, 'SWARM_ANSWER_TOKENS')
+    """
+
+    by: str
+
+    def __new__(cls, tokens: int, by: str) -> Self:
+        cap = super().__new__(cls, tokens)
+        cap.by = by
+        return cap
+
+
+def setting_of(cap: int) -> str:
+    """The setting that a cap is from."""
+    return cap.by if isinstance(cap, Cap) else "max_tokens of the call"
 
 
 def _listed(stop: object) -> object:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from swarm.errors import BadInput
+from swarm.sampling import Cap
 from swarm.values import Input, explain
 
 LOCAL = "local/planner"
@@ -71,7 +72,8 @@ class Settings(Input):
     unpriced: Literal["refuse", "count"] = "refuse"
     """A model without a price, where a budget holds: its calls are refused, or only their tokens are counted."""
     max_output: int = Field(default=4_096, ge=1)
-    """Tokens that a model may write in one call, where a budget holds and the card does not say."""
+    """Tokens that a model may write in one call where neither the card nor the endpoint has `max_tokens`, if a budget
+    holds; the three defaults below are never more."""
     answer_tokens: int = Field(default=2_048, ge=0)
     """Tokens that a model may write for one answer in words, thoughts included, where neither the card nor the endpoint
     has `max_tokens`; 0: as many as the server lets it. One that only thought so far is given four times as many."""
@@ -121,6 +123,17 @@ class Settings(Input):
         own = f", and the one without a model {LOCAL}" if local else ""
         named = "endpoint/model, such as openai/gpt-6-luna, or by an endpoint alone that has a default model"
         raise ValueError(f"{name[:100]!r} is no model; one is named {named}{own}")
+
+    def cap(self, what: Literal["answer", "schema", "plan"]) -> Cap:
+        """Tokens that a model may write where nobody else says, at most `max_output`; 0: no cap.
+
+        >>> Settings(answer_tokens=9_000).cap("answer"), Settings(answer_tokens=9_000).cap("answer").by
+        (4096, 'SWARM_MAX_OUTPUT')
+        """
+        own: int = getattr(self, f"{what}_tokens")
+        tokens = min(own, self.max_output)
+        limits = {f"SWARM_{what.upper()}_TOKENS": own, "SWARM_MAX_OUTPUT": self.max_output}
+        return Cap(tokens, " and ".join(name for name, limit in limits.items() if limit == tokens))
 
     @property
     def open_tenant(self) -> int:

@@ -19,7 +19,7 @@ from typing import Protocol
 from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.fence import fence
-from swarm.llm.base import Completion, Message, Model, Models, counted, sampling_of
+from swarm.llm.base import Completion, Message, Model, Models, cap_of, counted
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.models import Failure, Missing, Solution, Usage, as_reason
 from swarm.plans import Subtask, unescaped
@@ -226,7 +226,7 @@ class Synthesis:
     async def _streamed(self, model: Model, asked: Question, show: Show, seconds: float) -> Completion:
         visible, given = _Visible(asked, show), list[str]()
         size = 0
-        tokens = None if sampling_of(model).max_tokens else self._tokens or None
+        tokens = cap_of(model) or self._tokens or None
         async with aclosing(model.stream(asked.messages, max_tokens=tokens, timeout=seconds)) as pieces:
             async for piece in pieces:
                 size = _bytes(piece.text) if isinstance(piece, Completion) else size + _bytes(piece)
@@ -291,7 +291,7 @@ def _bytes(text: str) -> int:
 
 def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
     if completion.cut:
-        raise BadOutput.cut(completion.model)
+        raise BadOutput.cut(completion.model, completion.remedy)
     text = completion.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if asked.may_lack and _lacks(text):
         lacking = " ".join(text.strip().removeprefix(LACKING).split())[:MAX_LACKING]

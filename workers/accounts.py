@@ -20,6 +20,7 @@ from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metering import ACCOUNT, Account, Held, Used
 from swarm.models import Usage
 from swarm.prices import Price
+from swarm.sampling import Cap, setting_of
 from swarm.settings import Settings
 
 RUN_AHEAD = 32
@@ -98,7 +99,7 @@ class DeliveryAccount:
         until = time.monotonic() + seconds
         await self.booked()
         price = await self._ride_out(lambda: self._prices.price(model))
-        cap = wanted or min(self._max_output, (price and price.max_output) or self._max_output)
+        cap = wanted or most_written(model, price, self._max_output)
         amount = None if price is None else price.greatest(sent, cap + RUN_AHEAD)
         number, pause = next(self._numbers), FIRST_PAUSE
         while True:
@@ -107,7 +108,7 @@ class DeliveryAccount:
             if found.verdict in ("ok", "free"):
                 break
             if found.verdict != "full":
-                raise _refusal(found, model, amount or 0)
+                raise _refusal(found, model, amount or 0, cap)
             if self._parks and not self._calls:
                 self.no_room = NoRoom(found.scope, amount or 0)
                 raise self.no_room
@@ -180,11 +181,18 @@ class DeliveryAccount:
         )
 
 
+def most_written(model: str, price: Price | None, most: int) -> Cap:
+    """Tokens that an answer may have where neither card nor endpoint nor a default says: `most`, or its price's."""
+    if price is not None and price.max_output and price.max_output < most:
+        return Cap(price.max_output, f"the most of its price (swarm prices set {model} --max-output)")
+    return Cap(most, "SWARM_MAX_OUTPUT")
+
+
 def _cost(price: Price | None, used: Used) -> int:
     return 0 if price is None else price.cost(used.sent, used.received, used.cached)
 
 
-def _refusal(found: Reserved, model: str, amount: int) -> Unaffordable | Unpriced | ModelUnavailable:
+def _refusal(found: Reserved, model: str, amount: int, cap: int) -> Unaffordable | Unpriced | ModelUnavailable:
     if found.verdict == "unpriced":
         remedy = (
             "run swarm prices import FILE or swarm prices set, or set SWARM_UNPRICED=count for the workers and routers"
@@ -196,7 +204,7 @@ def _refusal(found: Reserved, model: str, amount: int) -> Unaffordable | Unprice
         return _unasked(found, model)
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
     dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
-    return Unaffordable(f"{dear}; raise it" + (", or lower SWARM_MAX_OUTPUT" if found.left > 0 else ""))
+    return Unaffordable(f"{dear}; raise it" + (f", or lower {setting_of(cap)}" if found.left > 0 else ""))
 
 
 def _unasked(found: Reserved, model: str) -> ModelUnavailable:

@@ -200,8 +200,7 @@ async def working(
         worker.on_published = process.refresh
         if roles.router:
             worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
-        tokens = min(settings.answer_tokens, settings.max_output)
-        writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=tokens)
+        writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.cap("answer"))
         planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner), speaking.slots)
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         accounts = Accounts.of(Ledger(worker.connection, settings), PriceBook(worker.connection), settings)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused
 from swarm.models import FailedModel, Usage
-from swarm.sampling import UNSET, Sampling
+from swarm.sampling import IN_CARD, UNSET, Cap, Sampling
 
 Role = Literal["system", "user", "assistant"]
 _ONE_CALL = Usage(calls=1)
@@ -55,6 +55,8 @@ class Completion:
     """The models that were asked before `model`, and why each did not answer."""
     thoughts: str = ""
     """The beginning of what the model thought, for the log: nothing else may be given it."""
+    remedy: str = ""
+    """What to do where it was `cut`: it names the limit at which it was."""
 
 
 def counted(error: ExpertError) -> Usage:
@@ -144,6 +146,15 @@ def sampling_of(model: Model, asked: Sampling | None = None) -> Sampling:
     """What a call of `model` is sampled with, where it asks for `asked`."""
     own = model.sampling if isinstance(model, Tuned) else UNSET
     return own if asked is None else asked.over(own)
+
+
+def cap_of(model: Model, asked: Sampling | None = None) -> Cap | None:
+    """The tokens that an answer of `model` may have, as the card that asks says, or else its endpoint."""
+    if asked is not None and asked.max_tokens:
+        return Cap(asked.max_tokens, IN_CARD)
+    if not (own := sampling_of(model).max_tokens):
+        return None
+    return Cap(own, f"max_tokens in [endpoints.{model.name.partition('/')[0]}.sampling] of swarm.toml")
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm import responses
-from swarm.llm.base import Again, Completion, Form, Message, sampling_of, whole
+from swarm.llm.base import Again, Completion, Form, Message, cap_of, sampling_of, whole
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.faults import classify, reason
 from swarm.llm.forms import Ladder, worded
@@ -25,9 +25,9 @@ from swarm.llm.patience import Patience
 from swarm.llm.pauses import exhausted, retry_after
 from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
 from swarm.llm.responses import Responses
-from swarm.llm.usage import prompt_tokens
+from swarm.llm.usage import counted, prompt_tokens
 from swarm.models import Usage
-from swarm.sampling import Sampling
+from swarm.sampling import Sampling, setting_of
 from swarm.threads import in_thread
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LONG = 50_000
 """Characters of an answer from which it is read as a form in a thread."""
+NEARLY = 0.9
+"""The share of the tokens allowed from which on an answer that was cut has all of them: servers count differently."""
 BEGUN = frozenset({408, 499})
 """Client errors of a call that the server had taken on: of time-outs, and of a client that has left."""
 
@@ -112,7 +114,7 @@ class OpenAIModel:
     ) -> _Ask:
         found = sampling_of(self, sampling)
         patience = Patience.of(self.endpoint.timeouts, timeout, _now())
-        return _Ask(messages, max_tokens or found.max_tokens, patience, found)
+        return _Ask(messages, max_tokens or cap_of(self, sampling), patience, found)
 
     async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error says what was used before it."""
@@ -196,6 +198,7 @@ class OpenAIModel:
             yield piece
         self.models.thinking.ended(self.name, splitter, free=ladder.way in (None, "words") and not reader.withheld)
         ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
+        reader.remedy = _more_tokens(reader, ask.max_tokens, self.endpoint)
         try:
             completion = reader.completion(self.name, ladder.way or "")
         except ExpertError as error:
@@ -249,6 +252,18 @@ def _billed(error: ServerError) -> Billed:
     """A request that a server refuses costs nothing. What becomes of one in which it fails is not known."""
     refused = 300 <= error.status < 500 and error.status not in BEGUN
     return "nothing" if refused and not error.inside else "unknown"
+
+
+def _more_tokens(reader: Reader, cap: int | None, endpoint: Endpoint) -> str:
+    """What to do where an answer was cut: it names the limit at which it was, which may be the server's own."""
+    if cap is None:
+        asked = f"in its card or in [endpoints.{endpoint.name}.sampling] of swarm.toml"
+        return f"its server has a limit of its own: set max_tokens {asked}, or raise it there"
+    written = counted(reader.told).output_tokens
+    if reader.finish == "model_length" or (written and written < NEARLY * cap):
+        stopped = f"its server stopped at a limit of its own, not at the {cap:,} tokens that were allowed"
+        return f"{stopped}: raise it there (its context, or what it may write), or ask for less at once"
+    return f"raise {setting_of(cap)}"
 
 
 async def _next(chunks: AsyncIterator[bytes], until: float, reader: Reader) -> bytes | None:

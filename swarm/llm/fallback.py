@@ -72,7 +72,7 @@ class FallbackModel:
                 if not completion.cut or (form is None and turns.is_last):
                     return turns.paid(completion)
                 cut = completion if form is None else None
-                turns.failed(BadOutput.cut(completion.model), completion.usage)
+                turns.failed(BadOutput.cut(completion.model, completion.remedy), completion.usage)
 
     async def stream(
         self,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, sampling_of, whole
+from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, cap_of, sampling_of, whole
 from swarm.llm.strict import strictly
 from swarm.models import Usage
 from swarm.sampling import Sampling
@@ -196,7 +196,7 @@ class _Call:
     ) -> None:
         self._model, self._account, self._messages, self._form = model, account, messages, form
         self._tally = tally
-        self._wanted, self._until = wanted or sampling_of(model, sampling).max_tokens, time.monotonic() + timeout
+        self._wanted, self._until = wanted or cap_of(model, sampling), time.monotonic() + timeout
         self._sampling = sampling
         self._sent = most_tokens(messages, form)
         self._earlier = Usage()

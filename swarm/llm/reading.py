@@ -116,6 +116,8 @@ class Reader:
     """That the server said `[DONE]`, or sent the answer whole."""
     told: Mapping[str, Any] = field(default_factory=dict)
     """What the server counted."""
+    remedy: str = ""
+    """What to do where the answer was cut."""
     asked: int = 0
     """Tokens of the prompt, as estimated: said if the server tells none."""
     splitter: Splitter = field(default_factory=Splitter)
@@ -212,13 +214,14 @@ class Reader:
             asked_by=asked_by,
             pause=self.pause,
             thoughts=self.splitter.thoughts,
+            remedy=self.remedy if self.cut else "",
         )
 
     def _empty(self) -> BadOutput:
         thoughts = bool(self.splitter.thoughts)
         if self.cut:
             where = "while the model was thinking" if thoughts else "before its first word"
-            return BadOutput.cut("", f"the answer is empty: it was cut at the token limit {where}")
+            return BadOutput.cut("", self.remedy, f"the answer is empty: it was cut at the token limit {where}")
         return BadOutput("the answer is empty: the model only thought" if thoughts else "the answer is empty")
 
     def _begun(self) -> bytes:

@@ -15,9 +15,9 @@ from dataclasses import replace
 from itertools import islice
 
 from swarm import retry
-from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
+from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.events import Planned
-from swarm.llm.base import Completion, Form, Message, Model, counted, sampling_of
+from swarm.llm.base import Completion, Form, Message, Model, cap_of, counted
 from swarm.models import Card, Failure, Reason, Usage, as_reason
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
@@ -177,9 +177,8 @@ class _Asking:
 
     @property
     def _most(self) -> int | None:
-        """Tokens of one turn, unless the endpoint says."""
-        most = min(self._settings.plan_tokens, self._settings.max_output)
-        return None if sampling_of(self._model).max_tokens else most or None
+        """Tokens of one turn."""
+        return cap_of(self._model) or self._settings.cap("plan") or None
 
     @property
     def _unstarted(self) -> str:
@@ -228,11 +227,15 @@ class _Asking:
             await self._publish(self._planned(ready, closed=False))
 
     async def _read(self, completion: Completion) -> Draft:
-        draft = await aside(
-            len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
-        )
+        cut = NoDraft("cut", "the answer was cut at the token limit", completion.remedy or MORE_TOKENS)
+        try:
+            draft = await aside(
+                len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
+            )
+        except NoDraft as error:
+            raise cut if completion.cut and error.reason != "refusal" else error from None
         if completion.cut and draft.rung != "json":
-            raise NoDraft("cut", "the answer was cut at the token limit")
+            raise cut
         return draft
 
     async def _is_empty(self, completion: Completion) -> bool:

@@ -107,7 +107,7 @@ async def test_a_model_that_only_thought_so_far_is_given_more_room() -> None:
 async def test_what_a_card_caps_is_not_given_more_than_that() -> None:
     model = ScriptedModel(lambda messages: Completion("", cut=True))
 
-    with pytest.raises(BadOutput, match=r"cut at the token limit; raise max_tokens of the card"):
+    with pytest.raises(BadOutput, match=r"cut at the token limit; raise max_tokens of its card"):
         await asked(model, a_card(sampling=Sampling(max_tokens=20)))
     assert model.limits == [20]
 
