@@ -148,14 +148,14 @@ class Registry:
         begin: Begin | None,
     ) -> Outcome:
         allowed = time_allowed(card, subtask)
-        work = partial(self._answered, card, subtask, inputs, allowed, context, begin)
+        work = partial(self._answered, card, subtask, inputs, context, begin)
         ended = await self.attempts.run(card.name, work, allowed, allowance)
         if ended.error is None:
             return cast(Outcome, ended.value)
         if (waits := _no_room(ended.error)) is not None:
             raise waits from None
         if ended.late and (ended.abandoned or isinstance(ended.error, TimeoutError | asyncio.CancelledError)):
-            return _timeout(allowed)
+            return _timeout(card, subtask)
         return self._failure(card, ended.error)
 
     async def _answered(
@@ -163,12 +163,11 @@ class Registry:
         card: Card,
         subtask: Subtask,
         inputs: Mapping[str, Solution],
-        allowed: float,
         context: MakeContext | None,
         begin: Begin | None,
         threads: Threads,
     ) -> Outcome:
-        """One attempt: everything in here has `allowed` seconds."""
+        """One attempt: everything in here has the time of its subtask and its card."""
         asked = _in_place(card, subtask, inputs)
         await _sound(subtask)
         async with self._expert(card) as expert:
@@ -180,7 +179,7 @@ class Registry:
             except ModelUnavailable:
                 # a model that was given what was left of the time may say so first
                 if time_left(math.inf) < NEAR:
-                    return _timeout(allowed)
+                    return _timeout(card, subtask)
                 raise
         return await judged(solution, card, subtask)
 
@@ -302,8 +301,13 @@ def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> S
     return subtask if said == subtask.instruction else subtask.model_copy(update={"instruction": said})
 
 
-def _timeout(allowed: float) -> Failure:
-    return Failure(reason="timeout", message=f"no answer within {allowed:g} s", retryable=True)
+def _timeout(card: Card, subtask: Subtask) -> Failure:
+    """That there was no time left, and whose limit it was: the smaller one holds."""
+    limits = {"its card": card.timeout, "its subtask": math.inf if subtask.timeout is None else subtask.timeout}
+    of = min(limits, key=limits.__getitem__)
+    return Failure(
+        reason="timeout", message=f"no answer within {limits[of]:g} s; raise `timeout` of {of}", retryable=True
+    )
 
 
 async def _sound(subtask: Subtask) -> None:

@@ -466,9 +466,16 @@ class BadOutput(ExpertError):
     @classmethod
     def echoed(cls, model: str, problem: str) -> BadOutput:
         """The model wrote nothing of its own."""
-        echoed = cls(f"{model}: the answer {problem}", retryable=False)
-        echoed.problem = problem
-        return echoed
+        echoed = cls.with_problem(problem)
+        echoed.retryable = False
+        return echoed.worded(f"{model}: {echoed}")
+
+    @classmethod
+    def with_problem(cls, problem: str, remedy: str = "") -> BadOutput:
+        """The answer is of no use, which its model may be told, and the `remedy` whoever runs it."""
+        error = cls(f"the answer {problem}" + (f"; {remedy}" if remedy else ""))
+        error.problem = problem
+        return error
 
     @classmethod
     def cut(cls, model: str, remedy: str = "", why: str = "the answer was cut at the token limit") -> BadOutput:

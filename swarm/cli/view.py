@@ -102,13 +102,8 @@ class JobView:
     @property
     def unplanned(self) -> str:
         """Why a planner's model that should have planned did not, and who planned in its stead; else empty."""
-        place = next((i for i, note in enumerate(self.notes) if note.startswith(NO_PLAN)), None)
-        if place is None:
-            return ""
-        why = self.notes[place]
-        if why == NO_PLAN and place:  # then what was wrong stands in the note of the last turn, before it
-            why = f"{why}: {self.notes[place - 1]}"
-        return f"{flat(why, 300)}; {self.planner} stands in"
+        why = next((note for note in self.notes if note.startswith(NO_PLAN)), "")
+        return f"{flat(why, 300)}; {self.planner} stands in" if why else ""
 
     def take(self, event: AnyEvent) -> None:
         before = self._progress

@@ -113,7 +113,7 @@ FAULTS = (
         remedy="word it differently, or use another model than {model!r}",
     ),
     _row(
-        "wrong key", WrongKey, 401, 407,
+        "wrong key", WrongKey, 401,
         words=(
             r"invalid_api_key|api_key_invalid|invalid_token|no_db_connection",
             r"(incorrect|invalid|wrong|missing) api[ -]?key|invalid subscription key",
@@ -122,6 +122,8 @@ FAULTS = (
         ),
         remedy="check the key of {where}",
     ),
+    _row("proxy's key", WrongKey, 407,
+         remedy="give the user and password of the proxy before {where}, in HTTPS_PROXY or HTTP_PROXY"),
     _row(
         "forbidden", ModelRefused, 403, 451,
         words=(
@@ -162,8 +164,8 @@ FAULTS = (
         remedy="set what it can take (swarm limits set), or raise the limit of {where}",
     ),
     _row("timed out", ModelUnavailable, 408, 499, 504, 524, 598, down="model",
-         remedy="ask for less at once, or raise the time-outs of {where}"),
-    _row("conflict", ModelUnavailable, 409, 425),
+         remedy="ask for less at once, or raise the time limit of the server of {where}, or of a gateway before it"),
+    _row("conflict", ModelUnavailable, 409, 425, remedy="look into the log of the server of {where}"),
     # a gateway says so of the one server behind it that has this model; others may have others
     _row("gateway", ModelUnavailable, 502, 520, down="model",
          remedy="check that the server behind {where} runs"),
@@ -171,11 +173,17 @@ FAULTS = (
          remedy="check that the server behind {where} runs, and that it can be reached from there"),
     _row("not there", ModelRefused, 301, 302, 303, 307, 308, 404, 405, 501,
          remedy="check the URL of {where}, and that {model!r} is a model of the endpoint"),
-    _row("server error", ModelUnavailable, *range(500, 600), down="model"),
+    _row("server error", ModelUnavailable, *range(500, 600), down="model",
+         remedy="look into the log of the server of {where}"),
 )  # fmt: skip
 """From the plainest words to the vaguest. Without words in any row, the first with the status counts."""
 
-BAD_REQUEST = Fault("bad request", ModelRefused, frozenset())
+BAD_REQUEST = Fault(
+    "bad request",
+    ModelRefused,
+    frozenset(),
+    remedy="check what the card and {where} ask for beside the text (max_tokens, temperature, ..., extra)",
+)
 """What no row is about: the server says that the request is wrong, and it would be wrong again."""
 
 _STATUS_OF = {

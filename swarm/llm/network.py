@@ -141,7 +141,8 @@ def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
     import httpx2
 
     causes = list(_causes(error))
-    cause = where.clean(str(causes[0]) if causes else str(error))
+    first = causes[0] if causes else error
+    cause = where.clean(str(first) or type(first).__name__)
     # a proxy's own error: it did not open the way to the server
     unsent = any(isinstance(each, (httpx2.ConnectError, httpx2.ProxyError)) for each in causes)
     for each in causes:
@@ -152,9 +153,20 @@ def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
         if isinstance(each, ssl.SSLError) and not _passes(each):
             remedy = "check that the URL has the right port, and http:// for a server without TLS"
             return unusable(f"{name}: no TLS with {where.host} ({each.reason}); {remedy}")
+    if not unsent and any(map(_hung_up, causes)):
+        lost = f"{where.host} closed the connection before an answer ({cause})"
+        remedy = "look into its log, and at what stands between: it, or a proxy, may have crashed or run out of time"
+        return of_health(ModelUnavailable(f"{name}: {lost}; {remedy}"), "model")
     found = ModelUnavailable(f"{name}: cannot reach {where.host} ({cause}); {_remedy(where)}")
     found.billed = "nothing" if unsent else "unknown"
     return of_health(found, "endpoint" if unsent else "model")
+
+
+def _hung_up(cause: BaseException) -> bool:
+    """Whether the server was there and went away. Whoever answers in another protocol than HTTP is none."""
+    import httpx2
+
+    return isinstance(cause, httpx2.NetworkError) or "disconnected" in str(cause)
 
 
 def moved(where: Endpoint, location: str) -> str:

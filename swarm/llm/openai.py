@@ -25,7 +25,7 @@ from swarm.llm.forms import Notes
 from swarm.llm.listing import Offered, listed, named
 from swarm.llm.network import http_client, of_health, timed_out, trusted, unreached
 from swarm.llm.patience import Patience
-from swarm.llm.reading import MAX_RESPONSE, ServerError
+from swarm.llm.reading import LOOK, MAX_RESPONSE, ServerError
 from swarm.llm.thinking import Thinking
 from swarm.threads import in_thread
 
@@ -174,7 +174,7 @@ class OpenAIModels:
             raise unreached(name, where, error) from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             cause = where.clean(str(error) or type(error).__name__)
-            raise of_health(ModelUnavailable(f"{name}: the answer broke off ({cause})"), "model") from None
+            raise of_health(ModelUnavailable(f"{name}: the answer broke off ({cause}); {LOOK}"), "model") from None
         except UnicodeEncodeError:
             unsendable = ModelRefused(f"{name}: what is asked is not valid Unicode; send UTF-8 text")
             unsendable.billed = "nothing"

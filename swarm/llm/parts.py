@@ -28,11 +28,19 @@ def words(part: Mapping[str, Any]) -> tuple[str, str]:
 
 def sizes(part: Mapping[str, Any]) -> list[int]:
     """Bytes of each text in this piece of an answer."""
+    said = [*words(part), part.get("refusal"), *(called.get("arguments") for called in _called(part))]
+    return [len(text.encode("utf-8", "replace")) for text in said if isinstance(text, str) and text]
+
+
+def tools(part: Mapping[str, Any]) -> list[str]:
+    """Names of the tools that are called in this piece of an answer; empty where it says none."""
+    return [str(called.get("name") or "") for called in _called(part)]
+
+
+def _called(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     calls = part.get("tool_calls")
     functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    said = [*words(part), part.get("refusal")]
-    said += [given.get("arguments") for given in (*functions, part.get("function_call")) if isinstance(given, dict)]
-    return [len(text.encode("utf-8", "replace")) for text in said if isinstance(text, str) and text]
+    return [called for called in (*functions, part.get("function_call")) if isinstance(called, dict)]
 
 
 def _content(content: Any) -> tuple[str, str]:

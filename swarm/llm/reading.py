@@ -15,7 +15,7 @@ from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
 from swarm.llm import usage
 from swarm.llm.base import Anew, Completion
 from swarm.llm.faults import status_of
-from swarm.llm.parts import sizes, words
+from swarm.llm.parts import sizes, tools, words
 from swarm.llm.thoughts import Splitter
 from swarm.models import Usage
 
@@ -27,6 +27,10 @@ TOKEN_BYTES = 16
 """Of text, in one event, that are one token at least: hardly any is longer."""
 CUT = frozenset({"length", "max_tokens", "model_length"})
 """Why an answer ended that was not done: at the tokens it may have, or that the model can."""
+NO_JSON = "the answer is not JSON"
+PAGE = f"{NO_JSON} but a page of HTML; check the URL of its endpoint: the path in it may be wrong"
+NO_TOOLS = "say in its card that it has none, turn them off at its server, or use another model"
+LOOK = "look into the log of its server, and of what stands between"
 AFTER_FINISH = 5.0
 AFTER_DONE = 0.2
 """Seconds for which a finished answer waits: for its usage, and for an end that lets the connection be used again."""
@@ -135,6 +139,7 @@ class Reader:
     _length: int = 0
     _bytes: int = 0
     _call: object = None
+    _unoffered: list[str] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -185,11 +190,11 @@ class Reader:
             for name, data in self._events.end():
                 yield from self._event(name, data, last=True)
             if not self._events.known:
-                raise BadOutput("the answer is not JSON")
+                raise BadOutput(NO_JSON)
         elif not self.streamed or self._body.strip():
             yield from self._whole()
         if not self.finished or self.finish == "error":
-            broken = ModelUnavailable("the answer broke off")
+            broken = ModelUnavailable(f"the answer broke off; {LOOK}")
             broken.down = "model"
             raise broken
         yield from self._passed("" if self.by_tool else "".join(self._held), last=True)
@@ -222,6 +227,9 @@ class Reader:
         if self.cut:
             where = "while the model was thinking" if thoughts else "before its first word"
             return BadOutput.cut("", self.remedy, f"the answer is empty: it was cut at the token limit {where}")
+        if self._unoffered:
+            called = ", ".join(dict.fromkeys(filter(None, self._unoffered)))[:100] or "without a name"
+            return BadOutput.with_problem(f"called a tool ({called}), and there are none", NO_TOOLS)
         return BadOutput("the answer is empty: the model only thought" if thoughts else "the answer is empty")
 
     def _begun(self) -> bytes:
@@ -237,7 +245,8 @@ class Reader:
         try:
             data: Any = json.loads(bytes(self._body))
         except (ValueError, RecursionError):
-            raise BadOutput("the answer is not JSON") from None
+            page = self._body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+            raise BadOutput(PAGE if page else NO_JSON) from None
         data = data if self.words is None else self.words(data)
         raise_error(data)
         if not (isinstance(data, dict) and data.get("choices")):
@@ -289,6 +298,7 @@ class Reader:
         content, thoughts = words(part)
         if thoughts:
             self.splitter.think(thoughts)
+        self._unoffered += [] if self.tool else tools(part)
         for call in (part.get("tool_calls") or ()) if self.tool else ():
             yield from self._passed(self._arguments(call))
         if not self.tool:

@@ -84,6 +84,9 @@ class Responses:
         if kind == "response.function_call_arguments.delta":
             self._said = True
             return _choice("delta", {"tool_calls": [_call(data.get("output_index"), data.get("delta"))]})
+        item = data.get("item")
+        if kind == "response.output_item.added" and isinstance(item, dict) and item.get("type") == "function_call":
+            return _choice("delta", {"tool_calls": [_call(data.get("output_index"), "", item.get("name"))]})
         return {"choices": []}
 
     def _ended(self, response: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _output(items: Any) -> dict[str, Any]:
     calls = []
     for number, item in enumerate(items or ()):
         if item.get("type") == "function_call":
-            calls.append(_call(number, item.get("arguments")))
+            calls.append(_call(number, item.get("arguments"), item.get("name")))
         for part in (*(item.get("content") or ()), *(item.get("summary") or ())):
             kind = "reasoning_text" if item.get("type") == "reasoning" else part.get("type")
             if kind in content:
@@ -119,5 +122,5 @@ def _choice(part: str, content: Mapping[str, Any], finish: Any = None) -> dict[s
     return {"choices": [{"index": 0, part: content, "finish_reason": finish}]}
 
 
-def _call(number: Any, arguments: Any) -> dict[str, Any]:
-    return {"index": number, "function": {"arguments": arguments}}
+def _call(number: Any, arguments: Any, name: Any = None) -> dict[str, Any]:
+    return {"index": number, "function": {"name": name, "arguments": arguments}}

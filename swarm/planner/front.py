@@ -40,6 +40,8 @@ GIVEN = "given"
 _CACHE_SECONDS = 2.0
 """What a look into the plan cache may cost; a planner is not much slower."""
 _LOOKED_AT = 20_000
+MAX_WHY = 500
+"""Characters of why a planner's model gave no plan, in a note."""
 _ANSWERED = frozenset({"bad_output", "cut", "too_long", "content_refused"})
 """Reasons for no plan of a model that does answer, so that it may well write an answer."""
 
@@ -152,10 +154,7 @@ class Front:
         except (NoPlan, BadInput) as error:
             message = f"{failure.message}; without a model: {error}"
             return failed.model_copy(update={"failure": failure.model_copy(update={"message": message})})
-        # what a turn brought is noted in full, where it came; here only what came of them all
-        quoted = failure.message.removeprefix(f"{failed.planner}: ")
-        said = any(quoted in note for note in failed.notes)
-        why = f"the planner's model gave no plan{'' if said else f': {failure.message}'}"
+        why = f"the planner's model gave no plan: {failure.message[:MAX_WHY]}"
         self._tell_of(failure, planned.planner)
         planned = _noted(planned, [*failed.notes, why]).model_copy(update={"usage": failed.usage})
         silent = failure.reason not in _ANSWERED and writer_of(self._settings) == self._settings.planner

@@ -78,7 +78,9 @@ class ModelPlanner:
             async with asyncio.timeout_at(until):
                 return await asking.plan(until)
         except TimeoutError:
-            return asking.gave_up("timeout", f"no plan within {self._settings.plan_timeout:g} s")
+            return asking.gave_up(
+                "timeout", f"no plan within {self._settings.plan_timeout:g} s; raise SWARM_PLAN_TIMEOUT"
+            )
 
 
 class _Asking:
@@ -182,7 +184,7 @@ class _Asking:
 
     @property
     def _unstarted(self) -> str:
-        return f"no step within {self.first_step:g} s"
+        return f"no step within {self.first_step:g} s (SWARM_PLAN_FIRST_STEP)"
 
     async def _streamed(self, messages: Sequence[Message], wanted: Form, timeout: float) -> Completion:
         """The first turn: what can begin is published as it is written, where the server has room for it."""
@@ -233,6 +235,8 @@ class _Asking:
                 len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
             )
         except NoDraft as error:
+            if error.reason == "no_plan" and _EMPTY.search(completion.text):
+                raise NoDraft("no_plan", "the plan is empty: it has no subtasks") from None
             raise cut if completion.cut and error.reason != "refusal" else error from None
         if completion.cut and draft.rung != "json":
             raise cut

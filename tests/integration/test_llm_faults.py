@@ -53,12 +53,17 @@ def error(message: str, status: int, code: str = "") -> Reply:
 
 ENDINGS: dict[str, tuple[Reply | Stream | None, str, str, int]] = {
     "overloaded": (error("The engine is currently overloaded", 503), "unavailable", "fallback", 2),
-    "server error": (error("oops", 500), "unavailable", "oops", 2),
+    "server error": (error("oops", 500), "unavailable", "oops; look into the log", 2),
     "gateway": (Reply("<h1>502 Bad Gateway</h1>", 502), "unavailable", "check that the server behind", 2),
     "no origin": (Reply("error code: 521", 521), "unavailable", "can be reached from there", 2),
-    "timed out": (error("Request timed out", 408), "unavailable", "raise the time-outs", 2),
-    "hung up": (None, "unavailable", "cannot reach", 2),
-    "HTML": (Reply("<h1>Welcome</h1>", 200, {"content-type": "text/html"}), "bad_output", "not JSON", 2),
+    "timed out": (error("Request timed out", 408), "unavailable", "raise the time limit of the server", 2),
+    "hung up": (None, "unavailable", "closed the connection before an answer", 2),
+    "HTML": (
+        Reply("<h1>Welcome</h1>", 200, {"content-type": "text/html"}),
+        "bad_output",
+        "check the URL of its endpoint",
+        2,
+    ),
     "an error inside a 200": (Reply({"error": {"message": "upstream gone"}}), "unavailable", "upstream gone", 2),
     "wrong key": (error("Incorrect API key provided", 401), "wrong_key", "check the key", 1),
     "quota spent": (error("You exceeded", 429, "insufficient_quota"), "quota_spent", "raise the quota", 1),
@@ -76,7 +81,7 @@ ENDINGS: dict[str, tuple[Reply | Stream | None, str, str, int]] = {
     "model gone": (error("The model `small` does not exist", 404), "model_gone", "swarm doctor", 1),
     "not there": (error("Not Found", 404), "refused", "check the URL", 1),
     "forbidden": (error("Country not supported", 403), "refused", "from here", 1),
-    "bad request": (error("Unsupported value", 400), "refused", "Unsupported value", 1),
+    "bad request": (error("Unsupported value", 400), "refused", "what the card and the endpoint", 1),
 }
 
 

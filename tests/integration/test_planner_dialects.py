@@ -198,7 +198,7 @@ async def test_where_words_fit_the_experts_the_local_planner_stands_in_with_the_
         assert (planned.planner, planned.failure) == ("local/planner", None), name
         assert experts(planned) == ["triage", "refund-policy", "reply-writer"], name
         assert "turn 1" in planned.notes[0], name
-        assert "the planner's model gave no plan" in planned.notes, name
+        assert any(note.startswith("the planner's model gave no plan: ") for note in planned.notes), name
 
 
 async def test_a_good_answer_after_a_broken_one_is_the_plan(planner: Planner) -> None:

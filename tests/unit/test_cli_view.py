@@ -186,8 +186,7 @@ def test_reasons_and_mends_of_the_planner_are_kept() -> None:
     [
         (("by words", "tried"), ""),
         ((f"{NO_PLAN}: busy\nnow", "by words"), f"{NO_PLAN}: busy now; local/planner stands in"),
-        (("skip: no", "turn 2: no JSON", NO_PLAN, "by words"), f"{NO_PLAN}: turn 2: no JSON; local/planner stands in"),
-        ((NO_PLAN,), f"{NO_PLAN}; local/planner stands in"),
+        (("skip: no", "turn 2: no JSON", f"{NO_PLAN}: busy", "by words"), f"{NO_PLAN}: busy; local/planner stands in"),
     ],
 )
 def test_a_planners_model_that_did_not_plan_is_told(notes: tuple[str, ...], told: str) -> None:

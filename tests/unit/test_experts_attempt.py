@@ -91,7 +91,8 @@ async def test_an_expert_that_swallows_cancellation_is_abandoned_as_a_timeout(fr
     with capture_logs() as logs:
         outcome = await settled(swallowing(freed), timeout=0.02)
 
-    assert outcome == Failure(reason="timeout", message="no answer within 0.02 s", retryable=True)
+    told = "no answer within 0.02 s; raise `timeout` of its card"
+    assert outcome == Failure(reason="timeout", message=told, retryable=True)
     assert [(line["event"], line["expert"], line["threads"]) for line in logs] == [("expert_goes_on", "test", 0)]
     assert "swallows" in logs[0]["problem"]
 
@@ -171,7 +172,8 @@ async def test_a_thread_that_hangs_ends_its_attempt_in_time_and_is_told_with_the
     with capture_logs() as logs:
         outcome = await settled(hangs, timeout=0.05)
 
-    assert outcome == Failure(reason="timeout", message="no answer within 0.05 s", retryable=True)
+    told = "no answer within 0.05 s; raise `timeout` of its card"
+    assert outcome == Failure(reason="timeout", message=told, retryable=True)
     assert [(line["event"], line["expert"], line["threads"]) for line in logs] == [("expert_goes_on", "test", 1)]
 
 

@@ -113,7 +113,8 @@ async def test_a_bug_costs_one_subtask_and_leaves_its_traceback(error: BaseExcep
 async def test_an_expert_that_is_too_slow_is_stopped() -> None:
     outcome = await settled(waits, timeout=0.02)
 
-    assert outcome == Failure(reason="timeout", message="no answer within 0.02 s", retryable=True)
+    told = "no answer within 0.02 s; raise `timeout` of its card"
+    assert outcome == Failure(reason="timeout", message=told, retryable=True)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -474,7 +475,9 @@ async def test_the_smaller_of_two_timeouts_holds(card: float, subtask: float | N
 
     outcome = await settled(waits, ASKED.model_copy(update={"timeout": subtask}), timeout=card)
 
-    assert outcome == Failure(reason="timeout", message=f"no answer within {holds:g} s", retryable=True)
+    whose = "its card" if card == holds else "its subtask"
+    told = f"no answer within {holds:g} s; raise `timeout` of {whose}"
+    assert outcome == Failure(reason="timeout", message=told, retryable=True)
 
 
 async def test_a_model_call_gets_what_is_left_of_the_attempt() -> None:
@@ -502,7 +505,7 @@ async def test_a_model_that_has_no_time_left_is_late_and_not_unavailable() -> No
     outcome = await settled(gives_up, timeout=0.1)
 
     assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.message) == ("timeout", "no answer within 0.1 s")
+    assert (outcome.reason, outcome.message) == ("timeout", "no answer within 0.1 s; raise `timeout` of its card")
 
 
 class Two:

@@ -257,6 +257,7 @@ WORDED: dict[str, list[tuple[str, int, Any]]] = {
         ("OpenRouter", 401, {"error": {"message": "No auth credentials found", "code": 401}}),
         ("Together", 401, said("Invalid API key provided.", "invalid_api_key")),
     ],
+    "proxy's key": [("Squid", 407, "<title>Access Denied</title> Cache Access Denied.")],
     "forbidden": [
         ("OpenAI", 403, said("Country, region, or territory not supported", "unsupported_country_region_territory")),
         ("OpenAI's project", 403, said("Project `p` does not have access to model `x`", "model_not_found")),
@@ -502,6 +503,7 @@ EXPECTED: dict[str, tuple[type[ExpertError], str, str]] = {
     "too long": (ContextTooLong, "too_long", ""),
     "content refused": (ContentRefused, "content_refused", ""),
     "wrong key": (WrongKey, "wrong_key", ""),
+    "proxy's key": (WrongKey, "wrong_key", ""),
     "forbidden": (ModelRefused, "refused", ""),
     "model gone": (ModelGone, "model_gone", ""),
     "overloaded": (ModelUnavailable, "unavailable", "model"),

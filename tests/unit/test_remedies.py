@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
@@ -10,17 +11,20 @@ from pathlib import Path
 import pytest
 
 from experts.base import Allowance, until
+from experts.catalog import catalog_of
 from experts.writing import written
-from swarm.errors import BadOutput
+from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
+from swarm.llm.bodies import response, response_events
 from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
 from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import ModelServer, Received, Reply, completion
-from swarm.models import Card, Usage
+from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.models import Card, Request, Usage
+from swarm.planner.front import Front
 from swarm.planner.llm import ModelPlanner
 from swarm.prices import Price
 from swarm.sampling import Cap, Sampling
-from swarm.settings import Settings
+from swarm.settings import LOCAL, Settings
 from workers.accounts import most_written
 
 ASKED = [Message("user", "Count to forty.")]
@@ -41,10 +45,8 @@ def counts(own: int = 1_000) -> Callable[[Received], Reply]:
 
 
 @asynccontextmanager
-async def served(
-    tmp_path: Path, script: Callable[[Received], object], sampling: str = ""
-) -> AsyncIterator[OpenAIModels]:
-    async with ModelServer(script) as server:  # type: ignore[arg-type]
+async def served(tmp_path: Path, script: Script, sampling: str = "") -> AsyncIterator[OpenAIModels]:
+    async with ModelServer(script) as server:
         path = tmp_path / "swarm.toml"
         path.write_text(f'[endpoints.box]\nurl = "{server.url}"\n{sampling}\n')
         async with OpenAIModels({"SWARM_CONFIG": str(path)}) as models:
@@ -155,3 +157,104 @@ async def test_a_plan_that_was_cut_says_so_with_what_helps(tmp_path: Path) -> No
     assert "cut at the token limit; raise SWARM_PLAN_TOKENS" in planned.failure.message
     assert "token limit" in asked[1]
     assert "SWARM_PLAN_TOKENS" not in asked[1], "a setting is no matter of the model"
+
+
+# -- what went wrong on the way is told as what it is ---------------------------------------------------------------
+
+
+async def failure(tmp_path: Path, script: Script, api: str = "chat") -> str:
+    """What is said of a call whose server answers like this."""
+    async with served(tmp_path, script, f'api = "{api}"') as models:
+        with pytest.raises(ExpertError) as caught:
+            await models.get("box/small").complete(ASKED, timeout=5)
+    return str(caught.value)
+
+
+def refuses(message: str, status: int) -> Script:
+    return lambda request: Reply({"error": {"message": message}}, status)
+
+
+@pytest.mark.parametrize(
+    ("script", "told", "untrue"),
+    [
+        (lambda request: None, "closed the connection before an answer", "check the URL"),
+        (refuses("Proxy Authentication Required", 407), "password of the proxy", "check the key"),
+        (refuses("Gateway Time-out", 504), "or of a gateway before it", "time-outs of the endpoint"),
+        (refuses("CUDA out of memory", 500), "CUDA out of memory; look into the log of the server", "URL"),
+        (refuses("temperature must be 1", 400), "temperature must be 1; check what the card and the endpoint", "URL"),
+        (lambda request: Reply("<html>Welcome</html>"), "a page of HTML; check the URL of its endpoint", "log"),
+    ],
+    ids=["dropped", "proxy", "gateway", "server", "request", "page"],
+)
+async def test_a_fault_is_told_as_what_it_is(tmp_path: Path, script: Script, told: str, untrue: str) -> None:
+    said = await failure(tmp_path, script)
+
+    assert told in said
+    assert untrue not in said
+
+
+async def test_who_speaks_another_protocol_is_at_another_url(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"220 mail.example.org ESMTP\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": url}) as models:
+        with pytest.raises(ModelUnavailable, match="check the URL of the endpoint 'box'"):
+            await models.get("box/small").complete(ASKED, timeout=5)
+
+
+CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("api", "answer"),
+    [
+        ("chat", Reply(completion(None, tool_calls=[CALL], finish_reason="tool_calls"))),
+        ("chat", Stream([chunk(delta={"tool_calls": [CALL]}), chunk(finish_reason="tool_calls"), DONE])),
+        ("chat", Stream([chunk(delta={"function_call": CALL["function"]}), chunk(finish_reason="stop"), DONE])),
+        ("responses", Reply(response("{}", call="search"))),
+        ("responses", Stream(response_events("{}", call="search"))),
+    ],
+    ids=["whole", "streamed", "of old", "response", "response streamed"],
+)
+async def test_a_call_of_a_tool_that_was_not_offered_is_told_as_such(
+    tmp_path: Path, api: str, answer: Reply | Stream
+) -> None:
+    said = await failure(tmp_path, lambda request: answer, api)
+
+    assert "called a tool (search), and there are none; say in its card that it has none" in said
+    assert "empty" not in said
+
+
+# -- the planner's model -------------------------------------------------------------------------------------------
+
+CARDS = {
+    "writer": Card(name="writer", kind="instruction", description="Writes letters to customers.", model="box/small"),
+    "digest": Card(name="digest", kind="instruction", description="Summarises documents.", model="box/small"),
+}
+
+
+async def notes(tmp_path: Path, script: Script) -> tuple[str, ...]:
+    """The notes on a plan for which a planner that answers like this was asked."""
+    request = Request(text="Write a letter to the customer and summarise the document")
+    async with served(tmp_path, script) as models:
+        planned = await Front(Settings(planner="box/small", skip=False), models).plan(request, catalog_of(CARDS))
+    assert planned.planner == LOCAL
+    return planned.notes
+
+
+async def test_why_a_planners_model_gave_no_plan_is_told_where_its_last_turn_only_repeats(tmp_path: Path) -> None:
+    told = await notes(tmp_path, refuses("CUDA out of memory", 500))
+
+    assert "box/small, turn 2: the same again" in told
+    assert any(
+        note.startswith("the planner's model gave no plan: box/small: HTTP 500: CUDA out of memory") for note in told
+    )
+
+
+@pytest.mark.parametrize("text", ['{"subtasks": []}', "[]", '```json\n{"plan": []}\n```'])
+async def test_an_empty_plan_is_told_as_such(tmp_path: Path, text: str) -> None:
+    assert any("the plan is empty: it has no subtasks" in note for note in await notes(tmp_path, lambda request: text))
