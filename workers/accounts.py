@@ -178,6 +178,7 @@ class DeliveryAccount:
             limited=used.limited,
             pause=used.pause,
             health="up" if used.answered else used.down,
+            why=used.why,
         )
 
 
@@ -211,9 +212,10 @@ def _unasked(found: Reserved, model: str) -> ModelUnavailable:
     kind, _, name = found.scope.partition(":")
     dead, seconds = found.verdict == "dead", found.left / 1000
     again = f"it is tried again in {seconds:.3g} s"
+    last = f", the last one with: {found.why}" if found.why else ""
     why = {
-        "broken": f"the {kind} {name} has failed every call of late; {again}; check its server (swarm stats)",
-        "dead": f"the {kind} {name} has failed every call for minutes; {again}; check its server, then ask again",
+        "broken": f"the {kind} {name} has failed every call of late{last}; {again}; check its server (swarm stats)",
+        "dead": f"the {kind} {name} has failed every call for minutes{last}; {again}; check its server, then ask again",
         "paused": f"its server wants no calls for another {seconds:.3g} s",
     }[found.verdict]
     after = None if dead else seconds

@@ -46,6 +46,8 @@ class Reserved:
     scope: str = ""
     left: int = 0
     limit: int = 0
+    why: str = ""
+    """What the last call of a broken gate said."""
     probe: bool = False
     """It is held, for the one call that is to try out what was broken."""
 
@@ -115,8 +117,8 @@ class Ledger:
         verdict, *facts = (item.decode() for item in answer)
         if verdict in ("ok", "free"):
             return Reserved(cast(Verdict, verdict), probe=bool(facts))
-        scope, left, limit = facts + ["", "0", "0"][len(facts) :]
-        return Reserved(cast(Verdict, verdict), scope, int(left), int(limit))
+        scope, left, limit, why = facts + ["", "0", "0", ""][len(facts) :]
+        return Reserved(cast(Verdict, verdict), scope, int(left), int(limit), why)
 
     async def settle(
         self,
@@ -129,15 +131,17 @@ class Ledger:
         limited: bool = False,
         pause: float = 0.0,
         health: Health = "",
+        why: str = "",
     ) -> int | None:
         """Book what a call came to; 0 gives all back, None keeps all that was held as presumed. May be repeated.
 
         `tokens`, `limited` (the server said: too much), `pause` (seconds for which it wants to be left alone) and
-        `health` are for the gates of `model`. Answers what had been held, None if nothing was, or is any more.
+        `health`, with `why` in words, are for the gates of `model`. Answers what had been held, None if nothing was, or
+        is any more.
         """
         held = await self._connection.script(
             "settle", claim.id, claim.owner, _hold(claim, call), "" if amount is None else amount,
-            tokens, "1" if limited else "", round(pause * 1000), _gated(model), health,
+            tokens, "1" if limited else "", round(pause * 1000), _gated(model), health, why,
         )  # fmt: skip
         return None if int(held) < 0 else int(held)
 

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from swarm import log as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, cap_of, sampling_of, whole
 from swarm.llm.strict import strictly
@@ -32,6 +33,8 @@ FORM_TIMES, PER_FORM = 4, 256
 """How often a form's schema may stand in a prompt (in words, in the request, and written out by the server), and the
 tokens that we and a chat template say about it."""
 
+MAX_WHY = 200
+"""Characters of what was wrong with a server, as others are told that ask it."""
 LATE = 0.05
 """Seconds before its time is up in which a call that is cancelled is so for that: its caller's own limit may be quicker
 than the model's."""
@@ -62,6 +65,8 @@ class Used:
     pause: float = 0.0
     """Seconds for which the server wants no more."""
     down: Down = ""
+    why: str = field(default="", compare=False)
+    """What was wrong where it is `down`, in words that hold nothing of what was asked."""
     answered: bool = False
     """Whether the server did answer, were it with a refusal."""
     reasoning: int = 0
@@ -284,6 +289,7 @@ def settling(held: Callable[[], Held], settle: Callable[[Used], object], until: 
                 limited=error.limited,
                 pause=error.retry_after or 0.0,
                 down=error.down,
+                why=events.own(str(error).removeprefix(f"{held().model}: "))[:MAX_WHY] if error.down else "",
                 answered=_answered(error),
                 estimated=error.estimated,
             )
@@ -294,7 +300,7 @@ def settling(held: Callable[[], Held], settle: Callable[[Used], object], until: 
         raise
     except asyncio.CancelledError:
         if time.monotonic() > until - LATE:
-            settle(Used("unknown", down="model"))
+            settle(Used("unknown", down="model", why="no answer in time"))
         raise
 
 

@@ -82,4 +82,5 @@ class Patience:
 
 
 def _within(seconds: float, limit: str, endpoint: str) -> str:
-    return f"within {seconds:g} s" + (f" (timeouts.{limit} of the endpoint {endpoint!r})" if limit else "")
+    whose = f" (timeouts.{limit} of the endpoint {endpoint!r})" if limit else ""
+    return f"within {round(seconds, 2) or seconds:g} s{whose}"

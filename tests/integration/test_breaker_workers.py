@@ -112,6 +112,29 @@ async def outcomes(job: Job) -> list[OutcomeRecorded]:
     return [event async for event in job.events() if isinstance(event, OutcomeRecorded)]
 
 
+async def test_a_job_whose_model_was_not_asked_names_the_last_error_that_made_it_so(house: House, hands: Hands) -> None:
+    await house.breaks()
+    await hands.call("HINCRBY", hands.keys.gate(SMALL), "broken", -300_000)
+
+    (missing,) = (await (await house.submit(1, attempts=1)).answer(20)).missing
+
+    assert missing.message.startswith(
+        "box/small was not asked: the model box/small has failed every call for minutes, "
+    )
+    assert "the last one with: HTTP 503; it is tried again" in missing.message
+    assert "out of order" not in missing.message, "a server may repeat what another tenant asked"
+
+
+async def test_what_a_model_said_last_is_forgotten_once_it_answers(house: House) -> None:
+    await house.breaks()
+    assert await house.field("why") == "HTTP 503"
+    house.well = True
+    await house.pass_by()
+
+    assert (await (await house.submit(1)).answer(20)).ending == "completed"
+    assert await house.field("why") is None
+
+
 async def test_workers_share_one_breaker_and_one_call_at_a_time_tries(settings: Settings, hands: Hands) -> None:
     """Three workers; twelve subtasks that have one attempt each, of which none is lost while the server is down."""
     async with a_house(settings, hands, workers=3) as house:

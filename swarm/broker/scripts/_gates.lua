@@ -7,6 +7,7 @@
 --   rate, grown       adaptive: the share of the rates that is used, since too many were refused; when it last grew
 --   cut, pause        when `cap` and `rate` were last cut; until when nothing begins
 --   fails             the breaker: when the last calls failed, since one was answered
+--   why               what the last failed call said
 --   broken, shut, span, probe   and while it is open: since when; until when nobody asks, and for how many ms that was;
 --                     who then tries it out, as 'DELIVERY OWNER HOLD UNTIL', the hold being '-' until it has reserved
 --   waits, w:QUEUE    the queues to wake when a place is free; since when one is held here, and when it was last seen so
@@ -291,18 +292,19 @@ end
 
 -- What a call said of a gate's health: it is 'up' or 'down', or '' nothing. `who` made it: 'DELIVERY OWNER HOLD '. An open
 -- breaker heeds only the failure of who tried it out; others may have begun before it opened.
-local function heed(gate, fails, broken, span, probe, health, who, now)
+local function heed(gate, fails, broken, span, probe, health, who, now, why)
   local K = gate_key(gate)
   local tried = probe and string.sub(probe, 1, #who) == who
   if health == 'up' then
-    if fails or broken then call('HDEL', K, 'fails', 'broken', 'shut', 'span', 'probe') end
+    if fails or broken then call('HDEL', K, 'fails', 'broken', 'shut', 'span', 'probe', 'why') end
     if broken then wake_waiting(gate) end
   elseif health == 'down' and not broken then
+    call('HSET', K, 'why', why)
     count_failure(K, fails, now)
   elseif health == 'down' and tried then
     span = math.min(LONGEST_SPAN, 2 * span)
     call('HDEL', K, 'probe')
-    call('HSET', K, 'shut', int(now + span), 'span', span)
+    call('HSET', K, 'shut', int(now + span), 'span', span, 'why', why)
     call('PEXPIRE', K, GATE_MS)
   elseif tried then
     call('HDEL', K, 'probe')
@@ -316,18 +318,18 @@ local function gates_of_model(model)
 end
 
 -- Whether a call may be made: nil and the gates that it tries out; or the gate that is broken, the ms until somebody may ask
--- there (while another call tries it out, as many as it was shut for), and whether nobody waits for that any more.
+-- there (while another call tries it out, as many as it was shut for), whether nobody waits for that any more, and why it is.
 local function broken_gate(model, id, owner, hold, now)
   local tries = {}
   for _, gate in ipairs(gates_of_model(model)) do
     local K = gate_key(gate)
     local shut_till = tonumber(call('HGET', K, 'shut') or '')
     if shut_till then
-      local f = call('HMGET', K, 'probe', 'span', 'broken')
+      local f = call('HMGET', K, 'probe', 'span', 'broken', 'why')
       local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
       local mended = mended_at(shut_till, not mine and f[1], now)
       if mended then
-        return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now)
+        return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now), f[4] or ''
       end
       table.insert(tries, K)
     end
@@ -346,8 +348,8 @@ end
 
 -- What a call came to, for the gates of its delivery and those of the `model` that was called, which may be another: the
 -- tokens it used, whether the server refused it because of its limits, for how many ms the server wants no more, and
--- what it says of health: 'up' (it was answered), 'model' or 'endpoint' (that is down), '' (nothing).
-function gate_report(gates, model, who, now, tokens, limited, pause_ms, health)
+-- what it says of health: 'up' (it was answered), 'model' or 'endpoint' (that is down), '' (nothing), and in which words.
+function gate_report(gates, model, who, now, tokens, limited, pause_ms, health, why)
   each_gate(gates, '#', function(name, charged)
     if charged and string.sub(name, 1, 7) == 'expert:' then
       count_tokens(gate_key(name), call('HMGET', gate_key(name), unpack(TOKENS)), now, tokens)
@@ -360,7 +362,7 @@ function gate_report(gates, model, who, now, tokens, limited, pause_ms, health)
     local said = health
     if health == 'model' then said = i == 1 and 'down' or 'up' end
     if health == 'endpoint' then said = i == 1 and '' or 'down' end
-    heed(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now)
+    heed(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
     if i == 1 then
       -- one that failed in another way says nothing of what the server can take
       if limited then slow_down(K, now) elseif tokens > 0 then speed_up(K, now) end

@@ -4,7 +4,7 @@
 --       gates, ms that the call may take.
 -- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,
 -- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended or is to
--- end), {'broken', gate, ms} (its breaker is open), {'dead', gate, ms} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
+-- end), {'broken', gate, ms, '0', words} (its breaker is open: what the last call said), {'dead', ...} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
 -- and free stands 'probe' if the call is to try out what was broken.
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
@@ -33,8 +33,8 @@ local amount, held = tonumber(ARGV[4]) or 0, 'h:' .. id .. ' ' .. hold
 local who, probe = id .. ' ' .. owner .. ' ' .. hold .. ' ', false
 if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hold) == 0 then
   local now = clock()
-  local broken, tries, dead = broken_gate(ARGV[8], id, owner, hold, now)
-  if broken then return {dead and 'dead' or 'broken', broken, int(tries)} end
+  local broken, tries, dead, why = broken_gate(ARGV[8], id, owner, hold, now)
+  if broken then return {dead and 'dead' or 'broken', broken, int(tries), '0', why} end
   local paused, ms = paused_gate(ARGV[8], d[4] or '', now)
   if paused then return {'paused', paused, int(ms)} end
   local full

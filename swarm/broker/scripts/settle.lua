@@ -1,7 +1,8 @@
 -- Book what a model call came to, and tell the gates. A hold is settled once: a repeated call changes nothing.
 -- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (nobody knows: all that was held counts as presumed), tokens,
 --       '1' if the server said that it was too much or '', ms for which it wants to be left alone, the model that was
---       called or '' if it has no gates, what that says of health: 'up', 'model' (that is down), 'endpoint' or ''.
+--       called or '' if it has no gates, what that says of health: 'up', 'model' (that is down), 'endpoint' or '', and what was
+--       wrong in words.
 -- Answers what was held, or '-1' if it is settled already. What was presumed, as its claim was over, can still be settled
 -- lower. A hold that Redis has lost in a failover is settled all the same.
 local id, hold = ARGV[1], ARGV[3]
@@ -40,7 +41,7 @@ if held then
   end
   if d[2] == ARGV[2] then
     local who = id .. ' ' .. ARGV[2] .. ' ' .. hold .. ' '
-    gate_report(d[3] or '', ARGV[8], who, now, tokens, ARGV[6] ~= '', tonumber(ARGV[7]), ARGV[9])
+    gate_report(d[3] or '', ARGV[8], who, now, tokens, ARGV[6] ~= '', tonumber(ARGV[7]), ARGV[9], ARGV[10])
   end
 end
 make_rooms(job, m)
