@@ -14,7 +14,8 @@ from experts.base import time_left
 from experts.schema import misfit
 from experts.writing import written
 from swarm.errors import ExpertError
-from swarm.llm.base import Completion, Form, Message, Model, counted
+from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.usage import failed
 from swarm.models import Card
 from swarm.threads import in_thread
 
@@ -46,7 +47,7 @@ async def corrected(
         try:
             again = await written(model, _shown(messages, completion, problem), card, form, as_json=True, rules=rules)
         except ExpertError as error:
-            return replace(completion, usage=completion.usage + counted(error))
+            return replace(completion, usage=completion.usage + failed(error, messages))
         completion = replace(again, usage=completion.usage + again.usage)
     return completion
 

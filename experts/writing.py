@@ -15,8 +15,8 @@ from experts.base import Allowance, allowance, time_left
 from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.fence import NOTICE
-from swarm.llm.base import Anew, Completion, Form, Message, Model, cap_of, counted
-from swarm.llm.usage import estimated, prompt_tokens, text_tokens
+from swarm.llm.base import Anew, Completion, Form, Message, Model, cap_of
+from swarm.llm.usage import failed, given_up
 from swarm.models import Card, Usage
 from swarm.sampling import Cap, setting_of
 
@@ -72,7 +72,7 @@ async def _whole(
     except BadOutput as error:  # cut before its first word
         if error.reason != "cut" or not own:
             raise
-        completion = Completion("", counted(error), cut=True)
+        completion = Completion("", failed(error, asked), cut=True)
     if completion.cut and own and (strict or not completion.text.strip()):
         used = completion.usage
         more = Cap((cap or 0) * THINKS_MORE, setting_of(cap or 0))
@@ -123,6 +123,5 @@ async def _completed(
     except TimeoutError:
         text = "".join(come)
         if text.strip():
-            used = estimated(Usage(calls=1), sent=prompt_tokens(messages), received=text_tokens(text))
-            return Completion(text, used, model.name, cut=True)
+            return Completion(text, given_up(messages, text), model.name, cut=True)
     raise ModelUnavailable(f"{model.name}: no answer within {timeout:g} s")

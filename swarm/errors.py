@@ -440,6 +440,7 @@ class Unaffordable(ExpertError):
     """A model call's greatest cost does not fit its budget, and nothing is open that could give some back."""
 
     reason = "over_budget"
+    billed = "nothing"
     elsewhere = True
 
 
@@ -447,6 +448,7 @@ class Unpriced(ExpertError):
     """A budget holds and this model has no price. Import prices (swarm prices import), or set SWARM_UNPRICED=count."""
 
     reason = "unpriced"
+    billed = "nothing"
     elsewhere = True
 
 

@@ -20,7 +20,7 @@ and `model_called`, when a call is over, however it went (info):
 
     endpoint, model                 `model` is endpoint/model, as cards have it
     ms, rate_wait_ms, first_ms      all of it; the wait for room in budgets; from the request to the first token
-    calls, input_tokens, ...        as above; `estimated`: nobody told the tokens; `presumed`: nobody told the cost
+    calls, input_tokens, ...        as above; `estimated`: nobody told the tokens; `unknown`, `presumed`: the fate
     sampling                        temperature, max_tokens, ... that were sent; of `extra` the names
     way, dropped                    how JSON was asked for, and what was left out of its schema
     outcome                         `ok`, `cut`, the error's reason, or `cancelled`, `closed` (hung up on), `failed`

@@ -145,7 +145,11 @@ class Catalog(Value):
 
 
 class Usage(Value):
-    """What model calls used. Sums with `+`."""
+    """What model calls used. Sums with `+`.
+
+    One rule for all, with or without a price: each request is a call, unless its server provably took nothing on (it
+    was not asked, not reached, or refused with a 3xx or 4xx). A failed one counts as well as a good one.
+    """
 
     calls: int = 0
     input_tokens: int = 0
@@ -159,7 +163,9 @@ class Usage(Value):
     reasoning_tokens: int = 0
     """Those of `output_tokens` that are a model's thoughts."""
     estimated: int = 0
-    """Those of `calls` whose tokens no server told, so that they were estimated."""
+    """Those of `calls` whose tokens no server told, so that they were estimated: of the answer what came."""
+    unknown: int = 0
+    """Those of `calls` of which nobody knows what they used in the end: they failed, or were given up."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -171,6 +177,7 @@ class Usage(Value):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             estimated=self.estimated + other.estimated,
+            unknown=self.unknown + other.unknown,
         )
 
 

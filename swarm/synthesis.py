@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from swarm.echoes import echo, reminded
-from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
+from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.fence import fence
-from swarm.llm.base import Completion, Message, Model, Models, cap_of, counted
+from swarm.llm.base import Completion, Message, Model, Models, cap_of
+from swarm.llm.endpoints import unusable
+from swarm.llm.usage import failed
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.models import Failure, Missing, Solution, Usage, as_reason
 from swarm.plans import Subtask, unescaped
@@ -202,7 +204,7 @@ class Synthesis:
                     return _written(asked, completion, usage)
                 return await in_thread(_written, asked, completion, usage)
             except ExpertError as error:
-                usage += counted(error) if completion is None else Usage()
+                usage += failed(error, asked.messages) if completion is None else Usage()
                 problem = error.problem if isinstance(error, BadOutput) else ""
                 asked = replace(asked, messages=tuple(reminded(asked.messages, problem))) if problem else asked
                 pause = min(error.retry_after or PAUSE, LONGEST_PAUSE)
@@ -220,7 +222,7 @@ class Synthesis:
 
     def _model(self) -> Model:
         if not self._name:
-            raise ModelRefused("no model is set to write answers; set SWARM_SYNTHESIS, such as openai/gpt-6-luna")
+            raise unusable("no model is set to write answers; set SWARM_SYNTHESIS, such as openai/gpt-6-luna")
         return self._models.get(self._name)
 
     async def _streamed(self, model: Model, asked: Question, show: Show, seconds: float) -> Completion:

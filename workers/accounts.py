@@ -135,6 +135,9 @@ class DeliveryAccount:
     def settle(self, held: Held, used: Used) -> Usage:
         if held.number not in self._open:
             return Usage()
+        if used.left:
+            self._used += used.counted
+            return Usage(presumed=held.amount)
         held, price = self._open.pop(held.number)
         cost = {"told": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
         if cost is not None and held.cap is not None and cost > held.amount:
@@ -142,16 +145,8 @@ class DeliveryAccount:
         booking = asyncio.ensure_future(self._ride_out(lambda: self._settled(held, cost, used)))
         self._booking.add(booking)
         booking.add_done_callback(self._booking.discard)
-        told = Usage(
-            calls=int(used.billed == "told" or used.estimated),
-            input_tokens=used.sent,
-            output_tokens=used.received,
-            cached_tokens=used.cached,
-            reasoning_tokens=used.reasoning,
-            estimated=int(used.estimated),
-        )
         paid = Usage(presumed=held.amount) if cost is None else Usage(cost=cost)
-        self._used += told + paid
+        self._used += used.counted + paid
         return paid
 
     async def booked(self) -> None:
@@ -160,10 +155,11 @@ class DeliveryAccount:
             await asyncio.gather(*self._booking)
 
     def onto(self, usage: Usage) -> Usage:
-        """`usage` as whoever made the calls counted it, with what they cost; as counted here if that is nothing."""
-        counted = usage if usage.calls else self._used
+        """What all calls used and cost, which is counted here alone; `usage` as it is if there was none."""
+        if not self.called:
+            return usage
         unknown = self._used.presumed + sum(held.amount for held, _ in self._open.values())
-        return counted.model_copy(update={"cost": self._used.cost, "presumed": unknown}) if self.called else usage
+        return self._used.model_copy(update={"presumed": unknown})
 
     async def _reserved(self, number: int, amount: int | None, model: str, seconds: float) -> Reserved:
         return await self._ledger.reserve(self._claim, number, amount, model=model, seconds=seconds)
@@ -200,7 +196,9 @@ def _refusal(found: Reserved, model: str, amount: int, cap: int) -> Unaffordable
         )
         return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
     if found.verdict == "gone":
-        return ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
+        gone = ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
+        gone.billed = "nothing"
+        return gone
     if found.verdict in ("broken", "dead", "paused"):
         return _unasked(found, model)
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"

@@ -165,14 +165,16 @@ def at_most(micro: int) -> str:
 def beside(usage: Usage) -> str:
     """What there is to say of tokens beside their number, if there is anything.
 
-    >>> beside(Usage(cached_tokens=2_000, estimated=1)), beside(Usage())
-    (' (2,000 cached, 1 call estimated)', '')
+    >>> beside(Usage(cached_tokens=2_000, estimated=1)), beside(Usage(unknown=2)), beside(Usage())
+    (' (2,000 cached, 1 call estimated)', ' (2 calls of unknown fate)', '')
     """
-    cached, thoughts, guessed = usage.cached_tokens, usage.reasoning_tokens, usage.estimated
+    cached, thoughts = usage.cached_tokens, usage.reasoning_tokens
+    guessed, unknown = usage.estimated, usage.unknown
     said = (
         f"{cached:,} cached" if cached else "",
         f"{thoughts:,} of thoughts" if thoughts else "",
         f"{guessed:,} call{'s' * (guessed != 1)} estimated" if guessed else "",
+        f"{unknown:,} call{'s' * (unknown != 1)} of unknown fate" if unknown else "",
     )
     return f" ({listed(filter(None, said))})" if any(said) else ""
 

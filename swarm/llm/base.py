@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused
+from swarm.errors import Billed, ModelRefused
 from swarm.models import FailedModel, Usage
 from swarm.sampling import IN_CARD, UNSET, Cap, Sampling
 
@@ -57,13 +57,6 @@ class Completion:
     """The beginning of what the model thought, for the log: nothing else may be given it."""
     remedy: str = ""
     """What to do where it was `cut`: it names the limit at which it was."""
-
-
-def counted(error: ExpertError) -> Usage:
-    """What a call used that ended in `error`: a call if the server did answer, and its tokens as far as known."""
-    sent, received = error.tokens
-    answered = bool(sent or received) or isinstance(error, BadOutput)
-    return Usage(calls=int(answered), input_tokens=sent, output_tokens=received, estimated=int(error.estimated))
 
 
 async def whole(items: AsyncGenerator[str | Completion]) -> Completion:
@@ -121,8 +114,9 @@ class Anew(str):
     __slots__ = ()
 
 
-Again = Callable[[Billed], Awaitable[None]]
-"""Told before one call sends another request: what the server may charge for the one before. What it raises ends it."""
+Again = Callable[[Billed, Usage], Awaitable[None]]
+"""Told before one call sends another request: what the server may charge for the one before, and what that used. What
+it raises ends the call."""
 
 
 @runtime_checkable
@@ -172,7 +166,9 @@ class NoModels:
     """For processes that run `local/` experts only."""
 
     def get(self, name: str) -> Model:
-        raise ModelRefused(f"this process was given no model endpoints, so {name!r} cannot be asked")
+        unknown = ModelRefused(f"this process was given no model endpoints, so {name!r} cannot be asked")
+        unknown.billed = "nothing"
+        raise unknown
 
     async def aclose(self) -> None:
         return None

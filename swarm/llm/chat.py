@@ -25,7 +25,7 @@ from swarm.llm.patience import Patience
 from swarm.llm.pauses import exhausted, retry_after
 from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
 from swarm.llm.responses import Responses
-from swarm.llm.usage import counted, prompt_tokens
+from swarm.llm.usage import counted, failed, prompt_tokens
 from swarm.models import Usage
 from swarm.sampling import Sampling, setting_of
 from swarm.threads import in_thread
@@ -51,6 +51,8 @@ class _Ask:
     sampling: Sampling
     readers: list[Reader] = field(default_factory=list)
     """Of the requests that were sent for it, the last one last."""
+    failed: list[Usage] = field(default_factory=list)
+    """What those used that were repeated, if nobody else counts them."""
 
     @property
     def prompt(self) -> int:
@@ -162,8 +164,16 @@ class OpenAIModel:
             except ServerError as error:
                 if begun or not ladder.goes_on(error.status, error.body):
                     raise
-                if self.again is not None:
-                    await self.again(_billed(error))
+                await self._repeats(ask, error)
+
+    async def _repeats(self, ask: _Ask, error: ServerError) -> None:
+        """Tell of a request that failed before another is sent; where nobody is told, the answer counts it."""
+        sent = refused(self.name, self.endpoint, error)
+        used = failed(sent, ask.messages)
+        if self.again is not None:
+            await self.again(sent.billed, used)
+        else:
+            ask.failed.append(used)
 
     async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
         """One request, and its answer as it comes."""
@@ -206,7 +216,8 @@ class OpenAIModel:
             raise
         is_long = len(completion.text) > LONG
         completion = await in_thread(ladder.answered, completion) if is_long else ladder.answered(completion)
-        yield replace(completion, first=first if ladder.streamed else 0.0)
+        usage = sum(ask.failed, completion.usage)
+        yield replace(completion, usage=usage, first=first if ladder.streamed else 0.0)
 
     async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
         """Send the request; the bytes of the answer, once its status is known and good."""

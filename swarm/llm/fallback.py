@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from swarm import log as events
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.base import Completion, Form, Message, Model, Models, counted
+from swarm.llm.base import Completion, Form, Message, Model, Models
+from swarm.llm.usage import failed
 from swarm.models import FailedModel, Usage, as_reason
 from swarm.sampling import Sampling
 
@@ -66,8 +67,8 @@ class FallbackModel:
                 )
             except ExpertError as error:
                 if cut is not None and (turns.is_last or not error.elsewhere):
-                    return turns.paid(replace(cut, usage=counted(error)))
-                turns.failed(error, counted(error))
+                    return turns.paid(replace(cut, usage=failed(error, messages)))
+                turns.failed(error, failed(error, messages))
             else:
                 if not completion.cut or (form is None and turns.is_last):
                     return turns.paid(completion)
@@ -97,7 +98,7 @@ class FallbackModel:
                         yield turns.paid(item) if isinstance(item, Completion) else item
                 answered = True
             except ExpertError as error:
-                turns.failed(error, counted(error), begun=begun)
+                turns.failed(error, failed(error, messages), begun=begun)
 
 
 class _Turns:

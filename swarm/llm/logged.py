@@ -11,8 +11,9 @@ from typing import Self
 
 from swarm import log as events
 from swarm.errors import ExpertError, NoRoom
-from swarm.llm.base import Completion, Form, Message, Model, Models, counted, sampling_of
+from swarm.llm.base import Completion, Form, Message, Model, Models, sampling_of
 from swarm.llm.metering import MeteredModel, Tally
+from swarm.llm.usage import failed
 from swarm.models import Usage
 from swarm.sampling import Sampling
 
@@ -139,10 +140,9 @@ class _Call:
         )
 
     def _used(self, error: BaseException | None) -> Usage:
-        """What a call that came to nothing used, as far as anybody told."""
-        told = counted(error) if isinstance(error, ExpertError) else Usage()
-        paid = self._tally.paid
-        return told.model_copy(update={"cost": paid.cost, "presumed": paid.presumed + self._tally.held})
+        """What a call that came to nothing used."""
+        used = self._tally.used
+        return failed(error, self._messages) if used == Usage() and isinstance(error, ExpertError) else used
 
 
 def _outcome(error: BaseException | None) -> str:

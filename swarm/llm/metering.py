@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -22,6 +22,7 @@ from swarm import log as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, cap_of, sampling_of, whole
 from swarm.llm.strict import strictly
+from swarm.llm.usage import failed, given_up
 from swarm.models import Usage
 from swarm.sampling import Sampling
 
@@ -72,6 +73,21 @@ class Used:
     reasoning: int = 0
     estimated: bool = False
     """Whether the tokens are an estimate, as the server did not tell them."""
+    left: bool = False
+    """Whether it was given up: it stays held, and whoever ends the claim presumes it."""
+
+    @property
+    def counted(self) -> Usage:
+        """The request as a part of what a call used; what it cost is not in it."""
+        return Usage(
+            calls=int(self.billed != "nothing"),
+            input_tokens=self.sent,
+            output_tokens=self.received,
+            cached_tokens=self.cached,
+            reasoning_tokens=self.reasoning,
+            estimated=int(self.estimated),
+            unknown=int(self.billed == "unknown"),
+        )
 
 
 class Account(Protocol):
@@ -86,7 +102,10 @@ class Account(Protocol):
         ...
 
     def settle(self, held: Held, used: Used) -> Usage:
-        """Book what a request came to, and say what it cost: settled, or presumed. Does not wait."""
+        """Book what a request came to, and say what it cost: settled, or presumed. Does not wait.
+
+        One that was `left` is only counted.
+        """
         ...
 
 
@@ -99,9 +118,7 @@ class Tally:
 
     waited: float = 0.0
     """Seconds until there was room for its requests."""
-    paid: Usage = field(default_factory=Usage)
-    held: int = 0
-    """Micro-dollars held for the request that runs, which are presumed if the call is given up."""
+    used: Usage = field(default_factory=Usage)
 
 
 class MeteredModels:
@@ -145,7 +162,7 @@ class MeteredModel:
             return await self._model.complete(
                 messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling
             )
-        return await whole(self._call(account, messages, form, max_tokens, timeout, sampling).items(streamed=False))
+        return await whole(self._call(account, messages, form, max_tokens, timeout, sampling).items())
 
     async def stream(
         self,
@@ -160,7 +177,7 @@ class MeteredModel:
         if account is None:
             stream = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
         else:
-            stream = self._call(account, messages, form, max_tokens, timeout, sampling).items(streamed=True)
+            stream = self._call(account, messages, form, max_tokens, timeout, sampling).items()
         async with aclosing(stream) as items:
             async for item in items:
                 yield item
@@ -204,25 +221,30 @@ class _Call:
         self._wanted, self._until = wanted or cap_of(model, sampling), time.monotonic() + timeout
         self._sampling = sampling
         self._sent = most_tokens(messages, form)
-        self._earlier = Usage()
-        self._held = Held(0, model.name)
+        self._held: Held | None = None
+        self._come: list[str] = []
 
-    async def items(self, *, streamed: bool) -> AsyncGenerator[str | Completion]:
-        """The answer, whole or in pieces, and what it cost. A call that is given up stays held, and is presumed."""
-        self._held = await self._reserved()
-        with settling(lambda: self._held, self._settle, self._until):
-            async with aclosing(self._answer(streamed)) as items:
+    async def items(self) -> AsyncGenerator[str | Completion]:
+        """The answer in pieces, and what it cost. A call that is given up stays held, and is presumed."""
+        held = await self._reserved()
+        try:
+            async with aclosing(self._answer(held)) as items:
                 async for item in items:
-                    yield self._paid(item) if isinstance(item, Completion) else item
+                    if isinstance(item, Completion):
+                        yield self._paid(item)
+                    else:
+                        self._come.append(item)
+                        yield item
+        except ExpertError as error:
+            self._failed(error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            self._given_up(late=isinstance(error, asyncio.CancelledError) and time.monotonic() > self._until - LATE)
+            raise
 
-    async def _answer(self, streamed: bool) -> AsyncGenerator[str | Completion]:
+    async def _answer(self, held: Held) -> AsyncGenerator[str | Completion]:
         model = self._model.guarded(self._again) if isinstance(self._model, Guardable) else self._model
-        cap = self._held.cap or self._wanted
-        if not streamed and self._held.cap is None:
-            yield await model.complete(
-                self._messages, max_tokens=cap, timeout=self._left, form=self._form, sampling=self._sampling
-            )
-            return
+        cap = held.cap or self._wanted
         stream = model.stream(
             self._messages, max_tokens=cap, timeout=self._left, form=self._form, sampling=self._sampling
         )
@@ -230,10 +252,10 @@ class _Call:
             async for item in items:
                 yield item
 
-    async def _again(self, billed: Billed) -> None:
+    async def _again(self, billed: Billed, used: Usage) -> None:
         if billed != "nothing":
-            self._earlier += self._settle(Used(billed))
-            self._held = await self._reserved()
+            self._settle(Used(billed, used.input_tokens, used.output_tokens, estimated=bool(used.estimated)))
+            await self._reserved()
 
     async def _reserved(self) -> Held:
         begun = time.monotonic()
@@ -241,14 +263,14 @@ class _Call:
             held = await self._account.reserve(self._model.name, self._sent, self._wanted, self._left)
         finally:
             self._tally.waited += time.monotonic() - begun
-        self._tally.held = held.amount
+        self._held = held
         return held
 
     def _paid(self, completion: Completion) -> Completion:
         used = completion.usage
         # a server that counts nothing and was done charges about what came; one that was stopped may charge for more
         known = used.input_tokens and used.output_tokens and not (used.estimated and completion.cut)
-        cost = self._settle(
+        self._settle(
             Used(
                 "told" if known else "unknown",
                 used.input_tokens,
@@ -260,48 +282,48 @@ class _Call:
                 estimated=bool(used.estimated),
             )
         )
-        total = self._earlier + cost
-        return replace(completion, usage=used.model_copy(update={"cost": total.cost, "presumed": total.presumed}))
+        return replace(completion, usage=self._tally.used)
 
-    def _settle(self, used: Used) -> Usage:
-        paid = self._account.settle(self._held, used)
-        self._tally.paid, self._tally.held = self._tally.paid + paid, 0
-        return paid
+    def _failed(self, error: ExpertError) -> None:
+        held, used = self._held, failed(error, self._messages)
+        self._settle(
+            Used(
+                "unknown" if used.unknown else error.billed,
+                used.input_tokens,
+                used.output_tokens,
+                limited=error.limited,
+                pause=error.retry_after or 0.0,
+                down=error.down,
+                why=_why(error, self._model.name) if error.down else "",
+                answered=_answered(error),
+                estimated=bool(used.estimated),
+            )
+        )
+        if held is not None and held.probe and error.down:
+            # who tried it out for all others has not lost an attempt of its own
+            error.limited = error.broken = True
+
+    def _given_up(self, *, late: bool) -> None:
+        """Nobody waits any longer: as its time is up, which speaks against the model, or for another reason."""
+        used = given_up(self._messages, "".join(self._come))
+        told = Used("unknown", used.input_tokens, used.output_tokens, estimated=True)
+        self._settle(replace(told, down="model", why="no answer in time") if late else replace(told, left=True))
+
+    def _settle(self, used: Used) -> None:
+        """Settle the request that is open, once."""
+        if self._held is not None:
+            cost = self._account.settle(self._held, used)
+            self._tally.used += used.counted + Usage(cost=cost.cost, presumed=cost.presumed)
+            self._held = None
 
     @property
     def _left(self) -> float:
         return max(0.001, self._until - time.monotonic())
 
 
-@contextmanager
-def settling(held: Callable[[], Held], settle: Callable[[Used], object], until: float) -> Iterator[None]:
-    """Settles the request that is `held` if the block fails, or is cancelled because its time is up at `until`."""
-    try:
-        yield
-    except ExpertError as error:
-        sent, received = error.tokens
-        unknown = error.billed == "told" and (error.estimated or not (sent and received))
-        settle(
-            Used(
-                "unknown" if unknown else error.billed,
-                sent,
-                received,
-                limited=error.limited,
-                pause=error.retry_after or 0.0,
-                down=error.down,
-                why=events.own(str(error).removeprefix(f"{held().model}: "))[:MAX_WHY] if error.down else "",
-                answered=_answered(error),
-                estimated=error.estimated,
-            )
-        )
-        if held().probe and error.down:
-            # who tried it out for all others has not lost an attempt of its own
-            error.limited = error.broken = True
-        raise
-    except asyncio.CancelledError:
-        if time.monotonic() > until - LATE:
-            settle(Used("unknown", down="model", why="no answer in time"))
-        raise
+def _why(error: ExpertError, model: str) -> str:
+    """What is wrong with a server, for others: without the words of the server, and without what to do."""
+    return events.own(str(error).removeprefix(f"{model}: ")).partition("; ")[0][:MAX_WHY]
 
 
 def _answered(error: ExpertError) -> bool:

@@ -2,8 +2,8 @@
 
 >>> counted({"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 4}).cached_tokens
 4
->>> estimated(counted({}), sent=9, received=2)
-Usage(calls=1, input_tokens=9, output_tokens=2, cost=0, presumed=0, cached_tokens=0, reasoning_tokens=0, estimated=1)
+>>> estimated(counted({}), sent=9, received=2).model_dump(exclude_defaults=True)
+{'calls': 1, 'input_tokens': 9, 'output_tokens': 2, 'estimated': 1}
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from swarm.errors import ExpertError
 from swarm.llm.base import Message
 from swarm.models import Usage
 
@@ -56,6 +57,32 @@ def estimated(usage: Usage, *, sent: int, received: int) -> Usage:
     told = usage.model_dump(exclude={"input_tokens", "output_tokens", "estimated"})
     tokens = {"input_tokens": usage.input_tokens or sent, "output_tokens": usage.output_tokens or received}
     return Usage(**told, **tokens, estimated=1)
+
+
+def failed(error: ExpertError, messages: Sequence[Message]) -> Usage:
+    """What a request used that ended in `error`: nothing, or a call of which nobody may know more than an estimate.
+
+    >>> error = ExpertError("HTTP 500")
+    >>> failed(error, [Message("user", "hello")]).model_dump(exclude_defaults=True)
+    {'calls': 1, 'input_tokens': 8, 'estimated': 1, 'unknown': 1}
+    """
+    if error.billed == "nothing":
+        return Usage()
+    sent, received = error.tokens
+    known = error.billed == "told" and sent and received and not error.estimated
+    return Usage(
+        calls=1,
+        input_tokens=sent or prompt_tokens(messages),
+        output_tokens=received,
+        estimated=int(error.estimated or not sent),
+        unknown=int(not known),
+    )
+
+
+def given_up(messages: Sequence[Message], text: str = "") -> Usage:
+    """What a request used that was given up when `text` had come."""
+    sent, received = prompt_tokens(messages), text_tokens(text)
+    return Usage(calls=1, input_tokens=sent, output_tokens=received, estimated=1, unknown=1)
 
 
 def prompt_tokens(messages: Sequence[Message]) -> int:

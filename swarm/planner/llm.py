@@ -17,7 +17,8 @@ from itertools import islice
 from swarm import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.events import Planned
-from swarm.llm.base import Completion, Form, Message, Model, cap_of, counted
+from swarm.llm.base import Completion, Form, Message, Model, cap_of
+from swarm.llm.usage import failed, given_up
 from swarm.models import Card, Failure, Reason, Usage, as_reason
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
@@ -109,6 +110,7 @@ class _Asking:
         self._begun: dict[str, Subtask] = {}
         self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks, foreign.placeholder)
         self._until = 0.0
+        self._written = ""
         self.first_step, self.room = math.inf, Room(model.name, unknown)
 
     async def plan(self, until: float) -> Planned:
@@ -162,6 +164,7 @@ class _Asking:
     async def _answered(self, messages: Sequence[Message]) -> Completion:
         """The model's answer; the first is streamed if anybody wants its pieces."""
         wanted = form(self._question.cards, may_be_empty=self._question.tried is not None)
+        self._written = ""
         left = max(0.1, self._until - asyncio.get_running_loop().time())
         try:
             if self._problems:
@@ -169,10 +172,10 @@ class _Asking:
             else:
                 completion = await self._streamed(messages, wanted, left)
         except ExpertError as error:
-            self._usage += counted(error)
+            self._usage += failed(error, messages)
             raise
-        except asyncio.CancelledError:
-            self._usage += Usage(calls=1)
+        except (asyncio.CancelledError, NoDraft, Unstarted):
+            self._usage += given_up(messages, self._written)
             raise
         self._usage += completion.usage
         return completion
@@ -198,12 +201,11 @@ class _Asking:
                     if isinstance(item, Completion):
                         return item
                     self.room.hears()
-                    written += item
+                    self._written = written = written + item
                     if patience.when() is not None and (shown := _named(written, self._question.cards)) > steps:
                         steps = shown
                         patience.reschedule(asyncio.get_running_loop().time() + self.first_step)
                     if len(written) > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
-                        self._usage += Usage(calls=1)  # what it used is not known, as it has not ended
                         reason: DraftReason = "too_long" if len(written) > MAX_WRITTEN else "too_many"
                         raise NoDraft(reason, f"stopped after {early.steps:,} steps and {len(written):,} characters")
                     if ready := self.room.of(early.feed(item), self._cards):
@@ -220,7 +222,6 @@ class _Asking:
         except TimeoutError:
             if not patience.expired():
                 raise
-            self._usage += Usage(calls=1)
             raise Unstarted(self._unstarted) from None
 
     async def _published(self, ready: tuple[Subtask, ...]) -> None:

@@ -173,7 +173,7 @@ async def test_every_way_of_writing_a_plan_is_read_at_the_first_turn(planner: Pl
         assert experts(planned)[0] == "triage", name
         assert len(planned.subtasks) >= 2, name
         assert calls <= 1 + LADDER, name
-        assert planned.usage.calls == 1, name
+        assert planned.usage.calls - planned.usage.unknown == 1, name
         assert {s.id for event in planner.begun for s in event.subtasks} <= {s.id for s in planned.subtasks}, name
     assert calls == 1, "how the server wants to be asked is remembered"
 

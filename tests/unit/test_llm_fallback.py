@@ -23,6 +23,7 @@ from swarm.errors import (
 )
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.fallback import with_fallbacks
+from swarm.llm.usage import prompt_tokens
 from swarm.models import Usage
 from swarm.sampling import Sampling
 
@@ -116,8 +117,10 @@ async def test_the_first_that_answers_is_the_models_and_the_log_says_who_did_not
 async def test_the_usage_counts_all_calls_as_far_as_they_were_told() -> None:
     room = Room(Talker("a/1", used(BadOutput("no JSON"), 7, 3)), Talker("b/2", down()), Talker("c/3", "yes"))
 
-    assert (await room.chain.complete(HELLO)).usage == Usage(calls=2, input_tokens=12, output_tokens=5)
-    assert [item.usage.calls for item in await streamed(room.chain) if isinstance(item, Completion)] == [2]
+    sent = 12 + prompt_tokens(HELLO)
+    told = Usage(calls=3, input_tokens=sent, output_tokens=5, estimated=1, unknown=2)
+    assert (await room.chain.complete(HELLO)).usage == told
+    assert [item.usage for item in await streamed(room.chain) if isinstance(item, Completion)] == [told]
 
 
 async def test_a_model_that_the_budget_does_not_pay_is_followed_by_a_cheaper_one() -> None:

@@ -154,7 +154,7 @@ async def test_a_call_that_is_cancelled_is_told_with_what_is_held_for_it(paid: P
     with told() as line, pytest.raises(TimeoutError):
         await asked(never, timeout=0.1)
 
-    assert (line["outcome"], line["presumed"], "calls" in line) == ("cancelled", 100, False)
+    assert (line["outcome"], line["presumed"], line["calls"], line["unknown"]) == ("cancelled", 100, 1, 1)
 
 
 async def test_a_stream_that_is_hung_up_on_is_told_as_closed() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ from swarm.models import Usage
 ASKED = [Message("user", "where is my parcel?")]
 FORM = Form("answer", {"type": "object"})
 TOLD = Used("told", 7, 3, answered=True)
+LOST = Used("unknown", 11, estimated=True)
+"""A call of which nobody told anything: only its prompt is known, and not what became of it."""
 
 
 class Purse:
@@ -174,16 +177,16 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
             Reply({"error": {"message": "slow"}}, 429, {"retry-after": "2"}),
             Used("nothing", limited=True, pause=2.0, answered=True),
         ),
-        (Reply({"error": {"message": "late"}}, 408), Used("unknown", down="model")),
+        (Reply({"error": {"message": "late"}}, 408), replace(LOST, down="model")),
         (
             Reply({"error": {"message": "out of order"}}, 503, {"retry-after": "1"}),
-            Used("unknown", pause=1.0, down="model"),
+            replace(LOST, pause=1.0, down="model"),
         ),
-        (Reply({"error": {"message": "no", "code": 400}}), Used("unknown", answered=True)),
-        (Reply("no JSON"), Used("unknown", answered=True)),
+        (Reply({"error": {"message": "no", "code": 400}}), replace(LOST, answered=True)),
+        (Reply("no JSON"), replace(LOST, answered=True)),
         (Reply(completion("")), TOLD),
         (Reply(completion("so", usage=None)), Used("told", 11, 1, answered=True, estimated=True)),
-        (None, Used("unknown", down="model")),
+        (None, replace(LOST, down="model")),
     ],
     ids=["401", "429", "408", "503", "error in a 200", "no JSON", "empty answer", "no usage", "hung up"],
 )
@@ -209,7 +212,7 @@ async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_cost
     with paid_by(Purse()) as purse, pytest.raises(ModelUnavailable):
         await models.get("box/small").complete(ASKED)
 
-    assert late.settled == {1: Used("unknown", down="model")}
+    assert late.settled == {1: replace(LOST, down="model")}
     assert purse.settled == {1: Used("nothing", down="endpoint")}
 
 
@@ -255,9 +258,10 @@ async def test_each_request_that_failed_and_may_be_charged_has_a_hold_of_its_own
 
     assert len(purse.reserved) == asked > 1
     assert [used.billed for used in purse.settled.values()] == ["unknown"] * (asked - 1) + ["told"]
-    assert answer.usage == Usage(calls=1, input_tokens=7, output_tokens=3, cost=10, presumed=100 * (asked - 1))
+    lost = Usage(calls=1, input_tokens=11, presumed=100, estimated=1, unknown=1)
+    assert answer.usage == sum([lost] * (asked - 1), Usage(calls=1, input_tokens=7, output_tokens=3, cost=10))
     assert len(server.requests) == 1
-    assert poor.settled == {1: Used("unknown")}
+    assert poor.settled == {1: LOST}
 
 
 async def test_cached_tokens_are_told_apart() -> None:
@@ -268,7 +272,7 @@ async def test_cached_tokens_are_told_apart() -> None:
     assert purse.settled == {1: Used("told", 100, 3, cached=64, answered=True)}
 
 
-@pytest.mark.parametrize(("limit", "down"), [(0.5, ["model"]), (0.3, [])])
+@pytest.mark.parametrize(("limit", "down"), [(0.5, ["model"]), (0.3, [""])])
 async def test_a_call_that_is_cancelled_as_its_time_is_up_says_that_its_model_does_not_answer(
     limit: float, down: list[str]
 ) -> None:
@@ -291,7 +295,7 @@ async def test_a_call_that_is_given_up_stays_held() -> None:
             async with aclosing(models.get("box/small").stream(ASKED)) as items:
                 assert await anext(items) == "word "
 
-    assert (len(purse.reserved), purse.settled) == (1, {})
+    assert purse.settled == {1: Used("unknown", 11, 2, estimated=True, left=True)}
 
 
 async def test_nobody_pays_for_local_models_or_outside_a_delivery() -> None:

@@ -71,6 +71,7 @@ USAGE = Usage(
     cached_tokens=200,
     reasoning_tokens=12,
     estimated=1,
+    unknown=1,
 )
 CITATION = Citation(document="policies/returns.md", section="Damaged goods", quote="within 30 days")
 FAILURE = Failure(

@@ -335,7 +335,7 @@ async def test_a_turn_that_failed_counts_with_the_tokens_that_its_server_told() 
     used = Usage(calls=1, input_tokens=1, output_tokens=2)
     planned, _ = await plan(answers(empty, broken, Completion(GOOD, used)))
 
-    assert planned.usage == Usage(calls=3, input_tokens=1_801, output_tokens=402)
+    assert planned.usage == Usage(calls=3, input_tokens=1_801, output_tokens=402, unknown=2)
 
 
 async def test_the_models_name_stands_in_a_note_once() -> None:

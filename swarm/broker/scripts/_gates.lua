@@ -347,9 +347,10 @@ local function paused_gate(model, gates, now)
 end
 
 -- What a call came to, for the gates of its delivery and those of the `model` that was called, which may be another: the
--- tokens it used, whether the server refused it because of its limits, for how many ms the server wants no more, and
--- what it says of health: 'up' (it was answered), 'model' or 'endpoint' (that is down), '' (nothing), and in which words.
-function gate_report(gates, model, who, now, tokens, limited, pause_ms, health, why)
+-- tokens it used, whether it is known what became of it, whether the server refused it because of its limits, for how
+-- many ms the server wants no more, and what it says of health: 'up' (it was answered), 'model' or 'endpoint' (that is
+-- down), '' (nothing), and in which words.
+function gate_report(gates, model, who, now, tokens, known, limited, pause_ms, health, why)
   each_gate(gates, '#', function(name, charged)
     if charged and string.sub(name, 1, 7) == 'expert:' then
       count_tokens(gate_key(name), call('HMGET', gate_key(name), unpack(TOKENS)), now, tokens)
@@ -365,7 +366,7 @@ function gate_report(gates, model, who, now, tokens, limited, pause_ms, health, 
     heed(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
     if i == 1 then
       -- one that failed in another way says nothing of what the server can take
-      if limited then slow_down(K, now) elseif tokens > 0 then speed_up(K, now) end
+      if limited then slow_down(K, now) elseif known and tokens > 0 then speed_up(K, now) end
       pause_ms = math.min(pause_ms, LONGEST_PAUSE)
       if pause_ms > 0 then
         local until_ms = math.max(now + pause_ms, tonumber(call('HGET', K, 'pause') or '0'))
