@@ -103,11 +103,14 @@ class Asker:
             async with asyncio.timeout(seconds + LATE):
                 new = await self._asking.worker.ride_out(lambda: log.submit(name, timed, parent=self._claim.job))
                 return new, await self._asking.client.wait(name)
-        except (asyncio.CancelledError, TimeoutError):
+        except (asyncio.CancelledError, TimeoutError) as error:
             with contextlib.suppress(SwarmError, TimeoutError):
                 async with asyncio.timeout(LAST_WORD):
                     if not await self._goes_on_elsewhere():
                         await log.cancel(name)
+            if isinstance(error, TimeoutError):
+                waited = f"job {name}, which it asked for, did not end within {seconds + LATE:.3g} s"
+                raise TimeoutError(f"{waited}; see that routers run and that Redis answers") from None
             raise
 
     async def _goes_on_elsewhere(self) -> bool:

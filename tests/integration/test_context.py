@@ -239,6 +239,36 @@ async def test_a_child_that_does_not_end_in_time_is_an_answer_that_says_so(setti
         assert (await client.ask("x", expert="boss", timeout=9)).text == "deadline"
 
 
+async def test_an_attempt_says_which_job_it_waited_for_in_vain(settings: Settings) -> None:
+    async def impatient(subtask: Subtask, context: Context) -> str:
+        return (await context.ask("x", expert="echo", timeout=0.1)).text
+
+    parts = asking("boss", impatient), expert("echo", echo)
+    await publish(settings, *parts)
+    async with SwarmClient(settings.redis_url, settings=settings) as client:
+
+        async def log() -> list[str]:
+            return [event.type for event in await client.log.history(job.id)]
+
+        async def released() -> bool:
+            return "released" in await log()
+
+        async def settled() -> bool:
+            return "outcome" in await log()
+
+        async with serving(settings, roles=ROUTER):
+            job = await client.submit("x", expert="boss", attempts=1)
+            await until(released, "the parent is to run")
+        async with serving(settings, *parts, roles=EXPERTS):
+            await until(settled, "nobody is there to end the child")
+        async with serving(settings, roles=ROUTER):
+            (missing,) = (await job.answer(9)).missing
+        (child,) = await children(client)
+
+    assert missing.reason == "unavailable"
+    assert f"job {child.id}, which it asked for, did not end within 2.1 s" in missing.message
+
+
 async def test_a_parent_that_is_handed_back_keeps_its_child(settings: Settings) -> None:
     go = asyncio.Event()
 
