@@ -80,7 +80,8 @@ class SwarmClient:
         self.settings = settings or Settings.load(os.environ)
         url = url or self.settings.redis_url or _served(self.settings.data)
         if not url:
-            remedy = f"give one, set SWARM_REDIS_URL, or start: swarm up (none serves {self.settings.data} now)"
+            none = f"none serves {self.settings.data} now; one that starts says when it is up"
+            remedy = f"give one, set SWARM_REDIS_URL, or start: swarm up ({none})"
             raise BadInput("redis", "no URL of a Redis", remedy)
         self._keys = Keys(self.settings.prefix)
         self._sessions = Sessions(url, self.settings)

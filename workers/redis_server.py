@@ -119,7 +119,7 @@ class PrivateRedis:
 
     async def start(self) -> None:
         """Join or start the server; return when it answers. Raises EmbeddedUnavailable."""
-        self._make_folder()
+        self.make_folder()
         try:
             await self._until_itanswers()
         except BaseException:
@@ -159,7 +159,8 @@ class PrivateRedis:
             raise RuntimeError("the private Redis is not started")
         return self._socket
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Make the data folder, closed to others. Raises EmbeddedUnavailable where that cannot be."""
         try:
             self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._refuse_folder_of_others()

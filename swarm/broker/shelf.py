@@ -28,9 +28,10 @@ class Shelf:
         self._connection, self._keys, self._lifetime_ms = connection, connection.keys, round(lifetime * 1000)
         self._read: OrderedDict[str, Catalog] = OrderedDict()
 
-    async def publish(self, catalog: Catalog, blobs: Mapping[str, bytes]) -> str | None:
+    async def publish(self, catalog: Catalog, blobs: Mapping[str, bytes], *, first: bool = False) -> str | None:
         """Make `catalog` the current one; every worker picks it up. Answers the former version, if any.
 
+        With `first` nothing is changed where there is a current one.
         Everything is written before the pointer moves, so no worker sees half a catalog. Raises EmptyCatalog.
         """
         if not catalog.cards:
@@ -39,7 +40,7 @@ class Shelf:
             await self._connection.call("SET", self._keys.blob(sha256), content, "PX", self._lifetime_ms, "NX")
         cards = [part for name, card in catalog.cards.items() for part in (name, card.model_dump_json())]
         former = await self._connection.script(
-            "publish", catalog.version, self._lifetime_ms, len(catalog.cards), *cards, *blobs
+            "publish", catalog.version, self._lifetime_ms, int(first), len(catalog.cards), *cards, *blobs
         )
         return former.decode() or None
 

@@ -2,7 +2,7 @@
 
 Without a URL that swarm is the data folder's private Redis, which is started if it does not run. Somebody serves it
 while a `swarm up` holds the folder's lock and has written that Redis into it; `ask` and `demo` bring workers of their
-own when nobody does.
+own when nobody does. One that holds the lock and has written nothing is still starting, and is waited for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,8 +26,8 @@ from swarm.broker.shelf import Shelf
 from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient
-from swarm.errors import BadInput
-from swarm.serves import up_runs
+from swarm.errors import BadInput, Refused
+from swarm.serves import up_runs, up_starts
 from swarm.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ Imports = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE:CLASS", show_default=False, help="An expert in plain Python. Repeatable."),
 ]
+
+UP_PATIENCE = 60.0
+"""Seconds that a `swarm up` which starts is waited for."""
+LOOK = 0.05
 
 T = TypeVar("T")
 
@@ -123,6 +128,21 @@ class Edge:
         from workers.redis_server import running
 
         return not self.settings.redis_url and not up_runs(self.settings.data, running(self.settings.data))
+
+    async def await_up(self) -> None:
+        """Wait for a `swarm up` that is starting on the data folder: its experts are meant. Raises Refused."""
+        data = self.settings.data
+        if self.settings.redis_url or not up_starts(data):
+            return
+        self.screen.note((f"a swarm up is starting on {data}; waiting for it, {UP_PATIENCE:g} s at most", "yellow"))
+        end = time.monotonic() + UP_PATIENCE
+        while up_starts(data):
+            if time.monotonic() > end:
+                raise Refused(
+                    f"the swarm up on {data} has not come up within {UP_PATIENCE:g} s; see what it prints, and ask "
+                    "again when it says that it is up, or end it"
+                )
+            await asyncio.sleep(LOOK)
 
     def warn_if_unserved(self) -> None:
         if self.unserved:

@@ -41,7 +41,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         OK: "done; the job completed",
         NO_ANSWER: "the job failed or was rejected: there is no answer",
         BAD_INPUT: "wrong usage or bad input; the message names the remedy",
-        REFUSED: "not now: too many jobs are open, or its budget does not fit",
+        REFUSED: "not now: too many jobs are open, its budget does not fit, or a swarm up does not come up",
         REDIS: "no Redis: unreachable, denied, read-only, full, none to start",
         NOT_FOUND: "no such job",
         WAITED: "the wait ended, the job goes on",

@@ -42,6 +42,7 @@ def submit(wanted: dict[str, Any], redis: RedisUrl = None, as_json: AsJson = Fal
     edge = Edge.of(redis, as_json)
 
     async def submitted() -> None:
+        await edge.await_up()
         async with edge.client() as client:
             job = await client.submit(**wanted)
             edge.screen.line(job.id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swarm.cli import answers
 from swarm.cli.edge import Edge, demo_folder, implementations, read_catalog, shelf_of
@@ -17,6 +17,9 @@ from swarm.client import Job, SwarmClient
 from swarm.errors import BadInput, WaitTimeout
 from swarm.serves import up_runs
 from swarm.settings import Settings
+
+if TYPE_CHECKING:
+    from experts.implementations import Implementation
 
 AFTER_CANCEL = 10.0
 """Seconds."""
@@ -51,6 +54,7 @@ class Place:
         return run(self._put(question))
 
     async def _put(self, question: Question) -> int:
+        await self.edge.await_up()
         async with self.edge.url() as url:
             # not before: who serves it is known once it is known which Redis it is
             if self.edge.settings.redis_url or up_runs(self.edge.settings.data, url):
@@ -74,12 +78,21 @@ class Place:
         log.setup("error", as_json=self.edge.as_json, contents=self.edge.settings.log_contents)
         loaded = implementations(self.imports)
         settings = self.edge.settings.model_copy(update={"redis_url": url})
-        catalog = self.catalog or await first_catalog(url, settings, self.imports)
+        if self.catalog is None and (demo := await first_catalog(url, settings, self.imports)) is not None:
+            await self._publish_demo(url, demo, loaded)
         async with (
-            embedded(settings, self.edge.environ, catalog, loaded),
+            embedded(settings, self.edge.environ, self.catalog, loaded),
             SwarmClient(url, settings=settings) as client,
         ):
             return await question.put(client, embedded=True)
+
+    async def _publish_demo(self, url: str, demo: Path, loaded: Mapping[str, Implementation]) -> None:
+        """Unless somebody else has published meanwhile."""
+        found = read_catalog(demo, loaded)
+        async with shelf_of(url, self.edge.settings) as shelf:
+            if await shelf.publish(found.catalog, found.blobs, first=True) is None:
+                told = "no experts are published here yet: those of the demo answer (yours: --catalog DIR)"
+                self.edge.screen.note((told, "yellow"))
 
 
 async def first_catalog(url: str, settings: Settings, imports: list[str]) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -119,15 +119,16 @@ def up(
     """Run the whole swarm in one process, with a private Redis if no URL is given. Jobs survive its restart."""
     edge = Edge.of(redis, as_json)
     _set_up_logs(log_level, log_json, edge.settings)
-    loaded = implementations(imports)
-    folder = given.folder(catalog) if catalog else None
-    if folder is not None:
-        read_catalog(folder, loaded)
-    Endpoints.load(edge.environ)
+    with _starting(edge) as serves:
+        loaded = implementations(imports)
+        folder = given.folder(catalog) if catalog else None
+        if folder is not None:
+            read_catalog(folder, loaded)
+        Endpoints.load(edge.environ)
 
-    from workers.main import run
+        from workers.main import run
 
-    run(_up(edge, sized(edge.settings, slots), folder, loaded, imports or []))
+        run(_up(edge, sized(edge.settings, slots), folder, loaded, imports or [], serves))
     return exits.OK
 
 
@@ -247,31 +248,40 @@ async def await_redis(url: str, settings: Settings) -> None:
 
 
 async def _up(
-    edge: Edge, settings: Settings, folder: Path | None, loaded: Mapping[str, Implementation], imports: list[str]
+    edge: Edge,
+    settings: Settings,
+    folder: Path | None,
+    loaded: Mapping[str, Implementation],
+    imports: list[str],
+    serves: Callable[[str], None],
 ) -> None:
     from workers import embedded
 
-    async with edge.url() as url, _serving(edge, url):
+    async with edge.url() as url:
         settings = settings.model_copy(update={"redis_url": url})
         await await_redis(url, settings)
         catalog = folder or await first_catalog(url, settings, imports)
         about = await _about(url, settings, catalog, loaded)
 
         def ready(_: str, process: Any) -> None:
+            serves(url)
             edge.screen.document({"url": shown(url), "pid": os.getpid(), "data": str(edge.settings.data)} | about)
             _tell(edge, url, about)
 
         await embedded.up(settings, edge.environ, catalog, loaded, ready)
 
 
-@contextlib.asynccontextmanager
-async def _serving(edge: Edge, url: str) -> AsyncIterator[None]:
-    """Whoever asks on this data folder is served by us."""
+@contextlib.contextmanager
+def _starting(edge: Edge) -> Iterator[Callable[[str], None]]:
+    """Whoever asks on this data folder waits for us, until what is yielded is told that we serve."""
     if edge.settings.redis_url:
-        yield
-    else:
-        with as_up(edge.settings.data, url):
-            yield
+        yield lambda _: None
+        return
+    from workers.redis_server import PrivateRedis
+
+    PrivateRedis(edge.settings.data).make_folder()
+    with as_up(edge.settings.data) as serves:
+        yield serves
 
 
 async def _about(

@@ -96,7 +96,7 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: Shelf, player
 
 async def test_the_pointer_does_not_move_when_documents_have_gone(shelf: Shelf, player: Hands) -> None:
     with pytest.raises(BrokerError, match="blob is gone"):
-        await player.connection.script("publish", "two", 1_000, 1, "a", "{}", "feed")
+        await player.connection.script("publish", "two", 1_000, 0, 1, "a", "{}", "feed")
 
     assert await shelf.current() == "v1"
     assert await lifetimes(player) == {"catalog:v1": False}, "nothing was half written"

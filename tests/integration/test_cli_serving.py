@@ -22,7 +22,7 @@ from swarm.cli.serving import roles_of
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
 from swarm.models import Card
-from swarm.serves import as_up, up_runs, up_url
+from swarm.serves import as_up, up_runs, up_starts, up_url
 from swarm.settings import Settings
 from tests.integration.test_cli_children import Child, Here, environment, here, running, slow
 from workers import publishing
@@ -181,7 +181,11 @@ def test_up_ends_when_its_redis_cannot_be_started_again(slow: Path) -> None:
 
 def test_up_serves_the_socket_it_has_named_and_no_other(tmp_path: Path) -> None:
     assert not up_runs(tmp_path / "none", "unix:///a")
-    with as_up(tmp_path, "unix:///a"):
+    with as_up(tmp_path) as serves:
+        assert up_starts(tmp_path)
+        assert not up_runs(tmp_path, "unix:///a")
+        serves("unix:///a")
+        assert not up_starts(tmp_path)
         assert up_runs(tmp_path, "unix:///a")
         assert not up_runs(tmp_path, "unix:///b")
         assert not up_runs(tmp_path, None)
@@ -194,19 +198,23 @@ async def test_a_client_without_a_url_finds_the_up_that_runs_and_no_other(tmp_pa
         with pytest.raises(BadInput, match="swarm up"):
             SwarmClient(settings=settings)
         url = redis.url
-        with as_up(tmp_path, url):
+        with as_up(tmp_path) as serves:
+            serves(url)
             async with SwarmClient(settings=settings) as client:
                 assert await client.jobs() == []
         assert up_url(tmp_path) is None
-    with as_up(tmp_path, url), pytest.raises(BadInput, match="SWARM_REDIS_URL"):
-        SwarmClient(settings=settings)
+    with as_up(tmp_path) as serves:
+        serves(url)
+        with pytest.raises(BadInput, match="SWARM_REDIS_URL"):
+            SwarmClient(settings=settings)
 
 
 @pytest.mark.timeout(60)
 def test_an_ask_on_another_socket_than_that_of_up_brings_its_own_workers(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     (slow / "data").mkdir()
-    with as_up(slow / "data", "unix:///tmp/swarm-lost/redis.sock"):
+    with as_up(slow / "data") as serves:
+        serves("unix:///tmp/swarm-lost/redis.sock")
         done = here("ask", "Repeat: alone", "--catalog", "cards", "--timeout", "9s", env=env, cwd=slow)
 
     assert "You said: Repeat: alone" in done.out

@@ -1,19 +1,20 @@
 -- Make a catalog the current one. Its blobs are there already, under a lifetime; now they stay with it, and those of
 -- the former one get a lifetime in which every job pinned to it ends.
--- ARGV: version, lifetime ms, how many cards, then name, card ..., then blobs ... Answers the former version or ''.
-local version, now = ARGV[1], clock()
+-- ARGV: version, lifetime ms, '1' if only where there is none yet, how many cards, then name, card ..., then blobs ...
+-- Answers the former version or ''.
+local version, now, former = ARGV[1], clock(), call('GET', P .. ':catalog')
+if former and ARGV[3] == '1' then return former end
 -- as long as the longest of the open jobs may run and is kept, whatever the settings of whoever publishes; one that nobody
 -- ends in that time needs no cards to be ended later
 local last = call('ZREVRANGE', P .. ':open', 0, 0, 'WITHSCORES')
 local retention = last[1] and call('HGET', job_key(last[1]), 'retention')
 local needed = (tonumber(last[2]) or now) - now + (retention and retention - UNENDED_MS or 0)
 local lifetime = int(math.max(tonumber(ARGV[2]), needed))
-local C, first_blob = P .. ':catalog:' .. ARGV[1], 4 + 2 * tonumber(ARGV[3])
+local C, first_blob = P .. ':catalog:' .. ARGV[1], 5 + 2 * tonumber(ARGV[4])
 for i = first_blob, #ARGV do
   if call('EXISTS', P .. ':blob:' .. ARGV[i]) == 0 then return redis.error_reply('SWARM a blob is gone; publish again') end
 end
-for i = 4, first_blob - 1, 2 do call('HSETNX', C, ARGV[i], ARGV[i + 1]) end
-local former = call('GET', P .. ':catalog')
+for i = 5, first_blob - 1, 2 do call('HSETNX', C, ARGV[i], ARGV[i + 1]) end
 if former and former ~= version then
   local F = P .. ':catalog:' .. former
   for _, blob in ipairs(call('SMEMBERS', F .. ':blobs')) do call('PEXPIRE', P .. ':blob:' .. blob, lifetime) end
