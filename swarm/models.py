@@ -332,6 +332,7 @@ class JobInfo(Value):
     state: str
     """`queued`, `planning`, `running`, or the ending."""
     settled: int = 0
+    """As in `JobStatus`: solved, skipped or given up."""
     subtasks: int = 0
     cost: int = 0
     """Micro-dollars, settled."""

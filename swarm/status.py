@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
-from swarm.models import Usage
+from swarm.models import JobInfo, Usage
 from swarm.progress import SETTLED, Progress
 from swarm.values import Value
+
+SHOWN_TEXT = 60
 
 
 class JobStatus(Value):
@@ -46,3 +49,22 @@ def _state(progress: Progress) -> str:
     if progress.steps and progress.open_round is None:
         return "running"
     return "planning" if progress.open_round is not None else "queued"
+
+
+def info(
+    status: JobStatus, request: Mapping[str, Any], *, tenant: str, accepted_at: int, cost: int, presumed: int
+) -> JobInfo:
+    """A job as a line of `jobs`. Until its plan is on record it has as many subtasks as its caller gave."""
+    text, plan = " ".join(request.get("text", "").split()), request.get("plan")
+    given = len(plan["subtasks"]) if plan else int("expert" in request)
+    return JobInfo(
+        id=status.job,
+        tenant=tenant,
+        text=text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…",
+        accepted_at=accepted_at,
+        state=status.state,
+        settled=status.settled,
+        subtasks=status.subtasks or given,
+        cost=cost,
+        presumed=presumed,
+    )

@@ -25,16 +25,16 @@ from swarm.events import EVENTS, AnyEvent
 from swarm.fold import fold
 from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
 from swarm.models import ENDINGS, Answer, JobInfo, Receipt, Request, Solution
-from swarm.progress import SETTLED, Graph, Progress
+from swarm.progress import Graph, Progress
 from swarm.receipts import receipt, unsettled
 from swarm.scheduler import Release, Withdraw
 from swarm.settings import Settings
+from swarm.status import JobStatus, info
 from swarm.values import received
 
 EVENTS_AT_ONCE = 1_000
 AT_ONCE = 16
 """Bodies of a group that are read together."""
-SHOWN_TEXT = 60
 MOST_CHILDREN = 1_000
 """Jobs that the experts of one job may ask for."""
 
@@ -95,9 +95,8 @@ def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
 def state(raw: Sequence[Any]) -> JobState:
     """What a claim of `advance` hands over, as values."""
     request, graph, progress, cursor, token, catalog, ending, entries = raw
-    dynamic = from_json(progress) if progress else {}
     return JobState(
-        progress=Progress.model_validate(dynamic | {"graph": received(Graph, graph) if graph else Graph()}),
+        progress=_decided(graph, progress),
         events=tuple(events(entries)),
         cursor=int(cursor),
         token=(token or b"").decode(),
@@ -105,6 +104,12 @@ def state(raw: Sequence[Any]) -> JobState:
         request=received(Request, request) if request else None,
         ended=ending is not None,
     )
+
+
+def _decided(graph: bytes | None, progress: bytes | None) -> Progress:
+    """A job as the last decision left it."""
+    dynamic = from_json(progress) if progress else {}
+    return Progress.model_validate(dynamic | {"graph": received(Graph, graph) if graph else Graph()})
 
 
 def planning(raw: Sequence[Any]) -> tuple[int, Request, str]:
@@ -309,49 +314,26 @@ class JobLog:
         names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
         if ended and len(names) < limit:
             names += await self._connection.call("ZREVRANGE", self._keys.ended, 0, limit - len(names) - 1)
-        fields = ("request", "tenant", "accepted", "progress", "rounds", "ending")
-        raw, costs = await asyncio.gather(
-            asyncio.gather(*(self._connection.call("HMGET", self._keys.job(name.decode()), *fields) for name in names)),
-            asyncio.gather(*(self.spent(name.decode()) for name in names)),
+        found = await asyncio.gather(*(self._listed(name.decode()) for name in names))
+        return sorted(filter(None, found), key=lambda job: (job.state in ENDINGS, -job.accepted_at))
+
+    async def _listed(self, job: str) -> JobInfo | None:
+        """A line of `jobs`: what was decided last, and what the log has since. None: it is gone."""
+        fields = ("request", "tenant", "accepted", "graph", "progress", "cursor")
+        raw, cost = await asyncio.gather(self._connection.call("HMGET", self._keys.job(job), *fields), self.spent(job))
+        request, tenant, accepted, graph, progress, cursor = raw
+        if request is None:
+            return None
+        since = await self._connection.call("XRANGE", self._keys.log(job), f"{int(cursor or 0) + 1}-0", "+")
+        status = JobStatus.of(job, fold(_decided(graph, progress), events(since)))
+        return info(
+            status,
+            json.loads(request),
+            tenant=(tenant or b"").decode(),
+            accepted_at=int(accepted or 0),
+            cost=cost.settled,
+            presumed=(cost.at_end if status.state in ENDINGS else cost).presumed,
         )
-        found = [
-            _info(name.decode(), item, cost)
-            for name, item, cost in zip(names, raw, costs, strict=True)
-            if item[0] is not None
-        ]
-        return sorted(found, key=lambda job: (job.state in ENDINGS, -job.accepted_at))
-
-
-def _info(job: str, raw: Sequence[bytes | None], cost: Spent) -> JobInfo:
-    request, tenant, accepted, progress, rounds, ending = raw
-    steps = json.loads(progress).get("steps", {}) if progress else {}
-    live = [state for step in steps.values() if (state := step.get("state")) != "withdrawn" and not step.get("items")]
-    asked = json.loads(request or b"{}")
-    text = " ".join(asked.get("text", "").split())
-    return JobInfo(
-        id=job,
-        tenant=(tenant or b"").decode(),
-        text=text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…",
-        accepted_at=int(accepted or 0),
-        state=ending.decode() if ending else _state(bool(steps), bool(rounds), bool(progress)),
-        settled=sum(state in SETTLED for state in live),
-        # a plan that was given is in the progress from the second decision on
-        subtasks=len(live) or _given(asked),
-        cost=cost.settled,
-        presumed=(cost.at_end if ending else cost).presumed,
-    )
-
-
-def _given(request: Mapping[str, Any]) -> int:
-    """How many subtasks the caller gave."""
-    plan = request.get("plan")
-    return len(plan["subtasks"]) if plan else int("expert" in request)
-
-
-def _state(has_steps: bool, has_rounds: bool, decided: bool) -> str:
-    if has_steps or (decided and not has_rounds):
-        return "running"
-    return "planning" if has_rounds else "queued"
 
 
 def new_token() -> str:

@@ -8,6 +8,7 @@ from swarm.broker import joblog
 from swarm.errors import JobNotFound, TooLarge
 from swarm.events import Released
 from swarm.models import Solution
+from swarm.status import JobStatus
 from tests.conftest import Hands
 
 
@@ -120,6 +121,17 @@ async def test_jobs_are_listed_open_ones_first_and_newest_first(hands: Hands) ->
     assert [job.id for job in await hands.log.jobs(3)] == ["j6", "j5", "j4"]
     assert [job.id for job in await hands.log.jobs(ended=False)] == ["j6", "j5", "j4", "j3"]
     assert (listed[-1].text, listed[-1].tenant) == ("do it", "default")
+
+
+async def test_a_listed_job_counts_what_nobody_has_decided_on_yet(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a", "t2:a")
+    await hands.solve(await hands.run("a"))
+    await hands.fail(await hands.run("a"), retryable=False)
+    (listed,) = await hands.log.jobs()
+    status = JobStatus.of("j1", await hands.log.progress("j1"))
+
+    assert (listed.settled, listed.subtasks, listed.state) == (2, 2, "running")
+    assert (status.settled, status.subtasks, status.failed) == (2, 2, ("t2",))
 
 
 async def test_results_of_items_are_read_no_further_than_an_instruction_could_hold(hands: Hands) -> None:

@@ -100,6 +100,25 @@ async def test_a_condition_may_ask_for_the_text_itself(client: SwarmClient) -> N
     assert answer.text == "done"
 
 
+@pytest.mark.parametrize(("second", "failed"), [("other", 0), ("bad", 1)])
+async def test_a_listed_job_counts_as_its_status_does(client: SwarmClient, second: str, failed: int) -> None:
+    """The last decision of the first job skips a subtask, and that is in the log alone; the second has a failure."""
+    job = await client.submit(
+        "go",
+        attempts=1,
+        plan=[
+            step("t1", "label", "other"),
+            step("t2", "picky", second),
+            step("t3", "echo", when={"result": "t1.label", "equals": "refund"}, depends_on=["t1", "t2"]),
+        ],
+    )
+    await job.answer(20)
+    status, (listed,) = await job.status(), await client.jobs()
+
+    assert (status.settled, status.subtasks, len(status.failed)) == (3, 3, 2 * failed)
+    assert (listed.settled, listed.subtasks, listed.state) == (status.settled, status.subtasks, status.state)
+
+
 async def test_what_a_skipped_subtask_would_have_said_reads_as_skipped(client: SwarmClient, crew: Crew) -> None:
     answer = await ask(
         client,
