@@ -18,7 +18,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -38,16 +38,15 @@ from swarm.broker.session import Session, Sessions
 from swarm.clearance import cancel_all
 from swarm.errors import (
     BadInput,
-    BrokerError,
     BrokerUnavailable,
     BrokerUnconfirmed,
     Busy,
     PlanningFailed,
-    SwarmError,
     WaitTimeout,
 )
 from swarm.estimate import ExpertStats
 from swarm.events import AnyEvent, Ended, Reset
+from swarm.giving_up import Submission
 from swarm.job import Job, planning
 from swarm.models import Answer, Catalog, JobInfo, Request
 from swarm.plans import Plan
@@ -63,8 +62,6 @@ EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
 LOOK = 1.0
 """Seconds after which a patient caller asks again, at most."""
 MOST_PATIENCE = 86_400
-LAST_WORD = 2.0
-"""Seconds that a cancelled `ask` takes at most to cancel its job."""
 
 T = TypeVar("T")
 
@@ -139,11 +136,17 @@ class SwarmClient:
         )  # fmt: skip
         return await self._accepted(job_id, request, _seconds("patience", patience))
 
-    async def _accepted(self, job_id: str | None, request: Request, patience: float = 0.0) -> Job:
+    async def _accepted(
+        self,
+        job_id: str | None,
+        request: Request,
+        patience: float = 0.0,
+        sent: Callable[[Awaitable[Job]], Awaitable[Job]] = lambda asked: asked,
+    ) -> Job:
         job, until = self.job(new_job_id() if job_id is None else job_id), time.monotonic() + patience
         while True:
             try:
-                return await self._asked(job, request, max(0.0, until - time.monotonic()))
+                return await sent(self._asked(job, request, max(0.0, until - time.monotonic())))
             except Busy as busy:
                 if (left := until - time.monotonic()) <= 0:
                     raise
@@ -172,39 +175,25 @@ class SwarmClient:
     ) -> Answer:
         """Submit and wait for the answer; options as for `submit`.
 
+        After `timeout` seconds the job goes on, and the WaitTimeout has its `job_id`.
+
         Whoever waits may be cancelled: by `asyncio.wait_for`, a web client that hangs up, Ctrl-C. Nobody reads the
         answer then, so its job is cancelled as well; with `on_cancel="leave"` it goes on. A job that you named with
-        `job_id` may have other readers: it goes on unless `on_cancel="cancel"`. The error has a note with the job's id
-        and what became of it. After `timeout` seconds the job goes on, and the WaitTimeout has its `job_id`.
+        `job_id` may have other readers: it goes on unless `on_cancel="cancel"`. A warning in the log (`swarm.client`)
+        and a note on the CancelledError, which is the `__cause__` of the TimeoutError of `asyncio.wait_for`, have the
+        job's id and what became of it.
         """
         cancels = on_cancel == "cancel" if on_cancel else job_id is None
         job = self.job(new_job_id() if job_id is None else job_id)
-        submitting = asyncio.ensure_future(self.submit(text, job_id=job.id, **options))
+        patience = _seconds("patience", options.pop("patience", 0.0))
+        request = make_request(text=text, **options)
+        submission = Submission()
         try:
-            await asyncio.shield(submitting)
+            await self._accepted(job.id, request, patience, submission.seen_through)
             return await job.answer(timeout)
         except asyncio.CancelledError as error:
-            error.add_note(f"job {job.id} {await self._given_up(job, submitting, cancels=cancels)}")
+            await submission.given_up(error, self.log, job.id, request, cancels)
             raise
-
-    async def _given_up(self, job: Job, submitting: asyncio.Future[Job], *, cancels: bool) -> str:
-        """See a submission through, so that a cancel cannot overtake it, then cancel. Says what became of the job."""
-        try:
-            async with asyncio.timeout(LAST_WORD):
-                try:
-                    await asyncio.shield(submitting)
-                except BrokerError:
-                    pass  # it may have been accepted
-                except SwarmError:
-                    return "was not accepted"
-                if not cancels:
-                    return "goes on"
-                await self.log.cancel(job.id)
-                return "is cancelled"
-        except (SwarmError, TimeoutError):
-            return f"may go on, Redis did not answer in time (see: swarm cancel {job.id})"
-        finally:
-            submitting.cancel()
 
     async def plan(
         self, text: str, *, timeout: float | None = None, job_id: str | None = None, **options: Any

@@ -149,7 +149,7 @@ class JobLog:
         if request.plan is not None:
             named = list(dict.fromkeys(subtask.expert for subtask in request.plan.subtasks))
         answer = await self._connection.script(
-            "submit", job, body, hashlib.sha256(same.encode()).hexdigest()[:32], request.tenant,
+            "submit", job, body, _digest(same), request.tenant,
             _ms(request.max_age or settings.max_age), "" if request.deadline is None else _ms(request.deadline),
             _ms(settings.retention), request.attempts, settings.window,
             settings.max_open, settings.open_tenant, "advance" if named else "plan",
@@ -167,6 +167,11 @@ class JobLog:
     def _tenant_bytes(self) -> int | str:
         """What a tenant's jobs may keep, as the script takes it: '' for no bound."""
         return self._settings.max_results_tenant or self._eviction.maxmemory // 2 or ""
+
+    async def holds(self, job: str, request: Request) -> bool:
+        """Whether this request has become this job, by now or before."""
+        stored = await self._connection.call("HGET", self._keys.job(job), "digest")
+        return stored is not None and bool(stored.decode() == _digest(request.model_dump_json(exclude_defaults=True)))
 
     async def standing(self, job: str) -> Standing:
         """What a job passes on. Raises JobNotFound."""
@@ -314,7 +319,8 @@ class JobLog:
         names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
         if ended and len(names) < limit:
             names += await self._connection.call("ZREVRANGE", self._keys.ended, 0, limit - len(names) - 1)
-        found = await asyncio.gather(*(self._listed(name.decode()) for name in names))
+        # one that ended between the two reads is in both
+        found = await asyncio.gather(*(self._listed(name.decode()) for name in dict.fromkeys(names)))
         return sorted(filter(None, found), key=lambda job: (job.state in ENDINGS, -job.accepted_at))
 
     async def _listed(self, job: str) -> JobInfo | None:
@@ -334,6 +340,10 @@ class JobLog:
             cost=cost.settled,
             presumed=(cost.at_end if status.state in ENDINGS else cost).presumed,
         )
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:32]
 
 
 def new_token() -> str:

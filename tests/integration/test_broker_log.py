@@ -123,6 +123,13 @@ async def test_jobs_are_listed_open_ones_first_and_newest_first(hands: Hands) ->
     assert (listed[-1].text, listed[-1].tenant) == ("do it", "default")
 
 
+async def test_a_job_that_ends_while_the_list_is_read_is_in_it_once(hands: Hands) -> None:
+    await hands.begin("j1", "t1:a")
+    await hands.call("ZADD", hands.keys.ended, await hands.now(), "j1")
+
+    assert [job.id for job in await hands.log.jobs()] == ["j1"]
+
+
 async def test_a_listed_job_counts_what_nobody_has_decided_on_yet(hands: Hands) -> None:
     await hands.begin("j1", "t1:a", "t2:a")
     await hands.solve(await hands.run("a"))

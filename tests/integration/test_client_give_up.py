@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound, WaitTimeout
-from swarm.models import Failure, Solution
+from swarm.models import Answer, Failure, Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, publish, serving, until
+
+WARNED = "swarm.client"
 
 
 async def slow(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
@@ -83,12 +86,83 @@ async def test_an_ask_that_is_refused_never_cancels_the_job_that_was_there(clien
     assert (await client.job("shared").cancel()).ending == "cancelled"
 
 
-async def test_a_wait_that_times_out_cancels_a_job_whose_id_nobody_has(client: SwarmClient) -> None:
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(client.ask("costly", expert="slow"), 0.5)
+async def within(seconds: float, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    async with asyncio.timeout(seconds):
+        return await answer
+
+
+@pytest.mark.parametrize("wait", [lambda seconds, answer: asyncio.wait_for(answer, seconds), within])
+async def test_a_wait_that_times_out_cancels_its_job_and_names_it(
+    client: SwarmClient, wait: Callable[..., Coroutine[Any, Any, Answer]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(TimeoutError) as raised:
+        await wait(0.5, client.ask("costly", expert="slow"))
     (job,) = await client.jobs(5)
 
+    cause = raised.value.__cause__
+    assert cause is not None
+    assert cause.__notes__ == [f"job {job.id} is cancelled"]
+    assert (WARNED, logging.WARNING, f"an ask was given up: job {job.id} is cancelled") in caplog.record_tuples
     assert (await client.job(job.id).answer(10)).ending == "cancelled"
+
+
+@pytest.fixture
+def durable(client: SwarmClient, settings: Settings) -> SwarmClient:
+    """A client of the same swarm that waits for a replica which never comes: a second, twice for each submission."""
+    return SwarmClient(settings=settings.model_copy(update={"durable": True}))
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("when", ["before it is sent", "while it is confirmed"])
+async def test_a_job_that_is_not_confirmed_yet_is_cancelled_too(
+    client: SwarmClient, durable: SwarmClient, named: bool, when: str
+) -> None:
+    async with durable:
+        own: dict[str, Any] = {"job_id": "j1", "on_cancel": "cancel"} if named else {}
+        asking = asyncio.create_task(durable.ask("costly", expert="slow", **own))
+        if when == "before it is sent":
+            await asyncio.sleep(0)
+        else:
+            await until(lambda: _any_open(client), "a job that is written")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await asking
+    (job,) = await client.jobs(5)
+
+    assert raised.value.__notes__ == [f"job {job.id} is cancelled"]
+    assert (await client.job(job.id).answer(10)).ending == "cancelled"
+
+
+async def _any_open(client: SwarmClient) -> bool:
+    return bool(await client.log.open("default"))
+
+
+async def test_a_named_job_that_is_not_confirmed_yet_goes_on(client: SwarmClient, durable: SwarmClient) -> None:
+    async with durable:
+        asking = asyncio.create_task(durable.ask("costly", expert="slow", job_id="j1"))
+        await until(lambda: _any_open(client), "a job that is written")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await asking
+
+    assert raised.value.__notes__ == ["job j1 goes on"]
+    assert await state(client, "j1") in ("queued", "running")
+    await client.job("j1").cancel()
+
+
+async def test_an_ask_that_finds_no_room_is_not_accepted_when_it_is_given_up(settings: Settings) -> None:
+    few = settings.model_copy(update={"max_open": 1, "retry_after": 0.2})
+    await publish(few, *CREW)
+    async with SwarmClient(settings=few) as client:
+        await client.submit("first", expert="slow", job_id="first")
+        asking = asyncio.create_task(client.ask("second", expert="slow", patience=60))
+        await asyncio.sleep(0.3)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await asking
+
+        assert raised.value.__notes__[0].endswith("was not accepted")
+        assert [job.id for job in await client.jobs()] == ["first"]
 
 
 async def test_an_ask_that_is_cancelled_at_once_leaves_no_job_open(client: SwarmClient) -> None:
