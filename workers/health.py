@@ -110,7 +110,7 @@ def ask(path: str) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    path = argv[1] if len(argv) > 1 else os.environ.get("SWARM_HEALTH_SOCKET", "")
+    path = argv[1] if len(argv) > 1 else os.environ.get("SWARM_HEALTH_SOCKET", "").strip()
     if not path:
         print("no socket: give its path, or set SWARM_HEALTH_SOCKET as for the worker", file=sys.stderr)
         return 2

@@ -45,7 +45,7 @@ def find_redis() -> Path:
 
     Raises EmbeddedUnavailable, which says what to install.
     """
-    if named := os.environ.get("SWARM_REDIS_SERVER"):
+    if named := os.environ.get("SWARM_REDIS_SERVER", "").strip():
         found = shutil.which(Path(named).expanduser())
         if found is None:
             raise EmbeddedUnavailable(f"SWARM_REDIS_SERVER is {named!r}, which is no program; correct or unset it")

@@ -92,7 +92,7 @@ def worker(
     folder = given.folder(catalog) if catalog else None
     if folder is not None:
         read_catalog(folder, loaded)
-    socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET")
+    socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET", "").strip()
     Endpoints.load(edge.environ)  # a file that is wrong is told before Redis is waited for
     served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
 

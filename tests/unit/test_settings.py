@@ -37,10 +37,72 @@ def test_a_name_that_no_model_can_have_is_refused_with_the_variable_and_the_form
     assert len(str(refused.value)) < 400
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, field in Settings.model_fields.items() if "float" in str(field.annotation)]
-)
-@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1"])
-def test_no_number_may_be_endless_none_or_negative(name: str, value: str) -> None:
-    with pytest.raises(BadInput, match=f"SWARM_{name.upper()}: .*correct or unset it"):
-        Settings.load({f"SWARM_{name.upper()}": value})
+NUMBERS = {
+    "slots": "a whole number, 1 to 10000",
+    "router_slots": "a whole number, 1 to 1000",
+    "lease": "a number of seconds, 0.3 to 300",
+    "drain": "a number of seconds, 0 to 3600",
+    "replans": "a whole number, 0 to 5",
+    "plan_timeout": "a number of seconds, more than 0, at most 280",
+    "plan_first_step": "a number of seconds, 0 to 280",
+    "max_subtasks": "a whole number, 1 to 1000",
+    "max_depth": "a whole number, 1 to 1000",
+    "max_items": "a whole number, 1 to 1000",
+    "tenant_budget": "a number of US dollars, at least 0",
+    "day_budget": "a number of US dollars, at least 0",
+    "max_output": "a whole number of tokens, at least 1",
+    "answer_tokens": "a whole number of tokens, at least 0",
+    "schema_tokens": "a whole number of tokens, at least 0",
+    "plan_tokens": "a whole number of tokens, at least 0",
+    "ask_depth": "a whole number, 0 to 10",
+    "window": "a whole number, 1 to 1000",
+    "max_age": "a number of seconds, more than 0, at most 604800",
+    "retention": "a number of seconds, more than 0, at most 2592000",
+    "max_open": "a whole number, at least 1",
+    "max_open_tenant": "a whole number, at least 1",
+    "retry_after": "a number of seconds, more than 0",
+    "max_request": "a whole number of bytes, at least 1000",
+    "max_results": "a whole number of bytes, at least 1000",
+    "max_results_tenant": "a whole number of bytes, at least 1000",
+    "max_answer": "a whole number of bytes, at least 1000",
+}
+WORDS = {
+    "skip": "true or false",
+    "plan_cache": "true or false",
+    "mend_edges": "true or false",
+    "log_contents": "true or false",
+    "unpriced": "refuse or count",
+    "durable": "true, false or disk",
+}
+TEXTS = {"redis_url", "prefix", "data", "planner", "synthesis"}
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert NUMBERS.keys() | WORDS.keys() | TEXTS == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", NUMBERS | WORDS)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1", "5s", "1,5", "x" * 9_000])
+def test_what_a_setting_must_be_is_said_with_its_unit_and_range(name: str, value: str) -> None:
+    variable = f"SWARM_{name.upper()}"
+    with pytest.raises(BadInput) as refused:
+        Settings.load({variable: value})
+
+    assert str(refused.value).startswith(
+        f"{variable}: must be {(NUMBERS | WORDS)[name]}, not {value[:40]!r}; correct or unset it"
+    )
+    default = Settings.model_fields[name].default
+    if default is not None:
+        offered = str(refused.value).rpartition("(default ")[2].removesuffix(")")
+        assert getattr(Settings.load({variable: offered}), name) == default, "what is offered can be given"
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_counts_as_unset(name: str, value: str) -> None:
+    assert Settings.load({f"SWARM_{name.upper()}": value}) == Settings()
+
+
+def test_a_prefix_is_said_in_words() -> None:
+    with pytest.raises(BadInput, match="SWARM_PREFIX: must be 1 to 64 of A-Z a-z 0-9 _ -, not 'a b'"):
+        Settings.load({"SWARM_PREFIX": "a b"})
