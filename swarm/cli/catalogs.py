@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from swarm.models import Catalog
 
 if TYPE_CHECKING:
     from experts.catalog import Loaded
+    from experts.files import FileNote
 
 experts = typer.Typer(
     name="experts",
@@ -175,14 +176,21 @@ def _documents(loaded: Loaded) -> dict[str, object]:
 def _tell_documents(screen: Screen, loaded: Loaded) -> None:
     """Notes on the files of documents, those with one reason together."""
     for name, notes in loaded.notes.items():
-        left = sum(note.left_out for note in notes)
-        by_reason: dict[str, list[str]] = {}
-        for note in notes:
-            by_reason.setdefault(note.text, []).append(note.path)
-        counted = f"read {len(loaded.catalog.cards[name].blobs):,}, left out {left:,}"
-        screen.note((f"warning: {name}: {counted}:", "yellow"))
-        for reason, paths in by_reason.items():
+        left = [note for note in notes if note.left_out]
+        if left:
+            counted = f"read {len(loaded.catalog.cards[name].blobs):,}, left out {len(left):,}"
+            screen.note((f"warning: {name}: {counted}:", "yellow"))
+        for reason, paths in _by_reason(left):
             screen.note(f"  {listed(paths, 5)}: {reason}")
+        for reason, paths in _by_reason(note for note in notes if not note.left_out):
+            screen.note(("warning: ", "yellow"), f"{name}: {listed(paths, 5)}: {reason}")
+
+
+def _by_reason(notes: Iterable[FileNote]) -> Iterable[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        found.setdefault(note.text, []).append(note.path)
+    return found.items()
 
 
 def _document(catalog: Catalog | None) -> dict[str, object]:

@@ -183,6 +183,12 @@ def test_files_of_a_documents_folder_that_are_left_out_are_named(cli: Cli, tmp_p
         assert all(note["reason"] for note in documents["left_out"] + documents["warnings"])
         cli("experts", verb, str(tmp_path))
         assert "warning: desk: read 2, left out 1:\n  docs/b.pdf: is no .md or .txt file" in cli.err
+        remark = "warning: desk: docs/c.txt: read as Windows-1252, as it is not UTF-8; save it as UTF-8\n"
+        assert cli.err.endswith(remark)
+
+    (docs / "b.pdf").unlink()
+    cli("experts", "check", str(tmp_path))
+    assert cli.err == remark, "nothing is left out"
 
 
 def test_a_model_whose_endpoint_is_not_set_up_is_told_with_a_remedy_that_works(
