@@ -59,6 +59,14 @@ class Report:
         return tuple(sorted((e for e in self.by_label if e.held_out < FEW), key=lambda e: (e.held_out, e.rows)))
 
     @property
+    def alike(self) -> tuple[tuple[str, ...], ...]:
+        """Labels that differ only in how they are written: in case and blanks, or as one number."""
+        groups: dict[str | float, list[str]] = {}
+        for label in self.labels:
+            groups.setdefault(_meant(label), []).append(label)
+        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+    @property
     def told(self) -> str:
         """The accuracy in words."""
         if not self.held_out:
@@ -80,4 +88,14 @@ class Report:
             )
             more = f" and {len(rare) - NAMED:,} more" if len(rare) > NAMED else ""
             found.append(f"the accuracy says little about {named}{more}: give more rows of them")
+        for alike in self.alike[:NAMED]:
+            named = " and ".join(map(repr, alike))
+            found.append(f"the labels {named} are learnt as different ones: write them alike if they mean the same")
         return tuple(found)
+
+
+def _meant(label: str) -> str | float:
+    try:
+        return float(label)
+    except ValueError:
+        return " ".join(label.casefold().split())

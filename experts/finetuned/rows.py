@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -16,17 +18,20 @@ MAX_FILE = 64_000_000
 MAX_ROWS = 500_000
 MAX_LABELS = 1_000
 MAX_LABEL = 200
+TOLD = 20
+"""Wrong rows that are told one by one."""
 TEXTS = ("text",)
 LABELS = ("label", "category", "intent")
 """Names that a column may have; Banking77 says category."""
 DELIMITERS = (",", ";", "\t", "|")
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
+_QUOTE = 'quote a text that holds the delimiter: "hello, I want ...",refund'
 _OBJECTS = 'write one object a line: {"text": ..., "label": ...}'
 _EXPORT = "export it as CSV in UTF-8, with the columns text and label"
 
-Fields = tuple[int, Mapping[str, Any]]
-"""A row's line and its fields."""
+Fields = tuple[int, Mapping[str, Any] | BadInput]
+"""A row's line, and its fields or why they cannot be read."""
 
 
 class Row(NamedTuple):
@@ -35,15 +40,41 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a CSV or TSV file with a header, or of a JSONL file; BadInput for the first thing that is wrong."""
+    """The rows of a CSV or TSV file with a header, or of a JSONL file.
+
+    Raises BadInput for the first thing that is wrong, with a note for each of the others, at most TOLD in all.
+    """
     name, text = path.name, _text(path)
     objects = path.suffix.lower() in (".jsonl", ".ndjson", ".json") or text.lstrip()[:1] in ("{", "[")
-    read = _jsonl if objects else _csv
-    rows = [_row(name, line, fields) for line, fields in read(name, text)]
-    if len(rows) > MAX_ROWS:
-        raise TooLarge(name, len(rows), MAX_ROWS, "rows")
-    check_labels(name, (row.label for row in rows))
-    return rows
+    found: list[Row] = []
+    wrong: dict[int, BadInput] = {}
+    columns = _Columns()
+    for line, fields in (_jsonl if objects else _csv)(name, text):
+        try:
+            if isinstance(fields, BadInput):
+                raise fields
+            found.append(_row(name, line, fields))
+            if not objects:
+                columns.take(line, fields)
+        except BadInput as error:
+            wrong[line] = error
+    if len(found) > MAX_ROWS:
+        raise TooLarge(name, len(found), MAX_ROWS, "rows")
+    wrong |= {line: BadInput(f"{name}:{line}", *what) for line, what in columns.shifted()}
+    if wrong:
+        raise _together([wrong[line] for line in sorted(wrong)])
+    check_labels(name, (row.label for row in found))
+    return found
+
+
+def _together(wrong: Sequence[BadInput]) -> BadInput:
+    """The first of them, which has the others as notes."""
+    first, *others = wrong
+    for error in others[: TOLD - 1]:
+        first.add_note(str(error))
+    if (more := len(wrong) - TOLD) > 0:
+        first.add_note(f"and {more:,} more rows are wrong")
+    return first
 
 
 def check_labels(name: str, labels: Iterable[str]) -> None:
@@ -81,15 +112,35 @@ def _text(path: Path) -> str:
 def _csv(name: str, text: str) -> Iterator[Fields]:
     lines = _cells(name, text, _delimiter(name, text))
     _, header = next(lines)
+    if isinstance(header, BadInput):
+        raise header
     names = _trimmed([cell.strip().lower() for cell in header])
+    _one_of_each(f"{name}:1", "column", names)
     for line, cells in lines:
+        if isinstance(cells, BadInput):
+            yield line, cells
+            continue
         filled = _trimmed(cells)
         if not filled:
             continue
         if len(filled) > len(names):
             problem = f"has {len(filled)} fields, but the first line names {len(names)} columns"
-            _wrong(f"{name}:{line}", problem, 'quote a text that holds the delimiter: "hello, I want ...",refund')
-        yield line, dict(zip(names, cells, strict=False))
+            yield line, BadInput(f"{name}:{line}", problem, _QUOTE)
+        elif [cell.strip().lower() for cell in filled] == names:
+            yield line, BadInput(f"{name}:{line}", "repeats the first line", "remove it")
+        else:
+            yield line, dict(zip(names, cells, strict=False))
+
+
+def _one_of_each(place: str, what: str, names: Sequence[str]) -> None:
+    """BadInput if several may stand for the text, or for the label; `label` itself goes before its other names."""
+    for known in (TEXTS, LABELS):
+        there = [name for name in names if name in known]
+        if len(set(there)) < len(there):
+            _wrong(place, f"names the {what} {there[0]} twice", "rename or remove one of them")
+        if len(there) > 1 and "label" not in there:
+            named = " and ".join(there)
+            _wrong(place, f"has the {what}s {named}, each of which may be the label", "rename or remove all but one")
 
 
 def _delimiter(name: str, text: str) -> str:
@@ -104,7 +155,7 @@ def _delimiter(name: str, text: str) -> str:
     raise BadInput(f"{name}:1", problem, "begin the file with the line: text,label")
 
 
-def _cells(name: str, text: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
+def _cells(name: str, text: str, delimiter: str) -> Iterator[tuple[int, Sequence[str] | BadInput]]:
     """Each row with the line where it begins: a quote that is never closed would blame the last one."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     begun = 1
@@ -115,15 +166,45 @@ def _cells(name: str, text: str, delimiter: str) -> Iterator[tuple[int, Sequence
             begun = reader.line_num + 1
     except csv.Error as error:
         why = "a quote is not closed" if "end of data" in str(error) else str(error)
-        _wrong(
-            f"{name}:{begun}", f"is no CSV ({why})", 'quote texts that hold delimiters or quotes: "say ""hi"", then"'
-        )
+        remedy = 'quote texts that hold delimiters or quotes: "say ""hi"", then"'
+        yield begun, BadInput(f"{name}:{begun}", f"is no CSV ({why})", remedy)  # and nothing can be read after it
 
 
 def _trimmed(cells: Sequence[str]) -> list[str]:
     """The cells without empty ones at the end, as spreadsheets leave them."""
     filled = [number for number, cell in enumerate(cells, 1) if cell.strip()]
     return list(cells[: filled[-1]]) if filled else []
+
+
+class _Columns:
+    """The labels of a table, and what stands beside them: a comma in a text that is not quoted moves both."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, str, dict[str, str]]] = []
+        """Line, the cell of the label as it stands, the cells that are neither text nor label."""
+
+    def take(self, line: int, fields: Mapping[str, str]) -> None:
+        label = next(fields[name] for name in LABELS if name in fields)
+        self._rows.append((line, label, {n: c.strip() for n, c in fields.items() if n not in TEXTS + LABELS}))
+
+    def shifted(self) -> Iterator[tuple[int, tuple[str, str]]]:
+        """Rows whose label is no other row's and seems to be a part of the text: line, problem, remedy."""
+        counts = Counter(label.strip() for _, label, _ in self._rows)
+        spaced = sum(label[:1].isspace() for _, label, _ in self._rows)
+        beside = Counter(n for _, _, others in self._rows for n, cell in others.items() if cell in counts)
+        for line, label, others in self._rows:
+            if counts[label.strip()] > 1:
+                continue
+            its = f"has the label {label.strip()[:80]!r}, which no other row has"
+            moved = [
+                name
+                for name, cell in others.items()
+                if cell in counts and cell != label.strip() and 2 * beside[name] < len(self._rows)
+            ]
+            if moved:
+                yield line, (f"{its}, and the label {others[moved[0]]!r} in the column {moved[0]!r}", _QUOTE)
+            elif label[:1].isspace() and 2 * spaced < len(self._rows):
+                yield line, (f"{its}, after a delimiter and a blank, as in a sentence", _QUOTE)
 
 
 # -- JSONL -------------------------------------------------------------------------------------------------------
@@ -134,17 +215,30 @@ def _jsonl(name: str, text: str) -> Iterator[Fields]:
         if not content.strip():
             continue
         try:
-            fields = json.loads(content)
-        except (ValueError, RecursionError):
-            _wrong(f"{name}:{line}", "is no JSON", _OBJECTS)
-        if not isinstance(fields, dict):
-            _wrong(f"{name}:{line}", "is no object", _OBJECTS)
-        yield line, _chat(fields["messages"]) if isinstance(fields.get("messages"), list) else fields
+            yield line, _object(f"{name}:{line}", content)
+        except BadInput as error:
+            yield line, error
+
+
+def _object(place: str, content: str) -> Mapping[str, Any]:
+    try:
+        pairs = json.loads(content, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        _wrong(place, "is no JSON", _OBJECTS)
+    if not isinstance(pairs, _Pairs):
+        _wrong(place, "is no object", _OBJECTS)
+    _one_of_each(place, "field", [key for key, value in pairs if value is not None])
+    fields = dict(pairs)
+    return _chat(fields["messages"]) if isinstance(fields.get("messages"), list) else fields
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it stands, with what is in it twice."""
 
 
 def _chat(messages: Sequence[Any]) -> dict[str, Any]:
     """A conversation as a row: its label is what the assistant says last, its text what the user said before."""
-    said = [message for message in messages if isinstance(message, dict)]
+    said = [dict(message) for message in messages if isinstance(message, _Pairs)]
     answers = [number for number, message in enumerate(said) if message.get("role") == "assistant"]
     asked = [message for message in said[: answers[-1] if answers else None] if message.get("role") == "user"]
     return {
@@ -157,7 +251,7 @@ def _words(content: object) -> object:
     """The text of a message, which may come in parts."""
     if not isinstance(content, list):
         return content
-    return "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return "\n".join(str(dict(part).get("text") or "") for part in content if isinstance(part, _Pairs))
 
 
 # -- rows --------------------------------------------------------------------------------------------------------
@@ -167,12 +261,14 @@ def _row(name: str, line: int, fields: Mapping[str, Any]) -> Row:
     place = f"{name}:{line}"
     text = fields.get("text")
     label = next((fields[one] for one in LABELS if fields.get(one) is not None), None)
-    if isinstance(label, int | float):
-        label = json.dumps(label)
+    if isinstance(label, int | float) and math.isfinite(label):
+        # 1.0 is what tools make of a column of numbers in which one is missing
+        label = json.dumps(int(label) if isinstance(label, float) and label.is_integer() else label)
     if not isinstance(text, str) or not text.strip():
         _wrong(place, "has no text", "fill it in, or remove the row")
     if label is not None and not isinstance(label, str):
-        _wrong(place, f"has a label that is no text, but {str(label)[:80]}", "give one text or number")
+        shown = dict(label) if isinstance(label, _Pairs) else label
+        _wrong(place, f"has a label that is no text, but {str(shown)[:80]}", "give one text or number")
     if not label or not label.strip():
         _wrong(place, "has no label", "fill it in, or remove the row")
     if len(label.strip()) > MAX_LABEL:

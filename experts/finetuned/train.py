@@ -209,7 +209,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         report = train_file(Path(arguments[0]), Path(arguments[1]))
     except (SwarmError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n  ", file=sys.stderr)
         return 2
     print(f"{report.rows} rows, {len(report.labels)} labels, accuracy {report.told}, {report.bytes:,} bytes")
     for warning in report.warnings:

@@ -103,7 +103,10 @@ def train(
     out: Annotated[str, typer.Option("--out", metavar="HEAD", help="Where the head is written, such as triage.npz.")],
     as_json: AsJson = False,
 ) -> int:
-    """Train the head of a `local/head` expert. Its accuracy is measured on rows that were not trained on."""
+    """Train the head of a `local/head` expert. Its accuracy is measured on rows that were not trained on.
+
+    Rows that are wrong are told all at once, each with its line, and nothing is written.
+    """
     from experts.finetuned.train import train_file
 
     screen = Edge.of(None, as_json).screen

@@ -222,6 +222,19 @@ def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_pa
     assert (tmp_path / "head.npz").stat().st_size == report["bytes"]
 
 
+def test_all_rows_that_keep_a_head_from_being_trained_are_told(cli: Cli, tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("text,label\na,x\nb,\n,y\n" + "c,d,e\n" * 30)
+    head = str(tmp_path / "head.npz")
+    error = cli.error("experts", "train", str(source), "--out", head, code=2)
+    told = error["message"].split("; rows.csv:")
+
+    assert len(told) == 20
+    assert told[0].startswith("rows.csv:3: has no label; fill it in, or remove the row")
+    assert told[-1].endswith("; and 12 more rows are wrong")
+    assert not Path(head).exists()
+
+
 @pytest.mark.timeout(60)
 def test_all_jobs_of_a_tenant_are_cancelled_after_a_yes_or_with_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str

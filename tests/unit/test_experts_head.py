@@ -194,6 +194,32 @@ def test_rows_come_from_csv_and_jsonl(tmp_path: Path) -> None:
         ('{"text": "a", "label": ["x"]}', "r.jsonl", "a label that is no text, but ['x']"),
         ('{"messages": [{"role": "user", "content": "a"}]}', "r.jsonl", "r.jsonl:1: has no label"),
         ('{"text": 1, "label": "x"}', "r.jsonl", "r.jsonl:1: has no text"),
+        ("text,label,label\na,x,y\nb,y,x\n", "r.csv", "r.csv:1: names the column label twice"),
+        ("Text,text,label\na,b,x\nb,c,y\n", "r.csv", "r.csv:1: names the column text twice"),
+        (
+            "text,intent,category\na,x,y\n",
+            "r.csv",
+            "r.csv:1: has the columns intent and category, each of which may be",
+        ),
+        ('{"text": "a", "label": "x", "label": "y"}', "r.jsonl", "r.jsonl:1: names the field label twice"),
+        ('{"text": "a", "intent": "x", "category": "y"}', "r.jsonl", "r.jsonl:1: has the fields intent and category"),
+        ("text,label\na,x\nText,Label\nb,y\n", "r.csv", "r.csv:3: repeats the first line; remove it"),
+        (
+            "text,label,note\na,refund,\nb,refund,\nhello, my parcel broke,refund\nc,other,\n",
+            "r.csv",
+            "r.csv:4: has the label 'my parcel broke', which no other row has, and the label 'refund' in the column",
+        ),
+        (
+            "id,text,label,note\n1,a,x,\n2,hello,I want my money,x\n3,b,y,\n",
+            "r.csv",
+            "r.csv:3: has the label 'I want my money', which no other row has, and the label 'x' in the column 'note'",
+        ),
+        (
+            "text,label\na,x\nb,x\nhello, where is my parcel?\nc,y\n",
+            "r.csv",
+            "r.csv:4: has the label 'where is my parcel?', which no other row has, after a delimiter and a blank",
+        ),
+        ('{"text": "a", "label": NaN}', "r.jsonl", "a label that is no text, but nan"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said_with_the_line(
@@ -226,6 +252,56 @@ def test_what_is_wrong_with_rows_is_said_with_the_line(
 def test_rows_are_understood_in_the_forms_that_tools_write(tmp_path: Path, content: str, name: str) -> None:
     for encoding in ("utf-8", "utf-16"):
         assert read_rows(rows_file(tmp_path, content.encode(encoding), name)) == [Row("a, b", "0"), Row("c", "1")]
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("text, label\na, x\nb, y\nc, x\n", "r.csv"),  # a blank after each delimiter is a way to write
+        ("text,label,intent\na,x,p\nb,y,q\nc,x,r\n", "r.csv"),
+        ("text,label,before\na,x,y\nb,y,x\nc,x,x\n", "r.csv"),  # a column that holds labels itself
+        (
+            '{"text": "a", "label": "x", "n": 1}\n{"text": "b", "label": "y", "n": null}\n{"text":"c","label":"x"}',
+            "r.jsonl",
+        ),
+        (
+            '{"text": "a", "label": null, "intent": "x"}\n{"text": "b", "intent": "y"}\n{"text":"c","label":"x"}',
+            "r.jsonl",
+        ),
+    ],
+)
+def test_what_only_looks_like_a_mistake_is_read(tmp_path: Path, content: str, name: str) -> None:
+    assert read_rows(rows_file(tmp_path, content, name)) == [Row("a", "x"), Row("b", "y"), Row("c", "x")]
+
+
+def test_a_number_is_one_label_however_it_is_written(tmp_path: Path) -> None:
+    labels = ["1", '"1"', "1.0", "true", "2.5"]
+    rows = "".join(f'{{"text": "t{n}", "label": {label}}}\n' for n, label in enumerate(labels))
+
+    assert [row.label for row in read_rows(rows_file(tmp_path, rows, "r.jsonl"))] == ["1", "1", "1", "true", "2.5"]
+
+
+def test_labels_that_are_written_in_two_ways_are_told() -> None:
+    rows = [Row(f"{label} {n}", label) for label in ("1", "1.0", "Refund", "refund", "other") for n in range(20)]
+    report = train_with_report(rows)[1]
+
+    assert report.alike == (("1", "1.0"), ("Refund", "refund"))
+    assert report.warnings[-1].startswith("the labels 'Refund' and 'refund' are learnt as different ones")
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_all_rows_that_are_wrong_are_told_at_once(tmp_path: Path, name: str) -> None:
+    if name == "r.csv":
+        content = "text,label\na,x\n" + "b,\n,y\nc,d,e\n" * 10 + 'f,y\n"never closed'
+    else:
+        content = '{"text": "a", "label": "x"}\n' + 'no\n{"text": "b"}\n{"label": "y"}\n' * 10 + "[]"
+    with pytest.raises(BadInput) as caught:
+        read_rows(rows_file(tmp_path, content, name))
+    lines = [str(caught.value), *caught.value.__notes__]
+    first = 3 if name == "r.csv" else 2
+
+    assert [int(line.split(":")[1]) for line in lines[:-1]] == list(range(first, first + 20))
+    assert lines[-1] == "and 11 more rows are wrong"
 
 
 @pytest.mark.parametrize("many", [False, True])
