@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from swarm.plainyaml import NotPlain, plain
@@ -131,8 +131,7 @@ def _uncommented(lines: Sequence[str]) -> tuple[list[str], int | None]:
             found.append(line)
             continue
         before = closing
-        begins = frozenset(ending for ending, last in closes.items() if last > number)
-        kept, closing = _outside(line, closing, begins)
+        kept, closing = _outside(line, closing, closes, number)
         opened = opened if closing is before else number
         found.append(kept)
     return found, opened if closing else None
@@ -149,11 +148,11 @@ def _last_closings(lines: Sequence[str]) -> dict[re.Pattern[str], float]:
 
 
 def _outside(
-    line: str, closing: re.Pattern[str] | None, later: Collection[re.Pattern[str]]
+    line: str, closing: re.Pattern[str] | None, closes: Mapping[re.Pattern[str], float], number: int
 ) -> tuple[str, re.Pattern[str] | None]:
     """What of a line stands outside comments, and what ends the comment that is open at its end.
 
-    A comment that begins a line ends in it, or is one of those that end `later`.
+    A comment that begins a line ends in it, or something closes it below this line, which is the `number`-th.
     """
     kept: list[str] = []
     at = ticks = counted = 0
@@ -169,7 +168,7 @@ def _outside(
             closing = _CLOSING[opening[0].lower()]
             if closing not in unclosed and not _is_closed(line, opening, closing):
                 unclosed.add(closing)
-            begins = opening.start() <= indent and closing in later
+            begins = opening.start() <= indent and closes[closing] > number
             if ticks % 2 == 0 and (opening[0] == "<!--" or begins or closing not in unclosed):
                 kept.append(line[at : opening.start()])
                 at = opening.end()
