@@ -6,6 +6,7 @@ is said to be missing rather than made up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -34,6 +35,11 @@ SHOWN = 8
 """Passages that a model is given."""
 MAX_QUESTION = 4_000
 ABSENT = "NOT IN THE DOCUMENTS"
+
+_MARKS = " \t\n*_#>\"'`.!()"
+_CITES = re.compile(r"\[\d{1,3}\]")
+_ONE = re.compile(r"[^.!?\n]*")
+"""One sentence, whose end was taken off."""
 
 RULES = f"""Answer from the passages only. End with one line for each passage you rely on: its number in brackets and
 the words you rely on, copied exactly, as in
@@ -82,8 +88,8 @@ class ExtractExpert:
 class CitingExpert:
     """Gives a model the best passages. `data` is `{found, quotes, unverified}`, or JSON as the schema wants it.
 
-    `unverified` counts quotes that stand in no passage; they are dropped. What becomes of an answer without a quote
-    that does is for the card to say (`uncited`).
+    `unverified` counts quotes that stand in no passage, or say nothing there; they are dropped. What becomes of an
+    answer without a quote that does is for the card to say (`uncited`).
     """
 
     def __init__(self, card: Card, index: Index, model: Model) -> None:
@@ -102,10 +108,10 @@ class CitingExpert:
             completion = await corrected(self.model, messages, self.card, schema, read, rules=(RULES,))
         else:
             completion = await written(self.model, messages, self.card, rules=(RULES,))
-        if ABSENT in completion.text and not schema:
+        text, citations, unverified = cited_answer(completion.text, shown)
+        if not schema and says_absent(text, backed=bool(citations)):
             told = {"usage": completion.usage, "failed_models": completion.failed}
             return absent(question, completion.model).model_copy(update=told)
-        text, citations, unverified = cited_answer(completion.text, shown)
         if not citations and self.card.uncited != "keep":
             return self._uncited(question, completion)
         counts = {"found": True, "quotes": len(citations), "unverified": unverified}
@@ -142,6 +148,23 @@ class CitingExpert:
 def _data(text: str, shown: Sequence[Passage]) -> object:
     """The JSON of an answer, the lines that cite left out."""
     return data_in(cited_answer(text, shown)[0])
+
+
+def says_absent(text: str, *, backed: bool) -> bool:
+    """Whether an answer as a whole says that the documents hold none. One that says so of a part of it is an answer.
+
+    What is not `backed` by a quote may say more around it: why, or what the model knows by itself.
+
+    >>> says_absent("**NOT IN THE DOCUMENTS.**", backed=True)
+    True
+    >>> says_absent("It takes 14 days. The fee is NOT IN THE DOCUMENTS.", backed=True)
+    False
+    """
+    said = _CITES.sub("", text).strip(_MARKS).casefold()
+    marker = ABSENT.casefold()
+    if said == marker or backed:
+        return said == marker
+    return said.startswith(marker) or (said.endswith(marker) and _ONE.fullmatch(said) is not None)
 
 
 def quoted(cited: Citation) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from experts.rag.chunk import Passage, Sentence, sentences
 from experts.rag.retrieve import Hit, Index, terms, words
+from experts.rag.unspaced import UNSPACED
 from swarm.models import Citation
 
 NEAR = 0.6
@@ -87,6 +88,8 @@ def checked(citations: Iterable[tuple[Citation, Passage]]) -> list[Citation]:
 def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Citation], int]:
     """A model's answer without its lines of quotes, the quotes that stand in the passages, and how many do not.
 
+    One that stands there and says nothing counts as one that does not.
+
     A quote under a wrong number counts if it stands in another passage: the words are what matters. Quotes inside the
     answer's sentences count too where they stand.
     """
@@ -109,10 +112,14 @@ def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Cita
 
 
 def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation | None:
-    """The passage that has these words, the one of that number first, and the words as they stand there."""
+    """The passage that has these words, the one of that number first, and the words as they stand there.
+
+    Words that say nothing by themselves, such as "the", back no answer; those of a whole sentence ("No.") do.
+    """
     order = [*passages[number : number + 1], *passages] if number >= 0 else passages
     for passage in order:
-        if (words := _as_it_stands(quote, passage.shown)) is not None:
+        words = _as_it_stands(quote, passage.shown)
+        if words is not None and (terms(words) or _is_whole(words, passage)):
             return Citation(document=passage.document, section=passage.section, quote=words)
     return None
 
@@ -122,9 +129,28 @@ def _as_it_stands(quote: str, text: str) -> str | None:
     plain, wanted = " ".join(text.split()), " ".join(quote.translate(_TYPOGRAPHY).split())
     folded = plain.translate(_TYPOGRAPHY)
     for part in (wanted, wanted.rstrip(" .,;:")):
-        if part.strip(" .\"'-") and (at := folded.find(part)) >= 0:
+        if part.strip(" .\"'-") and (at := _place(part, folded)) >= 0:
             return plain[at : at + len(part)]
     return None
+
+
+def _place(part: str, text: str) -> int:
+    """Where `part` stands in `text` and cuts no word or number, as "36 months" would in "136 months"; else -1."""
+    at = text.find(part)
+    while at >= 0 and (_cuts(text, at) or _cuts(text, at + len(part))):
+        at = text.find(part, at + 1)
+    return at
+
+
+def _cuts(text: str, at: int) -> bool:
+    around = text[max(0, at - 1) : at + 1]
+    return at > 0 and len(around) == 2 and around.isalnum() and not UNSPACED.search(around)
+
+
+def _is_whole(words: str, passage: Passage) -> bool:
+    """Whether these are all the words of a sentence, or of a cell of a table."""
+    wholes = [part for sentence in sentences(passage) for part in (sentence.text, *sentence.text.split("|"))]
+    return words.rstrip(" .") in (_plain(whole).rstrip(" .") for whole in wholes)
 
 
 def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float]) -> float:

@@ -389,6 +389,42 @@ async def test_a_model_may_say_that_the_documents_do_not_know() -> None:
     assert solution.usage.input_tokens == 9
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "**NOT IN THE DOCUMENTS**.",
+        "Not in the documents.",
+        'NOT IN THE DOCUMENTS\n[1] "Damaged goods are refunded in full."',
+        "NOT IN THE DOCUMENTS. The passages are about returns.",
+        "The answer to this is NOT IN THE DOCUMENTS.",
+        'NOT IN THE DOCUMENTS. [1]\n[1] "Everything is free."',
+        '**NOT IN THE DOCUMENTS** [1].\n[1] "Damaged goods are refunded in full."',
+    ],
+)
+async def test_an_answer_that_is_absence_as_a_whole_finds_nothing(answer: str) -> None:
+    expert, _ = citing(answer)
+
+    assert not (await expert.solve(asked("Are damaged goods refunded?"), {})).found
+
+
+@pytest.mark.parametrize(
+    ("said", "quote"),
+    [
+        ("They are refunded. How long it takes is NOT IN THE DOCUMENTS.", "Damaged goods are refunded"),
+        ("NOT IN THE DOCUMENTS: how long it takes. They are refunded in full.", "Damaged goods are refunded"),
+        ("How long it takes is NOT IN THE DOCUMENTS, but they are refunded.", "Damaged goods are refunded"),
+        ("They are refunded.\n\nHow long it takes: NOT IN THE DOCUMENTS", ""),
+        ("What is not in the documents, I cannot know; they are refunded.", ""),
+    ],
+)
+async def test_an_answer_that_says_absence_of_a_part_is_kept(said: str, quote: str) -> None:
+    expert, _ = citing(f'{said}\n[1] "{quote}"' if quote else said)
+    solution = await expert.solve(asked("Are damaged goods refunded, and how long does it take?"), {})
+
+    assert (solution.found, solution.text) == (True, said)
+    assert [cited.quote for cited in solution.citations] == ([quote] if quote else [])
+
+
 async def test_no_model_is_asked_when_no_passage_shares_a_word() -> None:
     expert, model = citing("I know anyway")
 
@@ -408,10 +444,10 @@ async def test_text_in_a_document_cannot_leave_its_block() -> None:
 
 
 def test_a_quote_under_a_number_that_is_none_is_looked_for_everywhere() -> None:
-    found = cited_answer('Yes.\n[7] "some words"\n[0] "more"', [Passage("d", "s", "some words and more")])
+    found = cited_answer('Yes.\n[7] "some words"\n[0] "letters"', [Passage("d", "s", "some words and letters")])
 
     assert found[0] == "Yes."
-    assert [cited.quote for cited in found[1]] == ["some words", "more"]
+    assert [cited.quote for cited in found[1]] == ["some words", "letters"]
     assert found[2] == 0
 
 
@@ -448,6 +484,44 @@ def test_quotes_are_known_in_the_forms_in_which_models_write_them(
     assert text == ("Yes." if kept == "" else f"Yes.\n{line}")
     assert unverified == (quote is None and kept == "")
     assert all(any(stands(cited.quote, one.shown) for one in RULES_OF_RETURNS) for cited in citations)
+
+
+TERMS_OF_SALE = [
+    Passage(
+        "d",
+        "s",
+        "The warranty lasts 136 months. Is it paid for? No. Not all of it is, after all.\n| Gift | Yes |\n|---|---|",
+    ),
+    Passage("e", "t", "The other one lasts 36 months, in Berlin. Notice is given. 保修期为两年。"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "document"),
+    [
+        ('[1] "136 months"', "d"),
+        ('[1] "36 months"', "e"),  # not the end of 136
+        ('[2] "Berlin"', "e"),
+        ('[1] "No."', "d"),
+        ('[1] "No"', "d"),
+        ('[1] "Yes"', "d"),  # a whole cell of a table
+        ('[2] "两年"', "e"),  # no blanks between words
+        ('[1] "The"', None),
+        ("[1] The", None),
+        ('[1] "is it"', None),
+        ('[1] "Not all of it is"', None),
+        ('[2] "Not"', None),
+        ('[2] "lasts 36 mont"', None),
+        ('[1] "6 months"', None),
+        ('So it says: "of it is, after all".', None),
+    ],
+)  # fmt: skip
+def test_a_quote_says_something_and_cuts_no_word(line: str, document: str | None) -> None:
+    text, citations, unverified = cited_answer(f"Yes.\n{line}", TERMS_OF_SALE)
+
+    assert [cited.document for cited in citations] == ([document] if document else [])
+    assert unverified == (document is None and line.endswith('"'))
+    assert ("\n" in text) == (document is None and not unverified)
 
 
 @given(st.lists(st.sampled_from(['"', "“", "”", "[1]", " ", "two days", ".", "\n", "-", "*", "’"]), max_size=40))
