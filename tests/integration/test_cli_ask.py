@@ -44,9 +44,10 @@ def test_the_demo_as_json_is_one_document(here: Here) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_an_answer_that_found_nothing_has_an_exit_code_of_its_own(here: Here) -> None:
+def test_an_answer_that_found_nothing_has_an_exit_code_of_its_own(here: Here, tmp_path: Path) -> None:
+    env = environment(DATA=str(tmp_path / "data"))
     asked = ("ask", "Who won the football cup in 1974?", "--expert", "refund-policy", "--catalog", str(DEMO))
-    shown, document = here(*asked, env=environment()), here(*asked, "--json", env=environment())
+    shown, document = here(*asked, env=env), here(*asked, "--json", env=env)
 
     assert (shown.code, document.code) == (10, 10)
     assert "nothing was found of what was asked" in shown.out
