@@ -108,15 +108,24 @@ def _show_limits(screen: Screen, segment: Segment) -> None:
 
 
 def _show_citations(screen: Screen, segment: Segment) -> None:
-    for citation in segment.citations[:CITED]:
+    shown = [citation for citation in segment.citations if not _in_text(citation, segment.text)]
+    for citation in shown[:CITED]:
         screen.line((f"    {_cited(citation)}", "dim"))
-    if (more := len(segment.citations) - CITED) > 0:
+    if (more := len(shown) - CITED) > 0:
         screen.line((f"    and {more:,} more citations", "dim"))
 
 
 def _cited(citation: Citation) -> str:
-    place = f"{citation.document}, {citation.section}" if citation.section else citation.document
-    return f"“{flat(citation.quote, QUOTED)}” — {flat(place)}"
+    return f"“{flat(citation.quote, QUOTED)}” — {flat(_place(citation))}"
+
+
+def _place(citation: Citation) -> str:
+    return f"{citation.document}, {citation.section}" if citation.section else citation.document
+
+
+def _in_text(citation: Citation, text: str) -> bool:
+    """Whether the text is made of quotes with their places, as that of `local/extract` is."""
+    return f'"{" ".join(citation.quote.split())}" ({_place(citation)})' in text
 
 
 def _lack(missing: Missing, cancelled: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -132,12 +133,22 @@ def main(argv: Sequence[str]) -> int:
 
 def _invoke(argv: Sequence[str]) -> int:
     """What Typer does, without its own way of ending on errors and on Ctrl-C."""
-    command = typer.main.get_command(app)
+    command = _unwrapped(typer.main.get_command(app))
     try:
         with command.make_context("swarm", list(argv)) as context:
             return int(command.invoke(context) or exits.OK)
     except typer.Exit as ended:
         return ended.exit_code
+
+
+def _unwrapped(command: Any) -> Any:
+    """The command with paragraphs of its help in one line each, as rich keeps line breaks of all but the first."""
+    if command.help:
+        paragraphs = inspect.cleandoc(command.help).split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for each in getattr(command, "commands", {}).values():
+        _unwrapped(each)
+    return command
 
 
 def _options(argv: Sequence[str]) -> list[str]:

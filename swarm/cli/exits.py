@@ -41,7 +41,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         OK: "done; the job completed",
         NO_ANSWER: "the job failed or was rejected: there is no answer",
         BAD_INPUT: "wrong usage or bad input; the message names the remedy",
-        REFUSED: "not now: too many jobs are open, its budget does not fit, or a swarm up does not come up",
+        REFUSED: "not now: too many open jobs, no budget left, or a swarm up that is not up yet",
         REDIS: "no Redis: unreachable, denied, read-only, full, none to start",
         NOT_FOUND: "no such job",
         WAITED: "the wait ended, the job goes on",
@@ -50,7 +50,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         FOUND_BAD: "swarm doctor found something bad; each line names its remedy",
         NOTHING_FOUND: "completed, but the experts found nothing of what was asked",
         BUG: "a bug of ours, with its traceback",
-        LEFT_HARD: "a worker whose experts do not end left hard; what ran was handed back",
+        LEFT_HARD: "a worker ended though its experts did not; what ran was handed back",
         INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )
@@ -147,7 +147,8 @@ def words(error: BaseException) -> list[str]:
 def document(error: BaseException) -> str:
     """An error as one JSON object: `type`, `message`, and the facts it carries."""
     about: dict[str, Any] = {"type": "Usage" if is_usage(error) else type(error).__name__}
-    about["message"] = "; ".join(words(error))
+    first, *more = words(error)
+    about["message"] = "; ".join([first.rstrip(".") if more else first, *more])
     if of_error(error) == BUG:
         about["traceback"] = "".join(traceback.format_exception(error))
     facts = vars(error).items() if isinstance(error, SwarmError) else ()

@@ -104,7 +104,7 @@ def jobs(
 
     infos = edge.run(found())
     edge.screen.document({"jobs": [info.model_dump(mode="json") for info in infos]})
-    _show_jobs(edge.screen, infos)
+    _show_jobs(edge.screen, infos, "no open jobs" if only_open else "no jobs yet")
     return exits.OK
 
 
@@ -178,9 +178,9 @@ async def _answer(edge: Edge, client: SwarmClient, job: str, patience: float | N
     return await client.job(job).answer(patience)
 
 
-def _show_jobs(screen: Screen, infos: list[JobInfo]) -> None:
+def _show_jobs(screen: Screen, infos: list[JobInfo], none: str) -> None:
     if not infos:
-        screen.note("no jobs yet")
+        screen.note(none)
         return
     paid = any(info.cost or info.presumed for info in infos)
     head = ("JOB", "STATE", "SETTLED", "AGE", "TENANT", *(("COST",) if paid else ()), "REQUEST")

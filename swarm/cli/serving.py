@@ -46,6 +46,12 @@ Slots = Annotated[
     int | None,
     typer.Option("--slots", min=1, max=10_000, show_default=False, help="Subtasks at once (SWARM_SLOTS, 20)"),
 ]
+Given = Annotated[
+    str | None,
+    typer.Option(
+        "--redis", metavar="URL", show_default=False, help="The swarm's Redis, redis://HOST:6379/0 (or SWARM_REDIS_URL)"
+    ),
+]
 LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")]
 LogJson = Annotated[
     bool | None,
@@ -72,13 +78,13 @@ def worker(
     imports: Imports = None,
     log_level: LogLevel = "info",
     log_json: LogJson = None,
-    redis: RedisUrl = None,
+    redis: Given = None,
     as_json: AsJson = False,
 ) -> int:
     """Serve jobs until SIGTERM or Ctrl-C: route them, run experts, or both.
 
-    --pool router alone routes; kinds or names alone run those experts; nothing does everything. A Redis that is
-    not there yet is waited for.
+    With --pool router it only routes, with --kind or --expert it only runs those experts, with none of them it does
+    both. A Redis that is not there yet is waited for.
     """
     edge = Edge.of(redis, as_json)
     url = edge.settings.redis_url

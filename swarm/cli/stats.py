@@ -173,10 +173,11 @@ def _held(census: Census) -> Iterator[tuple[str, ...]]:
 def size(count: int) -> str:
     """Bytes in the largest unit that fits.
 
-    >>> size(900), size(20_480), size(3_400_000)
-    ('900 B', '20 kB', '3.24 MB')
+    >>> size(900), size(20_480), size(1_047_000), size(3_400_000)
+    ('900 B', '20 kB', '1022 kB', '3.24 MB')
     """
     for unit, scale in (("GB", 2**30), ("MB", 2**20), ("kB", 2**10)):
         if count >= scale:
-            return f"{count / scale:.3g} {unit}"
+            found = count / scale
+            return f"{found:.0f} {unit}" if found >= 999.5 else f"{found:.3g} {unit}"
     return f"{count} B"

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -217,3 +218,31 @@ def test_help_names_the_verbs_and_the_exit_codes(here: Here) -> None:
         assert f" {word} " in done.out
     assert "Exit codes" in done.out
     assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("verb", ["ask", "plan", "plan check", "doctor", "worker", "experts train"])
+def test_paragraphs_of_help_fill_their_lines(verb: str, columns: str, here: Here) -> None:
+    done = here(*verb.split(), "--help", env=environment() | {"COLUMNS": columns})
+    above = done.out.partition("╭")[0].split("\n")
+    lines = [line.strip() for line in above[4:]]
+
+    assert done.code == 0
+    for line, following in pairwise(lines):
+        if line and following:
+            assert len(line) + 1 + len(following.split()[0]) > int(columns) - 2, (
+                f"{line!r} is broken before {following!r}"
+            )
+
+
+def test_only_open_jobs_are_missed_where_only_they_are_asked_for(here: Here, tmp_path: Path) -> None:
+    env = environment(DATA=str(tmp_path / "data"))
+
+    assert here("jobs", env=env).err == "no jobs yet\n"
+    assert here("jobs", "--open", env=env).err == "no open jobs\n"
+
+
+def test_wrong_usage_is_one_sentence_in_json(here: Here) -> None:
+    done = here("plan", "check", "texts.jsonl", "--json", env=environment())
+
+    assert done.error == {"type": "Usage", "message": "Missing option '--requests'; see: swarm plan check --help"}

@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
+from experts.rag.expert import quoted
 from swarm.cli import answers, exits
 from swarm.cli.screen import Screen
-from swarm.models import Answer, Caveat, FailedModel, Segment
+from swarm.models import Answer, Caveat, Citation, FailedModel, Segment
 
 
 def an_answer(**more: Any) -> Answer:
@@ -35,6 +36,18 @@ def test_what_is_sure_is_shown_without_more(capsys: pytest.CaptureFixture[str]) 
     answers.show(Screen(), an_answer(), {})
 
     assert capsys.readouterr().out == "refund\n\n— from t1 (triage), confidence 0.23\n"
+
+
+def test_a_quote_that_stands_in_the_text_with_its_place_is_not_shown_again(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Citation(document="faq.md", section="Returns", quote="It takes\n14 days.")
+    other = Citation(document="terms.md", quote="It takes 14 days.")
+    text = f"{quoted(told)}\nand more"
+    segment = Segment(text=text, subtasks=("t1",), expert="desk", citations=(told, other))
+    answers.show(Screen(), an_answer().model_copy(update={"text": text, "segments": (segment,)}), {})
+    shown = capsys.readouterr().out
+
+    assert shown.count("It takes") == 2
+    assert shown.endswith("— from t1 (desk)\n    “It takes 14 days.” — terms.md\n")
 
 
 @pytest.mark.parametrize(("ending", "code"), [("completed", 10), ("partial", 8), ("failed", 1), ("cancelled", 7)])
