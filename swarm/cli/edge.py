@@ -145,7 +145,7 @@ class Edge:
             await asyncio.sleep(LOOK)
 
     def warn_if_unserved(self) -> None:
-        if self.unserved:
+        if self.unserved and not up_starts(self.settings.data):
             self.screen.note(("nobody serves this data folder now; what is open waits for: swarm up", "yellow"))
 
 

@@ -102,6 +102,17 @@ def test_an_up_that_does_not_come_up_is_not_waited_for_for_ever(
     assert [entry.name for entry in (slow / "data").iterdir()] == ["up.lock"], "nothing was started or published"
 
 
+def test_nobody_is_told_to_start_an_up_while_one_starts(here: Here, slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    unserved = here("cancel", "nobody", env=env)
+    with as_up(slow / "data"):
+        starting = here("cancel", "nobody", env=env)
+
+    assert (unserved.code, starting.code) == (5, 5)
+    assert "nobody serves this data folder now" in unserved.err
+    assert "nobody serves" not in starting.err
+
+
 def test_an_up_that_fails_at_its_start_is_waited_for_no_longer(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     failed = here("up", "--import", "nowhere:Nobody", env=env)
