@@ -50,7 +50,9 @@ class Timeline:
 
     def late(self, promise: float, begun: float, ended: float, role: str = "") -> str:
         """Why it took too long, in words; empty if it did not."""
-        took, most = ended - begun, self.allowed(promise, begun, ended, role)
+        if (took := ended - begun) <= promise:
+            return ""
+        most = self.allowed(promise, begun, ended, role)
         return f"{took:.1f} s, at most {most:.1f} s are allowed" if took > most else ""
 
     def covered(self, begun: float, ended: float) -> float:
