@@ -1,4 +1,4 @@
-"""python -m tests.chaos --jobs N --seed S [--seeds K] [--faults kill,...] [--json] [--schedule SECONDS]
+"""python -m tests.chaos --jobs N --seed S [--seeds K] [--faults kill,...] [--json] [--markdown] [--schedule SECONDS]
 [--appendfsync always|everysec] [--tls] [--mutate NAME]"""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.status import Status
 from swarm import log
 from tests.bench.rig import end_on_sigterm
 from tests.chaos.mutants import MUTANTS, OF_CALLERS
-from tests.chaos.report import report, table
+from tests.chaos.report import markdown, report, table
 from tests.chaos.run import Chosen, Result, run
 from tests.chaos.schedule import KINDS, SHIMMED, schedule
 from tests.chaos.shims import compiler
@@ -50,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
             print(json.dumps(told[-1]), flush=True)
     if not given.json:
         Console().print(table(told))
+    if given.markdown:
+        print(markdown(told))
     return 0 if all(each["held"] for each in told) else 1
 
 
@@ -68,6 +70,7 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true", help="speak TLS to Redis, and turn over bits of it too")
     parser.add_argument("--mutate", choices=MUTANTS, default="", help="make the worker processes wrong in this way")
     parser.add_argument("--json", action="store_true", help="print one JSON object per seed instead of a table")
+    parser.add_argument("--markdown", action="store_true", help="print the table of the README too")
     parser.add_argument("--schedule", type=float, metavar="SECONDS", help="print the faults so far, and run nothing")
     given = parser.parse_args(argv)
     if given.jobs < 1 or given.seeds < 1:

@@ -223,3 +223,66 @@ ROWS: dict[str, Any] = {
         name: f"{sizes[0]:g} -> {sizes[-1]:g}" for name, sizes in told["memory"].items()
     },
 }  # fmt: skip
+
+
+# -- for the README --------------------------------------------------------------------------------------------
+
+
+def markdown(told: Sequence[Mapping[str, Any]]) -> str:
+    """The table of all seeds that stands in the README."""
+    faults, endings, reruns = (_added(told, name) for name in ("faults", "endings", "reruns"))
+    wire = sum(count for name, count in faults.items() if name.startswith("net "))
+    others = {"stop": "stops", "stall": "stalls of Redis", "fsync": "slow disks", "clock": "steps of its clock"}
+    calls = sum(sum(each["calls"]["faults"].values()) for each in told)
+    told_faults = [
+        f"{faults['kill']:,} kills and {faults['term']:,} SIGTERMs of processes",
+        f"{faults['redis']:,} kills of Redis",
+        *(f"{faults[name]:,} {words}" for name, words in others.items()),
+        f"{faults['catalog']:,} new catalogs",
+        f"{wire:,} faults on the wire",
+        f"{calls:,} of the model",
+    ]
+    ended = ", ".join(f"{ending.replace('_', ' ')} {count:,}" for ending, count in endings.most_common())
+    again = ", ".join(f"{reruns[why]:,}" for why in ("kill", "term", "stop"))
+    rows = {
+        f"{len(told)} seeds, {max(each['jobs'] for each in told):,} jobs each": "",
+        "---": "---",
+        "faults": ", ".join(told_faults),
+        "accepted and ended": f"{sum(each['accepted'] for each in told):,}: {ended}",
+        **{name: f"**{', '.join(str(_found(told, *kinds)) for kinds in columns)}**" for name, columns in PROOF.items()},
+        "subtasks; run again after a kill, a SIGTERM, a stop": f"{sum(e['subtasks'] for e in told):,}; {again}",
+        "a kill and nothing else near: seconds to the rerun": _recovered(told, "alone"),
+        "a kill among other faults, 60 jobs open": _recovered(told, "all"),
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+PROOF: dict[str, Sequence[Sequence[str]]] = {
+    "lost, ended twice, overspent, keys leaked, died unasked": (
+        ("lost", "rolled_back"), ("ended_twice",), ("overspent",), ("leaked_key",), ("died",),
+    ),
+    "wrong answers, sources, endings, receipts": (
+        ("wrong_answer", "swapped", "stale_version", "wrong_child"), ("wrong_sources",), ("wrong_ending", "swallowed"),
+        ("wrong_receipt",),
+    ),
+    "failures without a fault, too late, otherwise wrong": (
+        ("unexplained_failure",), ("late", "slow_recovery"), ("wrong_log", "unexplained_rerun"),
+    ),
+}  # fmt: skip
+"""Row -> the kinds of findings that each of its numbers counts."""
+
+
+def _added(told: Sequence[Mapping[str, Any]], name: str) -> Counter[str]:
+    return sum((Counter(each[name]) for each in told), Counter[str]())
+
+
+def _found(told: Sequence[Mapping[str, Any]], *kinds: str) -> int:
+    return sum(len(each["found"].get(kind, ())) for each in told for kind in kinds)
+
+
+def _recovered(told: Sequence[Mapping[str, Any]], which: str) -> str:
+    spreads = [each["recovery"][which] for each in told if each["recovery"][which]["count"]]
+    if not spreads:
+        return "-"
+    medians = ", ".join(f"{median:.1f}" for median in sorted(each["median"] for each in spreads))
+    return f"medians {medians}, worst {max(each['max'] for each in spreads):.1f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import islice, takewhile
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from experts.writing import FEWEST
 from swarm.client import make_request
 from swarm.events import OutcomeRecorded, Started
 from swarm.models import Answer, Failure, Usage
+from tests.chaos.audit import KINDS as KINDS_FOUND
 from tests.chaos.audit import bill, log_problems, planned_as, same
 from tests.chaos.causes import Attempt, Causes
 from tests.chaos.clock import Reading, spans
@@ -19,6 +21,7 @@ from tests.chaos.faults import Struck
 from tests.chaos.fleet import Life
 from tests.chaos.load import SHAPES, load, work
 from tests.chaos.logs import Said
+from tests.chaos.report import PROOF, markdown
 from tests.chaos.schedule import KINDS, schedule
 from tests.chaos.script import TAG, says
 from tests.chaos.stalls import Stall
@@ -219,3 +222,32 @@ def test_an_outcome_of_a_claim_that_lost_its_lease_counts_and_one_of_a_claim_tha
     assert list(log_problems([started(1.0, 1), started(2.0, 2), late])) == []
     problems = log_problems([started(1.0, 1), started(2.0, 2), strange])
     assert [each.words for each in problems] == ["t1.1.3 was written by claim 3, which never began it"]
+
+
+# -- the table of the README ----------------------------------------------------------------------------------------
+
+
+def told(lost: int, median: float) -> dict[str, Any]:
+    """Of what a seed prints, that which the table shows."""
+    return {
+        "jobs": 1_000, "accepted": 999, "subtasks": 6_000, "found": {"lost": ["x"] * lost, "late": ["y"]},
+        "faults": {"kill": 40, "term": 9, "net cut": 30, "net reset": 5}, "calls": {"faults": {"hang": 7}},
+        "endings": {"completed": 990, "over_budget": 9}, "reruns": {"kill": 12},
+        "recovery": {"alone": {"count": 0}, "all": {"count": 3, "median": median, "max": 4.0}},
+    }  # fmt: skip
+
+
+def test_the_table_of_the_readme_adds_up_all_seeds() -> None:
+    rows = dict(line.strip("| ").split(" | ") for line in markdown([told(2, 1.5), told(1, 0.5)]).splitlines()[1:])
+
+    assert rows["faults"].startswith("80 kills and 18 SIGTERMs of processes, 0 kills of Redis")
+    assert rows["faults"].endswith("70 faults on the wire, 14 of the model")
+    assert rows["accepted and ended"] == "1,998: completed 1,980, over budget 18"
+    assert rows["lost, ended twice, overspent, keys leaked, died unasked"] == "**3, 0, 0, 0, 0**"
+    assert rows["failures without a fault, too late, otherwise wrong"] == "**0, 2, 0**"
+    assert rows["a kill among other faults, 60 jobs open"] == "medians 0.5, 1.5, worst 4.0"
+    assert rows["a kill and nothing else near: seconds to the rerun"] == "-"
+
+
+def test_whatever_may_be_found_is_counted_in_the_table_of_the_readme() -> None:
+    assert sorted(kind for columns in PROOF.values() for kinds in columns for kind in kinds) == sorted(KINDS_FOUND)
