@@ -47,7 +47,9 @@ class Gathered:
             "no quote of its answer stands in the documents, so it is unverified", self._with("unverified")
         )
         ended = _listed("ends too early, at a limit", self._with("cut"))
-        why = "; ".join(filter(None, (self.progress.why, *self._limits(), *reasons, left_out, unbacked, ended)))
+        again = f"planning again failed: {self.progress.unplanned}" if self.progress.unplanned else ""
+        told = (self.progress.why, again, *self._limits(), *reasons, left_out, unbacked, ended)
+        why = "; ".join(filter(None, told))
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
         # every subtask was solved, but what the answer lacks of it is missing all the same

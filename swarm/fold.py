@@ -167,7 +167,9 @@ class _Fold(Steps):
             return
         if event.failure is not None:
             self._not_planned(event.round)
-            if not self.planned:
+            if self.planned:
+                self.unplanned = event.failure.message[:500]
+            else:
                 unaffordable = event.failure.reason in UNAFFORDABLE
                 self._because("over_budget" if unaffordable else "rejected", event.failure.message)
         elif not event.closed:
@@ -190,6 +192,7 @@ class _Fold(Steps):
         if self.planned:
             self._replace(event.round)
         self._grow(event)
+        self.unplanned = ""
         self.open_round, self.planned, self.rounds = None, True, self.rounds + 1
         self.again, self.replan = event.again, 0
         self.left_out = event.left_out

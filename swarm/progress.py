@@ -113,6 +113,8 @@ class Progress(Value):
     answer_failed: bool = False
     unanswered: str = ""
     """Why a delivery of its own brought no answer at all."""
+    unplanned: str = ""
+    """Why planning again brought no plan."""
     answers: int = 0
     """How often an answer was made in a delivery of its own, or could not be."""
     ended: bool = False

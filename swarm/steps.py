@@ -50,6 +50,7 @@ class Steps:
     answer: str
     answer_failed: bool
     unanswered: str
+    unplanned: str
     left_out: tuple[str, ...]
     answers: int
     ended: bool

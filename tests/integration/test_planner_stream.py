@@ -12,7 +12,7 @@ import pytest
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.events import Planned, RoundOpened, Started
-from swarm.llm.server import DONE, USAGE, Answer, ModelServer, Received, Stream, chunk
+from swarm.llm.server import DONE, USAGE, Answer, ModelServer, Received, Reply, Stream, chunk
 from swarm.models import Solution
 from swarm.plans import Subtask
 from swarm.settings import Settings
@@ -196,6 +196,21 @@ async def test_a_planner_that_finds_nothing_left_to_do_ends_the_job_with_what_is
     assert (answer.ending, answer.segments[0].text) == ("partial", "one")
     assert any("nothing is left to do" in note for note in notes)
     assert len(server.requests) == 2
+
+
+async def test_why_a_planner_could_not_plan_again_is_told_in_the_answer(
+    swarm: tuple[SwarmClient, ModelServer], crew: Crew
+) -> None:
+    client, server = swarm
+    first = plan_text(FIRST, step("t2", "broken", "two"))
+    away = Reply({"error": {"message": "CUDA out of memory"}}, 500, {"retry-after": "0.05"})
+    server.script = lambda request: away if "A first plan was carried out" in request.last else first
+
+    answer = await (await client.submit("Do one and two", replans=1)).answer(timeout=WITHIN)
+
+    assert (answer.ending, answer.segments[0].text) == ("partial", "one")
+    assert "planning again failed: box/" in answer.reason
+    assert ": HTTP 500: CUDA out of memory; look into the log of the server" in answer.reason
 
 
 async def test_a_plan_that_is_only_shown_starts_nothing(swarm: tuple[SwarmClient, ModelServer], crew: Crew) -> None:

@@ -283,6 +283,7 @@ EXAMPLES: dict[str, BaseModel] = {
         answer="answer.1",
         answer_failed=True,
         unanswered="it lost its worker 3 times",
+        unplanned="big/planner: HTTP 500: oops",
         answers=1,
         ended=True,
         usage=USAGE,

@@ -134,3 +134,12 @@ def test_an_answer_is_made_of_what_is_there_when_no_other_plan_comes_about() -> 
 
     assert actions == (AskAnswer(number=2),)
     assert go(progress, lacking())[1] == (End(ending="completed"),), "another plan is not asked for again"
+
+
+def test_why_planning_again_came_to_nothing_is_kept_until_a_plan_comes() -> None:
+    progress, _ = go(a_first_plan("a", "b", replans=2), failed("a"), solved("b"))
+    progress, _ = go(progress, round_opened(2), not_planned("box/small: HTTP 500: out of memory", round=2))
+    assert progress.unplanned == "box/small: HTTP 500: out of memory"
+
+    progress, _ = go(progress, round_opened(3), part("c<-b", round=3, closed=True))
+    assert progress.unplanned == ""
