@@ -93,7 +93,7 @@ def inspect_folder(folder: Path) -> tuple[Loaded, list[BadInput]]:
     if not problems:
         problems += _unknown_fallbacks(cards, files)
     if (size := sum(map(len, blobs.values()))) > MAX_BLOBS:
-        problems.append(TooLarge("documents of the catalog", size, MAX_BLOBS))
+        problems.append(TooLarge("documents of the catalog", size, MAX_BLOBS, remedy="leave some out"))
     return Loaded(catalog_of(cards), blobs, {name: noted for name, noted in notes.items() if noted}), problems
 
 

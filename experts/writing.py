@@ -124,4 +124,4 @@ async def _completed(
         text = "".join(come)
         if text.strip():
             return Completion(text, given_up(messages, text), model.name, cut=True)
-    raise ModelUnavailable(f"{model.name}: no answer within {timeout:g} s")
+    raise ModelUnavailable(f"{model.name}: no answer within {timeout:g} s; raise `timeout` of its card")

@@ -93,9 +93,11 @@ class BadInput(SwarmError):
 class TooLarge(BadInput):
     """Something exceeds its cap, in bytes or in number."""
 
-    def __init__(self, field: str, size: int, limit: int, unit: str = "bytes") -> None:
+    def __init__(
+        self, field: str, size: int, limit: int, unit: str = "bytes", remedy: str = "shorten or split it"
+    ) -> None:
         self.size, self.limit = size, limit
-        super().__init__(field, f"{size:,} {unit}, at most {limit:,} are accepted", "shorten or split it")
+        super().__init__(field, f"{size:,} {unit}, at most {limit:,} are accepted", remedy)
 
 
 class UnknownExpert(BadInput):

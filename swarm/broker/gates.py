@@ -103,7 +103,9 @@ class Gates:
         if limits.burst and not (limits.requests_per_minute or limits.tokens_per_minute):
             raise BadInput("burst", "it belongs to a rate", "add --requests-per-minute or --tokens-per-minute")
         if await self._connection.script("limits_set", gate, _encoded(limits), LIMITS_KEPT) != b"ok":
-            raise TooLarge("limits", LIMITS_KEPT + 1, LIMITS_KEPT, "models and endpoints")
+            raise TooLarge(
+                "limits", LIMITS_KEPT + 1, LIMITS_KEPT, "models and endpoints", "drop some: swarm limits drop NAME"
+            )
 
     async def drop(self, name: str) -> bool:
         """Forget the limits of an endpoint or a model. False: it had none."""

@@ -143,7 +143,7 @@ class JobLog:
         same = request.model_dump_json(exclude_defaults=True, exclude={"deadline", "max_age"}) if parent else body
         settings = self._settings
         if (size := len(body.encode())) > settings.max_request:
-            raise TooLarge("request", size, settings.max_request)
+            raise TooLarge("request", size, settings.max_request, remedy="shorten it, or raise SWARM_MAX_REQUEST")
         await self._eviction.check()
         named = [request.expert] if request.expert else []
         if request.plan is not None:

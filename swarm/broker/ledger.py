@@ -179,7 +179,7 @@ class Ledger:
         fields = {"weight": "" if weight is None else weight, "budget": micro(budget)}
         given = [part for item in fields.items() if item[1] != "" for part in item]
         if await self._connection.script("keep_tenant", name, TENANTS_KEPT, *given) == b"full":
-            raise TooLarge("tenants", TENANTS_KEPT + 1, TENANTS_KEPT, "tenants")
+            raise TooLarge("tenants", TENANTS_KEPT + 1, TENANTS_KEPT, "tenants", "drop some: swarm tenants drop NAME")
 
     async def drop_tenant(self, name: str) -> bool:
         """Take away what was set for a tenant; it then has what the settings give. False if there was nothing."""

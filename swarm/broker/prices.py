@@ -44,7 +44,7 @@ class PriceBook:
         known = {name.decode() for name in await self._connection.call("HKEYS", self._key)}
         size = len(known.union(prices))
         if size > PRICES_KEPT:
-            raise TooLarge("prices", size, PRICES_KEPT, "models")
+            raise TooLarge("prices", size, PRICES_KEPT, "models", "drop some: swarm prices drop MODEL")
         items = [(name, price.model_dump_json(exclude_defaults=True)) for name, price in prices.items()]
         for start in range(0, len(items), AT_ONCE):
             some = items[start : start + AT_ONCE]

@@ -129,7 +129,7 @@ def timed_out(name: str, where: Endpoint, patience: Patience, cause: BaseExcepti
         error.billed = "nothing"
     elif isinstance(cause, httpx2.PoolTimeout):
         full = f"all {where.connections:,} connections of the endpoint {where.name!r} were in use all the time"
-        error = ModelUnavailable(f"{name}: {full}; raise `connections` in swarm.toml")
+        error = ModelUnavailable(f"{name}: {full}; raise `connections` in [endpoints.{where.name}] of swarm.toml")
         error.billed = "nothing"
     else:
         error = of_health(ModelUnavailable(f"{name}: {patience.late(where.name)}"), "model")

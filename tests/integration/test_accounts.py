@@ -263,7 +263,7 @@ async def test_a_price_that_changes_is_known_to_workers_soon(connection: Connect
 
 
 async def test_the_book_of_prices_is_bounded(book: PriceBook) -> None:
-    with pytest.raises(TooLarge, match="10,001 models, at most 10,000"):
+    with pytest.raises(TooLarge, match="10,001 models, at most 10,000 are accepted; drop some: swarm prices drop"):
         await book.put({f"m{number}": PRICE for number in range(9_999)})
     assert list(await book.all("*short")) == ["box/short"]
     assert await book.drop(["small", "nix"]) == 1

@@ -489,7 +489,7 @@ async def test_no_more_have_limits_than_there_may_be(hands: Hands, monkeypatch: 
     await gates.set("openai", Limits(concurrency=8))
     await gates.set("openai", Limits(concurrency=9))
 
-    with pytest.raises(TooLarge, match="2 models and endpoints, at most 1"):
+    with pytest.raises(TooLarge, match="2 models and endpoints, at most 1 are accepted; drop some: swarm limits drop"):
         await gates.set("other", Limits(concurrency=8))
 
 
