@@ -35,6 +35,8 @@ HELD = 2.0
 """Seconds without a sign of the event loop after which whoever holds it is noted, and what has not begun goes back."""
 STUCK = 30.0
 """Seconds without a sign of the event loop after which it is told, and what no expert may be busy with is given up."""
+LATELY = 2.0
+"""Seconds after a time without a sign of the event loop in which results go before new work."""
 GRACE = 5.0
 """Seconds after the end of an attempt for which its lease is kept though the event loop is stuck."""
 AT_ONCE = 250
@@ -105,6 +107,7 @@ class Beat:
         self._loop_thread = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stall: _Stall | None = None
+        self._held_until = -math.inf
         self._away = False
         """Whether the last renewal failed."""
         self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
@@ -152,6 +155,8 @@ class Beat:
     def alive(self) -> None:
         """The event loop says that it turns."""
         seconds, self._alive = self.stuck, time.monotonic()
+        if seconds > HELD:
+            self._held_until = self._alive
         stall, self._stall = self._stall, None
         if stall is not None:
             _log.warning(events.LOOP_HELD, **stall.said(seconds))
@@ -160,6 +165,11 @@ class Beat:
     def stuck(self) -> float:
         """Seconds since the event loop was last heard of."""
         return time.monotonic() - self._alive
+
+    @property
+    def held_lately(self) -> bool:
+        """Whether the event loop has only just begun to turn again."""
+        return self.stuck > HELD or time.monotonic() - self._held_until < LATELY
 
     def _run(self) -> None:
         pause = self._pause

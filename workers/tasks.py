@@ -145,7 +145,10 @@ async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
     allowance = Allowance.of(ctx["settings"], envelope.attempt, envelope.after)
     context = ctx["asking"].context(claim, envelope)
     settle: Callable[..., Awaitable[Outcome]] = ctx["registry"].settle
-    return await settle(card, envelope.subtask, inputs, allowance, context, lambda: worker.begin(claim))
+    try:
+        return await settle(card, envelope.subtask, inputs, allowance, context, lambda: worker.begin(claim))
+    finally:
+        worker.solved(claim)
 
 
 async def _inputs(log: JobLog, envelope: Envelope) -> Mapping[str, Solution]:

@@ -35,7 +35,7 @@ from swarm.broker.served import Served
 from swarm.broker.subscription import News, Subscription
 from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, BrokerUntrusted, NoRoom
 from swarm.settings import Settings
-from workers.beat import Beat
+from workers.beat import LATELY, Beat
 from workers.lane import Lane
 from workers.supervisor import supervised
 from workers.tasks import Settlement, Told
@@ -102,6 +102,8 @@ class SwarmWorker(Worker):
         self._current: dict[str, Claim] = {}
         """The last claim of each delivery."""
         self._stopped: set[str] = set()
+        self._unwritten: set[asyncio.Task[None]] = set()
+        """Deliveries whose attempt has ended, and that are not yet settled."""
         self._stopping = asyncio.Event()
         self._draining = settings.drain
         self._ending = False
@@ -373,10 +375,21 @@ class SwarmWorker(Worker):
         self._beat.limit(claim, seconds)
 
     async def begin(self, claim: Claim) -> None:
-        """The expert is called now. Does not return for a claim that was given up while the event loop was held."""
+        """The expert is called now. Does not return for a claim that was given up while the event loop was held.
+
+        When it turns again, results that wait to be written go first: the next expert may hold it as long.
+        """
+        if self._unwritten and self._beat.held_lately:
+            await asyncio.wait(self._unwritten, timeout=LATELY)
         if not self._beat.begin(claim) and (work := self.job_tasks.get(claim.key)) is not None:
             work.cancel()
             await asyncio.Event().wait()
+
+    def solved(self, claim: Claim) -> None:
+        """The attempt has ended; what it came to is to be written."""
+        if (work := self.tasks.get(claim.key)) is not None:
+            self._unwritten.add(work)
+            work.add_done_callback(self._unwritten.discard)
 
     def _lost(self, claims: list[Claim]) -> None:
         """From the beat's thread: these are no longer ours, or nobody wants them any more."""

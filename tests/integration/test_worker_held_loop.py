@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ STUCK = {"HELD": 0.2, "STUCK": 0.5, "GRACE": 0.2}
 """Constants of the heartbeat."""
 
 
-def _hold() -> None:
+def _hold(subtask: str = "") -> None:
     """Hold the event loop until the test lets go."""
-    while not Path(os.environ[STARTS] + ".go").exists():
+    while not Path(os.environ[STARTS] + ".go" + subtask).exists():
         time.sleep(0.01)
 
 
@@ -59,6 +60,17 @@ class Holds:
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         _started(subtask)
         _hold()
+        return Solution(text="inferred")
+
+
+class Stepwise:
+    """Holds the event loop until the test lets go of this very subtask."""
+
+    card = _card("stepwise", timeout=60)
+
+    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
+        _started(subtask)
+        _hold(subtask.id)
         return Solution(text="inferred")
 
 
@@ -79,7 +91,7 @@ class Overtime:
 async def fleet(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
     monkeypatch.setenv(BEAT, json.dumps(STUCK))
     async with Fleet(settings.model_copy(update={"lease": LEASE}), tmp_path) as fleet:
-        await fleet.publish(*(f"{__name__}:{kind.__name__}" for kind in (Holds, Overtime)))
+        await fleet.publish(*(f"{__name__}:{kind.__name__}" for kind in (Holds, Stepwise, Overtime)))
         yield fleet
 
 
@@ -89,8 +101,8 @@ async def client(fleet: Fleet) -> AsyncIterator[SwarmClient]:
         yield client
 
 
-def let_go(fleet: Fleet) -> None:
-    Path(f"{fleet.record}.go").touch()
+def let_go(fleet: Fleet, subtask: str = "") -> None:
+    Path(f"{fleet.record}.go{subtask}").touch()
 
 
 async def serve(fleet: Fleet, kind: type) -> WorkerProcess:
@@ -101,6 +113,12 @@ def told(worker: WorkerProcess) -> list[dict[str, Any]]:
     """What a process says of experts that hold its event loop."""
     lines = [json.loads(line) for line in worker.words().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == "event_loop_held" and line["holder"].startswith("expert ")]
+
+
+def _is_stuck_over(fleet: Fleet, worker: WorkerProcess, number: int) -> bool:
+    """Whether an expert holds the loop, as the only one, for the `number`th time."""
+    stuck = [line for line in told(worker) if "told" not in line]
+    return len(fleet.starts()) == len(stuck) == number
 
 
 async def claims_of(client: SwarmClient, job: str) -> list[int]:
@@ -185,6 +203,24 @@ async def test_other_workers_begin_what_waits_behind_an_expert_that_holds_its_lo
             fleet.launch("expert", f"{__name__}:{Holds.__name__}")
         await until(lambda: len(fleet.starts()) == 3, "all subtasks at once", 30)
         let_go(fleet)
+        answer = await job.answer(20)
+
+    assert answer.complete
+    assert fleet.starts() == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.timeout(90)
+async def test_a_result_is_written_before_the_next_expert_holds_the_loop(fleet: Fleet, client: SwarmClient) -> None:
+    """Else it would wait for as long again, and be lost when its time is over meanwhile."""
+    plan = [{"id": name, "expert": "stepwise", "instruction": "go"} for name in ("a", "b", "c")]
+    async with serving(fleet.settings, roles=ROUTER):
+        only = await serve(fleet, Stepwise)
+        job = await client.submit("go", plan=plan)
+        for done in range(3):
+            await until(partial(_is_stuck_over, fleet, only, done + 1), "a loop that counts as stuck over the next one")
+            outcomes = [event for event in await client.log.events(job.id) or [] if event.type == "outcome"]
+            assert len(outcomes) == done
+            let_go(fleet, list(fleet.starts())[-1])
         answer = await job.answer(20)
 
     assert answer.complete
