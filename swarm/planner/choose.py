@@ -8,9 +8,10 @@ plays another's turn, or tells results, is not read. Whatever is left out is rep
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from swarm.planner.literals import Bare, Unreadable
 from swarm.planner.outline import Further, Misfit, Outline, Written
@@ -28,7 +29,7 @@ _LAST = re.compile(r"\bfinal\W+(?:steps|calls?)\b", re.I)
 _OTHER = re.compile(
     r"\b(?:alternative(?:ly)?|(?:an)?other (?:way|plan|option|approach|possib\w+|solution|version|example)"
     r"|equivalent(?:ly)?|option \w|versions?|instead|(?:the )?same (?:plan|calls?|thing|results?|steps?)|for example)\b"
-    r"|^[\s`*)\]]*or\b|\n\W*or\b",
+    r"|^[\s`*)\]]*+or\b|\n[^\w\n]*+or\b",
     re.I,
 )
 _FURTHER = re.compile(
@@ -38,9 +39,13 @@ _FURTHER = re.compile(
     re.I,
 )
 _POSSIBLE = re.compile(r"\b(?:could|might) (?:also|well|just as well)\b|\b(?:one|you|we) (?:could|might)\b", re.I)
+_NEAR = 300
+"""Characters before a part that may say what it is."""
 _SENTENCE = re.compile(r"\n|[.:!?] |[.:!?]$")
+# possessive, or a long run of blanks would be tried in all the ways to share it out
 _ADJACENT = re.compile(
-    r"[\s,;+&.|\-*\u2022`\"'\])}]*(?:(?:and|then|next)?[\s:,]*)?(?:\d{1,3}[.):]\s*)?(?:</?[^<>\n]{1,40}>\s*|```\w*\s*)*"
+    r"(?:[\s,;+&.|\-*\u2022\"'\])}]|`(?!``\w))*+(?:(?:and|then|next)?[\s:,]*+)?(?:\d{1,3}[.):]\s*+)?"
+    r"(?:</?[^<>\n]{1,40}>\s*+|```\w*+\s*+)*+"
 )
 
 
@@ -162,15 +167,23 @@ def _computed(step: Written) -> bool:
 
 def _kept(able: list[Part], text: str, notes: dict[str, None], known: Names) -> tuple[list[Part], bool]:
     kept, said, before = [able[0]], _signatures(able[0]), text[: able[0].found.start]
+    since, looked, apart = kept[0], 0, False
     for i, part in enumerate(able[1:], 1):
-        gap = text[kept[-1].found.end : part.found.start]
+        if since is not kept[-1]:
+            since, looked, apart = kept[-1], i - 1, False
+        while looked < i - 2 and able[looked + 1].found.end <= part.found.start - _NEAR:
+            looked += 1  # what stands before was looked at with an earlier part
+        begin = max(since.found.end, able[looked].found.end)
+        gap = text[begin : part.found.start]
         if another_speaks(gap, before):
             if said_in_tokens(gap) and any(_is_fresh(further, kept, known) for further in able[i:]):
                 raise Further
             notes["what follows the plan was not read: another turn, or pretended results"] = None
             return kept, True
-        mine = _signatures(part)
-        match _relation(part, mine, said, kept, unmarked(gap), known):
+        mine, gap = _signatures(part), unmarked(gap)
+        apart = apart or _OTHER.search(gap) is not None
+        adjacent = begin == since.found.end and _ADJACENT.fullmatch(gap) is not None
+        match _relation(part, mine, said, kept, _Between(gap[-_NEAR:], adjacent, apart), known):
             case "again":
                 notes["steps said twice were taken once"] = None
             case "replaces":
@@ -194,15 +207,24 @@ def _kept(able: list[Part], text: str, notes: dict[str, None], known: Names) -> 
 _Relation = Literal["again", "replaces", "fuller", "another", "adds", "unclear"]
 
 
-def _relation(part: Part, mine: set[str], said: set[str], kept: list[Part], gap: str, known: Names) -> _Relation:
-    """What a part is to the plan before it, from which `gap` parts it."""
-    first, near = kept[0].outline, gap[-300:]
+class _Between(NamedTuple):
+    """What stands between a plan and a part behind it: its end, whether it is nothing, whether it tells them apart."""
+
+    near: str
+    adjacent: bool
+    apart: bool
+
+
+def _relation(
+    part: Part, mine: set[str], said: set[str], kept: list[Part], between: _Between, known: Names
+) -> _Relation:
+    """What a part is to the plan before it."""
+    first, (near, adjacent, apart) = kept[0].outline, between
     if mine <= said and not part.misfit:
         return "again"
     if part.outline.whole and _FINAL.search(near) and not (_LAST.search(near) and not mine & said):
         return "replaces"
-    adjacent = _ADJACENT.fullmatch(gap) is not None
-    if not adjacent and (_OTHER.search(gap) or (part.misfit and first.whole)):
+    if not adjacent and (apart or (part.misfit and first.whole)):
         return "another"
     if part.outline.whole and said < mine:
         return "fuller"
@@ -233,7 +255,7 @@ def _check_end(kept: list[Part], text: str, stopped: Unreadable, notes: dict[str
     gap = text[kept[-1].found.end : stopped.at]
     if not another_speaks(gap, text[: kept[0].found.start]):
         gap = unmarked(gap)
-        goes_on = _FURTHER.search(gap[-300:]) and not _OTHER.search(gap)
+        goes_on = _FURTHER.search(gap[-_NEAR:]) and not _OTHER.search(gap)
         if not kept[0].outline.whole or _ADJACENT.fullmatch(gap) or goes_on:
             raise stopped
     notes["what follows the plan cannot be read"] = None
@@ -253,20 +275,24 @@ def _in_line(able: list[Part], text: str, known: Names) -> list[Part]:
 
 
 def _check_mentions(inline: list[Part], kept: list[Part], text: str, known: Names) -> None:
-    """Refuse a plan beside which a sentence calls an expert with arguments, if no step of the plan says that."""
+    """Refuse a plan beside which a sentence calls an expert with arguments, if no step of the plan says that.
+
+    Not behind a place where another speaks, as far as labels tell; such a place is behind all that is before it.
+    """
     begins, ends = kept[0].found.start, kept[-1].found.end
     said = {call for part in kept for call in _calls(part)}
+    places: list[int] = []
     for part in inline:
         behind = part.found.start > ends
         near = text[max(0, ends if behind else 0, part.found.start - 200) : part.found.start]
-        gap = text[ends : part.found.start] if behind else ""
         if _calls(part) <= said or _OTHER.search(near) or _POSSIBLE.search(near):
             continue
-        if another_speaks(gap, text[:begins]) and not said_in_tokens(gap):
-            return
-        for step in part.outline.steps:
-            if known(step.expert) and step.arguments and not _computed(step):
-                raise Further
+        places.append(part.found.start if behind else ends)
+        if any(known(step.expert) and step.arguments and not _computed(step) for step in part.outline.steps):
+            first = bisect_left(places, True, key=lambda place: another_speaks(text[ends:place], text[:begins]))
+            if first < len(places) and not said_in_tokens(text[ends : places[first]]):
+                return
+            raise Further
 
 
 def _calls(part: Part) -> set[str]:
