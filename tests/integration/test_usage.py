@@ -21,6 +21,7 @@ from swarm.client import SwarmClient
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.models import Card, Usage
+from swarm.plans import Plan, Subtask
 from swarm.prices import Price
 from swarm.settings import Settings
 from tests.integration.processes import serving
@@ -157,3 +158,32 @@ async def test_what_a_call_used_is_counted_alike_everywhere(settings: Settings, 
         assert counted == (usage.calls, usage.input_tokens, usage.output_tokens, usage.cost)
     assert acme.today.tokens == answer.usage.input_tokens + answer.usage.output_tokens
     assert (acme.today.settled, acme.today.presumed) == (answer.usage.cost, answer.usage.presumed)
+
+
+async def test_the_calls_of_a_planner_and_a_writer_count_like_those_of_an_expert(settings: Settings) -> None:
+    def script(request: Received) -> Reply:
+        fails = Reply({"error": {"message": "no"}}, 500, {"retry-after": "0.05"})
+        return fails if request.model == "down" else Reply(completion("yes", usage=TOLD))
+
+    card = Card(name="chat", version="1", kind="instruction", description="chat", instruction="Go.", model="box/fine")
+    plan = Plan(
+        subtasks=tuple(Subtask(id=name, expert="chat", instruction="where is it?") for name in ("a", "b")),
+        aggregate="synthesis",
+    )
+    down = settings.model_copy(update={"planner": "box/down", "synthesis": "box/down", "skip": False})
+    async with (
+        ModelServer(script) as server,
+        Connection.open(settings.redis_url or "", settings.prefix) as connection,
+        SwarmClient(settings=settings) as client,
+    ):
+        await Shelf(connection, 600).publish(catalog_of({"chat": card}), {})
+        async with serving(down, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
+            unplanned = (await (await client.submit("paint the fence")).answer(timeout=20)).usage
+            planner = [request.model for request in server.requests].count("down")
+            written = (await (await client.submit("go", plan=plan)).answer(timeout=20)).usage
+            writer = [request.model for request in server.requests].count("down") - planner
+
+    assert planner >= 1 <= writer
+    assert (unplanned.calls, unplanned.estimated, unplanned.unknown) == (planner, planner, planner)
+    assert (written.calls, written.estimated, written.unknown) == (2 + writer, writer, writer)
+    assert (written.output_tokens, written.cost, written.presumed) == (60, 0, 0)
