@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from swarm.values import Input, Plain
 
 MOST_TOKENS = 1_000_000
-IN_CARD = "max_tokens in its card"
+IN_CARD, IN_CALL = "max_tokens in its card", "max_tokens of the call"
 MOST_STOPS, LONGEST_STOP = 16, 200
 MAX_EXTRA = 10_000
 """Bytes of `extra`, as JSON."""
@@ -39,7 +39,7 @@ class Cap(int):
 
     by: str
 
-    def __new__(cls, tokens: int, by: str) -> Self:
+    def __new__(cls, tokens: int, by: str = IN_CALL) -> Self:
         cap = super().__new__(cls, tokens)
         cap.by = by
         return cap
@@ -47,7 +47,7 @@ class Cap(int):
 
 def setting_of(cap: int) -> str:
     """The setting that a cap is from."""
-    return cap.by if isinstance(cap, Cap) else "max_tokens of the call"
+    return cap.by if isinstance(cap, Cap) else IN_CALL
 
 
 def _listed(stop: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
@@ -139,6 +140,12 @@ def test_the_cap_of_a_budget_is_that_of_the_price_where_that_is_smaller() -> Non
         most_written("box/small", price, 4_096).by == "the most of its price (swarm prices set box/small --max-output)"
     )
     assert most_written("box/small", price, 4).by == most_written("box/small", None, 4).by == "SWARM_MAX_OUTPUT"
+
+
+def test_a_cap_that_is_copied_still_says_what_it_is_from() -> None:
+    same = copy.deepcopy(Cap(5, "SWARM_MAX_OUTPUT"))
+
+    assert (same, same.by) == (5, "SWARM_MAX_OUTPUT")
 
 
 async def test_a_plan_that_was_cut_says_so_with_what_helps(tmp_path: Path) -> None:
