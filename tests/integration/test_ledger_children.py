@@ -135,3 +135,15 @@ async def test_a_job_ends_no_later_than_the_one_that_it_is_a_part_of(hands: Hand
     accepted = [(await log.history(job))[0] for job in ("j1", "c1", "c2")]
     assert [event.due for event in accepted if isinstance(event, Accepted)] == dues
     assert dues[1] == dues[0] > dues[2]
+
+
+async def test_one_asked_for_when_the_job_above_is_past_its_time_ends_by_its_deadline(hands: Hands, log: JobLog) -> None:
+    await hands.begin("j1", "t1:a", deadline=60.0)
+    await hands.call("HSET", hands.keys.job("j1"), "due", int(await hands.now()) - 1_000)
+    assert await log.submit("c1", a_request("t1:a", deadline=60.0), parent="j1")
+
+    claims = await hands.claim("advance", free=10)
+    assert [claim.id for claim in claims] == ["c1:advance"], "nobody runs a timer"
+    await hands.advance("c1", claims[0])
+    ended = (await log.history("c1"))[-1]
+    assert isinstance(ended, Ended) and ended.ending == "deadline"

@@ -69,11 +69,12 @@ local function turn_to(queue, tag, empty)
   call('PEXPIRE', key, TURNS_MS)
 end
 
--- Store a delivery and queue it: now, or for the time `due`. One that is there already is left as it is.
+-- Store a delivery and queue it: now, or for the time `due`. One that is there already is left as it is. A timer, which has
+-- no record as nobody runs it, is queued for its time also where that is past.
 local function enqueue(job, id, queue, record, now, due)
   local J, D = job_key(job), delivery_key(id)
   if call('HSETNX', J .. ':live', id, queue) == 0 then return end
-  local facts, later = facts_of(job), due and due > now
+  local facts, later = facts_of(job), due and (due > now or record == '')
   if not facts.live then
     expire_at(J .. ':live', facts.expire)
     facts.live = true
