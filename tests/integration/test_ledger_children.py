@@ -137,7 +137,7 @@ async def test_a_job_ends_no_later_than_the_one_that_it_is_a_part_of(hands: Hand
     assert dues[1] == dues[0] > dues[2]
 
 
-async def test_one_asked_for_when_the_job_above_is_past_its_time_ends_by_its_deadline(hands: Hands, log: JobLog) -> None:
+async def test_a_job_below_one_that_is_past_its_time_ends_by_its_deadline(hands: Hands, log: JobLog) -> None:
     await hands.begin("j1", "t1:a", deadline=60.0)
     await hands.call("HSET", hands.keys.job("j1"), "due", int(await hands.now()) - 1_000)
     assert await log.submit("c1", a_request("t1:a", deadline=60.0), parent="j1")
@@ -146,4 +146,5 @@ async def test_one_asked_for_when_the_job_above_is_past_its_time_ends_by_its_dea
     assert [claim.id for claim in claims] == ["c1:advance"], "nobody runs a timer"
     await hands.advance("c1", claims[0])
     ended = (await log.history("c1"))[-1]
-    assert isinstance(ended, Ended) and ended.ending == "deadline"
+    assert isinstance(ended, Ended)
+    assert ended.ending == "deadline"
