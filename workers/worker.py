@@ -47,6 +47,8 @@ QUIET = 5.0
 """Seconds without news after which a worker looks for a new catalog by itself."""
 LONGEST_AWAY = 1.0
 """Seconds between tries while Redis is away."""
+DECIDED = 0.05
+"""Seconds in which what a result leads to is claimed where decisions are made, when the event loop was held."""
 BUG_DELAY = 1.0
 """Seconds until a delivery whose function failed comes back."""
 MOST_TOLD = 2_000
@@ -103,7 +105,7 @@ class SwarmWorker(Worker):
         """The last claim of each delivery."""
         self._stopped: set[str] = set()
         self._unwritten: set[asyncio.Task[None]] = set()
-        """Deliveries whose attempt has ended, and that are not yet settled."""
+        """Decisions, and deliveries whose attempt has ended, that are not yet settled."""
         self._stopping = asyncio.Event()
         self._draining = settings.drain
         self._ending = False
@@ -257,6 +259,8 @@ class SwarmWorker(Worker):
         task = self.loop.create_task(self._run(claim))
         self.tasks[claim.key] = task
         task.add_done_callback(lambda done: self._ended(lane, claim, done))
+        if claim.queue == ADVANCE:
+            self._settles(task)
 
     def _ended(self, lane: Lane, claim: Claim, task: asyncio.Task[None]) -> None:
         lane.give()
@@ -377,10 +381,14 @@ class SwarmWorker(Worker):
     async def begin(self, claim: Claim) -> None:
         """The expert is called now. Does not return for a claim that was given up while the event loop was held.
 
-        When it turns again, results that wait to be written go first: the next expert may hold it as long.
+        When it turns again, results that wait to be written go first, and the decisions that they lead to if those are
+        made here: the next expert may hold it as long.
         """
-        if self._unwritten and self._beat.held_lately:
-            await asyncio.wait(self._unwritten, timeout=LATELY)
+        if self._beat.held_lately:
+            await self._written()
+            if any(ADVANCE in lane.served.queues for lane in self.lanes):
+                await asyncio.sleep(DECIDED)
+                await self._written()
         if not self._beat.begin(claim) and (work := self.job_tasks.get(claim.key)) is not None:
             work.cancel()
             await asyncio.Event().wait()
@@ -388,8 +396,15 @@ class SwarmWorker(Worker):
     def solved(self, claim: Claim) -> None:
         """The attempt has ended; what it came to is to be written."""
         if (work := self.tasks.get(claim.key)) is not None:
-            self._unwritten.add(work)
-            work.add_done_callback(self._unwritten.discard)
+            self._settles(work)
+
+    def _settles(self, work: asyncio.Task[None]) -> None:
+        self._unwritten.add(work)
+        work.add_done_callback(self._unwritten.discard)
+
+    async def _written(self) -> None:
+        if self._unwritten:
+            await asyncio.wait(self._unwritten, timeout=LATELY)
 
     def _lost(self, claims: list[Claim]) -> None:
         """From the beat's thread: these are no longer ours, or nobody wants them any more."""

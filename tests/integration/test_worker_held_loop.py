@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from structlog.testing import capture_logs
 
 from swarm.broker.queue import Claim, Queue
@@ -275,6 +276,32 @@ async def test_a_job_ends_at_its_cancel_and_its_deadline_while_its_expert_holds_
     assert answer.ending == ending
     assert fleet.starts() == {"t1": 1}
     assert not any(line["leases_lost"] for line in told(first))
+
+
+async def test_jobs_of_one_process_end_while_its_experts_hold_the_loop_one_after_the_other(
+    settings: Settings, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decision that goes back each time would wait until no expert has any more to do."""
+    monkeypatch.setattr(beat, "HELD", 0.2)
+    ended: list[int] = []
+    redis_now = redis.Redis.from_url(settings.redis_url or "")
+
+    async def blocks(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
+        time.sleep(0.6)
+        ended.append(len(list(redis_now.zscan_iter(hands.keys.ended))))
+        return "done"
+
+    heavy = expert("heavy", blocks)
+    await publish(settings, heavy)
+    async with SwarmClient(settings=settings) as client:
+        jobs = [await client.submit("go", expert="heavy") for _ in range(6)]
+        async with serving(settings.model_copy(update={"lease": LEASE}), heavy):
+            for job in jobs:
+                assert (await job.answer(30)).complete
+    redis_now.close()
+
+    assert len(ended) == 6, "each begins once"
+    assert ended[-1] > 0, "some end before the last expert has held the loop"
 
 
 @asynccontextmanager
