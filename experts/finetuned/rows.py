@@ -181,11 +181,14 @@ class _Columns:
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, str, dict[str, str]]] = []
-        """Line, the cell of the label as it stands, the cells that are neither text nor label."""
+        """Line, the cell of the label as it stands, the cells to which a longer text before it moves it."""
 
     def take(self, line: int, fields: Mapping[str, str]) -> None:
-        label = next(fields[name] for name in LABELS if name in fields)
-        self._rows.append((line, label, {n: c.strip() for n, c in fields.items() if n not in TEXTS + LABELS}))
+        names = list(fields)
+        label = next(name for name in LABELS if name in fields)
+        moves = names.index("text") < names.index(label)
+        behind = [name for name in names[names.index(label) :] if moves and name not in TEXTS + LABELS]
+        self._rows.append((line, fields[label], {name: fields[name].strip() for name in behind}))
 
     def shifted(self) -> Iterator[tuple[int, tuple[str, str]]]:
         """Rows whose label is no other row's and seems to be a part of the text: line, problem, remedy."""

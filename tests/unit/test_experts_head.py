@@ -232,6 +232,16 @@ def test_what_is_wrong_with_rows_is_said_with_the_line(
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("header", [",text,label", "id,text,label", "label,text,id"])
+def test_a_number_that_no_comma_moves_does_not_make_a_rare_label_a_wrong_one(tmp_path: Path, header: str) -> None:
+    """As in the index that pandas writes: a comma in a text moves only what stands behind the text."""
+    rows = [{"": n, "id": n, "text": f"hello {n}", "label": n % 3} for n in range(12)]
+    rows.append({"": 1, "id": 1, "text": "rare", "label": 7})
+    lines = [header, *(",".join(str(row[name]) for name in header.split(",")) for row in rows)]
+
+    assert len(read_rows(rows_file(tmp_path, "\n".join(lines), "r.csv"))) == 13
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [
