@@ -121,7 +121,7 @@ class Settings(Input):
     """Bytes of results that one job may keep; one more is a failure, `too_large`."""
     max_results_tenant: Bytes | None = Field(default=None, ge=1_000)
     """Bytes that all jobs of one tenant may keep in Redis: requests, results and answers, until they expire. By default
-    half of `maxmemory`, so that none takes all of it; where Redis has no `maxmemory` there is no bound."""
+    half of `maxmemory`; where Redis has none there is no bound. Plans and logs beside them are not counted."""
     max_answer: Bytes = Field(default=4_000_000, ge=1_000)
     """Bytes of results that one answer is made of."""
 
