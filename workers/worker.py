@@ -185,15 +185,14 @@ class SwarmWorker(Worker):
     async def _serve(self, lane: Lane) -> None:
         async with Waker(self._url, self._turn, self.connection.suspect) as waker:
             while not self._stopping.is_set():
-                served = lane.served
-                if lane.free <= 0 or not served.queues:
+                if lane.free <= 0 or not lane.served.queues:
                     await self._or_stop(lane.room() if lane.free <= 0 else asyncio.sleep(IDLE))
                     continue
                 try:
                     if lane.unsure:
-                        await self.queue.disown(served.queues, self._claims.values())
+                        await self.queue.disown(lane.served.queues, self._claims.values())
                     lane.unsure = True  # until all that the next claim takes has been started
-                    lane.claiming = lane.free
+                    lane.claiming, served = lane.free, lane.served  # another catalog may have come meanwhile
                     claims, due = await self.queue.claim(served, lane.claiming, first=lane.turn(), also=lane.also())
                 except BrokerError as error:
                     lane.claimed()

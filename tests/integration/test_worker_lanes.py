@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
 from swarm.events import Planned
 from swarm.models import Solution
@@ -17,6 +19,7 @@ from swarm.router import Router
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.lane import Lane
+from workers.main import Roles
 from workers.wake import IDLE
 
 
@@ -195,3 +198,34 @@ def test_a_lane_begins_each_time_with_another_queue() -> None:
 
 async def _has(client: SwarmClient, job: str, kind: str) -> bool:
     return kind in kinds(await client.log.events(job) or [])
+
+
+async def test_a_catalog_that_comes_while_a_lost_claim_goes_back_ends_no_lane(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next claim begins with a queue of those that are served by then."""
+    done = expert("echo", echo)
+    await publish(settings, done)
+    with capture_logs() as logs:
+        async with serving(settings, done, roles=Roles(router=False)) as process:
+            worker, came = process.worker, asyncio.Event()
+            (lane,) = worker.lanes
+            await until(lambda: lane.queues, "a catalog")
+            disown = worker.queue.disown
+
+            async def meanwhile(queues: Sequence[str], known: Iterable[Claim]) -> int:
+                lane.serve([f"run:more{number}" for number in range(20)])
+                lane._turn = 10
+                came.set()
+                return await disown(queues, known)
+
+            monkeypatch.setattr(worker.queue, "disown", meanwhile)
+
+            def doubts() -> bool:
+                lane.unsure = lane.unsure or not came.is_set()
+                return came.is_set()
+
+            await until(doubts, "a claim that is taken for lost")
+            await until(lambda: not lane.unsure, "a claim after it")
+
+    assert not [line for line in logs if line["event"] == "loop_restarted"]
