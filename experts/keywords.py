@@ -15,7 +15,7 @@ from typing import Any
 from swarm.patterns import pattern_problem, search
 
 MAX_FOLLOWED = 50_000
-"""References that one check follows, each as often as it does."""
+"""References that one check follows, each as often as it does, beyond one for each value of the data."""
 MAX_APPLIED = 10_000
 """Parts of a schema that may have to fit one value, each as often as it is named."""
 MAX_CHAIN = 50
@@ -32,14 +32,14 @@ class TooManyReferences(Exception):
     def __init__(self) -> None:
         super().__init__(
             f"the schema leads to more than {MAX_FOLLOWED:,} references for this data; "
-            "let each definition name the next one once"
+            "let each definition name the next one once, or ask for less"
         )
 
 
 @contextmanager
-def references_counted() -> Iterator[None]:
-    """Inside the block, a check that follows too many references raises TooManyReferences."""
-    token = _followed.set(iter(range(MAX_FOLLOWED)))
+def references_counted(values: int) -> Iterator[None]:
+    """Inside the block, a check of so many values that follows too many references raises TooManyReferences."""
+    token = _followed.set(iter(range(MAX_FOLLOWED + values)))
     try:
         yield
     finally:

@@ -76,7 +76,7 @@ def violation(data: object, schema: Mapping[str, Any]) -> str | None:
         return f"the schema {problem}"
     validator = validator_class()({k: v for k, v in schema.items() if k != "$schema"}, registry=Registry())
     try:
-        with in_time(), references_counted():
+        with in_time(), references_counted(_weight(data, text=0)):
             error = best_match(validator.iter_errors(data))
     except (PatternTooSlow, TooManyReferences) as bound:
         return str(bound)
