@@ -53,6 +53,8 @@ HELD_MS = 2_000
 SHOWN = 20
 """Leaks that are named."""
 
+_ONCE_ETERNAL = re.compile(r"queue:.+:(wake|turns)")
+"""What processes of an older version make without a lifetime: no leak of this one."""
 KINDS = (
     ("jobs", r"job:[^:]+"),
     ("logs", r"job:[^:]+:log"),
@@ -315,7 +317,8 @@ async def _leaks(connection: Connection, names: Sequence[str]) -> AsyncIterator[
     version = await connection.call("GET", connection.keys.current_catalog)
     current = connection.keys.catalog((version or b"").decode()).removeprefix(f"{connection.keys.prefix}:")
     found = 0
-    mortal = [name for name in names if not ETERNAL.fullmatch(name) and name not in (current, f"{current}:blobs")]
+    known = {current, f"{current}:blobs"}
+    mortal = [n for n in names if n not in known and not ETERNAL.fullmatch(n) and not _ONCE_ETERNAL.fullmatch(n)]
     for start in range(0, len(mortal), PAGE):
         page = mortal[start : start + PAGE]
         for name, life in zip(page, await _each(connection, "PTTL", page), strict=True):

@@ -89,6 +89,18 @@ async def test_a_key_without_a_lifetime_is_a_leak(hands: Hands, client: SwarmCli
         await hands.call("DEL", hands.keys.blob("0" * 64))
 
 
+async def test_what_an_older_version_left_of_a_queue_is_no_leak_that_anybody_reports(
+    hands: Hands, client: SwarmClient
+) -> None:
+    wake, turns = (hands.keys.queue("run:gone@1", part) for part in ("wake", "turns"))
+    await hands.call("RPUSH", wake, "1")
+    await hands.call("ZADD", turns, 5, "")
+    try:
+        assert (await client.census()).leaks == ()
+    finally:
+        await hands.call("DEL", wake, turns)
+
+
 async def test_of_very_many_keys_some_are_looked_at_and_the_rest_is_estimated(
     hands: Hands, client: SwarmClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
