@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from swarm.models import Blob, Card, Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.card import Blob, Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 LoadBlob = Callable[[Blob], Awaitable[bytes]]
 """Gives the content of a file that belongs to an expert, from wherever this process keeps them."""

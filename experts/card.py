@@ -22,9 +22,9 @@ from experts import optional_checks
 from experts.files import Files
 from experts.frontmatter import parse, split
 from swarm.errors import InvalidCard
-from swarm.models import Blob, Card, Limits, Uncited
-from swarm.sampling import Sampling
-from swarm.values import explain
+from swarm.types.base import explain
+from swarm.types.card import Blob, Card, Limits, Uncited
+from swarm.types.sampling import Sampling
 
 MAX_CARD = 256_000
 MAX_DESCRIPTION = 4_000

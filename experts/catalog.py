@@ -12,7 +12,7 @@ from experts.card import CardReader
 from experts.files import FileNote
 from experts.frontmatter import has_front_matter
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
-from swarm.models import Card, Catalog
+from swarm.types.card import Card, Catalog
 
 MAX_BLOBS = 64_000_000
 """Bytes of all documents and heads of a catalog."""

@@ -16,8 +16,8 @@ from experts.writing import written
 from swarm.errors import ExpertError
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.usage import failed
-from swarm.models import Card
 from swarm.threads import in_thread
+from swarm.types.card import Card
 
 CORRECTIONS = 2
 MAX_SHOWN = 8_000

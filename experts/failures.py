@@ -13,7 +13,7 @@ from typing import Any
 
 from swarm.errors import BadInput, BrokerError, ExpertError
 from swarm.llm.pauses import retry_after
-from swarm.models import Failure, as_reason
+from swarm.types.result import Failure, as_reason
 
 MAX_WORDS = 500
 """Characters of a foreign error's words."""

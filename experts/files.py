@@ -15,7 +15,7 @@ from experts.encoding import Undecodable, decoded
 from experts.rag.language import uncut
 from experts.rag.markup import split_front, unclosed_comment, visible
 from swarm.errors import InvalidCard
-from swarm.models import Blob
+from swarm.types.card import Blob
 
 MAX_FILE = 10_000_000
 SUFFIXES = (".md", ".txt")

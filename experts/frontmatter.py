@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from swarm.errors import InvalidCard
-from swarm.plainyaml import NotPlain, plain
+from swarm.strict_yaml import NotPlain, plain
 
 MAX_FRONT = 65_536
 NEAR = 10

@@ -24,8 +24,8 @@ from experts.base import Expert
 from experts.card import DURATION, duration
 from experts.isolation import IsolatedExpert
 from swarm.errors import BadInput
-from swarm.models import Card
-from swarm.values import explain
+from swarm.types.base import explain
+from swarm.types.card import Card
 
 GROUP = "swarm.experts"
 MODEL = "local/python"

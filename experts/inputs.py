@@ -16,9 +16,9 @@ from typing import Any
 from swarm.errors import UnusableInput
 from swarm.fence import fence
 from swarm.lookup import SKIPPED, field, list_at
-from swarm.models import Solution
-from swarm.plans import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.plan import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
+from swarm.types.result import Solution
 
 MAX_EXPANDED = 2 * MAX_TEXT
 """Characters of an instruction with all that its references stand for."""

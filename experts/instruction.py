@@ -13,9 +13,10 @@ from experts.schema import find_json
 from experts.writing import written
 from swarm.llm.base import Form, Message, Model, Models
 from swarm.llm.fallback import with_fallbacks
-from swarm.models import Card, Solution
-from swarm.plans import Subtask
 from swarm.threads import in_thread
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 DEFAULT_INSTRUCTION = "Answer the request. Be brief and exact; say so when you do not know."
 

@@ -24,8 +24,8 @@ from experts.failures import known_failure, said_by, words_of
 from experts.frames import HEAD, MAX_ANSWER, framed, length
 from experts.implementations import instance
 from experts.repair import repaired
-from swarm.models import Failure, Reason, Solution
-from swarm.plans import Subtask
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Reason, Solution
 
 CLOSING = 2.0
 """Seconds that the expert has to close."""

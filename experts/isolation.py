@@ -19,8 +19,9 @@ from typing import Any
 from experts.base import Expert
 from experts.frames import HEAD, MAX_ANSWER, MAX_FRAME, framed, length
 from swarm.errors import ExpertError, Retryable, UnusableInput
-from swarm.models import Card, Failure, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Solution
 
 IDLE = max(2, os.cpu_count() or 1)
 """Children of one expert that are kept for the next subtask."""

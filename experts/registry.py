@@ -32,10 +32,11 @@ from experts.threads import Threads
 from swarm.context import Context
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
-from swarm.models import Card, Failure, Outcome, Solution
-from swarm.plans import Subtask
 from swarm.threads import in_thread
-from swarm.values import MAX_DEPTH
+from swarm.types.base import MAX_DEPTH
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Outcome, Solution
 
 MAX_SOLUTION = 1_000_000
 """Bytes of a solution as JSON."""

@@ -13,7 +13,7 @@ from jinja2.meta import find_undeclared_variables
 
 from experts.template import Sample, UnknownName, compiled, render
 from swarm.errors import ExpertError
-from swarm.models import Citation
+from swarm.types.result import Citation
 
 SECONDS = 1.0
 """For each rendering. One that takes longer is not judged."""

@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-from swarm.models import Solution
-from swarm.values import MAX_DEPTH
+from swarm.types.base import MAX_DEPTH
+from swarm.types.result import Solution
 
 
 def repaired(solution: Solution) -> Solution:

@@ -14,7 +14,7 @@ from typing import Any
 
 from experts.keywords import TooManyReferences, keyword_problem, references_counted, validator_class
 from swarm.patterns import PatternTooSlow, in_time
-from swarm.values import MAX_DEPTH
+from swarm.types.base import MAX_DEPTH
 
 MAX_SCHEMA = 65_536
 """Bytes of a schema, as JSON."""

@@ -17,8 +17,9 @@ from swarm.errors import BadOutput, ModelUnavailable
 from swarm.fence import NOTICE
 from swarm.llm.base import Anew, Completion, Form, Message, Model, cap_of
 from swarm.llm.usage import failed, given_up
-from swarm.models import Card, Usage
-from swarm.sampling import Cap, setting_of
+from swarm.types.card import Card
+from swarm.types.result import Usage
+from swarm.types.sampling import Cap, setting_of
 
 THINKS_MORE = 4
 """How many times its default a model may write that has only thought so far."""

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from swarm.client import Job, SwarmClient
     from swarm.context import Context
     from swarm.errors import GiveUp, Retryable, SwarmError
-    from swarm.models import Answer, Card, Citation, Failure, Receipt, Request, Solution
-    from swarm.plans import Plan, Subtask
     from swarm.report import PlanReport
     from swarm.settings import Settings
+    from swarm.types.answer import Answer, Receipt
+    from swarm.types.card import Card
+    from swarm.types.plan import Plan, Subtask
+    from swarm.types.request import Request
+    from swarm.types.result import Citation, Failure, Solution
 
 __all__ = [
     "Answer",
@@ -44,24 +47,31 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Context": "context",
-    "Delta": "broker.deltas",
-    "GiveUp": "errors",
-    "Job": "client",
-    "Plan": "plans",
-    "PlanReport": "report",
-    "Retryable": "errors",
-    "Settings": "settings",
-    "Subtask": "plans",
-    "SwarmClient": "client",
-    "SwarmError": "errors",
+    "Answer": "swarm.types.answer",
+    "Card": "swarm.types.card",
+    "Citation": "swarm.types.result",
+    "Context": "swarm.context",
+    "Delta": "swarm.broker.deltas",
+    "Failure": "swarm.types.result",
+    "GiveUp": "swarm.errors",
+    "Job": "swarm.client",
+    "Plan": "swarm.types.plan",
+    "PlanReport": "swarm.report",
+    "Receipt": "swarm.types.answer",
+    "Request": "swarm.types.request",
+    "Retryable": "swarm.errors",
+    "Settings": "swarm.settings",
+    "Solution": "swarm.types.result",
+    "Subtask": "swarm.types.plan",
+    "SwarmClient": "swarm.client",
+    "SwarmError": "swarm.errors",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'swarm' has no attribute {name!r}")
-    return getattr(import_module(f"swarm.{_HOMES.get(name, 'models')}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm.marks import Marked, Paragraph
-from swarm.models import Answer, Citation, Ending, Missing, Segment, Solution, Usage
-from swarm.plans import Aggregate, Subtask
+from swarm.types.answer import Answer, Ending, Missing, Segment
+from swarm.types.plan import Aggregate, Subtask
+from swarm.types.result import Citation, Solution, Usage
 
 MOST_BEHIND = 32
 """Results behind one section, nearest first, whose citations it carries. More would make the reader read it all."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.aggregator import aggregate, sections, wanted
 from swarm.broker.joblog import JobLog
 from swarm.broker.queue import Claim
-from swarm.events import Answered
 from swarm.marks import Marked
-from swarm.models import Answer, Caveat, Ending, Failure, Missing, Solution, Usage
-from swarm.plans import Subtask
 from swarm.progress import Progress
 from swarm.synthesis import Synthesis, Written, question
-from swarm.values import received
+from swarm.types.answer import Answer, Ending, Missing
+from swarm.types.base import received
+from swarm.types.events import Answered
+from swarm.types.plan import Subtask
+from swarm.types.result import Caveat, Failure, Solution, Usage
 
 _log = events.get("answering")
 

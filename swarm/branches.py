@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swarm.models import Reason
-from swarm.plans import MAX_SUBTASKS, Condition, Subtask, referenced
 from swarm.progress import WELL, Progress
+from swarm.types.plan import MAX_SUBTASKS, Condition, Subtask, referenced
+from swarm.types.result import Reason
 
 LENGTH = "[]"
 """Behind a reference: the length of the list there, rather than its value."""

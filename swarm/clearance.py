@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from swarm.errors import JobNotFound, WaitTimeout
-from swarm.models import Receipt
 from swarm.receipts import TenantReceipt
+from swarm.types.answer import Receipt
 
 if TYPE_CHECKING:
     from swarm.client import SwarmClient

@@ -45,16 +45,18 @@ from swarm.errors import (
     WaitTimeout,
 )
 from swarm.estimate import ExpertStats
-from swarm.events import AnyEvent, Ended, Reset
 from swarm.giving_up import Submission
 from swarm.job import Job, planning
-from swarm.models import Answer, Catalog, JobInfo, Request
-from swarm.plans import Plan
 from swarm.progress import Progress
 from swarm.receipts import TenantReceipt
 from swarm.report import PlanReport, report
 from swarm.settings import Settings
-from swarm.values import JOB_ID, TENANT, TENANT_REMEDY, explain, received
+from swarm.types.answer import Answer, JobInfo
+from swarm.types.base import JOB_ID, TENANT, TENANT_REMEDY, explain, received
+from swarm.types.card import Catalog
+from swarm.types.events import AnyEvent, Ended, Reset
+from swarm.types.plan import Plan
+from swarm.types.request import Request
 
 __all__ = ["Job", "SwarmClient", "make_request", "new_job_id"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from swarm.errors import AskRefused
-from swarm.models import Answer
-from swarm.plans import Plan
+from swarm.types.answer import Answer
+from swarm.types.plan import Plan
 
 
 class Asks(Protocol):

@@ -13,8 +13,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from swarm.plans import Plan, Subtask
-from swarm.values import Value
+from swarm.types.base import Value
+from swarm.types.plan import Plan, Subtask
 
 PER_OCTAVE = 4
 """Buckets of the time histogram between a time and its double: a quantile is off by 10 % at most."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from swarm import retry
-from swarm.events import (
+from swarm.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
+from swarm.steps import ON_REQUEST, Steps
+from swarm.types.events import (
     Accepted,
     Answered,
     AnyEvent,
@@ -23,10 +25,8 @@ from swarm.events import (
     Valued,
     Withdrawn,
 )
-from swarm.models import Failure, Usage
-from swarm.plans import Subtask
-from swarm.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
-from swarm.steps import ON_REQUEST, Steps
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Usage
 
 _NOTHING = Usage()
 

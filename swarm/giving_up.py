@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from swarm.errors import BrokerError, SwarmError
-from swarm.models import Request
+from swarm.types.request import Request
 
 if TYPE_CHECKING:
     from swarm.broker.joblog import JobLog

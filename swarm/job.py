@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from swarm.broker.deltas import Delta
 from swarm.errors import BadInput, WaitTimeout
-from swarm.events import Accepted, AnyEvent, Planned
-from swarm.models import Answer, Failure, Receipt, Solution, as_reason
 from swarm.progress import SETTLED, Progress, whole
 from swarm.status import JobStatus
+from swarm.types.answer import Answer, Receipt
+from swarm.types.events import Accepted, AnyEvent, Planned
+from swarm.types.result import Failure, Solution, as_reason
 
 if TYPE_CHECKING:
     from swarm.client import SwarmClient

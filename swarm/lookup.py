@@ -8,10 +8,10 @@ from typing import Any
 
 from swarm.branches import LENGTH
 from swarm.errors import UnusableInput
-from swarm.events import Valued
-from swarm.models import Citation, Solution
-from swarm.plans import referenced
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.events import Valued
+from swarm.types.plan import referenced
+from swarm.types.result import Citation, Solution
 
 MAX_VALUE = 1_000
 """Bytes of a value that is copied into the log for a condition."""

@@ -9,12 +9,14 @@ from swarm.broker.joblog import JobLog, planning
 from swarm.broker.queue import Claim
 from swarm.broker.shelf import Shelf
 from swarm.errors import EmptyCatalog, RoundOver, TooLarge
-from swarm.events import Planned
-from swarm.models import Catalog, Failure, Request
 from swarm.planner.front import Done, Publish, Tried
-from swarm.plans import Subtask, unescaped
 from swarm.progress import Progress
 from swarm.rounds import Pieces, in_round
+from swarm.types.card import Catalog
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, unescaped
+from swarm.types.request import Request
+from swarm.types.result import Failure
 
 SHOWN = 2_000
 """Characters of one instruction and of one result that a planner sees when it plans again."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from swarm.models import Ending, Missing, Usage
-from swarm.plans import Aggregate, Subtask
-from swarm.values import Value
+from swarm.types.answer import Ending, Missing
+from swarm.types.base import Value
+from swarm.types.plan import Aggregate, Subtask
+from swarm.types.result import Usage
 
 RANK: tuple[Ending, ...] = ("cancelled", "over_budget", "deadline", "rejected", "failed", "partial", "completed")
 """Of several causes that are on record when a job ends, the first of these counts."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from swarm.events import AnyEvent, Ended, OutcomeRecorded, Released, Started, Withdrawn
 from swarm.fold import fold
-from swarm.models import Ending, Part, Receipt, Usage
 from swarm.progress import SETTLED, Progress
-from swarm.values import Value
+from swarm.types.answer import Ending, Part, Receipt
+from swarm.types.base import Value
+from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Released, Started, Withdrawn
+from swarm.types.result import Usage
 
 
 class TenantReceipt(Value):

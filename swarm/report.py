@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swarm.estimate import Estimate, ExpertStats, estimate
-from swarm.events import Planned
-from swarm.models import Mend, Usage
-from swarm.plans import Plan
-from swarm.values import Value
+from swarm.types.base import Value
+from swarm.types.events import Planned
+from swarm.types.plan import Plan
+from swarm.types.result import Mend, Usage
 
 
 class PlanReport(Value):

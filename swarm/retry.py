@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from swarm.models import Failure
 from swarm.progress import NOT_AGAIN
+from swarm.types.result import Failure
 
 FIRST_MS = 200
 LONGEST_MS = 30_000

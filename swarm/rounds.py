@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 
-from swarm.events import Planned
-from swarm.models import Mend, Usage
-from swarm.plans import ITEM, REFERENCE, Plan, Subtask, referenced
+from swarm.types.events import Planned
+from swarm.types.plan import ITEM, REFERENCE, Plan, Subtask, referenced
+from swarm.types.result import Mend, Usage
 
 _ROUND = re.compile(r"r\d+\.(.+)")
 MAX_ID = 64

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.answering import Answers
 from swarm.branches import LENGTH, needed
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
@@ -20,17 +20,20 @@ from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
 from swarm.broker.shelf import Shelf
 from swarm.errors import BadInput, EmptyCatalog, TooLarge
-from swarm.events import Answered, AnyEvent, Planned, Valued
 from swarm.fold import fold
 from swarm.lookup import valued
-from swarm.models import Answer, Catalog, Ending, Envelope, Failure, Request, Usage
 from swarm.planner import front
 from swarm.planning import Patient, Planner, Planning
-from swarm.plans import Subtask, referenced
 from swarm.progress import Progress, whole
 from swarm.rounds import as_plan, listing
 from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.synthesis import Synthesis
+from swarm.types.answer import Answer, Ending
+from swarm.types.card import Catalog
+from swarm.types.events import Answered, AnyEvent, Planned, Valued
+from swarm.types.plan import Subtask, referenced
+from swarm.types.request import Envelope, Request
+from swarm.types.result import Failure, Usage
 
 T = TypeVar("T")
 

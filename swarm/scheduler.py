@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from swarm.events import AnyEvent
 from swarm.fold import fold
-from swarm.models import Ending
-from swarm.plans import Subtask
 from swarm.progress import WELL, Progress, item, whole
-from swarm.values import Value
+from swarm.types.answer import Ending
+from swarm.types.base import Value
+from swarm.types.events import AnyEvent
+from swarm.types.plan import Subtask
 
 HEAVY = 256_000
 """Bytes of results above which the answer is made in a delivery of its own, so that `advance` stays short. So is one

@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from swarm.errors import BadInput
-from swarm.sampling import Cap
-from swarm.values import Input, explain
+from swarm.types.base import Input, explain
+from swarm.types.sampling import Cap
 
 Seconds = Annotated[float, "of seconds"]
 Dollars = Annotated[float, "of US dollars"]

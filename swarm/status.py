@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from swarm.models import JobInfo, Usage
 from swarm.progress import SETTLED, Progress
-from swarm.values import Value
+from swarm.types.answer import JobInfo
+from swarm.types.base import Value
+from swarm.types.result import Usage
 
 SHOWN_TEXT = 60
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from swarm.branches import Expand, Known, Refuse, Skip, branch
-from swarm.models import Ending, Usage
-from swarm.plans import Subtask
 from swarm.progress import RANK, SETTLED, UNAFFORDABLE, Graph, Progress, Step, final, item, whole
+from swarm.types.answer import Ending
+from swarm.types.plan import Subtask
+from swarm.types.result import Usage
 
 ON_REQUEST = "cancelled on request"
 GIVEN_UP = {

@@ -23,9 +23,10 @@ from swarm.llm.base import Completion, Message, Model, Models, cap_of
 from swarm.llm.endpoints import unusable
 from swarm.llm.usage import failed
 from swarm.marks import Marked, Marks, Unmarked, read
-from swarm.models import Failure, Missing, Solution, Usage, as_reason
-from swarm.plans import Subtask, unescaped
 from swarm.threads import in_thread
+from swarm.types.answer import Missing
+from swarm.types.plan import Subtask, unescaped
+from swarm.types.result import Failure, Solution, Usage, as_reason
 
 ROOM = 40_000
 """Characters of results in one prompt; about 10,000 tokens, which the smaller models have room for."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from swarm.llm.metering import PER_MESSAGE
 from swarm.llm.server import DONE, ModelServer, Received, Reply, Stream, chunk, completion
-from swarm.prices import Price
+from swarm.types.price import Price
 
 Manner = Literal["plain", "cut", "silent", "broken", "busy", "hang"]
 """How a request is answered: in full, cut in the middle, without a usage, with 500, with 429, or never."""

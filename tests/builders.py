@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from swarm.events import (
+from swarm.fold import fold
+from swarm.progress import Progress
+from swarm.scheduler import Action, Release, Withdraw, advance
+from swarm.types.answer import Ending
+from swarm.types.events import (
     Accepted,
     Answered,
     AnyEvent,
@@ -21,12 +25,9 @@ from swarm.events import (
     Valued,
     Withdrawn,
 )
-from swarm.fold import fold
-from swarm.models import Ending, Failure, Reason, Usage
-from swarm.plans import Aggregate as AggregateName
-from swarm.plans import Condition, Plan, Subtask
-from swarm.progress import Progress
-from swarm.scheduler import Action, Release, Withdraw, advance
+from swarm.types.plan import Aggregate as AggregateName
+from swarm.types.plan import Condition, Plan, Subtask
+from swarm.types.result import Failure, Reason, Usage
 
 _WORD = re.compile(r"(?P<id>[\w.-]+?)(:(?P<expert>[\w-]+))?(<-(?P<after>[\w.,-]+))?")
 

@@ -23,12 +23,15 @@ from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
 from swarm.broker.queue import Claim, Queue, record
 from swarm.broker.shelf import Shelf
 from swarm.errors import EmbeddedUnavailable
-from swarm.events import OutcomeRecorded, Planned
 from swarm.fold import fold
-from swarm.models import Answer, Card, Catalog, Failure, Request, Solution
-from swarm.plans import Plan, Subtask
 from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.card import Card, Catalog
+from swarm.types.events import OutcomeRecorded, Planned
+from swarm.types.plan import Plan, Subtask
+from swarm.types.request import Request
+from swarm.types.result import Failure, Solution
 from workers.redis_binary import find_redis
 from workers.redis_server import PrivateRedis
 

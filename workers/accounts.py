@@ -12,16 +12,16 @@ from itertools import count
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.ledger import Ledger, Reserved
 from swarm.broker.prices import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metering import ACCOUNT, Account, Held, Used
-from swarm.models import Usage
-from swarm.prices import Price
-from swarm.sampling import Cap, setting_of
 from swarm.settings import Settings
+from swarm.types.price import Price
+from swarm.types.result import Usage
+from swarm.types.sampling import Cap, setting_of
 
 RUN_AHEAD = 32
 """Tokens beyond its cap that are held for an answer: what a server that ignores the cap may write before it notices

@@ -24,8 +24,9 @@ from swarm.broker.queue import Claim
 from swarm.client import SwarmClient, make_request
 from swarm.context import Context
 from swarm.errors import SwarmError
-from swarm.models import Answer, Envelope, Request
-from swarm.plans import Plan
+from swarm.types.answer import Answer
+from swarm.types.plan import Plan
+from swarm.types.request import Envelope, Request
 from workers.lane import Lane
 from workers.worker import SwarmWorker
 

@@ -21,7 +21,7 @@ from typing import Any
 import redis
 
 from experts.attempt import OF_EXPERT
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.address import open_blocking, shown
 from swarm.broker.connection import digest, source
 from swarm.broker.faults import translated

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from experts.implementations import Implementation
-from swarm import log
+from swarm import logging
 from swarm.settings import Settings
 from workers.main import Process, Roles, handle_signals, working
 from workers.publishing import publish, stamp, watch
@@ -45,7 +45,7 @@ async def embedded(
     """
     if not structlog.is_configured():
         # structlog's default prints local variables, and with them what was asked
-        log.setup("warning", contents=settings.log_contents)
+        logging.setup("warning", contents=settings.log_contents)
     loaded = implementations or {}
     async with (
         redis_for(settings) as url,

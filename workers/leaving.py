@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.threads import LEFT_HARD, NAME
 
 PATIENCE = 3.0

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from swarm import log as events
+from swarm import logging as events
 
 _log = events.get("worker")
 T = TypeVar("T")

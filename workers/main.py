@@ -16,7 +16,7 @@ from arq.worker import func
 
 from experts.implementations import Implementation, makers
 from experts.registry import Registry
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.gates import gates_of, model_gates
 from swarm.broker.joblog import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
@@ -29,13 +29,13 @@ from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metering import MeteredModels
 from swarm.llm.openai import OpenAIModel, OpenAIModels
-from swarm.models import Blob, Card, Catalog, Kind
 from swarm.planner.front import Front
 from swarm.planner.memory import PlanCache
 from swarm.planner.planned import writer_of
 from swarm.router import Router
 from swarm.settings import LOCAL, Settings
 from swarm.synthesis import Synthesis
+from swarm.types.card import Blob, Card, Catalog, Kind
 from workers import health, loop, tasks
 from workers.accounts import Accounts
 from workers.asking import Asking

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experts.catalog import Loaded, read_folder, with_implementations
 from experts.implementations import Implementation, cards
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.shelf import Shelf
 from swarm.errors import BrokerError, SwarmError
 from swarm.threads import in_thread

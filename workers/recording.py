@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from glob import escape
 from typing import Any
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.gates import Gates
 from swarm.broker.prices import PriceBook
 from swarm.errors import BrokerError, TooLarge
 from swarm.llm.endpoints import Endpoints
-from swarm.models import Limits
-from swarm.prices import renewed
+from swarm.types.card import Limits
+from swarm.types.price import renewed
 from workers.worker import SwarmWorker
 
 _log = events.get("worker")

@@ -11,11 +11,11 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.stats import EXPERTS_KEPT, Stats, time_field
 from swarm.errors import BrokerError
 from swarm.estimate import bucket
-from swarm.models import Outcome, Solution
+from swarm.types.result import Outcome, Solution
 
 EVERY = 2.0
 """Seconds between an outcome and its way to Redis, together with all others since."""

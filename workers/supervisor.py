@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from swarm import log as events
+from swarm import logging as events
 
 SHORTEST, LONGEST = 0.1, 5.0
 """Seconds before a loop is started again: twice as many each time, until one has run for LONGEST."""

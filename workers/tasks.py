@@ -13,12 +13,13 @@ from typing import Any
 from experts.base import Allowance
 from experts.inputs import with_item
 from experts.registry import time_allowed
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.joblog import JobLog
 from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
-from swarm.events import AnyEvent, OutcomeRecorded
-from swarm.models import Envelope, Failure, Outcome, Solution, Usage
-from swarm.values import received
+from swarm.types.base import received
+from swarm.types.events import AnyEvent, OutcomeRecorded
+from swarm.types.request import Envelope
+from swarm.types.result import Failure, Outcome, Solution, Usage
 from workers.accounts import NOTHING, DeliveryAccount
 
 Context = dict[Any, Any]

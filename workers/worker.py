@@ -25,7 +25,7 @@ from pydantic_core import from_json
 
 import swarm
 from experts.attempt import GRACE
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.address import open_client, shown
 from swarm.broker.alive import about
 from swarm.broker.connection import Connection

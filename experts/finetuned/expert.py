@@ -10,9 +10,10 @@ from experts.finetuned.head import Head
 from experts.inputs import inline
 from experts.instruction import ChatExpert, model_of
 from swarm.llm.base import Models
-from swarm.models import Card, Solution
-from swarm.plans import Subtask
 from swarm.threads import in_thread
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 TOP = 5
 """Labels whose probabilities are told."""

@@ -22,9 +22,10 @@ from experts.writing import written
 from swarm.errors import BadOutput
 from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models
-from swarm.models import Card, Citation, Solution
-from swarm.plans import Subtask
 from swarm.threads import in_thread
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Citation, Solution
 
 ENOUGH = 0.455
 """Share of a question's weight that the best passage must cover. On SQuAD this keeps 94 % of the questions that the

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from experts.base import LoadBlob
 from experts.rag.markup import split_front, visible
 from swarm.errors import UnusableInput
-from swarm.models import Card
+from swarm.types.card import Card
 
 
 @dataclass(frozen=True, slots=True)

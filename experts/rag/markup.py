@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from swarm.plainyaml import NotPlain, plain
+from swarm.strict_yaml import NotPlain, plain
 
 MAX_FRONT = 200
 """Lines of front matter."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from experts.rag.chunk import Passage, Sentence, sentences
 from experts.rag.retrieve import Hit, Index, terms, words
 from experts.rag.unspaced import UNSPACED
-from swarm.models import Citation
+from swarm.types.result import Citation
 
 NEAR = 0.6
 """A sentence is quoted beside the best one if its score is at least this share of the best."""

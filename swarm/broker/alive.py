@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from swarm.broker.connection import Connection
-from swarm.values import Value, received
+from swarm.types.base import Value, received
 
 ROUTER = "router"
 """What stands for the queues of the router pool where experts are named."""

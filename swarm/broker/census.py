@@ -34,8 +34,8 @@ from swarm.broker.keys import (
 )
 from swarm.broker.plans import PlanStore
 from swarm.broker.shelf import ALIVE, Shelf
-from swarm.models import Limits
 from swarm.settings import Settings
+from swarm.types.card import Limits
 
 MOST = 200_000
 """Keys of the database that are looked at."""

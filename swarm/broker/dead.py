@@ -16,9 +16,9 @@ from swarm.broker.connection import Connection
 from swarm.broker.joblog import JobLog
 from swarm.broker.keys import DEAD_KEPT
 from swarm.errors import BadInput, JobNotFound
-from swarm.events import Accepted, AnyEvent, CancelAsked, Ended, Started, Tick
-from swarm.models import Request
-from swarm.values import Value
+from swarm.types.base import Value
+from swarm.types.events import Accepted, AnyEvent, CancelAsked, Ended, Started, Tick
+from swarm.types.request import Request
 
 TRACE = 50
 """Events of a job that are shown with a letter, the last ones."""

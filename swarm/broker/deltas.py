@@ -16,7 +16,7 @@ from typing import Self
 from swarm.broker.connection import Connection
 from swarm.broker.queue import Claim
 from swarm.errors import BrokerError
-from swarm.values import Value
+from swarm.types.base import Value
 
 ANSWER = "answer"
 """What pieces of the job's own answer have for a subtask."""

@@ -42,7 +42,7 @@ import re
 from swarm.broker.connection import Connection
 from swarm.broker.keys import LIMITS_KEPT
 from swarm.errors import BadInput, TooLarge
-from swarm.models import Card, Limits
+from swarm.types.card import Card, Limits
 
 _FIELDS = ("concurrency", "requests_per_minute", "tokens_per_minute", "burst")
 _TARGET = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from swarm.broker.alive import Alive
-from swarm.models import Limits
-from swarm.values import Value
+from swarm.types.base import Value
+from swarm.types.card import Limits
 
 
 class Memory(Value):

@@ -21,16 +21,18 @@ from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
 from swarm.broker.refusals import refusal
 from swarm.errors import JobNotFound, TooLarge
-from swarm.events import EVENTS, AnyEvent
 from swarm.fold import fold
 from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
-from swarm.models import ENDINGS, Answer, JobInfo, Receipt, Request, Solution
 from swarm.progress import Graph, Progress
 from swarm.receipts import receipt, unsettled
 from swarm.scheduler import Release, Withdraw
 from swarm.settings import Settings
 from swarm.status import JobStatus, info
-from swarm.values import received
+from swarm.types.answer import ENDINGS, Answer, JobInfo, Receipt
+from swarm.types.base import received
+from swarm.types.events import EVENTS, AnyEvent
+from swarm.types.request import Request
+from swarm.types.result import Solution
 
 EVENTS_AT_ONCE = 1_000
 AT_ONCE = 16

@@ -63,7 +63,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from swarm.models import Card
+from swarm.types.card import Card
 
 ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000

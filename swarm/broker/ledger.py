@@ -20,8 +20,8 @@ from swarm.broker.gates import has_gates
 from swarm.broker.keys import TENANTS_KEPT
 from swarm.broker.queue import Claim
 from swarm.errors import BadInput, TooLarge
-from swarm.models import Usage
 from swarm.settings import Settings
+from swarm.types.result import Usage
 
 DAY_MS = 86_400_000
 MAX_WEIGHT = 100

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PRICES_KEPT
 from swarm.errors import TooLarge
-from swarm.prices import Price, names
-from swarm.values import received
+from swarm.types.base import received
+from swarm.types.price import Price, names
 
 REFRESH = 10.0
 """Seconds for which a worker goes by a price that it has read."""

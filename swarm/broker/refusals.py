@@ -15,7 +15,7 @@ from swarm.errors import (
     TenantFull,
     UnknownExpert,
 )
-from swarm.models import Request
+from swarm.types.request import Request
 
 
 def refusal(

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerError, EmptyCatalog
-from swarm.models import Blob, Card, Catalog
-from swarm.values import received
+from swarm.types.base import received
+from swarm.types.card import Blob, Card, Catalog
 
 AGAIN = "publish the catalog again: swarm experts publish DIR"
 KEPT = 64

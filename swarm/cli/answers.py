@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 from swarm.cli.explained import at_most, beside, money
 from swarm.cli.screen import Screen, flat, listed
-from swarm.models import Answer, Caveat, Citation, FailedModel, Missing, Part, Receipt, Segment, Usage
 from swarm.receipts import TenantReceipt
+from swarm.types.answer import Answer, Missing, Part, Receipt, Segment
+from swarm.types.result import Caveat, Citation, FailedModel, Usage
 
 CITED = 6
 """Citations shown of one part."""

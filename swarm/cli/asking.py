@@ -23,8 +23,8 @@ from swarm.cli.screen import Screen, listed
 from swarm.cli.view import JobView, Shower
 from swarm.client import Job, SwarmClient
 from swarm.errors import BadInput, ExpertError, WaitTimeout
-from swarm.models import Answer
 from swarm.settings import Settings
+from swarm.types.answer import Answer
 
 DEMO_REQUEST = (
     "Classify this message: 'My parcel arrived broken and I want my money back.' "

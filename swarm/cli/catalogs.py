@@ -15,7 +15,7 @@ from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl, implementations, read_catalog, shelf_of
 from swarm.cli.screen import Screen, listed
 from swarm.errors import BadInput, ModelRefused
-from swarm.models import Catalog
+from swarm.types.card import Catalog
 
 if TYPE_CHECKING:
     from experts.catalog import Loaded

@@ -18,8 +18,8 @@ from swarm.doctor import catalog, servers, standing, tables
 from swarm.doctor.findings import About, Finding, bad, good, raised, warning
 from swarm.errors import SwarmError
 from swarm.llm.base import NoModels
-from swarm.models import Blob, Card
-from swarm.prices import Price
+from swarm.types.card import Blob, Card
+from swarm.types.price import Price
 
 AGAIN = "publish the catalog again: swarm experts publish DIR"
 

@@ -16,7 +16,7 @@ from swarm.cli.jobs import happened
 from swarm.cli.screen import Screen, flat
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
-from swarm.events import event_adapter
+from swarm.types.events import event_adapter
 
 dead = typer.Typer(
     name="dead",

@@ -18,8 +18,8 @@ from swarm.errors import (
     SwarmError,
     WaitTimeout,
 )
-from swarm.models import Answer, Ending
 from swarm.threads import LEFT_HARD
+from swarm.types.answer import Answer, Ending
 
 OK = 0
 NO_ANSWER = 1

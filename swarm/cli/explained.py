@@ -8,9 +8,9 @@ from decimal import ROUND_CEILING, Decimal
 
 from swarm.cli.screen import Screen, flat, listed
 from swarm.estimate import Estimate, SubtaskEstimate, levels
-from swarm.models import Usage
-from swarm.plans import Condition, Subtask
 from swarm.report import PlanReport
+from swarm.types.plan import Condition, Subtask
+from swarm.types.result import Usage
 
 Part = str | tuple[str, str]
 

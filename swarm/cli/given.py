@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from swarm.errors import BadInput, InvalidPlan, TooLarge
-from swarm.plainyaml import NotPlain, plain
-from swarm.plans import Condition, Plan, Subtask
-from swarm.values import MAX_TEXT
+from swarm.strict_yaml import NotPlain, plain
+from swarm.types.base import MAX_TEXT
+from swarm.types.plan import Condition, Plan, Subtask
 
 MAX_PLAN = 16_000_000
 """Bytes of a plan's file."""

@@ -10,7 +10,7 @@ from swarm.broker.alive import ROUTER
 from swarm.cli.screen import Screen, listed
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError
-from swarm.models import Catalog
+from swarm.types.card import Catalog
 
 SILENCE = 2.0
 """Seconds without an event after which somebody looks who would have to act."""

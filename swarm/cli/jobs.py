@@ -18,7 +18,8 @@ from swarm.cli.hints import hints
 from swarm.cli.screen import Screen, flat, listed
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
-from swarm.events import (
+from swarm.types.answer import Answer, JobInfo
+from swarm.types.events import (
     Answered,
     AnyEvent,
     CancelAsked,
@@ -31,7 +32,6 @@ from swarm.events import (
     Valued,
     Withdrawn,
 )
-from swarm.models import Answer, JobInfo
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 

@@ -10,7 +10,7 @@ from swarm.broker.gates import Gates, target
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.errors import BadInput
-from swarm.models import Limits
+from swarm.types.card import Limits
 
 limits = typer.Typer(
     name="limits",

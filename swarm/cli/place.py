@@ -72,10 +72,10 @@ class Place:
             return await question.put(client, embedded=False)
 
     async def _with_own_workers(self, url: str, question: Question) -> int:
-        from swarm import log
+        from swarm import logging
         from workers.embedded import embedded
 
-        log.setup("error", as_json=self.edge.as_json, contents=self.edge.settings.log_contents)
+        logging.setup("error", as_json=self.edge.as_json, contents=self.edge.settings.log_contents)
         loaded = implementations(self.imports)
         settings = self.edge.settings.model_copy(update={"redis_url": url})
         if self.catalog is None and (demo := await first_catalog(url, settings, self.imports)) is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm.cli.given import REQUEST, utf8
 from swarm.errors import BadInput
-from swarm.plans import Plan
+from swarm.types.plan import Plan
 
 YAML = (".yaml", ".yml")
 FORMS = (".json", *YAML)

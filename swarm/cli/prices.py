@@ -17,7 +17,7 @@ from swarm.cli.explained import money
 from swarm.cli.given import utf8
 from swarm.cli.screen import listed
 from swarm.errors import BadInput, TooLarge
-from swarm.prices import NAME, Price, imported, per_million, renewed
+from swarm.types.price import NAME, Price, imported, per_million, renewed
 
 MAX_FILE = 32_000_000
 """Bytes of a file of prices."""

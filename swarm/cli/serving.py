@@ -28,9 +28,9 @@ from swarm.cli.place import first_catalog
 from swarm.cli.screen import Screen, listed
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.llm.endpoints import Endpoints
-from swarm.models import Kind
 from swarm.serves import as_up
 from swarm.settings import Settings
+from swarm.types.card import Kind
 
 if TYPE_CHECKING:
     from experts.implementations import Implementation
@@ -165,10 +165,10 @@ def _known(field: str, given: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _set_up_logs(level: str, as_json: bool | None, settings: Settings) -> None:
-    from swarm import log
+    from swarm import logging as swarm_logging
 
     _known("log-level", [level.lower()], LEVELS)
-    log.setup(level, as_json=as_json, contents=settings.log_contents)
+    swarm_logging.setup(level, as_json=as_json, contents=settings.log_contents)
 
 
 # -- worker ----------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class _Worker:
 
 async def await_redis(url: str, settings: Settings) -> None:
     """Return when Redis takes writes. Raises at once what waiting does not mend: password, read-only, eviction."""
-    from swarm import log
+    from swarm import logging as swarm_logging
 
     pause, told = 0.05, False
     async with Connection.open(url, settings.prefix) as connection:
@@ -244,7 +244,7 @@ async def await_redis(url: str, settings: Settings) -> None:
                 return
             except (BrokerUnavailable, BrokerFull) as error:
                 if not told:
-                    log.get("worker").warning(log.REDIS_AWAY, error=str(error))
+                    swarm_logging.get("worker").warning(swarm_logging.REDIS_AWAY, error=str(error))
                 told = True
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT)

@@ -14,7 +14,7 @@ from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.explained import at_most, money
 from swarm.errors import BadInput
-from swarm.values import TENANT, TENANT_REMEDY
+from swarm.types.base import TENANT, TENANT_REMEDY
 
 tenants = typer.Typer(
     name="tenants",

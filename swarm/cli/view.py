@@ -16,11 +16,12 @@ from rich.text import Text
 from swarm.broker.deltas import ANSWER, Delta
 from swarm.cli.answers import fallback_note
 from swarm.cli.screen import Screen, clean, flat, line, listed
-from swarm.events import AnyEvent, Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
 from swarm.fold import fold
-from swarm.models import Ending, Mend
-from swarm.plans import Subtask
 from swarm.progress import Graph, Progress, Step, whole
+from swarm.types.answer import Ending
+from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
+from swarm.types.plan import Subtask
+from swarm.types.result import Mend
 
 SHOWN = 24
 """Rows of a live view. Of larger plans those are shown that still run or wait."""

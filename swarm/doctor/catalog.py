@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from swarm.doctor.findings import Finding, bad, good, many, warning
-from swarm.models import Card
+from swarm.types.card import Card
 
 SHOWN = 6
 """Experts that are named."""

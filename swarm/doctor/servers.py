@@ -11,8 +11,8 @@ from typing import Literal
 from swarm.doctor.findings import Finding, bad, good, many, raised, warning
 from swarm.errors import ExpertError
 from swarm.llm.listing import Offered, named
-from swarm.models import Card
 from swarm.settings import Settings
+from swarm.types.card import Card
 
 SOON = 90
 """Days before a model's end in which it is warned of."""

@@ -11,8 +11,8 @@ from swarm.broker.holdings import Breaker, memory_concerns
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.vitals import Vitals
 from swarm.doctor.findings import Finding, bad, good, many, warning
-from swarm.models import Card
 from swarm.settings import Settings
+from swarm.types.card import Card
 
 OLDEST = (6, 2)
 """Of Redis."""

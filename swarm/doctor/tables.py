@@ -7,8 +7,8 @@ from datetime import date
 
 from swarm.doctor.findings import Finding, bad, good, many, warning
 from swarm.doctor.servers import Users
-from swarm.models import Limits
-from swarm.prices import Price, names
+from swarm.types.card import Limits
+from swarm.types.price import Price, names
 
 OLD = 90
 """Days after which prices are no longer trusted."""

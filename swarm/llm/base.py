@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from swarm.errors import Billed, ModelRefused
-from swarm.models import FailedModel, Usage
-from swarm.sampling import IN_CARD, UNSET, Cap, Sampling
+from swarm.types.result import FailedModel, Usage
+from swarm.types.sampling import IN_CARD, UNSET, Cap, Sampling
 
 Role = Literal["system", "user", "assistant"]
 _ONE_CALL = Usage(calls=1)

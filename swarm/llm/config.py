@@ -9,7 +9,8 @@ model = "small"              # what `model: box` in a card means
 timeouts = { connect = 2, first_token = 20, between_tokens = 10, total = 120 }
 limits = { concurrency = 8, requests_per_minute = 600 }
 prices = { input = 0.15, output = 0.6, cached = 0.075, max_output = 16000 }
-sampling = { temperature = 0.2, max_tokens = 800 }   # where a card says nothing else; as `swarm.sampling` has them
+sampling = { temperature = 0.2, max_tokens = 800 }   # where a card says nothing else; as `swarm.types.sampling` has
+them
 
 What is wrong with it is a BadInput that names the file, the table and the field. No value is shown: it may be a key.
 """
@@ -30,10 +31,10 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from swarm.errors import BadInput, TooLarge
 from swarm.llm import responses
-from swarm.models import Limits
-from swarm.prices import per_million
-from swarm.sampling import UNSET, Sampling
-from swarm.values import Input, explain
+from swarm.types.base import Input, explain
+from swarm.types.card import Limits
+from swarm.types.price import per_million
+from swarm.types.sampling import UNSET, Sampling
 
 MAX_FILE = 1_000_000
 """Bytes of the file."""

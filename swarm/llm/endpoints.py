@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from swarm.errors import BadInput, ModelRefused
 from swarm.llm.config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
-from swarm.models import Limits
-from swarm.sampling import UNSET, Sampling
+from swarm.types.card import Limits
+from swarm.types.sampling import UNSET, Sampling
 
 OFFICIAL = "https://api.openai.com/v1"
 

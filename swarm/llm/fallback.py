@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message, Model, Models
 from swarm.llm.usage import failed
-from swarm.models import FailedModel, Usage, as_reason
-from swarm.sampling import Sampling
+from swarm.types.result import FailedModel, Usage, as_reason
+from swarm.types.sampling import Sampling
 
 SHARE = 2 / 3
 """Of the time that is left, for every model but the last."""

@@ -9,13 +9,13 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.errors import ExpertError, NoRoom
 from swarm.llm.base import Completion, Form, Message, Model, Models, sampling_of
 from swarm.llm.metering import MeteredModel, Tally
 from swarm.llm.usage import failed
-from swarm.models import Usage
-from swarm.sampling import Sampling
+from swarm.types.result import Usage
+from swarm.types.sampling import Sampling
 
 _log = events.get("models")
 

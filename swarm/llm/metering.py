@@ -18,13 +18,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, cap_of, sampling_of, whole
 from swarm.llm.strict import strictly
 from swarm.llm.usage import failed, given_up
-from swarm.models import Usage
-from swarm.sampling import Sampling
+from swarm.types.result import Usage
+from swarm.types.sampling import Sampling
 
 PER_MESSAGE = 16
 """Tokens that a chat template may put around a message."""

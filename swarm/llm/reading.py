@@ -17,7 +17,7 @@ from swarm.llm.base import Anew, Completion
 from swarm.llm.faults import status_of
 from swarm.llm.parts import sizes, tools, words
 from swarm.llm.thoughts import Splitter
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 MAX_RESPONSE = 4_000_000
 """Bytes of one answer, decompressed; of one event and of all text, where it is streamed."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import BadOutput
-from swarm.sampling import Sampling
+from swarm.types.sampling import Sampling
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _UNKNOWN = ("stop", "seed")

@@ -30,8 +30,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field
 
 from swarm.llm.base import Completion, Form, Message, whole
-from swarm.models import Usage
-from swarm.sampling import Sampling
+from swarm.types.result import Usage
+from swarm.types.sampling import Sampling
 
 Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion] | AsyncIterator[str]]
 """Says what a model answers; raises what it would raise; may be a coroutine function or an async generator."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from swarm.errors import ExpertError
 from swarm.llm.base import Message
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 MAX_TOKENS = 1_000_000_000
 """From this many on, a count is none: sums of them must stay numbers that Redis can add up."""

@@ -15,8 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from swarm.errors import InvalidPlan
-from swarm.events import Planned
-from swarm.models import Card
 from swarm.planner.clauses import folded
 from swarm.planner.examples import MAX_KEPT_TEXT, Examples, Kept
 from swarm.planner.examples import NAME as EXAMPLES
@@ -24,7 +22,9 @@ from swarm.planner.match import index
 from swarm.planner.planned import fallbacks
 from swarm.planner.tokens import QUOTED, Token, tokens
 from swarm.planner.words import MATERIAL, REPLYING, STOP, VAGUE, VERBS, WEAK_STEMS, stem, stems
-from swarm.plans import Plan, Subtask, escaped
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Plan, Subtask, escaped
 
 NAME = "cache"
 LIKENESS = 0.35

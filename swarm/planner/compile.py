@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Self
 
 from swarm.errors import BadDraft
-from swarm.models import Card, Mend
 from swarm.planner.conditions import check_fields, conditions
 from swarm.planner.declared import declare, settle
 from swarm.planner.draft import Draft
@@ -25,9 +24,11 @@ from swarm.planner.refs import Bases, Places, bases
 from swarm.planner.wording import instruct
 from swarm.planner.wording import names as names_in
 from swarm.planner.work import MAX_MENDS, MAX_PLACEHOLDERS, Step, Work, quoted, said
-from swarm.plans import ITEM, Aggregate, Plan, Subtask
 from swarm.settings import Settings
-from swarm.values import explain
+from swarm.types.base import explain
+from swarm.types.card import Card
+from swarm.types.plan import ITEM, Aggregate, Plan, Subtask
+from swarm.types.result import Mend
 
 MAX_ID = 56
 """Characters: a round's prefix still fits before it."""

@@ -10,8 +10,8 @@ from swarm.planner.graph import How
 from swarm.planner.refs import Target, mentions
 from swarm.planner.wording import told_path
 from swarm.planner.work import Use, Work, quoted
-from swarm.plans import ITEM, Condition
-from swarm.values import explain
+from swarm.types.base import explain
+from swarm.types.plan import ITEM, Condition
 
 
 def conditions(work: Work, at: int) -> None:

@@ -12,7 +12,7 @@ from swarm.planner.graph import makers
 from swarm.planner.names import squeezed
 from swarm.planner.refs import Mention, Target, mentions
 from swarm.planner.work import Use, Work, quoted
-from swarm.plans import escaped
+from swarm.types.plan import escaped
 
 _NO_STEP = frozenset(("", "none", "null", "start", "end", "begin", "finish"))
 """Ends of links that say where the plan begins or ends."""

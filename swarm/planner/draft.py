@@ -16,7 +16,6 @@ from typing import Any
 
 from swarm.errors import NoDraft
 from swarm.llm.thoughts import answer_in
-from swarm.models import Mend
 from swarm.planner.choose import Choice, Part, choose, signature
 from swarm.planner.dependencies import refer
 from swarm.planner.literals import Unreadable
@@ -25,6 +24,7 @@ from swarm.planner.rungs import Found, Names, Scan, repaired, whole
 from swarm.planner.shapes import outline
 from swarm.planner.suspects import MAX_ALIKE, alike, is_program, shown, unread, why
 from swarm.planner.tags import lined, tagged
+from swarm.types.result import Mend
 
 MAX_TEXT = 200_000
 """Characters of a planner's text."""

@@ -17,7 +17,7 @@ from swarm.planner.local import MAX_PLAN
 from swarm.planner.pieces import Pieces
 from swarm.planner.placeholder import marked
 from swarm.planner.refs import mentions
-from swarm.plans import ITEM, Subtask, referenced
+from swarm.types.plan import ITEM, Subtask, referenced
 
 Compile = Callable[[Draft, Collection[str]], Compiled]
 """Compiles a draft whose steps may also name these ids. Raises BadDraft."""

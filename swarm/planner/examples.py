@@ -13,15 +13,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from swarm.errors import NoPlan
-from swarm.events import Planned
-from swarm.models import Card
 from swarm.planner import local
 from swarm.planner.match import Similar
 from swarm.planner.planned import fallbacks
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
-from swarm.plans import Aggregate, Subtask, escaped, result_line
-from swarm.values import Text, Value
+from swarm.types.base import Text, Value
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Aggregate, Subtask, escaped, result_line
 
 NAME = "examples"
 MAX_KEPT_TEXT = 4_000

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swarm.values import json_problem
+from swarm.types.base import json_problem
 
 _UNTOLD = ("$ref", "anyOf", "oneOf", "allOf", "patternProperties", "if")
 """What may promise more fields than `properties` does."""

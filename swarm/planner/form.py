@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from swarm.llm.base import Form
-from swarm.models import Card
 from swarm.planner.foreign import IDS
-from swarm.plans import Aggregate, Condition, Plan, Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Aggregate, Condition, Plan, Subtask
 
 _ORDER = ("when", "for_each", "id", "expert", "instruction", "depends_on")
 _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]

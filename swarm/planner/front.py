@@ -12,11 +12,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, UnknownExpert
-from swarm.events import Planned
 from swarm.llm.base import Models
-from swarm.models import Card, Catalog, Failure, Request
 from swarm.planner import local
 from swarm.planner.llm import ModelPlanner
 from swarm.planner.match import THRESHOLD, index
@@ -28,9 +26,13 @@ from swarm.planner.room import Slots, unknown
 from swarm.planner.skip import skipped
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
-from swarm.plans import Subtask, escaped
 from swarm.settings import LOCAL, Settings
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.card import Card, Catalog
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, escaped
+from swarm.types.request import Request
+from swarm.types.result import Failure
 
 _log = events.get("planner")
 

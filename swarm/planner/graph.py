@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 from swarm.planner.refs import Target
-from swarm.plans import find_cycle
+from swarm.types.plan import find_cycle
 
 How = Literal["depends_on", "links", "instruction", "when", "for_each"]
 

@@ -16,10 +16,8 @@ from itertools import islice
 
 from swarm import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
-from swarm.events import Planned
 from swarm.llm.base import Completion, Form, Message, Model, cap_of
 from swarm.llm.usage import failed, given_up
-from swarm.models import Card, Failure, Reason, Usage, as_reason
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, read
@@ -31,8 +29,11 @@ from swarm.planner.placeholder import bound, marked, unquoted
 from swarm.planner.planned import Publish, Tried, aside, fallbacks
 from swarm.planner.room import Room, Slots, unknown
 from swarm.planner.shortlist import candidates, shortlist
-from swarm.plans import Subtask, escaped
 from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, escaped
+from swarm.types.result import Failure, Reason, Usage, as_reason
 
 
 class Unstarted(Exception):

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from swarm.errors import NoPlan
-from swarm.events import Planned
-from swarm.models import Card
 from swarm.planner.borrow import borrowed
 from swarm.planner.edges import Waits, waits
 from swarm.planner.match import Similar, index
@@ -18,8 +16,10 @@ from swarm.planner.planned import fallbacks
 from swarm.planner.task import Span, Task
 from swarm.planner.tasks import shown, tasks
 from swarm.planner.unclaimed import left_out
-from swarm.plans import Subtask, escaped, result_line
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, escaped, result_line
 
 NAME = "local/planner"
 MAX_PLAN = 4 * MAX_TEXT

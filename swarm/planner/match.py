@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from swarm.models import Card
 from swarm.planner.tokens import tokens, words_of
 from swarm.planner.words import WEAK_STEMS, stems
+from swarm.types.card import Card
 
 THRESHOLD = 0.6
 """What an expert must score to be chosen: most of a word of its own."""

@@ -14,17 +14,18 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT
 from swarm.broker.plans import FIRST, LIFETIME, CacheCount, PlanStore
 from swarm.errors import BrokerError
-from swarm.events import Planned
-from swarm.models import Catalog, Request
 from swarm.planner.cache import keepable, rebound
 from swarm.planner.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
 from swarm.threads import in_thread
-from swarm.values import received
+from swarm.types.base import received
+from swarm.types.card import Catalog
+from swarm.types.events import Planned
+from swarm.types.request import Request
 
 _log = events.get("planner")
 

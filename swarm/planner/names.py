@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from swarm.models import Card
 from swarm.planner.match import Index, Match, index
 from swarm.planner.words import STOP, WEAK_STEMS, stem
+from swarm.types.card import Card
 
 AHEAD = 1.2
 """How many times the score of the next one an expert must have that is found by the words of its description."""

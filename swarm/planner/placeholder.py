@@ -15,8 +15,8 @@ from swarm.errors import BadDraft
 from swarm.planner.draft import Draft, DraftStep
 from swarm.planner.foreign import REQUEST
 from swarm.planner.local import MAX_PLAN
-from swarm.plans import Subtask, escaped, unescaped
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.plan import Subtask, escaped, unescaped
 
 _MARK = "\ufdd2"
 """A character that no text has: it is reserved for use inside programs."""

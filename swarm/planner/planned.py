@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from swarm.events import Planned
-from swarm.models import Card, Missing
-from swarm.plans import Aggregate, Subtask
 from swarm.settings import LOCAL, Settings
 from swarm.threads import in_thread
+from swarm.types.answer import Missing
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Aggregate, Subtask
 
 T = TypeVar("T")
 

@@ -13,10 +13,11 @@ from typing import Any
 from swarm.errors import BadDraft, BadOutput, DraftReason, NoDraft, PlanRefused
 from swarm.fence import fence
 from swarm.llm.base import Message
-from swarm.models import Card, Missing
 from swarm.planner.foreign import NOTHING, REQUEST, Foreign
 from swarm.planner.form import EXAMPLES, shown, skeleton
 from swarm.planner.planned import Done, Tried
+from swarm.types.answer import Missing
+from swarm.types.card import Card
 
 MAX_SHOWN = 40_000
 """Characters of a request that the model sees: of a longer one the beginning and the end."""

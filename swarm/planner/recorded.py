@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import BadDraft, NoDraft
-from swarm.models import Mend
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, read
 from swarm.planner.recordings import ANYONE, Experts, Line, Requests, lines, text
+from swarm.types.result import Mend
 
 MAX_CATEGORIES = 100
 """Kinds of refusals and mends that are told apart; the rest is `other`."""

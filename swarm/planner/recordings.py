@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swarm.errors import BadInput, TooLarge
-from swarm.models import Card
 from swarm.planner.names import Found, Names, Similar
+from swarm.types.card import Card
 
 MAX_LINE = 8_000_000
 """Bytes."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from swarm.models import Card
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
 
 SLOW = 3.0
 """Seconds to the first word of a plan from which a server counts as busy."""

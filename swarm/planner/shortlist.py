@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, zip_longest
 
-from swarm.models import Card
 from swarm.planner.clauses import clauses
 from swarm.planner.match import Index, Match, index
 from swarm.planner.tokens import tokens
 from swarm.planner.words import stems
+from swarm.types.card import Card
 
 MOST = 30
 """Experts that a prompt shows."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from swarm.events import Planned
-from swarm.models import Card
 from swarm.planner.clauses import Clause, clauses
 from swarm.planner.conjuncts import parted
 from swarm.planner.match import CLEAR, Index, Match, index
@@ -20,8 +18,10 @@ from swarm.planner.roles import is_context
 from swarm.planner.tokens import Token, tokens
 from swarm.planner.unclaimed import leads, several
 from swarm.planner.words import VAGUE, WEAK_STEMS, stem
-from swarm.plans import Subtask, escaped
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, escaped
 
 NAME = "skip"
 SURE = 2.0

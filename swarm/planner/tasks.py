@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from swarm.errors import NoPlan
-from swarm.models import Card
 from swarm.planner.clauses import MAX_CLAUSES, Clause, clauses
 from swarm.planner.conjuncts import Part, parted
 from swarm.planner.match import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, Index, Match, Similar, mixed
@@ -19,7 +18,8 @@ from swarm.planner.roles import continued, fits, helps, role, undecided
 from swarm.planner.task import Span, Task
 from swarm.planner.tokens import tokens
 from swarm.planner.words import DEEDS, stem, stems
-from swarm.plans import MAX_SUBTASKS
+from swarm.types.card import Card
+from swarm.types.plan import MAX_SUBTASKS
 
 __all__ = ["Span", "Task", "shown", "tasks"]
 

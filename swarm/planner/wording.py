@@ -23,7 +23,7 @@ from swarm.planner.draft import DraftStep
 from swarm.planner.foreign import Foreign
 from swarm.planner.refs import Mention, mentions, numbered_value, whole
 from swarm.planner.work import Step, Use, Work, quoted
-from swarm.plans import ITEM, REFERENCE, escaped
+from swarm.types.plan import ITEM, REFERENCE, escaped
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Around the number of a use while arguments are turned into text; no character of any language."""

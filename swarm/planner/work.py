@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.models import Card, Mend
 from swarm.planner.draft import Draft, DraftStep
 from swarm.planner.foreign import NOTHING, Foreign
 from swarm.planner.graph import Edges
 from swarm.planner.names import Found
 from swarm.planner.refs import Mention, Places, Target
-from swarm.plans import ITEM, Condition
+from swarm.types.card import Card
+from swarm.types.plan import ITEM, Condition
+from swarm.types.result import Mend
 
 MAX_PROBLEMS = 50
 MAX_MENDS = 500

@@ -15,8 +15,8 @@ from experts.finetuned.train import train
 from experts.rag.expert import ENOUGH, indexed
 from experts.rag.load import Document
 from swarm.client import SwarmClient
-from swarm.models import Answer
 from swarm.settings import Settings
+from swarm.types.answer import Answer
 from tests.integration.processes import serving
 from workers.publishing import publish
 

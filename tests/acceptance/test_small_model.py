@@ -23,9 +23,9 @@ from experts.rag.expert import ABSENT, RULES
 from experts.remodel import remodel
 from swarm import fence, synthesis
 from swarm.client import SwarmClient
-from swarm.models import Answer, Ending
 from swarm.planner import prompt
 from swarm.settings import Settings
+from swarm.types.answer import Answer, Ending
 from workers.embedded import embedded
 
 URL = os.environ.get("SWARM_TEST_MODEL_URL", "").rstrip("/")

@@ -7,9 +7,9 @@ import os
 import time
 
 from experts.catalog import versioned
-from swarm.events import OutcomeRecorded, Started
-from swarm.models import Limits
 from swarm.settings import Settings
+from swarm.types.card import Limits
+from swarm.types.events import OutcomeRecorded, Started
 from tests.bench.experts import TEMPLATE_CARD
 from tests.bench.report import Samples, most_at_once, most_within
 from tests.bench.rig import ROUTER, BenchError, naps, rig

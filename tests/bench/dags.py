@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from swarm.plans import Plan, Subtask
+from swarm.types.plan import Plan, Subtask
 from tests.bench.data import recorded
 from tests.bench.report import Found, Metric, p95
 from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig

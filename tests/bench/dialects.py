@@ -13,14 +13,14 @@ from experts.remodel import remodel
 from swarm.cli.asking import DEMO_REQUEST
 from swarm.cli.edge import demo_folder
 from swarm.client import SwarmClient
-from swarm.events import Planned
 from swarm.llm.dialects import DIALECTS, Dialect, asked_by
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.rules import Rules
 from swarm.llm.server import ModelServer, Received
-from swarm.models import Answer
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask
 from tests.bench.report import Found, Metric
 from workers.embedded import embedded
 

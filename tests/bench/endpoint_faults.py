@@ -12,11 +12,12 @@ from itertools import count
 
 from experts.catalog import versioned
 from swarm.broker.prices import PriceBook
-from swarm.events import Started
 from swarm.llm.bodies import USAGE, chunk, completion, error
 from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Stream
-from swarm.models import Card, Ending
-from swarm.prices import Price
+from swarm.types.answer import Ending
+from swarm.types.card import Card
+from swarm.types.events import Started
+from swarm.types.price import Price
 from tests.bench.report import Found, Metric
 from tests.bench.rig import ROUTER, BenchError, Rig, rig
 from tests.bench.serve import Pool

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from experts.catalog import versioned
-from swarm.models import Card, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 NAP, ABSENT = "tests.bench.experts:Nap", "tests.bench.experts:Absent"
 

@@ -13,9 +13,9 @@ from statistics import median
 
 from swarm.broker.keys import ADVANCE, expert_queue
 from swarm.client import Job
-from swarm.events import Ended, Started
-from swarm.plans import Plan
 from swarm.settings import Settings
+from swarm.types.events import Ended, Started
+from swarm.types.plan import Plan
 from tests.bench.experts import HANG_CARD, NAP_CARD
 from tests.bench.model_server import HangingModel
 from tests.bench.report import Samples, p95

@@ -10,7 +10,7 @@ import sys
 import psutil
 
 from swarm.broker.keys import expert_queue
-from swarm.plans import Plan
+from swarm.types.plan import Plan
 from tests.bench.experts import ABSENT_CARD, HANG_CARD, TEMPLATE_CARD, Nap
 from tests.bench.report import Samples
 from tests.bench.rig import ROOT, ROUTER, BenchError, Rig, rig, until

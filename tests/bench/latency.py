@@ -14,10 +14,10 @@ from statistics import median
 from swarm.broker.connection import LIBRARY
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import record
-from swarm.events import OutcomeRecorded
-from swarm.models import Envelope
-from swarm.plans import Plan, Subtask
 from swarm.settings import Settings
+from swarm.types.events import OutcomeRecorded
+from swarm.types.plan import Plan, Subtask
+from swarm.types.request import Envelope
 from tests.bench.experts import NAP_CARD
 from tests.bench.report import Samples, p95
 from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig

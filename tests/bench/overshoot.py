@@ -12,9 +12,10 @@ from typing import Any
 from experts.catalog import versioned
 from swarm.broker.prices import PriceBook
 from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
-from swarm.models import Answer, Card
-from swarm.prices import Price
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.card import Card
+from swarm.types.price import Price
 from tests.bench.report import Metric, Samples
 from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig, until
 from tests.bench.serve import Pool

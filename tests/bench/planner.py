@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import NoPlan
-from swarm.models import Card
 from swarm.planner import local
 from swarm.planner.cache import rebound
 from swarm.planner.examples import NEIGHBOURS, Examples, Kept, Near, imitated
 from swarm.planner.skip import skipped
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
 from tests.bench.data import recorded
 from tests.bench.report import Samples
 

@@ -25,10 +25,10 @@ from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError
-from swarm.events import Started
-from swarm.models import Card
-from swarm.plans import Plan
 from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.events import Started
+from swarm.types.plan import Plan
 from tests.bench.experts import Nap
 from tests.bench.serve import Pool
 from workers.redis_binary import find_redis

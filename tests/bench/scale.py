@@ -6,7 +6,7 @@ import contextlib
 from statistics import median
 
 from experts.catalog import versioned
-from swarm.models import Card
+from swarm.types.card import Card
 from tests.bench.experts import NAP_CARD, TEMPLATE_CARD
 from tests.bench.latency import NO_OP, WARM, asked
 from tests.bench.report import Samples

@@ -11,9 +11,9 @@ import sys
 from dataclasses import asdict, dataclass, field
 
 from experts.implementations import load_implementations
-from swarm import log
-from swarm.models import Kind
+from swarm import logging
 from swarm.settings import Settings
+from swarm.types.card import Kind
 from tests.bench.experts import NAP
 from workers.main import Process, Roles, run, work
 
@@ -46,7 +46,7 @@ def main(argument: str) -> None:
     roles = Roles(router=pool.router, kinds=kinds)
     if pool.logs:
         sys.stderr = open(os.devnull, "w", buffering=1)  # noqa: SIM115 - until the process ends
-    log.setup("info" if pool.logs else "warning")
+    logging.setup("info" if pool.logs else "warning")
     run(work(given["url"], settings, roles, pool.environ, load_implementations([NAP]), before=ready))
 
 

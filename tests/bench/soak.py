@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from swarm.plans import Plan
 from swarm.settings import Settings
+from swarm.types.plan import Plan
 from tests.bench.experts import NAP_CARD, TEMPLATE_CARD
 from tests.bench.report import Found, Metric, slope
 from tests.bench.rig import ROUTER, BenchError, Rig, naps, rig

@@ -17,10 +17,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm.events import Started
 from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
-from swarm.plans import Plan, Subtask
 from swarm.settings import Settings
+from swarm.types.events import Started
+from swarm.types.plan import Plan, Subtask
 from tests.bench.data import recorded
 from tests.bench.report import Samples
 from tests.bench.rig import BenchError, Rig, rig

@@ -16,8 +16,8 @@ import psutil
 from swarm.client import Job
 from swarm.llm.bodies import USAGE
 from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
-from swarm.plans import Plan
 from swarm.settings import Settings
+from swarm.types.plan import Plan
 from tests.bench.experts import TEMPLATE_CARD
 from tests.bench.report import Metric, Samples, p95
 from tests.bench.rig import BenchError, rig, until

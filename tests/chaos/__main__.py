@@ -14,7 +14,7 @@ from itertools import takewhile
 from rich.console import Console
 from rich.status import Status
 
-from swarm import log
+from swarm import logging
 from tests.bench.rig import end_on_sigterm
 from tests.chaos.mutants import MUTANTS, OF_CALLERS
 from tests.chaos.report import markdown, report, table
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
             print(json.dumps(asdict(fault)))
         return 0
     end_on_sigterm()
-    log.setup("error")
+    logging.setup("error")
     if given.mutate in OF_CALLERS:
         MUTANTS[given.mutate]()
     errors = Console(stderr=True)

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from swarm.models import Answer, Citation
+from swarm.types.answer import Answer
+from swarm.types.result import Citation
 from tests.chaos.runs import Part, Run
 from tests.chaos.script import TAG, answer_proof, noted
 

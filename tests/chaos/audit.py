@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from swarm.events import AnyEvent, Ended, OutcomeRecorded, Released, Started
 from swarm.fold import fold
-from swarm.models import Answer
 from swarm.progress import Progress
+from swarm.types.answer import Answer
+from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Released, Started
 from tests.chaos.answers import Problem, answer_problems
 from tests.chaos.causes import Causes, Rerun
 from tests.chaos.children import Asked, as_job, children_problems

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.events import AnyEvent, OutcomeRecorded, Started
-from swarm.models import Failure
+from swarm.types.events import AnyEvent, OutcomeRecorded, Started
+from swarm.types.result import Failure
 from tests.chaos.clock import ALIKE
 from tests.chaos.fleet import Life
 from tests.chaos.load import Work, has_budget

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from experts.registry import MakeContext
 from swarm.context import Context
 from swarm.errors import AskRefused, GiveUp
-from swarm.events import Accepted, CancelAsked, Ended, OutcomeRecorded, Withdrawn
-from swarm.models import Answer
-from swarm.plans import Plan
+from swarm.types.answer import Answer
+from swarm.types.events import Accepted, CancelAsked, Ended, OutcomeRecorded, Withdrawn
+from swarm.types.plan import Plan
 from tests.chaos.answers import Problem
 from tests.chaos.evidence import JobEvidence
 from tests.chaos.lead import DEEPEST, NAME, Ask, Lead, asks_of, joined

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from swarm.client import Job, SwarmClient
 from swarm.errors import BrokerError, Busy, JobNotFound, OverBudget, WaitTimeout
-from swarm.models import Answer, Receipt
+from swarm.types.answer import Answer, Receipt
 from tests.chaos.load import Work
 
 OPEN = 60

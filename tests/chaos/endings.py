@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from swarm.events import (
+from swarm.types.answer import Answer, Ending, Receipt
+from swarm.types.events import (
     Accepted,
     Answered,
     AnyEvent,
@@ -17,7 +18,6 @@ from swarm.events import (
     RoundOpened,
     Withdrawn,
 )
-from swarm.models import Answer, Ending, Receipt
 from tests.chaos.answers import Problem
 from tests.chaos.causes import UNPAID, Causes
 from tests.chaos.clock import ALIKE

@@ -11,10 +11,13 @@ import redis
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import JobLog
 from swarm.errors import JobNotFound
-from swarm.events import AnyEvent, OutcomeRecorded
-from swarm.models import Answer, Catalog, Request, Solution
 from swarm.settings import Settings
-from swarm.values import received
+from swarm.types.answer import Answer
+from swarm.types.base import received
+from swarm.types.card import Catalog
+from swarm.types.events import AnyEvent, OutcomeRecorded
+from swarm.types.request import Request
+from swarm.types.result import Solution
 from tests.chaos.clock import Span
 from tests.chaos.drive import Record
 from tests.chaos.faults import Struck

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from swarm.context import Context
 from swarm.errors import AskRefused
-from swarm.models import Answer, Solution
-from swarm.plans import Subtask
+from swarm.types.answer import Answer
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.chaos.script import chosen, whose
 
 SPEC = "tests.chaos.lead:Lead"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from swarm.prices import Price
+from swarm.types.price import Price
 from tests.chaos.lead import DEEPEST, asking
 from tests.chaos.lead import NAME as LEAD
 from tests.chaos.script import chosen

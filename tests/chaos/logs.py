@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swarm.log import DELIVERED
+from swarm.logging import DELIVERED
 
 TRACEBACK = 1_500
 """Characters of one that are kept."""
@@ -19,7 +19,7 @@ class Said:
     """Of all processes together."""
 
     verdicts: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Delivery and claim -> outcome, see swarm/log.py."""
+    """Delivery and claim -> outcome, see swarm/logging.py."""
     errors: list[str] = field(default_factory=list)
     """Each with the end of its traceback."""
 

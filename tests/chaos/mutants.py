@@ -17,8 +17,10 @@ from experts.registry import Registry
 from swarm import aggregator
 from swarm.broker.joblog import Decision, JobLog
 from swarm.broker.shelf import Shelf
-from swarm.models import Card, Catalog, Failure, Outcome, Receipt, Segment, Solution
-from swarm.plans import Subtask
+from swarm.types.answer import Receipt, Segment
+from swarm.types.card import Card, Catalog
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Outcome, Solution
 from workers import accounts
 
 LATE = 40.0

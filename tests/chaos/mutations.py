@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from swarm.events import AnyEvent, Ended, OutcomeRecorded
-from swarm.models import Answer, Solution
+from swarm.types.answer import Answer
+from swarm.types.events import AnyEvent, Ended, OutcomeRecorded
+from swarm.types.result import Solution
 from tests.chaos.evidence import Evidence, JobEvidence
 from tests.chaos.script import EDITION
 

@@ -13,8 +13,9 @@ from experts.implementations import load_implementations, makers
 from experts.registry import MakeContext, Registry
 from swarm.llm.base import Message, Model
 from swarm.llm.scripted import ScriptedModel
-from swarm.models import Blob, Catalog, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Blob, Catalog
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.chaos.lead import SPEC
 from tests.chaos.script import says
 

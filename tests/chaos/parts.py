@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from swarm.events import OutcomeRecorded
-from swarm.models import Answer, Failure, Solution
-from swarm.plans import Plan, Subtask
 from swarm.retry import REFUSALS
+from swarm.types.answer import Answer
+from swarm.types.events import OutcomeRecorded
+from swarm.types.plan import Plan, Subtask
+from swarm.types.result import Failure, Solution
 from tests.chaos.answers import Problem, foreign
 from tests.chaos.causes import UNPAID, Attempt, Causes
 from tests.chaos.load import Work, has_budget

@@ -25,8 +25,8 @@ from swarm.broker.ledger import Ledger
 from swarm.broker.prices import PriceBook
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
-from swarm.models import Catalog, Limits
 from swarm.settings import Settings
+from swarm.types.card import Catalog, Limits
 from tests.chaos.audit import Findings, audit
 from tests.chaos.clock import followed, spans
 from tests.chaos.drive import GRACE, Callers, patient

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from experts.inputs import with_item
 from experts.registry import MakeContext
-from swarm.events import Accepted, AnyEvent, CancelAsked, Ended, OutcomeRecorded, Planned, Released, Started
 from swarm.lookup import SKIPPED, gathered
-from swarm.models import Failure, Solution
-from swarm.plans import Condition, Subtask
+from swarm.types.events import Accepted, AnyEvent, CancelAsked, Ended, OutcomeRecorded, Planned, Released, Started
+from swarm.types.plan import Condition, Subtask
+from swarm.types.result import Failure, Solution
 from tests.chaos.oracle import Oracle
 
 State = Literal["solved", "skipped", "failed", "dropped", "open"]

@@ -23,8 +23,8 @@ from arq.worker import Function, Worker, func
 from swarm.broker.address import open_client
 from swarm.broker.keys import ADVANCE, PLAN
 from swarm.broker.queue import record
-from swarm.models import Request
 from swarm.settings import Settings
+from swarm.types.request import Request
 from tests.conftest import Hands
 from workers.lane import Lane
 from workers.worker import ROUTER_TIMEOUT, SwarmWorker

@@ -14,8 +14,9 @@ from experts.base import Expert
 from experts.catalog import read_folder
 from experts.registry import Registry
 from swarm.llm.scripted import ScriptedModels
-from swarm.models import Blob, Card, Failure, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Blob, Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Solution
 
 LOADED = read_folder(Path(experts.__file__).parent / "demo")
 CARDS = LOADED.catalog.cards

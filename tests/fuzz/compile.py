@@ -6,11 +6,11 @@ import json
 import time
 
 from swarm.errors import BadDraft, NoDraft
-from swarm.models import Card
 from swarm.planner.compile import Rules, compiled
 from swarm.planner.draft import read
 from swarm.planner.names import Names
-from swarm.plans import Plan
+from swarm.types.card import Card
+from swarm.types.plan import Plan
 from tests.fuzz import draft as drafts
 
 SLOWEST = 0.5

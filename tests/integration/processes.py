@@ -31,16 +31,18 @@ from experts.base import Expert
 from experts.catalog import catalog_of
 from experts.implementations import Implementation, load_implementations
 from experts.inputs import inline
-from swarm import log as logging
+from swarm import logging
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.context import Context
 from swarm.errors import ModelUnavailable
-from swarm.events import AnyEvent, Planned
-from swarm.models import Card, Catalog, Kind, Request, Solution
 from swarm.planner.front import Front, Publish
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.card import Card, Catalog, Kind
+from swarm.types.events import AnyEvent, Planned
+from swarm.types.plan import Subtask
+from swarm.types.request import Request
+from swarm.types.result import Solution
 from workers import beat, health, tasks
 from workers.main import Process, Roles, run, work, working
 

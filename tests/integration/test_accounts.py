@@ -16,10 +16,10 @@ from swarm.broker.prices import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
 from swarm.llm.metering import Used
-from swarm.log import OVERSHOT
-from swarm.models import Usage
-from swarm.prices import Price
+from swarm.logging import OVERSHOT
 from swarm.settings import Settings
+from swarm.types.price import Price
+from swarm.types.result import Usage
 from tests.conftest import Hands
 from workers.accounts import RUN_AHEAD, Accounts, DeliveryAccount
 

@@ -9,8 +9,8 @@ import pytest
 from swarm.broker.gates import gates_of, model_gates
 from swarm.broker.ledger import Health, Ledger, Reserved
 from swarm.broker.queue import Claim, Queue
-from swarm.events import Started
 from swarm.settings import Settings
+from swarm.types.events import Started
 from tests.conftest import Hands, a_card
 
 MODEL = "box/small"

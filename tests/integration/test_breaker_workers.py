@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from swarm.client import Job, SwarmClient
-from swarm.events import OutcomeRecorded, Started
 from swarm.llm.server import Answer, ModelServer, Received, Reply
-from swarm.models import Catalog, FailedModel
 from swarm.settings import Settings
+from swarm.types.card import Catalog
+from swarm.types.events import OutcomeRecorded, Started
+from swarm.types.result import FailedModel
 from tests.conftest import Hands, a_card
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
 

@@ -13,8 +13,8 @@ import pytest
 
 from swarm.broker.joblog import state
 from swarm.errors import JobNotFound
-from swarm.events import Accepted, Ended
 from swarm.scheduler import Withdraw
+from swarm.types.events import Accepted, Ended
 from tests.conftest import Hands
 
 

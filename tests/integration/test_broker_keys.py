@@ -17,9 +17,9 @@ from swarm.broker.prices import PriceBook
 from swarm.broker.queue import MAX_LOST
 from swarm.broker.stats import Stats
 from swarm.errors import Busy
-from swarm.models import Blob, Catalog, Limits
-from swarm.prices import Price
 from swarm.settings import Settings
+from swarm.types.card import Blob, Catalog, Limits
+from swarm.types.price import Price
 from tests.conftest import Hands, a_card, a_request
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)

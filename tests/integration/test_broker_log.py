@@ -6,9 +6,9 @@ import pytest
 
 from swarm.broker import joblog
 from swarm.errors import JobNotFound, TooLarge
-from swarm.events import Released
-from swarm.models import Solution
 from swarm.status import JobStatus
+from swarm.types.events import Released
+from swarm.types.result import Solution
 from tests.conftest import Hands
 
 

@@ -16,11 +16,11 @@ from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ETERNAL, WAKE_TOKENS
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.broker.shelf import Shelf
-from swarm.events import Planned
 from swarm.fold import fold
-from swarm.models import Answer
 from swarm.progress import Progress
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.events import Planned
 from tests.builders import subtasks
 from tests.conftest import Hands, run
 from workers.redis_server import PrivateRedis

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from swarm.broker.joblog import Decision, planning, state
 from swarm.broker.queue import MAX_LOST
-from swarm.events import Accepted, Planned
-from swarm.models import Request
 from swarm.settings import Settings
+from swarm.types.events import Accepted, Planned
+from swarm.types.request import Request
 from tests.builders import planned, subtasks
 from tests.conftest import Hands
 

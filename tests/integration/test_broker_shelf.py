@@ -9,7 +9,7 @@ import pytest
 from swarm.broker.keys import Keys
 from swarm.broker.shelf import Shelf
 from swarm.errors import BrokerError, EmptyCatalog
-from swarm.models import Blob, Catalog
+from swarm.types.card import Blob, Catalog
 from tests.conftest import Hands, a_card
 
 POLICY, FAQ = b"All goods may be returned.", b"We deliver on Mondays."

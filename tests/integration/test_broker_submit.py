@@ -10,8 +10,8 @@ from swarm.broker.connection import Connection
 from swarm.broker.joblog import JobLog
 from swarm.broker.shelf import Shelf
 from swarm.errors import BrokerFull, Busy, EmptyCatalog, JobConflict, UnknownExpert
-from swarm.models import Card
 from swarm.settings import Settings
+from swarm.types.card import Card
 from tests.conftest import Hands, StartRedis, a_request
 
 

@@ -19,8 +19,9 @@ from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.llm.base import Message
 from swarm.llm.metering import most_tokens
-from swarm.models import Answer, Card
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.card import Card
 from tests.billing import PRICE, BilledServer, Manner
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
 from workers.accounts import RUN_AHEAD

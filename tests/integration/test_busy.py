@@ -10,9 +10,9 @@ import pytest
 
 from swarm.client import SwarmClient, make_request, new_job_id
 from swarm.errors import BadInput, Busy
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.conftest import Hands, a_request
 from tests.integration.processes import expert, publish, serving, until
 

@@ -10,9 +10,10 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound, WaitTimeout
-from swarm.models import Part, Solution, Usage
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.answer import Part
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution, Usage
 from tests.conftest import Hands
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
 

@@ -15,8 +15,8 @@ from swarm.broker.holdings import Census, Eternal, Memory
 from swarm.cli import hints as saying
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient
-from swarm.models import Limits
 from swarm.settings import Settings
+from swarm.types.card import Limits
 from tests.conftest import Hands, StartRedis
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
 from tests.integration.test_cli_jobs import Cli, cli

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.events import Answered
+from swarm.types.events import Answered
 from tests.chaos.audit import audit
 from tests.chaos.evidence import Evidence
 from tests.chaos.mutations import BELOW, MUTATIONS, put_off

@@ -17,9 +17,9 @@ from swarm.broker.connection import Connection, digest
 from swarm.broker.queue import Claim
 from swarm.broker.served import Served
 from swarm.client import SwarmClient
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.conftest import Hands
 from tests.integration.processes import Fleet, OwnRedis, claims, echo, expert, publish, serving, until
 

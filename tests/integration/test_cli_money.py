@@ -12,7 +12,7 @@ import redis
 
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
-from swarm.models import Catalog
+from swarm.types.card import Catalog
 from tests.conftest import a_card
 from tests.integration.test_cli_jobs import Cli, cli
 from tests.unit.test_prices import FILE

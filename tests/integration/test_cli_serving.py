@@ -16,14 +16,14 @@ import pytest
 import structlog
 
 from experts.catalog import Loaded
-from swarm import log
+from swarm import logging
 from swarm.broker.shelf import Shelf
 from swarm.cli.serving import roles_of
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
-from swarm.models import Card
 from swarm.serves import as_up, up_runs, up_starts, up_url
 from swarm.settings import Settings
+from swarm.types.card import Card
 from tests.integration.test_cli_children import Child, Here, environment, here, running, slow
 from workers import publishing
 from workers.embedded import embedded
@@ -233,8 +233,8 @@ def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url:
             try:
                 raise ValueError(request)
             except ValueError:
-                log.get("expert").exception("it_failed")
-            log.get("expert").info("all is well")
+                logging.get("expert").exception("it_failed")
+            logging.get("expert").info("all is well")
 
     structlog.reset_defaults()
     try:

@@ -10,8 +10,8 @@ import pytest
 
 from swarm.broker.shelf import Shelf
 from swarm.cli import edge
-from swarm.models import Catalog
 from swarm.serves import as_up, up_starts
+from swarm.types.card import Catalog
 from tests.conftest import a_card
 from tests.integration.test_cli_children import Here, environment, here, running, slow
 

@@ -15,10 +15,10 @@ from swarm.broker.connection import Connection
 from swarm.broker.follow import Follower
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
-from swarm.events import AnyEvent
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.events import AnyEvent
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import OwnRedis, echo, expert, kinds, publish, serving, until
 
 ECHO = expert("echo", echo)

@@ -11,9 +11,10 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound, WaitTimeout
-from swarm.models import Answer, Failure, Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Solution
 from tests.integration.processes import echo, expert, publish, serving, until
 
 WARNED = "swarm.client"

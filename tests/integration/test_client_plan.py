@@ -11,10 +11,10 @@ import pytest
 from swarm.broker.stats import Stats
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, PlanningFailed, UnknownExpert, WaitTimeout
-from swarm.models import Solution
-from swarm.plans import Condition, Plan, Subtask
 from swarm.report import PlanReport
 from swarm.settings import Settings
+from swarm.types.plan import Condition, Plan, Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import ROUTER, echo, expert, kinds, publish, serving, until
 
 BEGUN: list[str] = []

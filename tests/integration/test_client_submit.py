@@ -20,9 +20,9 @@ from swarm.errors import (
     JobNotFound,
     UnknownExpert,
 )
-from swarm.plans import Plan
 from swarm.settings import Settings
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.plan import Plan
 from tests.integration.processes import echo, expert, kinds, publish, serving
 
 ECHO = expert("echo", echo)

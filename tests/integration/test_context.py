@@ -14,9 +14,10 @@ from swarm.broker.ledger import Ledger
 from swarm.client import SwarmClient
 from swarm.context import Context
 from swarm.errors import AskRefused
-from swarm.models import JobInfo, Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.answer import JobInfo
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.billing import BilledServer
 from tests.integration.processes import (
     EXPERTS,

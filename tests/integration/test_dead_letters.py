@@ -15,8 +15,8 @@ from swarm.broker.keys import DEAD_KEPT
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
-from swarm.events import OutcomeRecorded
 from swarm.settings import Settings
+from swarm.types.events import OutcomeRecorded
 from tests.conftest import Hands
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
 from tests.integration.test_cli_jobs import Cli, cli

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from experts.inputs import fenced, inline
 from swarm.client import SwarmClient
 from swarm.errors import InvalidPlan
-from swarm.models import Solution
-from swarm.plans import Plan, Subtask, escaped
 from swarm.settings import Settings
+from swarm.types.plan import Plan, Subtask, escaped
+from swarm.types.result import Solution
 from tests.integration.processes import expert, publish, serving
 
 CODE = "What is wrong with: const s = `Hi ${user.name}, $${x} ${t1}`;"

@@ -16,13 +16,13 @@ from swarm.broker.gates import Gates
 from swarm.broker.prices import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
-from swarm.events import Planned
 from swarm.llm.bodies import listing
 from swarm.llm.server import ModelServer, Received, Reply
-from swarm.log import CALLED, NO_MODEL, RECORDED
-from swarm.models import Catalog, Limits
-from swarm.prices import Price, Step
+from swarm.logging import CALLED, NO_MODEL, RECORDED
 from swarm.settings import Settings
+from swarm.types.card import Catalog, Limits
+from swarm.types.events import Planned
+from swarm.types.price import Price, Step
 from tests.conftest import Hands, a_card
 from tests.integration.processes import EXPERTS, ROUTER, echo, expert, publish, serving, until
 

@@ -15,10 +15,10 @@ from swarm.broker.ledger import Health, Ledger
 from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
-from swarm.events import OutcomeRecorded, Started
 from swarm.llm.server import Answer, ModelServer, Received, Reply
-from swarm.models import Catalog, Limits
 from swarm.settings import Settings
+from swarm.types.card import Catalog, Limits
+from swarm.types.events import OutcomeRecorded, Started
 from tests.conftest import Hands, a_card
 from tests.integration.processes import EXPERTS, HERE, ROUTER, Fleet, publish, serving
 

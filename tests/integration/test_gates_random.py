@@ -8,7 +8,7 @@ import pytest
 
 from swarm.broker.gates import Gates, gates_of
 from swarm.broker.queue import Claim
-from swarm.models import Limits
+from swarm.types.card import Limits
 from tests.conftest import Hands, a_card
 
 SCOPE = "day:20000"

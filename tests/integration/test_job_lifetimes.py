@@ -9,8 +9,8 @@ import pytest
 
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.client import SwarmClient
-from swarm.events import AnyEvent
 from swarm.settings import Settings
+from swarm.types.events import AnyEvent
 from tests.conftest import Hands, a_request
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 

@@ -12,8 +12,8 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.ledger import FIELDS, Ledger, Reserved, Spent, Tenant, spent
 from swarm.broker.queue import Claim
 from swarm.errors import BadInput, OverBudget
-from swarm.events import Ended
 from swarm.settings import Settings
+from swarm.types.events import Ended
 from tests.conftest import Hands
 
 Books = Callable[[str], "asyncio.Future[Spent]"]

@@ -9,8 +9,8 @@ from swarm.broker.joblog import MOST_CHILDREN, JobLog
 from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.queue import Claim
 from swarm.errors import AskRefused
-from swarm.events import Accepted, Ended
 from swarm.settings import Settings
+from swarm.types.events import Accepted, Ended
 from tests.conftest import Hands, a_request
 from tests.integration.test_ledger import day_of
 

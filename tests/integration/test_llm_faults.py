@@ -15,8 +15,10 @@ from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.llm.bodies import USAGE
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion
-from swarm.models import Answer, Card, Limits, Usage
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.card import Card, Limits
+from swarm.types.result import Usage
 from tests.integration.processes import echo, expert, serving
 
 ECHO = expert("spare", echo)

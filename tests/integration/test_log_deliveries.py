@@ -19,11 +19,12 @@ from swarm.broker.prices import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import ModelUnavailable
 from swarm.llm.server import ModelServer, Received
-from swarm.log import DELIVERED, JOB_ENDED, bound
-from swarm.models import Card, Solution
-from swarm.plans import Subtask
+from swarm.logging import DELIVERED, JOB_ENDED, bound
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.billing import PRICE
 from tests.integration.processes import echo, expert, publish, serving, until
 

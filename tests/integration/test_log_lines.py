@@ -18,12 +18,12 @@ import pytest
 from swarm.broker.connection import Connection
 from swarm.broker.prices import PriceBook
 from swarm.client import SwarmClient
-from swarm.events import Accepted, Ended
 from swarm.llm.server import Answer, ModelServer, Received, Reply, Stream, chunk, completion, error
-from swarm.log import CALLED, DELIVERED, JOB_ENDED
-from swarm.models import Usage
-from swarm.prices import Price
+from swarm.logging import CALLED, DELIVERED, JOB_ENDED
 from swarm.settings import Settings
+from swarm.types.events import Accepted, Ended
+from swarm.types.price import Price
+from swarm.types.result import Usage
 from tests.integration.processes import until
 from tests.integration.test_cli_children import Child, environment
 

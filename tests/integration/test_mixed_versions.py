@@ -14,9 +14,10 @@ from experts.catalog import catalog_of
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
-from swarm.models import Catalog, Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.card import Catalog
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.main import Roles
 

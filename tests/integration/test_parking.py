@@ -13,10 +13,10 @@ import pytest
 from swarm.broker.connection import LIBRARY
 from swarm.client import SwarmClient
 from swarm.errors import NoRoom
-from swarm.events import Started
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.events import Started
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.conftest import Hands
 from tests.integration.processes import echo, expert, publish, serving, until
 

@@ -8,12 +8,13 @@ from structlog.testing import capture_logs
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT, Keys
 from swarm.broker.plans import MAX_ENTRY, CacheCount
-from swarm.events import Planned
-from swarm.log import PLAN_CACHE
-from swarm.models import Card, Catalog, Request
+from swarm.logging import PLAN_CACHE
 from swarm.planner import memory
 from swarm.planner.memory import PlanCache
-from swarm.plans import Plan, Subtask
+from swarm.types.card import Card, Catalog
+from swarm.types.events import Planned
+from swarm.types.plan import Plan, Subtask
+from swarm.types.request import Request
 
 CARDS = {
     name: Card(name=name, kind="instruction", description=text, model="local/template")

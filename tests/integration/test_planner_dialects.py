@@ -9,14 +9,15 @@ from typing import Any, get_args
 
 import pytest
 
-from swarm.events import Planned
 from swarm.llm.dialects import COMMON, DIALECTS, Dialect, Fault, FaultKind
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import Answer, ModelServer, Received, Stream, chunk
-from swarm.models import Card, Catalog, Request
 from swarm.planner.front import Front
 from swarm.planner.llm import TURNS
 from swarm.settings import Settings
+from swarm.types.card import Card, Catalog
+from swarm.types.events import Planned
+from swarm.types.request import Request
 
 pytest.importorskip("openai")  # loaded here, as it takes longer than these tests give a planner
 

@@ -11,11 +11,11 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
-from swarm.events import Planned, RoundOpened, Started
 from swarm.llm.server import DONE, USAGE, Answer, ModelServer, Received, Reply, Stream, chunk
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.events import Planned, RoundOpened, Started
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import echo, expert, publish, serving, until
 
 WITHIN = 8.0

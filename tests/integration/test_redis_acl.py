@@ -19,8 +19,8 @@ from swarm.broker.prices import PriceBook
 from swarm.cli.app import main
 from swarm.client import SwarmClient
 from swarm.errors import BrokerDenied
-from swarm.models import Limits
 from swarm.settings import Settings
+from swarm.types.card import Limits
 from tests.billing import BilledServer
 from tests.conftest import StartRedis
 from tests.integration.processes import echo, expert, publish, serving, until

@@ -13,9 +13,9 @@ from swarm.broker.connection import Connection
 from swarm.cli.serving import await_redis
 from swarm.client import SwarmClient
 from swarm.errors import BrokerDenied, BrokerError, BrokerEvicts, BrokerFull, BrokerUnavailable
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import OwnRedis, echo, expert, publish, serving, until
 
 ECHO = expert("echo", echo)

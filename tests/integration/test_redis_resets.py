@@ -12,15 +12,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from experts.implementations import load_implementations
-from swarm import log as events
+from swarm import logging as events
 from swarm.broker import address
 from swarm.broker.connection import Connection
 from swarm.broker.follow import Follower
 from swarm.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.chaos.proxy import Link, Proxy
 from tests.integration.processes import SPECS, Fleet, OwnRedis, echo, expert, publish, serving, until
 

@@ -13,8 +13,8 @@ import pytest
 from swarm.broker.connection import Connection
 from swarm.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerDenied, BrokerError, BrokerUnavailable, BrokerUnconfirmed
-from swarm.events import Ended
 from swarm.settings import Settings
+from swarm.types.events import Ended
 from tests.integration.processes import Fleet, OwnRedis, echo, expert, publish, serving, until
 from tests.integration.watched import Watched, answered, free_port, sentinel
 

@@ -10,12 +10,13 @@ import pytest
 from experts.inputs import fenced
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
-from swarm.events import Valued
 from swarm.fold import fold
-from swarm.models import Answer, Citation, Solution
-from swarm.plans import Subtask
 from swarm.progress import Progress
 from swarm.settings import Settings
+from swarm.types.answer import Answer
+from swarm.types.events import Valued
+from swarm.types.plan import Subtask
+from swarm.types.result import Citation, Solution
 from tests.integration.processes import echo, expert, publish, serving
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
-from swarm.models import Solution, Usage
-from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution, Usage
 from tests.integration.processes import ROUTER, claims, echo, expert, kinds, publish, serving, until
 
 

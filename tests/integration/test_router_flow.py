@@ -12,11 +12,11 @@ from experts.base import Allowance, allowance
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.fold import fold
-from swarm.models import Citation, Solution, Usage
-from swarm.plans import Plan, Subtask
 from swarm.progress import Progress
 from swarm.scheduler import HEAVY
 from swarm.settings import Settings
+from swarm.types.plan import Plan, Subtask
+from swarm.types.result import Citation, Solution, Usage
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 
 

@@ -12,12 +12,14 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, RoundOver
-from swarm.events import AnyEvent, Planned, Withdrawn
-from swarm.models import Catalog, Failure, Request, Solution, Usage
 from swarm.planner.front import Publish, Tried
-from swarm.plans import Plan, Subtask
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.types.card import Catalog
+from swarm.types.events import AnyEvent, Planned, Withdrawn
+from swarm.types.plan import Plan, Subtask
+from swarm.types.request import Request
+from swarm.types.result import Failure, Solution, Usage
 from tests.builders import planned
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, echo, expert, kinds, publish, serving, until
 from workers import worker as workers_worker

@@ -14,9 +14,9 @@ from swarm.broker.stats import LIFETIME, Stats
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.estimate import ExpertStats
-from swarm.models import Failure, Solution, Usage
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Solution, Usage
 from tests.integration.processes import expert, publish, serving, until
 from workers.stats import Gathered
 

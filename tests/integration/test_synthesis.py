@@ -13,17 +13,20 @@ from structlog.testing import capture_logs
 from swarm.broker.deltas import Delta
 from swarm.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
-from swarm.events import Answered, Planned
 from swarm.llm.base import Completion, Message
 from swarm.llm.scripted import Script, ScriptedModels
-from swarm.log import SYNTHESIS_FELL_BACK, bound
-from swarm.models import Answer, Catalog, Citation, Request, Solution, Usage
+from swarm.logging import SYNTHESIS_FELL_BACK, bound
 from swarm.planner.front import Front, Publish, Tried
 from swarm.planning import Planner
-from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
 from swarm.synthesis import Synthesis
+from swarm.types.answer import Answer
+from swarm.types.card import Catalog
+from swarm.types.events import Answered, Planned
+from swarm.types.plan import Subtask
+from swarm.types.request import Request
+from swarm.types.result import Citation, Solution, Usage
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.main import Process
 

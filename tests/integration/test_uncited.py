@@ -8,8 +8,8 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.llm.server import ModelServer
-from swarm.models import Answer
 from swarm.settings import Settings
+from swarm.types.answer import Answer
 from tests.integration.processes import serving
 from workers.publishing import publish
 

@@ -20,10 +20,11 @@ from swarm.broker.stats import Stats
 from swarm.client import SwarmClient
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion
-from swarm.models import Card, Usage
-from swarm.plans import Plan, Subtask
-from swarm.prices import Price
 from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.plan import Plan, Subtask
+from swarm.types.price import Price
+from swarm.types.result import Usage
 from tests.integration.processes import serving
 
 PRICE = Price(input=1_000_000, output=1_000_000, as_of=date(2026, 11, 1))

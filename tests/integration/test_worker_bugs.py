@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 import workers.worker
 from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import ROUTER, echo, expert, publish, serving
 
 HEAVY = [{"id": name, "expert": "echo", "instruction": name * 150_000} for name in ("a", "b")]

@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 from experts.catalog import Loaded, catalog_of, read_folder, versioned, with_implementations
 from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
-from swarm.log import LEFT_OUT
-from swarm.models import Card, Catalog, Solution
-from swarm.plans import Subtask
+from swarm.logging import LEFT_OUT
 from swarm.settings import Settings
+from swarm.types.card import Card, Catalog
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import EXPERTS, ROUTER, echo, expert, kinds, publish, serving, until
 from workers.main import Roles
 from workers.publishing import publish as publish_folder

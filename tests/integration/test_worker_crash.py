@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from swarm.client import SwarmClient
-from swarm.events import Ended
 from swarm.settings import Settings
+from swarm.types.events import Ended
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, kinds, serving, until
 from workers.main import Roles
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from swarm.client import SwarmClient
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import Fleet, _card, _started
 from workers.loop import run, signals_handled
 

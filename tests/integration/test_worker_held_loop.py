@@ -19,10 +19,10 @@ from structlog.testing import capture_logs
 
 from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
-from swarm.events import Started
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.events import Started
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.conftest import Hands
 from tests.integration.processes import (
     BEAT,

@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from swarm.broker.queue import Claim
 from swarm.client import SwarmClient
-from swarm.events import Planned
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.lane import Lane
 from workers.main import Roles

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from swarm.llm.openai import OpenAIModels
-from swarm.log import NO_MODEL
+from swarm.logging import NO_MODEL
 from swarm.settings import Settings
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
 from workers.main import Roles

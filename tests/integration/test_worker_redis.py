@@ -16,8 +16,8 @@ import pytest
 
 from swarm.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
-from swarm.events import Ended
 from swarm.settings import Settings
+from swarm.types.events import Ended
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, OwnRedis, claims, serving, until
 
 ROUNDS = int(os.environ.get("SWARM_TEST_RESTARTS", "1"))

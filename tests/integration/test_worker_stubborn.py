@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 
 from experts import attempt
 from swarm.client import Job, SwarmClient
-from swarm.events import AnyEvent
-from swarm.models import Solution
-from swarm.plans import Subtask
 from swarm.settings import Settings
 from swarm.threads import LEFT_HARD
+from swarm.types.events import AnyEvent
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.integration.processes import Fleet, _card, _started, echo, expert, publish, serving
 
 

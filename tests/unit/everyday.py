@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from swarm.models import Card
+from swarm.types.card import Card
 
 OFFICE = {
     "summarizer": "Summarises notes, reports and long texts into key points.",

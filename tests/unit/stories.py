@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.events import (
+from swarm.scheduler import HEAVY
+from swarm.types.answer import Ending
+from swarm.types.events import (
     Accepted,
     Answered,
     AnyEvent,
@@ -23,9 +25,8 @@ from swarm.events import (
     Valued,
     Withdrawn,
 )
-from swarm.models import Ending, Failure, Usage
-from swarm.plans import Subtask
-from swarm.scheduler import HEAVY
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Usage
 
 DUE = 10_000
 OVER = {"solved", "skipped", "failed", "lost", "withdrawn"}

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.aggregator import MOST_BEHIND, aggregate, wanted
-from swarm.models import Answer, Citation, Ending, FailedModel, Missing, Solution, Usage
-from swarm.plans import Aggregate, Subtask
+from swarm.types.answer import Answer, Ending, Missing
+from swarm.types.plan import Aggregate, Subtask
+from swarm.types.result import Citation, FailedModel, Solution, Usage
 
 
 def graph(*drawn: str) -> list[Subtask]:

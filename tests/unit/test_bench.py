@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swarm.llm.server import Received
-from swarm.prices import Price
+from swarm.types.price import Price
 from tests.bench import overshoot
 from tests.bench.__main__ import main
 from tests.bench.benches import ALL, BY_NAME

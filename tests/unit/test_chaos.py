@@ -11,8 +11,9 @@ import pytest
 
 from experts.writing import FEWEST
 from swarm.client import make_request
-from swarm.events import OutcomeRecorded, Started
-from swarm.models import Answer, Failure, Usage
+from swarm.types.answer import Answer
+from swarm.types.events import OutcomeRecorded, Started
+from swarm.types.result import Failure, Usage
 from tests.chaos.audit import KINDS as KINDS_FOUND
 from tests.chaos.audit import bill, log_problems, planned_as, same
 from tests.chaos.causes import Attempt, Causes

@@ -9,7 +9,8 @@ import pytest
 from experts.rag.expert import quoted
 from swarm.cli import answers, exits
 from swarm.cli.screen import Screen
-from swarm.models import Answer, Caveat, Citation, FailedModel, Segment
+from swarm.types.answer import Answer, Segment
+from swarm.types.result import Caveat, Citation, FailedModel
 
 
 def an_answer(**more: Any) -> Answer:

@@ -12,8 +12,8 @@ import pytest
 
 from swarm.cli import asking, given, jobs, plan
 from swarm.errors import BadInput, InvalidPlan, TooLarge
-from swarm.plans import Plan
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.plan import Plan
 
 
 @pytest.fixture

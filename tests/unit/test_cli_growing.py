@@ -14,8 +14,9 @@ from swarm.cli import answers
 from swarm.cli.screen import Screen
 from swarm.cli.view import WRITTEN, JobView, Shower, _Picture
 from swarm.errors import BrokerUnavailable
-from swarm.events import Ended
-from swarm.models import Answer, Citation, Segment
+from swarm.types.answer import Answer, Segment
+from swarm.types.events import Ended
+from swarm.types.result import Citation
 
 
 def drawn(view: JobView, width: int = 40) -> str:

@@ -15,10 +15,10 @@ from swarm.cli import given, planfile
 from swarm.cli.explained import at_most, condition, lines, money, seconds
 from swarm.errors import BadInput
 from swarm.estimate import ExpertStats
-from swarm.events import Planned
-from swarm.models import Mend, Usage
-from swarm.plans import Condition, Plan, Subtask
 from swarm.report import PlanReport, report, without_round
+from swarm.types.events import Planned
+from swarm.types.plan import Condition, Plan, Subtask
+from swarm.types.result import Mend, Usage
 from tests.builders import a_plan
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -11,10 +11,11 @@ from swarm import errors
 from swarm.cli import answers, exits
 from swarm.cli.screen import Screen, clean, flat, listed
 from swarm.cli.view import JobView, Row, steps
-from swarm.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
-from swarm.models import Answer, Citation, Ending, Failure, Missing, Part, Receipt, Segment, Usage
-from swarm.plans import Subtask
 from swarm.receipts import TenantReceipt
+from swarm.types.answer import Answer, Ending, Missing, Part, Receipt, Segment
+from swarm.types.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
+from swarm.types.plan import Subtask
+from swarm.types.result import Citation, Failure, Usage
 
 
 @pytest.mark.parametrize(

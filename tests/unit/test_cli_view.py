@@ -9,7 +9,7 @@ from rich.console import Console
 
 from swarm.cli.jobs import happened
 from swarm.cli.view import NO_PLAN, JobView, _Picture, steps
-from swarm.events import (
+from swarm.types.events import (
     Accepted,
     Answered,
     AnyEvent,
@@ -21,8 +21,8 @@ from swarm.events import (
     Valued,
     Withdrawn,
 )
-from swarm.models import FailedModel, Failure, Mend
-from swarm.plans import Condition, Subtask
+from swarm.types.plan import Condition, Subtask
+from swarm.types.result import FailedModel, Failure, Mend
 
 
 class Watch:

@@ -12,8 +12,9 @@ from swarm.errors import ModelUnavailable
 from swarm.llm.base import Message, Models
 from swarm.llm.fallback import with_fallbacks
 from swarm.llm.scripted import ScriptedModel, ScriptedModels
-from swarm.models import Card, FailedModel, Failure, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import FailedModel, Failure, Solution
 
 SCHEMA = {"type": "object", "properties": {"label": {"enum": ["refund", "other"]}}, "required": ["label"]}
 SORT = Subtask(id="t1", expert="sorter", instruction="My lamp broke, money back!")

@@ -20,9 +20,9 @@ from swarm.doctor.names import KNOWN, strangers
 from swarm.doctor.servers import Asked
 from swarm.errors import BadInput, ModelUnavailable, WrongKey
 from swarm.llm.listing import Offered
-from swarm.models import Card, Limits
-from swarm.prices import Price
 from swarm.settings import Settings
+from swarm.types.card import Card, Limits
+from swarm.types.price import Price
 
 TODAY = date(2026, 11, 21)
 ROUTES = ("advance", "plan", "answer")

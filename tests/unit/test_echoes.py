@@ -15,8 +15,8 @@ from swarm.errors import BadOutput
 from swarm.fence import NOTICE, fence
 from swarm.llm.base import Message
 from swarm.llm.scripted import ScriptedModel
-from swarm.models import Card
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
 
 SYSTEM = "You are the policy desk of Larkfield & Rowe. Quote the clause you rely on."
 QUESTION = "Write a reply to the customer about the lamp."

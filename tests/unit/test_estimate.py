@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.estimate import BUCKETS, Estimate, ExpertStats, bucket, estimate, in_order, levels
-from swarm.plans import Condition, Plan, Subtask
+from swarm.types.plan import Condition, Plan, Subtask
 from tests.builders import a_plan
 
 

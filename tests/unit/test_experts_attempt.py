@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 from experts import attempt
 from experts.registry import Registry
 from experts.threads import AT_ONCE, ExpertThreads
-from swarm.models import Blob, Card, Failure, Outcome, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Blob, Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Outcome, Solution
 from workers.guard import guarded
 
 ASKED = Subtask(id="t1", expert="test", instruction="go")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experts.card import MAX_CARD, CardReader, duration, read_card
 from experts.files import MAX_FILE
 from swarm.errors import InvalidCard
-from swarm.models import Card, Limits
+from swarm.types.card import Card, Limits
 
 BODY = "Say hello to {{ instruction }}."
 

@@ -12,9 +12,10 @@ from experts import catalog as catalogs
 from experts.catalog import Loaded, check_folder, read_folder, versioned, with_implementations
 from experts.implementations import cards, load, load_implementations, makers
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
-from swarm.models import Card, Solution
-from swarm.plans import Subtask
-from swarm.sampling import Sampling
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
+from swarm.types.sampling import Sampling
 
 
 class Weather:

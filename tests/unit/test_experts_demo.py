@@ -15,8 +15,9 @@ from experts.finetuned.head import Head
 from experts.finetuned.rows import read_rows
 from experts.finetuned.train import train
 from experts.registry import Registry
-from swarm.models import Blob, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Blob
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 DEMO = Path(experts.__file__).parent / "demo"
 

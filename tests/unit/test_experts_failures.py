@@ -17,7 +17,7 @@ import redis
 import swarm
 from experts.failures import known_failure, words_of
 from swarm.errors import ExpertError
-from swarm.models import Failure
+from swarm.types.result import Failure
 
 REQUEST = httpx2.Request("GET", "http://weather.test")
 

@@ -23,8 +23,9 @@ from experts.finetuned.head import MAX_FILE, Head, head_problem
 from experts.finetuned.rows import Row, read_rows
 from experts.finetuned.train import _folds, _numbers, main, train, train_file, train_with_report
 from swarm.errors import BadInput
-from swarm.models import Card, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 ROWS = [
     Row(f"{start} {text}", label)

@@ -15,8 +15,8 @@ from experts.schema import find_json
 from swarm.errors import UnusableInput
 from swarm.fence import fence
 from swarm.lookup import SKIPPED
-from swarm.models import Solution
-from swarm.plans import Subtask
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 
 LABEL = Solution(text="refund", data={"label": "refund", "scores": [0.9, 0.1], "deep": {"x": None}})
 

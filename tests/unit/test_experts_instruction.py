@@ -12,8 +12,9 @@ from experts.template import MAX_OUTPUT, compiled, render
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion
 from swarm.llm.scripted import ScriptedModel
-from swarm.models import Card, Citation, Solution
-from swarm.plans import Subtask, result_line
+from swarm.types.card import Card
+from swarm.types.plan import Subtask, result_line
+from swarm.types.result import Citation, Solution
 
 CITED = Citation(document="a.md", section="S", quote="within 14 days")
 RULE = Solution(text='"within 14 days" (a.md)', data={"found": True}, citations=(CITED,))

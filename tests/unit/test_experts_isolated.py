@@ -16,15 +16,16 @@ from structlog.testing import capture_logs
 
 from experts.implementations import load, makers
 from experts.registry import Registry
-from swarm import log
+from swarm import logging
 from swarm.errors import BadInput
-from swarm.models import Blob, Failure, Outcome, Solution
-from swarm.plans import Subtask
+from swarm.types.card import Blob
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Outcome, Solution
 
 SOURCE = """
 import ctypes, os, pathlib, signal, sys, time
 from swarm import GiveUp, Retryable, Solution
-from swarm.models import Card
+from swarm.types.card import Card
 
 CARD = {"name": "own", "kind": "instruction", "description": "d", "version": "1", "isolate": "process", "timeout": 60}
 
@@ -235,7 +236,7 @@ async def test_the_log_has_the_traceback_of_a_bug(registry: Registry) -> None:
         await ask(registry, "bug")
 
     (line,) = [line for line in lines if line["event"] == "expert_bug"]
-    told = log._frames((None, line["exc_info"], None))
+    told = logging._frames((None, line["exc_info"], None))
     assert 'return {}["absent"]' in told
     assert told.endswith("\nKeyError")
     assert "KeyError: 'absent'" in "".join(traceback.format_exception(line["exc_info"]))
@@ -254,7 +255,7 @@ async def test_a_killed_worker_leaves_no_process(tmp_path: Path) -> None:
 import asyncio, sys
 sys.path.insert(0, {os.path.dirname(str(sys.modules["isolated_own"].__file__))!r})
 from experts.implementations import load
-from swarm.plans import Subtask
+from swarm.types.plan import Subtask
 asked = Subtask(id="t1", expert="own", instruction="spin {tmp_path / "pid"}")
 asyncio.run(load("isolated_own:Own").make().solve(asked, {{}}))
 """

@@ -18,7 +18,7 @@ from swarm.llm.reading import MAX_RESPONSE
 from swarm.llm.scripted import ScriptedModel, ScriptedModels
 from swarm.llm.server import ModelServer, Reply, Script, completion
 from swarm.llm.usage import prompt_tokens
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

@@ -17,8 +17,9 @@ from experts.rag.stem import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
 from swarm.llm.scripted import ScriptedModel
-from swarm.models import Card, Citation, Solution, Usage
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Citation, Solution, Usage
 
 BOOK = Document(
     "book.md",

@@ -15,8 +15,9 @@ from experts.base import Expert, time_left
 from experts.failures import known_failure
 from experts.registry import MAX_SOLUTION, Registry, takes_context
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
-from swarm.models import Blob, Card, Failure, Outcome, Solution, Usage
-from swarm.plans import Subtask
+from swarm.types.card import Blob, Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Outcome, Solution, Usage
 
 Solve = Callable[[Subtask, Mapping[str, Solution]], Awaitable[Any]]
 ASKED = Subtask(id="t1", expert="test", instruction="go")

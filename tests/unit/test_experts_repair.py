@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from experts.registry import judged
 from experts.repair import repaired
-from swarm.models import Solution
-from swarm.plans import Subtask
+from swarm.types.plan import Subtask
+from swarm.types.result import Solution
 from tests.conftest import a_card
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None))

@@ -16,10 +16,11 @@ from experts.writing import written
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.scripted import Script, ScriptedModel, ScriptedModels
-from swarm.models import Blob, Card, Failure, Solution, Usage
-from swarm.plans import Subtask
-from swarm.sampling import Sampling
 from swarm.settings import Settings
+from swarm.types.card import Blob, Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Solution, Usage
+from swarm.types.sampling import Sampling
 
 ASKED = [Message("system", "Be kind."), Message("user", "Write a letter.")]
 FORM = Form("answer", {"type": "object"})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from swarm.broker import gates
 from swarm.broker.gates import gates_of, model_gates, target
-from swarm.models import Limits
+from swarm.types.card import Limits
 from tests.conftest import a_card
 
 SOME = st.none() | st.integers(1, 10**9)

@@ -14,7 +14,7 @@ from swarm.errors import BadInput, ModelRefused
 from swarm.llm.config import MAX_FILE
 from swarm.llm.endpoints import OFFICIAL, Endpoints
 from swarm.llm.openai import OpenAIModels
-from swarm.models import Limits
+from swarm.types.card import Limits
 
 KEY = "sk-secret-1234567890"
 WHOLE = """

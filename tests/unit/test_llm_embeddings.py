@@ -16,7 +16,7 @@ from swarm.llm.bodies import embedded, embeddings, error, inputs, packed, vector
 from swarm.llm.embeddings import AT_ONCE, BYTES_AT_ONCE, OpenAIEmbedder, batches, read
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Reply, Script, hang
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 TEXTS = ["one", "two", "three"]
 

@@ -24,8 +24,8 @@ from swarm.errors import (
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.fallback import with_fallbacks
 from swarm.llm.usage import prompt_tokens
-from swarm.models import Usage
-from swarm.sampling import Sampling
+from swarm.types.result import Usage
+from swarm.types.sampling import Sampling
 
 HELLO = [Message("user", "hello")]
 

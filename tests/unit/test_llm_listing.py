@@ -21,7 +21,7 @@ from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.reading import MAX_RESPONSE
 from swarm.llm.server import ModelServer, Reply, Script, hang
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 HELLO = [Message("user", "hello")]
 

@@ -16,8 +16,8 @@ from swarm.llm.base import Completion, Form, Message
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
 from swarm.llm.scripted import Script, ScriptedModels
-from swarm.log import CALLED
-from swarm.models import Usage
+from swarm.logging import CALLED
+from swarm.types.result import Usage
 
 ASKED = [Message("user", "where is my parcel?")]
 USED = {"calls": 1, "input_tokens": 4, "output_tokens": 3}

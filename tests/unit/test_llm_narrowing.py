@@ -12,10 +12,11 @@ from swarm.llm.bodies import completion
 from swarm.llm.narrowing import blamed, shaping, without
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Received, Reply
-from swarm.models import Card, Catalog, Request
 from swarm.planner.form import form
 from swarm.planner.front import Front
 from swarm.settings import Settings
+from swarm.types.card import Card, Catalog
+from swarm.types.request import Request
 
 pytest.importorskip("openai")
 

@@ -15,7 +15,7 @@ from swarm.llm.bodies import USAGE
 from swarm.llm.reading import MAX_RESPONSE, MAX_STREAM, Events, Reader, ServerError
 from swarm.llm.server import DONE, chunk, completion
 from swarm.llm.thoughts import answer_in
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 END = chunk(finish_reason="stop")
 

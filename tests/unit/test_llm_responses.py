@@ -19,7 +19,7 @@ from swarm.llm.openai import OpenAIModel, OpenAIModels
 from swarm.llm.reading import Reader, ServerError
 from swarm.llm.responses import Responses, asked
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 TALK = [Message("system", "be brief"), Message("user", "hello")]
 SCHEMA = {

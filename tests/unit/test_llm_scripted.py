@@ -11,7 +11,7 @@ import pytest
 from swarm.errors import ModelUnavailable
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.scripted import ScriptedModel
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 HELLO = [Message("user", "hello")]
 FORM = Form("plan", {"type": "object"})

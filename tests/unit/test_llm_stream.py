@@ -23,7 +23,7 @@ from swarm.llm.patience import Patience
 from swarm.llm.reading import MAX_RESPONSE, ServerError
 from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.llm.usage import prompt_tokens
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

@@ -19,8 +19,8 @@ from swarm.llm.nulls import MayLack
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Received, Reply, completion
 from swarm.llm.strict import Strict, restored, strictly
-from swarm.models import Card
 from swarm.planner.form import form
+from swarm.types.card import Card
 
 TEXT = {"type": "string"}
 NULL = {"type": "null"}

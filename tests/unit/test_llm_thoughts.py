@@ -24,8 +24,8 @@ from swarm.llm.responses import Responses
 from swarm.llm.server import Answer, ModelServer, Script, Stream, chunk, completion
 from swarm.llm.tags import TAGS, WRAPPERS
 from swarm.llm.thoughts import Splitter, answer_in
-from swarm.models import Card
-from swarm.plans import Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
 
 HELLO = [Message("user", "hello")]
 SECRET = "They seem angry; my notes are private."

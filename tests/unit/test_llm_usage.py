@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from swarm.llm.base import Message
 from swarm.llm.usage import counted, estimated, prompt_tokens, text_tokens
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 
 def used(sent: int, received: int, cached: int = 0, thoughts: int = 0) -> Usage:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import structlog
 
-from swarm import log
+from swarm import logging
 from swarm.errors import BrokerUnavailable
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 WORDS = "words of the caller"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -45,40 +45,40 @@ def fail(message: str) -> None:
 def test_a_closed_standard_error_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
-    log.setup(as_json=True)
+    logging.setup(as_json=True)
     monkeypatch.setattr(sys, "stderr", closed)
 
-    log.get("worker").info(log.STARTED)
+    logging.get("worker").info(logging.STARTED)
 
     assert closed.closed
 
 
 def test_lines_go_to_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    log.setup(as_json=True)
+    logging.setup(as_json=True)
     later = io.StringIO()
     monkeypatch.setattr(sys, "stderr", later)
 
-    log.get("worker").warning(log.REDIS_AWAY, worker="w")
+    logging.get("worker").warning(logging.REDIS_AWAY, worker="w")
 
-    assert json.loads(later.getvalue())["event"] == log.REDIS_AWAY
+    assert json.loads(later.getvalue())["event"] == logging.REDIS_AWAY
 
 
 def test_a_line_has_its_time_its_level_and_who_wrote_it(lines: Lines) -> None:
-    log.setup(as_json=True)
+    logging.setup(as_json=True)
 
-    log.get("worker").info(log.STARTED, worker="w")
+    logging.get("worker").info(logging.STARTED, worker="w")
 
     (line,) = lines()
     written = datetime.fromisoformat(line.pop("timestamp"))
     assert abs((datetime.now(written.tzinfo) - written).total_seconds()) < 5
-    assert line == {"event": log.STARTED, "level": "info", "part": "worker", "worker": "w"}
+    assert line == {"event": logging.STARTED, "level": "info", "part": "worker", "worker": "w"}
 
 
 @pytest.mark.parametrize("said", ["Grüße an alle", "half a character \ud83d", "two\nlines"])
 def test_a_line_is_one_line_of_ascii_whatever_is_said(capsys: pytest.CaptureFixture[str], said: str) -> None:
-    log.setup(as_json=True)
+    logging.setup(as_json=True)
 
-    log.get("worker").info(log.STARTED, said=said, kind={"set"}, of=object)
+    logging.get("worker").info(logging.STARTED, said=said, kind={"set"}, of=object)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isascii()
@@ -86,54 +86,54 @@ def test_a_line_is_one_line_of_ascii_whatever_is_said(capsys: pytest.CaptureFixt
 
 
 def test_what_is_set_up_later_counts_for_loggers_that_were_used_before(lines: Lines) -> None:
-    logger = log.get("worker")
-    log.setup("warning", as_json=True)
-    logger.info(log.STARTED)
-    log.setup("info", as_json=True)
-    logger.info(log.STOPPED)
+    logger = logging.get("worker")
+    logging.setup("warning", as_json=True)
+    logger.info(logging.STARTED)
+    logging.setup("info", as_json=True)
+    logger.info(logging.STOPPED)
     with structlog.testing.capture_logs() as captured:
-        logger.info(log.SERVING)
-    logger.info(log.CATALOG)
+        logger.info(logging.SERVING)
+    logger.info(logging.CATALOG)
 
-    assert [line["event"] for line in lines()] == [log.STOPPED, log.CATALOG]
-    assert [line["event"] for line in captured] == [log.SERVING]
+    assert [line["event"] for line in lines()] == [logging.STOPPED, logging.CATALOG]
+    assert [line["event"] for line in captured] == [logging.SERVING]
 
 
 def test_what_is_below_the_level_is_not_printed(lines: Lines) -> None:
-    log.setup("warning", as_json=True)
+    logging.setup("warning", as_json=True)
 
-    log.get("worker").info(log.STARTED)
+    logging.get("worker").info(logging.STARTED)
 
     assert lines() == []
 
 
 async def test_bound_fields_are_those_of_a_task_and_of_the_tasks_that_it_starts(lines: Lines) -> None:
     async def deliver(job: str) -> None:
-        log.bind({"job": job, "for": "plan"})
+        logging.bind({"job": job, "for": "plan"})
         await asyncio.sleep(0)
         await asyncio.create_task(call(job))
 
     async def call(job: str) -> None:
-        log.get("models").info(log.CALLED, model=job)
+        logging.get("models").info(logging.CALLED, model=job)
 
-    log.setup(as_json=True)
+    logging.setup(as_json=True)
     await asyncio.gather(deliver("j1"), deliver("j2"))
-    log.get("worker").info(log.STOPPED)
+    logging.get("worker").info(logging.STOPPED)
 
     told = [(line["event"], line.get("job"), line.get("for"), line.get("model")) for line in lines()]
-    assert sorted(told[:2]) == [(log.CALLED, "j1", "plan", "j1"), (log.CALLED, "j2", "plan", "j2")]
-    assert told[2:] == [(log.STOPPED, None, None, None)]
+    assert sorted(told[:2]) == [(logging.CALLED, "j1", "plan", "j1"), (logging.CALLED, "j2", "plan", "j2")]
+    assert told[2:] == [(logging.STOPPED, None, None, None)]
 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_traceback_says_where_and_of_what_kind_and_not_what(
     capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
-    log.setup(as_json=as_json)
+    logging.setup(as_json=as_json)
     try:
         fail(WORDS)
     except ExceptionGroup as error:
-        log.get("worker").error(log.DELIVERY_FAILED, exc_info=error)
+        logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=error)
 
     said = capsys.readouterr().err
     assert WORDS not in said
@@ -142,18 +142,18 @@ def test_a_traceback_says_where_and_of_what_kind_and_not_what(
 
 
 def test_a_traceback_says_what_was_said_where_contents_are_asked_for(lines: Lines) -> None:
-    log.setup(as_json=True, contents=True)
+    logging.setup(as_json=True, contents=True)
     try:
         fail(WORDS)
     except ExceptionGroup as error:
-        log.get("worker").error(log.DELIVERY_FAILED, exc_info=error)
+        logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=error)
 
     assert "KeyError: 'words of the caller'" in lines()[0]["exception"]
 
 
 def test_what_redis_did_is_told_in_full(lines: Lines) -> None:
-    log.setup(as_json=True)
-    log.get("worker").error(log.DELIVERY_FAILED, exc_info=BrokerUnavailable("here:1", "refused"))
+    logging.setup(as_json=True)
+    logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=BrokerUnavailable("here:1", "refused"))
 
     assert "cannot reach Redis at here:1 (refused)" in lines()[0]["exception"]
 
@@ -161,9 +161,9 @@ def test_what_redis_did_is_told_in_full(lines: Lines) -> None:
 def test_errors_that_came_of_each_other_are_told_once(lines: Lines) -> None:
     one, other = KeyError("a"), TypeError("b")
     one.__cause__, other.__cause__ = other, one
-    log.setup(as_json=True)
+    logging.setup(as_json=True)
 
-    log.get("worker").error(log.DELIVERY_FAILED, exc_info=one)
+    logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=one)
 
     assert lines()[0]["exception"].split() == ["TypeError", "--", "and", "so:", "KeyError"]
 
@@ -182,21 +182,21 @@ def test_errors_that_came_of_each_other_are_told_once(lines: Lines) -> None:
     ],
 )
 def test_the_words_of_a_server_are_taken_out_of_an_error(message: str, own: str) -> None:
-    assert log.own(message) == own
+    assert logging.own(message) == own
 
 
 def test_what_was_used_is_told_without_what_is_nothing() -> None:
-    assert log.used(Usage(calls=1, output_tokens=3)) == {"calls": 1, "output_tokens": 3}
-    assert log.used(Usage()) == {}
+    assert logging.used(Usage(calls=1, output_tokens=3)) == {"calls": 1, "output_tokens": 3}
+    assert logging.used(Usage()) == {}
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("short", "short"),
-        ("x" * log.MOST_SHOWN, "x" * log.MOST_SHOWN),
+        ("x" * logging.MOST_SHOWN, "x" * logging.MOST_SHOWN),
         ("y" * 10_000, "y" * 2_000 + " ... (10,000 characters) ... " + "y" * 2_000),
     ],
 )
 def test_an_excerpt_is_the_beginning_and_the_end_of_a_text(text: str, shown: str) -> None:
-    assert log.excerpt(text) == shown
+    assert logging.excerpt(text) == shown

@@ -6,7 +6,7 @@ import pytest
 
 from swarm.errors import UnusableInput
 from swarm.lookup import MAX_VALUE, SKIPPED, gathered, list_at, value_at, valued
-from swarm.models import Citation, Solution
+from swarm.types.result import Citation, Solution
 
 ORDER = {"label": "late", "total": 7, "items": [{"name": "a"}, {"name": "b"}], "nothing": None}
 RESULTS = {"t1": Solution(text=" a label ", data=ORDER), "t2": SKIPPED, "r1.t3": Solution(text="text", data=[1, 2])}

@@ -22,7 +22,7 @@ from swarm.llm.scripted import ScriptedModels
 from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.llm.strict import strictly
 from swarm.llm.usage import prompt_tokens
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 ASKED = [Message("user", "where is my parcel?")]
 FORM = Form("answer", {"type": "object"})

@@ -15,9 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from swarm import events, models, plans, progress, scheduler, values
+from swarm import progress, scheduler
 from swarm.errors import InvalidPlan
-from swarm.events import (
+from swarm.progress import Graph, Progress, Step
+from swarm.types import answer, card, events, request, result
+from swarm.types import base as types_base
+from swarm.types import plan as types_plan
+from swarm.types.answer import Answer, JobInfo, Missing, Part, Receipt, Segment
+from swarm.types.base import Input, Value, explain
+from swarm.types.card import Blob, Card, Catalog, Limits
+from swarm.types.events import (
     Accepted,
     Answered,
     BaseEvent,
@@ -34,30 +41,10 @@ from swarm.events import (
     Withdrawn,
     event_adapter,
 )
-from swarm.models import (
-    Answer,
-    Blob,
-    Card,
-    Catalog,
-    Citation,
-    Envelope,
-    FailedModel,
-    Failure,
-    JobInfo,
-    Limits,
-    Mend,
-    Missing,
-    Part,
-    Receipt,
-    Request,
-    Segment,
-    Solution,
-    Usage,
-)
-from swarm.plans import MAX_SUBTASKS, Condition, Plan, Subtask, find_cycle, referenced
-from swarm.progress import Graph, Progress, Step
-from swarm.sampling import Sampling
-from swarm.values import Input, Value, explain
+from swarm.types.plan import MAX_SUBTASKS, Condition, Plan, Subtask, find_cycle, referenced
+from swarm.types.request import Envelope, Request
+from swarm.types.result import Citation, FailedModel, Failure, Mend, Solution, Usage
+from swarm.types.sampling import Sampling
 from tests.builders import a_plan
 
 WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
@@ -403,7 +390,10 @@ def test_a_value_survives_a_form_without_its_defaults(name: str) -> None:
 
 
 def test_every_value_that_crosses_redis_is_pinned() -> None:
-    here = {module.__name__ for module in (values, plans, models, events, progress, scheduler)}
+    here = {
+        module.__name__
+        for module in (types_base, types_plan, answer, card, request, result, events, progress, scheduler)
+    }
     decided = {scheduler.Release, scheduler.Withdraw, scheduler.AskAnswer, scheduler.AskPlan, scheduler.End}
     crossing = {kind for base in (Value, Input) for kind in kinds(base) if kind.__module__ in here}
 
@@ -681,17 +671,17 @@ def test_fields_of_a_newer_process_are_passed_over_at_any_depth() -> None:
         .replace('"job"', '"newest": 2, "job"')
     )
 
-    assert values.received(Envelope, text) == EXAMPLES["envelope"]
+    assert types_base.received(Envelope, text) == EXAMPLES["envelope"]
 
 
 def test_a_reason_that_only_a_newer_process_knows_is_an_experts_error_with_its_message() -> None:
     text = (WIRE / "event_outcome_failed.json").read_text().replace('"unavailable"', '"struck_by_lightning"')
 
-    found = values.received(OutcomeRecorded, text)
+    found = types_base.received(OutcomeRecorded, text)
 
     assert found.failure == FAILURE.model_copy(update={"reason": "expert_error"})
     with pytest.raises(ValidationError):
-        values.received(Failure, '{"reason": 7, "message": "x"}')
+        types_base.received(Failure, '{"reason": 7, "message": "x"}')
 
 
 def deep(levels: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from swarm.errors import InvalidPlan
-from swarm.plans import Condition, Plan
+from swarm.types.plan import Condition, Plan
 
 
 @pytest.mark.parametrize(

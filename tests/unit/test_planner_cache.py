@@ -2,12 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.events import Planned
-from swarm.models import Failure
 from swarm.planner import local
 from swarm.planner.cache import keepable, rebound
 from swarm.planner.examples import MAX_KEPT_TEXT, Examples, Kept, imitated
-from swarm.plans import Condition, Plan, Subtask
+from swarm.types.events import Planned
+from swarm.types.plan import Condition, Plan, Subtask
+from swarm.types.result import Failure
 from tests.unit.test_planner_local import DESK, cards
 
 

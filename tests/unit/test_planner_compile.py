@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from swarm.errors import BadDraft
-from swarm.models import Card, Mend
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, DraftStep
-from swarm.plans import Condition, Plan
 from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.plan import Condition, Plan
+from swarm.types.result import Mend
 
 LABELS = {
     "type": "object",

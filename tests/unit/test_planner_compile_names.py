@@ -2,8 +2,8 @@
 
 import pytest
 
-from swarm.models import Card
 from swarm.planner.names import Names
+from swarm.types.card import Card
 
 DESK = {
     "read-invoice": "Reads the text of a scanned invoice by optical character recognition (OCR).",

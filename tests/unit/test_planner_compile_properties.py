@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import BadDraft
-from swarm.models import Card
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, DraftStep
-from swarm.plans import Plan, Subtask
+from swarm.types.card import Card
+from swarm.types.plan import Plan, Subtask
 
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}, "all": {"type": "array"}}}
 DESK = {

@@ -8,12 +8,12 @@ import pytest
 
 from experts.card import read_card
 from swarm.errors import NoPlan
-from swarm.events import Planned
-from swarm.models import Card
 from swarm.planner.clauses import clauses
 from swarm.planner.local import plan
 from swarm.planner.roles import is_context
 from swarm.planner.skip import skipped
+from swarm.types.card import Card
+from swarm.types.events import Planned
 from tests.unit.everyday import CODE, OFFICE, REQUESTS, SHOP, TRAVEL, Wish, cards
 
 DESK = {

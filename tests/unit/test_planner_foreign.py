@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from swarm.planner.foreign import Foreign
 from swarm.planner.planned import Done, Tried
 from swarm.planner.refs import mentions
-from swarm.plans import REFERENCE
+from swarm.types.plan import REFERENCE
 from tests.unit.test_planner_llm import Published, answers, plan, plan_text, step
 
 PIECES = (

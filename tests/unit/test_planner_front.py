@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from swarm import log
+from swarm import logging
 from swarm.errors import BrokerUnavailable, ModelRefused, ModelUnavailable, TooLarge, UnknownExpert
-from swarm.events import Planned
 from swarm.llm.base import Message, NoModels
 from swarm.llm.scripted import Script, ScriptedModels
-from swarm.models import Card, Catalog, Request, Usage
 from swarm.planner import front
 from swarm.planner.front import Done, Front, PlanCache, Tried
 from swarm.planner.planned import resolved, writer_of
-from swarm.plans import Plan, Subtask
 from swarm.settings import Settings
-from swarm.values import MAX_TEXT
+from swarm.types.base import MAX_TEXT
+from swarm.types.card import Card, Catalog
+from swarm.types.events import Planned
+from swarm.types.plan import Plan, Subtask
+from swarm.types.request import Request
+from swarm.types.result import Usage
 from tests.builders import a_plan
 
 CARDS = {
@@ -275,10 +277,10 @@ async def test_what_stands_in_for_a_model_is_logged_once_with_the_job_and_no_wor
         raise ModelRefused("test/planner: HTTP 401: bad: My lamp is broken; check the key of the endpoint 'test'")
 
     for script, reason in ((echoing, "refused"), (says("My lamp is broken"), "bad_output")):
-        log.bind({"job": "job-1"})
-        with capture_logs(processors=[log.bound]) as lines:
+        logging.bind({"job": "job-1"})
+        with capture_logs(processors=[logging.bound]) as lines:
             await a_front(script).plan(Request(text=BOTH), CATALOG)
-        (told,) = [line for line in lines if line["event"] == log.PLANNER_FELL_BACK]
+        (told,) = [line for line in lines if line["event"] == logging.PLANNER_FELL_BACK]
 
         assert (told["job"], told["model"], told["reason"]) == ("job-1", "test/planner", reason)
         assert "lamp" not in str(lines)

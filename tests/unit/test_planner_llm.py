@@ -24,17 +24,18 @@ from swarm.errors import (
     QuotaSpent,
     WrongKey,
 )
-from swarm.events import Planned
 from swarm.llm.base import Completion, Message
 from swarm.llm.scripted import Script, ScriptedModel
-from swarm.models import Card, Usage
 from swarm.planner.llm import TURNS, ModelPlanner
 from swarm.planner.local import MAX_PLAN
 from swarm.planner.planned import Done, Tried
 from swarm.planner.prompt import PROBLEMS
 from swarm.planner.shortlist import CANDIDATES, MOST
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask
+from swarm.types.result import Usage
 
 CARDS = {
     name: Card(name=name, kind="instruction", description=text, model="openai/x", fallback=fallback)

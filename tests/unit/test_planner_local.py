@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import NoPlan
-from swarm.events import Planned
-from swarm.models import Card
 from swarm.planner import local
-from swarm.plans import MAX_SUBTASKS, Plan
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import MAX_SUBTASKS, Plan
 
 
 def cards(*fallback: str, **described: str) -> dict[str, Card]:

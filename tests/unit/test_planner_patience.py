@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from swarm.events import Planned
 from swarm.llm.base import Message
 from swarm.llm.scripted import ScriptedModels
-from swarm.models import Card, Catalog, Request
 from swarm.planner.front import Front
 from swarm.planner.planned import Publish
 from swarm.planner.room import SLOW, Room
-from swarm.plans import Subtask
 from swarm.settings import Settings
+from swarm.types.card import Card, Catalog
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask
+from swarm.types.request import Request
 
 CARDS = {
     name: Card(name=name, kind="instruction", description=said, model=model)

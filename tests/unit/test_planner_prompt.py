@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from swarm.errors import BadDraft, BadOutput, NoDraft
 from swarm.llm.base import Message
 from swarm.llm.strict import Strict, strictly
-from swarm.models import Card, Missing
 from swarm.planner import prompt
 from swarm.planner.compile import Rules, compiled
 from swarm.planner.draft import read
@@ -22,6 +21,8 @@ from swarm.planner.form import EXAMPLES, form, skeleton, written
 from swarm.planner.planned import Done, Tried
 from swarm.planner.prompt import Question, asked, problems, repaired, restarted
 from swarm.planner.shortlist import MOST, candidates, shortlist
+from swarm.types.answer import Missing
+from swarm.types.card import Card
 
 
 def card(name: str, description: str = "", **more: Any) -> Card:

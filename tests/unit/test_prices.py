@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadInput
-from swarm.prices import Imported, Price, Step, imported, names, per_million, renewed
+from swarm.types.price import Imported, Price, Step, imported, names, per_million, renewed
 
 DAY = date(2026, 11, 1)
 FILE = {

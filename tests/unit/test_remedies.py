@@ -20,12 +20,14 @@ from swarm.llm.bodies import response, response_events
 from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
-from swarm.models import Card, Request, Usage
 from swarm.planner.front import Front
 from swarm.planner.llm import ModelPlanner
-from swarm.prices import Price
-from swarm.sampling import Cap, Sampling
 from swarm.settings import LOCAL, Settings
+from swarm.types.card import Card
+from swarm.types.price import Price
+from swarm.types.request import Request
+from swarm.types.result import Usage
+from swarm.types.sampling import Cap, Sampling
 from workers.accounts import most_written
 
 ASKED = [Message("user", "Count to forty.")]

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm import retry
-from swarm.models import Failure
+from swarm.types.result import Failure
 
 
 def a_failure(*, retryable: bool = True, retry_after: float | None = None) -> Failure:

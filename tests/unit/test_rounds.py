@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from swarm.events import Planned
-from swarm.models import Mend, Usage
-from swarm.plans import Condition, Plan, Subtask
 from swarm.rounds import MAX_ID, Pieces, as_plan, in_round, listing
+from swarm.types.events import Planned
+from swarm.types.plan import Condition, Plan, Subtask
+from swarm.types.result import Mend, Usage
 from tests.builders import for_each, only_if, planned, subtasks
 
 

@@ -24,9 +24,10 @@ from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.scripted import ScriptedModels
 from swarm.llm.server import ModelServer
-from swarm.models import Card, Usage
-from swarm.plans import Subtask
-from swarm.sampling import MAX_EXTRA, RESERVED, UNSET, Sampling
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Usage
+from swarm.types.sampling import MAX_EXTRA, RESERVED, UNSET, Sampling
 
 HELLO = [Message("user", "hello")]
 WHOLE = Sampling(

@@ -3,11 +3,12 @@
 import pytest
 
 from swarm import retry
-from swarm.events import AnyEvent, OutcomeRecorded
 from swarm.fold import fold
-from swarm.models import Ending, Usage
 from swarm.progress import RANK, Progress
 from swarm.scheduler import End, Release, advance, decide
+from swarm.types.answer import Ending
+from swarm.types.events import AnyEvent, OutcomeRecorded
+from swarm.types.result import Usage
 from tests.builders import (
     a_plan,
     accepted,

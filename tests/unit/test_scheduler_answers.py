@@ -2,9 +2,9 @@
 
 import pytest
 
-from swarm.events import AnyEvent
-from swarm.models import Ending
 from swarm.scheduler import HEAVY, AskAnswer, End
+from swarm.types.answer import Ending
+from swarm.types.events import AnyEvent
 from tests.builders import (
     answered,
     begun,

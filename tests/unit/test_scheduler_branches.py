@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from swarm.branches import needed
-from swarm.events import AnyEvent
 from swarm.fold import fold
-from swarm.models import Usage
-from swarm.plans import MAX_SUBTASKS, Subtask
 from swarm.progress import Progress
 from swarm.scheduler import Action, AskPlan, End, Release, Withdraw, advance
+from swarm.types.events import AnyEvent
+from swarm.types.plan import MAX_SUBTASKS, Subtask
+from swarm.types.result import Usage
 from tests.builders import (
     accepted,
     failed,

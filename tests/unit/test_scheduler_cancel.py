@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.events import AnyEvent
 from swarm.fold import fold
-from swarm.models import Reason
 from swarm.progress import Progress
 from swarm.scheduler import AskPlan, End, Release, Withdraw, advance
+from swarm.types.events import AnyEvent
+from swarm.types.result import Reason
 from tests.builders import (
     accepted,
     begun,

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.branches import needed
-from swarm.events import AnyEvent, Ended, OutcomeRecorded, Planned, Valued, event_adapter
 from swarm.fold import fold
-from swarm.models import Failure, Reason, Usage
-from swarm.plans import Condition, Subtask
 from swarm.progress import Progress
 from swarm.rounds import Pieces, in_round
 from swarm.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw, advance, decide
+from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Planned, Valued, event_adapter
+from swarm.types.plan import Condition, Subtask
+from swarm.types.result import Failure, Reason, Usage
 from tests.builders import (
     accepted,
     answered,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from swarm.events import AnyEvent
-from swarm.models import Ending
 from swarm.progress import Progress
 from swarm.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw
+from swarm.types.answer import Ending
+from swarm.types.events import AnyEvent
 from tests.builders import (
     accepted,
     answered,

@@ -2,11 +2,12 @@
 
 import pytest
 
-from swarm.events import AnyEvent
 from swarm.fold import fold
-from swarm.models import Ending, Usage
 from swarm.progress import Progress
 from swarm.scheduler import HEAVY, End, Release, Withdraw, advance
+from swarm.types.answer import Ending
+from swarm.types.events import AnyEvent
+from swarm.types.result import Usage
 from tests.builders import (
     a_plan,
     accepted,

@@ -15,11 +15,12 @@ from swarm.aggregator import aggregate
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
 from swarm.llm.scripted import Script, ScriptedModels
-from swarm.models import Answer, Citation, Ending, Failure, Missing, Solution, Usage
-from swarm.plans import Subtask
 from swarm.progress import Graph, Progress, Step
 from swarm.scheduler import AskAnswer, End, decide
 from swarm.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
+from swarm.types.answer import Answer, Ending, Missing
+from swarm.types.plan import Subtask
+from swarm.types.result import Citation, Failure, Solution, Usage
 
 
 def subtasks(*ids: str, instruction: str = "look it up") -> list[Subtask]:

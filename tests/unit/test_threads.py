@@ -11,9 +11,9 @@ from contextvars import ContextVar
 import pytest
 
 from experts.instruction import TemplateExpert
-from swarm.models import Card
-from swarm.plans import Subtask
 from swarm.threads import NAME, in_thread
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
 
 _FIELDS = {"name": "letter", "kind": "instruction", "description": "d", "model": "local/template"}
 LETTER = Card.model_validate(_FIELDS | {"instruction": "{{ instruction }}"})

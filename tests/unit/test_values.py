@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.values import cleaned
+from swarm.types.base import cleaned
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from swarm.values import Input, Plain
+from swarm.types.base import Input, Plain
 
 MOST_TOKENS = 1_000_000
 IN_CARD, IN_CALL = "max_tokens in its card", "max_tokens of the call"

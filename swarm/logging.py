@@ -47,7 +47,7 @@ import structlog
 from pydantic_core import to_json
 
 from swarm.errors import BrokerError
-from swarm.models import Usage
+from swarm.types.result import Usage
 
 STARTED, STOPPED, LEFT_HARD = "worker_started", "worker_stopped", "worker_left_hard"
 DELIVERED, DELIVERY_FAILED, DELIVERY_STOPPED = "delivery_done", "delivery_failed", "delivery_stopped"

@@ -4,7 +4,7 @@
 {'a': [1, 'two']}
 >>> plain("a: 1\\na: 2")
 Traceback (most recent call last):
-swarm.plainyaml.NotPlain: 'a' is given twice (line 2)
+swarm.strict_yaml.NotPlain: 'a' is given twice (line 2)
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from swarm.models import Ending, FailedModel, Failure, Mend, Usage
-from swarm.plans import Aggregate, Subtask
-from swarm.values import Value
+from swarm.types.answer import Ending
+from swarm.types.base import Value
+from swarm.types.plan import Aggregate, Subtask
+from swarm.types.result import FailedModel, Failure, Mend, Usage
 
 
 class BaseEvent(Value):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from swarm.errors import InvalidPlan
-from swarm.values import Input, Name, Plain, Text, explain
+from swarm.types.base import Input, Name, Plain, Text, explain
 
 MAX_SUBTASKS = 1_000
 Aggregate = Literal["auto", "pass", "join", "vote", "synthesis"]

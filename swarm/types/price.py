@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from swarm.errors import BadInput
-from swarm.values import Value
+from swarm.types.base import Value
 
 MILLION = 1_000_000
 DEAREST = 10**12

@@ -1,0 +1,1 @@
+"""Frozen values: the only things that cross Redis."""
