@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from swarm.engine.references import SKIPPED, field, list_at
 from swarm.errors import UnusableInput
 from swarm.fence import fence
-from swarm.lookup import SKIPPED, field, list_at
 from swarm.types.base import MAX_TEXT
 from swarm.types.plan import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
 from swarm.types.result import Solution

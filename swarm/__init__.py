@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from swarm.broker.deltas import Delta
     from swarm.client import Job, SwarmClient
     from swarm.context import Context
+    from swarm.engine.plan_report import PlanReport
     from swarm.errors import GiveUp, Retryable, SwarmError
-    from swarm.report import PlanReport
     from swarm.settings import Settings
     from swarm.types.answer import Answer, Receipt
     from swarm.types.card import Card
@@ -56,7 +56,7 @@ _HOMES = {
     "GiveUp": "swarm.errors",
     "Job": "swarm.client",
     "Plan": "swarm.types.plan",
-    "PlanReport": "swarm.report",
+    "PlanReport": "swarm.engine.plan_report",
     "Receipt": "swarm.types.answer",
     "Request": "swarm.types.request",
     "Retryable": "swarm.errors",

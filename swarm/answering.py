@@ -13,8 +13,8 @@ from swarm import logging as events
 from swarm.aggregator import aggregate, sections, wanted
 from swarm.broker.joblog import JobLog
 from swarm.broker.queue import Claim
+from swarm.engine.progress import Progress
 from swarm.marks import Marked
-from swarm.progress import Progress
 from swarm.synthesis import Synthesis, Written, question
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.base import received

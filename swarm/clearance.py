@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from swarm.engine.receipt import TenantReceipt
 from swarm.errors import JobNotFound, WaitTimeout
-from swarm.receipts import TenantReceipt
 from swarm.types.answer import Receipt
 
 if TYPE_CHECKING:

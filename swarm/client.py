@@ -36,6 +36,10 @@ from swarm.broker.joblog import JobLog
 from swarm.broker.keys import Keys
 from swarm.broker.session import Session, Sessions
 from swarm.clearance import cancel_all
+from swarm.engine.estimate import ExpertStats
+from swarm.engine.plan_report import PlanReport, report
+from swarm.engine.progress import Progress
+from swarm.engine.receipt import TenantReceipt
 from swarm.errors import (
     BadInput,
     BrokerUnavailable,
@@ -44,12 +48,8 @@ from swarm.errors import (
     PlanningFailed,
     WaitTimeout,
 )
-from swarm.estimate import ExpertStats
 from swarm.giving_up import Submission
 from swarm.job import Job, planning
-from swarm.progress import Progress
-from swarm.receipts import TenantReceipt
-from swarm.report import PlanReport, report
 from swarm.settings import Settings
 from swarm.types.answer import Answer, JobInfo
 from swarm.types.base import JOB_ID, TENANT, TENANT_REMEDY, explain, received

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from swarm.broker.deltas import Delta
+from swarm.engine.job_status import JobStatus
+from swarm.engine.progress import SETTLED, Progress, whole
 from swarm.errors import BadInput, WaitTimeout
-from swarm.progress import SETTLED, Progress, whole
-from swarm.status import JobStatus
 from swarm.types.answer import Answer, Receipt
 from swarm.types.events import Accepted, AnyEvent, Planned
 from swarm.types.result import Failure, Solution, as_reason

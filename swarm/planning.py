@@ -8,10 +8,10 @@ from typing import Protocol, TypeVar
 from swarm.broker.joblog import JobLog, planning
 from swarm.broker.queue import Claim
 from swarm.broker.shelf import Shelf
+from swarm.engine.planning_rounds import Pieces, in_round
+from swarm.engine.progress import Progress
 from swarm.errors import EmptyCatalog, RoundOver, TooLarge
 from swarm.planner.front import Done, Publish, Tried
-from swarm.progress import Progress
-from swarm.rounds import Pieces, in_round
 from swarm.types.card import Catalog
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask, unescaped

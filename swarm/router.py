@@ -14,19 +14,19 @@ from typing import TypeVar
 
 from swarm import logging as events
 from swarm.answering import Answers
-from swarm.branches import LENGTH, needed
 from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
 from swarm.broker.shelf import Shelf
+from swarm.engine.branching import LENGTH, needed
+from swarm.engine.planning_rounds import as_plan, listing
+from swarm.engine.progress import Progress, whole
+from swarm.engine.reducer import fold
+from swarm.engine.references import valued
+from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.errors import BadInput, EmptyCatalog, TooLarge
-from swarm.fold import fold
-from swarm.lookup import valued
 from swarm.planner import front
 from swarm.planning import Patient, Planner, Planning
-from swarm.progress import Progress, whole
-from swarm.rounds import as_plan, listing
-from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.synthesis import Synthesis
 from swarm.types.answer import Answer, Ending
 from swarm.types.card import Catalog

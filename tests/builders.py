@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from swarm.fold import fold
-from swarm.progress import Progress
-from swarm.scheduler import Action, Release, Withdraw, advance
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import Action, Release, Withdraw, advance
 from swarm.types.answer import Ending
 from swarm.types.events import (
     Accepted,

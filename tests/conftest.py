@@ -22,9 +22,9 @@ from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
 from swarm.broker.queue import Claim, Queue, record
 from swarm.broker.shelf import Shelf
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.errors import EmbeddedUnavailable
-from swarm.fold import fold
-from swarm.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from swarm.types.card import Card, Catalog

@@ -13,8 +13,8 @@ from typing import Self
 
 from swarm import logging as events
 from swarm.broker.stats import EXPERTS_KEPT, Stats, time_field
+from swarm.engine.estimate import bucket
 from swarm.errors import BrokerError
-from swarm.estimate import bucket
 from swarm.types.result import Outcome, Solution
 
 EVERY = 2.0

@@ -20,14 +20,14 @@ from swarm.broker.eviction import EvictionCheck
 from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
 from swarm.broker.refusals import refusal
+from swarm.engine.job_status import JobStatus, info
+from swarm.engine.progress import Graph, Progress
+from swarm.engine.receipt import receipt, unsettled
+from swarm.engine.reducer import fold
+from swarm.engine.references import MAX_GATHERED, SKIPPED, gathered
+from swarm.engine.scheduler import Release, Withdraw
 from swarm.errors import JobNotFound, TooLarge
-from swarm.fold import fold
-from swarm.lookup import MAX_GATHERED, SKIPPED, gathered
-from swarm.progress import Graph, Progress
-from swarm.receipts import receipt, unsettled
-from swarm.scheduler import Release, Withdraw
 from swarm.settings import Settings
-from swarm.status import JobStatus, info
 from swarm.types.answer import ENDINGS, Answer, JobInfo, Receipt
 from swarm.types.base import received
 from swarm.types.events import EVENTS, AnyEvent

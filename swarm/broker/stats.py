@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from swarm.broker.connection import Connection
-from swarm.estimate import BUCKETS, ExpertStats
+from swarm.engine.estimate import BUCKETS, ExpertStats
 
 LIFETIME = 30 * 86_400
 """Seconds that a record is kept after the expert's last run."""
@@ -40,7 +40,7 @@ class Stats:
 
 
 def time_field(bucket: int) -> str:
-    """The field that counts solved attempts of a time, see `swarm.estimate.bucket`."""
+    """The field that counts solved attempts of a time, see `swarm.engine.estimate.bucket`."""
     return f"t{bucket}"
 
 

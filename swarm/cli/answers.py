@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from swarm.cli.explained import at_most, beside, money
 from swarm.cli.screen import Screen, flat, listed
-from swarm.receipts import TenantReceipt
+from swarm.engine.receipt import TenantReceipt
 from swarm.types.answer import Answer, Missing, Part, Receipt, Segment
 from swarm.types.result import Caveat, Citation, FailedModel, Usage
 

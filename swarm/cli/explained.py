@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from decimal import ROUND_CEILING, Decimal
 
 from swarm.cli.screen import Screen, flat, listed
-from swarm.estimate import Estimate, SubtaskEstimate, levels
-from swarm.report import PlanReport
+from swarm.engine.estimate import Estimate, SubtaskEstimate, levels
+from swarm.engine.plan_report import PlanReport
 from swarm.types.plan import Condition, Subtask
 from swarm.types.result import Usage
 

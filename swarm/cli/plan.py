@@ -17,8 +17,8 @@ from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl
 from swarm.cli.place import Place, Pressed, cancel, presses
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient, new_job_id
+from swarm.engine.plan_report import PlanReport
 from swarm.errors import JobNotFound, WaitTimeout
-from swarm.report import PlanReport
 
 Own = Annotated[
     str | None, typer.Option("--plan", metavar="FILE", help="Look at this plan, JSON or YAML; - reads standard input.")

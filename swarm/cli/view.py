@@ -16,8 +16,8 @@ from rich.text import Text
 from swarm.broker.deltas import ANSWER, Delta
 from swarm.cli.answers import fallback_note
 from swarm.cli.screen import Screen, clean, flat, line, listed
-from swarm.fold import fold
-from swarm.progress import Graph, Progress, Step, whole
+from swarm.engine.progress import Graph, Progress, Step, whole
+from swarm.engine.reducer import fold
 from swarm.types.answer import Ending
 from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
 from swarm.types.plan import Subtask

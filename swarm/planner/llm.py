@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from itertools import islice
 
-from swarm import retry
+from swarm.engine import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.llm.base import Completion, Form, Message, Model, cap_of
 from swarm.llm.usage import failed, given_up

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from swarm.fold import fold
-from swarm.progress import Progress
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
 from swarm.types.answer import Answer
 from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Released, Started
 from tests.chaos.answers import Problem, answer_problems

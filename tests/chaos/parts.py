@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from swarm.retry import REFUSALS
+from swarm.engine.retry import REFUSALS
 from swarm.types.answer import Answer
 from swarm.types.events import OutcomeRecorded
 from swarm.types.plan import Plan, Subtask

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from experts.inputs import with_item
 from experts.registry import MakeContext
-from swarm.lookup import SKIPPED, gathered
+from swarm.engine.references import SKIPPED, gathered
 from swarm.types.events import Accepted, AnyEvent, CancelAsked, Ended, OutcomeRecorded, Planned, Released, Started
 from swarm.types.plan import Condition, Subtask
 from swarm.types.result import Failure, Solution

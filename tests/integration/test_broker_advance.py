@@ -7,8 +7,8 @@ import asyncio
 from swarm.broker.connection import Connection
 from swarm.broker.joblog import JobLog, new_token, state
 from swarm.broker.queue import Claim, Queue
-from swarm.fold import fold
-from swarm.progress import Progress
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from tests.conftest import Hands, a_request

@@ -12,7 +12,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.joblog import Decision, JobLog, state
 from swarm.broker.keys import WAKE_TOKENS
 from swarm.broker.queue import Queue, record
-from swarm.scheduler import Release
+from swarm.engine.scheduler import Release
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from swarm.broker.joblog import state
+from swarm.engine.scheduler import Withdraw
 from swarm.errors import JobNotFound
-from swarm.scheduler import Withdraw
 from swarm.types.events import Accepted, Ended
 from tests.conftest import Hands
 

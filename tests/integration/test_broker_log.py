@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from swarm.broker import joblog
+from swarm.engine.job_status import JobStatus
 from swarm.errors import JobNotFound, TooLarge
-from swarm.status import JobStatus
 from swarm.types.events import Released
 from swarm.types.result import Solution
 from tests.conftest import Hands

@@ -16,8 +16,8 @@ from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ETERNAL, WAKE_TOKENS
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.broker.shelf import Shelf
-from swarm.fold import fold
-from swarm.progress import Progress
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from swarm.types.events import Planned

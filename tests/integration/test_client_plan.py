@@ -10,8 +10,8 @@ import pytest
 
 from swarm.broker.stats import Stats
 from swarm.client import SwarmClient
+from swarm.engine.plan_report import PlanReport
 from swarm.errors import BadInput, PlanningFailed, UnknownExpert, WaitTimeout
-from swarm.report import PlanReport
 from swarm.settings import Settings
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Solution

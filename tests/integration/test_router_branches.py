@@ -9,9 +9,9 @@ import pytest
 
 from experts.inputs import fenced
 from swarm.client import SwarmClient
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
 from swarm.errors import ModelRefused
-from swarm.fold import fold
-from swarm.progress import Progress
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from swarm.types.events import Valued

@@ -10,10 +10,10 @@ import pytest
 
 from experts.base import Allowance, allowance
 from swarm.client import SwarmClient
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import HEAVY
 from swarm.errors import ModelRefused, ModelUnavailable
-from swarm.fold import fold
-from swarm.progress import Progress
-from swarm.scheduler import HEAVY
 from swarm.settings import Settings
 from swarm.types.plan import Plan, Subtask
 from swarm.types.result import Citation, Solution, Usage

@@ -12,8 +12,8 @@ from swarm.broker.connection import Connection
 from swarm.broker.keys import Keys
 from swarm.broker.stats import LIFETIME, Stats
 from swarm.client import SwarmClient
+from swarm.engine.estimate import ExpertStats
 from swarm.errors import ModelRefused
-from swarm.estimate import ExpertStats
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution, Usage

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.scheduler import HEAVY
+from swarm.engine.scheduler import HEAVY
 from swarm.types.answer import Ending
 from swarm.types.events import (
     Accepted,

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from swarm.cli import given, planfile
 from swarm.cli.explained import at_most, condition, lines, money, seconds
+from swarm.engine.estimate import ExpertStats
+from swarm.engine.plan_report import PlanReport, report, without_round
 from swarm.errors import BadInput
-from swarm.estimate import ExpertStats
-from swarm.report import PlanReport, report, without_round
 from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Mend, Usage

@@ -11,7 +11,7 @@ from swarm import errors
 from swarm.cli import answers, exits
 from swarm.cli.screen import Screen, clean, flat, listed
 from swarm.cli.view import JobView, Row, steps
-from swarm.receipts import TenantReceipt
+from swarm.engine.receipt import TenantReceipt
 from swarm.types.answer import Answer, Ending, Missing, Part, Receipt, Segment
 from swarm.types.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
 from swarm.types.plan import Subtask

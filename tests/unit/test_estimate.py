@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.estimate import BUCKETS, Estimate, ExpertStats, bucket, estimate, in_order, levels
+from swarm.engine.estimate import BUCKETS, Estimate, ExpertStats, bucket, estimate, in_order, levels
 from swarm.types.plan import Condition, Plan, Subtask
 from tests.builders import a_plan
 

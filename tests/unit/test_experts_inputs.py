@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from experts.inputs import fenced, inline, with_item
 from experts.schema import find_json
+from swarm.engine.references import SKIPPED
 from swarm.errors import UnusableInput
 from swarm.fence import fence
-from swarm.lookup import SKIPPED
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.engine.progress import NOT_AGAIN
 from swarm.errors import (
     ContentRefused,
     ContextTooLong,
@@ -22,7 +23,6 @@ from swarm.errors import (
 )
 from swarm.llm.faults import BAD_REQUEST, FAULTS, Fault, classify, reason, status_of, whole, words
 from swarm.llm.pauses import retry_after
-from swarm.progress import NOT_AGAIN
 
 
 def said(message: str, code: object = None, kind: str | None = None, **more: Any) -> dict[str, Any]:

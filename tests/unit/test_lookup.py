@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from swarm.engine.references import MAX_VALUE, SKIPPED, gathered, list_at, value_at, valued
 from swarm.errors import UnusableInput
-from swarm.lookup import MAX_VALUE, SKIPPED, gathered, list_at, value_at, valued
 from swarm.types.result import Citation, Solution
 
 ORDER = {"label": "late", "total": 7, "items": [{"name": "a"}, {"name": "b"}], "nothing": None}

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from swarm import progress, scheduler
+from swarm.engine import progress, scheduler
+from swarm.engine.progress import Graph, Progress, Step
 from swarm.errors import InvalidPlan
-from swarm.progress import Graph, Progress, Step
 from swarm.types import answer, card, events, request, result
 from swarm.types import base as types_base
 from swarm.types import plan as types_plan

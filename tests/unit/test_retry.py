@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm import retry
+from swarm.engine import retry
 from swarm.types.result import Failure
 
 

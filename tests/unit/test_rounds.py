@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from swarm.rounds import MAX_ID, Pieces, as_plan, in_round, listing
+from swarm.engine.planning_rounds import MAX_ID, Pieces, as_plan, in_round, listing
 from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Mend, Usage

@@ -2,10 +2,10 @@
 
 import pytest
 
-from swarm import retry
-from swarm.fold import fold
-from swarm.progress import RANK, Progress
-from swarm.scheduler import End, Release, advance, decide
+from swarm.engine import retry
+from swarm.engine.progress import RANK, Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import End, Release, advance, decide
 from swarm.types.answer import Ending
 from swarm.types.events import AnyEvent, OutcomeRecorded
 from swarm.types.result import Usage

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm.scheduler import HEAVY, AskAnswer, End
+from swarm.engine.scheduler import HEAVY, AskAnswer, End
 from swarm.types.answer import Ending
 from swarm.types.events import AnyEvent
 from tests.builders import (

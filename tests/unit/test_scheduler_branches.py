@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from swarm.branches import needed
-from swarm.fold import fold
-from swarm.progress import Progress
-from swarm.scheduler import Action, AskPlan, End, Release, Withdraw, advance
+from swarm.engine.branching import needed
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import Action, AskPlan, End, Release, Withdraw, advance
 from swarm.types.events import AnyEvent
 from swarm.types.plan import MAX_SUBTASKS, Subtask
 from swarm.types.result import Usage

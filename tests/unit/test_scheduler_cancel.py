@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.fold import fold
-from swarm.progress import Progress
-from swarm.scheduler import AskPlan, End, Release, Withdraw, advance
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import AskPlan, End, Release, Withdraw, advance
 from swarm.types.events import AnyEvent
 from swarm.types.result import Reason
 from tests.builders import (

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.branches import needed
-from swarm.fold import fold
-from swarm.progress import Progress
-from swarm.rounds import Pieces, in_round
-from swarm.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw, advance, decide
+from swarm.engine.branching import needed
+from swarm.engine.planning_rounds import Pieces, in_round
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw, advance, decide
 from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Planned, Valued, event_adapter
 from swarm.types.plan import Condition, Subtask
 from swarm.types.result import Failure, Reason, Usage

@@ -2,8 +2,8 @@
 
 import pytest
 
-from swarm.progress import Progress
-from swarm.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw
+from swarm.engine.progress import Progress
+from swarm.engine.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw
 from swarm.types.answer import Ending
 from swarm.types.events import AnyEvent
 from tests.builders import (

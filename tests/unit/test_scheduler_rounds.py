@@ -2,9 +2,9 @@
 
 import pytest
 
-from swarm.fold import fold
-from swarm.progress import Progress
-from swarm.scheduler import HEAVY, End, Release, Withdraw, advance
+from swarm.engine.progress import Progress
+from swarm.engine.reducer import fold
+from swarm.engine.scheduler import HEAVY, End, Release, Withdraw, advance
 from swarm.types.answer import Ending
 from swarm.types.events import AnyEvent
 from swarm.types.result import Usage

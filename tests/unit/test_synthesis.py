@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from swarm import synthesis
 from swarm.aggregator import aggregate
+from swarm.engine.progress import Graph, Progress, Step
+from swarm.engine.scheduler import AskAnswer, End, decide
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
 from swarm.llm.scripted import Script, ScriptedModels
-from swarm.progress import Graph, Progress, Step
-from swarm.scheduler import AskAnswer, End, decide
 from swarm.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.plan import Subtask

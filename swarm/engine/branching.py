@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swarm.progress import WELL, Progress
+from swarm.engine.progress import WELL, Progress
 from swarm.types.plan import MAX_SUBTASKS, Condition, Subtask, referenced
 from swarm.types.result import Reason
 

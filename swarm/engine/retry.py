@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm.progress import NOT_AGAIN
+from swarm.engine.progress import NOT_AGAIN
 from swarm.types.result import Failure
 
 FIRST_MS = 200

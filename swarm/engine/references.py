@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from swarm.branches import LENGTH
+from swarm.engine.branching import LENGTH
 from swarm.errors import UnusableInput
 from swarm.types.base import MAX_TEXT
 from swarm.types.events import Valued

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from swarm.progress import SETTLED, Progress
+from swarm.engine.progress import SETTLED, Progress
 from swarm.types.answer import JobInfo
 from swarm.types.base import Value
 from swarm.types.result import Usage

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from swarm.fold import fold
-from swarm.progress import WELL, Progress, item, whole
+from swarm.engine.progress import WELL, Progress, item, whole
+from swarm.engine.reducer import fold
 from swarm.types.answer import Ending
 from swarm.types.base import Value
 from swarm.types.events import AnyEvent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from swarm.fold import fold
-from swarm.progress import SETTLED, Progress
+from swarm.engine.progress import SETTLED, Progress
+from swarm.engine.reducer import fold
 from swarm.types.answer import Ending, Part, Receipt
 from swarm.types.base import Value
 from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Released, Started, Withdrawn

@@ -1,4 +1,4 @@
-"""Where a job stands, and what can be read off it. `fold.py` makes it out of the job's log, and of nothing else."""
+"""Where a job stands, and what can be read off it. `reducer.py` makes it out of the job's log, and of nothing else."""
 
 from __future__ import annotations
 

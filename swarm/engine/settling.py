@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from swarm.branches import Expand, Known, Refuse, Skip, branch
-from swarm.progress import RANK, SETTLED, UNAFFORDABLE, Graph, Progress, Step, final, item, whole
+from swarm.engine.branching import Expand, Known, Refuse, Skip, branch
+from swarm.engine.progress import RANK, SETTLED, UNAFFORDABLE, Graph, Progress, Step, final, item, whole
 from swarm.types.answer import Ending
 from swarm.types.plan import Subtask
 from swarm.types.result import Usage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from swarm.estimate import Estimate, ExpertStats, estimate
+from swarm.engine.estimate import Estimate, ExpertStats, estimate
 from swarm.types.base import Value
 from swarm.types.events import Planned
 from swarm.types.plan import Plan

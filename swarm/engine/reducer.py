@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from swarm import retry
-from swarm.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
-from swarm.steps import ON_REQUEST, Steps
+from swarm.engine import retry
+from swarm.engine.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
+from swarm.engine.settling import ON_REQUEST, Steps
 from swarm.types.events import (
     Accepted,
     Answered,
