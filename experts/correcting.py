@@ -16,7 +16,7 @@ from experts.writing import written
 from swarm.errors import ExpertError
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.usage import failed
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 
 CORRECTIONS = 2

@@ -13,7 +13,7 @@ from experts.schema import find_json
 from experts.writing import written
 from swarm.llm.base import Form, Message, Model, Models
 from swarm.llm.fallback import with_fallbacks
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

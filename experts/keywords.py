@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
-from swarm.patterns import pattern_problem, search
+from swarm.text.bounded_regex import pattern_problem, search
 
 MAX_FOLLOWED = 50_000
 """References that one check follows, each as often as it does, beyond one for each value of the data."""

@@ -29,10 +29,10 @@ from experts.inputs import inline
 from experts.repair import repaired
 from experts.schema import misfit, schema_problem, too_deep
 from experts.threads import Threads
-from swarm.context import Context
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
-from swarm.threads import in_thread
+from swarm.runtime.expert_context import Context
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.base import MAX_DEPTH
 from swarm.types.card import Card
 from swarm.types.plan import Subtask

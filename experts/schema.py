@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from experts.keywords import TooManyReferences, keyword_problem, references_counted, validator_class
-from swarm.patterns import PatternTooSlow, in_time
+from swarm.text.bounded_regex import PatternTooSlow, in_time
 from swarm.types.base import MAX_DEPTH
 
 MAX_SCHEMA = 65_536

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swarm.broker.deltas import Delta
     from swarm.client import Job, SwarmClient
-    from swarm.context import Context
     from swarm.engine.plan_report import PlanReport
     from swarm.errors import GiveUp, Retryable, SwarmError
+    from swarm.runtime.expert_context import Context
     from swarm.settings import Settings
     from swarm.types.answer import Answer, Receipt
     from swarm.types.card import Card
@@ -50,7 +50,7 @@ _HOMES = {
     "Answer": "swarm.types.answer",
     "Card": "swarm.types.card",
     "Citation": "swarm.types.result",
-    "Context": "swarm.context",
+    "Context": "swarm.runtime.expert_context",
     "Delta": "swarm.broker.deltas",
     "Failure": "swarm.types.result",
     "GiveUp": "swarm.errors",

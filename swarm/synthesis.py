@@ -23,7 +23,7 @@ from swarm.llm.base import Completion, Message, Model, Models, cap_of
 from swarm.llm.endpoints import unusable
 from swarm.llm.usage import failed
 from swarm.marks import Marked, Marks, Unmarked, read
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.answer import Missing
 from swarm.types.plan import Subtask, unescaped
 from swarm.types.result import Failure, Solution, Usage, as_reason

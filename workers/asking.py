@@ -22,8 +22,8 @@ from experts.base import time_left
 from swarm.broker.joblog import JobLog
 from swarm.broker.queue import Claim
 from swarm.client import SwarmClient, make_request
-from swarm.context import Context
 from swarm.errors import SwarmError
+from swarm.runtime.expert_context import Context
 from swarm.types.answer import Answer
 from swarm.types.plan import Plan
 from swarm.types.request import Envelope, Request

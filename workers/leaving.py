@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 
 from swarm import logging as events
-from swarm.threads import LEFT_HARD, NAME
+from swarm.runtime.thread_pool import LEFT_HARD, NAME
 
 PATIENCE = 3.0
 """Seconds that what is left of experts has to end once the worker is closed."""

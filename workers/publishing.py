@@ -11,7 +11,7 @@ from experts.implementations import Implementation, cards
 from swarm import logging as events
 from swarm.broker.shelf import Shelf
 from swarm.errors import BrokerError, SwarmError
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 
 WATCH = 1.0
 """Seconds between looks at a watched folder."""

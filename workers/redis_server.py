@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from swarm.errors import EmbeddedUnavailable
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from workers.redis_binary import answers, ask, can_read, find_redis, last_words, launch
 
 START_TIMEOUT = 30.0

@@ -10,7 +10,7 @@ from experts.finetuned.head import Head
 from experts.inputs import inline
 from experts.instruction import ChatExpert, model_of
 from swarm.llm.base import Models
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

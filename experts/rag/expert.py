@@ -22,7 +22,7 @@ from experts.writing import written
 from swarm.errors import BadOutput
 from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Citation, Solution

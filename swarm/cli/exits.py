@@ -18,7 +18,7 @@ from swarm.errors import (
     SwarmError,
     WaitTimeout,
 )
-from swarm.threads import LEFT_HARD
+from swarm.runtime.thread_pool import LEFT_HARD
 from swarm.types.answer import Answer, Ending
 
 OK = 0

@@ -20,8 +20,8 @@ from swarm.llm.listing import listed
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.patience import Patience
 from swarm.llm.reading import ServerError
+from swarm.runtime.thread_pool import in_thread
 from swarm.settings import Settings
-from swarm.threads import in_thread
 from swarm.types.card import Card
 
 T = TypeVar("T")

@@ -26,7 +26,7 @@ from swarm.llm.pauses import exhausted, retry_after
 from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
 from swarm.llm.responses import Responses
 from swarm.llm.usage import counted, failed, prompt_tokens
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling, setting_of
 

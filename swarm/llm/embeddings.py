@@ -24,7 +24,7 @@ from swarm.llm.endpoints import Endpoint
 from swarm.llm.patience import Patience
 from swarm.llm.reading import ServerError, raise_error
 from swarm.llm.usage import counted, estimated, text_tokens
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
 
 if TYPE_CHECKING:

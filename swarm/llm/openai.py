@@ -27,7 +27,7 @@ from swarm.llm.network import http_client, of_health, timed_out, trusted, unreac
 from swarm.llm.patience import Patience
 from swarm.llm.reading import LOOK, MAX_RESPONSE, ServerError
 from swarm.llm.thinking import Thinking
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 
 if TYPE_CHECKING:
     from httpx2 import Timeout

@@ -48,8 +48,8 @@ from swarm.llm.bodies import chunk, error, pieces, response_events
 from swarm.llm.dialect import Fault, FaultKind, Said
 from swarm.llm.scriptfiles import REMEDY, refuse, text_of, unknown
 from swarm.llm.server import Received, Reply, Stream, hang
-from swarm.patterns import PatternTooSlow, in_time, pattern_problem, search
 from swarm.strict_yaml import NotPlain, plain
+from swarm.text.bounded_regex import PatternTooSlow, in_time, pattern_problem, search
 
 MAX_FILE = 1_000_000
 """Bytes of a file of rules."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from swarm.planner.edges import points_back
 from swarm.planner.task import Span, Task
-from swarm.planner.words import MATERIAL, REPLYING, WEAK_STEMS
+from swarm.text.english import MATERIAL, REPLYING, WEAK_STEMS
 
 _POINTERS = frozenset("above below following same that the this those".split())
 

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from swarm.errors import InvalidPlan
-from swarm.planner.clauses import folded
 from swarm.planner.examples import MAX_KEPT_TEXT, Examples, Kept
 from swarm.planner.examples import NAME as EXAMPLES
-from swarm.planner.match import index
 from swarm.planner.planned import fallbacks
-from swarm.planner.tokens import QUOTED, Token, tokens
-from swarm.planner.words import MATERIAL, REPLYING, STOP, VAGUE, VERBS, WEAK_STEMS, stem, stems
+from swarm.text.clauses import folded
+from swarm.text.english import MATERIAL, REPLYING, STOP, VAGUE, VERBS, WEAK_STEMS, stem, stems
+from swarm.text.expert_ranking import index
+from swarm.text.tokens import QUOTED, Token, tokens
 from swarm.types.card import Card
 from swarm.types.events import Planned
 from swarm.types.plan import Plan, Subtask, escaped

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import dropwhile, pairwise, takewhile
 from typing import NamedTuple
 
-from swarm.planner.clauses import Clause
-from swarm.planner.match import CLEAR, Index, Match
-from swarm.planner.openings import word
-from swarm.planner.tokens import BREAK, QUOTED, Token, tokens
-from swarm.planner.words import ARTICLES, AUXILIARIES, PREPOSITIONS, STOP, VAGUE, WEAK_STEMS, stem, stems
+from swarm.text.clause_openings import word
+from swarm.text.clauses import Clause
+from swarm.text.english import ARTICLES, AUXILIARIES, PREPOSITIONS, STOP, VAGUE, WEAK_STEMS, stem, stems
+from swarm.text.expert_ranking import CLEAR, Index, Match
+from swarm.text.tokens import BREAK, QUOTED, Token, tokens
 
 _LONG = 1_500
 """Characters of a clause that is too long to be looked at so closely."""

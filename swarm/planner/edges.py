@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from swarm.planner.match import Index
 from swarm.planner.task import Task
-from swarm.planner.words import LOOKUP, REPLYING, TELLING, VAGUE, WEAK_STEMS, stem
+from swarm.text.english import LOOKUP, REPLYING, TELLING, VAGUE, WEAK_STEMS, stem
+from swarm.text.expert_ranking import Index
 
 _ALL = frozenset("altogether both everything".split())
 _PLURAL = frozenset("answers findings outcomes outputs replies responses results".split())

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from swarm.errors import NoPlan
 from swarm.planner import local
-from swarm.planner.match import Similar
 from swarm.planner.planned import fallbacks
-from swarm.planner.tokens import tokens
-from swarm.planner.words import stems
+from swarm.text.english import stems
+from swarm.text.expert_ranking import Similar
+from swarm.text.tokens import tokens
 from swarm.types.base import Text, Value
 from swarm.types.card import Card
 from swarm.types.events import Planned

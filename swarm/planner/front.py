@@ -17,16 +17,16 @@ from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, 
 from swarm.llm.base import Models
 from swarm.planner import local
 from swarm.planner.llm import ModelPlanner
-from swarm.planner.match import THRESHOLD, index
 from swarm.planner.planned import Done as Done
 from swarm.planner.planned import Publish as Publish
 from swarm.planner.planned import Tried as Tried
 from swarm.planner.planned import aside, fallbacks, resolved, writer_of
 from swarm.planner.room import Slots, unknown
 from swarm.planner.skip import skipped
-from swarm.planner.tokens import tokens
-from swarm.planner.words import stems
 from swarm.settings import LOCAL, Settings
+from swarm.text.english import stems
+from swarm.text.expert_ranking import THRESHOLD, index
+from swarm.text.tokens import tokens
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from swarm.errors import NoPlan
 from swarm.planner.borrow import borrowed
 from swarm.planner.edges import Waits, waits
-from swarm.planner.match import Similar, index
 from swarm.planner.planned import fallbacks
 from swarm.planner.task import Span, Task
 from swarm.planner.tasks import shown, tasks
 from swarm.planner.unclaimed import left_out
+from swarm.text.expert_ranking import Similar, index
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card
 from swarm.types.events import Planned

@@ -21,7 +21,7 @@ from swarm.broker.plans import FIRST, LIFETIME, CacheCount, PlanStore
 from swarm.errors import BrokerError
 from swarm.planner.cache import keepable, rebound
 from swarm.planner.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
-from swarm.threads import in_thread
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.base import received
 from swarm.types.card import Catalog
 from swarm.types.events import Planned

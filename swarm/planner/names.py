@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from swarm.planner.match import Index, Match, index
-from swarm.planner.words import STOP, WEAK_STEMS, stem
+from swarm.text.english import STOP, WEAK_STEMS, stem
+from swarm.text.expert_ranking import Index, Match, index
 from swarm.types.card import Card
 
 AHEAD = 1.2

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from swarm.runtime.thread_pool import in_thread
 from swarm.settings import LOCAL, Settings
-from swarm.threads import in_thread
 from swarm.types.answer import Missing
 from swarm.types.card import Card
 from swarm.types.events import Planned

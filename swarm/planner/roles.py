@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from swarm.planner.clauses import Clause
-from swarm.planner.match import CLEAR, THRESHOLD, Index, Match
 from swarm.planner.task import Task
-from swarm.planner.words import (
+from swarm.text.clauses import Clause
+from swarm.text.english import (
     AUXILIARIES,
     CONDITIONS,
     COURTESY,
@@ -37,6 +36,7 @@ from swarm.planner.words import (
     stem,
     stems,
 )
+from swarm.text.expert_ranking import CLEAR, THRESHOLD, Index, Match
 
 Role = Literal["task", "before", "after", "part", "refused"]
 """A task of its own; context for the next task; context for the one before; a part of that; fits nothing."""

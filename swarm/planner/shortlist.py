@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, zip_longest
 
-from swarm.planner.clauses import clauses
-from swarm.planner.match import Index, Match, index
-from swarm.planner.tokens import tokens
-from swarm.planner.words import stems
+from swarm.text.clauses import clauses
+from swarm.text.english import stems
+from swarm.text.expert_ranking import Index, Match, index
+from swarm.text.tokens import tokens
 from swarm.types.card import Card
 
 MOST = 30

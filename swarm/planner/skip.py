@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from swarm.planner.clauses import Clause, clauses
 from swarm.planner.conjuncts import parted
-from swarm.planner.match import CLEAR, Index, Match, index
-from swarm.planner.openings import LINKS, POLITE, acts, verb, word
 from swarm.planner.planned import fallbacks
 from swarm.planner.roles import is_context
-from swarm.planner.tokens import Token, tokens
 from swarm.planner.unclaimed import leads, several
-from swarm.planner.words import VAGUE, WEAK_STEMS, stem
+from swarm.text.clause_openings import LINKS, POLITE, acts, verb, word
+from swarm.text.clauses import Clause, clauses
+from swarm.text.english import VAGUE, WEAK_STEMS, stem
+from swarm.text.expert_ranking import CLEAR, Index, Match, index
+from swarm.text.tokens import Token, tokens
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card
 from swarm.types.events import Planned

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from swarm.planner.clauses import Clause
-from swarm.planner.match import Match
-from swarm.planner.openings import Order
+from swarm.text.clause_openings import Order
+from swarm.text.clauses import Clause
+from swarm.text.expert_ranking import Match
 
 Span = tuple[int, int]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from swarm.errors import NoPlan
-from swarm.planner.clauses import MAX_CLAUSES, Clause, clauses
 from swarm.planner.conjuncts import Part, parted
-from swarm.planner.match import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, Index, Match, Similar, mixed
 from swarm.planner.roles import continued, fits, helps, role, undecided
 from swarm.planner.task import Span, Task
-from swarm.planner.tokens import tokens
-from swarm.planner.words import DEEDS, stem, stems
+from swarm.text.clauses import MAX_CLAUSES, Clause, clauses
+from swarm.text.english import DEEDS, stem, stems
+from swarm.text.expert_ranking import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, Index, Match, Similar, mixed
+from swarm.text.tokens import tokens
 from swarm.types.card import Card
 from swarm.types.plan import MAX_SUBTASKS
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from swarm.planner.clauses import Clause, clauses, folded
 from swarm.planner.conjuncts import HOLDS, pieces
-from swarm.planner.match import CLEAR, THRESHOLD, Index, Match
-from swarm.planner.openings import LINKS, POLITE, acts, verb, word
 from swarm.planner.roles import is_context
 from swarm.planner.task import Task
-from swarm.planner.tokens import Token
-from swarm.planner.words import (
+from swarm.text.clause_openings import LINKS, POLITE, acts, verb, word
+from swarm.text.clauses import Clause, clauses, folded
+from swarm.text.english import (
     ARTICLES,
     CONDITIONS,
     DEEDS,
@@ -31,6 +29,8 @@ from swarm.planner.words import (
     stem,
     stems,
 )
+from swarm.text.expert_ranking import CLEAR, THRESHOLD, Index, Match
+from swarm.text.tokens import Token
 
 MOST = 20
 """Wishes that are told of one request."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from experts.registry import MakeContext
-from swarm.context import Context
 from swarm.errors import AskRefused, GiveUp
+from swarm.runtime.expert_context import Context
 from swarm.types.answer import Answer
 from swarm.types.events import Accepted, CancelAsked, Ended, OutcomeRecorded, Withdrawn
 from swarm.types.plan import Plan

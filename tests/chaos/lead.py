@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from swarm.context import Context
 from swarm.errors import AskRefused
+from swarm.runtime.expert_context import Context
 from swarm.types.answer import Answer
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

@@ -34,9 +34,9 @@ from experts.inputs import inline
 from swarm import logging
 from swarm.broker.connection import Connection
 from swarm.broker.shelf import Shelf
-from swarm.context import Context
 from swarm.errors import ModelUnavailable
 from swarm.planner.front import Front, Publish
+from swarm.runtime.expert_context import Context
 from swarm.settings import Settings
 from swarm.types.card import Card, Catalog, Kind
 from swarm.types.events import AnyEvent, Planned

@@ -12,8 +12,8 @@ from experts.implementations import load, load_implementations
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.client import SwarmClient
-from swarm.context import Context
 from swarm.errors import AskRefused
+from swarm.runtime.expert_context import Context
 from swarm.settings import Settings
 from swarm.types.answer import JobInfo
 from swarm.types.plan import Subtask

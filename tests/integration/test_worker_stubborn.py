@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from experts import attempt
 from swarm.client import Job, SwarmClient
+from swarm.runtime.thread_pool import LEFT_HARD
 from swarm.settings import Settings
-from swarm.threads import LEFT_HARD
 from swarm.types.events import AnyEvent
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

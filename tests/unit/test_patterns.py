@@ -19,7 +19,7 @@ import experts
 import swarm
 import workers
 from experts.schema import schema_problem, violation
-from swarm.patterns import PatternTooSlow, in_time, search
+from swarm.text.bounded_regex import PatternTooSlow, in_time, search
 
 MAIL = r"^([a-zA-Z0-9]+[._-]?)+@[a-z]+\.[a-z]+$"
 """As people write it, and with 34 letters it needs years."""

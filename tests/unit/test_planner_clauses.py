@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.planner.clauses import MAX_CLAUSES, clauses
-from swarm.planner.words import stem, stems
+from swarm.text.clauses import MAX_CLAUSES, clauses
+from swarm.text.english import stem, stems
 
 PIECES = st.sampled_from(
     [

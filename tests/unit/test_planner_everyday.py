@@ -8,10 +8,10 @@ import pytest
 
 from experts.card import read_card
 from swarm.errors import NoPlan
-from swarm.planner.clauses import clauses
 from swarm.planner.local import plan
 from swarm.planner.roles import is_context
 from swarm.planner.skip import skipped
+from swarm.text.clauses import clauses
 from swarm.types.card import Card
 from swarm.types.events import Planned
 from tests.unit.everyday import CODE, OFFICE, REQUESTS, SHOP, TRAVEL, Wish, cards

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import pytest
 
 from experts.instruction import TemplateExpert
-from swarm.threads import NAME, in_thread
+from swarm.runtime.thread_pool import NAME, in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 

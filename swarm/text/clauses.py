@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from swarm.planner.openings import (
+from swarm.text.clause_openings import (
     LINKS,
     ORDER_STARTS,
     POLITE,
@@ -32,8 +32,8 @@ from swarm.planner.openings import (
     wants,
     word,
 )
-from swarm.planner.tokens import BLANK, BREAK, QUOTED, Token, tokens
-from swarm.planner.words import MATERIAL, STOP, WEAK, WISHING, stems
+from swarm.text.english import MATERIAL, STOP, WEAK, WISHING, stems
+from swarm.text.tokens import BLANK, BREAK, QUOTED, Token, tokens
 
 MAX_CLAUSES = 20_000
 """No request has so many parts; what has is not looked at further."""

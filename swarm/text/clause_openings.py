@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from swarm.planner.tokens import BREAK, QUOTED, Token
-from swarm.planner.words import ALSO_NOUNS, ARTICLES, DETERMINERS, MODIFIERS, PREPOSITIONS, STOP, VERBS
+from swarm.text.english import ALSO_NOUNS, ARTICLES, DETERMINERS, MODIFIERS, PREPOSITIONS, STOP, VERBS
+from swarm.text.tokens import BREAK, QUOTED, Token
 
 Order = Literal["", "first", "also", "then", "after", "finally"]
 """`then` and `after` say what comes before, `after` more plainly; `finally` means everything before. `first` and `also`

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from swarm.planner.tokens import tokens, words_of
-from swarm.planner.words import WEAK_STEMS, stems
+from swarm.text.english import WEAK_STEMS, stems
+from swarm.text.tokens import tokens, words_of
 from swarm.types.card import Card
 
 THRESHOLD = 0.6

@@ -1,0 +1,1 @@
+"""What code inside a worker process shares: the thread pool, and the context of an expert."""

@@ -1,0 +1,1 @@
+"""Words: tokens, clauses, English, and ranking of experts by their cards."""
