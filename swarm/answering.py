@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from swarm import logging as events
 from swarm.aggregator import aggregate, sections, wanted
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
 from swarm.engine.progress import Progress
 from swarm.marks import Marked

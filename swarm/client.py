@@ -26,15 +26,15 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import ValidationError
 
-from swarm.broker.alive import unserved_of
-from swarm.broker.census import census
-from swarm.broker.dead import DeadLetter
+from swarm.broker.dead_letters import DeadLetter
 from swarm.broker.deltas import Delta, Views
-from swarm.broker.follow import Place
-from swarm.broker.holdings import Census
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.keys import Keys
+from swarm.broker.notifications import Place
 from swarm.broker.session import Session, Sessions
+from swarm.broker.snapshot import census
+from swarm.broker.snapshot_types import Census
+from swarm.broker.workers import unserved_of
 from swarm.clearance import cancel_all
 from swarm.engine.estimate import ExpertStats
 from swarm.engine.plan_report import PlanReport, report

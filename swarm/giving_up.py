@@ -11,7 +11,7 @@ from swarm.errors import BrokerError, SwarmError
 from swarm.types.request import Request
 
 if TYPE_CHECKING:
-    from swarm.broker.joblog import JobLog
+    from swarm.broker.job_log import JobLog
     from swarm.job import Job
 
 LAST_WORD = 2.0

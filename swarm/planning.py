@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol, TypeVar
 
-from swarm.broker.joblog import JobLog, planning
+from swarm.broker.catalog_store import Shelf
+from swarm.broker.job_log import JobLog, planning
 from swarm.broker.queue import Claim
-from swarm.broker.shelf import Shelf
 from swarm.engine.planning_rounds import Pieces, in_round
 from swarm.engine.progress import Progress
 from swarm.errors import EmptyCatalog, RoundOver, TooLarge

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from swarm import logging as events
 from swarm.answering import Answers
-from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
+from swarm.broker.catalog_store import Shelf
+from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
-from swarm.broker.shelf import Shelf
 from swarm.engine.branching import LENGTH, needed
 from swarm.engine.planning_rounds import as_plan, listing
 from swarm.engine.progress import Progress, whole

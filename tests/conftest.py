@@ -16,12 +16,12 @@ import pytest
 import redis
 import structlog
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
+from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
 from swarm.broker.queue import Claim, Queue, record
-from swarm.broker.shelf import Shelf
 from swarm.engine.reducer import fold
 from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.errors import EmbeddedUnavailable

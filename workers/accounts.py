@@ -14,7 +14,7 @@ from typing import Protocol, Self, TypeVar
 
 from swarm import logging as events
 from swarm.broker.ledger import Ledger, Reserved
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metering import ACCOUNT, Account, Held, Used

@@ -19,7 +19,7 @@ from itertools import count
 from typing import Any
 
 from experts.base import time_left
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
 from swarm.client import SwarmClient, make_request
 from swarm.errors import SwarmError

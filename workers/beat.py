@@ -24,7 +24,7 @@ from experts.attempt import OF_EXPERT
 from swarm import logging as events
 from swarm.broker.address import open_blocking, shown
 from swarm.broker.connection import digest, source
-from swarm.broker.faults import translated
+from swarm.broker.connection_errors import translated
 from swarm.broker.keys import ANSWER, PLAN
 from swarm.broker.queue import Claim, Queue
 from swarm.errors import BrokerError

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from swarm.broker.served import Served
+from swarm.broker.served_queues import Served
 
 EVERY = 5.0
 """Seconds after which a lane looks into all its queues, as an older process enqueues without a note of it."""

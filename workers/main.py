@@ -17,13 +17,13 @@ from arq.worker import func
 from experts.implementations import Implementation, makers
 from experts.registry import Registry
 from swarm import logging as events
-from swarm.broker.gates import gates_of, model_gates
-from swarm.broker.joblog import JobLog
+from swarm.broker.catalog_store import Shelf
+from swarm.broker.expert_stats import Stats
+from swarm.broker.job_log import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.ledger import Ledger
-from swarm.broker.prices import PriceBook
-from swarm.broker.shelf import Shelf
-from swarm.broker.stats import Stats
+from swarm.broker.limiters import gates_of, model_gates
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels

@@ -9,7 +9,7 @@ from pathlib import Path
 from experts.catalog import Loaded, read_folder, with_implementations
 from experts.implementations import Implementation, cards
 from swarm import logging as events
-from swarm.broker.shelf import Shelf
+from swarm.broker.catalog_store import Shelf
 from swarm.errors import BrokerError, SwarmError
 from swarm.runtime.thread_pool import in_thread
 

@@ -11,8 +11,8 @@ from glob import escape
 from typing import Any
 
 from swarm import logging as events
-from swarm.broker.gates import Gates
-from swarm.broker.prices import PriceBook
+from swarm.broker.limiters import Gates
+from swarm.broker.price_table import PriceBook
 from swarm.errors import BrokerError, TooLarge
 from swarm.llm.endpoints import Endpoints
 from swarm.types.card import Limits

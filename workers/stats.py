@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from swarm import logging as events
-from swarm.broker.stats import EXPERTS_KEPT, Stats, time_field
+from swarm.broker.expert_stats import EXPERTS_KEPT, Stats, time_field
 from swarm.engine.estimate import bucket
 from swarm.errors import BrokerError
 from swarm.types.result import Outcome, Solution

@@ -14,7 +14,7 @@ from experts.base import Allowance
 from experts.inputs import with_item
 from experts.registry import time_allowed
 from swarm import logging as events
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
 from swarm.types.base import received
 from swarm.types.events import AnyEvent, OutcomeRecorded

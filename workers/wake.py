@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from swarm.broker.address import open_client, shown
-from swarm.broker.faults import hang_up, translated
+from swarm.broker.connection_errors import hang_up, translated
 from swarm.errors import BrokerError
 
 IDLE = 0.5

@@ -27,12 +27,12 @@ import swarm
 from experts.attempt import GRACE
 from swarm import logging as events
 from swarm.broker.address import open_client, shown
-from swarm.broker.alive import about
 from swarm.broker.connection import Connection
 from swarm.broker.keys import ADVANCE, Keys, subtask_of
 from swarm.broker.queue import Claim, Queue
-from swarm.broker.served import Served
+from swarm.broker.served_queues import Served
 from swarm.broker.subscription import News, Subscription
+from swarm.broker.workers import about
 from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, BrokerUntrusted, NoRoom
 from swarm.settings import Settings
 from workers.beat import LATELY, Beat

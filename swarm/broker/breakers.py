@@ -1,15 +1,15 @@
-"""The breakers of some endpoints and models. How they open and close is told in `gates.py`."""
+"""The breakers of some endpoints and models. How they open and close is told in `limiters.py`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
 
-from swarm.broker.census import breaker_of
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
-from swarm.broker.gates import target
-from swarm.broker.holdings import Breaker
+from swarm.broker.limiters import target
+from swarm.broker.snapshot import breaker_of
+from swarm.broker.snapshot_types import Breaker
 
 
 async def broken(connection: Connection, names: Iterable[str]) -> tuple[dict[str, Breaker], int]:

@@ -16,8 +16,8 @@ from typing import Any, Literal, cast
 
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
-from swarm.broker.gates import has_gates
 from swarm.broker.keys import TENANTS_KEPT
+from swarm.broker.limiters import has_gates
 from swarm.broker.queue import Claim
 from swarm.errors import BadInput, TooLarge
 from swarm.settings import Settings

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from swarm.broker.clock import Measured
 from swarm.broker.connection import Connection
 from swarm.broker.keys import DEAD_KEPT
-from swarm.broker.served import Served
+from swarm.broker.served_queues import Served
 from swarm.settings import MAX_RESULTS
 
 MAX_LOST = 3

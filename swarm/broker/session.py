@@ -12,12 +12,12 @@ import os
 from collections.abc import AsyncGenerator
 
 from swarm.broker.address import open_client
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.dead import DeadLetters
-from swarm.broker.follow import Follower
-from swarm.broker.joblog import JobLog
-from swarm.broker.shelf import Shelf
-from swarm.broker.stats import Stats
+from swarm.broker.dead_letters import DeadLetters
+from swarm.broker.expert_stats import Stats
+from swarm.broker.job_log import JobLog
+from swarm.broker.notifications import Follower
 from swarm.settings import Settings
 
 

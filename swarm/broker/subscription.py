@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from redis import exceptions
 
 from swarm.broker.address import CONNECT_TIMEOUT, open_client, shown
-from swarm.broker.faults import hang_up, translated
+from swarm.broker.connection_errors import hang_up, translated
 
 
 class News(NamedTuple):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import swarm
-from swarm.broker.alive import alive
 from swarm.broker.breakers import broken
-from swarm.broker.gates import Gates
 from swarm.broker.ledger import Ledger
-from swarm.broker.prices import PriceBook
+from swarm.broker.limiters import Gates
+from swarm.broker.price_table import PriceBook
+from swarm.broker.workers import alive
 from swarm.cli.facts import Facts
 from swarm.doctor import catalog, servers, standing, tables
 from swarm.doctor.findings import About, Finding, bad, good, raised, warning

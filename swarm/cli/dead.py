@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.broker.dead import DeadLetter
+from swarm.broker.dead_letters import DeadLetter
 from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, RedisUrl, confirm
 from swarm.cli.jobs import happened

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
 from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
-from swarm.broker.vitals import Vitals, vitals
+from swarm.broker.redis_health import Vitals, vitals
 from swarm.doctor import servers
 from swarm.doctor.servers import Asked, KeyIs
 from swarm.errors import BadInput, ExpertError

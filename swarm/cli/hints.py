@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from swarm.broker.alive import ROUTER
+from swarm.broker.workers import ROUTER
 from swarm.cli.screen import Screen, listed
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError

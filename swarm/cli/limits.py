@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.broker.gates import Gates, target
+from swarm.broker.limiters import Gates, target
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.errors import BadInput

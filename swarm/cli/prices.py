@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.explained import money

@@ -13,7 +13,7 @@ import typer
 
 from swarm.broker.address import shown
 from swarm.broker.connection import Connection
-from swarm.broker.eviction import EvictionCheck
+from swarm.broker.eviction_check import EvictionCheck
 from swarm.cli import exits, given
 from swarm.cli.edge import (
     AsJson,

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from swarm.broker.acl import rule
-from swarm.broker.alive import Alive
-from swarm.broker.holdings import Breaker, Census, Gate
+from swarm.broker.snapshot_types import Breaker, Census, Gate
+from swarm.broker.workers import Alive
 from swarm.cli import exits
 from swarm.cli.edge import AsJson, Edge, RedisUrl
 from swarm.cli.explained import at_most, money

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from swarm.broker.alive import ROUTER, Alive, unserved
-from swarm.broker.holdings import Breaker, memory_concerns
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
-from swarm.broker.vitals import Vitals
+from swarm.broker.redis_health import Vitals
+from swarm.broker.snapshot_types import Breaker, memory_concerns
+from swarm.broker.workers import ROUTER, Alive, unserved
 from swarm.doctor.findings import Finding, bad, good, many, warning
 from swarm.settings import Settings
 from swarm.types.card import Card

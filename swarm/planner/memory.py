@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from swarm import logging as events
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT
-from swarm.broker.plans import FIRST, LIFETIME, CacheCount, PlanStore
+from swarm.broker.plan_store import FIRST, LIFETIME, CacheCount, PlanStore
 from swarm.errors import BrokerError
 from swarm.planner.cache import keepable, rebound
 from swarm.planner.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated

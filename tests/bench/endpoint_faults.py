@@ -11,7 +11,7 @@ from datetime import date
 from itertools import count
 
 from experts.catalog import versioned
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.llm.bodies import USAGE, chunk, completion, error
 from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Stream
 from swarm.types.answer import Ending

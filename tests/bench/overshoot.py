@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 
 from experts.catalog import versioned
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
 from swarm.settings import Settings
 from swarm.types.answer import Answer

@@ -21,8 +21,8 @@ from types import FrameType
 import psutil
 
 from experts.catalog import catalog_of
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.errors import BrokerError
 from swarm.settings import Settings

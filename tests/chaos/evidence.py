@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.errors import JobNotFound
 from swarm.settings import Settings
 from swarm.types.answer import Answer

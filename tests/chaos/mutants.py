@@ -15,8 +15,8 @@ from zlib import crc32
 
 from experts.registry import Registry
 from swarm import aggregator
-from swarm.broker.joblog import Decision, JobLog
-from swarm.broker.shelf import Shelf
+from swarm.broker.catalog_store import Shelf
+from swarm.broker.job_log import Decision, JobLog
 from swarm.types.answer import Receipt, Segment
 from swarm.types.card import Card, Catalog
 from swarm.types.plan import Subtask

@@ -19,11 +19,11 @@ from typing import Any
 
 from experts.catalog import Loaded
 from experts.implementations import load_implementations
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.gates import Gates
 from swarm.broker.ledger import Ledger
-from swarm.broker.prices import PriceBook
-from swarm.broker.shelf import Shelf
+from swarm.broker.limiters import Gates
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Catalog, Limits

@@ -32,8 +32,8 @@ from experts.catalog import catalog_of
 from experts.implementations import Implementation, load_implementations
 from experts.inputs import inline
 from swarm import logging
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
 from swarm.errors import ModelUnavailable
 from swarm.planner.front import Front, Publish
 from swarm.runtime.expert_context import Context

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger, Reserved, Spent
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
 from swarm.llm.metering import Used

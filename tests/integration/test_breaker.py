@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from swarm.broker.gates import gates_of, model_gates
 from swarm.broker.ledger import Health, Ledger, Reserved
+from swarm.broker.limiters import gates_of, model_gates
 from swarm.broker.queue import Claim, Queue
 from swarm.settings import Settings
 from swarm.types.events import Started

@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
-from swarm.broker.gates import gates_of, model_gates
 from swarm.broker.ledger import Health, Ledger
+from swarm.broker.limiters import gates_of, model_gates
 from swarm.broker.queue import Claim
 from swarm.settings import Settings
 from tests.conftest import Hands, a_card

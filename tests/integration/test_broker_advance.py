@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog, new_token, state
+from swarm.broker.job_log import JobLog, new_token, state
 from swarm.broker.queue import Claim, Queue
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import Decision, JobLog, state
+from swarm.broker.job_log import Decision, JobLog, state
 from swarm.broker.keys import WAKE_TOKENS
 from swarm.broker.queue import Queue, record
 from swarm.engine.scheduler import Release

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection, source
-from swarm.broker.joblog import JobLog
-from swarm.broker.shelf import Shelf
+from swarm.broker.job_log import JobLog
 from swarm.errors import BadInput, BrokerDenied, BrokerError, BrokerReadOnly, BrokerUnavailable
 from swarm.settings import Settings
 from tests.conftest import Hands, StartRedis, a_request

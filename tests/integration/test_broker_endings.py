@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from swarm.broker.joblog import state
+from swarm.broker.job_log import state
 from swarm.engine.scheduler import Withdraw
 from swarm.errors import JobNotFound
 from swarm.types.events import Accepted, Ended

@@ -9,13 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from swarm.broker import keys as listed
-from swarm.broker.gates import Gates, model_gates
-from swarm.broker.joblog import Decision, JobLog, state
+from swarm.broker.expert_stats import Stats
+from swarm.broker.job_log import Decision, JobLog, state
 from swarm.broker.ledger import Ledger
-from swarm.broker.plans import PlanStore
-from swarm.broker.prices import PriceBook
+from swarm.broker.limiters import Gates, model_gates
+from swarm.broker.plan_store import PlanStore
+from swarm.broker.price_table import PriceBook
 from swarm.broker.queue import MAX_LOST
-from swarm.broker.stats import Stats
 from swarm.errors import Busy
 from swarm.settings import Settings
 from swarm.types.card import Blob, Catalog, Limits

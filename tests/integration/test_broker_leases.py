@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.broker.joblog import Decision, planning, state
+from swarm.broker.job_log import Decision, planning, state
 from swarm.broker.keys import SEEN_FIELDS
 from swarm.broker.queue import MAX_LOST, Claim
 from tests.conftest import Hands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.broker import joblog
+from swarm.broker import job_log
 from swarm.engine.job_status import JobStatus
 from swarm.errors import JobNotFound, TooLarge
 from swarm.types.events import Released
@@ -38,7 +38,7 @@ async def test_an_event_tells_its_number_and_its_time(hands: Hands) -> None:
 
 
 async def test_events_come_in_pages(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joblog, "EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr(job_log, "EVENTS_AT_ONCE", 4)
     await hands.begin("j", *(f"t{i}:a" for i in range(10)))
 
     first = await hands.log.events("j")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import Decision, JobLog, JobState, new_token, state
+from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ETERNAL, WAKE_TOKENS
 from swarm.broker.queue import MAX_LOST, Claim
-from swarm.broker.shelf import Shelf
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold
 from swarm.settings import Settings

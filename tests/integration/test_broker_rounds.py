@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm.broker.joblog import Decision, planning, state
+from swarm.broker.job_log import Decision, planning, state
 from swarm.broker.queue import MAX_LOST
 from swarm.settings import Settings
 from swarm.types.events import Accepted, Planned

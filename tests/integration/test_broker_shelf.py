@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.keys import Keys
-from swarm.broker.shelf import Shelf
 from swarm.errors import BrokerError, EmptyCatalog
 from swarm.types.card import Blob, Catalog
 from tests.conftest import Hands, a_card

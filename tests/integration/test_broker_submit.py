@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog
-from swarm.broker.shelf import Shelf
+from swarm.broker.job_log import JobLog
 from swarm.errors import BrokerFull, Busy, EmptyCatalog, JobConflict, UnknownExpert
 from swarm.settings import Settings
 from swarm.types.card import Card

@@ -12,10 +12,10 @@ import pytest
 
 from experts.catalog import catalog_of
 from experts.inputs import fenced
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.broker.prices import PriceBook
-from swarm.broker.shelf import Shelf
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.llm.base import Message
 from swarm.llm.metering import most_tokens

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from swarm.broker import census as counting
-from swarm.broker.alive import Alive, unserved
-from swarm.broker.gates import Gates
-from swarm.broker.holdings import Census, Eternal, Memory
+from swarm.broker import snapshot as counting
+from swarm.broker.limiters import Gates
+from swarm.broker.snapshot_types import Census, Eternal, Memory
+from swarm.broker.workers import Alive, unserved
 from swarm.cli import hints as saying
 from swarm.cli.screen import Screen
 from swarm.client import SwarmClient

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
 from swarm.types.card import Catalog
 from tests.conftest import a_card
 from tests.integration.test_cli_jobs import Cli, cli

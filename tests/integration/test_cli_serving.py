@@ -17,7 +17,7 @@ import structlog
 
 from experts.catalog import Loaded
 from swarm import logging
-from swarm.broker.shelf import Shelf
+from swarm.broker.catalog_store import Shelf
 from swarm.cli.serving import roles_of
 from swarm.client import SwarmClient
 from swarm.errors import BadInput

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.broker.shelf import Shelf
+from swarm.broker.catalog_store import Shelf
 from swarm.cli import edge
 from swarm.serves import as_up, up_starts
 from swarm.types.card import Catalog

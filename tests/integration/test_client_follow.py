@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.follow import Follower
+from swarm.broker.notifications import Follower
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
 from swarm.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from swarm.broker.dead import DeadLetters
+from swarm.broker.dead_letters import DeadLetters
 from swarm.broker.keys import DEAD_KEPT
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.client import SwarmClient

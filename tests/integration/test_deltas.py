@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from swarm.broker import deltas as module
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import KEPT, MAX_SHOWN, PIECE, Delta, Deltas, Views
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
-from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound
 from swarm.settings import Settings

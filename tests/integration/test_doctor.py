@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from swarm.broker.acl import rule
-from swarm.broker.alive import alive
 from swarm.broker.breakers import broken
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
-from swarm.broker.vitals import vitals
+from swarm.broker.redis_health import vitals
+from swarm.broker.workers import alive
 from swarm.cli import checks, exits
 from swarm.cli.checks import Check
 from swarm.cli.facts import Facts

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from swarm.broker.gates import Gates
-from swarm.broker.prices import PriceBook
+from swarm.broker.limiters import Gates
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
 from swarm.llm.bodies import listing

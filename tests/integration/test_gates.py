@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from experts.implementations import load_implementations
-from swarm.broker.gates import Gates, gates_of, model_gates
 from swarm.broker.ledger import Health, Ledger
+from swarm.broker.limiters import Gates, gates_of, model_gates
 from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
@@ -484,7 +484,7 @@ async def test_limits_are_kept_as_they_were_set(hands: Hands) -> None:
 
 
 async def test_no_more_have_limits_than_there_may_be(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.broker.gates.LIMITS_KEPT", 1)
+    monkeypatch.setattr("swarm.broker.limiters.LIMITS_KEPT", 1)
     gates = Gates(hands.connection)
     await gates.set("openai", Limits(concurrency=8))
     await gates.set("openai", Limits(concurrency=9))

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from swarm.broker.gates import Gates, gates_of
+from swarm.broker.limiters import Gates, gates_of
 from swarm.broker.queue import Claim
 from swarm.types.card import Limits
 from tests.conftest import Hands, a_card

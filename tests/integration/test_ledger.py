@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.ledger import FIELDS, Ledger, Reserved, Spent, Tenant, spent
 from swarm.broker.queue import Claim
 from swarm.errors import BadInput, OverBudget

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import MOST_CHILDREN, JobLog
+from swarm.broker.job_log import MOST_CHILDREN, JobLog
 from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.queue import Claim
 from swarm.errors import AskRefused

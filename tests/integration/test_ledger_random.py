@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.ledger import FIELDS, Ledger, Reserved, Spent, spent
 from swarm.broker.queue import Claim
-from swarm.broker.shelf import Shelf
 from swarm.errors import AskRefused, OverBudget
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request, run

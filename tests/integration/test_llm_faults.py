@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from experts.catalog import catalog_of
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.llm.bodies import USAGE
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion

@@ -15,7 +15,7 @@ from experts.catalog import versioned
 from experts.implementations import Implementation
 from swarm.broker.connection import Connection
 from swarm.broker.keys import subtask_of
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import ModelUnavailable
 from swarm.llm.server import ModelServer, Received

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.prices import PriceBook
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.llm.server import Answer, ModelServer, Received, Reply, Stream, chunk, completion, error
 from swarm.logging import CALLED, DELIVERED, JOB_ENDED

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from experts.catalog import catalog_of
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.shelf import Shelf
 from swarm.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Catalog

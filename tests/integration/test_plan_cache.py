@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT, Keys
-from swarm.broker.plans import MAX_ENTRY, CacheCount
+from swarm.broker.plan_store import MAX_ENTRY, CacheCount
 from swarm.logging import PLAN_CACHE
 from swarm.planner import memory
 from swarm.planner.memory import PlanCache

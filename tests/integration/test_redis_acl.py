@@ -13,9 +13,9 @@ import redis
 
 from swarm.broker.acl import DIRECT, rule, scripted
 from swarm.broker.connection import Connection
-from swarm.broker.gates import Gates
 from swarm.broker.ledger import Ledger
-from swarm.broker.prices import PriceBook
+from swarm.broker.limiters import Gates
+from swarm.broker.price_table import PriceBook
 from swarm.cli.app import main
 from swarm.client import SwarmClient
 from swarm.errors import BrokerDenied

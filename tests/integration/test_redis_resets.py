@@ -15,7 +15,7 @@ from experts.implementations import load_implementations
 from swarm import logging as events
 from swarm.broker import address
 from swarm.broker.connection import Connection
-from swarm.broker.follow import Follower
+from swarm.broker.notifications import Follower
 from swarm.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.settings import Settings

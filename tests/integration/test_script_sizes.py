@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
 from swarm.settings import Settings
 from tests.conftest import Hands

@@ -8,7 +8,7 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.broker.keys import Keys
-from swarm.broker.served import Served
+from swarm.broker.served_queues import Served
 from tests.conftest import Hands
 from workers.wake import Waker
 

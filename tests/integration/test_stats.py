@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from swarm.broker import stats as records
+from swarm.broker import expert_stats as records
 from swarm.broker.connection import Connection
+from swarm.broker.expert_stats import LIFETIME, Stats
 from swarm.broker.keys import Keys
-from swarm.broker.stats import LIFETIME, Stats
 from swarm.client import SwarmClient
 from swarm.engine.estimate import ExpertStats
 from swarm.errors import ModelRefused

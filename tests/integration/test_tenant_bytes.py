@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from swarm.broker.census import census
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.broker.holdings import Held
-from swarm.broker.joblog import JobLog
-from swarm.broker.shelf import Shelf
+from swarm.broker.job_log import JobLog
+from swarm.broker.snapshot import census
+from swarm.broker.snapshot_types import Held
 from swarm.cli.stats import size as shown
 from swarm.client import SwarmClient
 from swarm.errors import AskRefused, TenantFull

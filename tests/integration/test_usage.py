@@ -12,11 +12,11 @@ from itertools import cycle
 import pytest
 
 from experts.catalog import catalog_of
+from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
+from swarm.broker.expert_stats import Stats
 from swarm.broker.ledger import Ledger
-from swarm.broker.prices import PriceBook
-from swarm.broker.shelf import Shelf
-from swarm.broker.stats import Stats
+from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.llm.openai import OpenAIModels
 from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion

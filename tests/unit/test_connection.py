@@ -10,7 +10,7 @@ from redis import exceptions
 
 from swarm.broker import connection
 from swarm.broker.address import open_client, shown
-from swarm.broker.faults import translate, translated
+from swarm.broker.connection_errors import translate, translated
 from swarm.errors import (
     BadInput,
     BrokerDenied,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.broker.alive import Alive
-from swarm.broker.holdings import Breaker, Memory, memory_concerns
-from swarm.broker.vitals import Vitals
+from swarm.broker.redis_health import Vitals
+from swarm.broker.snapshot_types import Breaker, Memory, memory_concerns
+from swarm.broker.workers import Alive
 from swarm.doctor import catalog, servers, standing, tables
 from swarm.doctor.findings import Finding, bad, counted, good, in_order, raised, warning
 from swarm.doctor.names import KNOWN, strangers

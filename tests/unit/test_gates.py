@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.broker import gates
-from swarm.broker.gates import gates_of, model_gates, target
+from swarm.broker import limiters
+from swarm.broker.limiters import gates_of, model_gates, target
 from swarm.types.card import Limits
 from tests.conftest import a_card
 
@@ -41,4 +41,4 @@ def test_a_person_names_an_endpoint_or_a_model() -> None:
 
 @given(st.builds(Limits, concurrency=SOME, requests_per_minute=SOME, tokens_per_minute=SOME, burst=SOME))
 def test_limits_are_read_as_they_were_written(limits: Limits) -> None:
-    assert gates._decoded(gates._encoded(limits)) == limits
+    assert limiters._decoded(limiters._encoded(limits)) == limits

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from swarm.broker import census, keys, shelf
-from swarm.broker.census import kind_of
+from swarm.broker import catalog_store, keys, snapshot
 from swarm.broker.connection import source
 from swarm.broker.keys import ETERNAL, Keys
+from swarm.broker.snapshot import kind_of
 
 ROW = re.compile(r"^    PREFIX:(\S+) +(hash|stream|string|zset|set|list) ", re.MULTILINE)
 BUILT = ("job:x1:live", "job:x1:children", "catalog:x1:blobs", "open:x1", "seen", "queues", "stats")
@@ -62,11 +62,11 @@ def test_the_scripts_keep_to_the_same_bounds() -> None:
     library, publish = source("submit"), source("publish")
 
     assert re.findall(r"tokens\[queue\] < (\d+)", library) == [str(keys.WAKE_TOKENS)]
-    assert re.findall(r"LONGEST_PAUSE = (\d+)", library) == [str(census.LONGEST_DEBT_MS)]
+    assert re.findall(r"LONGEST_PAUSE = (\d+)", library) == [str(snapshot.LONGEST_DEBT_MS)]
     assert re.findall(r"'ZREMRANGEBYRANK', key, 1, -(\d+)", library) == [str(keys.TENANTS_KEPT + 1)]
     assert re.findall(r"HELD_STEP_MS, HELD_MS = (\d+)", library) == [str(keys.HELD_STEP_MS)]
     assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':ended', 0, -(\d+)", library) == [str(keys.ENDED_KEPT + 1)]
-    assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':catalogs', 0, -(\d+)", publish) == [str(shelf.ALIVE + 1)]
+    assert re.findall(r"'ZREMRANGEBYRANK', P \.\. ':catalogs', 0, -(\d+)", publish) == [str(catalog_store.ALIVE + 1)]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in ROW.findall(keys.__doc__ or "")])

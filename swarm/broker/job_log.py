@@ -16,10 +16,10 @@ from pydantic_core import from_json
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import Deltas
-from swarm.broker.eviction import EvictionCheck
+from swarm.broker.eviction_check import EvictionCheck
 from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
-from swarm.broker.refusals import refusal
+from swarm.broker.submit_errors import refusal
 from swarm.engine.job_status import JobStatus, info
 from swarm.engine.progress import Graph, Progress
 from swarm.engine.receipt import receipt, unsettled

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from swarm.broker.census import memory_of
 from swarm.broker.connection import Connection
-from swarm.broker.holdings import Memory
+from swarm.broker.snapshot import memory_of
+from swarm.broker.snapshot_types import Memory
 from swarm.errors import BrokerError
 
 LOOKS = 5

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm.broker.connection import Connection
-from swarm.broker.joblog import JobLog
+from swarm.broker.job_log import JobLog
 from swarm.broker.keys import DEAD_KEPT
 from swarm.errors import BadInput, JobNotFound
 from swarm.types.base import Value

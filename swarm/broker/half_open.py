@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from redis.asyncio import Redis
 
 from swarm.broker.address import CONNECT_TIMEOUT
-from swarm.broker.faults import hang_up
+from swarm.broker.connection_errors import hang_up
 
 SILENCE = 2.0
 """Seconds without an answer after which Redis is asked over a new connection; longer than any WAIT for a replica."""

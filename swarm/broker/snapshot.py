@@ -12,11 +12,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm.broker.alive import alive, unserved
+from swarm.broker.catalog_store import ALIVE, Shelf
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
-from swarm.broker.gates import Gates, target
-from swarm.broker.holdings import Breaker, Census, Eternal, Gate, Held, Kind, Memory, Standing
 from swarm.broker.keys import (
     ADVANCE,
     ANSWER,
@@ -32,8 +30,10 @@ from swarm.broker.keys import (
     Keys,
     expert_queue,
 )
-from swarm.broker.plans import PlanStore
-from swarm.broker.shelf import ALIVE, Shelf
+from swarm.broker.limiters import Gates, target
+from swarm.broker.plan_store import PlanStore
+from swarm.broker.snapshot_types import Breaker, Census, Eternal, Gate, Held, Kind, Memory, Standing
+from swarm.broker.workers import alive, unserved
 from swarm.settings import Settings
 from swarm.types.card import Limits
 
