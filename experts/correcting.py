@@ -15,7 +15,7 @@ from experts.schema import misfit
 from experts.writing import written
 from swarm.errors import ExpertError
 from swarm.llm.base import Completion, Form, Message, Model
-from swarm.llm.usage import failed
+from swarm.llm.openai.usage import failed
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 

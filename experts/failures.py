@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swarm.errors import BadInput, BrokerError, ExpertError
-from swarm.llm.pauses import retry_after
+from swarm.llm.openai.retry_after import retry_after
 from swarm.types.result import Failure, as_reason
 
 MAX_WORDS = 500

@@ -15,7 +15,7 @@ from typing import Any
 
 from swarm.engine.references import SKIPPED, field, list_at
 from swarm.errors import UnusableInput
-from swarm.fence import fence
+from swarm.llm.untrusted import fence
 from swarm.types.base import MAX_TEXT
 from swarm.types.plan import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
 from swarm.types.result import Solution

@@ -12,11 +12,11 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from experts.base import Allowance, allowance, time_left
-from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ModelUnavailable
-from swarm.fence import NOTICE
 from swarm.llm.base import Anew, Completion, Form, Message, Model, cap_of
-from swarm.llm.usage import failed, given_up
+from swarm.llm.degenerate_output import echo, reminded
+from swarm.llm.openai.usage import failed, given_up
+from swarm.llm.untrusted import NOTICE
 from swarm.types.card import Card
 from swarm.types.result import Usage
 from swarm.types.sampling import Cap, setting_of
@@ -44,7 +44,8 @@ async def written(
 ) -> Completion:
     """A completion that may be cut, if it is words. `as_json` where JSON is asked for without a form.
 
-    Words that are none of an answer (see `swarm.echoes`, `rules` too) are asked for once more, with what was wrong.
+    Words that are none of an answer (see `swarm.llm.degenerate_output`, `rules` too) are asked for once more, with
+    what was wrong.
     The same words again are kept where they may be right after all. Raises BadOutput where nothing usable came: half a
     JSON, or other such words.
     """

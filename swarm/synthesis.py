@@ -16,12 +16,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from swarm.echoes import echo, reminded
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
-from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models, cap_of
+from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.endpoints import unusable
-from swarm.llm.usage import failed
+from swarm.llm.openai.usage import failed
+from swarm.llm.untrusted import fence
 from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.answer import Missing

@@ -11,8 +11,8 @@ from datetime import date
 from itertools import count
 from typing import Any, Literal
 
-from swarm.llm.metering import PER_MESSAGE
-from swarm.llm.server import DONE, ModelServer, Received, Reply, Stream, chunk, completion
+from swarm.llm.metered import PER_MESSAGE
+from swarm.testing.model_server import DONE, ModelServer, Received, Reply, Stream, chunk, completion
 from swarm.types.price import Price
 
 Manner = Literal["plain", "cut", "silent", "broken", "busy", "hang"]

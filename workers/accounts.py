@@ -17,7 +17,7 @@ from swarm.broker.ledger import Ledger, Reserved
 from swarm.broker.price_table import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
-from swarm.llm.metering import ACCOUNT, Account, Held, Used
+from swarm.llm.metered import ACCOUNT, Account, Held, Used
 from swarm.settings import Settings
 from swarm.types.price import Price
 from swarm.types.result import Usage

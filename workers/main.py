@@ -27,8 +27,8 @@ from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels
-from swarm.llm.metering import MeteredModels
-from swarm.llm.openai import OpenAIModel, OpenAIModels
+from swarm.llm.metered import MeteredModels
+from swarm.llm.openai.models import OpenAIModel, OpenAIModels
 from swarm.planner.front import Front
 from swarm.planner.memory import PlanCache
 from swarm.planner.planned import writer_of

@@ -20,8 +20,8 @@ from experts.rag.quotes import best_quotes, cited_answer
 from experts.rag.retrieve import Hit, Index
 from experts.writing import written
 from swarm.errors import BadOutput
-from swarm.fence import fence
 from swarm.llm.base import Completion, Message, Model, Models
+from swarm.llm.untrusted import fence
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask

@@ -182,7 +182,7 @@ def _over(model: str, folder: Path, screen: Screen) -> tuple[Edge, Path]:
 
 async def _reachable(model: str) -> None:
     """Raise at once what would keep every expert from being answered."""
-    from swarm.llm.openai import OpenAIModels
+    from swarm.llm.openai.models import OpenAIModels
 
     async with OpenAIModels(os.environ) as models:
         try:

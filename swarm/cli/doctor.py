@@ -20,7 +20,7 @@ from swarm.cli.screen import Screen
 from swarm.doctor.findings import Finding, bad, counted, good, in_order, many, raised
 from swarm.doctor.names import strangers
 from swarm.errors import BadInput, SwarmError
-from swarm.llm.config import located
+from swarm.llm.endpoint_config import located
 from swarm.llm.endpoints import Endpoints
 from swarm.settings import Settings
 
@@ -99,7 +99,7 @@ async def _examined(edge: Edge, folder: Path | None, report: Report, *, timeout:
     """Look at all that can be looked at. What is wrong is in the report; nothing is raised for it."""
     from swarm.cli.checks import CHECKS
     from swarm.cli.facts import Facts
-    from swarm.llm.openai import OpenAIModels
+    from swarm.llm.openai.models import OpenAIModels
 
     async with AsyncExitStack() as opened:
         models, there, gone = None, None, NO_REDIS

@@ -16,10 +16,10 @@ from swarm.doctor import servers
 from swarm.doctor.servers import Asked, KeyIs
 from swarm.errors import BadInput, ExpertError
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.listing import listed
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.patience import Patience
-from swarm.llm.reading import ServerError
+from swarm.llm.openai.model_list import listed
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.response_parser import ServerError
+from swarm.llm.openai.timeouts import Patience
 from swarm.runtime.thread_pool import in_thread
 from swarm.settings import Settings
 from swarm.types.card import Card

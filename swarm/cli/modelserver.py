@@ -17,8 +17,8 @@ from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, demo_folder, root
 from swarm.cli.screen import Screen
 from swarm.errors import BadInput, ModelRefused
-from swarm.llm.dialects import BY_NAME, Dialect, Speech, asked_by
-from swarm.llm.server import ModelServer, Received, Script
+from swarm.testing.dialects import BY_NAME, Dialect, Speech, asked_by
+from swarm.testing.model_server import ModelServer, Received, Script
 
 ENDPOINT = "scripted"
 """What the endpoint is called in the lines that are printed for the environment."""
@@ -82,7 +82,7 @@ def model_server(
 
 
 def _by_rules(file: str) -> tuple[Speech, tuple[str, ...]]:
-    from swarm.llm.rules import Rules
+    from swarm.testing.rules import Rules
 
     path = demo_folder() / "rules.yaml" if file == DEMO else Path(given.utf8(file, "rules"))
     found = Rules.load(path)
@@ -90,7 +90,7 @@ def _by_rules(file: str) -> tuple[Speech, tuple[str, ...]]:
 
 
 def _by_recording(file: str) -> tuple[Speech, tuple[str, ...]]:
-    from swarm.llm.recordings import Recording
+    from swarm.testing.recordings import Recording
 
     found = Recording.load(Path(given.utf8(file, "recording")))
     return found, found.models
@@ -173,8 +173,8 @@ async def _served(server: _Server, about: Mapping[str, str], models: tuple[str, 
 
 
 async def _recorded(server: _Server, path: Path, to: str) -> int:
-    from swarm.llm.openai import OpenAIModels
-    from swarm.llm.recorder import Recorder
+    from swarm.llm.openai.models import OpenAIModels
+    from swarm.testing.recorder import Recorder
 
     def write(line: str) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from swarm.doctor.findings import Finding, bad, good, many, raised, warning
 from swarm.errors import ExpertError
-from swarm.llm.listing import Offered, named
+from swarm.llm.openai.model_list import Offered, named
 from swarm.settings import Settings
 from swarm.types.card import Card
 

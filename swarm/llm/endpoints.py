@@ -2,7 +2,7 @@
 
 The environment beats the file: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for the endpoint `openai`,
 `SWARM_ENDPOINT_<NAME>_URL` and `SWARM_ENDPOINT_<NAME>_KEY` for any other (a `-` in its name is a `_` there). Either of
-them alone is enough for a start; what the file may say is in `config.py`.
+them alone is enough for a start; what the file may say is in `endpoint_config.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from swarm.errors import BadInput, ModelRefused
-from swarm.llm.config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
+from swarm.llm.endpoint_config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
 from swarm.types.card import Limits
 from swarm.types.sampling import UNSET, Sampling
 

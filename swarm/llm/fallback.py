@@ -15,7 +15,7 @@ from dataclasses import replace
 from swarm import logging as events
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message, Model, Models
-from swarm.llm.usage import failed
+from swarm.llm.openai.usage import failed
 from swarm.types.result import FailedModel, Usage, as_reason
 from swarm.types.sampling import Sampling
 

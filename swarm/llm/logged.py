@@ -12,8 +12,8 @@ from typing import Self
 from swarm import logging as events
 from swarm.errors import ExpertError, NoRoom
 from swarm.llm.base import Completion, Form, Message, Model, Models, sampling_of
-from swarm.llm.metering import MeteredModel, Tally
-from swarm.llm.usage import failed
+from swarm.llm.metered import MeteredModel, Tally
+from swarm.llm.openai.usage import failed
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling
 

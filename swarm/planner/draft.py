@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm.errors import NoDraft
-from swarm.llm.thoughts import answer_in
+from swarm.llm.openai.reasoning_splitter import answer_in
 from swarm.planner.choose import Choice, Part, choose, signature
 from swarm.planner.dependencies import refer
 from swarm.planner.literals import Unreadable

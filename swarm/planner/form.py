@@ -21,7 +21,7 @@ _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
 def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> Form:
-    """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.strict`).
+    """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.strict_schema`).
 
     Everything in it is required and closed, and of objects that may stand in one place each begins with its own key.
     """

@@ -17,7 +17,7 @@ from itertools import islice
 from swarm.engine import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.llm.base import Completion, Form, Message, Model, cap_of
-from swarm.llm.usage import failed, given_up
+from swarm.llm.openai.usage import failed, given_up
 from swarm.planner import prompt
 from swarm.planner.compile import Compiled, Rules, compiled
 from swarm.planner.draft import Draft, read

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import BadDraft, BadOutput, DraftReason, NoDraft, PlanRefused
-from swarm.fence import fence
 from swarm.llm.base import Message
+from swarm.llm.untrusted import fence
 from swarm.planner.foreign import NOTHING, REQUEST, Foreign
 from swarm.planner.form import EXAMPLES, shown, skeleton
 from swarm.planner.planned import Done, Tried

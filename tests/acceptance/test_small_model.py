@@ -21,8 +21,9 @@ import pytest
 from experts.instruction import DEFAULT_INSTRUCTION
 from experts.rag.expert import ABSENT, RULES
 from experts.remodel import remodel
-from swarm import fence, synthesis
+from swarm import synthesis
 from swarm.client import SwarmClient
+from swarm.llm import untrusted
 from swarm.planner import prompt
 from swarm.settings import Settings
 from swarm.types.answer import Answer, Ending
@@ -130,8 +131,16 @@ def assert_some_sense(text: str, asked: Asked) -> None:
     plain = " ".join(text.split())
     assert plain
     assert plain.casefold() != " ".join(asked.text.split()).casefold()
-    assert not re.search(rf"<<{fence.KEY}|{fence.KEY}>>|<\|[a-z_]+\|>|\{{%|\{{\{{", text)
-    rules = (RULES, fence.NOTICE, synthesis.SYSTEM, synthesis.NOTICE, prompt.TASK, prompt.RULES, DEFAULT_INSTRUCTION)
+    assert not re.search(rf"<<{untrusted.KEY}|{untrusted.KEY}>>|<\|[a-z_]+\|>|\{{%|\{{\{{", text)
+    rules = (
+        RULES,
+        untrusted.NOTICE,
+        synthesis.SYSTEM,
+        synthesis.NOTICE,
+        prompt.TASK,
+        prompt.RULES,
+        DEFAULT_INSTRUCTION,
+    )
     for rule in rules:
         for sentence in re.split(r"(?<=[.:])\s+|\n", rule):
             assert len(sentence) < 40 or " ".join(sentence.split()) not in plain

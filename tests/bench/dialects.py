@@ -13,11 +13,11 @@ from experts.remodel import remodel
 from swarm.cli.asking import DEMO_REQUEST
 from swarm.cli.edge import demo_folder
 from swarm.client import SwarmClient
-from swarm.llm.dialects import DIALECTS, Dialect, asked_by
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.rules import Rules
-from swarm.llm.server import ModelServer, Received
+from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
+from swarm.testing.dialects import DIALECTS, Dialect, asked_by
+from swarm.testing.model_server import ModelServer, Received
+from swarm.testing.rules import Rules
 from swarm.types.answer import Answer
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask

@@ -12,8 +12,8 @@ from itertools import count
 
 from experts.catalog import versioned
 from swarm.broker.price_table import PriceBook
-from swarm.llm.bodies import USAGE, chunk, completion, error
-from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Stream
+from swarm.testing.model_server import DONE, Answer, ModelServer, Received, Reply, Stream
+from swarm.testing.openai_payloads import USAGE, chunk, completion, error
 from swarm.types.answer import Ending
 from swarm.types.card import Card
 from swarm.types.events import Started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from swarm.llm.server import ModelServer, Received, hang
+from swarm.testing.model_server import ModelServer, Received, hang
 
 
 class HangingModel(ModelServer):

@@ -11,8 +11,8 @@ from typing import Any
 
 from experts.catalog import versioned
 from swarm.broker.price_table import PriceBook
-from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
 from swarm.settings import Settings
+from swarm.testing.model_server import DONE, ModelServer, Received, Stream, chunk
 from swarm.types.answer import Answer
 from swarm.types.card import Card
 from swarm.types.price import Price

@@ -17,8 +17,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
 from swarm.settings import Settings
+from swarm.testing.model_server import DONE, ModelServer, Received, Stream, chunk
 from swarm.types.events import Started
 from swarm.types.plan import Plan, Subtask
 from tests.bench.data import recorded

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 
 from swarm.client import Job
-from swarm.llm.bodies import USAGE
-from swarm.llm.server import DONE, ModelServer, Received, Stream, chunk
 from swarm.settings import Settings
+from swarm.testing.model_server import DONE, ModelServer, Received, Stream, chunk
+from swarm.testing.openai_payloads import USAGE
 from swarm.types.plan import Plan
 from tests.bench.experts import TEMPLATE_CARD
 from tests.bench.report import Metric, Samples, p95

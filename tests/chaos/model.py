@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Stream, chunk, completion, pieces
+from swarm.testing.model_server import DONE, Answer, ModelServer, Received, Reply, Stream, chunk, completion, pieces
 from tests.chaos.script import says, whose
 
 FAULTY = 0.15

@@ -12,7 +12,7 @@ from functools import partial
 from experts.implementations import load_implementations, makers
 from experts.registry import MakeContext, Registry
 from swarm.llm.base import Message, Model
-from swarm.llm.scripted import ScriptedModel
+from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.card import Blob, Catalog
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

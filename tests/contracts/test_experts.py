@@ -13,7 +13,7 @@ import experts
 from experts.base import Expert
 from experts.catalog import read_folder
 from experts.registry import Registry
-from swarm.llm.scripted import ScriptedModels
+from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Blob, Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution

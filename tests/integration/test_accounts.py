@@ -15,7 +15,7 @@ from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.price_table import PriceBook
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
-from swarm.llm.metering import Used
+from swarm.llm.metered import Used
 from swarm.logging import OVERSHOT
 from swarm.settings import Settings
 from swarm.types.price import Price

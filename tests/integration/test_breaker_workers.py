@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from swarm.client import Job, SwarmClient
-from swarm.llm.server import Answer, ModelServer, Received, Reply
 from swarm.settings import Settings
+from swarm.testing.model_server import Answer, ModelServer, Received, Reply
 from swarm.types.card import Catalog
 from swarm.types.events import OutcomeRecorded, Started
 from swarm.types.result import FailedModel

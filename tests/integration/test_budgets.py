@@ -18,7 +18,7 @@ from swarm.broker.ledger import Ledger
 from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.llm.base import Message
-from swarm.llm.metering import most_tokens
+from swarm.llm.metered import most_tokens
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from swarm.types.card import Card

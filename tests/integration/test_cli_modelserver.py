@@ -18,7 +18,7 @@ import pytest
 from swarm.cli.modelserver import _recorded, _Server
 from swarm.cli.screen import Screen
 from swarm.errors import BadInput
-from swarm.llm.server import ModelServer
+from swarm.testing.model_server import ModelServer
 from tests.integration.test_cli_children import Child, Here, environment, here, running, swarm
 
 __all__ = ["here"]

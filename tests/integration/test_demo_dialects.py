@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.llm.dialects import LLAMA_CPP_PYTHON, OPENAI, TRANSFORMERS
+from swarm.testing.dialects import LLAMA_CPP_PYTHON, OPENAI, TRANSFORMERS
 from tests.bench.dialects import MODEL, demo, differing
 
 pytest.importorskip("openai")  # loaded here, as it takes longer than a first call is given

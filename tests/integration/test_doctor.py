@@ -23,8 +23,8 @@ from swarm.cli import checks, exits
 from swarm.cli.checks import Check
 from swarm.cli.facts import Facts
 from swarm.doctor.findings import Finding
-from swarm.llm.server import ModelServer, Received, Reply
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer, Received, Reply
 from tests.conftest import StartRedis
 from tests.integration.processes import serving, until
 from tests.integration.test_cli_children import DEMO

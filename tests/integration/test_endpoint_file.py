@@ -16,10 +16,10 @@ from swarm.broker.limiters import Gates
 from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import BadInput
-from swarm.llm.bodies import listing
-from swarm.llm.server import ModelServer, Received, Reply
 from swarm.logging import CALLED, NO_MODEL, RECORDED
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer, Received, Reply
+from swarm.testing.openai_payloads import listing
 from swarm.types.card import Catalog, Limits
 from swarm.types.events import Planned
 from swarm.types.price import Price, Step

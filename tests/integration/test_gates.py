@@ -15,8 +15,8 @@ from swarm.broker.limiters import Gates, gates_of, model_gates
 from swarm.broker.queue import Claim, Queue
 from swarm.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
-from swarm.llm.server import Answer, ModelServer, Received, Reply
 from swarm.settings import Settings
+from swarm.testing.model_server import Answer, ModelServer, Received, Reply
 from swarm.types.card import Catalog, Limits
 from swarm.types.events import OutcomeRecorded, Started
 from tests.conftest import Hands, a_card

@@ -13,9 +13,9 @@ from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.client import SwarmClient
-from swarm.llm.bodies import USAGE
-from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.testing.openai_payloads import USAGE
 from swarm.types.answer import Answer
 from swarm.types.card import Card, Limits
 from swarm.types.result import Usage

@@ -18,10 +18,10 @@ from swarm.broker.keys import subtask_of
 from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
 from swarm.errors import ModelUnavailable
-from swarm.llm.server import ModelServer, Received
 from swarm.logging import DELIVERED, JOB_ENDED, bound
 from swarm.router import Router
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer, Received
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

@@ -18,9 +18,9 @@ import pytest
 from swarm.broker.connection import Connection
 from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
-from swarm.llm.server import Answer, ModelServer, Received, Reply, Stream, chunk, completion, error
 from swarm.logging import CALLED, DELIVERED, JOB_ENDED
 from swarm.settings import Settings
+from swarm.testing.model_server import Answer, ModelServer, Received, Reply, Stream, chunk, completion, error
 from swarm.types.events import Accepted, Ended
 from swarm.types.price import Price
 from swarm.types.result import Usage

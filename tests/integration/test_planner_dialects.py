@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
-from swarm.llm.dialects import COMMON, DIALECTS, Dialect, Fault, FaultKind
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import Answer, ModelServer, Received, Stream, chunk
+from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.front import Front
 from swarm.planner.llm import TURNS
 from swarm.settings import Settings
+from swarm.testing.dialects import COMMON, DIALECTS, Dialect, Fault, FaultKind
+from swarm.testing.model_server import Answer, ModelServer, Received, Stream, chunk
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned
 from swarm.types.request import Request

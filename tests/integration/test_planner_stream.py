@@ -11,8 +11,8 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused
-from swarm.llm.server import DONE, USAGE, Answer, ModelServer, Received, Reply, Stream, chunk
 from swarm.settings import Settings
+from swarm.testing.model_server import DONE, USAGE, Answer, ModelServer, Received, Reply, Stream, chunk
 from swarm.types.events import Planned, RoundOpened, Started
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

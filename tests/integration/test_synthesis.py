@@ -14,13 +14,13 @@ from swarm.broker.deltas import Delta
 from swarm.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message
-from swarm.llm.scripted import Script, ScriptedModels
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
 from swarm.planner.front import Front, Publish, Tried
 from swarm.planning import Planner
 from swarm.router import Router
 from swarm.settings import Settings
 from swarm.synthesis import Synthesis
+from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer
 from swarm.types.card import Catalog
 from swarm.types.events import Answered, Planned

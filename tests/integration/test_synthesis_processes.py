@@ -15,8 +15,8 @@ import pytest
 
 from swarm.broker.deltas import Delta
 from swarm.client import SwarmClient
-from swarm.llm.server import ModelServer
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer
 from tests.integration.processes import ROOT, Fleet, echo, expert, publish, serving, until
 from workers.main import Roles
 

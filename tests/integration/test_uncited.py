@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from swarm.client import SwarmClient
-from swarm.llm.server import ModelServer
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer
 from swarm.types.answer import Answer
 from tests.integration.processes import serving
 from workers.publishing import publish

@@ -18,9 +18,9 @@ from swarm.broker.expert_stats import Stats
 from swarm.broker.ledger import Ledger
 from swarm.broker.price_table import PriceBook
 from swarm.client import SwarmClient
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.types.card import Card
 from swarm.types.plan import Plan, Subtask
 from swarm.types.price import Price

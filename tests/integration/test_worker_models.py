@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from swarm.llm.openai import OpenAIModels
+from swarm.llm.openai.models import OpenAIModels
 from swarm.logging import NO_MODEL
 from swarm.settings import Settings
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until

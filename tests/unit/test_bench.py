@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm.llm.server import Received
+from swarm.testing.model_server import Received
 from swarm.types.price import Price
 from tests.bench import overshoot
 from tests.bench.__main__ import main

@@ -11,7 +11,7 @@ from experts.registry import judged
 from swarm.errors import ModelUnavailable
 from swarm.llm.base import Message, Models
 from swarm.llm.fallback import with_fallbacks
-from swarm.llm.scripted import ScriptedModel, ScriptedModels
+from swarm.testing.scripted_model import ScriptedModel, ScriptedModels
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import FailedModel, Failure, Solution

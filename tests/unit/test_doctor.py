@@ -19,7 +19,7 @@ from swarm.doctor.findings import Finding, bad, counted, good, in_order, raised,
 from swarm.doctor.names import KNOWN, strangers
 from swarm.doctor.servers import Asked
 from swarm.errors import BadInput, ModelUnavailable, WrongKey
-from swarm.llm.listing import Offered
+from swarm.llm.openai.model_list import Offered
 from swarm.settings import Settings
 from swarm.types.card import Card, Limits
 from swarm.types.price import Price

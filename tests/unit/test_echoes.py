@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from experts.instruction import ChatExpert
 from experts.rag.expert import RULES
-from swarm.echoes import Remark, echo, reminded
 from swarm.errors import BadOutput
-from swarm.fence import NOTICE, fence
 from swarm.llm.base import Message
-from swarm.llm.scripted import ScriptedModel
+from swarm.llm.degenerate_output import Remark, echo, reminded
+from swarm.llm.untrusted import NOTICE, fence
+from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 

@@ -14,7 +14,7 @@ from experts.inputs import fenced, inline, with_item
 from experts.schema import find_json
 from swarm.engine.references import SKIPPED
 from swarm.errors import UnusableInput
-from swarm.fence import fence
+from swarm.llm.untrusted import fence
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 

@@ -11,7 +11,7 @@ from experts.instruction import ChatExpert, TemplateExpert
 from experts.template import MAX_OUTPUT, compiled, render
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion
-from swarm.llm.scripted import ScriptedModel
+from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.card import Card
 from swarm.types.plan import Subtask, result_line
 from swarm.types.result import Citation, Solution

@@ -13,11 +13,11 @@ import pytest
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model, Models, NoModels
 from swarm.llm.endpoints import OFFICIAL, Endpoint, Endpoints
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.reading import MAX_RESPONSE
-from swarm.llm.scripted import ScriptedModel, ScriptedModels
-from swarm.llm.server import ModelServer, Reply, Script, completion
-from swarm.llm.usage import prompt_tokens
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.response_parser import MAX_RESPONSE
+from swarm.llm.openai.usage import prompt_tokens
+from swarm.testing.model_server import ModelServer, Reply, Script, completion
+from swarm.testing.scripted_model import ScriptedModel, ScriptedModels
 from swarm.types.result import Usage
 
 KEY = "sk-secret-1234567890"
@@ -265,7 +265,8 @@ async def test_every_set_of_models_fits_the_protocol(make: Callable[[], Models])
 
 def test_naming_a_model_loads_no_library() -> None:
     code = (
-        "import sys; from swarm.llm.openai import OpenAIModels; OpenAIModels({'OPENAI_API_KEY': 'k'}).get('openai/x')\n"
+        "import sys; from swarm.llm.openai.models import OpenAIModels\n"
+        "OpenAIModels({'OPENAI_API_KEY': 'k'}).get('openai/x')\n"
         "sys.exit(any(name in sys.modules for name in ('openai', 'httpx', 'httpx2', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,7 @@ from experts.rag.retrieve import Index, terms
 from experts.rag.stem import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
-from swarm.llm.scripted import ScriptedModel
+from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Citation, Solution, Usage

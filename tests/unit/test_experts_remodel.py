@@ -9,7 +9,7 @@ import pytest
 import experts
 from experts.catalog import Loaded, check_folder, read_folder
 from experts.remodel import remodel
-from swarm.llm.rules import Rules
+from swarm.testing.rules import Rules
 
 DEMO = Path(experts.__file__).parent / "demo"
 

@@ -15,8 +15,8 @@ from experts.registry import Registry
 from experts.writing import written
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.scripted import Script, ScriptedModel, ScriptedModels
 from swarm.settings import Settings
+from swarm.testing.scripted_model import Script, ScriptedModel, ScriptedModels
 from swarm.types.card import Blob, Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution, Usage

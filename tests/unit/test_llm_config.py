@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import BadInput, ModelRefused
-from swarm.llm.config import MAX_FILE
+from swarm.llm.endpoint_config import MAX_FILE
 from swarm.llm.endpoints import OFFICIAL, Endpoints
-from swarm.llm.openai import OpenAIModels
+from swarm.llm.openai.models import OpenAIModels
 from swarm.types.card import Limits
 
 KEY = "sk-secret-1234567890"

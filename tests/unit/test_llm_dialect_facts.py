@@ -12,9 +12,9 @@ from typing import Any, Literal
 import httpx2
 import pytest
 
-from swarm.llm.dialects import BY_NAME, DIALECTS, Dialect, Fault
-from swarm.llm.rules import Rules
-from swarm.llm.server import ModelServer, Stream, chunk
+from swarm.testing.dialects import BY_NAME, DIALECTS, Dialect, Fault
+from swarm.testing.model_server import ModelServer, Stream, chunk
+from swarm.testing.rules import Rules
 
 KEY = "sk-right-1234567890"
 SAID = '{"steps": [1, 2]}'

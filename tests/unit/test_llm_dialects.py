@@ -11,7 +11,8 @@ import pytest
 
 from swarm.errors import ContextTooLong, ExpertError, ModelGone, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message, Model
-from swarm.llm.dialects import (
+from swarm.llm.openai.models import OpenAIModels
+from swarm.testing.dialects import (
     AIMOCK,
     DIALECTS,
     LITELLM,
@@ -22,8 +23,7 @@ from swarm.llm.dialects import (
     FaultKind,
     Speech,
 )
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import ModelServer
+from swarm.testing.model_server import ModelServer
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable, WrongKey
-from swarm.llm.bodies import embedded, embeddings, error, inputs, packed, vector
-from swarm.llm.embeddings import AT_ONCE, BYTES_AT_ONCE, OpenAIEmbedder, batches, read
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import ModelServer, Reply, Script, hang
+from swarm.llm.openai.embeddings import AT_ONCE, BYTES_AT_ONCE, OpenAIEmbedder, batches, read
+from swarm.llm.openai.models import OpenAIModels
+from swarm.testing.model_server import ModelServer, Reply, Script, hang
+from swarm.testing.openai_payloads import embedded, embeddings, error, inputs, packed, vector
 from swarm.types.result import Usage
 
 TEXTS = ["one", "two", "three"]

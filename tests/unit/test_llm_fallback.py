@@ -23,7 +23,7 @@ from swarm.errors import (
 )
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.fallback import with_fallbacks
-from swarm.llm.usage import prompt_tokens
+from swarm.llm.openai.usage import prompt_tokens
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling
 

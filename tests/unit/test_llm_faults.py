@@ -21,8 +21,8 @@ from swarm.errors import (
     QuotaSpent,
     WrongKey,
 )
-from swarm.llm.faults import BAD_REQUEST, FAULTS, Fault, classify, reason, status_of, whole, words
-from swarm.llm.pauses import retry_after
+from swarm.llm.openai.error_table import BAD_REQUEST, FAULTS, Fault, classify, reason, status_of, whole, words
+from swarm.llm.openai.retry_after import retry_after
 
 
 def said(message: str, code: object = None, kind: str | None = None, **more: Any) -> dict[str, Any]:

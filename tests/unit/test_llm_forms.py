@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.forms import PROSE_SECONDS, WAYS, Ladder, Notes, Way, parameters, worded
+from swarm.llm.openai.structured_output import PROSE_SECONDS, WAYS, Ladder, Notes, Way, parameters, worded
 
 FORM = Form("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
 OTHER = Form("other", {"type": "string"})

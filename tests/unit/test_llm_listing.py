@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable, WrongKey
 from swarm.llm.base import Message
-from swarm.llm.bodies import listing
-from swarm.llm.listing import MOST, Offered, listed, named
-from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.reading import MAX_RESPONSE
-from swarm.llm.server import ModelServer, Reply, Script, hang
+from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
+from swarm.llm.openai.model_list import MOST, Offered, listed, named
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.response_parser import MAX_RESPONSE
+from swarm.testing.model_server import ModelServer, Reply, Script, hang
+from swarm.testing.openai_payloads import listing
 from swarm.types.result import Usage
 
 HELLO = [Message("user", "hello")]

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from swarm.errors import BadOutput, ModelUnavailable, NoRoom, Unaffordable, WrongKey
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.logged import LoggedModels
-from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
-from swarm.llm.scripted import Script, ScriptedModels
+from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
 from swarm.logging import CALLED
+from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.result import Usage
 
 ASKED = [Message("user", "where is my parcel?")]

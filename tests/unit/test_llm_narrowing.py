@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.bodies import completion
-from swarm.llm.narrowing import blamed, shaping, without
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import ModelServer, Received, Reply
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.schema_keywords import blamed, shaping, without
 from swarm.planner.form import form
 from swarm.planner.front import Front
 from swarm.settings import Settings
+from swarm.testing.model_server import ModelServer, Received, Reply
+from swarm.testing.openai_payloads import completion
 from swarm.types.card import Card, Catalog
 from swarm.types.request import Request
 

@@ -19,14 +19,14 @@ import pytest
 
 from swarm.errors import ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model
-from swarm.llm.chat import refused
-from swarm.llm.config import Timeouts
+from swarm.llm.endpoint_config import Timeouts
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.network import trusted
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.patience import Patience
-from swarm.llm.reading import ServerError
-from swarm.llm.server import ModelServer, Received, Reply, Stream, chunk, completion, hang
+from swarm.llm.openai.chat import refused
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.response_parser import ServerError
+from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.transport import trusted
+from swarm.testing.model_server import ModelServer, Received, Reply, Stream, chunk, completion, hang
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]

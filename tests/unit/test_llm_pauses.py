@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.llm.pauses import LONGEST, exhausted, retry_after
+from swarm.llm.openai.retry_after import LONGEST, exhausted, retry_after
 
 NOW = 1_760_000_000.0
 """2025-10-09 08:53:20 UTC."""

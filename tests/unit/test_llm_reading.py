@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion
-from swarm.llm.bodies import USAGE
-from swarm.llm.reading import MAX_RESPONSE, MAX_STREAM, Events, Reader, ServerError
-from swarm.llm.server import DONE, chunk, completion
-from swarm.llm.thoughts import answer_in
+from swarm.llm.openai.reasoning_splitter import answer_in
+from swarm.llm.openai.response_parser import MAX_RESPONSE, MAX_STREAM, Events, Reader, ServerError
+from swarm.testing.model_server import DONE, chunk, completion
+from swarm.testing.openai_payloads import USAGE
 from swarm.types.result import Usage
 
 END = chunk(finish_reason="stop")

@@ -13,11 +13,11 @@ import httpx2
 import pytest
 
 from swarm.errors import BadInput
-from swarm.llm.dialects import LLAMA_SERVER, OPENAI, TRANSFORMERS
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.recorder import Recorder
-from swarm.llm.recordings import Recording
-from swarm.llm.server import ModelServer, Received, Reply, Script, Stream, chunk
+from swarm.llm.openai.models import OpenAIModels
+from swarm.testing.dialects import LLAMA_SERVER, OPENAI, TRANSFORMERS
+from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream, chunk
+from swarm.testing.recorder import Recorder
+from swarm.testing.recordings import Recording
 
 HELLO: dict[str, Any] = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ContentRefused, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.bodies import completion, event, failed_response, response, response_events
-from swarm.llm.openai import OpenAIModel, OpenAIModels
-from swarm.llm.reading import Reader, ServerError
-from swarm.llm.responses import Responses, asked
-from swarm.llm.server import ModelServer, Received, Reply, Script, Stream
+from swarm.llm.openai.models import OpenAIModel, OpenAIModels
+from swarm.llm.openai.response_parser import Reader, ServerError
+from swarm.llm.openai.responses import Responses, asked
+from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream
+from swarm.testing.openai_payloads import completion, event, failed_response, response, response_events
 from swarm.types.result import Usage
 
 TALK = [Message("system", "be brief"), Message("user", "hello")]

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadInput, TooLarge
-from swarm.llm import rules as module
-from swarm.llm.dialect import Fault, FaultKind, Said
-from swarm.llm.rules import Rules
-from swarm.llm.server import Received, Reply, Stream
+from swarm.testing import rules as module
+from swarm.testing.dialect import Fault, FaultKind, Said
+from swarm.testing.model_server import Received, Reply, Stream
+from swarm.testing.rules import Rules
 
 
 def received(last: str, system: str = "", model: str = "small", **more: Any) -> Received:

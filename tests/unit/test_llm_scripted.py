@@ -10,7 +10,7 @@ import pytest
 
 from swarm.errors import ModelUnavailable
 from swarm.llm.base import Completion, Form, Message, Model
-from swarm.llm.scripted import ScriptedModel
+from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.result import Usage
 
 HELLO = [Message("user", "hello")]

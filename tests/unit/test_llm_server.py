@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from swarm.llm import wire
-from swarm.llm.bodies import vector
-from swarm.llm.dialects import AIMOCK
-from swarm.llm.server import DONE, Answer, Cut, ModelServer, Received, Reply, Stream, chunk, completion, hang
+from swarm.testing import http_server
+from swarm.testing.dialects import AIMOCK
+from swarm.testing.model_server import DONE, Answer, Cut, ModelServer, Received, Reply, Stream, chunk, completion, hang
+from swarm.testing.openai_payloads import vector
 
 HELLO = {
     "model": "small",
@@ -305,7 +305,7 @@ async def _until_read(reader: asyncio.StreamReader, wanted: bytes) -> bytes:
 async def test_what_is_too_large_is_refused_before_it_is_read(
     sent: bytes, status: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_REQUEST", 1_000)
+    monkeypatch.setattr(http_server, "MAX_REQUEST", 1_000)
     async with ModelServer(lambda request: "hello") as server:
         reader, writer = await _connected(server)
         writer.write(sent)

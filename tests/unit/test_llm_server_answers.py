@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from swarm.llm.base import Message
-from swarm.llm.dialects import BY_NAME, LLAMA_SERVER, OPENAI, Dialect, Fault
-from swarm.llm.rules import Rules
-from swarm.llm.server import ModelServer, Received
-from swarm.llm.usage import prompt_tokens, text_tokens
+from swarm.llm.openai.usage import prompt_tokens, text_tokens
+from swarm.testing.dialects import BY_NAME, LLAMA_SERVER, OPENAI, Dialect, Fault
+from swarm.testing.model_server import ModelServer, Received
+from swarm.testing.rules import Rules
 
 openai = pytest.importorskip("openai")
 

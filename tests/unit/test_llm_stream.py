@@ -13,16 +13,16 @@ import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.config import Timeouts
-from swarm.llm.dialects import Dialect, Fit
-from swarm.llm.forms import LIMITS, WAYS, Way
-from swarm.llm.metering import ACCOUNT, Held, MeteredModel, Used
-from swarm.llm.network import MAX_ERROR
-from swarm.llm.openai import OpenAIModel, OpenAIModels
-from swarm.llm.patience import Patience
-from swarm.llm.reading import MAX_RESPONSE, ServerError
-from swarm.llm.server import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
-from swarm.llm.usage import prompt_tokens
+from swarm.llm.endpoint_config import Timeouts
+from swarm.llm.metered import ACCOUNT, Held, MeteredModel, Used
+from swarm.llm.openai.models import OpenAIModel, OpenAIModels
+from swarm.llm.openai.response_parser import MAX_RESPONSE, ServerError
+from swarm.llm.openai.structured_output import LIMITS, WAYS, Way
+from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.transport import MAX_ERROR
+from swarm.llm.openai.usage import prompt_tokens
+from swarm.testing.dialects import Dialect, Fit
+from swarm.testing.model_server import DONE, Answer, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.types.result import Usage
 
 KEY = "sk-secret-1234567890"
@@ -258,7 +258,7 @@ async def test_an_unknown_model_is_told_with_what_to_check() -> None:
 async def test_the_package_is_loaded_without_holding_up_the_process() -> None:
     code = (
         "import asyncio, sys, threading\n"
-        "from swarm.llm.openai import OpenAIModels\n"
+        "from swarm.llm.openai.models import OpenAIModels\n"
         "slow = ('openai', 'openai.resources.chat.completions.completions', 'anyio._backends._asyncio')\n"
         "class Spy:\n"
         "    def find_spec(self, name, path=None, target=None):\n"

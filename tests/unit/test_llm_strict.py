@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from swarm.llm.base import Form, Message
-from swarm.llm.forms import parameters
-from swarm.llm.nulls import MayLack
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import ModelServer, Received, Reply, completion
-from swarm.llm.strict import Strict, restored, strictly
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.structured_output import parameters
+from swarm.llm.strict_schema import Strict, restored, strictly
+from swarm.llm.strict_schema_nulls import MayLack
 from swarm.planner.form import form
+from swarm.testing.model_server import ModelServer, Received, Reply, completion
 from swarm.types.card import Card
 
 TEXT = {"type": "string"}

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from experts.instruction import build
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.bodies import response, response_events
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.reading import Reader
-from swarm.llm.responses import Responses
-from swarm.llm.server import Answer, ModelServer, Script, Stream, chunk, completion
-from swarm.llm.tags import TAGS, WRAPPERS
-from swarm.llm.thoughts import Splitter, answer_in
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.reasoning_splitter import Splitter, answer_in
+from swarm.llm.openai.reasoning_tags import TAGS, WRAPPERS
+from swarm.llm.openai.response_parser import Reader
+from swarm.llm.openai.responses import Responses
+from swarm.testing.model_server import Answer, ModelServer, Script, Stream, chunk, completion
+from swarm.testing.openai_payloads import response, response_events
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.llm.base import Message
-from swarm.llm.usage import counted, estimated, prompt_tokens, text_tokens
+from swarm.llm.openai.usage import counted, estimated, prompt_tokens, text_tokens
 from swarm.types.result import Usage
 
 

@@ -14,14 +14,14 @@ import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.bodies import USAGE
-from swarm.llm.forms import WAYS, Way, parameters, worded
-from swarm.llm.metering import ACCOUNT, PER_CALL, PER_FORM, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.scripted import ScriptedModels
-from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
-from swarm.llm.strict import strictly
-from swarm.llm.usage import prompt_tokens
+from swarm.llm.metered import ACCOUNT, PER_CALL, PER_FORM, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.structured_output import WAYS, Way, parameters, worded
+from swarm.llm.openai.usage import prompt_tokens
+from swarm.llm.strict_schema import strictly
+from swarm.testing.model_server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.testing.openai_payloads import USAGE
+from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.result import Usage
 
 ASKED = [Message("user", "where is my parcel?")]

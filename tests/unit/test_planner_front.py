@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 from swarm import logging
 from swarm.errors import BrokerUnavailable, ModelRefused, ModelUnavailable, TooLarge, UnknownExpert
 from swarm.llm.base import Message, NoModels
-from swarm.llm.scripted import Script, ScriptedModels
 from swarm.planner import front
 from swarm.planner.front import Done, Front, PlanCache, Tried
 from swarm.planner.planned import resolved, writer_of
 from swarm.settings import Settings
+from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned

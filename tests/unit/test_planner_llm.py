@@ -25,13 +25,13 @@ from swarm.errors import (
     WrongKey,
 )
 from swarm.llm.base import Completion, Message
-from swarm.llm.scripted import Script, ScriptedModel
 from swarm.planner.llm import TURNS, ModelPlanner
 from swarm.planner.local import MAX_PLAN
 from swarm.planner.planned import Done, Tried
 from swarm.planner.prompt import PROBLEMS
 from swarm.planner.shortlist import CANDIDATES, MOST
 from swarm.settings import Settings
+from swarm.testing.scripted_model import Script, ScriptedModel
 from swarm.types.card import Card
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask

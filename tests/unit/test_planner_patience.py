@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from swarm.llm.base import Message
-from swarm.llm.scripted import ScriptedModels
 from swarm.planner.front import Front
 from swarm.planner.planned import Publish
 from swarm.planner.room import SLOW, Room
 from swarm.settings import Settings
+from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask

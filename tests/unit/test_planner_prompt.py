@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadDraft, BadOutput, NoDraft
 from swarm.llm.base import Message
-from swarm.llm.strict import Strict, strictly
+from swarm.llm.strict_schema import Strict, strictly
 from swarm.planner import prompt
 from swarm.planner.compile import Rules, compiled
 from swarm.planner.draft import read

@@ -16,13 +16,13 @@ from experts.catalog import catalog_of
 from experts.writing import written
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.bodies import response, response_events
-from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
+from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.front import Front
 from swarm.planner.llm import ModelPlanner
 from swarm.settings import LOCAL, Settings
+from swarm.testing.model_server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
+from swarm.testing.openai_payloads import response, response_events
 from swarm.types.card import Card
 from swarm.types.price import Price
 from swarm.types.request import Request

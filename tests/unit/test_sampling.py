@@ -20,10 +20,10 @@ from swarm.errors import BadInput, ModelRefused
 from swarm.llm.base import Message
 from swarm.llm.endpoints import Endpoints
 from swarm.llm.logged import LoggedModels
-from swarm.llm.metering import ACCOUNT, Held, MeteredModels, Used
-from swarm.llm.openai import OpenAIModels
-from swarm.llm.scripted import ScriptedModels
-from swarm.llm.server import ModelServer
+from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
+from swarm.llm.openai.models import OpenAIModels
+from swarm.testing.model_server import ModelServer
+from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Usage

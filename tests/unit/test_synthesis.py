@@ -16,8 +16,8 @@ from swarm.engine.progress import Graph, Progress, Step
 from swarm.engine.scheduler import AskAnswer, End, decide
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
-from swarm.llm.scripted import Script, ScriptedModels
 from swarm.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
+from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.plan import Subtask
 from swarm.types.result import Citation, Failure, Solution, Usage

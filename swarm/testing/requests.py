@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from swarm.llm.wire import Route
+from swarm.testing.http_server import Route
 
 MOST_CHOICES = 128
 """What OpenAI takes as `n`."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from swarm.llm.endpoints import OFFICIAL, Endpoint
-from swarm.llm.forms import Notes
-from swarm.llm.thoughts import Splitter
+from swarm.llm.openai.reasoning_splitter import Splitter
+from swarm.llm.openai.structured_output import Notes
 
 _MAY_THINK = re.compile(
     r"think|reason|r1|qwq|qwen-?3|magistral|deepseek|glm|minimax|nemotron|exaone|ernie|hunyuan|seed|kimi", re.IGNORECASE

@@ -10,7 +10,7 @@ r"""Answers of a scripted server out of a file of rules: the first that fits a r
 ...   - say: I do not know.
 ... ''')
 >>> import asyncio
->>> from swarm.llm.server import Received
+>>> from swarm.testing.model_server import Received
 >>> def asked(words):
 ...     messages = [{"role": "user", "content": words}]
 ...     return Received("/v1/chat/completions", {}, {"model": "small", "messages": messages})
@@ -43,12 +43,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from swarm.errors import BadInput
-from swarm.llm.answers import stamp
-from swarm.llm.bodies import chunk, error, pieces, response_events
-from swarm.llm.dialect import Fault, FaultKind, Said
-from swarm.llm.scriptfiles import REMEDY, refuse, text_of, unknown
-from swarm.llm.server import Received, Reply, Stream, hang
 from swarm.strict_yaml import NotPlain, plain
+from swarm.testing.answers import stamp
+from swarm.testing.dialect import Fault, FaultKind, Said
+from swarm.testing.model_server import Received, Reply, Stream, hang
+from swarm.testing.openai_payloads import chunk, error, pieces, response_events
+from swarm.testing.script_files import REMEDY, refuse, text_of, unknown
 from swarm.text.bounded_regex import PatternTooSlow, in_time, pattern_problem, search
 
 MAX_FILE = 1_000_000

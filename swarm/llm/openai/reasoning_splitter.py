@@ -9,14 +9,14 @@ Thoughts that have a field of their own are told apart by it (`parts.py`). For t
   where the text begins as JSON or as a block of code: then it is what the text speaks about.
 * A text in Harmony, the format of gpt-oss, has its answer in the channel `final`; all else is thoughts.
 
-Because a closing tag may still come, the texts of some models are held until that is known (`thinking.py`).
+Because a closing tag may still come, the texts of some models are held until that is known (`reasoning_memory.py`).
 """
 
 from __future__ import annotations
 
 import re
 
-from swarm.llm.tags import TAGS, WRAPPERS, Tag
+from swarm.llm.openai.reasoning_tags import TAGS, WRAPPERS, Tag
 
 MAX_THOUGHTS = 20_000
 """Characters of thoughts that are kept, for the log."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swarm.fence import KEY
 from swarm.llm.base import Message
+from swarm.llm.untrusted import KEY
 
 MOST = 20_000
 """Characters of an answer, and of each message, that are looked at."""

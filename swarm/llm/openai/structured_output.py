@@ -5,8 +5,8 @@ schema beside it, a forced `tool` whose arguments are the answer, and `words`. S
 with 500, which costs one request and is remembered for an hour. Some ignore it and answer 200 with prose. So does a
 model now and then that honours it, therefore prose leads down only where the way never brought JSON, after two such
 answers in a row, and for a quarter of an hour. A `json_schema` is said to be strict where the schema can be put so
-(`strict.py`); a server that refuses that one is asked for it as it is. A server that refuses a keyword which only
-narrows the schema (`narrowing.py`) is asked in the same way without it.
+(`strict_schema.py`); a server that refuses that one is asked for it as it is. A server that refuses a keyword which
+only narrows the schema (`schema_keywords.py`) is asked in the same way without it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from swarm.llm.base import Completion, Form, Message
-from swarm.llm.faults import classify, unechoed, whole
-from swarm.llm.narrowing import NARROWING, blamed, shaping, without
-from swarm.llm.strict import Strict, restored, strictly
+from swarm.llm.openai.error_table import classify, unechoed, whole
+from swarm.llm.openai.schema_keywords import NARROWING, blamed, shaping, without
+from swarm.llm.strict_schema import Strict, restored, strictly
 
 PROSE_SECONDS = 900.0
 """How long a way is left out because of answers in prose: they show less than a refusal does."""

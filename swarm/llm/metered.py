@@ -21,8 +21,8 @@ from typing import Protocol
 from swarm import logging as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, cap_of, sampling_of, whole
-from swarm.llm.strict import strictly
-from swarm.llm.usage import failed, given_up
+from swarm.llm.openai.usage import failed, given_up
+from swarm.llm.strict_schema import strictly
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling
 

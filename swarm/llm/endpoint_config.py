@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from swarm.errors import BadInput, TooLarge
-from swarm.llm import responses
+from swarm.llm.openai import responses
 from swarm.types.base import Input, explain
 from swarm.types.card import Limits
 from swarm.types.price import per_million

@@ -1,7 +1,7 @@
 """The responses API, told in the words of chat completions, and back. Pure.
 
-Both say the same things in other places, so that whoever reads answers (`reading.py`) reads these too: texts, thoughts,
-calls of a tool, why it ended, what it used, and errors.
+Both say the same things in other places, so that whoever reads answers (`response_parser.py`) reads these too: texts,
+thoughts, calls of a tool, why it ended, what it used, and errors.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 >>> import asyncio
 >>> from swarm.llm.base import Form, Message
->>> from swarm.llm.openai import OpenAIModels
->>> from swarm.llm.server import ModelServer
+>>> from swarm.llm.openai.models import OpenAIModels
+>>> from swarm.testing.model_server import ModelServer
 >>> plan = Form("plan", {"type": "object"})
 >>> async def main(dialect):
 ...     async with ModelServer(dialect.speaks(lambda request: '{"steps": []}')) as server:
@@ -28,18 +28,18 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from swarm.llm.bodies import error as error
-from swarm.llm.bodies import listing
-from swarm.llm.dialect import COMMON as COMMON
-from swarm.llm.dialect import Dialect as Dialect
-from swarm.llm.dialect import Fault as Fault
-from swarm.llm.dialect import FaultKind as FaultKind
-from swarm.llm.dialect import Fit as Fit
-from swarm.llm.dialect import Said as Said
-from swarm.llm.dialect import Speech as Speech
-from swarm.llm.dialect import asked_by as asked_by
-from swarm.llm.requests import Problem
-from swarm.llm.wire import Reply
+from swarm.testing.dialect import COMMON as COMMON
+from swarm.testing.dialect import Dialect as Dialect
+from swarm.testing.dialect import Fault as Fault
+from swarm.testing.dialect import FaultKind as FaultKind
+from swarm.testing.dialect import Fit as Fit
+from swarm.testing.dialect import Said as Said
+from swarm.testing.dialect import Speech as Speech
+from swarm.testing.dialect import asked_by as asked_by
+from swarm.testing.http_server import Reply
+from swarm.testing.openai_payloads import error as error
+from swarm.testing.openai_payloads import listing
+from swarm.testing.requests import Problem
 
 _TEXT = {"content-type": "text/plain"}
 

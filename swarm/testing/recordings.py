@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarm.llm.bodies import error
-from swarm.llm.scriptfiles import refuse, text_of, unknown
-from swarm.llm.server import Answer, Received, Reply, Stream
+from swarm.testing.model_server import Answer, Received, Reply, Stream
+from swarm.testing.openai_payloads import error
+from swarm.testing.script_files import refuse, text_of, unknown
 
 MAX_FILE = 64_000_000
 """Bytes of a recording."""

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from swarm.errors import ExpertError
-from swarm.llm.bodies import error
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.openai import Api, OpenAIModels
-from swarm.llm.patience import Patience
-from swarm.llm.reading import MAX_STREAM, ServerError
-from swarm.llm.recordings import line
-from swarm.llm.server import Answer, Cut, Received, Reply, Stream
+from swarm.llm.openai.models import Api, OpenAIModels
+from swarm.llm.openai.response_parser import MAX_STREAM, ServerError
+from swarm.llm.openai.timeouts import Patience
+from swarm.testing.model_server import Answer, Cut, Received, Reply, Stream
+from swarm.testing.openai_payloads import error
+from swarm.testing.recordings import line
 
 TIMEOUT = 600.0
 """Seconds for one answer."""

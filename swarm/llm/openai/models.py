@@ -3,8 +3,8 @@
 The package is loaded in a thread, by `OpenAIModels.warm` or at the first call: it takes a second or two, in which
 a process has other things to do. Its retries are off: whether to try again is decided by the scheduler, which sees all
 attempts. Of the environment it is told nothing: its variables are those of one server, and here are several. Answers
-are read by hand, and with a cap: what is asked and what comes back is in `chat.py`, `embeddings.py` and `listing.py`,
-how a server is reached in `network.py`.
+are read by hand, and with a cap: what is asked and what comes back is in `chat.py`, `embeddings.py` and
+`model_list.py`, how a server is reached in `transport.py`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.chat import OpenAIModel as OpenAIModel
-from swarm.llm.chat import refused
-from swarm.llm.embeddings import OpenAIEmbedder
 from swarm.llm.endpoints import Endpoint, Endpoints, unusable
-from swarm.llm.forms import Notes
-from swarm.llm.listing import Offered, listed, named
-from swarm.llm.network import http_client, of_health, timed_out, trusted, unreached
-from swarm.llm.patience import Patience
-from swarm.llm.reading import LOOK, MAX_RESPONSE, ServerError
-from swarm.llm.thinking import Thinking
+from swarm.llm.openai.chat import OpenAIModel as OpenAIModel
+from swarm.llm.openai.chat import refused
+from swarm.llm.openai.embeddings import OpenAIEmbedder
+from swarm.llm.openai.model_list import Offered, listed, named
+from swarm.llm.openai.reasoning_memory import Thinking
+from swarm.llm.openai.response_parser import LOOK, MAX_RESPONSE, ServerError
+from swarm.llm.openai.structured_output import Notes
+from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.transport import http_client, of_health, timed_out, trusted, unreached
 from swarm.runtime.thread_pool import in_thread
 
 if TYPE_CHECKING:

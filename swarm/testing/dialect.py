@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from swarm.llm.answers import Manner, answered, embedded, openai_refusal, problem, sent, stamp
-from swarm.llm.bodies import DIMENSIONS, SERVED, chunk, error, failed_response, listing, pieces
-from swarm.llm.requests import Problem
-from swarm.llm.wire import DONE, Answer, Received, Reply, Script, Stream
+from swarm.testing.answers import Manner, answered, embedded, openai_refusal, problem, sent, stamp
+from swarm.testing.http_server import DONE, Answer, Received, Reply, Script, Stream
+from swarm.testing.openai_payloads import DIMENSIONS, SERVED, chunk, error, failed_response, listing, pieces
+from swarm.testing.requests import Problem
 
 Fit = Literal["honours", "ignores", "refuses"]
 FaultKind = Literal["wrong key", "unknown model", "too long", "overloaded", "timed out", "upstream"]

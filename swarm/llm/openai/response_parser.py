@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
-from swarm.llm import usage
 from swarm.llm.base import Anew, Completion
-from swarm.llm.faults import status_of
-from swarm.llm.parts import sizes, tools, words
-from swarm.llm.thoughts import Splitter
+from swarm.llm.openai import usage
+from swarm.llm.openai.error_table import status_of
+from swarm.llm.openai.message_fields import sizes, tools, words
+from swarm.llm.openai.reasoning_splitter import Splitter
 from swarm.types.result import Usage
 
 MAX_RESPONSE = 4_000_000

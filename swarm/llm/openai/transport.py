@@ -15,9 +15,9 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies
 
 from swarm.errors import ExpertError, ModelUnavailable
-from swarm.llm.config import usable
+from swarm.llm.endpoint_config import usable
 from swarm.llm.endpoints import Endpoint, unusable
-from swarm.llm.patience import Patience
+from swarm.llm.openai.timeouts import Patience
 
 if TYPE_CHECKING:
     from httpx2 import AsyncByteStream, AsyncClient, Proxy, Response

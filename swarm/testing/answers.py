@@ -14,7 +14,9 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from swarm.llm.base import Message
-from swarm.llm.bodies import (
+from swarm.llm.openai.usage import TOKEN_BYTES, prompt_tokens, text_tokens
+from swarm.testing.http_server import DONE, Received, Reply, Stream
+from swarm.testing.openai_payloads import (
     SERVED,
     chunk,
     completion,
@@ -28,9 +30,7 @@ from swarm.llm.bodies import (
     usage_of_response,
     vector,
 )
-from swarm.llm.requests import MOST_CHOICES, Problem, wrong
-from swarm.llm.usage import TOKEN_BYTES, prompt_tokens, text_tokens
-from swarm.llm.wire import DONE, Received, Reply, Stream
+from swarm.testing.requests import MOST_CHOICES, Problem, wrong
 
 _PREFIXES = {"chat": "chatcmpl-", "responses": "resp_"}
 

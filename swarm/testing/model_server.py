@@ -2,7 +2,7 @@
 
 >>> import asyncio
 >>> from swarm.llm.base import Message
->>> from swarm.llm.openai import OpenAIModels
+>>> from swarm.llm.openai.models import OpenAIModels
 >>> async def main():
 ...     async with ModelServer(lambda request: f"You said {request.last}.") as server:
 ...         async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
@@ -24,21 +24,21 @@ import time
 from contextlib import suppress
 from typing import Self
 
-from swarm.llm.answers import Manner, answered, embedded, openai_refusal, problem
-from swarm.llm.bodies import DIMENSIONS, SERVED, listing
-from swarm.llm.bodies import USAGE as USAGE
-from swarm.llm.bodies import chunk as chunk
-from swarm.llm.bodies import completion as completion
-from swarm.llm.bodies import error as error
-from swarm.llm.bodies import pieces as pieces
-from swarm.llm.wire import DONE as DONE
-from swarm.llm.wire import MAX_HEAD, Reader, Unreadable, received, sent, streamed
-from swarm.llm.wire import Answer as Answer
-from swarm.llm.wire import Cut as Cut
-from swarm.llm.wire import Received as Received
-from swarm.llm.wire import Reply as Reply
-from swarm.llm.wire import Script as Script
-from swarm.llm.wire import Stream as Stream
+from swarm.testing.answers import Manner, answered, embedded, openai_refusal, problem
+from swarm.testing.http_server import DONE as DONE
+from swarm.testing.http_server import MAX_HEAD, Reader, Unreadable, received, sent, streamed
+from swarm.testing.http_server import Answer as Answer
+from swarm.testing.http_server import Cut as Cut
+from swarm.testing.http_server import Received as Received
+from swarm.testing.http_server import Reply as Reply
+from swarm.testing.http_server import Script as Script
+from swarm.testing.http_server import Stream as Stream
+from swarm.testing.openai_payloads import DIMENSIONS, SERVED, listing
+from swarm.testing.openai_payloads import USAGE as USAGE
+from swarm.testing.openai_payloads import chunk as chunk
+from swarm.testing.openai_payloads import completion as completion
+from swarm.testing.openai_payloads import error as error
+from swarm.testing.openai_payloads import pieces as pieces
 
 MANNER = Manner()
 """How a text is put where no dialect does it: as OpenAI puts it."""

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from swarm.llm.config import Timeouts
+from swarm.llm.endpoint_config import Timeouts
 
 ROOM = 0.95
 """The share of the time left after which a connection that is not there is given up: so it shows that nothing was

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from swarm.llm.faults import whole
+from swarm.llm.openai.error_table import whole
 
 LONGEST = 86_400.0
 """Seconds. Whatever asks for more is asked again after that."""

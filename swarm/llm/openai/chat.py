@@ -1,8 +1,8 @@
 """A model of an OpenAI-compatible server: one call, of as many requests as it takes.
 
-A request is repeated here only to ask in another way what a server refuses in this one (`forms.py`). Servers differ in
-what they send, so answers are read by hand (`reading.py`). An endpoint is spoken to in chat completions, or in
-responses if it says so.
+A request is repeated here only to ask in another way what a server refuses in this one (`structured_output.py`).
+Servers differ in what they send, so answers are read by hand (`response_parser.py`). An endpoint is spoken to in chat
+completions, or in responses if it says so.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm import responses
 from swarm.llm.base import Again, Completion, Form, Message, cap_of, sampling_of, whole
 from swarm.llm.endpoints import Endpoint, unusable
-from swarm.llm.faults import classify, reason
-from swarm.llm.forms import Ladder, worded
-from swarm.llm.network import moved
-from swarm.llm.patience import Patience
-from swarm.llm.pauses import exhausted, retry_after
-from swarm.llm.reading import AFTER_DONE, AFTER_FINISH, Reader, ServerError
-from swarm.llm.responses import Responses
-from swarm.llm.usage import counted, failed, prompt_tokens
+from swarm.llm.openai import responses
+from swarm.llm.openai.error_table import classify, reason
+from swarm.llm.openai.response_parser import AFTER_DONE, AFTER_FINISH, Reader, ServerError
+from swarm.llm.openai.responses import Responses
+from swarm.llm.openai.retry_after import exhausted, retry_after
+from swarm.llm.openai.structured_output import Ladder, worded
+from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.transport import moved
+from swarm.llm.openai.usage import counted, failed, prompt_tokens
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling, setting_of
 
 if TYPE_CHECKING:
-    from swarm.llm.openai import OpenAIModels
+    from swarm.llm.openai.models import OpenAIModels
 
 LONG = 50_000
 """Characters of an answer from which it is read as a form in a thread."""

@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.chat import refused
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.patience import Patience
-from swarm.llm.reading import ServerError, raise_error
-from swarm.llm.usage import counted, estimated, text_tokens
+from swarm.llm.openai.chat import refused
+from swarm.llm.openai.response_parser import ServerError, raise_error
+from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.usage import counted, estimated, text_tokens
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
 
 if TYPE_CHECKING:
-    from swarm.llm.openai import OpenAIModels
+    from swarm.llm.openai.models import OpenAIModels
 
 AT_ONCE = 64
 """Texts in one request,"""

@@ -22,7 +22,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from swarm.llm.nulls import MayLack, alternatives, without_nulls
+from swarm.llm.strict_schema_nulls import MayLack, alternatives, without_nulls
 
 MAX_DEPTH, MAX_PROPERTIES, MAX_ENUM, MAX_NAMES = 10, 5_000, 1_000, 120_000
 """Levels of objects and lists, properties, values of enums, and characters of all names and values: OpenAI's limits."""

@@ -1,0 +1,1 @@
+"""Models of OpenAI-compatible servers. The only package that imports `openai`."""
