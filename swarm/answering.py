@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from swarm import logging as events
-from swarm.aggregator import aggregate, sections, wanted
+from swarm.answer.aggregate import aggregate, sections, wanted
+from swarm.answer.source_markers import Marked
+from swarm.answer.synthesis import Synthesis, Written, question
 from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
 from swarm.engine.progress import Progress
-from swarm.marks import Marked
-from swarm.synthesis import Synthesis, Written, question
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.base import received
 from swarm.types.events import Answered

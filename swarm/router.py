@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from swarm import logging as events
+from swarm.answer.synthesis import Synthesis
 from swarm.answering import Answers
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
@@ -27,7 +28,6 @@ from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, d
 from swarm.errors import BadInput, EmptyCatalog, TooLarge
 from swarm.planner import front
 from swarm.planning import Patient, Planner, Planning
-from swarm.synthesis import Synthesis
 from swarm.types.answer import Answer, Ending
 from swarm.types.card import Catalog
 from swarm.types.events import Answered, AnyEvent, Planned, Valued

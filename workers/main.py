@@ -17,6 +17,7 @@ from arq.worker import func
 from experts.implementations import Implementation, makers
 from experts.registry import Registry
 from swarm import logging as events
+from swarm.answer.synthesis import Synthesis
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.expert_stats import Stats
 from swarm.broker.job_log import JobLog
@@ -34,7 +35,6 @@ from swarm.planner.memory import PlanCache
 from swarm.planner.planned import writer_of
 from swarm.router import Router
 from swarm.settings import LOCAL, Settings
-from swarm.synthesis import Synthesis
 from swarm.types.card import Blob, Card, Catalog, Kind
 from workers import health, loop, tasks
 from workers.accounts import Accounts

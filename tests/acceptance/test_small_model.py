@@ -21,7 +21,7 @@ import pytest
 from experts.instruction import DEFAULT_INSTRUCTION
 from experts.rag.expert import ABSENT, RULES
 from experts.remodel import remodel
-from swarm import synthesis
+from swarm.answer import synthesis
 from swarm.client import SwarmClient
 from swarm.llm import untrusted
 from swarm.planner import prompt

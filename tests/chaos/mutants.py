@@ -14,7 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from experts.registry import Registry
-from swarm import aggregator
+from swarm.answer import aggregate
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.job_log import Decision, JobLog
 from swarm.types.answer import Receipt, Segment
@@ -158,13 +158,13 @@ def wrong_receipt() -> None:
 
 
 def wrong_sources() -> None:
-    right = aggregator._segment
+    right = aggregate._segment
 
     def changed(*args: Any, **named: Any) -> Segment:
         segment = right(*args, **named)
         return segment.model_copy(update={"subtasks": segment.subtasks[:1]})
 
-    setattr(aggregator, "_segment", changed)  # noqa: B010
+    setattr(aggregate, "_segment", changed)  # noqa: B010
 
 
 def stale_version() -> None:

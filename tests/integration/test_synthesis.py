@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from swarm.answer.synthesis import Synthesis
 from swarm.broker.deltas import Delta
 from swarm.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
@@ -19,7 +20,6 @@ from swarm.planner.front import Front, Publish, Tried
 from swarm.planning import Planner
 from swarm.router import Router
 from swarm.settings import Settings
-from swarm.synthesis import Synthesis
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer
 from swarm.types.card import Catalog

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.aggregator import MOST_BEHIND, aggregate, wanted
+from swarm.answer.aggregate import MOST_BEHIND, aggregate, wanted
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.plan import Aggregate, Subtask
 from swarm.types.result import Citation, FailedModel, Solution, Usage

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.marks import MAX_PARAGRAPHS, Marks, Paragraph, Unmarked, plain, read
+from swarm.answer.source_markers import MAX_PARAGRAPHS, Marks, Paragraph, Unmarked, plain, read
 
 MARKS = Marks(["t1", "t2", "r1.find", "r1.item#3", "r2.find"])
 

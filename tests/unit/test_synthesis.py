@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm import synthesis
-from swarm.aggregator import aggregate
+from swarm.answer import synthesis
+from swarm.answer.aggregate import aggregate
+from swarm.answer.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
 from swarm.engine.progress import Graph, Progress, Step
 from swarm.engine.scheduler import AskAnswer, End, decide
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
-from swarm.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.plan import Subtask
@@ -421,7 +421,7 @@ def test_no_model_is_asked_about_nothing_or_twice() -> None:
 
 
 async def test_a_try_that_failed_counts_with_the_tokens_that_its_server_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.synthesis.PAUSE", 0.01)
+    monkeypatch.setattr("swarm.answer.synthesis.PAUSE", 0.01)
     error = BadOutput("the answer is empty")
     error.tokens = (900, 400)
     left: list[Exception] = [error]

@@ -1,8 +1,8 @@
 """The answer that a model writes out of several results: what it is asked, and what is made of what it says.
 
 The request and the results go in as data, each in a block that nothing inside can close and results under the ids of
-their subtasks; the model marks what rests on which (`swarm.marks`). What does not come out well is a Failure, and then
-the parts are joined instead: no answer ever waits for a model longer than `timeout`.
+their subtasks; the model marks what rests on which (`swarm.answer.source_markers`). What does not come out well is a
+Failure, and then the parts are joined instead: no answer ever waits for a model longer than `timeout`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from swarm.answer.source_markers import Marked, Marks, Unmarked, read
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model, Models, cap_of
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.endpoints import unusable
 from swarm.llm.openai.usage import failed
 from swarm.llm.untrusted import fence
-from swarm.marks import Marked, Marks, Unmarked, read
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.answer import Missing
 from swarm.types.plan import Subtask, unescaped

@@ -1,8 +1,8 @@
 """Results -> one Answer that says where each part came from and what is missing. Pure; no model writes here.
 
 Ways: `pass`, the result of the one sink; `join`, sections in plan order; `vote`, the label most sinks gave;
-`synthesis`, what a model wrote out of the sections (`swarm.synthesis`) if it did, else `join`. A sink is a subtask
-that no other waits for. Where a sink has no result, the nearest subtasks before it that have one stand
+`synthesis`, what a model wrote out of the sections (`swarm.answer.synthesis`) if it did, else `join`. A sink is a
+subtask that no other waits for. Where a sink has no result, the nearest subtasks before it that have one stand
 in for it, so a job that ends early still answers with the best there is. Edges are those in `depends_on`, which a
 plan writes out before it travels (`Plan.united`).
 """
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm.marks import Marked, Paragraph
+from swarm.answer.source_markers import Marked, Paragraph
 from swarm.types.answer import Answer, Ending, Missing, Segment
 from swarm.types.plan import Aggregate, Subtask
 from swarm.types.result import Citation, Solution, Usage
