@@ -11,7 +11,7 @@ from swarm.broker.queue import Claim
 from swarm.engine.planning_rounds import Pieces, in_round
 from swarm.engine.progress import Progress
 from swarm.errors import EmptyCatalog, RoundOver, TooLarge
-from swarm.planner.front import Done, Publish, Tried
+from swarm.planner.planner import Done, Publish, Tried
 from swarm.types.card import Catalog
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask, unescaped
@@ -36,7 +36,7 @@ class Patient(Protocol):
 
 
 class Planner(Protocol):
-    """What a turn is given to: see `swarm.planner.front.Front`."""
+    """What a turn is given to: see `swarm.planner.planner.Front`."""
 
     async def plan(
         self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None

@@ -26,7 +26,7 @@ from swarm.engine.reducer import fold
 from swarm.engine.references import valued
 from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.errors import BadInput, EmptyCatalog, TooLarge
-from swarm.planner import front
+from swarm.planner import planner as planner_planner
 from swarm.planning import Patient, Planner, Planning
 from swarm.types.answer import Answer, Ending
 from swarm.types.card import Catalog
@@ -153,9 +153,9 @@ class Router:
 def _given(request: Request, catalog: Catalog, writes: bool) -> Planned | None:
     """What the caller planned, if the caller did. What is wrong with it rejects the job, and costs no worker a try."""
     try:
-        return front.given(request, catalog, writes=writes)
+        return planner_planner.given(request, catalog, writes=writes)
     except BadInput as error:
-        return Planned(planner=front.GIVEN, failure=Failure(reason="bad_input", message=str(error)))
+        return Planned(planner=planner_planner.GIVEN, failure=Failure(reason="bad_input", message=str(error)))
 
 
 def _delivery(job: str, progress: Progress, catalog: Catalog, release: Release, subtask: Subtask) -> str:

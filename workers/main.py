@@ -30,9 +30,9 @@ from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metered import MeteredModels
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
-from swarm.planner.front import Front
+from swarm.planner.base import writer_of
 from swarm.planner.memory import PlanCache
-from swarm.planner.planned import writer_of
+from swarm.planner.planner import Front
 from swarm.router import Router
 from swarm.settings import LOCAL, Settings
 from swarm.types.card import Blob, Card, Catalog, Kind

@@ -16,9 +16,9 @@ from swarm.cli.edge import AsJson, Edge
 from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
 from swarm.errors import BadInput
-from swarm.planner.compile import Rules
-from swarm.planner.recorded import Report, verdicts
-from swarm.planner.recordings import Requests
+from swarm.planner.compile.compiler import Rules
+from swarm.planner.evaluate.compile_check import Report, verdicts
+from swarm.planner.evaluate.recordings import Requests
 
 MOST_MODELS = 8
 """Columns for models that fit beside the categories; more models are counted together."""

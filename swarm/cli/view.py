@@ -39,7 +39,7 @@ _MARKS = {
     "withdrawn": ("–", "dim"),
 }
 NO_PLAN = "the planner's model gave no plan"
-"""How the note begins that a front leaves when it falls back (swarm/planner/front.py)."""
+"""How the note begins that a front leaves when it falls back (swarm/planner/planner.py)."""
 _SETTLED = ("solved", "failed", "skipped", "dropped", "withdrawn")
 
 

@@ -19,8 +19,8 @@ from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT
 from swarm.broker.plan_store import FIRST, LIFETIME, CacheCount, PlanStore
 from swarm.errors import BrokerError
-from swarm.planner.cache import keepable, rebound
-from swarm.planner.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
+from swarm.planner.cache.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
+from swarm.planner.cache.template import keepable, rebound
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.base import received
 from swarm.types.card import Catalog

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from swarm.planner.compile import Rules
-from swarm.planner.recorded import Report, verdicts
-from swarm.planner.recordings import Requests
+from swarm.planner.compile.compiler import Rules
+from swarm.planner.evaluate.compile_check import Report, verdicts
+from swarm.planner.evaluate.recordings import Requests
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "plans"
 pytestmark = [

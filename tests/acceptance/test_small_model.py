@@ -24,7 +24,7 @@ from experts.remodel import remodel
 from swarm.answer import synthesis
 from swarm.client import SwarmClient
 from swarm.llm import untrusted
-from swarm.planner import prompt
+from swarm.planner.model import prompt
 from swarm.settings import Settings
 from swarm.types.answer import Answer, Ending
 from workers.embedded import embedded

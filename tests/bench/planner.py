@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import NoPlan
-from swarm.planner import local
-from swarm.planner.cache import rebound
-from swarm.planner.examples import NEIGHBOURS, Examples, Kept, Near, imitated
-from swarm.planner.skip import skipped
+from swarm.planner.cache.examples import NEIGHBOURS, Examples, Kept, Near, imitated
+from swarm.planner.cache.template import rebound
+from swarm.planner.local import planner as local_planner
+from swarm.planner.single_expert import skipped
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from tests.bench.data import recorded
@@ -110,7 +110,7 @@ def _planned(cases: Sequence[Case]) -> tuple[list[Score], list[float]]:
 
 def _locally(case: Case) -> tuple[Subtask, ...]:
     try:
-        return local.plan(case.text, case.cards).subtasks
+        return local_planner.plan(case.text, case.cards).subtasks
     except NoPlan:
         return ()
 

@@ -6,9 +6,9 @@ import json
 import time
 
 from swarm.errors import BadDraft, NoDraft
-from swarm.planner.compile import Rules, compiled
-from swarm.planner.draft import read
-from swarm.planner.names import Names
+from swarm.planner.compile.compiler import Rules, compiled
+from swarm.planner.compile.expert_names import Names
+from swarm.planner.parse.draft import read
 from swarm.types.card import Card
 from swarm.types.plan import Plan
 from tests.fuzz import draft as drafts

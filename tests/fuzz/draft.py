@@ -6,8 +6,8 @@ import json
 import time
 
 from swarm.errors import NoDraft
-from swarm.planner.draft import read
-from swarm.planner.pieces import Pieces
+from swarm.planner.model.stream_parser import Pieces
+from swarm.planner.parse.draft import read
 
 EXPERTS = ["search", "book.table", "Text to Speech"]
 SLOWEST = 0.5

@@ -35,7 +35,7 @@ from swarm import logging
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.errors import ModelUnavailable
-from swarm.planner.front import Front, Publish
+from swarm.planner.planner import Front, Publish
 from swarm.runtime.expert_context import Context
 from swarm.settings import Settings
 from swarm.types.card import Card, Catalog, Kind

@@ -10,8 +10,8 @@ from typing import Any, get_args
 import pytest
 
 from swarm.llm.openai.models import OpenAIModels
-from swarm.planner.front import Front
-from swarm.planner.llm import TURNS
+from swarm.planner.model.planner import TURNS
+from swarm.planner.planner import Front
 from swarm.settings import Settings
 from swarm.testing.dialects import COMMON, DIALECTS, Dialect, Fault, FaultKind
 from swarm.testing.model_server import Answer, ModelServer, Received, Stream, chunk

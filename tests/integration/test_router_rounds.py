@@ -12,7 +12,7 @@ import pytest
 
 from swarm.client import SwarmClient
 from swarm.errors import ModelRefused, RoundOver
-from swarm.planner.front import Publish, Tried
+from swarm.planner.planner import Publish, Tried
 from swarm.router import Router
 from swarm.settings import Settings
 from swarm.types.card import Catalog

@@ -16,7 +16,7 @@ from swarm.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
-from swarm.planner.front import Front, Publish, Tried
+from swarm.planner.planner import Front, Publish, Tried
 from swarm.planning import Planner
 from swarm.router import Router
 from swarm.settings import Settings

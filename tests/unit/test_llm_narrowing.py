@@ -10,8 +10,8 @@ import pytest
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.schema_keywords import blamed, shaping, without
-from swarm.planner.form import form
-from swarm.planner.front import Front
+from swarm.planner.model.output_schema import form
+from swarm.planner.planner import Front
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received, Reply
 from swarm.testing.openai_payloads import completion

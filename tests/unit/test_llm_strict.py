@@ -18,7 +18,7 @@ from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.structured_output import parameters
 from swarm.llm.strict_schema import Strict, restored, strictly
 from swarm.llm.strict_schema_nulls import MayLack
-from swarm.planner.form import form
+from swarm.planner.model.output_schema import form
 from swarm.testing.model_server import ModelServer, Received, Reply, completion
 from swarm.types.card import Card
 

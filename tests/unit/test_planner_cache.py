@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.planner import local
-from swarm.planner.cache import keepable, rebound
-from swarm.planner.examples import MAX_KEPT_TEXT, Examples, Kept, imitated
+from swarm.planner.cache.examples import MAX_KEPT_TEXT, Examples, Kept, imitated
+from swarm.planner.cache.template import keepable, rebound
+from swarm.planner.local import planner
 from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Failure
@@ -168,7 +168,7 @@ def test_the_plan_is_read_anew_with_its_edges_and_fallbacks() -> None:
 
 
 def test_only_whole_plans_of_a_planner_are_kept() -> None:
-    planned = local.plan("Classify 'x' and write a reply", DESK)
+    planned = planner.plan("Classify 'x' and write a reply", DESK)
 
     assert keepable("x", planned) is not None
     assert keepable("x", planned.model_copy(update={"closed": False})) is None

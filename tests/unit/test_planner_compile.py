@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from swarm.errors import BadDraft
-from swarm.planner.compile import Compiled, Rules, compiled
-from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.compile.compiler import Compiled, Rules, compiled
+from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.settings import Settings
 from swarm.types.card import Card
 from swarm.types.plan import Condition, Plan

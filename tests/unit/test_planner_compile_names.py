@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm.planner.names import Names
+from swarm.planner.compile.expert_names import Names
 from swarm.types.card import Card
 
 DESK = {

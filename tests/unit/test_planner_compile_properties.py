@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import BadDraft
-from swarm.planner.compile import Compiled, Rules, compiled
-from swarm.planner.draft import Draft, DraftStep
+from swarm.planner.compile.compiler import Compiled, Rules, compiled
+from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.types.card import Card
 from swarm.types.plan import Plan, Subtask
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from swarm.errors import NoDraft
-from swarm.planner.draft import Draft, DraftStep, read
+from swarm.planner.parse.draft import Draft, DraftStep, read
 
 
 def steps(text: str | bytes, *experts: str) -> list[tuple[str, dict[str, object]]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swarm.errors import NoDraft
-from swarm.planner.draft import read
+from swarm.planner.parse.draft import read
 
 GCD, LCM = {"num1": 10, "num2": 20}, {"num1": 4, "num2": 6}
 TWO = [("math.gcd", GCD), ("math.lcm", LCM)]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import NoDraft
-from swarm.planner.draft import Draft, read
-from swarm.planner.pieces import Pieces
+from swarm.planner.model.stream_parser import Pieces
+from swarm.planner.parse.draft import Draft, read
 
 NAMES = ["search", "book.table", "Text to Speech", "sum_up"]
 words = st.text("abc XYZ,.'\"\\{}[]()#:/é😀\n-0=", max_size=30)

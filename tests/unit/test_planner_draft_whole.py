@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import NoDraft
-from swarm.planner.draft import read
+from swarm.planner.parse.draft import read
 
 EXPERTS = ("search", "book_table", "get.weather", "maps/route")
 

@@ -8,9 +8,9 @@ import pytest
 
 from experts.card import read_card
 from swarm.errors import NoPlan
-from swarm.planner.local import plan
-from swarm.planner.roles import is_context
-from swarm.planner.skip import skipped
+from swarm.planner.local.clause_roles import is_context
+from swarm.planner.local.planner import plan
+from swarm.planner.single_expert import skipped
 from swarm.text.clauses import clauses
 from swarm.types.card import Card
 from swarm.types.events import Planned

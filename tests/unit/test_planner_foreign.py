@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from swarm.planner.foreign import Foreign
-from swarm.planner.planned import Done, Tried
-from swarm.planner.refs import mentions
+from swarm.planner.base import Done, Tried
+from swarm.planner.compile.foreign_references import Foreign
+from swarm.planner.compile.references import mentions
 from swarm.types.plan import REFERENCE
 from tests.unit.test_planner_llm import Published, answers, plan, plan_text, step
 

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from swarm import logging
 from swarm.errors import BrokerUnavailable, ModelRefused, ModelUnavailable, TooLarge, UnknownExpert
 from swarm.llm.base import Message, NoModels
-from swarm.planner import front
-from swarm.planner.front import Done, Front, PlanCache, Tried
-from swarm.planner.planned import resolved, writer_of
+from swarm.planner import planner
+from swarm.planner.base import resolved, writer_of
+from swarm.planner.planner import Done, Front, PlanCache, Tried
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.base import MAX_TEXT
@@ -100,7 +100,7 @@ def experts(planned: Planned) -> list[str]:
 def test_a_given_plan_is_taken_as_it_is_with_its_edges_written_out() -> None:
     plan = Plan.read([{"id": "a", "expert": "triage", "instruction": "x"},
                       {"id": "b", "expert": "reply", "instruction": "with ${a}"}])  # fmt: skip
-    planned = front.given(Request(text="t", plan=plan.model_copy(update={"aggregate": "join"})), CATALOG)
+    planned = planner.given(Request(text="t", plan=plan.model_copy(update={"aggregate": "join"})), CATALOG)
 
     assert planned is not None
     assert [s.depends_on for s in planned.subtasks] == [(), ("a",)]
@@ -108,7 +108,7 @@ def test_a_given_plan_is_taken_as_it_is_with_its_edges_written_out() -> None:
 
 
 def test_a_given_expert_gets_the_text_with_placeholders_escaped() -> None:
-    planned = front.given(Request(text="echo ${HOME}", expert="triage"), CATALOG)
+    planned = planner.given(Request(text="echo ${HOME}", expert="triage"), CATALOG)
 
     assert planned is not None
     assert [(s.id, s.expert, s.instruction) for s in planned.subtasks] == [("t1", "triage", "echo $${HOME}")]
@@ -117,11 +117,11 @@ def test_a_given_expert_gets_the_text_with_placeholders_escaped() -> None:
 
 def test_a_text_that_only_its_placeholders_make_too_long_is_refused() -> None:
     with pytest.raises(TooLarge):
-        front.given(Request(text="${a} " * (MAX_TEXT // 5), expert="triage"), CATALOG)
+        planner.given(Request(text="${a} " * (MAX_TEXT // 5), expert="triage"), CATALOG)
 
 
 def test_nothing_given_is_left_to_a_planner() -> None:
-    assert front.given(Request(text="Classify this message"), CATALOG) is None
+    assert planner.given(Request(text="Classify this message"), CATALOG) is None
 
 
 @pytest.mark.parametrize("where", ["expert", "plan"])
@@ -129,7 +129,7 @@ def test_an_unknown_expert_is_named_with_those_that_are_known(where: str) -> Non
     plan = Plan.read([{"id": "a", "expert": "nobody", "instruction": "x"}])
     request = Request(text="t", plan=plan) if where == "plan" else Request(text="t", expert="nobody")
     with pytest.raises(UnknownExpert) as refusal:
-        front.given(request, CATALOG)
+        planner.given(request, CATALOG)
 
     assert (refusal.value.name, refusal.value.known) == ("nobody", ("reply", "triage"))
 
@@ -398,7 +398,7 @@ async def test_plans_of_callers_and_of_models_are_resolved_alike() -> None:
     )
     by_model = await a_front(says(TWO)).plan(Request(text=BOTH), CATALOG)
     given = await a_front(never).plan(Request(text=BOTH, plan=plan), CATALOG)
-    directly = front.given(Request(text=BOTH, plan=plan), CATALOG, writes=True)
+    directly = planner.given(Request(text=BOTH, plan=plan), CATALOG, writes=True)
 
     assert directly is not None
     assert by_model.aggregate == given.aggregate == directly.aggregate == "synthesis"

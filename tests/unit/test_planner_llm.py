@@ -25,11 +25,11 @@ from swarm.errors import (
     WrongKey,
 )
 from swarm.llm.base import Completion, Message
-from swarm.planner.llm import TURNS, ModelPlanner
-from swarm.planner.local import MAX_PLAN
-from swarm.planner.planned import Done, Tried
-from swarm.planner.prompt import PROBLEMS
-from swarm.planner.shortlist import CANDIDATES, MOST
+from swarm.planner.base import Done, Tried
+from swarm.planner.local.planner import MAX_PLAN
+from swarm.planner.model.planner import TURNS, ModelPlanner
+from swarm.planner.model.prompt import PROBLEMS
+from swarm.planner.model.shortlist import CANDIDATES, MOST
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModel
 from swarm.types.card import Card

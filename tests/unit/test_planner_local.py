@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import NoPlan
-from swarm.planner import local
+from swarm.planner.local import planner
 from swarm.types.card import Card
 from swarm.types.events import Planned
 from swarm.types.plan import MAX_SUBTASKS, Plan
@@ -33,11 +33,11 @@ REQUEST = (
 
 
 def shape(text: str, known: Mapping[str, Card] = DESK) -> list[str]:
-    return [f"{s.expert}<-{','.join(s.depends_on)}" for s in local.plan(text, known).subtasks]
+    return [f"{s.expert}<-{','.join(s.depends_on)}" for s in planner.plan(text, known).subtasks]
 
 
 def test_the_example_of_the_issue_becomes_two_parallel_subtasks_and_a_reply() -> None:
-    triage, policy, reply = local.plan(REQUEST, DESK).subtasks
+    triage, policy, reply = planner.plan(REQUEST, DESK).subtasks
 
     assert triage.instruction == f"Classify this message: {MESSAGE}."
     assert policy.instruction == "find what the refund policy says about damaged goods"
@@ -49,7 +49,7 @@ def test_the_example_of_the_issue_becomes_two_parallel_subtasks_and_a_reply() ->
 
 
 def test_one_clear_clause_is_one_subtask_with_the_text_as_it_is() -> None:
-    planned = local.plan("What are the delivery times to Spain?\n", DESK)
+    planned = planner.plan("What are the delivery times to Spain?\n", DESK)
 
     assert [s.instruction for s in planned.subtasks] == ["What are the delivery times to Spain?\n"]
     assert (planned.planner, planned.closed, planned.round) == ("local/planner", True, 0)
@@ -88,7 +88,7 @@ def test_finally_and_results_wait_for_all_others_for_open_ends() -> None:
 
 
 def test_every_subtask_says_why_it_is_there_and_what_it_waits_for() -> None:
-    why = local.plan(REQUEST, DESK).why
+    why = planner.plan(REQUEST, DESK).why
 
     assert list(why) == ["t1", "t2", "t3"]
     assert "fits triage" in why["t1"]
@@ -121,7 +121,7 @@ def test_what_introduces_or_elaborates_a_task_is_no_task_of_its_own(text: str, e
                                   "I want to know more about glass. Find the refund policy.",
                                   "Check and write a reply."])  # fmt: skip
 def test_what_joins_a_task_is_told_with_it(text: str) -> None:
-    assert local.plan(text, DESK).subtasks[0].instruction == text
+    assert planner.plan(text, DESK).subtasks[0].instruction == text
 
 
 CITY = cards(
@@ -133,7 +133,7 @@ CITY = cards(
 
 def test_two_things_of_one_sentence_go_to_their_own_experts_with_all_of_it() -> None:
     text = "Find the weather forecast in Oslo and the exchange rate for the krone. Then book a hotel."
-    weather, rate, hotel = local.plan(text, CITY).subtasks
+    weather, rate, hotel = planner.plan(text, CITY).subtasks
 
     assert [s.expert for s in (weather, rate, hotel)] == ["weather", "exchange-rate", "hotel"]
     assert [s.depends_on for s in (weather, rate, hotel)] == [(), (), ("t1", "t2")]
@@ -152,7 +152,7 @@ def test_two_things_of_one_sentence_go_to_their_own_experts_with_all_of_it() -> 
     ],
 )
 def test_details_and_lists_stay_with_their_expert(text: str) -> None:
-    assert len(local.plan(text, CITY).subtasks) == 1
+    assert len(planner.plan(text, CITY).subtasks) == 1
 
 
 def test_one_word_in_common_with_an_expert_for_another_thing_is_no_wish_of_its_own() -> None:
@@ -175,14 +175,14 @@ def test_meaning_counts_beside_words_where_a_measure_is_given() -> None:
         assert set(names) == set(CITY)
         return {"weather": 0.8, "hotel": 0.1} if "rain" in text else {}
 
-    assert [s.expert for s in local.plan("Will there be rain?", CITY, similar).subtasks] == ["weather"]
+    assert [s.expert for s in planner.plan("Will there be rain?", CITY, similar).subtasks] == ["weather"]
     with pytest.raises(NoPlan):
-        local.plan("Will there be rain?", CITY)
+        planner.plan("Will there be rain?", CITY)
 
 
 def test_what_fits_nothing_refuses_the_request_and_names_the_clause() -> None:
     with pytest.raises(NoPlan) as refusal:
-        local.plan("Classify this message: 'x' and bake a cake.", DESK)
+        planner.plan("Classify this message: 'x' and bake a cake.", DESK)
 
     assert "'bake a cake.'" in str(refusal.value)
     assert refusal.value.known == tuple(sorted(DESK))
@@ -192,23 +192,23 @@ def test_what_fits_nothing_refuses_the_request_and_names_the_clause() -> None:
                                   "Find the refund policy. Also, tell me the news"])  # fmt: skip
 def test_a_new_command_that_fits_nothing_is_not_given_to_a_neighbour(text: str) -> None:
     with pytest.raises(NoPlan, match="nothing fits"):
-        local.plan(text, DESK)
+        planner.plan(text, DESK)
 
 
 @pytest.mark.parametrize("text", ["Bake a cake.", "Write a poem about the sea", "???", "Thanks!"])
 def test_a_request_beyond_all_experts_is_refused(text: str) -> None:
     with pytest.raises(NoPlan, match="nothing fits"):
-        local.plan(text, DESK)
+        planner.plan(text, DESK)
 
 
 def test_without_experts_there_is_no_plan() -> None:
     with pytest.raises(NoPlan, match="there are no experts"):
-        local.plan("Classify this", {})
+        planner.plan("Classify this", {})
 
 
 def test_statements_greetings_and_wishes_about_how_go_with_a_neighbour() -> None:
     text = "Hello! My parcel arrived broken. Classify this message and write a reply. Keep it short. Thanks!"
-    triage, reply = local.plan(text, DESK).subtasks
+    triage, reply = planner.plan(text, DESK).subtasks
 
     assert triage.instruction == "Hello! My parcel arrived broken. Classify this message"
     assert reply.instruction.startswith("write a reply. Keep it short. Thanks!")
@@ -216,7 +216,7 @@ def test_statements_greetings_and_wishes_about_how_go_with_a_neighbour() -> None
 
 
 def test_a_text_pasted_below_reaches_the_clause_that_speaks_of_it() -> None:
-    triage, reply = local.plan("Classify the message below and write a reply.\n\n> It broke.\n> Help!", DESK).subtasks
+    triage, reply = planner.plan("Classify the message below and write a reply.\n\n> It broke.\n> Help!", DESK).subtasks
 
     assert "> It broke.\n> Help!" in triage.instruction
     assert "> It broke.\n> Help!" in reply.instruction
@@ -224,7 +224,7 @@ def test_a_text_pasted_below_reaches_the_clause_that_speaks_of_it() -> None:
 
 def test_an_expert_is_preferred_to_its_own_fallback_and_the_plan_carries_it() -> None:
     both = cards("faq-a", faq_b="Knows delivery times.") | cards(faq_a="Knows delivery times.")
-    planned = local.plan("What are the delivery times?", both)
+    planned = planner.plan("What are the delivery times?", both)
 
     assert planned.subtasks[0].expert == "faq-b"
     assert planned.fallbacks == {"t1": ("faq-a",)}
@@ -233,7 +233,7 @@ def test_an_expert_is_preferred_to_its_own_fallback_and_the_plan_carries_it() ->
 def test_a_weak_match_for_two_experts_is_refused_with_both_names() -> None:
     twins = cards(a="Makes plans for travel and food at home.", b="Makes plans for travel and sport at home.")
     with pytest.raises(NoPlan) as refusal:
-        local.plan("Arrange travel", twins)
+        planner.plan("Arrange travel", twins)
 
     assert refusal.value.candidates == ("a", "b")
 
@@ -278,7 +278,7 @@ def test_ordinary_ways_of_asking_lose_nothing_and_add_nothing(text: str, expecte
 @pytest.mark.parametrize("text", ["Bake a cake and write a reply.", "Order pizza for everyone and write a reply."])
 def test_a_command_that_fits_nothing_is_no_introduction_of_the_next(text: str) -> None:
     with pytest.raises(NoPlan, match="nothing fits"):
-        local.plan(text, OFFICE)
+        planner.plan(text, OFFICE)
 
 
 @pytest.mark.parametrize(
@@ -296,30 +296,30 @@ def test_a_last_wish_waits_unless_it_changes_nothing_and_brings_all_it_needs(tex
 
 
 def test_what_belongs_to_them_waits_and_is_given_their_text() -> None:
-    _, law = local.plan("Classify the mail: 'I sue you'. Also find their school laws.", OFFICE).subtasks
+    _, law = planner.plan("Classify the mail: 'I sue you'. Also find their school laws.", OFFICE).subtasks
 
     assert law.depends_on == ("t1",)
     assert "'I sue you'" in law.instruction
 
 
 def test_a_literal_placeholder_is_no_reference() -> None:
-    planned = local.plan("Classify this message: 'the shell said ${t9} and ${HOME}'. Then write a reply.", DESK)
+    planned = planner.plan("Classify this message: 'the shell said ${t9} and ${HOME}'. Then write a reply.", DESK)
 
     assert [s.references for s in planned.subtasks] == [(), ("t1",)]
     assert "$${HOME}" in planned.subtasks[0].instruction
 
 
 def test_more_tasks_than_a_job_may_have_are_refused() -> None:
-    assert len(local.plan("Find the refund policy. " * MAX_SUBTASKS, DESK).subtasks) == MAX_SUBTASKS
+    assert len(planner.plan("Find the refund policy. " * MAX_SUBTASKS, DESK).subtasks) == MAX_SUBTASKS
     with pytest.raises(NoPlan, match="more than 1,000"):
-        local.plan("Find the refund policy. " * (MAX_SUBTASKS + 1), DESK)
+        planner.plan("Find the refund policy. " * (MAX_SUBTASKS + 1), DESK)
     with pytest.raises(NoPlan, match="more than 20,000 parts"):
-        local.plan("refund; " * 20_001, DESK)
+        planner.plan("refund; " * 20_001, DESK)
 
 
 def test_a_long_text_that_many_tasks_need_is_not_copied_without_bound() -> None:
     with pytest.raises(NoPlan, match="bytes"):
-        local.plan(f'Classify this message: "{"x" * 100_000}". ' + "Then write a reply. " * 50, DESK)
+        planner.plan(f'Classify this message: "{"x" * 100_000}". ' + "Then write a reply. " * 50, DESK)
 
 
 WORDS = st.sampled_from(
@@ -352,7 +352,7 @@ REQUESTS = st.lists(st.tuples(WORDS, JOINTS), min_size=1, max_size=12).map(lambd
 
 def planned_or_none(text: str) -> Planned | None:
     try:
-        return local.plan(text, DESK)
+        return planner.plan(text, DESK)
     except NoPlan:
         return None
 

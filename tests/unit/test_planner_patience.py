@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from swarm.llm.base import Message
-from swarm.planner.front import Front
-from swarm.planner.planned import Publish
-from swarm.planner.room import SLOW, Room
+from swarm.planner.base import Publish
+from swarm.planner.model.spare_capacity import SLOW, Room
+from swarm.planner.planner import Front
 from swarm.settings import Settings
 from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Card, Catalog

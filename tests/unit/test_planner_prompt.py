@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from swarm.errors import BadDraft, BadOutput, NoDraft
 from swarm.llm.base import Message
 from swarm.llm.strict_schema import Strict, strictly
-from swarm.planner import prompt
-from swarm.planner.compile import Rules, compiled
-from swarm.planner.draft import read
-from swarm.planner.form import EXAMPLES, form, skeleton, written
-from swarm.planner.planned import Done, Tried
-from swarm.planner.prompt import Question, asked, problems, repaired, restarted
-from swarm.planner.shortlist import MOST, candidates, shortlist
+from swarm.planner.base import Done, Tried
+from swarm.planner.compile.compiler import Rules, compiled
+from swarm.planner.model import prompt
+from swarm.planner.model.output_schema import EXAMPLES, form, skeleton, written
+from swarm.planner.model.prompt import Question, asked, problems, repaired, restarted
+from swarm.planner.model.shortlist import MOST, candidates, shortlist
+from swarm.planner.parse.draft import read
 from swarm.types.answer import Missing
 from swarm.types.card import Card
 

@@ -11,10 +11,10 @@ from typer.testing import CliRunner, Result
 
 from swarm.cli.plancheck import check
 from swarm.errors import BadInput, TooLarge
-from swarm.planner import recorded, recordings
-from swarm.planner.compile import Rules
-from swarm.planner.recorded import Report, judged, verdicts
-from swarm.planner.recordings import Requests, experts
+from swarm.planner.compile.compiler import Rules
+from swarm.planner.evaluate import compile_check, recordings
+from swarm.planner.evaluate.compile_check import Report, judged, verdicts
+from swarm.planner.evaluate.recordings import Requests, experts
 
 DESK = (("Find Flight", "Finds flights to a city."), ("Book Hotel", "Books a room."), ("send.mail", "Sends a message."))
 MEND = Rules(mend_edges=True)
@@ -116,7 +116,7 @@ def test_a_bug_is_counted_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(*args: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(recorded, "read", broken)
+    monkeypatch.setattr(compile_check, "read", broken)
     report = Report()
     for _ in range(2):
         report.add(judged(GOOD, experts(DESK), MEND, request="r7"))
@@ -127,10 +127,10 @@ def test_a_bug_is_counted_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_report_keeps_no_more_the_more_it_sees() -> None:
     report = Report()
-    for i in range(recorded.MAX_CATEGORIES + 50):
-        report.add(recorded.Verdict("m", "r", ms=i / 10, categories=(f"refused: {i}",)))
+    for i in range(compile_check.MAX_CATEGORIES + 50):
+        report.add(compile_check.Verdict("m", "r", ms=i / 10, categories=(f"refused: {i}",)))
 
-    assert len(report.categories) == recorded.MAX_CATEGORIES + 1
+    assert len(report.categories) == compile_check.MAX_CATEGORIES + 1
     assert report.categories["other"] == 50
     assert report.ms_median == 7.4
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.planner.skip import skipped
+from swarm.planner.single_expert import skipped
 from tests.unit.test_planner_local import CITY, DESK, cards
 
 

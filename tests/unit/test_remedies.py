@@ -18,8 +18,8 @@ from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
 from swarm.llm.openai.models import OpenAIModels
-from swarm.planner.front import Front
-from swarm.planner.llm import ModelPlanner
+from swarm.planner.model.planner import ModelPlanner
+from swarm.planner.planner import Front
 from swarm.settings import LOCAL, Settings
 from swarm.testing.model_server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.testing.openai_payloads import response, response_events

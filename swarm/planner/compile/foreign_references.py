@@ -1,0 +1,93 @@
+"""What a model's plan may have copied from texts of others: a request, and results of an earlier round. Pure.
+
+A model is the author of its plan, but not of the words that it copied into it, changed or not. So a reference whose
+name stands in those texts behind a brace or another sign of references is doubtful, and never resolved. The model is
+told beforehand to name its steps otherwise.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from string import ascii_lowercase
+from urllib.parse import unquote
+
+from swarm.planner.compile.expert_names import squeezed
+from swarm.planner.compile.references import Mention, mentions
+
+REQUEST = "request"
+"""`{{request}}` in an instruction stands for the words of the request."""
+IDS = "t"
+"""What ids of steps begin with."""
+_BEGINNINGS = (IDS, "s", *(IDS + letter for letter in ascii_lowercase))
+_UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+")
+_BETWEEN = re.compile(r"[\s\\'\"`]+")
+"""What may stand between a sign and a name."""
+_SIGNED = re.compile(r"[{<#$]([\w.\-\[\]]{1,256})")
+_TO_NUMBER = re.compile(r"\A[^\W\d]*[-_]?\d{1,4}")
+_SAID = re.compile(r"(?:of|from)((?:step|task|subtask|node)[_#-]?\d{1,4})")
+_NUMBERED = re.compile(r"(?<![^\W_])([a-z]{1,2})(?=\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Names in texts of others that look like references. Without texts it has none."""
+
+    names: frozenset[str] = frozenset()
+    text: str = ""
+    """The texts in one case and width, with single spaces."""
+    ids: str = IDS
+    """What ids of steps may begin with so that the texts have none of them."""
+    placeholder: str = REQUEST
+    """What may stand for the words of the request and is none of them."""
+
+    @classmethod
+    def of(cls, *texts: str) -> Foreign:
+        written = "\n".join(texts)
+        plain = html.unescape(unquote(written)) if "%" in written or "&" in written else written
+        plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", plain)).casefold()
+        names = {squeezed(name) for name in _names(written, plain)} - {""}
+        used = set(_NUMBERED.findall(plain))
+        ids = next((one for one in _BEGINNINGS if one not in used), IDS)
+        words = itertools.chain((REQUEST,), (f"{REQUEST}_{number}" for number in itertools.count(2)))
+        placeholder = next(word for word in words if squeezed(word) not in names)
+        return cls(frozenset(names), " ".join(plain.split()), ids, placeholder)
+
+    def named(self, words: str) -> str:
+        """Words of ours with such ids and such a placeholder as the texts do not have."""
+        words = re.sub(rf"\b{IDS}(?=\d)", self.ids, words)
+        return words.replace(f"{{{{{REQUEST}}}}}", f"{{{{{self.placeholder}}}}}")
+
+    def has(self, mention: Mention) -> bool:
+        """Whether a reference may be a copy. In our own form its whole path counts, in others also a part of it."""
+        if not self.names:
+            return False
+        parts = (mention.name, *mention.path)
+        shortest = len(parts) if mention.form in ("ours", "loose") else 1
+        return any(squeezed("".join(parts[:end])) in self.names for end in range(shortest, len(parts) + 1))
+
+    def says(self, value: str) -> bool:
+        """Whether a value that is nothing but a name stands in the texts."""
+        if not self.text:
+            return False
+        plain = " ".join(_UNSEEN.sub("", unicodedata.normalize("NFKC", value)).casefold().split())
+        return plain in self.text
+
+
+NOTHING = Foreign()
+"""No texts of others."""
+
+
+def _names(written: str, plain: str) -> Iterator[str]:
+    dense = _BETWEEN.sub("", plain)
+    for found in itertools.chain(mentions(written), mentions(plain)):
+        yield found.name
+        yield "".join((found.name, *found.path))
+    for name in _SIGNED.findall(dense):
+        yield name
+        yield from _TO_NUMBER.findall(name)
+    yield from _SAID.findall(dense)

@@ -1,0 +1,70 @@
+"""The edges of a plan while it is compiled: which step waits for what, and every way in which the text says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from swarm.planner.compile.references import Target
+from swarm.types.plan import find_cycle
+
+How = Literal["depends_on", "links", "instruction", "when", "for_each"]
+
+_FIRM = frozenset(("when", "for_each"))
+"""A subtask makes no sense without such an edge."""
+_MAKES = frozenset("target targets makes creates produces product products provides".split())
+
+
+class Edges:
+    """Of `count` steps."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.waits: list[dict[Target, set[How]]] = [{} for _ in range(count)]
+
+    def add(self, at: int, target: Target, how: How) -> None:
+        """The step at `at` waits for `target`."""
+        self.waits[at].setdefault(target, set()).add(how)
+
+    def drop(self, at: int, target: Target) -> None:
+        del self.waits[at][target]
+
+    def is_firm(self, at: int, target: Target) -> bool:
+        """Whether the step cannot do without this edge."""
+        return bool(self.waits[at][target] & _FIRM)
+
+    def cycle(self) -> tuple[int, ...]:
+        """Some cycle, closed, each step waiting for the next; empty if there is none."""
+        own = {str(at): [str(t) for t in waits if isinstance(t, int)] for at, waits in enumerate(self.waits)}
+        return tuple(map(int, find_cycle(own)))
+
+    def backward(self, cycle: Sequence[int]) -> tuple[int, int]:
+        """The edge of a cycle that waits for a later step; of several one that carries no data, and is not firm."""
+        later = [(at, target) for at, target in pairwise(cycle) if at < target]
+        return min(later, key=lambda edge: (self.is_firm(*edge), "instruction" in self.waits[edge[0]][edge[1]]))
+
+
+def makers(arguments: Sequence[Mapping[str, object]]) -> Mapping[str, Sequence[int]]:
+    """Material -> the steps that make it, where steps say what they make."""
+    found: dict[str, list[int]] = {}
+    for at, members in enumerate(arguments):
+        made = [value for name, value in members.items() if name.lower() in _MAKES]
+        for material in (part for value in made for part in (value if isinstance(value, list) else [value])):
+            if isinstance(material, (str, int)):
+                found.setdefault(str(material).strip(), []).append(at)
+    return found
+
+
+def levels(edges: Edges) -> list[int]:
+    """Of each step, how many stand before it on its longest path. There must be no cycle."""
+    level = [-1] * edges.count
+    for root in range(edges.count):
+        stack = [root]
+        while stack:
+            before = [target for target in edges.waits[stack[-1]] if isinstance(target, int)]
+            if missing := [target for target in before if level[target] < 0]:
+                stack += missing
+            else:
+                level[stack.pop()] = 1 + max((level[target] for target in before), default=-1)
+    return level

@@ -1,0 +1,334 @@
+"""A plan from a model: asked for, compiled, and where it cannot run asked for again with what is wrong.
+
+The text is never trusted: `draft.read` and `compiled` have the last word on all of it, also on what was published
+while it was written. At most `TURNS` calls, and `plan_timeout` for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from itertools import islice
+
+from swarm.engine import retry
+from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
+from swarm.llm.base import Completion, Form, Message, Model, cap_of
+from swarm.llm.openai.usage import failed, given_up
+from swarm.planner.base import Publish, Tried, aside, fallbacks
+from swarm.planner.compile.compiler import Compiled, Rules, compiled
+from swarm.planner.compile.expert_names import Names
+from swarm.planner.compile.foreign_references import Foreign
+from swarm.planner.model import prompt
+from swarm.planner.model.early_dispatch import Early
+from swarm.planner.model.output_schema import form
+from swarm.planner.model.request_placeholder import bound, marked, unquoted
+from swarm.planner.model.shortlist import candidates, shortlist
+from swarm.planner.model.spare_capacity import Room, Slots, unknown
+from swarm.planner.parse.draft import Draft, read
+from swarm.settings import Settings
+from swarm.types.card import Card
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, escaped
+from swarm.types.result import Failure, Reason, Usage, as_reason
+
+
+class Unstarted(Exception):
+    """Internal: no step came in time."""
+
+
+TURNS = 3
+"""Calls for one plan: the first, and two to repair it or to try again."""
+MAX_WRITTEN = 400_000
+"""Characters of one answer; a model that does not stop is hung up on."""
+
+_EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan)"\s{0,20}:\s{0,20}\[\s{0,20}\]""")
+
+
+class ModelPlanner:
+    """Plans by asking `model`. It may plan several requests at once.
+
+    `slots` says how many calls an endpoint takes at once, as far as that is known.
+    """
+
+    def __init__(self, model: Model, settings: Settings, slots: Slots = unknown) -> None:
+        self._model, self._settings, self._slots = model, settings, slots
+
+    async def plan(
+        self,
+        text: str,
+        cards: Mapping[str, Card],
+        *,
+        publish: Publish | None = None,
+        tried: Tried | None = None,
+        first_step: float = math.inf,
+    ) -> Planned:
+        """The closed plan, or `failure` with the reason; either with a note on every turn and the usage of all.
+
+        With `publish` subtasks that can begin are published while the first turn is written. After `first_step` seconds
+        without a step it is given up. Raises what `publish` raises, and nothing else of ours.
+        """
+        until = asyncio.get_running_loop().time() + self._settings.plan_timeout
+        asking = await aside(
+            len(text) + 50 * len(cards), lambda: _Asking(self._model, self._settings, text, cards, publish, tried)
+        )
+        asking.first_step, asking.room = first_step, Room(self._model.name, self._slots)
+        try:
+            async with asyncio.timeout_at(until):
+                return await asking.plan(until)
+        except TimeoutError:
+            return asking.gave_up(
+                "timeout", f"no plan within {self._settings.plan_timeout:g} s; raise SWARM_PLAN_TIMEOUT"
+            )
+
+
+class _Asking:
+    """One plan being asked for: what was said so far, what it cost, and the notes on it."""
+
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        text: str,
+        cards: Mapping[str, Card],
+        publish: Publish | None,
+        tried: Tried | None,
+    ) -> None:
+        self._model, self._settings, self._cards, self._publish = model, settings, cards, publish
+        self._rules, self._names = Rules.of(settings), Names(cards)
+        self._text, self._safe = text, escaped(text)
+        shown, shortened = shortlist(text, cards)
+        self._notes = [shortened] if shortened else []
+        self._foreign = foreign = Foreign.of(text, *_results(tried))
+        self._question = prompt.Question(text=self._safe, cards=shown, tried=tried, foreign=foreign)
+        self._done = frozenset(done.id for done in tried.done) if tried else frozenset()
+        self._usage = Usage()
+        self._problems: list[str] = []
+        self._last = self._noted = ""
+        self._begun: dict[str, Subtask] = {}
+        self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks, foreign.placeholder)
+        self._until = 0.0
+        self._written = ""
+        self.first_step, self.room = math.inf, Room(model.name, unknown)
+
+    async def plan(self, until: float) -> Planned:
+        """Ask, and ask again, until there is a plan or no turn is left."""
+        self._until = until
+        patience = asyncio.get_running_loop().time() + self.first_step
+        messages = prompt.asked(self._question)
+        outages = refusals = 0
+        for turn in range(1, TURNS + 1):
+            completion, draft = None, None
+            try:
+                completion = await self._answered(messages)
+                if self._question.tried and _EMPTY.search(completion.text) and await self._is_empty(completion):
+                    return self._nothing_left(turn, completion)
+                draft = await self._read(completion)
+                return self._closed(turn, completion, draft, await self._whole(completion, draft))
+            except (PlanRefused, BadOutput) as error:
+                self._last = f"{self._model.name}: {self._said(error)}"
+                self._note(turn, f"{self._said(error)}{_asked_by(completion)}")
+                refusals += isinstance(error, NoDraft) and error.reason == "refusal"
+                if isinstance(error, BadOutput) and not error.retryable:
+                    return self.gave_up(as_reason(error.reason), self._last)
+                if refusals > 1:
+                    break
+                if asyncio.get_running_loop().time() > patience:
+                    return self.gave_up("timeout", f"{self._last}; {self._unstarted}")
+                messages = self._repair(error, completion.text if completion else "", draft)
+            except Unstarted as error:
+                self._note(turn, str(error))
+                return self.gave_up("timeout", f"{self._model.name}: {error}")
+            except ModelUnavailable as error:
+                self._note(turn, self._said(error))
+                outages += 1
+                if error.broken or not await self._waited(error, outages):
+                    return self.gave_up("unavailable", str(error))
+            except ExpertError as error:
+                self._note(turn, self._said(error))
+                return self.gave_up(as_reason(error.reason), str(error))
+        return self.gave_up("bad_output", self._last)
+
+    def gave_up(self, reason: Reason, why: str) -> Planned:
+        return Planned(
+            planner=self._model.name,
+            notes=tuple(self._notes),
+            usage=self._usage,
+            failure=Failure(reason=reason, message=why),
+        )
+
+    # -- one turn
+
+    async def _answered(self, messages: Sequence[Message]) -> Completion:
+        """The model's answer; the first is streamed if anybody wants its pieces."""
+        wanted = form(self._question.cards, may_be_empty=self._question.tried is not None)
+        self._written = ""
+        left = max(0.1, self._until - asyncio.get_running_loop().time())
+        try:
+            if self._problems:
+                completion = await self._model.complete(messages, max_tokens=self._most, timeout=left, form=wanted)
+            else:
+                completion = await self._streamed(messages, wanted, left)
+        except ExpertError as error:
+            self._usage += failed(error, messages)
+            raise
+        except (asyncio.CancelledError, NoDraft, Unstarted):
+            self._usage += given_up(messages, self._written)
+            raise
+        self._usage += completion.usage
+        return completion
+
+    @property
+    def _most(self) -> int | None:
+        """Tokens of one turn."""
+        return cap_of(self._model) or self._settings.cap("plan") or None
+
+    @property
+    def _unstarted(self) -> str:
+        return f"no step within {self.first_step:g} s (SWARM_PLAN_FIRST_STEP)"
+
+    async def _streamed(self, messages: Sequence[Message], wanted: Form, timeout: float) -> Completion:
+        """The first turn: what can begin is published as it is written, where the server has room for it."""
+        early, written, steps = self._early, "", 0
+        early.restart()
+        stream = self._model.stream(messages, max_tokens=self._most, timeout=timeout, form=wanted)
+        self.room.asks()
+        with self._giving_up() as patience:
+            async with patience, aclosing(stream) as items:
+                async for item in items:
+                    if isinstance(item, Completion):
+                        return item
+                    self.room.hears()
+                    self._written = written = written + item
+                    if patience.when() is not None and (shown := _named(written, self._question.cards)) > steps:
+                        steps = shown
+                        patience.reschedule(asyncio.get_running_loop().time() + self.first_step)
+                    if len(written) > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
+                        reason: DraftReason = "too_long" if len(written) > MAX_WRITTEN else "too_many"
+                        raise NoDraft(reason, f"stopped after {early.steps:,} steps and {len(written):,} characters")
+                    if ready := self.room.of(early.feed(item), self._cards):
+                        await self._published(ready)
+        raise ModelUnavailable(f"{self._model.name}: the stream ended without an end")
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[asyncio.Timeout]:
+        """A limit for the next step. What raises at it says so, and is not asked again."""
+        seconds = None if math.isinf(self.first_step) else self.first_step
+        patience = asyncio.timeout(seconds)
+        try:
+            yield patience
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise Unstarted(self._unstarted) from None
+
+    async def _published(self, ready: tuple[Subtask, ...]) -> None:
+        if self._publish is not None:
+            self._begun |= {subtask.id: subtask for subtask in ready}
+            await self._publish(self._planned(ready, closed=False))
+
+    async def _read(self, completion: Completion) -> Draft:
+        cut = NoDraft("cut", "the answer was cut at the token limit", completion.remedy or MORE_TOKENS)
+        try:
+            draft = await aside(
+                len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
+            )
+        except NoDraft as error:
+            if error.reason == "no_plan" and _EMPTY.search(completion.text):
+                raise NoDraft("no_plan", "the plan is empty: it has no subtasks") from None
+            raise cut if completion.cut and error.reason != "refusal" else error from None
+        if completion.cut and draft.rung != "json":
+            raise cut
+        return draft
+
+    async def _is_empty(self, completion: Completion) -> bool:
+        """Whether a text that says "no subtasks" somewhere has none at all."""
+        try:
+            return not (await self._read(completion)).steps
+        except NoDraft as error:
+            return error.reason == "no_plan"
+
+    async def _whole(self, completion: Completion, draft: Draft) -> Compiled:
+        return await aside(len(completion.text), lambda: self._compiled(draft))
+
+    def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
+        """Also for a part of the plan; `known` are ids of steps before it."""
+        known = self._done.union(known)
+        foreign = self._foreign
+        draft = marked(unquoted(draft, self._text), known, foreign.placeholder)
+        plan = compiled(draft, self._cards, self._rules, known=known, names=self._names, foreign=foreign)
+        return replace(plan, subtasks=bound(plan.subtasks, self._safe, foreign.placeholder))
+
+    def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:
+        self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.rung}{_asked_by(completion)}")
+        if begun := self._begun:
+            kept = sum(begun.get(subtask.id) == subtask for subtask in plan.subtasks)
+            self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them in vain")
+        facts = {"aggregate": plan.aggregate, "why": plan.why, "mends": plan.mends}
+        told = {"notes": tuple(self._notes), "usage": self._usage}
+        return self._planned(plan.subtasks, closed=True).model_copy(update=facts | told)
+
+    def _nothing_left(self, turn: int, completion: Completion) -> Planned:
+        """A plan of nothing more. Whoever plans again may find so; a request that is new needs somebody."""
+        self._note(turn, f"nothing is left to do{_asked_by(completion)}")
+        told = {"notes": tuple(self._notes), "usage": self._usage}
+        return self._planned((), closed=True).model_copy(update=told)
+
+    def _planned(self, subtasks: tuple[Subtask, ...], *, closed: bool) -> Planned:
+        spares = fallbacks(subtasks, self._cards)
+        return Planned(subtasks=subtasks, fallbacks=spares, planner=self._model.name, closed=closed, again=True)
+
+    # -- after a turn that gave no plan
+
+    def _repair(self, error: PlanRefused | BadOutput, text: str, draft: Draft | None) -> list[Message]:
+        """A prompt that differs from the one before, since the same would be answered the same."""
+        first = not self._problems
+        problems = prompt.problems(error, self._foreign)
+        self._problems += problems
+        unknown = dict.fromkeys(s.expert for s in draft.steps if s.expert not in self._cards) if draft else {}
+        near = candidates(islice(unknown, prompt.PROBLEMS), self._cards)
+        shown = {name: card for name, card in self._cards.items() if name in near or name in self._question.cards}
+        self._question = replace(self._question, cards=shown)
+        return (
+            prompt.repaired(self._question, text, problems)
+            if first
+            else prompt.restarted(self._question, self._problems)
+        )
+
+    async def _waited(self, error: ModelUnavailable, outages: int) -> bool:
+        """Wait as long as a second try asks for, if there is one and time for it."""
+        failure = Failure(reason="unavailable", message="", retryable=error.retryable, retry_after=error.retry_after)
+        delay = retry.delay(failure, outages, 2, self._model.name)
+        left = self._until - asyncio.get_running_loop().time()
+        if delay is None or delay / 1000 > left:
+            return False
+        await asyncio.sleep(delay / 1000)
+        return True
+
+    def _said(self, error: Exception) -> str:
+        """Its message, without the model's name that errors of a server begin with."""
+        return str(error).removeprefix(f"{self._model.name}: ")
+
+    def _note(self, turn: int, what: str) -> None:
+        again = what == self._noted
+        self._noted = what
+        self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
+
+
+def _results(tried: Tried | None) -> tuple[str, ...]:
+    """The words of others that came of the plan so far."""
+    if tried is None:
+        return ()
+    return (*(done.text for done in tried.done), *(failed.message for failed in tried.failed), tried.lacking)
+
+
+def _named(text: str, cards: Collection[str]) -> int:
+    """How many steps show in a text that is not whole yet: names as values, or called."""
+    return sum(text.count(f'"{name}"') + text.count(f"'{name}'") + text.count(f"{name}(") for name in cards)
+
+
+def _asked_by(completion: Completion | None) -> str:
+    return f" (asked by {completion.asked_by})" if completion and completion.asked_by else ""

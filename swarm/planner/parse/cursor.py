@@ -1,0 +1,139 @@
+"""A place in a text, and how the slow reader gets on from there: over spaces, comments and texts in quotes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from swarm.planner.parse.values import MAX_NESTING, Unreadable, unescaped
+
+MAX_TOKENS = 8_000
+"""Of one text, read slowly: some 40 ms."""
+
+_SKIP = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|\#(?=[\s#!\-=]|[A-Za-z]+[ \n])[^\n]*)*+")
+BODY = {'"': re.compile(r'[^"\\]*(?:\\.[^"\\]*)*+"', re.S), "'": re.compile(r"[^'\\]*(?:\\.[^'\\]*)*+'", re.S)}
+_NEXT_CALL = re.compile(r"\)\s*,\s*([^\W\d][\w.\-/]{0,120}+) ?\(")
+GOES_ON = re.compile(
+    r"[ \t]*(?:\*\*|/(?![/*])|[*%+<>&|?@]|==|-(?=[ \t]*[\w(])|\.\s*\w|\[|(?:if|for|or|and|in|is|not|else|of|to)\b)"
+)
+_AFTER_STRING = re.compile(r"\s*(?:[,:\]})=;]|$|//|/\*|#|[\"'{\[]|\n\s*[\w<}])")
+_AFTER_MEMBER = re.compile(
+    r"\s*(?:,\s*(?:[\"'}\]),#/{]|$|[\w$\-]{1,80}\s*[:=])|[:\]})=;]|$|//|/\*|#|[\"'{]|\n\s*[\w}])"
+)
+
+
+def _nobody(_: str) -> bool:
+    return False
+
+
+class Cursor:
+    """Reads forward only. `notes` are the liberties taken since they were last emptied."""
+
+    def __init__(self, text: str, known: Callable[[str], bool] = _nobody) -> None:
+        self.text, self.known = text, known
+        self.at = 0
+        self.closed = False
+        self.left = MAX_TOKENS
+        self.notes: dict[str, None] = {}
+        self._open: list[str] = []
+
+    def _among_steps(self) -> bool:
+        """Whether this is an item of a list, rather than a part of a step."""
+        return all(closer == "]" for closer in self._open)
+
+    # -- strings ---------------------------------------------------------------------------------------------
+
+    def _string(self, quote: str) -> str:
+        if self.text.startswith(quote * 3, self.at):
+            return self._long_string(quote * 3)
+        if quote == "'":
+            self._note("single quotes")
+        end = self.at + 1
+        while True:
+            self._spend()
+            body = BODY[quote].match(self.text, end)
+            if body is None:
+                raise Unreadable("cut", len(self.text))
+            end = body.end()
+            if self._closes(end):
+                break
+            self._note("a quote inside a text")
+        if self._open and self._open[-1] == ")":
+            end = self._before_next_call(self.at + 1, end)
+        raw, self.at = self.text[self.at + 1 : end - 1], end
+        if "a missing quote" in self.notes and self.text[end - 1] == ")":
+            self.at = end - 1
+        if "\n" in raw:
+            self._note("a line break inside a text")
+        return unescaped(raw) if "\\" in raw else raw
+
+    def _before_next_call(self, start: int, end: int) -> int:
+        """Where a text ends whose closing quote is missing, so that it runs on into the next call; else `end`."""
+        for following in _NEXT_CALL.finditer(self.text, start, end):
+            if self.known(following[1]):
+                self._note("a missing quote")
+                return following.start() + 1
+        return end
+
+    def _long_string(self, quotes: str) -> str:
+        end = self.text.find(quotes, self.at + 3)
+        if end < 0:
+            raise Unreadable("cut", len(self.text))
+        raw, self.at = self.text[self.at + 3 : end], end + 3
+        self._note("triple quotes")
+        return unescaped(raw) if "\\" in raw else raw
+
+    def _closes(self, end: int) -> bool:
+        """Whether the quote before `end` ends the text, by what follows it."""
+        if not self._open:
+            return True
+        if GOES_ON.match(self.text, end) and self._open[-1] == ")":
+            return True
+        after = _AFTER_MEMBER if self._open[-1] == "}" else _AFTER_STRING
+        return after.match(self.text, end) is not None
+
+    # -- the place -------------------------------------------------------------------------------------------
+
+    def _ahead(self) -> int:
+        """Go to the next character that is no space and no comment."""
+        if (
+            self.at < len(self.text)
+            and self.text[self.at] in " \n\t\r/#\f\v\xa0"
+            and (skipped := _SKIP.match(self.text, self.at))
+        ):
+            if skipped[0].strip():
+                self._note("a comment")
+            self.at = skipped.end()
+        if self.at >= len(self.text):
+            raise Unreadable("cut", self.at)
+        return self.at
+
+    def _over(self, closer: str) -> bool:
+        """Go to the next character; whether the text ends there and that is as good as the closing bracket."""
+        try:
+            self._ahead()
+        except Unreadable:
+            if not self.closed:
+                raise
+            self._note(f"a missing {closer}")
+            return True
+        return False
+
+    def _past(self, characters: str) -> int:
+        at = self.at
+        while at < len(self.text) and self.text[at] in characters:
+            at += 1
+        return at
+
+    def _enter(self, closer: str) -> None:
+        if len(self._open) >= MAX_NESTING:
+            raise Unreadable("too_deep", self.at)
+        self._open.append(closer)
+
+    def _spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Unreadable("too_long", self.at)
+
+    def _note(self, what: str) -> None:
+        self.notes[what] = None

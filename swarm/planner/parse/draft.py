@@ -1,0 +1,241 @@
+"""What a planner's text says, before it is known whether that can run.
+
+The ladder, cheapest rung first: the whole text as JSON; JSON inside prose and fences; almost-JSON and calls; a repair
+library. What the rungs find is looked at for steps, and of several plans in one text one is chosen (`select.py`). A
+text that is no plan, or one that lost steps on the way, is refused with its kind.
+"""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm.errors import NoDraft
+from swarm.llm.openai.reasoning_splitter import answer_in
+from swarm.planner.parse.dependencies import refer
+from swarm.planner.parse.raw_steps import MAX_STEPS, Further, Misfit, Outline, TooMany, Written
+from swarm.planner.parse.refusals import MAX_ALIKE, alike, is_program, shown, unread, why
+from swarm.planner.parse.scanner import Found, Names, Scan, repaired, whole
+from swarm.planner.parse.select import Choice, Part, choose, signature
+from swarm.planner.parse.step_finder import outline
+from swarm.planner.parse.tags import lined, tagged
+from swarm.planner.parse.values import Unreadable
+from swarm.types.result import Mend
+
+MAX_TEXT = 200_000
+"""Characters of a planner's text."""
+SAID_AGAIN = 4
+"""How often a text may say the steps of its plan: as a draft, as an example, once more at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftStep:
+    """One step as it was written. Names and edges are the planner's own words, not yet looked up."""
+
+    expert: str
+    id: str = ""
+    """Empty where the text gives none."""
+    instruction: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """By name; unnamed ones are "0", "1", ..."""
+    depends_on: tuple[str, ...] = ()
+    output: Mapping[str, Any] | None = None
+    when: Mapping[str, Any] | None = None
+    for_each: str = ""
+    place: str = ""
+    """Where it stands in the text's own structure, such as `steps.2`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """All the steps of a text, in its order."""
+
+    steps: tuple[DraftStep, ...]
+    links: tuple[tuple[str, str], ...] = ()
+    """Edges told apart from the steps: (from, to), ids or experts as written."""
+    aggregate: str = ""
+    mends: tuple[Mend, ...] = ()
+    """What had to be put right to read it."""
+    rung: str = ""
+    """Which way of reading it was: `json`, `fence`, ..."""
+
+
+def read(text: str | bytes, experts: Collection[str] = (), accepted: int = 100) -> Draft:
+    """The steps that a text names. `experts` are known names: they tell calls and plans from prose and programs.
+
+    Raises NoDraft, and nothing else whatever the text. A draft has every step that its plan shows. Where so many steps
+    are accepted, a text with several times more is not read to its end.
+    """
+    source = _clean(text)
+    most = min(MAX_STEPS, SAID_AGAIN * max(accepted, 50))
+    try:
+        return _read(source, Names(experts), most)
+    except TooMany:
+        raise NoDraft("too_many", f"more than {most:,} steps; plan fewer") from None
+    except Misfit as misfit:
+        raise NoDraft("incomplete", f"{misfit}: an entry that is no step among steps; give each its expert") from None
+    except Further:
+        raise NoDraft("incomplete", "there are further steps beside the plan; put every step into one list") from None
+    except Unreadable as problem:
+        raise NoDraft(problem.reason, _UNREADABLE.get(problem.reason, "it cannot be read")) from None
+    except RecursionError:
+        raise NoDraft("too_deep", _UNREADABLE["too_deep"]) from None
+
+
+_UNREADABLE = {
+    "too_deep": "values are nested too deep; write flat steps",
+    "too_long": "too many values for a plan; plan fewer and shorter steps",
+    "program": "the text computes its steps in a loop; write every step out",
+}
+
+
+def _read(text: str, known: Names, most: int) -> Draft:
+    numbers = itertools.count(1)
+    stopped: Unreadable | None = None
+    scan: Scan | None = None
+    if one := whole(text):
+        parts = _parts([one], known, numbers, most)
+    elif calls := tagged(text):
+        parts = _parts(calls, known, numbers, most)
+    else:
+        scan = Scan(text, known)
+        parts = _parts(scan, known, numbers, most)
+        stopped = scan.stopped or (scan.computed if not parts else None)
+    choice = choose(parts, text, stopped, known)
+    if scan and choice and known:
+        _check_beside(choice, text, scan, known)
+    choice = choice or choose(_parts(lined(text, known), known, numbers, most), text, stopped, known)
+    if choice is None and stopped and stopped.reason == "cut" and (last := repaired(text, stopped.at)):
+        choice = choose(_parts([last], known, numbers, most), text, None, known)
+    if choice is None and stopped and stopped.reason != "cut":
+        raise stopped
+    if choice is None:
+        raise NoDraft(*why(text, cut=stopped is not None))
+    _check_complete(choice, text, known, most)
+    return _draft(choice)
+
+
+def _clean(text: str | bytes) -> str:
+    """The text without encoding marks, control characters and the planner's thinking aloud."""
+    if len(text) > 4 * MAX_TEXT:
+        raise NoDraft("too_long", f"{len(text):,} characters, at most {MAX_TEXT:,} are read; plan shorter")
+    if isinstance(text, bytes):
+        wide = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = text.decode("utf-16" if wide else "utf-8", "replace")
+    text = _UNSAFE.sub("", text.removeprefix("\ufeff"))
+    if _ESCAPED_LIST.fullmatch(text):
+        text = re.sub(r"\\([\[\]{}])", r"\1", text)
+    said, text = text, answer_in(text)
+    if said.strip() and not text.strip():
+        raise NoDraft("cut", "the text ends while the planner is thinking; raise the cap of its output")
+    if not text.strip():
+        raise NoDraft("empty", "the text is empty")
+    if len(text) > MAX_TEXT:
+        raise NoDraft("too_long", f"{len(text):,} characters, at most {MAX_TEXT:,} are read; plan shorter")
+    return text
+
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+_ESCAPED_LIST = re.compile(r"\s*\\\[.*\\\]\s*", re.S)
+"""A list in Markdown that keeps its brackets from being read as a link."""
+
+
+def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int], most: int) -> list[Part]:
+    values = list(itertools.islice(found, most + 1))
+    if len(values) > most:
+        raise TooMany  # before the work of looking at each
+    parts = []
+    for one in values:
+        try:
+            lines = outline(one.value, known, one.label, numbers, most)
+        except Misfit as misfit:
+            parts.append(Part(one, Outline(), misfit=str(misfit)))
+            continue
+        if lines is not None:
+            parts.append(Part(one, lines))
+    return parts
+
+
+def _check_beside(choice: Choice, text: str, scan: Scan, known: Names) -> None:
+    """Refuse a plan beside which an expert is called in a way that nothing here could read."""
+    if is_program(text):
+        return
+    end = min(choice.end if choice.turned else len(text), scan.stopped.at if scan.stopped else len(text))
+    if name := unread(text[:end], scan.spans, known):
+        raise NoDraft("incomplete", f"a call of {name[:80]!r} cannot be read; put every step into one list")
+
+
+def _check_complete(choice: Choice, text: str, known: Names, most: int) -> None:
+    """Refuse a plan that lost steps on the way, or says the same for ever."""
+    for part in choice.parts:
+        steps = part.outline.steps
+        if part.found.exact:
+            continue
+        stretch = text[part.found.start : part.found.end]
+        if part.found.rung == "calls" and stretch.count("(") <= len(steps):
+            continue
+        stands = shown(stretch, part.outline.keys, {step.expert for step in steps}, known)
+        if stands > len(steps):
+            raise NoDraft(
+                "incomplete", f"the text shows {stands} steps, {len(steps)} can be read; mend its brackets and quotes"
+            )
+    every = [step for part in choice.parts for step in part.outline.steps]
+    if len(every) > most:
+        raise TooMany
+    if len(every) > MAX_ALIKE and alike(map(signature, every)):
+        raise NoDraft("repeats", "the same step again and again")
+
+
+def _draft(choice: Choice) -> Draft:
+    """One draft of all the parts that make the plan."""
+    steps: list[Written] = []
+    for part in choice.parts:
+        own = [step for step in part.outline.steps if not step.hidden]
+        if part.found.id and len(own) == 1 and not own[0].id:
+            own[0].id = part.found.id
+        steps += part.outline.steps
+    mends = {(place, what): None for part in choice.parts for place, what in _mends(part)}
+    mends.update({("", note): None for note in choice.notes})
+    if len(choice.parts) > 1:
+        for i, step in enumerate(steps):
+            step.place = f"steps.{i}"
+    if any(part.outline.bare for part in choice.parts):
+        refer(steps)
+    return Draft(
+        steps=tuple(map(drafted, steps)),
+        links=tuple(link for part in choice.parts for link in part.outline.links),
+        aggregate=next((part.outline.aggregate for part in choice.parts if part.outline.aggregate), ""),
+        mends=tuple(Mend(place=place, what=what) for place, what in mends),
+        rung=choice.parts[0].found.rung,
+    )
+
+
+def _mends(part: Part) -> list[tuple[str, str]]:
+    found = part.found
+    place = part.outline.steps[0].place
+    mends = [(place, note) for note in found.notes]
+    if found.rung in ("fence", "block") and found.end - found.start:
+        mends.append(("", "a plan inside of prose or a fence"))
+    if found.rung == "json" and not found.exact:
+        mends.append((place, "an object repeats a key; the last one counts"))
+    if found.label:
+        mends.append((place, "the name stood before its arguments"))
+    return mends + list(part.outline.mends)
+
+
+def drafted(step: Written) -> DraftStep:
+    return DraftStep(
+        expert=step.expert,
+        id=step.id,
+        instruction=step.instruction,
+        arguments=step.arguments,
+        depends_on=tuple(map(str, step.depends_on)),
+        output=step.output,
+        when=step.when,
+        for_each=step.for_each,
+        place=step.place,
+    )

@@ -1,0 +1,120 @@
+"""The steps of one value while they are put together, and the texts in them made fit to be stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from swarm.planner.parse.regular_json import Irregular, Quick
+from swarm.planner.parse.scanner import Decoder
+
+MAX_STEPS = 1_000
+NUMBERED = re.compile(r"(?:step|task|subtask|node|s|t)?[\s_#\-]*\d{1,4}(?:\.\d{1,3})*\.?", re.I)
+NAME_LIKE = re.compile(r"[^\W\d](?:[\w.\-/:]|\\_){0,120}")
+VARIABLE = re.compile(r"(?P<name>[^\W\d]\w{0,63})(?P<path>(?:\.\w{1,60}|\[[^\]\n]{1,40}\]){0,8})")
+ASSIGNED = re.compile(r"[^\W\d]\w{0,80}\s*=(?!=)")
+ESCAPED = re.compile(r"\\(?=[_*\[\]\-.])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
+
+
+class Misfit(Exception):
+    """Internal: among the steps stands something that is none; leaving it out would lose a step."""
+
+
+class Further(Exception):
+    """Internal: the text has steps behind its plan that can be neither added to it nor left out."""
+
+
+class TooMany(Exception):
+    """Internal: more steps than any plan may have."""
+
+
+@dataclass(slots=True)
+class Written:
+    """A step while it is being put together."""
+
+    expert: str = ""
+    id: str = ""
+    instruction: str = ""
+    arguments: dict[str, object] = field(default_factory=dict)
+    depends_on: list[object] = field(default_factory=list)
+    output: Mapping[str, object] | None = None
+    when: Mapping[str, object] | None = None
+    for_each: str = ""
+    place: str = ""
+    name: str = ""
+    """Its `name`, where that may be an id as well."""
+    hidden: bool = False
+    """A call among the arguments of another step."""
+
+
+@dataclass(slots=True)
+class Outline:
+    """The steps of one value, and what it says beside them."""
+
+    steps: list[Written] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    aggregate: str = ""
+    mends: dict[tuple[str, str], None] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    """Keys, as written, that every step has: so often they must stand in the text."""
+    bare: bool = False
+    """Words without quotes stand among the arguments: variables, perhaps."""
+    most: int = MAX_STEPS
+    """Steps that it may have."""
+    whole: bool = False
+    """A list or an object of steps, rather than a step."""
+
+    def mend(self, place: str, what: str) -> None:
+        if len(self.mends) < 200:
+            self.mends[place, what] = None
+
+
+def inner_name(inner: Mapping[str, object]) -> str:
+    """The expert that an object inside of a step names; empty if it names none."""
+    name = inner.get("name") or inner.get("Name") or inner.get("tool") or inner.get("function")
+    return name if isinstance(name, str) else ""
+
+
+def is_filler(item: object) -> bool:
+    return item is None or item in ({}, []) or item == "" or (isinstance(item, str) and not item.strip(". \u2026"))
+
+
+def holds_json(value: object) -> bool:
+    return isinstance(value, str) and value[:200].lstrip()[:1] in ("{", "[") and value.rstrip()[-1:] in ("}", "]")
+
+
+def parsed(text: str) -> object:
+    """What JSON or almost-JSON inside a text says; the text itself where it is neither."""
+    stripped = text.strip()
+    try:
+        value, end = Decoder(strict=False).read(stripped)
+        return text if stripped[end:].strip() else value
+    except (ValueError, RecursionError):
+        pass
+    quick = Quick(stripped, 0)
+    try:
+        value = quick.read()
+    except Irregular:
+        return text
+    return text if stripped[quick.end :].strip() else value
+
+
+def dotted(path: str) -> str:
+    """`["a"][0].b` as `.a.0.b`."""
+    return re.sub(r"\[[\"']?([^\]\"']*)[\"']?\]", r".\1", path)
+
+
+def plain_name(name: str) -> str:
+    return ESCAPED.sub("", clean(name)).strip(" `*\"'\n\t")[:300]
+
+
+def clean(text: str) -> str:
+    """Without control characters and half characters, which nothing behind this could store."""
+    if type(text) is str and text.isascii() and text.isprintable():
+        return text
+    if not _CONTROL.search(text):
+        return str(text)
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _CONTROL.sub("", joined)

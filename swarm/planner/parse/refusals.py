@@ -1,0 +1,160 @@
+"""What makes a text suspect: why it is no plan, how many steps it shows, and whether it runs on for ever."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from swarm.errors import DraftReason
+from swarm.planner.parse.key_aliases import TELLING
+from swarm.planner.parse.scanner import Names, normal
+
+MAX_ALIKE = 25
+"""Steps that say exactly the same; more are a planner that does not stop."""
+MAX_NAMES = 200
+
+_REFUSAL = re.compile(
+    r"\b(?:i(?:['\u2019]m| am)(?: so| very| really)? sorry|i(?:['\u2019]m| am) (?:unable|not able|not allowed|afraid)"
+    r"|i (?:cannot|can['\u2019]?t|can not|won['\u2019]t"
+    r"|will not|do not have|don['\u2019]t have|must decline|am an ai)|as an? (?:ai|language model|assistant)|unable "
+    r"to (?:help|assist|comply|fulfil|complete)"
+    r"|sorry,? (?:but )?i\b|unfortunately,? i\b|(?:no|none of the) (?:available |given |provided )?(?:function|tool"
+    r"|expert)s? (?:can|is|are|match|fit))"
+    r"|\u62b1\u6b49|\u65e0\u6cd5|\u4e0d\u80fd",
+    re.I,
+)
+_DEFINITION = re.compile(
+    r"^[ \t]*(?:async +)?(?:def +\w+\s*\(|class +\w+\s*[(:]|function +\w+\s*\(|public +(?:static|class)\b)", re.M
+)
+_LOOP = re.compile(
+    r"^[ \t]*(?:for +\w[^\n]{0,200}\bin\b[^\n]{0,200}:[ \t]*$|while\b[^\n]{0,200}:[ \t]*$|for *\([^\n]{0,200}\{[ "
+    r"\t]*$|(?:async +)?for +\w+(?:, *\w+){0,3} +in +[\w.]+(?:\([^\n]{0,100}?\))?:"
+    r"|while +(?:True|1|[\w.]+\([^\n]{0,100}?\)):)"
+    r"|\.(?:map|forEach|flatMap)\(\s*(?:async )?\(?\w+\)? *=>",
+    re.M,
+)
+_IMPORT = re.compile(r"^[ \t]*(?:import +[\w.]+|from +[\w.]+ +import\b|#include\b|const +\w+ *= *require\()", re.M)
+_PRINTS = re.compile(r"^[ \t]*(?:print|console\.log|return)\b[ (]", re.M)
+_INDENT = re.compile(r"[ \t]*")
+_LINES = re.compile(r"^([ \t]*)\S[^\n]*", re.M)
+_PRETENDED = re.compile(
+    r"\b(?:here (?:are|is) (?:the|your) (?:results?|answers?|outputs?)|the (?:results?|answers?|outputs?) (?:is|are"
+    r"|would be)|results?\s*:|output\s*:"
+    r"|observation\s*:|final answer\s*:|i (?:have|['\u2019]ve) (?:found|calculated|booked|sent|checked|completed"
+    r"|done))",
+    re.I,
+)  # fmt: skip
+_QUESTION = re.compile(
+    r"\?[\s\"'*)\]]*$|\b(?:could|can|would|will) you (?:please )?(?:provide|clarify|tell|specify|share|confirm|give)\b"
+    r"|please (?:provide|specify|clarify)\b",
+    re.I,
+)
+
+
+def is_program(text: str) -> bool:
+    """Whether the text computes something, rather than naming steps."""
+    return bool(_DEFINITION.search(text) or _LOOP.search(text))
+
+
+def program_span(text: str) -> tuple[int, int]:
+    """Where the first line of a program begins, and where the block of its last one ends."""
+    lines = [found.start() for pattern in (_DEFINITION, _LOOP, _IMPORT, _PRINTS) for found in pattern.finditer(text)]
+    if not lines:
+        return len(text), len(text)
+    last = max(lines)
+    indent = _INDENT.match(text, last)
+    width = len(indent[0]) if indent else 0
+    ends = last
+    for line in itertools.islice(_LINES.finditer(text, last), 1, None):
+        if len(line[1]) <= width:
+            break
+        ends = line.end()
+    return min(lines), ends
+
+
+def is_endless(text: str) -> bool:
+    """Whether the end of the text has been said many times before."""
+    tail = text[-120:]
+    return (len(text) > 2_000 and len(set(tail)) > 0 and text.count(tail) >= 5) or (
+        len(text) > 500 and len(set(text[-200:])) <= 2
+    )
+
+
+def why(text: str, *, cut: bool) -> tuple[DraftReason, str]:
+    """What a text is in which no plan was found."""
+    if is_endless(text):
+        return "repeats", "the text says the same again and again"
+    if _REFUSAL.search(text[:600]):
+        return "refusal", f"the text declines: {_opening(text)}"
+    if is_program(text) or _IMPORT.search(text):
+        return "program", "the text is a program that would compute a plan; write the plan itself"
+    if cut:
+        return "cut", "the text ends in the middle of a plan"
+    if _QUESTION.search(text[-600:]):
+        return "question", f"the text asks back: {_opening(text[-200:])}"
+    if _PRETENDED.search(text):
+        return "pretended", "the text tells results of steps that nobody has run"
+    return "no_plan", f"no list of steps, no calls and no JSON in the text: {_opening(text)}"
+
+
+def _opening(text: str) -> str:
+    words = " ".join(text[:400].split())
+    return repr(words if len(words) <= 120 else words[:117] + "...")
+
+
+def shown(text: str, keys: Iterable[str], called: Collection[str], known: Names) -> int:
+    """At least so many steps stand in a text, counted without parsing it.
+
+    Objects show as keys that all their steps have and as names of known experts, calls as names before a bracket.
+    """
+    telling = [key for key in keys if normal(key) in TELLING] or list(keys)
+    if not telling:
+        keyed = sum(known(key[1]) for key in _KEY.finditer(text))
+        return max(keyed, _calls_shown(text, called, known))
+    least = min(_keys_shown(text, key) for key in sorted(telling, key=text.count)[:3])
+    names = [_keys_shown(text, key) for key in telling if normal(key) in _NAMES_A_STEP]
+    return max(least, *names, sum(known(named[1]) for named in _NAMED.finditer(text)))
+
+
+def _keys_shown(text: str, key: str) -> int:
+    return sum(1 for _ in re.finditer(rf"(?<![\w.\-]){re.escape(key)}[\"'`]{{0,2}}\s*[:=](?!=)", text))
+
+
+_NAMES_A_STEP = ("expert", "expertname", "tool", "toolname", "agent", "agentname")
+"""Keys that steps have and their arguments hardly ever."""
+_ARGUMENT_FOLLOWS = re.compile(r"[`*\"']{0,3}\s{0,3}\(\s{0,20}(?:[\"'\d\[{]|(?:\w|\\_){1,60}\s{0,3}=(?!=))")
+_CALLED = re.compile(r"(?<![\w.\-])((?:[^\W\d](?:[\w.\-/]|\\[_.\-]){0,120}+))(?=[`*\"']{0,3}\s{0,3}\()")
+_KEY = re.compile(r"[\"']([^\"'\n]{1,100})[\"']\s{0,3}:\s{0,3}[{\[]")
+_NAMED = re.compile(
+    r"[\"'](?:name|expert|tool|tool_name|function|func|function_name|agent|action|api)[\"']\s{0,3}:\s{0,3}"
+    r"[\"']([^\"'\n]{1,100})[\"']"
+)
+
+
+def unread(text: str, spans: Sequence[tuple[int, int]], known: Names) -> str:
+    """A known expert that is called outside of `spans`, the places that were read; empty if there is none."""
+    for named in itertools.chain(_CALLED.finditer(text), _NAMED.finditer(text)):
+        if not known(named[1]) or (named.re is _CALLED and not _ARGUMENT_FOLLOWS.match(text, named.end())):
+            continue
+        if not _is_within(named.start(1), spans):
+            return named[1]
+    return ""
+
+
+def _is_within(at: int, spans: Sequence[tuple[int, int]]) -> bool:
+    i = bisect.bisect_right(spans, at, key=lambda span: span[0])
+    return i > 0 and at < spans[i - 1][1]
+
+
+def _calls_shown(text: str, called: Collection[str], known: Names) -> int:
+    names = {name.replace("\\", "") for name in called}
+    found = Counter(name.replace("\\", "") for name in re.findall(r"(?<![\w.\-])((?:\w[\w.\-/\\]{0,120}+))\s?\(", text))
+    return sum(count for name, count in found.items() if name in names or known(name))
+
+
+def alike(signatures: Iterable[object]) -> bool:
+    """Whether too many steps say exactly the same."""
+    return any(count > MAX_ALIKE for count in Counter(signatures).values())

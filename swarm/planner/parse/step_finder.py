@@ -1,0 +1,281 @@
+"""From values to steps, by what they mean: planners have never agreed on one schema."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from swarm.planner.parse.dependencies import link, names_that_are_ids, split_dependencies
+from swarm.planner.parse.key_aliases import ID, LINKS, Keyed
+from swarm.planner.parse.loose_json import Reader
+from swarm.planner.parse.raw_steps import (
+    ASSIGNED,
+    MAX_STEPS,
+    NAME_LIKE,
+    NUMBERED,
+    Misfit,
+    Outline,
+    TooMany,
+    Written,
+    clean,
+    holds_json,
+    inner_name,
+    is_filler,
+    parsed,
+)
+from swarm.planner.parse.scanner import Names, normal
+from swarm.planner.parse.step_reader import Steps
+from swarm.planner.parse.values import Call, Unreadable
+
+
+def outline(
+    value: object, known: Names, label: str = "", numbers: Iterator[int] | None = None, most: int = MAX_STEPS
+) -> Outline | None:
+    """The steps in a value; None if there are none. An empty list of steps is an outline without steps."""
+    found = Outline(most=most)
+    if label and not known(label) and NUMBERED.fullmatch(label):
+        label = ""
+    if label and isinstance(value, dict) and (not named(value, known) or _is_argued(value, label, known)):
+        value = {"name": label, "arguments": value.get("arguments", value) if len(value) == 1 else value}
+    if not _Shapes(known, found, numbers or itertools.count(1)).gather(value, "steps", 0):
+        return None
+    names_that_are_ids(found)
+    split_dependencies(found)
+    return found
+
+
+def _is_argued(members: Mapping[str, object], label: str, known: Names) -> bool:
+    """Whether a known name stands before arguments one of which happens to be called `function`, or the like."""
+    keyed = Keyed(members)
+    own = [keyed[key] for key in (*keyed.of("expert"), *keyed.of("perhaps")) if isinstance(keyed[key], str)]
+    return known(label) and bool(own) and not any(known(str(name)) for name in own)
+
+
+def named(members: Mapping[str, object], known: Names) -> bool:
+    """Whether an object names its expert itself, so that a name before it is not needed."""
+    keyed = Keyed(members)
+    if any(isinstance(keyed.get(key), (str, dict)) for key in (*keyed.of("expert"), "functioncall", "toolcall")):
+        return True
+    named = keyed.get("name") or keyed.get("action") or keyed.get("task")
+    if isinstance(named, str) and (known(named) or keyed.of("arguments") or keyed.of("depends")):
+        return True
+    return any(isinstance(keyed.get(key), list) for key in ("subtasks", "steps", "toolcalls", "plan", "tasknodes"))
+
+
+def _defines(keyed: Keyed) -> bool:
+    """Whether it tells what a tool can do, as the planner was told: no step."""
+    inner = keyed.get("function")
+    told = (Keyed(inner) if isinstance(inner, dict) else keyed).get("parameters")
+    return (
+        isinstance(told, dict) and told.get("type") in ("dict", "object") and isinstance(told.get("properties"), dict)
+    )
+
+
+class _Shapes(Steps):
+    """Finds the steps in lists, wrappers, mappings and calls."""
+
+    def gather(self, value: object, place: str, depth: int) -> bool:
+        """Take the steps out of a value; False if it holds none. Half a list of steps is a Misfit."""
+        if depth > 12:
+            return False
+        if isinstance(value, Call):
+            self._take(self._called(value, place), ())
+            return True
+        if isinstance(value, list):
+            return self._listed(value, place, depth)
+        if isinstance(value, dict):
+            return self._object(value, place, depth)
+        if holds_json(value) and not isinstance(read := parsed(str(value)), str):
+            return self.gather(read, place, depth + 1)
+        return isinstance(value, str) and "(" in value and self._spoken(value, place)
+
+    # -- lists -----------------------------------------------------------------------------------------------
+
+    def _listed(self, items: Sequence[object], place: str, depth: int) -> bool:
+        if len(items) > self.found.most:
+            if any(isinstance(item, (dict, Call)) or (isinstance(item, str) and "(" in item) for item in items[:10]):
+                raise TooMany
+            return False
+        if not items:
+            self.found.whole = depth == 0
+            return depth <= 1
+        if named := self._said_in_words(items):
+            return self.gather(named, place, depth)
+        items = self._paired(items)
+        taken = [self.gather(item, f"{place}.{i}", depth + 1) for i, item in enumerate(items) if not is_filler(item)]
+        if not any(taken):
+            return False
+        if not all(taken):
+            raise Misfit(place)
+        self.found.whole = True
+        return True
+
+    def _is_name(self, item: object) -> bool:
+        return isinstance(item, str) and (
+            self.known(item) or (not self.known and NAME_LIKE.fullmatch(item) is not None)
+        )
+
+    def _paired(self, items: Sequence[object]) -> Sequence[object]:
+        """A name and the arguments that follow it as one: `["search", {"query": ...}, ...]`."""
+        if not any(self._is_name(item) for item in items):
+            return items
+        paired: list[object] = []
+        for item in items:
+            if isinstance(item, dict) and paired and self._is_name(paired[-1]) and not named(item, self.known):
+                paired[-1] = {"name": paired[-1], "arguments": item}
+            else:
+                paired.append(item)
+        return paired
+
+    def _said_in_words(self, items: Sequence[object]) -> dict[str, object]:
+        """`["search", "query=x"]`"""
+        rest = [item for item in items[1:] if isinstance(item, str)]
+        if not rest or len(rest) < len(items) - 1 or not self._is_name(items[0]) or not all(map(ASSIGNED.match, rest)):
+            return {}
+        return {"name": items[0], "arguments": dict(item.split("=", 1) for item in rest)}
+
+    def _spoken(self, text: str, place: str) -> bool:
+        """Calls written as text: `"f(a=1)"`, or several with commas between."""
+        reader, at, calls = Reader(text, self.known), 0, []
+        while at < len(text):
+            try:
+                call = reader.read(at)
+            except Unreadable:
+                return False
+            if not isinstance(call, Call):
+                return False
+            calls.append(call)
+            at = reader.at + len(text[reader.at :]) - len(text[reader.at :].lstrip(" ,;\n"))
+        for call in calls:
+            self._take(self._called(call, place), ())
+        self.found.mend(place, "a call in quotes")
+        return True
+
+    # -- objects ---------------------------------------------------------------------------------------------
+
+    def _object(self, members: Mapping[str, object], place: str, depth: int) -> bool:
+        keyed = Keyed(members)
+        if _defines(keyed):
+            return False
+        if keyed.get("type") in ("text", "thinking", "reasoning") and "text" in keyed:
+            return True
+        if self._is_step(keyed):
+            self._step(members, keyed, place, depth)
+            return True
+        if self._wrapped(members, keyed, place, depth):
+            return True
+        return self._mapped(members, place, depth) or self._described(members, keyed, place, depth)
+
+    def _is_step(self, keyed: Keyed) -> bool:
+        """Whether it names who is to do it."""
+        for key in keyed.of("expert"):
+            named = keyed.get(key)
+            if isinstance(named, str) or (isinstance(named, dict) and inner_name(named)):
+                return True
+        if any(isinstance(keyed.get(key), dict) for key in ("functioncall", "toolcall")):
+            return True
+        return any(isinstance(keyed.get(key), str) for key in ("name", "action", "task", "actionname")) and (
+            bool(keyed.of("arguments") or keyed.of("depends") or any(key in keyed for key in ID[:8]))
+            or self._knows(keyed)
+        )
+
+    def _is_listed_step(self, keyed: Keyed) -> bool:
+        """Whether it is a step whose id stands outside of it."""
+        return self._is_step(keyed) or bool(keyed.of("depends"))
+
+    def _knows(self, keyed: Keyed) -> bool:
+        return any(isinstance(name := keyed.get(key), str) and self.known(name) for key in keyed.of("perhaps"))
+
+    def _wrapped(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> bool:
+        names = {normal(key): key for key in reversed(list(members))}
+        inside = [
+            key for key in keyed.of("wrapper") if isinstance(keyed.get(key), (list, dict)) or holds_json(keyed.get(key))
+        ]
+        for key in inside:
+            before = len(self.found.steps)
+            value = keyed[key]
+            if isinstance(value, str):
+                value = parsed(value)
+            here = names[key] if depth == 0 and place == "steps" else f"{place}.{names[key]}"
+            if not self.gather(value, here, depth + 1) or (
+                len(self.found.steps) == before and len(inside) > 1 and value
+            ):
+                continue
+            if key == "tasknodes":
+                self._told(keyed.get("tasksteps"), before)
+            self._beside(keyed, key)
+            self.found.whole = True
+            return True
+        return self._sentences(members, keyed, place, depth)
+
+    def _sentences(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> bool:
+        """`{"plan": ["Search for flights", ...]}`: steps that name nobody."""
+        for key in ("subtasks", "steps", "plan", "tasks"):
+            lines = keyed.get(key)
+            if isinstance(lines, list) and lines and all(isinstance(line, str) and line.strip() for line in lines):
+                if len(lines) > self.found.most:
+                    raise TooMany
+                for i, line in enumerate(lines):
+                    self._take(Written(instruction=clean(line), place=f"{key}.{i}"), ())
+                self.found.whole = True
+                return True
+        return False
+
+    def _told(self, sentences: object, before: int) -> None:
+        """Sentences listed beside the nodes, one for each, are their instructions."""
+        steps = self.found.steps[before:]
+        if isinstance(sentences, list) and len(sentences) == len(steps):
+            for step, sentence in zip(steps, sentences, strict=True):
+                if isinstance(sentence, str) and not step.instruction:
+                    step.instruction = clean(sentence)
+
+    def _beside(self, keyed: Keyed, wrapper: str) -> None:
+        for key in LINKS:
+            edges = keyed.get(key)
+            if key != wrapper and isinstance(edges, list):
+                self.found.links += [both for edge in edges[: 10 * MAX_STEPS] if (both := link(edge))]
+        how = keyed.get("aggregate")
+        if isinstance(how, str):
+            self.found.aggregate = clean(how)
+
+    def _mapped(self, members: Mapping[str, object], place: str, depth: int) -> bool:
+        """`{"search": {"query": ...}}`, or `{"step1": {"tool": ...}, ...}`."""
+        if members and all(self.known(key) and holds_json(value) for key, value in members.items()):
+            members = {key: parsed(str(value)) for key, value in members.items()}
+        if not members or not all(isinstance(value, (dict, list)) for value in members.values()):
+            return False
+        if len(members) > self.found.most:
+            raise TooMany
+        if all(self.known(key) for key in members) or (
+            not self.known
+            and len(members) == 1
+            and depth > 0
+            and all(NAME_LIKE.fullmatch(key) and isinstance(value, dict) for key, value in members.items())
+        ):
+            for name, arguments in members.items():
+                self._take(Written(expert=self._called_so(name), arguments=self._arguments(arguments), place=place), ())
+            return True
+        listed = {key: value for key, value in members.items() if isinstance(value, dict)}
+        if len(listed) < len(members) or not all(self._is_listed_step(Keyed(value)) for value in listed.values()):
+            return False
+        for key, value in listed.items():
+            before = len(self.found.steps)
+            self._step(value, Keyed(value), f"{place}.{key}", depth + 1)
+            step = next(step for step in self.found.steps[before:] if not step.hidden)
+            step.id = step.id or clean(key)
+        self.found.whole = True
+        return True
+
+    def _described(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> bool:
+        """A step that names nobody: an id and an instruction, or a name and dependencies."""
+        says = any(isinstance(keyed.get(key), str) and keyed[key] for key in keyed.of("instruction"))
+        if not says or (depth == 0 and not keyed.of("depends") and not keyed.of("id")):
+            return False
+        if (
+            not keyed.of("depends")
+            and not keyed.of("id")
+            and not any(key in keyed for key in ("task", "action", "subtask", "instruction", "description", "name"))
+        ):
+            return False
+        self._step(members, keyed, place, depth)
+        return True

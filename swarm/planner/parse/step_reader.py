@@ -1,0 +1,187 @@
+"""One object of a plan and the step it means."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from swarm.planner.parse.arguments import Arguments
+from swarm.planner.parse.dependencies import names_in
+from swarm.planner.parse.key_aliases import ARGUMENTS, EXPERT, INSTRUCTION, NOISE, PERHAPS_EXPERT, WRAPPERS, Keyed
+from swarm.planner.parse.raw_steps import (
+    NAME_LIKE,
+    NUMBERED,
+    VARIABLE,
+    Misfit,
+    Written,
+    clean,
+    holds_json,
+    inner_name,
+    parsed,
+)
+from swarm.planner.parse.scanner import normal
+
+_TELLING = NOISE.union(WRAPPERS, PERHAPS_EXPERT, EXPERT)
+_NO_EXPERT = frozenset(("", "none", "null", "na", "nil", "noneneeded", "notool", "notools", "notoolneeded"))
+
+
+class Steps(Arguments):
+    """Takes one object for a step, key by key."""
+
+    @abstractmethod
+    def gather(self, value: object, place: str, depth: int) -> bool:
+        """Take the steps out of a value; False if it holds none. Half a list of steps is a Misfit."""
+
+    def _step(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> None:
+        keyed = self._unfolded(keyed)
+        used: set[str] = set()
+        step = Written(place=place)
+        step.expert, expert_key = self._expert(keyed)
+        used.add(expert_key)
+        step.id = self._id(keyed, used)
+        name = keyed.get("name")
+        if isinstance(name, str) and "name" not in used and not step.id and len(name) <= 200:
+            step.id = clean(name)
+            used.add("name")
+        step.name = clean(name) if isinstance(name, str) else ""
+        for key in keyed.of("depends"):
+            if key not in used:
+                used.add(key)
+                step.depends_on += names_in(keyed[key])
+        step.arguments = self._given(keyed, used)
+        step.instruction = self._instruction(keyed, used)
+        self._conditions(step, keyed, used)
+        self._rest(step, members, keyed, used)
+        self._take(step, members)
+        for key in ("substeps", "children", "subtasks", "steps"):
+            if isinstance(keyed.get(key), list) and keyed[key]:
+                self._nested(step, keyed[key], place, key, depth)
+
+    def _nested(self, step: Written, inside: object, place: str, key: str, depth: int) -> None:
+        before = len(self.found.steps)
+        if not self.gather(inside, f"{place}.{key}", depth + 1):
+            raise Misfit(place)
+        self.found.mend(place, "steps inside a step were put in line")
+        if not step.expert and len(self.found.steps) > before:
+            self.found.steps.remove(step)
+
+    def _unfolded(self, keyed: Keyed) -> Keyed:
+        """`{"function": {"name": ..., "arguments": ...}}` with the inner object spread out."""
+        for key in ("function", "functioncall", "toolcall", "tool", "action", "call", "agent", "expert", "api"):
+            inner = keyed.get(key)
+            if not isinstance(inner, dict) or not (inner_name(inner) or len(inner) == 1):
+                continue
+            if self._names_itself(keyed, key) and not self.known(inner_name(inner)):
+                continue  # an argument of that name
+            outer = {name: value for name, value in keyed.items() if name not in (key, "type")}
+            if not inner_name(inner):
+                ((name, arguments),) = inner.items()
+                inner = {"name": name, "arguments": arguments}
+            inner = Keyed(inner)
+            if "name" in outer and "name" in inner:
+                outer.setdefault("id", outer.pop("name"))
+            return Keyed({**outer, **inner})
+        return keyed
+
+    def _expert(self, keyed: Keyed) -> tuple[str, str]:
+        for key in keyed.of("expert"):
+            named = keyed.get(key)
+            if isinstance(named, list) and len(named) == 1:
+                named = named[0]
+            if isinstance(named, str) and (self.known(named) or not self._names_itself(keyed, key)):
+                return ("" if normal(named) in _NO_EXPERT else self._called_so(named)), key
+        for key in keyed.of("perhaps"):
+            named = keyed.get(key)
+            if isinstance(named, str) and self.known(named):
+                return self._called_so(named), key
+        if keyed.of("arguments"):
+            for key in ("name", "action", "actionname", "task", "taskname", "method", "command", "operation", "call"):
+                named = keyed.get(key)
+                if isinstance(named, str) and 0 < len(named) <= 120 and "\n" not in named:
+                    return self._called_so(named), key
+        named = keyed.get("action", keyed.get("task"))
+        if isinstance(named, str) and NAME_LIKE.fullmatch(named) and not NUMBERED.fullmatch(named):
+            return self._called_so(named), "action" if "action" in keyed else "task"
+        return "", ""
+
+    def _names_itself(self, keyed: Keyed, but: str) -> bool:
+        """Whether another key names a known expert."""
+        keys = (*keyed.of("expert"), *keyed.of("perhaps"))
+        return any(key != but and isinstance(name := keyed[key], str) and self.known(name) for key in keys)
+
+    def _id(self, keyed: Keyed, used: set[str]) -> str:
+        for key in keyed.of("id"):
+            given = keyed.get(key)
+            if key in used or given is None or isinstance(given, bool):
+                continue
+            if isinstance(given, float) and given.is_integer():
+                given = int(given)
+            fits = isinstance(given, int) or (isinstance(given, str) and 0 < len(given) <= 200)
+            if fits and (key not in ("step", "node", "order", "key", "ref") or NUMBERED.fullmatch(str(given))):
+                used.add(key)
+                return clean(str(given)[:200])
+        return ""
+
+    def _given(self, keyed: Keyed, used: set[str]) -> dict[str, object]:
+        for key in keyed.of("arguments"):
+            if key in used:
+                continue
+            given = keyed[key]
+            if isinstance(given, str) and holds_json(given):
+                given = parsed(given)
+            if isinstance(given, str) and key in INSTRUCTION and not self._told_elsewhere(keyed, used, key):
+                continue
+            used.add(key)
+            return self._arguments(given)
+        return {}
+
+    def _told_elsewhere(self, keyed: Keyed, used: set[str], but: str) -> bool:
+        return any(
+            isinstance(keyed.get(key), str) and keyed[key] and key not in used
+            for key in keyed.of("instruction") if key != but and key not in ARGUMENTS
+        )  # fmt: skip
+
+    def _instruction(self, keyed: Keyed, used: set[str]) -> str:
+        for key in keyed.of("instruction"):
+            told = keyed.get(key)
+            if key not in used and isinstance(told, str) and told.strip():
+                used.add(key)
+                return clean(told)
+        return ""
+
+    def _conditions(self, step: Written, keyed: Keyed, used: set[str]) -> None:
+        for key in ("when", "condition", "if", "runif", "onlyif"):
+            if key in keyed and keyed[key] not in (None, "", True, {}) and step.when is None:
+                used.add(key)
+                told = keyed[key]
+                step.when = self._plain_object(told) if isinstance(told, dict) else {"text": clean(str(told))}
+        for key in ("foreach", "forall", "mapover", "loopover", "iterateover"):
+            if isinstance(over := keyed.get(key), str) and over.strip() and not step.for_each:
+                used.add(key)
+                step.for_each = clean(over)
+        for key in ("output", "outputschema", "schema", "outputs", "returns"):
+            told = keyed.get(key)
+            if (
+                isinstance(told, dict)
+                and {"type", "properties", "enum", "$ref", "anyOf"} & told.keys()
+                and step.output is None
+            ):
+                used.add(key)
+                step.output = self._plain_object(told)
+            elif key in ("output", "outputs") and isinstance(told, str):
+                used.add(key)
+                if not step.id and VARIABLE.fullmatch(told.strip("$<>{}# ")):
+                    step.id = clean(told.strip("$<>{}# "))
+
+    def _plain_object(self, told: Mapping[str, object]) -> dict[str, object]:
+        return {clean(str(key)): self._plain(value) for key, value in told.items()}
+
+    def _rest(self, step: Written, members: Mapping[str, object], keyed: Keyed, used: set[str]) -> None:
+        """Keys of no known meaning are arguments, where none are given as such."""
+        if step.arguments or used & set(ARGUMENTS):
+            return
+        for key, value in members.items():
+            short = normal(key)
+            tells = short in _TELLING and not (short in EXPERT and step.expert)
+            if short in keyed and short not in used and not tells and value is not None:
+                step.arguments[clean(key)] = self._plain(value)

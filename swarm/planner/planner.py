@@ -1,0 +1,262 @@
+"""The ways from a request to a plan, cheapest first: given, skipped, cached, asked of a model, fallen back.
+
+Each way answers with a Planned, or with None and a note that leaves the request to the next. What the caller gave is
+never second-guessed; without a planner's model the local planner has the one and last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from swarm import logging as events
+from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, UnknownExpert
+from swarm.llm.base import Models
+from swarm.planner.base import Done as Done
+from swarm.planner.base import Publish as Publish
+from swarm.planner.base import Tried as Tried
+from swarm.planner.base import aside, fallbacks, resolved, writer_of
+from swarm.planner.local import planner as local_planner
+from swarm.planner.model.planner import ModelPlanner
+from swarm.planner.model.spare_capacity import Slots, unknown
+from swarm.planner.single_expert import skipped
+from swarm.settings import LOCAL, Settings
+from swarm.text.english import stems
+from swarm.text.expert_ranking import THRESHOLD, index
+from swarm.text.tokens import tokens
+from swarm.types.base import MAX_TEXT
+from swarm.types.card import Card, Catalog
+from swarm.types.events import Planned
+from swarm.types.plan import Subtask, escaped
+from swarm.types.request import Request
+from swarm.types.result import Failure
+
+_log = events.get("planner")
+
+GIVEN = "given"
+"""The name of the planner when the caller was it."""
+
+_CACHE_SECONDS = 2.0
+"""What a look into the plan cache may cost; a planner is not much slower."""
+_LOOKED_AT = 20_000
+MAX_WHY = 500
+"""Characters of why a planner's model gave no plan, in a note."""
+_ANSWERED = frozenset({"bad_output", "cut", "too_long", "content_refused"})
+"""Reasons for no plan of a model that does answer, so that it may well write an answer."""
+
+
+class PlanCache(Protocol):
+    """Plans of earlier requests. A BrokerError of any method never costs the plan."""
+
+    async def find(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        """The plan of a similar request, bound to this one and compiled anew; and why there is one, or none."""
+        ...
+
+    async def imitate(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        """A plan after the example of similar requests: a guess; and why there is one, or none."""
+        ...
+
+    async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
+        """Remember what a model planned."""
+        ...
+
+
+class Front:
+    """Plans requests. `models` reaches the planner's model, if the settings name one."""
+
+    def __init__(
+        self, settings: Settings, models: Models, cache: PlanCache | None = None, slots: Slots = unknown
+    ) -> None:
+        self._settings, self._models, self._slots = settings, models, slots
+        self._cache = cache if settings.plan_cache else None
+
+    async def plan(
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+    ) -> Planned:
+        """The plan of a request, closed; with `failure` set if there is none. Raises what `publish` raises.
+
+        What `publish` was given before stands in the closed plan too, unless it was rejected meanwhile. With `tried`
+        the plan takes up what is done by its ids and does not repeat it.
+        """
+        try:
+            planned = await self._planned(request, catalog, publish, tried)
+        except NoPlan as error:
+            return _refused(request, Failure(reason="no_expert", message=str(error)))
+        except BadInput as error:
+            return _refused(request, Failure(reason="bad_input", message=str(error)))
+        writes = bool(writer_of(self._settings))
+        how = resolved(planned.aggregate, planned.subtasks, writes=writes, again=tried is not None)
+        return planned if planned.failure else planned.model_copy(update={"aggregate": how})
+
+    async def _planned(
+        self, request: Request, catalog: Catalog, publish: Publish | None, tried: Tried | None
+    ) -> Planned:
+        if tried is not None:
+            return await self._asked(request, catalog, publish, tried)
+        if (found := given(request, catalog)) is not None:
+            return found
+        if self._settings.planner == LOCAL or not catalog.cards:
+            return await _locally(request.text, catalog)
+        notes: list[str] = []
+        for way in (self._skipped, self._cached):
+            planned, note = await way(request, catalog)
+            if planned is not None:
+                return _noted(planned, [*notes, *({note} - {"", *planned.notes})]).model_copy(update={"again": True})
+            notes += [note] if note else []
+        planned = await self._asked(request, catalog, publish, None)
+        if planned.failure is not None:
+            return await self._fallen_back(request, catalog, planned.failure, _noted(planned, notes))
+        await self._kept(request, catalog, planned)
+        return _noted(planned, notes)
+
+    # -- the ways
+
+    async def _skipped(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        if not self._settings.skip:
+            return None, ""
+        return await aside(len(request.text), lambda: skipped(request.text, catalog.cards))
+
+    async def _cached(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
+        if self._cache is None:
+            return None, ""
+        try:
+            async with asyncio.timeout(_CACHE_SECONDS):
+                return await self._cache.find(request, catalog)
+        except (BrokerError, TimeoutError) as error:
+            return None, f"plan cache: not asked ({str(error) or 'it took too long'})"
+
+    async def _asked(self, request: Request, catalog: Catalog, publish: Publish | None, tried: Tried | None) -> Planned:
+        try:
+            model = self._models.get(self._settings.planner)
+        except ModelRefused as error:
+            why = f"SWARM_PLANNER is {self._settings.planner!r}: {error}"
+            return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=why))
+        first_step = math.inf if tried is not None else await self._patience(request.text, catalog)
+        planner = ModelPlanner(model, self._settings, self._slots)
+        return await planner.plan(request.text, catalog.cards, publish=publish, tried=tried, first_step=first_step)
+
+    async def _patience(self, text: str, catalog: Catalog) -> float:
+        """How long the model's first step is waited for: the better a plan stands ready without it, the shorter."""
+        seconds = self._settings.plan_first_step
+        if not seconds:
+            return math.inf
+        try:
+            ready = await _locally(text, catalog)
+        except (NoPlan, BadInput):
+            return math.inf
+        return seconds * 2 if ready.left_out else seconds
+
+    async def _fallen_back(self, request: Request, catalog: Catalog, failure: Failure, failed: Planned) -> Planned:
+        """The best plan without a model, or where nobody fits the model's failure; what the model used in any case."""
+        try:
+            planned = await self._without_a_model(request, catalog)
+        except (NoPlan, BadInput) as error:
+            message = f"{failure.message}; without a model: {error}"
+            return failed.model_copy(update={"failure": failure.model_copy(update={"message": message})})
+        why = f"the planner's model gave no plan: {failure.message[:MAX_WHY]}"
+        self._tell_of(failure, planned.planner)
+        planned = _noted(planned, [*failed.notes, why]).model_copy(update={"usage": failed.usage})
+        silent = failure.reason not in _ANSWERED and writer_of(self._settings) == self._settings.planner
+        several = resolved(planned.aggregate, planned.subtasks, writes=True) == "synthesis"
+        # a model that did not answer now would only be waited for again
+        return planned.model_copy(update={"aggregate": "join"}) if silent and several else planned
+
+    def _tell_of(self, failure: Failure, instead: str) -> None:
+        unusable = failure.reason == "bad_output"  # such a message quotes the model, and the model the request
+        message = "none of its answers was a plan that can run" if unusable else events.own(failure.message)
+        model = self._settings.planner
+        _log.warning(events.PLANNER_FELL_BACK, model=model, reason=failure.reason, message=message, instead=instead)
+
+    async def _without_a_model(self, request: Request, catalog: Catalog) -> Planned:
+        """The local planner's plan if it covers every clause; else, where words fit somebody at all, a guess.
+
+        Guessed is after the plans of similar requests, or the one expert that fits best. Raises NoPlan.
+        """
+        try:
+            return await _locally(request.text, catalog)
+        except NoPlan as error:
+            if (best := await aside(len(request.text), lambda: _best(request.text, catalog.cards))) is None:
+                raise
+            guess = await self._imitated(request, catalog) or best
+            unclaimed = f"{error.problem} (guessed: {', '.join(dict.fromkeys(s.expert for s in guess.subtasks))})"
+            guess = guess.model_copy(update={"left_out": (*guess.left_out, unclaimed)})
+            return _noted(guess, [f"no plan clause by clause: {error}"])
+
+    async def _imitated(self, request: Request, catalog: Catalog) -> Planned | None:
+        if self._cache is None:
+            return None
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(_CACHE_SECONDS):
+                return (await self._cache.imitate(request, catalog))[0]
+        return None
+
+    async def _kept(self, request: Request, catalog: Catalog, planned: Planned) -> None:
+        """Only what needed no mending is worth using again; words around a plan are no matter."""
+        if self._cache is None or any(mend.place for mend in planned.mends):
+            return
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(_CACHE_SECONDS):
+                await self._cache.keep(request, catalog, planned)
+
+
+def given(request: Request, catalog: Catalog, *, writes: bool = False) -> Planned | None:
+    """The caller's own plan, or the one subtask `t1` for the caller's expert; None if the caller left it to us.
+
+    `writes`: whether a model can write an answer out of several results. Raises UnknownExpert for a name that the
+    catalog lacks.
+    """
+    if request.plan is not None:
+        united = request.plan.united()
+        how = resolved(request.plan.aggregate, united, writes=writes)
+        return _planned(united, catalog.cards, "the caller's plan").model_copy(update={"aggregate": how})
+    if request.expert is not None:
+        only = _single(request.text, request.expert)
+        return _planned((only,), catalog.cards, "the caller's expert")
+    return None
+
+
+def _single(text: str, expert: str) -> Subtask:
+    """The whole request for one expert."""
+    safe = escaped(text)
+    if (size := len(safe.encode())) > MAX_TEXT:
+        raise TooLarge("text", size, MAX_TEXT)
+    return Subtask(id="t1", expert=expert, instruction=safe)
+
+
+def _planned(subtasks: tuple[Subtask, ...], cards: Mapping[str, Card], *notes: str, planner: str = GIVEN) -> Planned:
+    unknown = next((s.expert for s in subtasks if s.expert not in cards), None)
+    if unknown is not None:
+        raise UnknownExpert(unknown, cards)
+    return Planned(subtasks=subtasks, fallbacks=fallbacks(subtasks, cards), planner=planner, notes=notes)
+
+
+# -- without a model -------------------------------------------------------------------------------------------
+
+
+async def _locally(text: str, catalog: Catalog) -> Planned:
+    return await aside(len(text), lambda: local_planner.plan(text, catalog.cards))
+
+
+def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
+    """The whole request for the expert that it fits best, if it fits one at all."""
+    ranked = index(cards).ranked(stems(token.text for token in tokens(text[:_LOOKED_AT])))
+    if not ranked or ranked[0].score < THRESHOLD:
+        return None
+    only = _single(text, ranked[0].expert)
+    scores = ", then ".join(f"{match.expert} {match.score:.2f}" for match in ranked[:3])
+    return _planned((only,), cards, f"the whole request fits {scores}", planner=local_planner.NAME)
+
+
+# -- small ones ------------------------------------------------------------------------------------------------
+
+
+def _noted(planned: Planned, notes: Iterable[str]) -> Planned:
+    """With the notes of the ways before it."""
+    return planned.model_copy(update={"notes": (*notes, *planned.notes)})
+
+
+def _refused(request: Request, failure: Failure) -> Planned:
+    return Planned(planner=GIVEN if request.plan or request.expert else local_planner.NAME, failure=failure)
