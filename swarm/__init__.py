@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from swarm.broker.deltas import Delta
-    from swarm.client import Job, SwarmClient
+    from swarm.client.client import Job, SwarmClient
     from swarm.engine.plan_report import PlanReport
     from swarm.errors import GiveUp, Retryable, SwarmError
     from swarm.runtime.expert_context import Context
@@ -54,7 +54,7 @@ _HOMES = {
     "Delta": "swarm.broker.deltas",
     "Failure": "swarm.types.result",
     "GiveUp": "swarm.errors",
-    "Job": "swarm.client",
+    "Job": "swarm.client.client",
     "Plan": "swarm.types.plan",
     "PlanReport": "swarm.engine.plan_report",
     "Receipt": "swarm.types.answer",
@@ -63,7 +63,7 @@ _HOMES = {
     "Settings": "swarm.settings",
     "Solution": "swarm.types.result",
     "Subtask": "swarm.types.plan",
-    "SwarmClient": "swarm.client",
+    "SwarmClient": "swarm.client.client",
     "SwarmError": "swarm.errors",
 }
 

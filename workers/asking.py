@@ -21,7 +21,7 @@ from typing import Any
 from experts.base import time_left
 from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
-from swarm.client import SwarmClient, make_request
+from swarm.client.client import SwarmClient, make_request
 from swarm.errors import SwarmError
 from swarm.runtime.expert_context import Context
 from swarm.types.answer import Answer

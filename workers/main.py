@@ -25,15 +25,15 @@ from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.ledger import Ledger
 from swarm.broker.limiters import gates_of, model_gates
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metered import MeteredModels
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
 from swarm.planner.base import writer_of
-from swarm.planner.memory import PlanCache
 from swarm.planner.planner import Front
-from swarm.router import Router
+from swarm.router.plan_cache import PlanCache
+from swarm.router.router import Router
 from swarm.settings import LOCAL, Settings
 from swarm.types.card import Blob, Card, Catalog, Kind
 from workers import health, loop, tasks

@@ -21,7 +21,7 @@ from swarm.cli.hints import hints
 from swarm.cli.place import AFTER_CANCEL, Place, Pressed, Presses, cancel, presses
 from swarm.cli.screen import Screen, listed
 from swarm.cli.view import JobView, Shower
-from swarm.client import Job, SwarmClient
+from swarm.client.client import Job, SwarmClient
 from swarm.errors import BadInput, ExpertError, WaitTimeout
 from swarm.settings import Settings
 from swarm.types.answer import Answer

@@ -14,7 +14,7 @@ from swarm.cli import exits, given
 from swarm.cli.edge import AsJson, Edge, RedisUrl, confirm
 from swarm.cli.jobs import happened
 from swarm.cli.screen import Screen, flat
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput
 from swarm.types.events import event_adapter
 

@@ -25,9 +25,9 @@ from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.cli.given import utf8
 from swarm.cli.screen import Screen
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
+from swarm.client.discovery import up_runs, up_starts
 from swarm.errors import BadInput, Refused
-from swarm.serves import up_runs, up_starts
 from swarm.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from swarm.broker.workers import ROUTER
 from swarm.cli.screen import Screen, listed
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BrokerError
 from swarm.types.card import Catalog
 

@@ -16,7 +16,7 @@ from swarm.cli.edge import AsJson, Edge, RedisUrl, confirm
 from swarm.cli.explained import spent
 from swarm.cli.hints import hints
 from swarm.cli.screen import Screen, flat, listed
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
 from swarm.types.answer import Answer, JobInfo
 from swarm.types.events import (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from swarm.cli import answers
 from swarm.cli.edge import Edge, demo_folder, implementations, read_catalog, shelf_of
 from swarm.cli.screen import Screen
-from swarm.client import Job, SwarmClient
+from swarm.client.client import Job, SwarmClient
+from swarm.client.discovery import up_runs
 from swarm.errors import BadInput, WaitTimeout
-from swarm.serves import up_runs
 from swarm.settings import Settings
 
 if TYPE_CHECKING:

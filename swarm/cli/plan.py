@@ -16,7 +16,7 @@ from swarm.cli.asking import options as request_options
 from swarm.cli.edge import AsJson, Edge, Imports, RedisUrl
 from swarm.cli.place import Place, Pressed, cancel, presses
 from swarm.cli.screen import Screen
-from swarm.client import SwarmClient, new_job_id
+from swarm.client.client import SwarmClient, new_job_id
 from swarm.engine.plan_report import PlanReport
 from swarm.errors import JobNotFound, WaitTimeout
 

@@ -26,9 +26,9 @@ from swarm.cli.edge import (
 )
 from swarm.cli.place import first_catalog
 from swarm.cli.screen import Screen, listed
+from swarm.client.discovery import as_up
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.llm.endpoints import Endpoints
-from swarm.serves import as_up
 from swarm.settings import Settings
 from swarm.types.card import Kind
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import until
 from workers import health

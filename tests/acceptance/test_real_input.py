@@ -14,7 +14,7 @@ from experts.finetuned.rows import Row
 from experts.finetuned.train import train
 from experts.rag.expert import ENOUGH, indexed
 from experts.rag.load import Document
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from tests.integration.processes import serving

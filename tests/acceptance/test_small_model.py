@@ -22,7 +22,7 @@ from experts.instruction import DEFAULT_INSTRUCTION
 from experts.rag.expert import ABSENT, RULES
 from experts.remodel import remodel
 from swarm.answer import synthesis
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.llm import untrusted
 from swarm.planner.model import prompt
 from swarm.settings import Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from experts.remodel import remodel
 from swarm.cli.asking import DEMO_REQUEST
 from swarm.cli.edge import demo_folder
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
 from swarm.testing.dialects import DIALECTS, Dialect, asked_by

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from statistics import median
 
 from swarm.broker.keys import ADVANCE, expert_queue
-from swarm.client import Job
+from swarm.client.client import Job
 from swarm.settings import Settings
 from swarm.types.events import Ended, Started
 from swarm.types.plan import Plan

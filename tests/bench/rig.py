@@ -23,7 +23,7 @@ import psutil
 from experts.catalog import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BrokerError
 from swarm.settings import Settings
 from swarm.types.card import Card

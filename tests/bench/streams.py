@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from swarm.client import Job
+from swarm.client.client import Job
 from swarm.settings import Settings
 from swarm.testing.model_server import DONE, ModelServer, Received, Stream, chunk
 from swarm.testing.openai_payloads import USAGE

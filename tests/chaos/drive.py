@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from swarm.client import Job, SwarmClient
+from swarm.client.client import Job, SwarmClient
 from swarm.errors import BrokerError, Busy, JobNotFound, OverBudget, WaitTimeout
 from swarm.types.answer import Answer, Receipt
 from tests.chaos.load import Work

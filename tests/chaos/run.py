@@ -24,7 +24,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.broker.limiters import Gates
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Catalog, Limits
 from tests.chaos.audit import Findings, audit

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from swarm.client import Job, SwarmClient
+from swarm.client.client import Job, SwarmClient
 from swarm.settings import Settings
 from swarm.testing.model_server import Answer, ModelServer, Received, Reply
 from swarm.types.card import Catalog

@@ -16,7 +16,7 @@ from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.llm.base import Message
 from swarm.llm.metered import most_tokens
 from swarm.settings import Settings

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from swarm.client import SwarmClient, make_request, new_job_id
+from swarm.client.client import SwarmClient, make_request, new_job_id
 from swarm.errors import BadInput, Busy
 from swarm.settings import Settings
 from swarm.types.plan import Subtask

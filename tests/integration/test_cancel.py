@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound, WaitTimeout
 from swarm.settings import Settings
 from swarm.types.answer import Part

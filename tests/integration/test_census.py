@@ -14,7 +14,7 @@ from swarm.broker.snapshot_types import Census, Eternal, Memory
 from swarm.broker.workers import Alive, unserved
 from swarm.cli import hints as saying
 from swarm.cli.screen import Screen
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Limits
 from tests.conftest import Hands, StartRedis

@@ -16,7 +16,7 @@ import redis
 from swarm.broker.connection import Connection, digest
 from swarm.broker.queue import Claim
 from swarm.broker.served_queues import Served
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

@@ -19,9 +19,9 @@ from experts.catalog import Loaded
 from swarm import logging
 from swarm.broker.catalog_store import Shelf
 from swarm.cli.serving import roles_of
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
+from swarm.client.discovery import as_up, up_runs, up_starts, up_url
 from swarm.errors import BadInput
-from swarm.serves import as_up, up_runs, up_starts, up_url
 from swarm.settings import Settings
 from swarm.types.card import Card
 from tests.integration.test_cli_children import Child, Here, environment, here, running, slow

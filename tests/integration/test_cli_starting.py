@@ -10,7 +10,7 @@ import pytest
 
 from swarm.broker.catalog_store import Shelf
 from swarm.cli import edge
-from swarm.serves import as_up, up_starts
+from swarm.client.discovery import as_up, up_starts
 from swarm.types.card import Catalog
 from tests.conftest import a_card
 from tests.integration.test_cli_children import Here, environment, here, running, slow

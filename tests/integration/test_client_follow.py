@@ -13,7 +13,7 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.broker.notifications import Follower
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
 from swarm.settings import Settings
 from swarm.types.events import AnyEvent

@@ -22,7 +22,7 @@ from anyio.from_thread import start_blocking_portal
 
 from swarm.broker.connection import Connection
 from swarm.broker.notifications import LOOK_AGAIN
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, publish, serving
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.expert_stats import Stats
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.engine.plan_report import PlanReport
 from swarm.errors import BadInput, PlanningFailed, UnknownExpert, WaitTimeout
 from swarm.settings import Settings

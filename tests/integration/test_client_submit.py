@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import (
     BadInput,
     BrokerUnavailable,

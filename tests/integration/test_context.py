@@ -11,7 +11,7 @@ import pytest
 from experts.implementations import load, load_implementations
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import AskRefused
 from swarm.runtime.expert_context import Context
 from swarm.settings import Settings

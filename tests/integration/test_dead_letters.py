@@ -13,7 +13,7 @@ import pytest
 from swarm.broker.dead_letters import DeadLetters
 from swarm.broker.keys import DEAD_KEPT
 from swarm.broker.queue import MAX_LOST, Claim
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput
 from swarm.settings import Settings
 from swarm.types.events import OutcomeRecorded

@@ -15,7 +15,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.deltas import KEPT, MAX_SHOWN, PIECE, Delta, Deltas, Views
 from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound
 from swarm.settings import Settings
 from tests.conftest import Hands

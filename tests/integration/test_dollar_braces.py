@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.inputs import fenced, inline
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import InvalidPlan
 from swarm.settings import Settings
 from swarm.types.plan import Plan, Subtask, escaped

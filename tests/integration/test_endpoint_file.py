@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from swarm.broker.limiters import Gates
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput
 from swarm.logging import CALLED, NO_MODEL, RECORDED
 from swarm.settings import Settings

@@ -13,7 +13,7 @@ from experts.implementations import load_implementations
 from swarm.broker.ledger import Health, Ledger
 from swarm.broker.limiters import Gates, gates_of, model_gates
 from swarm.broker.queue import Claim, Queue
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
 from swarm.settings import Settings
 from swarm.testing.model_server import Answer, ModelServer, Received, Reply

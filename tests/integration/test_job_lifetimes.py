@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from swarm.broker.queue import MAX_LOST, Claim
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.events import AnyEvent
 from tests.conftest import Hands, a_request

@@ -12,7 +12,7 @@ from experts.catalog import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.testing.openai_payloads import USAGE

@@ -16,10 +16,10 @@ from experts.implementations import Implementation
 from swarm.broker.connection import Connection
 from swarm.broker.keys import subtask_of
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import ModelUnavailable
 from swarm.logging import DELIVERED, JOB_ENDED, bound
-from swarm.router import Router
+from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received
 from swarm.types.card import Card

@@ -17,7 +17,7 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.logging import CALLED, DELIVERED, JOB_ENDED
 from swarm.settings import Settings
 from swarm.testing.model_server import Answer, ModelServer, Received, Reply, Stream, chunk, completion, error

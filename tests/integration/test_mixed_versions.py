@@ -13,7 +13,7 @@ import pytest
 from experts.catalog import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Catalog
 from swarm.types.plan import Subtask

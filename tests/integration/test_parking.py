@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import LIBRARY
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import NoRoom
 from swarm.settings import Settings
 from swarm.types.events import Started

@@ -9,8 +9,8 @@ from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT, Keys
 from swarm.broker.plan_store import MAX_ENTRY, CacheCount
 from swarm.logging import PLAN_CACHE
-from swarm.planner import memory
-from swarm.planner.memory import PlanCache
+from swarm.router import plan_cache
+from swarm.router.plan_cache import PlanCache
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned
 from swarm.types.plan import Plan, Subtask
@@ -141,7 +141,7 @@ async def test_at_most_so_many_are_kept_and_each_use_prolongs_their_life(
 async def test_a_process_forgets_what_redis_has_dropped(
     cache: PlanCache, connection: Connection, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_OVERGROWN", 3)
+    monkeypatch.setattr(plan_cache, "_OVERGROWN", 3)
     for order in range(3):
         await cache.keep(a_request(order), CATALOG, a_plan(order))
     await cache.find(a_request(0), CATALOG)
@@ -181,7 +181,7 @@ async def test_an_entry_of_another_version_of_the_program_is_passed_over(
 
 
 async def test_a_process_holds_the_plans_of_few_tenants(cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "TENANTS", 2)
+    monkeypatch.setattr(plan_cache, "TENANTS", 2)
     for tenant in ("a", "b", "c"):
         await cache.find(a_request(7, tenant=tenant), CATALOG)
 

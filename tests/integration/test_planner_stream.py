@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.settings import Settings
 from swarm.testing.model_server import DONE, USAGE, Answer, ModelServer, Received, Reply, Stream, chunk

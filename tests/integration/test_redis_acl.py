@@ -17,7 +17,7 @@ from swarm.broker.ledger import Ledger
 from swarm.broker.limiters import Gates
 from swarm.broker.price_table import PriceBook
 from swarm.cli.app import main
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BrokerDenied
 from swarm.settings import Settings
 from swarm.types.card import Limits

@@ -9,7 +9,7 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.cli.serving import await_redis
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BrokerUndurable
 from swarm.settings import Settings
 from tests.integration.processes import OwnRedis, echo, expert, publish, serving

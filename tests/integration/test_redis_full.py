@@ -11,7 +11,7 @@ import pytest
 
 from swarm.broker.connection import Connection
 from swarm.cli.serving import await_redis
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BrokerDenied, BrokerError, BrokerEvicts, BrokerFull, BrokerUnavailable
 from swarm.settings import Settings
 from swarm.types.plan import Subtask

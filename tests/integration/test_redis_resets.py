@@ -16,7 +16,7 @@ from swarm import logging as events
 from swarm.broker import address
 from swarm.broker.connection import Connection
 from swarm.broker.notifications import Follower
-from swarm.client import Job, SwarmClient, new_job_id
+from swarm.client.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.settings import Settings
 from swarm.types.plan import Subtask

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.client import Job, SwarmClient, new_job_id
+from swarm.client.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerDenied, BrokerError, BrokerUnavailable, BrokerUnconfirmed
 from swarm.settings import Settings
 from swarm.types.events import Ended

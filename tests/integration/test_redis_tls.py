@@ -11,7 +11,7 @@ import pytest
 
 from swarm.broker.address import watched
 from swarm.broker.connection import Connection
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUntrusted
 from swarm.settings import Settings
 from tests.chaos.proxy import Link, Proxy

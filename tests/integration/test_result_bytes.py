@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swarm.broker.connection import Connection
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, publish, serving
 

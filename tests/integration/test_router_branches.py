@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experts.inputs import fenced
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold
 from swarm.errors import ModelRefused

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
-from swarm.router import Router
+from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution, Usage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experts.base import Allowance, allowance
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold
 from swarm.engine.scheduler import HEAVY

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused, RoundOver
 from swarm.planner.planner import Publish, Tried
-from swarm.router import Router
+from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.types.card import Catalog
 from swarm.types.events import AnyEvent, Planned, Withdrawn

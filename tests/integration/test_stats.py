@@ -11,7 +11,7 @@ from swarm.broker import expert_stats as records
 from swarm.broker.connection import Connection
 from swarm.broker.expert_stats import LIFETIME, Stats
 from swarm.broker.keys import Keys
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.engine.estimate import ExpertStats
 from swarm.errors import ModelRefused
 from swarm.settings import Settings

@@ -12,13 +12,13 @@ from structlog.testing import capture_logs
 
 from swarm.answer.synthesis import Synthesis
 from swarm.broker.deltas import Delta
-from swarm.client import Job, SwarmClient
+from swarm.client.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
 from swarm.planner.planner import Front, Publish, Tried
-from swarm.planning import Planner
-from swarm.router import Router
+from swarm.router.planning import Planner
+from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer

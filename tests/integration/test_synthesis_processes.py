@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker.deltas import Delta
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer
 from tests.integration.processes import ROOT, Fleet, echo, expert, publish, serving, until

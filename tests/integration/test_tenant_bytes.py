@@ -12,7 +12,7 @@ from swarm.broker.job_log import JobLog
 from swarm.broker.snapshot import census
 from swarm.broker.snapshot_types import Held
 from swarm.cli.stats import size as shown
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.errors import AskRefused, TenantFull
 from swarm.settings import Settings
 from tests.conftest import Hands, StartRedis, a_request

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer
 from swarm.types.answer import Answer

@@ -17,7 +17,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.expert_stats import Stats
 from swarm.broker.ledger import Ledger
 from swarm.broker.price_table import PriceBook
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream, chunk, completion

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 import workers.worker
 from swarm.broker.queue import Claim
-from swarm.client import SwarmClient
-from swarm.router import Router
+from swarm.client.client import SwarmClient
+from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

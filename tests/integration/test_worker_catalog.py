@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from experts.catalog import Loaded, catalog_of, read_folder, versioned, with_implementations
 from swarm.broker.catalog_store import Shelf
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.logging import LEFT_OUT
 from swarm.settings import Settings
 from swarm.types.card import Card, Catalog

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.events import Ended
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, kinds, serving, until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

@@ -18,7 +18,7 @@ import redis
 from structlog.testing import capture_logs
 
 from swarm.broker.queue import Claim, Queue
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.events import Started
 from swarm.types.plan import Subtask

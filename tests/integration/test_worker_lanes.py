@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from swarm.broker.queue import Claim
-from swarm.client import SwarmClient
-from swarm.router import Router
+from swarm.client.client import SwarmClient
+from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.client import Job, SwarmClient, new_job_id
+from swarm.client.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.settings import Settings
 from swarm.types.events import Ended

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.client import SwarmClient
+from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, serving, until
 

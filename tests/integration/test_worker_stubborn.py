@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from experts import attempt
-from swarm.client import Job, SwarmClient
+from swarm.client.client import Job, SwarmClient
 from swarm.runtime.thread_pool import LEFT_HARD
 from swarm.settings import Settings
 from swarm.types.events import AnyEvent

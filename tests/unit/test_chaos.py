@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from experts.writing import FEWEST
-from swarm.client import make_request
+from swarm.client.client import make_request
 from swarm.types.answer import Answer
 from swarm.types.events import OutcomeRecorded, Started
 from swarm.types.result import Failure, Usage

@@ -35,7 +35,9 @@ from swarm.broker.session import Session, Sessions
 from swarm.broker.snapshot import census
 from swarm.broker.snapshot_types import Census
 from swarm.broker.workers import unserved_of
-from swarm.clearance import cancel_all
+from swarm.client.abandoned_ask import Submission
+from swarm.client.job import Job, planning
+from swarm.client.tenant_cancel import cancel_all
 from swarm.engine.estimate import ExpertStats
 from swarm.engine.plan_report import PlanReport, report
 from swarm.engine.progress import Progress
@@ -48,8 +50,6 @@ from swarm.errors import (
     PlanningFailed,
     WaitTimeout,
 )
-from swarm.giving_up import Submission
-from swarm.job import Job, planning
 from swarm.settings import Settings
 from swarm.types.answer import Answer, JobInfo
 from swarm.types.base import JOB_ID, TENANT, TENANT_REMEDY, explain, received
@@ -359,7 +359,7 @@ class SwarmClient:
 def _served(data: Path) -> str | None:
     """The Redis of a `swarm up` that runs on this machine."""
     try:
-        from swarm.serves import up_url
+        from swarm.client.discovery import up_url
     except ImportError:  # a system without such locks
         return None
     return up_url(data)

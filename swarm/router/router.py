@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from swarm import logging as events
 from swarm.answer.synthesis import Synthesis
-from swarm.answering import Answers
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import expert_queue
@@ -27,7 +26,8 @@ from swarm.engine.references import valued
 from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
 from swarm.errors import BadInput, EmptyCatalog, TooLarge
 from swarm.planner import planner as planner_planner
-from swarm.planning import Patient, Planner, Planning
+from swarm.router.answering import Answers
+from swarm.router.planning import Patient, Planner, Planning
 from swarm.types.answer import Answer, Ending
 from swarm.types.card import Catalog
 from swarm.types.events import Answered, AnyEvent, Planned, Valued

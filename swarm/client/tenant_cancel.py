@@ -11,7 +11,7 @@ from swarm.errors import JobNotFound, WaitTimeout
 from swarm.types.answer import Receipt
 
 if TYPE_CHECKING:
-    from swarm.client import SwarmClient
+    from swarm.client.client import SwarmClient
 
 ROUNDS = 5
 """How often it is looked whether more jobs were accepted meanwhile."""

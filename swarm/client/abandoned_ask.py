@@ -12,7 +12,7 @@ from swarm.types.request import Request
 
 if TYPE_CHECKING:
     from swarm.broker.job_log import JobLog
-    from swarm.job import Job
+    from swarm.client.job import Job
 
 LAST_WORD = 2.0
 """Seconds that a cancelled `ask` takes at most to cancel its job."""

@@ -15,7 +15,7 @@ from swarm.types.events import Accepted, AnyEvent, Planned
 from swarm.types.result import Failure, Solution, as_reason
 
 if TYPE_CHECKING:
-    from swarm.client import SwarmClient
+    from swarm.client.client import SwarmClient
 
 SHOWN = 50
 """Subtasks that an error names."""

@@ -1,0 +1,1 @@
+"""The flow of a job: read, decide, write."""
