@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
+from experts.attempt_threads import Threads
 from experts.base import FREE, Allowance, until
-from experts.threads import Threads
 from swarm.errors import ModelUnavailable
 
 GRACE = 2.0

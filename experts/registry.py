@@ -23,12 +23,12 @@ from typing import Self, cast
 import structlog
 
 from experts.attempt import Attempts, called
+from experts.attempt_threads import Threads
 from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
-from experts.failures import known_failure, words_of
-from experts.inputs import inline
-from experts.repair import repaired
-from experts.schema import misfit, schema_problem, too_deep
-from experts.threads import Threads
+from experts.outcome import known_failure, words_of
+from experts.output_schema import misfit, schema_problem, too_deep
+from experts.prompt_inputs import inline
+from experts.result_repair import repaired
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
 from swarm.runtime.expert_context import Context
@@ -60,7 +60,7 @@ _log = structlog.get_logger()
 
 
 async def _instruction(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    from experts.instruction import build
+    from experts.instruction.expert import build
 
     return await build(card, load_blob, models)
 

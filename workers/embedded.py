@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from experts.implementations import Implementation
+from experts.python_experts import Implementation
 from swarm import logging
 from swarm.settings import Settings
 from workers.main import Process, Roles, handle_signals, working

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 from experts.attempt import OF_EXPERT, Exited
-from experts.threads import ExpertThreads, expert_now
+from experts.attempt_threads import ExpertThreads, expert_now
 
 
 class _Guarded(Coroutine[Any, Any, Any]):

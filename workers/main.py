@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from arq.worker import func
 
-from experts.implementations import Implementation, makers
+from experts.python_experts import Implementation, makers
 from experts.registry import Registry
 from swarm import logging as events
 from swarm.answer.synthesis import Synthesis

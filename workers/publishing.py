@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from experts.catalog import Loaded, read_folder, with_implementations
-from experts.implementations import Implementation, cards
+from experts.catalog.loader import Loaded, read_folder, with_implementations
+from experts.python_experts import Implementation, cards
 from swarm import logging as events
 from swarm.broker.catalog_store import Shelf
 from swarm.errors import BrokerError, SwarmError

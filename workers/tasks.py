@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experts.base import Allowance
-from experts.inputs import with_item
+from experts.prompt_inputs import with_item
 from experts.registry import time_allowed
 from swarm import logging as events
 from swarm.broker.job_log import JobLog

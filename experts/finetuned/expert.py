@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from experts.base import Expert, LoadBlob
 from experts.finetuned.head import Head
-from experts.inputs import inline
-from experts.instruction import ChatExpert, model_of
+from experts.instruction.expert import ChatExpert, model_of
+from experts.prompt_inputs import inline
 from swarm.llm.base import Models
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experts.finetuned.features import Floats, counted, times, weighted
+from experts.finetuned.head_features import Floats, counted, times, weighted
 from swarm.errors import BadInput
 
 FORMAT = 1

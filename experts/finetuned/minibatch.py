@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from experts.finetuned.features import Floats, Rows
 from experts.finetuned.head import softmax
+from experts.finetuned.head_features import Floats, Rows
 
 BATCH = 256
 RATE = 0.1

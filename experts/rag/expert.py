@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from experts.base import Expert, LoadBlob
-from experts.correcting import corrected
-from experts.inputs import fenced, inline
-from experts.instruction import data_in, model_of, system_text
-from experts.rag.chunk import Passage, passages
-from experts.rag.load import Document, load_documents
-from experts.rag.quotes import best_quotes, cited_answer
-from experts.rag.retrieve import Hit, Index
-from experts.writing import written
+from experts.instruction.expert import data_in, model_of, system_text
+from experts.limited_completion import written
+from experts.output_correction import corrected
+from experts.prompt_inputs import fenced, inline
+from experts.rag.chunking import Passage, passages
+from experts.rag.citations import best_quotes, cited_answer
+from experts.rag.documents import Document, load_documents
+from experts.rag.index import Hit, Index
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Message, Model, Models
 from swarm.llm.untrusted import fence

@@ -169,7 +169,7 @@ def demo(model: OneModel = None, as_json: AsJson = False) -> int:
 
 def _over(model: str, folder: Path, screen: Screen) -> tuple[Edge, Path]:
     """The demo with this model in every card, and as its planner."""
-    from experts.remodel import remodel
+    from experts.catalog.model_override import remodel
 
     try:
         settings = Settings.load({"SWARM_DATA": str(folder), "SWARM_PLANNER": given.utf8(model, "model")})

@@ -18,8 +18,8 @@ from swarm.errors import BadInput, ModelRefused
 from swarm.types.card import Catalog
 
 if TYPE_CHECKING:
-    from experts.catalog import Loaded
-    from experts.files import FileNote
+    from experts.catalog.files import FileNote
+    from experts.catalog.loader import Loaded
 
 experts = typer.Typer(
     name="experts",
@@ -57,7 +57,7 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
 @experts.command()
 def check(folder: FolderArgument, as_json: AsJson = False) -> int:
     """Check a folder of cards and tell everything that is wrong. Nothing is published."""
-    from experts.catalog import inspect_folder
+    from experts.catalog.loader import inspect_folder
 
     edge = Edge.of(None, as_json)
     loaded, problems = inspect_folder(given.folder(folder))
@@ -107,7 +107,7 @@ def train(
 
     Rows that are wrong are told all at once, each with its line, and nothing is written.
     """
-    from experts.finetuned.train import train_file
+    from experts.finetuned.head_training import train_file
 
     screen = Edge.of(None, as_json).screen
     begun = time.monotonic()

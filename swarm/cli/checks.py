@@ -107,7 +107,7 @@ async def _files(facts: Facts) -> list[Finding]:
 
 async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[Finding]:
     """What is wrong with one card's files. No model is asked: documents behind one are indexed as those without."""
-    from experts.card import LOCAL
+    from experts.catalog.card_reader import LOCAL
     from experts.rag.expert import ExtractExpert
     from experts.registry import RECIPES
 

@@ -31,8 +31,8 @@ from swarm.errors import BadInput, Refused
 from swarm.settings import Settings
 
 if TYPE_CHECKING:
-    from experts.catalog import Loaded
-    from experts.implementations import Implementation
+    from experts.catalog.loader import Loaded
+    from experts.python_experts import Implementation
 
 RedisUrl = Annotated[
     str | None,
@@ -159,7 +159,7 @@ def demo_folder() -> Path:
 
 def implementations(specs: Sequence[str] | None) -> dict[str, Implementation]:
     """The experts in plain Python that are named or installed; modules in the working folder count."""
-    from experts.implementations import load_implementations
+    from experts.python_experts import load_implementations
 
     if specs and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -174,8 +174,8 @@ def implementations(specs: Sequence[str] | None) -> dict[str, Implementation]:
 
 def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
     """A folder's cards and those of `loaded` together. Raises what is wrong with them."""
-    from experts.catalog import read_folder, with_implementations
-    from experts.implementations import cards
+    from experts.catalog.loader import read_folder, with_implementations
+    from experts.python_experts import cards
 
     return with_implementations(read_folder(folder), cards(loaded))
 

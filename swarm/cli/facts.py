@@ -177,7 +177,7 @@ async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyI
 
 
 def _read(folder: Path | None) -> Folder:
-    from experts.catalog import inspect_folder
+    from experts.catalog.loader import inspect_folder
 
     if folder is None:
         return Folder({}, [])

@@ -129,7 +129,7 @@ def seconds(field: str, given: str | None) -> float | None:
     """`30s`, `2m`, `500ms` or seconds."""
     if given is None:
         return None
-    from experts.card import duration
+    from experts.catalog.card_reader import duration
 
     found = duration(given)
     if found is None:

@@ -19,7 +19,7 @@ from swarm.errors import BadInput, WaitTimeout
 from swarm.settings import Settings
 
 if TYPE_CHECKING:
-    from experts.implementations import Implementation
+    from experts.python_experts import Implementation
 
 AFTER_CANCEL = 10.0
 """Seconds."""

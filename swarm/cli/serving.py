@@ -33,7 +33,7 @@ from swarm.settings import Settings
 from swarm.types.card import Kind
 
 if TYPE_CHECKING:
-    from experts.implementations import Implementation
+    from experts.python_experts import Implementation
     from workers.main import Process, Roles
 
 POOLS = ("router", "experts")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experts.finetuned.rows import Row
-from experts.finetuned.train import train
+from experts.finetuned.dataset import Row
+from experts.finetuned.head_training import train
+from experts.rag.documents import Document
 from experts.rag.expert import ENOUGH, indexed
-from experts.rag.load import Document
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.answer import Answer

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 
-from experts.instruction import DEFAULT_INSTRUCTION
+from experts.catalog.model_override import remodel
+from experts.instruction.expert import DEFAULT_INSTRUCTION
 from experts.rag.expert import ABSENT, RULES
-from experts.remodel import remodel
 from swarm.answer import synthesis
 from swarm.client.client import SwarmClient
 from swarm.llm import untrusted

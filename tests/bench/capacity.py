@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 
-from experts.catalog import versioned
+from experts.catalog.loader import versioned
 from swarm.settings import Settings
 from swarm.types.card import Limits
 from swarm.types.events import OutcomeRecorded, Started

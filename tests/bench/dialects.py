@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experts.remodel import remodel
+from experts.catalog.model_override import remodel
 from swarm.cli.asking import DEMO_REQUEST
 from swarm.cli.edge import demo_folder
 from swarm.client.client import SwarmClient

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import count
 
-from experts.catalog import versioned
+from experts.catalog.loader import versioned
 from swarm.broker.price_table import PriceBook
 from swarm.testing.model_server import DONE, Answer, ModelServer, Received, Reply, Stream
 from swarm.testing.openai_payloads import USAGE, chunk, completion, error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from experts.catalog import versioned
+from experts.catalog.loader import versioned
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
 
-from experts.catalog import versioned
+from experts.catalog.loader import versioned
 from swarm.broker.price_table import PriceBook
 from swarm.settings import Settings
 from swarm.testing.model_server import DONE, ModelServer, Received, Stream, chunk

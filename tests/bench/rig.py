@@ -20,7 +20,7 @@ from types import FrameType
 
 import psutil
 
-from experts.catalog import catalog_of
+from experts.catalog.loader import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.client.client import SwarmClient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from statistics import median
 
-from experts.catalog import versioned
+from experts.catalog.loader import versioned
 from swarm.types.card import Card
 from tests.bench.experts import NAP_CARD, TEMPLATE_CARD
 from tests.bench.latency import NO_OP, WARM, asked

@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass, field
 
-from experts.implementations import load_implementations
+from experts.python_experts import load_implementations
 from swarm import logging
 from swarm.settings import Settings
 from swarm.types.card import Kind

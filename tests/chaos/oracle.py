@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
-from experts.implementations import load_implementations, makers
+from experts.python_experts import load_implementations, makers
 from experts.registry import MakeContext, Registry
 from swarm.llm.base import Message, Model
 from swarm.testing.scripted_model import ScriptedModel

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experts.catalog import Loaded
-from experts.implementations import load_implementations
+from experts.catalog.loader import Loaded
+from experts.python_experts import load_implementations
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger

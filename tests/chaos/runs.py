@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from experts.inputs import with_item
+from experts.prompt_inputs import with_item
 from experts.registry import MakeContext
 from swarm.engine.references import SKIPPED, gathered
 from swarm.types.events import Accepted, AnyEvent, CancelAsked, Ended, OutcomeRecorded, Planned, Released, Started

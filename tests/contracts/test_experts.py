@@ -11,7 +11,7 @@ import pytest
 
 import experts
 from experts.base import Expert
-from experts.catalog import read_folder
+from experts.catalog.loader import read_folder
 from experts.registry import Registry
 from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Blob, Card

@@ -28,9 +28,9 @@ from typing import Any, Self, cast
 import pytest
 
 from experts.base import Expert
-from experts.catalog import catalog_of
-from experts.implementations import Implementation, load_implementations
-from experts.inputs import inline
+from experts.catalog.loader import catalog_of
+from experts.prompt_inputs import inline
+from experts.python_experts import Implementation, load_implementations
 from swarm import logging
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection

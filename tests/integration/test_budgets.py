@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from experts.catalog import catalog_of
-from experts.inputs import fenced
+from experts.catalog.loader import catalog_of
+from experts.prompt_inputs import fenced
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from experts.catalog import Loaded
+from experts.catalog.loader import Loaded
 from swarm import logging
 from swarm.broker.catalog_store import Shelf
 from swarm.cli.serving import roles_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.implementations import load, load_implementations
+from experts.python_experts import load, load_implementations
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.client.client import SwarmClient

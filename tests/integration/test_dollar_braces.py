@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.inputs import fenced, inline
+from experts.prompt_inputs import fenced, inline
 from swarm.client.client import SwarmClient
 from swarm.errors import InvalidPlan
 from swarm.settings import Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.implementations import load_implementations
+from experts.python_experts import load_implementations
 from swarm.broker.ledger import Health, Ledger
 from swarm.broker.limiters import Gates, gates_of, model_gates
 from swarm.broker.queue import Claim, Queue

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from experts.catalog import catalog_of
+from experts.catalog.loader import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 import workers.worker
-from experts.catalog import versioned
-from experts.implementations import Implementation
+from experts.catalog.loader import versioned
+from experts.python_experts import Implementation
 from swarm.broker.connection import Connection
 from swarm.broker.keys import subtask_of
 from swarm.broker.price_table import PriceBook

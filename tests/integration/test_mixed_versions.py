@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from experts.catalog import catalog_of
+from experts.catalog.loader import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.client.client import SwarmClient

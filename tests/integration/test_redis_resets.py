@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from experts.implementations import load_implementations
+from experts.python_experts import load_implementations
 from swarm import logging as events
 from swarm.broker import address
 from swarm.broker.connection import Connection

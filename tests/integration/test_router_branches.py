@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experts.inputs import fenced
+from experts.prompt_inputs import fenced
 from swarm.client.client import SwarmClient
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold

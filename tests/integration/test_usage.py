@@ -11,7 +11,7 @@ from itertools import cycle
 
 import pytest
 
-from experts.catalog import catalog_of
+from experts.catalog.loader import catalog_of
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.expert_stats import Stats

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from experts.catalog import Loaded, catalog_of, read_folder, versioned, with_implementations
+from experts.catalog.loader import Loaded, catalog_of, read_folder, versioned, with_implementations
 from swarm.broker.catalog_store import Shelf
 from swarm.client.client import SwarmClient
 from swarm.logging import LEFT_OUT

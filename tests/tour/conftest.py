@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.implementations import load_implementations
+from experts.python_experts import load_implementations
 from swarm import Settings, Solution, Subtask, SwarmClient
 from workers.embedded import embedded
 

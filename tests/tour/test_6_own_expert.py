@@ -6,7 +6,7 @@ The `Carrier` of conftest.py is one too. A worker is told which to load: `swarm 
 from collections.abc import Mapping
 from pathlib import Path
 
-from experts.implementations import load_implementations
+from experts.python_experts import load_implementations
 from swarm import Settings, Solution, Subtask, SwarmClient
 from swarm.errors import ModelUnavailable
 from workers.embedded import embedded

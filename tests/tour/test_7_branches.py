@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experts.implementations import load_implementations
+from experts.python_experts import load_implementations
 from swarm import Settings, Solution, Subtask, SwarmClient
 from workers.embedded import embedded
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experts.writing import FEWEST
+from experts.limited_completion import FEWEST
 from swarm.client.client import make_request
 from swarm.types.answer import Answer
 from swarm.types.events import OutcomeRecorded, Started

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experts.instruction import ChatExpert
+from experts.instruction.expert import ChatExpert
+from experts.rag.documents import Document
 from experts.rag.expert import CitingExpert, indexed
-from experts.rag.load import Document
 from experts.registry import judged
 from swarm.errors import ModelUnavailable
 from swarm.llm.base import Message, Models

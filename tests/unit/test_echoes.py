@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.instruction import ChatExpert
+from experts.instruction.expert import ChatExpert
 from experts.rag.expert import RULES
 from swarm.errors import BadOutput
 from swarm.llm.base import Message

@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from experts import attempt
+from experts.attempt_threads import AT_ONCE, ExpertThreads
 from experts.registry import Registry
-from experts.threads import AT_ONCE, ExpertThreads
 from swarm.types.card import Blob, Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Outcome, Solution

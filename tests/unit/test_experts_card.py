@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experts.card import MAX_CARD, CardReader, duration, read_card
-from experts.files import MAX_FILE
+from experts.catalog.card_reader import MAX_CARD, CardReader, duration, read_card
+from experts.catalog.files import MAX_FILE
 from swarm.errors import InvalidCard
 from swarm.types.card import Card, Limits
 
@@ -238,7 +238,7 @@ def test_quoting_is_no_remedy_for_what_it_does_not_mend(tmp_path: Path) -> None:
 
 
 def test_the_remedy_for_a_head_that_is_not_there_trains_it(tmp_path: Path) -> None:
-    from experts.finetuned.train import train_file
+    from experts.finetuned.head_training import train_file
 
     (tmp_path / "rows.csv").write_text("text,label\nhello there,x\ngood bye,y\n")
     for front in (a_front(kind="fine-tuned", model="local/head", head="x y.npz"),
@@ -502,7 +502,7 @@ def test_no_value_of_a_field_raises_anything_else(tmp_path: Path, name: str, kin
 
 def test_importing_cards_loads_nothing_heavy() -> None:
     code = (
-        "import sys, experts.base, experts.card, experts.catalog\n"
+        "import sys, experts.base, experts.catalog.card_reader, experts.catalog.loader\n"
         "sys.exit(any(name in sys.modules for name in ('openai', 'httpx', 'httpx2', 'numpy', 'jinja2', 'jsonschema')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

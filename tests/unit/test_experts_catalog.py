@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from experts import catalog as catalogs
-from experts.catalog import Loaded, check_folder, read_folder, versioned, with_implementations
-from experts.implementations import cards, load, load_implementations, makers
+from experts.catalog import loader as catalogs
+from experts.catalog.loader import Loaded, check_folder, read_folder, versioned, with_implementations
+from experts.python_experts import cards, load, load_implementations, makers
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
 from swarm.types.card import Card
 from swarm.types.plan import Subtask

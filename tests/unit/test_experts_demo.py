@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import experts
-from experts.catalog import Loaded, check_folder, read_folder
+from experts.catalog.loader import Loaded, check_folder, read_folder
+from experts.finetuned.dataset import read_rows
 from experts.finetuned.head import Head
-from experts.finetuned.rows import read_rows
-from experts.finetuned.train import train
+from experts.finetuned.head_training import train
 from experts.registry import Registry
 from swarm.types.card import Blob
 from swarm.types.plan import Subtask

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 import swarm
-from experts.failures import known_failure, words_of
+from experts.outcome import known_failure, words_of
 from swarm.errors import ExpertError
 from swarm.types.result import Failure
 

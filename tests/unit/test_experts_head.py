@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experts.finetuned import minibatch
+from experts.finetuned.dataset import Row, read_rows
 from experts.finetuned.expert import HeadExpert, subject
-from experts.finetuned.features import counted, rarity, times, weighted
 from experts.finetuned.head import MAX_FILE, Head, head_problem
-from experts.finetuned.rows import Row, read_rows
-from experts.finetuned.train import _folds, _numbers, main, train, train_file, train_with_report
+from experts.finetuned.head_features import counted, rarity, times, weighted
+from experts.finetuned.head_training import _folds, _numbers, main, train, train_file, train_with_report
 from swarm.errors import BadInput
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
@@ -345,8 +345,8 @@ def test_many_labels_are_learnt_within_little_memory() -> None:
     code = (
         "import resource\n"
         "from experts.finetuned import minibatch\n"
-        "from experts.finetuned.rows import Row\n"
-        "from experts.finetuned.train import train_with_report\n"
+        "from experts.finetuned.dataset import Row\n"
+        "from experts.finetuned.head_training import train_with_report\n"
         "rows = [Row(f'about thing{i} number {j}', f'label{i}') for i in range(1000) for j in range(2)]\n"
         "minibatch.EPOCHS = 3\n"
         "head, report = train_with_report(rows)\n"

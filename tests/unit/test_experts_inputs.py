@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.inputs import fenced, inline, with_item
-from experts.schema import find_json
+from experts.output_schema import find_json
+from experts.prompt_inputs import fenced, inline, with_item
 from swarm.engine.references import SKIPPED
 from swarm.errors import UnusableInput
 from swarm.llm.untrusted import fence

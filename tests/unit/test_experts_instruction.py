@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from experts.instruction import ChatExpert, TemplateExpert
-from experts.template import MAX_OUTPUT, compiled, render
+from experts.instruction.expert import ChatExpert, TemplateExpert
+from experts.instruction.template import MAX_OUTPUT, compiled, render
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion
 from swarm.testing.scripted_model import ScriptedModel

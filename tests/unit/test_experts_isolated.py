@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from experts.implementations import load, makers
+from experts.python_experts import load, makers
 from experts.registry import Registry
 from swarm import logging
 from swarm.errors import BadInput
@@ -254,7 +254,7 @@ async def test_a_killed_worker_leaves_no_process(tmp_path: Path) -> None:
     script = f"""
 import asyncio, sys
 sys.path.insert(0, {os.path.dirname(str(sys.modules["isolated_own"].__file__))!r})
-from experts.implementations import load
+from experts.python_experts import load
 from swarm.types.plan import Subtask
 asked = Subtask(id="t1", expert="own", instruction="spin {tmp_path / "pid"}")
 asyncio.run(load("isolated_own:Own").make().solve(asked, {{}}))

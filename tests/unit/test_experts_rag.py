@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.rag.chunk import LONGEST, Passage, passages, sentences
+from experts.rag.chunking import LONGEST, Passage, passages, sentences
+from experts.rag.citations import cited_answer, stands
+from experts.rag.documents import Document, decoded
 from experts.rag.expert import CitingExpert, ExtractExpert, indexed
-from experts.rag.load import Document, decoded
-from experts.rag.quotes import cited_answer, stands
-from experts.rag.retrieve import Index, terms
-from experts.rag.stem import stem
+from experts.rag.index import Index, terms
+from experts.rag.stemmer import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
 from swarm.testing.scripted_model import ScriptedModel
@@ -342,7 +342,7 @@ def test_every_text_is_found_by_its_own_words(text: str, more: str) -> None:
 
 @given(st.text(max_size=2_000), st.text(max_size=200))
 def test_every_quote_stands_in_its_document(text: str, question: str) -> None:
-    from experts.rag.quotes import best_quotes
+    from experts.rag.citations import best_quotes
 
     index = indexed([Document("d", text)])
     for cited in best_quotes(question + " word", index.search(question + " " + text[:50]), index):

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from experts.base import Expert, time_left
-from experts.failures import known_failure
+from experts.outcome import known_failure
 from experts.registry import MAX_SOLUTION, Registry, takes_context
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
 from swarm.types.card import Blob, Card

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import experts
-from experts.catalog import Loaded, check_folder, read_folder
-from experts.remodel import remodel
+from experts.catalog.loader import Loaded, check_folder, read_folder
+from experts.catalog.model_override import remodel
 from swarm.testing.rules import Rules
 
 DEMO = Path(experts.__file__).parent / "demo"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.registry import judged
-from experts.repair import repaired
+from experts.result_repair import repaired
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.conftest import a_card

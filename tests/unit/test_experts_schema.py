@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from experts.card import read_card
-from experts.keywords import MAX_FOLLOWED
-from experts.schema import schema_problem, violation
+from experts.catalog.card_reader import read_card
+from experts.output_schema import schema_problem, violation
+from experts.schema_keywords import MAX_FOLLOWED
 from swarm.errors import InvalidCard
 
 EACH_TWICE = "applies more than 10,000 parts to one value"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from experts.base import Allowance, until
-from experts.card import CardReader, read_card
+from experts.catalog.card_reader import CardReader, read_card
+from experts.limited_completion import written
 from experts.registry import Registry
-from experts.writing import written
 from swarm.errors import BadOutput, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
 from swarm.settings import Settings

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from experts.instruction import build
+from experts.instruction.expert import build
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.openai.models import OpenAIModels

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 import experts
 import swarm
 import workers
-from experts.schema import schema_problem, violation
+from experts.output_schema import schema_problem, violation
 from swarm.text.bounded_regex import PatternTooSlow, in_time, search
 
 MAIL = r"^([a-zA-Z0-9]+[._-]?)+@[a-z]+\.[a-z]+$"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.card import read_card
+from experts.catalog.card_reader import read_card
 from swarm.errors import NoPlan
 from swarm.planner.local.clause_roles import is_context
 from swarm.planner.local.planner import plan

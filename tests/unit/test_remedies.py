@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from experts.base import Allowance, until
-from experts.catalog import catalog_of
-from experts.writing import written
+from experts.catalog.loader import catalog_of
+from experts.limited_completion import written
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Form, Message
 from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used

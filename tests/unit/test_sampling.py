@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from experts.card import CardReader, read_card
-from experts.catalog import versioned
-from experts.instruction import build
+from experts.catalog.card_reader import CardReader, read_card
+from experts.catalog.loader import versioned
+from experts.instruction.expert import build
 from swarm.errors import BadInput, ModelRefused
 from swarm.llm.base import Message
 from swarm.llm.endpoints import Endpoints

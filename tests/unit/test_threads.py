@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from experts.instruction import TemplateExpert
+from experts.instruction.expert import TemplateExpert
 from swarm.runtime.thread_pool import NAME, in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask

@@ -1,7 +1,7 @@
 """Trains a head: multinomial logistic regression, then a temperature from rows it was not fitted on.
 
-Run it as `python -m experts.finetuned.train ROWS.csv HEAD.npz`. Everything is deterministic: the same rows give the
-same bytes on the same machine, and the same weights up to rounding on any other.
+Run it as `python -m experts.finetuned.head_training ROWS.csv HEAD.npz`. Everything is deterministic: the same rows
+give the same bytes on the same machine, and the same weights up to rounding on any other.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experts.finetuned import minibatch
-from experts.finetuned.features import Floats, Rows, counted, rarity, times, transposed, weighted
+from experts.finetuned.dataset import Row, check_labels, read_rows
 from experts.finetuned.head import Head, softmax
-from experts.finetuned.report import LabelCount, Report
-from experts.finetuned.rows import Row, check_labels, read_rows
+from experts.finetuned.head_features import Floats, Rows, counted, rarity, times, transposed, weighted
+from experts.finetuned.training_report import LabelCount, Report
 from swarm.errors import SwarmError
 
 LOSS_WEIGHT = 30.0
@@ -204,7 +204,7 @@ def _numbers(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.int64]:
 def main(arguments: Sequence[str]) -> int:
     """Train from the command line; 0 if a head was written, 2 if the input is at fault."""
     if len(arguments) != 2:
-        print("usage: python -m experts.finetuned.train ROWS.csv|ROWS.tsv|ROWS.jsonl HEAD.npz", file=sys.stderr)
+        print("usage: python -m experts.finetuned.head_training ROWS.csv|ROWS.tsv|ROWS.jsonl HEAD.npz", file=sys.stderr)
         return 2
     try:
         report = train_file(Path(arguments[0]), Path(arguments[1]))

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 def schema_problem(schema: object) -> str | None:
     try:
-        from experts import schema as schemas
+        from experts import output_schema as schemas
 
         return schemas.schema_problem(schema)
     except ModuleNotFoundError:
@@ -19,7 +19,7 @@ def schema_problem(schema: object) -> str | None:
 
 def template_problem(body: str) -> str | None:
     try:
-        from experts import template
+        from experts.instruction import template
 
         return template.template_problem(body)
     except ModuleNotFoundError:
@@ -28,18 +28,18 @@ def template_problem(body: str) -> str | None:
 
 def undeclared(body: str, offered: Collection[str]) -> list[str]:
     try:
-        from experts import rehearsal
+        from experts.catalog import template_check
 
-        return rehearsal.undeclared(body, offered)
+        return template_check.undeclared(body, offered)
     except ModuleNotFoundError:
         return []
 
 
 def never_renders(body: str, seconds: float) -> str | None:
     try:
-        from experts import rehearsal
+        from experts.catalog import template_check
 
-        return rehearsal.never_renders(body, seconds)
+        return template_check.never_renders(body, seconds)
     except ModuleNotFoundError:
         return None
 

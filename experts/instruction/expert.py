@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from experts.base import Expert, LoadBlob, time_left
-from experts.correcting import corrected
-from experts.inputs import fenced, inline, wish
-from experts.schema import find_json
-from experts.writing import written
+from experts.limited_completion import written
+from experts.output_correction import corrected
+from experts.output_schema import find_json
+from experts.prompt_inputs import fenced, inline, wish
 from swarm.llm.base import Form, Message, Model, Models
 from swarm.llm.fallback import with_fallbacks
 from swarm.runtime.thread_pool import in_thread
@@ -73,13 +73,13 @@ class TemplateExpert:
     """
 
     def __init__(self, card: Card) -> None:
-        from experts.template import compiled
+        from experts.instruction.template import compiled
 
         self.card = card
         self._template = compiled(card.instruction)
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        from experts.template import render
+        from experts.instruction.template import render
 
         values = {
             "instruction": inline(wish(subtask.instruction), inputs),

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from heapq import nlargest
 from unicodedata import normalize
 
-from experts.rag.chunk import Passage
-from experts.rag.stem import stem
+from experts.rag.chunking import Passage
+from experts.rag.stemmer import stem
 from experts.rag.unspaced import RUN, UNSPACED, borders, pieces
 
 K1, B = 1.2, 0.75

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from experts.encoding import Undecodable, text_of
+from experts.catalog.encoding import Undecodable, text_of
 from swarm.errors import BadInput, TooLarge
 
 MAX_FILE = 64_000_000

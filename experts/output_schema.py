@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experts.keywords import TooManyReferences, keyword_problem, references_counted, validator_class
+from experts.schema_keywords import TooManyReferences, keyword_problem, references_counted, validator_class
 from swarm.text.bounded_regex import PatternTooSlow, in_time
 from swarm.types.base import MAX_DEPTH
 

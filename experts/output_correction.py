@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from experts.base import time_left
-from experts.schema import misfit
-from experts.writing import written
+from experts.limited_completion import written
+from experts.output_schema import misfit
 from swarm.errors import ExpertError
 from swarm.llm.base import Completion, Form, Message, Model
 from swarm.llm.openai.usage import failed

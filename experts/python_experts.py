@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from experts.base import Expert
-from experts.card import DURATION, duration
-from experts.isolation import IsolatedExpert
+from experts.catalog.card_reader import DURATION, duration
+from experts.isolation.parent import IsolatedExpert
 from swarm.errors import BadInput
 from swarm.types.base import explain
 from swarm.types.card import Card

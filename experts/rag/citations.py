@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from experts.rag.chunk import Passage, Sentence, sentences
-from experts.rag.retrieve import Hit, Index, terms, words
+from experts.rag.chunking import Passage, Sentence, sentences
+from experts.rag.index import Hit, Index, terms, words
 from experts.rag.unspaced import UNSPACED
 from swarm.types.result import Citation
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from experts.encoding import Undecodable, decoded
+from experts.catalog.encoding import Undecodable, decoded
 from experts.rag.language import uncut
 from experts.rag.markup import split_front, unclosed_comment, visible
 from swarm.errors import InvalidCard

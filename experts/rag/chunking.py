@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from experts.rag.load import Document
+from experts.rag.documents import Document
 from experts.rag.tables import read_lines
 
 FULL = 900

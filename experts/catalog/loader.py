@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from experts.card import CardReader
-from experts.files import FileNote
-from experts.frontmatter import has_front_matter
+from experts.catalog.card_reader import CardReader
+from experts.catalog.files import FileNote
+from experts.catalog.front_matter import has_front_matter
 from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
 from swarm.types.card import Card, Catalog
 

@@ -1,8 +1,8 @@
 """Experts in processes of their own: for plain Python that computes long, which nothing but a kill can stop.
 
 A card with `isolate: process` has its `solve` run in a child process. Children are started on demand and used again;
-one whose attempt is cancelled or out of time is killed with everything that it started. See `experts.isolated` for
-the child.
+one whose attempt is cancelled or out of time is killed with everything that it started. See `experts.isolation.child`
+for the child.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experts.base import Expert
-from experts.frames import HEAD, MAX_ANSWER, MAX_FRAME, framed, length
+from experts.isolation.frames import HEAD, MAX_ANSWER, MAX_FRAME, framed, length
 from swarm.errors import ExpertError, Retryable, UnusableInput
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
@@ -69,7 +69,7 @@ class IsolatedExpert(Expert):
             if (child := self._idle.pop()).returncode is None:
                 return child
         pipe = asyncio.subprocess.PIPE
-        args = (sys.executable, "-P", "-m", "experts.isolated", self._spec)
+        args = (sys.executable, "-P", "-m", "experts.isolation.child", self._spec)
         return await asyncio.create_subprocess_exec(*args, stdin=pipe, stdout=pipe, start_new_session=True)
 
     def _keep(self, child: asyncio.subprocess.Process) -> None:

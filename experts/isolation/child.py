@@ -1,4 +1,5 @@
-"""The process of an isolated expert: `python -m experts.isolated module:Class`, started by `experts.isolation`.
+"""The process of an isolated expert: `python -m experts.isolation.child module:Class`, started by
+`experts.isolation.parent`.
 
 It takes requests on stdin, one at a time, and answers on stdout; what its expert prints goes to stderr. When stdin
 ends, so does the process with everything that it started: at once in the midst of a request, else after `aclose`.
@@ -20,10 +21,10 @@ import traceback
 from collections.abc import Awaitable
 from typing import Any, BinaryIO
 
-from experts.failures import known_failure, said_by, words_of
-from experts.frames import HEAD, MAX_ANSWER, framed, length
-from experts.implementations import instance
-from experts.repair import repaired
+from experts.isolation.frames import HEAD, MAX_ANSWER, framed, length
+from experts.outcome import known_failure, said_by, words_of
+from experts.python_experts import instance
+from experts.result_repair import repaired
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Reason, Solution
 

@@ -18,9 +18,9 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from experts import optional_checks
-from experts.files import Files
-from experts.frontmatter import parse, split
+from experts.catalog import optional_checks
+from experts.catalog.files import Files
+from experts.catalog.front_matter import parse, split
 from swarm.errors import InvalidCard
 from swarm.types.base import explain
 from swarm.types.card import Blob, Card, Limits, Uncited

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from experts.frontmatter import has_front_matter, parse, split
+from experts.catalog.front_matter import has_front_matter, parse, split
 
 TIMEOUT = "120s"
 """Of each card: models take longer than what runs in the process."""

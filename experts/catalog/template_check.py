@@ -11,7 +11,7 @@ from collections.abc import Collection
 from jinja2 import StrictUndefined, nodes
 from jinja2.meta import find_undeclared_variables
 
-from experts.template import Sample, UnknownName, compiled, render
+from experts.instruction.template import Sample, UnknownName, compiled, render
 from swarm.errors import ExpertError
 from swarm.types.result import Citation
 
@@ -20,7 +20,7 @@ SECONDS = 1.0
 
 _UNSURE = re.compile("NoneType|JSON")
 """In a TypeError: it may come of what stands for unknown data, or of a look-up by the instruction's words."""
-_NO_FIELD = re.compile(r"^'experts\.template\.Sample object' has no attribute")
+_NO_FIELD = re.compile(r"^'[\w.]+\.Sample object' has no attribute")
 """A field of a result, or of a citation, that none has."""
 _QUOTED = re.compile(r"'(\w+)' is undefined")
 

@@ -1,0 +1,1 @@
+"""Experts that are an instruction and nothing else."""

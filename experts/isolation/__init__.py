@@ -1,0 +1,1 @@
+"""Experts in processes of their own."""
