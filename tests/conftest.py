@@ -32,8 +32,8 @@ from swarm.types.events import OutcomeRecorded, Planned
 from swarm.types.plan import Plan, Subtask
 from swarm.types.request import Request
 from swarm.types.result import Failure, Solution
-from workers.redis_binary import find_redis
-from workers.redis_server import PrivateRedis
+from workers.local_redis.binary import find_redis
+from workers.local_redis.server import PrivateRedis
 
 # An example may take as long as a busy machine makes it; what must not take long has a test of its own.
 hypothesis.settings.register_profile("swarm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -12,9 +12,9 @@ import structlog
 from experts.python_experts import Implementation
 from swarm import logging
 from swarm.settings import Settings
-from workers.main import Process, Roles, handle_signals, working
-from workers.publishing import publish, stamp, watch
-from workers.redis_server import private
+from workers.catalog_publisher import publish, stamp, watch
+from workers.local_redis.server import private
+from workers.process import Process, Roles, handle_signals, working
 from workers.supervisor import supervised
 
 

@@ -20,7 +20,7 @@ from swarm.types.base import received
 from swarm.types.events import AnyEvent, OutcomeRecorded
 from swarm.types.request import Envelope
 from swarm.types.result import Failure, Outcome, Solution, Usage
-from workers.accounts import NOTHING, DeliveryAccount
+from workers.call_budget import NOTHING, DeliveryAccount
 
 Context = dict[Any, Any]
 

@@ -35,7 +35,7 @@ from swarm.broker.subscription import News, Subscription
 from swarm.broker.workers import about
 from swarm.errors import BrokerError, BrokerFull, BrokerReadOnly, BrokerUnavailable, BrokerUntrusted, NoRoom
 from swarm.settings import Settings
-from workers.beat import LATELY, Beat
+from workers.heartbeat import LATELY, Beat
 from workers.lane import Lane
 from workers.supervisor import supervised
 from workers.tasks import Settlement, Told

@@ -163,7 +163,7 @@ def _file(environ: Mapping[str, str], report: Report) -> bool:
 
 def _connection(edge: Edge) -> Connection | None:
     """A connection to the swarm's Redis, if one is known. Unlike elsewhere, none is started. Raises BadInput."""
-    from workers.redis_server import running
+    from workers.local_redis.server import running
 
     url = edge.settings.redis_url or running(edge.settings.data)
     return Connection.open(url, edge.settings.prefix) if url else None

@@ -97,7 +97,7 @@ class Edge:
         if self.settings.redis_url:
             yield self.settings.redis_url
             return
-        from workers.redis_server import private
+        from workers.local_redis.server import private
 
         async with private(self.settings.data, always=self.settings.durable == "disk") as url:
             yield url
@@ -125,7 +125,7 @@ class Edge:
     @property
     def unserved(self) -> bool:
         """Whether the Redis is a private one that no `swarm up` serves."""
-        from workers.redis_server import running
+        from workers.local_redis.server import running
 
         return not self.settings.redis_url and not up_runs(self.settings.data, running(self.settings.data))
 

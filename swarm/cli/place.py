@@ -49,7 +49,7 @@ class Place:
             read_catalog(self.catalog, loaded)
         if not self.edge.unserved:
             return self.edge.run(self._put(question))
-        from workers.main import run
+        from workers.process import run
 
         return run(self._put(question))
 

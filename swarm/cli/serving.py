@@ -34,7 +34,7 @@ from swarm.types.card import Kind
 
 if TYPE_CHECKING:
     from experts.python_experts import Implementation
-    from workers.main import Process, Roles
+    from workers.process import Process, Roles
 
 POOLS = ("router", "experts")
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -102,7 +102,7 @@ def worker(
     Endpoints.load(edge.environ)  # a file that is wrong is told before Redis is waited for
     served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
 
-    from workers.main import run
+    from workers.process import run
 
     run(served.serve(Path(socket) if socket else None))
     return exits.OK
@@ -132,7 +132,7 @@ def up(
             read_catalog(folder, loaded)
         Endpoints.load(edge.environ)
 
-        from workers.main import run
+        from workers.process import run
 
         run(_up(edge, sized(edge.settings, slots), folder, loaded, imports or [], serves))
     return exits.OK
@@ -140,7 +140,7 @@ def up(
 
 def roles_of(pools: Sequence[str], kinds: Sequence[str], experts: Sequence[str]) -> Roles:
     """What a worker does, from its options."""
-    from workers.main import Roles
+    from workers.process import Roles
 
     _known("pool", pools, POOLS)
     _known("kind", kinds, KINDS)
@@ -190,7 +190,7 @@ class _Worker:
         self._watching: asyncio.Task[None] | None = None
 
     async def serve(self, socket: Path | None) -> None:
-        from workers.main import work
+        from workers.process import work
 
         await await_redis(self._url, self._settings)
         try:
@@ -209,7 +209,7 @@ class _Worker:
                 await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _before(self, process: Process) -> None:
-        from workers.publishing import publish, stamp, watch
+        from workers.catalog_publisher import publish, stamp, watch
         from workers.supervisor import supervised
 
         if (folder := self._folder) is not None:
@@ -283,7 +283,7 @@ def _starting(edge: Edge) -> Iterator[Callable[[str], None]]:
     if edge.settings.redis_url:
         yield lambda _: None
         return
-    from workers.redis_server import PrivateRedis
+    from workers.local_redis.server import PrivateRedis
 
     PrivateRedis(edge.settings.data).make_folder()
     with as_up(edge.settings.data) as serves:

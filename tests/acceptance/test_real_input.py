@@ -18,7 +18,7 @@ from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from tests.integration.processes import serving
-from workers.publishing import publish
+from workers.catalog_publisher import publish
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [

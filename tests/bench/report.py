@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.errors import EmbeddedUnavailable
-from workers.redis_binary import find_redis
+from workers.local_redis.binary import find_redis
 
 Samples = Mapping[str, Sequence[float]]
 """Metric -> one value per round."""

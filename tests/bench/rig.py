@@ -31,7 +31,7 @@ from swarm.types.events import Started
 from swarm.types.plan import Plan
 from tests.bench.experts import Nap
 from tests.bench.serve import Pool
-from workers.redis_binary import find_redis
+from workers.local_redis.binary import find_redis
 
 ROOT = Path(__file__).parents[2]
 START = 60.0

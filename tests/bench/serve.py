@@ -1,6 +1,6 @@
 """One worker process of a bench, started by `rig`: python -m tests.bench.serve JSON
 
-It is `workers.main.work`, as `swarm worker` runs it; it says `ready` once it knows what it serves.
+It is `workers.process.work`, as `swarm worker` runs it; it says `ready` once it knows what it serves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from swarm import logging
 from swarm.settings import Settings
 from swarm.types.card import Kind
 from tests.bench.experts import NAP
-from workers.main import Process, Roles, run, work
+from workers.process import Process, Roles, run, work
 
 
 @dataclass(frozen=True)

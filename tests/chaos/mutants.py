@@ -21,7 +21,7 @@ from swarm.types.answer import Receipt, Segment
 from swarm.types.card import Card, Catalog
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Outcome, Solution
-from workers import accounts
+from workers import call_budget
 
 LATE = 40.0
 """Seconds by which endings are put off."""
@@ -143,7 +143,7 @@ def wrong_ending() -> None:
 
 def overspent() -> None:
     """Nothing is held for a call, and nothing settled."""
-    setattr(accounts, "_cost", lambda price, used: 0)  # noqa: B010
+    setattr(call_budget, "_cost", lambda price, used: 0)  # noqa: B010
 
 
 def wrong_receipt() -> None:

@@ -43,8 +43,8 @@ from tests.chaos.shims import Shim
 from tests.chaos.stalls import measured
 from tests.chaos.tls import Certificates
 from tests.integration.processes import OwnRedis
-from workers.publishing import publish
-from workers.redis_binary import find_redis
+from workers.catalog_publisher import publish
+from workers.local_redis.binary import find_redis
 
 LAST = 8
 """Jobs, a tenth at most, that come when all faults are over: whoever did not get over them shows."""

@@ -43,8 +43,8 @@ from swarm.types.events import AnyEvent, Planned
 from swarm.types.plan import Subtask
 from swarm.types.request import Request
 from swarm.types.result import Solution
-from workers import beat, health, tasks
-from workers.main import Process, Roles, run, work, working
+from workers import health, heartbeat, tasks
+from workers.process import Process, Roles, run, work, working
 
 ROOT = Path(__file__).parents[2]
 STARTS = "SWARM_TEST_STARTS"
@@ -426,7 +426,7 @@ def main(argv: list[str]) -> int:
     roles = Roles(router=pool != "expert", kinds=() if pool == "router" else KINDS)
     probe = Path(os.environ["SWARM_HEALTH_SOCKET"])
     for constant, value in json.loads(os.environ.get(BEAT, "{}")).items():
-        setattr(beat, constant, value)
+        setattr(heartbeat, constant, value)
     doomed = os.environ.get(DIES_IN)
     if doomed == "stream":
         setattr(Front, "plan", _die_in_a_stream)  # noqa: B010

@@ -21,7 +21,7 @@ from swarm.settings import Settings
 from swarm.types.price import Price
 from swarm.types.result import Usage
 from tests.conftest import Hands
-from workers.accounts import RUN_AHEAD, Accounts, DeliveryAccount
+from workers.call_budget import RUN_AHEAD, Accounts, DeliveryAccount
 
 T = TypeVar("T")
 PRICE = Price(input=1_000_000, output=1_000_000, as_of=date(2026, 11, 1))

@@ -17,7 +17,7 @@ from swarm.broker.job_log import JobLog
 from swarm.errors import BadInput, BrokerDenied, BrokerError, BrokerReadOnly, BrokerUnavailable
 from swarm.settings import Settings
 from tests.conftest import Hands, StartRedis, a_request
-from workers.redis_server import PrivateRedis
+from workers.local_redis.server import PrivateRedis
 
 
 def free_port() -> int:

@@ -23,7 +23,7 @@ from swarm.types.answer import Answer
 from swarm.types.events import Planned
 from tests.builders import subtasks
 from tests.conftest import Hands, run
-from workers.redis_server import PrivateRedis
+from workers.local_redis.server import PrivateRedis
 
 QUEUES = ("advance", "plan", "answer", "run:a", "run:b")
 PLANS = (("t1:a",), ("t1:a", "t2:b<-t1"), ("t1:a", "t2:a", "t3:b<-t1,t2"), ())

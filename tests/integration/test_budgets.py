@@ -24,7 +24,7 @@ from swarm.types.answer import Answer
 from swarm.types.card import Card
 from tests.billing import PRICE, BilledServer, Manner
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
-from workers.accounts import RUN_AHEAD
+from workers.call_budget import RUN_AHEAD
 
 MODEL = "box/small"
 CAP = 50

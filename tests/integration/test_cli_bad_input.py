@@ -13,7 +13,7 @@ import redis
 
 from swarm.cli import main
 from tests.integration.test_cli_children import DEMO, Here, environment, here, swarm
-from workers.redis_server import PrivateRedis
+from workers.local_redis.server import PrivateRedis
 
 __all__ = ["here"]
 

@@ -25,11 +25,11 @@ from swarm.errors import BadInput
 from swarm.settings import Settings
 from swarm.types.card import Card
 from tests.integration.test_cli_children import Child, Here, environment, here, running, slow
-from workers import publishing
+from workers import catalog_publisher
 from workers.embedded import embedded
 from workers.health import ask as health
-from workers.redis_server import PrivateRedis
-from workers.redis_server import running as private
+from workers.local_redis.server import PrivateRedis
+from workers.local_redis.server import running as private
 
 __all__ = ["here", "slow"]
 
@@ -261,7 +261,7 @@ async def test_a_folder_is_published_once_it_stands_still(shelf: Shelf, monkeypa
     seen: list[str] = []
     published: list[str] = []
 
-    def stamp(_: Path) -> publishing.Stamp:
+    def stamp(_: Path) -> catalog_publisher.Stamp:
         seen.append(looks.pop(0))
         return frozenset({(seen[-1], 0, 0)})
 
@@ -269,10 +269,10 @@ async def test_a_folder_is_published_once_it_stands_still(shelf: Shelf, monkeypa
         published.append("".join(seen))
         return None
 
-    monkeypatch.setattr(publishing, "WATCH", 0)
-    monkeypatch.setattr(publishing, "stamp", stamp)
-    monkeypatch.setattr(publishing, "publish", publish)
+    monkeypatch.setattr(catalog_publisher, "WATCH", 0)
+    monkeypatch.setattr(catalog_publisher, "stamp", stamp)
+    monkeypatch.setattr(catalog_publisher, "publish", publish)
     with pytest.raises(IndexError):  # no more looks
-        await publishing.watch(shelf, Path(), {}, frozenset({("a", 0, 0)}))
+        await catalog_publisher.watch(shelf, Path(), {}, frozenset({("a", 0, 0)}))
 
     assert published == ["abcdd", "abcdddee", "abcdddeeabaa"]

@@ -29,7 +29,7 @@ from tests.conftest import StartRedis
 from tests.integration.processes import serving, until
 from tests.integration.test_cli_children import DEMO
 from tests.integration.test_cli_jobs import Cli, cli
-from workers.main import Roles
+from workers.process import Roles
 
 __all__ = ["cli"]
 

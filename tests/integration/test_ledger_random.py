@@ -18,7 +18,7 @@ from swarm.broker.queue import Claim
 from swarm.errors import AskRefused, OverBudget
 from swarm.settings import Settings
 from tests.conftest import Hands, a_request, run
-from workers.redis_server import PrivateRedis
+from workers.local_redis.server import PrivateRedis
 
 PREFIX = "money"
 TENANT_LIMIT, DAY_LIMIT = 50, 80

@@ -19,7 +19,7 @@ from swarm.types.card import Catalog
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
-from workers.main import Roles
+from workers.process import Roles
 
 ECHO = expert("echo", echo)
 ORACLE = json.dumps({"name": "oracle", "kind": "oracular", "description": "knows", "version": "1", "depth": {"of": 3}})

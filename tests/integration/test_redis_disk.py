@@ -13,7 +13,7 @@ from swarm.client.client import SwarmClient
 from swarm.errors import BrokerUndurable
 from swarm.settings import Settings
 from tests.integration.processes import OwnRedis, echo, expert, publish, serving
-from workers.redis_server import private
+from workers.local_redis.server import private
 
 ECHO = expert("echo", echo)
 

@@ -21,9 +21,10 @@ import pytest
 from swarm.broker.connection import Connection
 from swarm.errors import EmbeddedUnavailable
 from tests.conftest import StartRedis
-from workers import redis_binary, redis_server
-from workers.redis_binary import find_redis
-from workers.redis_server import PrivateRedis, running
+from workers.local_redis import binary as redis_binary
+from workers.local_redis import server as redis_server
+from workers.local_redis.binary import find_redis
+from workers.local_redis.server import PrivateRedis, running
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +72,7 @@ def elsewhere(data: Path, binary: Path) -> Iterator[subprocess.Popen[str]]:
     script = """
         import asyncio, sys
         from pathlib import Path
-        from workers.redis_server import PrivateRedis
+        from workers.local_redis.server import PrivateRedis
 
         async def main():
             async with PrivateRedis(Path(sys.argv[1]), binary=Path(sys.argv[2])) as redis:

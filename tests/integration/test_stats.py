@@ -18,7 +18,7 @@ from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution, Usage
 from tests.integration.processes import expert, publish, serving, until
-from workers.stats import Gathered
+from workers.stats_buffer import Gathered
 
 USED = Usage(calls=2, input_tokens=100, output_tokens=20, cost=900)
 

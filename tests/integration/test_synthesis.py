@@ -28,7 +28,7 @@ from swarm.types.plan import Subtask
 from swarm.types.request import Request
 from swarm.types.result import Citation, Solution, Usage
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
-from workers.main import Process
+from workers.process import Process
 
 PLAN = {
     "subtasks": [

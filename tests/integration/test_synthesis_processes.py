@@ -18,7 +18,7 @@ from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer
 from tests.integration.processes import ROOT, Fleet, echo, expert, publish, serving, until
-from workers.main import Roles
+from workers.process import Roles
 
 PLAN = {
     "subtasks": [

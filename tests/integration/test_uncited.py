@@ -11,7 +11,7 @@ from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer
 from swarm.types.answer import Answer
 from tests.integration.processes import serving
-from workers.publishing import publish
+from workers.catalog_publisher import publish
 
 UNCITED = 'Refunds take five years.\n[1] "Refunds take five years."'
 

@@ -18,8 +18,8 @@ from swarm.types.card import Card, Catalog
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.integration.processes import EXPERTS, ROUTER, echo, expert, kinds, publish, serving, until
-from workers.main import Roles
-from workers.publishing import publish as publish_folder
+from workers.catalog_publisher import publish as publish_folder
+from workers.process import Roles
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.events import Ended
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, kinds, serving, until
-from workers.main import Roles
+from workers.process import Roles
 
 TWO = [
     {"id": "a", "expert": "echo", "instruction": "x" * 150_000},

@@ -15,7 +15,7 @@ from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.integration.processes import Fleet, _card, _started
-from workers.loop import run, signals_handled
+from workers.event_loop import run, signals_handled
 
 SPEC = f"{__name__}:Exits"
 

@@ -39,8 +39,8 @@ from tests.integration.processes import (
     starts,
     until,
 )
-from workers import beat
-from workers.beat import Beat
+from workers import heartbeat
+from workers.heartbeat import Beat
 
 LEASE = 0.5
 STUCK = {"HELD": 0.2, "STUCK": 0.5, "GRACE": 0.2}
@@ -141,7 +141,7 @@ async def test_a_good_answer_counts_though_its_expert_held_the_loop_for_longer_t
 ) -> None:
     """The one worker's loop is stuck, and the lease is kept: the expert may be busy for a minute. It is named."""
     for name, value in STUCK.items():
-        monkeypatch.setattr(beat, name, value)
+        monkeypatch.setattr(heartbeat, name, value)
 
     async def infers() -> str:
         time.sleep(2.5)
@@ -282,7 +282,7 @@ async def test_jobs_of_one_process_end_while_its_experts_hold_the_loop_one_after
     settings: Settings, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A decision that goes back each time would wait until no expert has any more to do."""
-    monkeypatch.setattr(beat, "HELD", 0.2)
+    monkeypatch.setattr(heartbeat, "HELD", 0.2)
     ended: list[int] = []
     redis_now = redis.Redis.from_url(settings.redis_url or "")
 
@@ -335,7 +335,7 @@ async def test_decisions_go_back_untried_while_an_expert_holds_the_loop(
     hands: Hands, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So another router ends a job in time whose decision was begun where the loop is held."""
-    monkeypatch.setattr(beat, "HELD", 0.2)
+    monkeypatch.setattr(heartbeat, "HELD", 0.2)
     await hands.submit("j", "t1:a")
     decision = await hands.take("advance", hands.worker("w1", LEASE))
     async with held_by("expert heavy", a_beat(hands, redis_url), [decision]):
@@ -354,7 +354,7 @@ async def test_a_decision_that_computes_for_long_itself_is_not_handed_back(
     hands: Hands, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each router would begin it, and none would end it."""
-    monkeypatch.setattr(beat, "HELD", 0.2)
+    monkeypatch.setattr(heartbeat, "HELD", 0.2)
     await hands.submit("j", "t1:a")
     decision = await hands.take("advance", hands.worker("w1", LEASE))
     before = await hands.score("advance", "leases", "j:advance") or 0
@@ -374,7 +374,7 @@ async def test_what_has_not_begun_is_taken_by_others_and_not_begun_later(
 ) -> None:
     """At once and untried where an expert holds the loop, else when it counts as stuck."""
     for name, value in STUCK.items():
-        monkeypatch.setattr(beat, name, value)
+        monkeypatch.setattr(heartbeat, name, value)
     await hands.begin("j", "t1:a", "t2:a", "t3:a")
     begun, waiting, over = [await hands.run("a", hands.worker("w1", LEASE)) for _ in range(3)]
     heart = a_beat(hands, redis_url)

@@ -19,7 +19,7 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 from workers.lane import Lane
-from workers.main import Roles
+from workers.process import Roles
 from workers.wake import IDLE
 
 

@@ -13,7 +13,7 @@ from swarm.llm.openai.models import OpenAIModels
 from swarm.logging import NO_MODEL
 from swarm.settings import Settings
 from tests.integration.processes import ROUTER, echo, expert, publish, serving, until
-from workers.main import Roles
+from workers.process import Roles
 
 KEY = "secret-\n1234"
 """A key that no server takes, and that no log may show."""

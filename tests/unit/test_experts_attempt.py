@@ -19,7 +19,7 @@ from experts.registry import Registry
 from swarm.types.card import Blob, Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Outcome, Solution
-from workers.guard import guarded
+from workers.thread_guard import guarded
 
 ASKED = Subtask(id="t1", expert="test", instruction="go")
 Solve = Callable[[Subtask, Mapping[str, Solution]], Any]

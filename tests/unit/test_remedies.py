@@ -28,7 +28,7 @@ from swarm.types.price import Price
 from swarm.types.request import Request
 from swarm.types.result import Usage
 from swarm.types.sampling import Cap, Sampling
-from workers.accounts import most_written
+from workers.call_budget import most_written
 
 ASKED = [Message("user", "Count to forty.")]
 FORM = Form("answer", {"type": "object"})

@@ -28,7 +28,7 @@ from typing import Self
 
 from swarm.errors import EmbeddedUnavailable
 from swarm.runtime.thread_pool import in_thread
-from workers.redis_binary import answers, ask, can_read, find_redis, last_words, launch
+from workers.local_redis.binary import answers, ask, can_read, find_redis, last_words, launch
 
 START_TIMEOUT = 30.0
 """Seconds, reading the append-only file included."""

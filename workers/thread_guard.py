@@ -1,7 +1,8 @@
 """What a worker's event loop needs so that code of experts can neither end it nor fill its threads.
 
 SystemExit and KeyboardInterrupt that leave a task end a loop. An attempt's own task is safe from that; this makes the
-tasks safe that experts start themselves, in any program's loop. What leaves a callback is contained in `workers.loop`.
+tasks safe that experts start themselves, in any program's loop. What leaves a callback is contained in
+`workers.event_loop`.
 And what experts give to the loop's default pool runs in threads of their own.
 """
 

@@ -36,14 +36,14 @@ from swarm.router.plan_cache import PlanCache
 from swarm.router.router import Router
 from swarm.settings import LOCAL, Settings
 from swarm.types.card import Blob, Card, Catalog, Kind
-from workers import health, loop, tasks
-from workers.accounts import Accounts
-from workers.asking import Asking
-from workers.guard import guarded
+from workers import event_loop, health, tasks
+from workers.call_budget import Accounts
+from workers.child_jobs import Asking
+from workers.config_sync import recorded
 from workers.lane import Lane
-from workers.leaving import leave_behind, leaving, threads
-from workers.recording import recorded
-from workers.stats import Gathered
+from workers.shutdown import leave_behind, leaving, threads
+from workers.stats_buffer import Gathered
+from workers.thread_guard import guarded
 from workers.worker import SwarmWorker
 
 _log = events.get("worker")
@@ -274,7 +274,7 @@ def handle_signals(worker: SwarmWorker) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    loop.signals_handled()
+    event_loop.signals_handled()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -286,7 +286,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     known = threads()
     try:
         with contextlib.ExitStack() as ending:
-            return loop.run(_closing(coroutine, ending))
+            return event_loop.run(_closing(coroutine, ending))
     finally:
         leave_behind(known)
 

@@ -1,0 +1,1 @@
+"""The private Redis server of embedded mode."""
