@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as error:
-        from swarm.cli.exits import BAD_INPUT, missing_extra
+        from swarm.cli.base.exit_codes import BAD_INPUT, missing_extra
 
         missing = missing_extra(error)
         if missing is None:

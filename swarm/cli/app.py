@@ -14,30 +14,30 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from swarm.cli import (
-    asking,
-    catalogs,
-    dead,
-    doctor,
-    exits,
+from swarm.cli.base import exit_codes
+from swarm.cli.base.console import Screen, can_print_anything, hush, only_documents
+from swarm.cli.base.context import AsJson, RedisUrl, Root, root
+from swarm.cli.commands import (
+    ask,
+    dead_letters,
+    experts,
     jobs,
     limits,
-    modelserver,
+    model_server,
     plan,
-    plancheck,
+    plan_check,
     prices,
-    serving,
+    serve,
     stats,
     tenants,
 )
-from swarm.cli.edge import AsJson, RedisUrl, Root, root
-from swarm.cli.screen import Screen, can_print_anything, hush, only_documents
+from swarm.cli.doctor import command as doctor_command
 from swarm.errors import BadInput
 
 EPILOG = "\n".join(
     [
         "[bold]Exit codes[/bold]",
-        *(f"{code:>5}  {meaning}" for code, meaning in exits.MEANING.items()),
+        *(f"{code:>5}  {meaning}" for code, meaning in exit_codes.MEANING.items()),
         "",
         "[bold]Environment[/bold]",
         "  SWARM_REDIS_URL   the swarm's Redis; without it a private one is started",
@@ -98,16 +98,16 @@ def before(
 
 
 for _panel, _verbs in {
-    "Ask": (asking.ask, plan.plan, asking.demo),
+    "Ask": (ask.ask, plan.plan, ask.demo),
     "Jobs": (jobs.submit, jobs.watch, jobs.answer, jobs.jobs, jobs.cancel),
-    "Serve": (serving.up, serving.worker, stats.stats, doctor.doctor, modelserver.model_server),
+    "Serve": (serve.up, serve.worker, stats.stats, doctor_command.doctor, model_server.model_server),
 }.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_panel)(_verb)
     if plan.plan in _verbs:
-        app.command("plan check", rich_help_panel=_panel)(plancheck.check)
-app.add_typer(dead.dead, rich_help_panel="Jobs")
-app.add_typer(catalogs.experts, rich_help_panel="Experts")
+        app.command("plan check", rich_help_panel=_panel)(plan_check.check)
+app.add_typer(dead_letters.dead, rich_help_panel="Jobs")
+app.add_typer(experts.experts, rich_help_panel="Experts")
 app.add_typer(limits.limits, rich_help_panel="Serve")
 app.add_typer(prices.prices, rich_help_panel="Serve")
 app.add_typer(tenants.tenants, rich_help_panel="Serve")
@@ -122,11 +122,11 @@ def main(argv: Sequence[str]) -> int:
             code = _invoke(argv)
         sys.stdout.flush()
         return code
-    except (exits.PipeClosed, BrokenPipeError):
+    except (exit_codes.PipeClosed, BrokenPipeError):
         hush()
-        return exits.PIPE_CLOSED
+        return exit_codes.PIPE_CLOSED
     except ModuleNotFoundError as error:
-        return _report(exits.missing_extra(error) or error, argv)
+        return _report(exit_codes.missing_extra(error) or error, argv)
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, argv)
 
@@ -136,7 +136,7 @@ def _invoke(argv: Sequence[str]) -> int:
     command = _unwrapped(typer.main.get_command(app))
     try:
         with command.make_context("swarm", list(argv)) as context:
-            return int(command.invoke(context) or exits.OK)
+            return int(command.invoke(context) or exit_codes.OK)
     except typer.Exit as ended:
         return ended.exit_code
 
@@ -162,25 +162,25 @@ def _wants_json(argv: Sequence[str]) -> bool:
 
 
 def _report(error: BaseException, argv: Sequence[str]) -> int:
-    code = exits.of_error(error)
+    code = exit_codes.of_error(error)
     as_json = "--json" in _options(argv)
     try:
         if type(error).__name__ == "NoArgsIsHelpError" and not as_json:
             return code  # the help was printed
         if as_json:
-            print(exits.document(error), file=sys.stderr)
+            print(exit_codes.document(error), file=sys.stderr)
         else:
             _explain(error, code)
-    except (exits.PipeClosed, OSError):
+    except (exit_codes.PipeClosed, OSError):
         hush()
     return code
 
 
 def _explain(error: BaseException, code: int) -> None:
     screen = Screen()
-    if code == exits.BUG:
+    if code == exit_codes.BUG:
         traceback.print_exception(error)
-    first, *more = exits.words(error)
-    screen.note(("error: " if code != exits.INTERRUPTED else "", "bold red"), first)
+    first, *more = exit_codes.words(error)
+    screen.note(("error: " if code != exit_codes.INTERRUPTED else "", "bold red"), first)
     for text in more:
         screen.note(f"  {text}")

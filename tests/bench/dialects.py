@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experts.catalog.model_override import remodel
-from swarm.cli.asking import DEMO_REQUEST
-from swarm.cli.edge import demo_folder
+from swarm.cli.base.context import demo_folder
+from swarm.cli.commands.ask import DEMO_REQUEST
 from swarm.client.client import SwarmClient
 from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings

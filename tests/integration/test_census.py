@@ -12,8 +12,8 @@ from swarm.broker import snapshot as counting
 from swarm.broker.limiters import Gates
 from swarm.broker.snapshot_types import Census, Eternal, Memory
 from swarm.broker.workers import Alive, unserved
-from swarm.cli import hints as saying
-from swarm.cli.screen import Screen
+from swarm.cli.base.console import Screen
+from swarm.cli.commands import unserved_hint as saying
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Limits

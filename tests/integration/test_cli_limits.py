@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.cli import exits
+from swarm.cli.base import exit_codes
 from tests.integration.test_cli_jobs import Cli, cli
 
 __all__ = ["cli"]
@@ -46,7 +46,7 @@ def test_setting_limits_again_replaces_them(cli: Cli) -> None:
     ],
 )
 def test_what_cannot_be_a_limit_is_refused(cli: Cli, args: tuple[str, ...], field: str, remedy: str) -> None:
-    error = cli.error("limits", "set", *args, code=exits.BAD_INPUT)
+    error = cli.error("limits", "set", *args, code=exit_codes.BAD_INPUT)
 
     assert error["field"] == field
     assert remedy in error["message"]

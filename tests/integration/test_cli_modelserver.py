@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from swarm.cli.modelserver import _recorded, _Server
-from swarm.cli.screen import Screen
+from swarm.cli.base.console import Screen
+from swarm.cli.commands.model_server import _recorded, _Server
 from swarm.errors import BadInput
 from swarm.testing.model_server import ModelServer
 from tests.integration.test_cli_children import Child, Here, environment, here, running, swarm

@@ -18,7 +18,7 @@ import structlog
 from experts.catalog.loader import Loaded
 from swarm import logging
 from swarm.broker.catalog_store import Shelf
-from swarm.cli.serving import roles_of
+from swarm.cli.commands.serve import roles_of
 from swarm.client.client import SwarmClient
 from swarm.client.discovery import as_up, up_runs, up_starts, up_url
 from swarm.errors import BadInput

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker.catalog_store import Shelf
-from swarm.cli import edge
+from swarm.cli.base import context
 from swarm.client.discovery import as_up, up_starts
 from swarm.types.card import Catalog
 from tests.conftest import a_card
@@ -90,7 +90,7 @@ def _opened(gate: Path) -> bool:
 def test_an_up_that_does_not_come_up_is_not_waited_for_for_ever(
     here: Here, slow: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge, "UP_PATIENCE", 0.2)
+    monkeypatch.setattr(context, "UP_PATIENCE", 0.2)
     env = environment(DATA=str(slow / "data"))
     (slow / "data").mkdir()
     with as_up(slow / "data"):

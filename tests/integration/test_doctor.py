@@ -19,10 +19,11 @@ from swarm.broker.catalog_store import Shelf
 from swarm.broker.connection import Connection
 from swarm.broker.redis_health import vitals
 from swarm.broker.workers import alive
-from swarm.cli import checks, exits
-from swarm.cli.checks import Check
-from swarm.cli.facts import Facts
-from swarm.doctor.findings import Finding
+from swarm.cli.base import exit_codes
+from swarm.cli.doctor import checks
+from swarm.cli.doctor.checks import Check
+from swarm.cli.doctor.facts import Facts
+from swarm.cli.doctor.findings import Finding
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received, Reply
 from tests.conftest import StartRedis
@@ -133,7 +134,7 @@ async def test_documents_that_are_left_out_are_told(cli: Cli, tmp_path: Path) ->
     )
     await asyncio.to_thread(cli, "experts", "publish", str(tmp_path))
 
-    said = await ask(cli, "--catalog", str(tmp_path), code=exits.FOUND_BAD)
+    said = await ask(cli, "--catalog", str(tmp_path), code=exit_codes.FOUND_BAD)
 
     (told,) = [each for each in said["findings"] if "left out" in each["text"]]
     assert (told["level"], told["about"]) == ("warning", "catalog")
@@ -169,7 +170,7 @@ async def test_five_faults_and_a_doubt_are_found_with_their_remedies(
         await asyncio.to_thread(cli, "experts", "publish", str(tmp_path))
         served = [name for name in models if name != "plain"]
         async with working(settings, Roles(experts=served), *served):
-            report = await ask(cli, code=exits.FOUND_BAD)
+            report = await ask(cli, code=exit_codes.FOUND_BAD)
             text = await asyncio.to_thread(cli, "doctor", code=9)
 
     found = lines(report, "bad")
@@ -352,7 +353,7 @@ async def test_open_breakers_and_the_figures_of_redis_are_read(connection: Conne
 
 @pytest.mark.parametrize("time", ["0", "-1s", "soon", "1000s"])
 def test_a_time_that_is_none_is_refused(cli: Cli, time: str) -> None:
-    assert cli.error("doctor", f"--timeout={time}", code=exits.BAD_INPUT)["field"] == "timeout"
+    assert cli.error("doctor", f"--timeout={time}", code=exit_codes.BAD_INPUT)["field"] == "timeout"
 
 
 def test_help_lists_the_command_and_its_exit_code(cli: Cli) -> None:

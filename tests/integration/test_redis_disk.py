@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.cli.serving import await_redis
+from swarm.cli.commands.serve import await_redis
 from swarm.client.client import SwarmClient
 from swarm.errors import BrokerUndurable
 from swarm.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.cli.serving import await_redis
+from swarm.cli.commands.serve import await_redis
 from swarm.client.client import SwarmClient
 from swarm.errors import BrokerDenied, BrokerError, BrokerEvicts, BrokerFull, BrokerUnavailable
 from swarm.settings import Settings

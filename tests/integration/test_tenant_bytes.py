@@ -11,7 +11,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.job_log import JobLog
 from swarm.broker.snapshot import census
 from swarm.broker.snapshot_types import Held
-from swarm.cli.stats import size as shown
+from swarm.cli.commands.stats import size as shown
 from swarm.client.client import SwarmClient
 from swarm.errors import AskRefused, TenantFull
 from swarm.settings import Settings

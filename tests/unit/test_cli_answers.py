@@ -7,8 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from experts.rag.expert import quoted
-from swarm.cli import answers, exits
-from swarm.cli.screen import Screen
+from swarm.cli.base import exit_codes
+from swarm.cli.base.console import Screen
+from swarm.cli.render import answer
 from swarm.types.answer import Answer, Segment
 from swarm.types.result import Caveat, Citation, FailedModel
 
@@ -25,7 +26,7 @@ def test_confidence_caveats_and_models_that_failed_are_shown(
     aggregate: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limits = {"caveats": get_args(Caveat), "failed_models": (FailedModel(model="box/a", reason="unavailable"),)}
-    answers.show(Screen(), an_answer(aggregate=aggregate, segment=limits), {})
+    answer.show(Screen(), an_answer(aggregate=aggregate, segment=limits), {})
     shown = capsys.readouterr().out
 
     assert "confidence 0.23" in shown
@@ -34,7 +35,7 @@ def test_confidence_caveats_and_models_that_failed_are_shown(
 
 
 def test_what_is_sure_is_shown_without_more(capsys: pytest.CaptureFixture[str]) -> None:
-    answers.show(Screen(), an_answer(), {})
+    answer.show(Screen(), an_answer(), {})
 
     assert capsys.readouterr().out == "refund\n\n— from t1 (triage), confidence 0.23\n"
 
@@ -44,7 +45,7 @@ def test_a_quote_that_stands_in_the_text_with_its_place_is_not_shown_again(capsy
     other = Citation(document="terms.md", quote="It takes 14 days.")
     text = f"{quoted(told)}\nand more"
     segment = Segment(text=text, subtasks=("t1",), expert="desk", citations=(told, other))
-    answers.show(Screen(), an_answer().model_copy(update={"text": text, "segments": (segment,)}), {})
+    answer.show(Screen(), an_answer().model_copy(update={"text": text, "segments": (segment,)}), {})
     shown = capsys.readouterr().out
 
     assert shown.count("It takes") == 2
@@ -53,5 +54,5 @@ def test_a_quote_that_stands_in_the_text_with_its_place_is_not_shown_again(capsy
 
 @pytest.mark.parametrize(("ending", "code"), [("completed", 10), ("partial", 8), ("failed", 1), ("cancelled", 7)])
 def test_nothing_found_has_a_code_where_the_job_completed(ending: Any, code: int) -> None:
-    assert exits.of_answer(an_answer(found=False).model_copy(update={"ending": ending})) == code
-    assert exits.of_answer(an_answer()) == 0
+    assert exit_codes.of_answer(an_answer(found=False).model_copy(update={"ending": ending})) == code
+    assert exit_codes.of_answer(an_answer()) == 0

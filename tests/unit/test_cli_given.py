@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm.cli import asking, given, jobs, plan
+from swarm.cli.base import options
+from swarm.cli.commands import ask, jobs, plan
 from swarm.errors import BadInput, InvalidPlan, TooLarge
 from swarm.types.base import MAX_TEXT
 from swarm.types.plan import Plan
@@ -34,13 +35,13 @@ def test_a_request_comes_from_an_argument_a_file_or_standard_input(tmp_path: Pat
     file.write_text("\ufeffgrüße\n", encoding="utf-8")
     fill(stdin, b"from stdin\r\n")
 
-    assert given.request_text("as it is ", None, None) == "as it is "
-    assert given.request_text(None, str(file), None) == "grüße"
-    assert given.request_text("-", None, None) == "from stdin"
+    assert options.request_text("as it is ", None, None) == "as it is "
+    assert options.request_text(None, str(file), None) == "grüße"
+    assert options.request_text("-", None, None) == "from stdin"
 
 
 def test_with_a_plan_the_request_may_be_left_out() -> None:
-    assert given.request_text(None, None, "plan.yaml") == "the plan in plan.yaml"
+    assert options.request_text(None, None, "plan.yaml") == "the plan in plan.yaml"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_request_that_cannot_be_read_names_field_and_remedy(
     text: str | None, file: str | None, plan: str | None, field: str
 ) -> None:
     with pytest.raises(BadInput) as caught:
-        given.request_text(text, file, plan)
+        options.request_text(text, file, plan)
 
     assert caught.value.field == field
     assert caught.value.remedy
@@ -69,14 +70,14 @@ def test_standard_input_that_is_not_utf8_is_refused(stdin: io.BytesIO) -> None:
     fill(stdin, b"caf\xe9")
 
     with pytest.raises(BadInput, match="not UTF-8"):
-        given.request_text("-", None, None)
+        options.request_text("-", None, None)
 
 
 def test_a_request_of_two_megabytes_is_refused_with_its_size(stdin: io.BytesIO) -> None:
     fill(stdin, b"x" * 2_000_000)
 
     with pytest.raises(TooLarge) as caught:
-        given.request_text("-", None, None)
+        options.request_text("-", None, None)
 
     assert (caught.value.size, caught.value.limit) == (2_000_000, MAX_TEXT)
 
@@ -89,7 +90,7 @@ YAML = "aggregate: join\nsubtasks:\n  - {id: a, expert: x, instruction: do}\n"
 def test_a_plan_is_json_or_yaml(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
 
-    assert [s.id for s in Plan.read(given.plan(str(tmp_path / name))[0]).subtasks] == ["a"]
+    assert [s.id for s in Plan.read(options.plan(str(tmp_path / name))[0]).subtasks] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path, content: str) -> N
     file.write_text(content)
 
     with pytest.raises(InvalidPlan) as caught:
-        given.plan(str(file))
+        options.plan(str(file))
 
     assert caught.value.remedy
 
@@ -140,7 +141,7 @@ def test_a_condition_or_a_list_that_is_wrong_tells_its_place_and_how_it_is_writt
     file.write_text(json.dumps([*SUBTASKS, {"id": "b", "expert": "x", "instruction": "do", **more}]))
 
     with pytest.raises(InvalidPlan) as caught:
-        Plan.read(given.plan(str(file))[0])
+        Plan.read(options.plan(str(file))[0])
     assert place in str(caught.value)
     assert remedy in str(caught.value)
 
@@ -149,42 +150,42 @@ def test_a_plan_brings_the_request_it_was_made_for_unless_another_is_given(tmp_p
     file = str(tmp_path / "plan.yaml")
     Path(file).write_text("request: Go home\n" + YAML)
 
-    text, whole = given.request(None, None, file)
+    text, whole = options.request(None, None, file)
     assert (text, Plan.read(whole).aggregate) == ("Go home", "join")
-    assert given.request("Stay", None, file)[0] == "Stay"
+    assert options.request("Stay", None, file)[0] == "Stay"
     Path(file).write_text(YAML)
-    assert given.request(None, None, file)[0] == f"the plan in {file}"
-    assert given.request("Stay", None, None) == ("Stay", None)
+    assert options.request(None, None, file)[0] == f"the plan in {file}"
+    assert options.request("Stay", None, None) == ("Stay", None)
 
 
 def test_a_saved_request_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text("request: [1]\n" + YAML)
 
     with pytest.raises(InvalidPlan, match="request is no text"):
-        given.request("Stay", None, str(tmp_path / "plan.yaml"))
+        options.request("Stay", None, str(tmp_path / "plan.yaml"))
 
 
 def test_times_are_written_as_people_do() -> None:
-    assert [given.seconds("t", text) for text in ("30s", "2m", "500ms", "1.5", None)] == [30.0, 120.0, 0.5, 1.5, None]
+    assert [options.seconds("t", text) for text in ("30s", "2m", "500ms", "1.5", None)] == [30.0, 120.0, 0.5, 1.5, None]
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-1", "1e9999", "3 weeks", "caf\udce9"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="is no time"):
-        given.seconds("deadline", text)
+        options.seconds("deadline", text)
 
 
 @pytest.mark.parametrize("text", ["", "a b", "ü", "x" * 65, "a:b", "caf\udce9", "*"])
 def test_what_is_no_job_id_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="no job id"):
-        given.job_id(text)
+        options.job_id(text)
 
 
 def test_ask_submit_and_plan_take_the_same_request() -> None:
     alone = {"attempts", "replans", "patience"}
-    every = {name: option.default for name, option in inspect.signature(asking.options).parameters.items()}
+    every = {name: option.default for name, option in inspect.signature(ask.options).parameters.items()}
     of_plans = {name: default for name, default in every.items() if name not in alone}
-    for verb, wanted in ((asking.ask, every), (jobs.submit, every), (plan.plan, of_plans)):
+    for verb, wanted in ((ask.ask, every), (jobs.submit, every), (plan.plan, of_plans)):
         taken = {name: option.default for name, option in inspect.signature(verb, eval_str=True).parameters.items()}
         assert list(taken.items())[: len(wanted)] == list(wanted.items())
         assert not alone & set(inspect.signature(plan.plan).parameters)

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from swarm.broker.deltas import Delta
-from swarm.cli import answers
-from swarm.cli.screen import Screen
-from swarm.cli.view import WRITTEN, JobView, Shower, _Picture
+from swarm.cli.base.console import Screen
+from swarm.cli.render import answer as answer_view
+from swarm.cli.render.live_job import WRITTEN, JobView, Shower, _Picture
 from swarm.errors import BrokerUnavailable
 from swarm.types.answer import Answer, Segment
 from swarm.types.events import Ended
@@ -106,7 +106,7 @@ def test_a_written_answer_names_the_sources_of_each_paragraph(capsys: pytest.Cap
             Segment(text="Bye.", subtasks=(), expert=""),
         ),
     )  # fmt: skip
-    answers.show(Screen(), answer, {"t1": "weather", "t2": "find"})
+    answer_view.show(Screen(), answer, {"t1": "weather", "t2": "find"})
 
     assert capsys.readouterr().out == (
         "Rain.\n— from t1 (weather), t2 (find)\n    “it rains” — sky.md\n\nSnow.\n— from t2 (find)\n\nBye.\n\n"

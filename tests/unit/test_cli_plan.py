@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from swarm.cli import given, planfile
-from swarm.cli.explained import at_most, condition, lines, money, seconds
+from swarm.cli.base import options, plan_file
+from swarm.cli.render.plan import at_most, condition, lines, money, seconds
 from swarm.engine.estimate import ExpertStats
 from swarm.engine.plan_report import PlanReport, report, without_round
 from swarm.errors import BadInput
@@ -48,20 +48,20 @@ def test_a_saved_plan_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFa
         return
     folder = tmp_path_factory.getbasetemp()
     for name in ("plan.json", "plan.yaml"):
-        planfile.save(folder / name, plan, text, force=True)
-        found, request = given.plan(str(folder / name))
+        plan_file.save(folder / name, plan, text, force=True)
+        found, request = options.plan(str(folder / name))
         assert (Plan.read(found), request) == (plan, text)
 
 
 def test_a_saved_plan_is_made_to_be_edited() -> None:
     plan = readable("one\ntwo", "refund")
     assert plan is not None
-    text = planfile.as_yaml(plan)
+    text = plan_file.as_yaml(plan)
 
     assert "instruction: |-\n    one\n    two\n" in text
     assert "equals: refund" in text
-    assert planfile.as_yaml(plan, "Go").startswith("request: Go\nsubtasks:\n")
-    assert "null" not in text + planfile.as_json(plan)
+    assert plan_file.as_yaml(plan, "Go").startswith("request: Go\nsubtasks:\n")
+    assert "null" not in text + plan_file.as_json(plan)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_saved_plan_is_made_to_be_edited() -> None:
 )
 def test_a_name_to_save_under_must_be_sound(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(BadInput, match=words) as caught:
-        planfile.writable(f"{tmp_path}/{name}", force=False)
+        plan_file.writable(f"{tmp_path}/{name}", force=False)
 
     assert (caught.value.field, bool(caught.value.remedy)) == ("save", True)
 
@@ -85,19 +85,19 @@ def test_a_file_is_overwritten_only_when_that_is_said(tmp_path: Path) -> None:
     path.write_text("mine")
 
     with pytest.raises(BadInput, match="--force"):
-        planfile.writable(str(path), force=False)
+        plan_file.writable(str(path), force=False)
     with pytest.raises(BadInput, match="--force"):
-        planfile.save(path, a_plan("a"), force=False)
+        plan_file.save(path, a_plan("a"), force=False)
     assert path.read_text() == "mine"
-    planfile.save(planfile.writable(str(path), force=True), a_plan("a"), force=True)
-    assert Plan.read(given.plan(str(path))[0]) == a_plan("a")
+    plan_file.save(plan_file.writable(str(path), force=True), a_plan("a"), force=True)
+    assert Plan.read(options.plan(str(path))[0]) == a_plan("a")
 
 
 def test_a_folder_is_no_file_to_save_to(tmp_path: Path) -> None:
     (tmp_path / "plan.json").mkdir()
 
     with pytest.raises(BadInput, match="cannot be written"):
-        planfile.save(tmp_path / "plan.json", a_plan("a"), force=True)
+        plan_file.save(tmp_path / "plan.json", a_plan("a"), force=True)
 
 
 # -- shown

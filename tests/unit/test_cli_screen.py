@@ -8,9 +8,10 @@ from typing import get_args
 import pytest
 
 from swarm import errors
-from swarm.cli import answers, exits
-from swarm.cli.screen import Screen, clean, flat, listed
-from swarm.cli.view import JobView, Row, steps
+from swarm.cli.base import exit_codes
+from swarm.cli.base.console import Screen, clean, flat, listed
+from swarm.cli.render import answer as answer_view
+from swarm.cli.render.live_job import JobView, Row, steps
 from swarm.engine.receipt import TenantReceipt
 from swarm.types.answer import Answer, Ending, Missing, Part, Receipt, Segment
 from swarm.types.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
@@ -86,15 +87,15 @@ def test_columns_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_every_error_has_its_code_and_its_json(error: BaseException, code: int) -> None:
-    told = json.loads(exits.document(error))["error"]
+    told = json.loads(exit_codes.document(error))["error"]
 
-    assert exits.of_error(error) == code
+    assert exit_codes.of_error(error) == code
     assert told["type"] == type(error).__name__
     assert told["message"]
 
 
 def test_an_error_as_json_carries_its_facts() -> None:
-    assert json.loads(exits.document(errors.Busy("in all", 5, 4, 2.0)))["error"] == {
+    assert json.loads(exit_codes.document(errors.Busy("in all", 5, 4, 2.0)))["error"] == {
         "type": "Busy",
         "message": "5 jobs are open in all (limit 4); try again in 2 s, or add workers",
         "scope": "in all",
@@ -102,23 +103,23 @@ def test_an_error_as_json_carries_its_facts() -> None:
         "limit": 4,
         "retry_after": 2.0,
     }
-    assert json.loads(exits.document(errors.JobNotFound("j1")))["error"]["job"] == "j1"
+    assert json.loads(exit_codes.document(errors.JobNotFound("j1")))["error"]["job"] == "j1"
 
 
 def test_every_ending_has_a_code_and_every_code_a_meaning() -> None:
-    codes = {exits.of_ending(ending) for ending in get_args(Ending)}
+    codes = {exit_codes.of_ending(ending) for ending in get_args(Ending)}
 
     assert codes == {0, 1, 7, 8}
-    assert codes <= exits.MEANING.keys()
+    assert codes <= exit_codes.MEANING.keys()
 
 
 def test_a_package_that_is_missing_names_its_extra() -> None:
-    missing = exits.missing_extra(ModuleNotFoundError(name="arq.worker"))
+    missing = exit_codes.missing_extra(ModuleNotFoundError(name="arq.worker"))
 
     assert missing is not None
     assert 'pip install "swarm-router[worker]"' in str(missing)
-    assert exits.of_error(missing) == exits.BAD_INPUT
-    assert exits.missing_extra(ModuleNotFoundError(name="acme")) is None
+    assert exit_codes.of_error(missing) == exit_codes.BAD_INPUT
+    assert exit_codes.missing_extra(ModuleNotFoundError(name="acme")) is None
 
 
 # -- views ---------------------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def test_a_row_as_json_says_how_it_went() -> None:
 
 
 def shown(answer: Answer, capsys: pytest.CaptureFixture[str]) -> str:
-    answers.show(Screen(), answer, {"a": "policy", "b": "reply"})
+    answer_view.show(Screen(), answer, {"a": "policy", "b": "reply"})
     return capsys.readouterr().out
 
 
@@ -242,14 +243,14 @@ def test_a_receipt_says_what_was_stopped() -> None:
     more = {"parts": parts, "stopped": ("b:1",), "withdrawn": ("c:1",), "finished": ("a",), "usage": used}
     done = Receipt.model_validate({"job": "j", "ending": "cancelled", **more})
 
-    assert answers.receipt(done) == [
+    assert answer_view.receipt(done) == [
         "j cancelled",
         "  stopped: b:1 (y), what its last call used is not known, at most $0.02",
         "  withdrawn: c:1",
         "  solved before: a",
         "  used: 2 model calls, 1,200 + 30 tokens, $0.005, and up to $0.02 of unknown fate",
     ]
-    assert answers.receipt(Receipt(job="j", ending="failed")) == [
+    assert answer_view.receipt(Receipt(job="j", ending="failed")) == [
         "j had ended before, as failed",
         "  used: no model call",
     ]
@@ -258,11 +259,11 @@ def test_a_receipt_says_what_was_stopped() -> None:
 def test_a_receipt_of_one_subtask_says_what_became_of_its_attempts() -> None:
     parts = (Part(subtask="b", attempt=1, expert="y", how="stopped", unknown=True),)
 
-    assert answers.receipt(Receipt(job="j", cancelled=("b",), parts=parts), "b") == [
+    assert answer_view.receipt(Receipt(job="j", cancelled=("b",), parts=parts), "b") == [
         "b of j is cancelled",
         "  stopped: b:1 (y), what its last call used is not known",
     ]
-    assert answers.receipt(Receipt(job="j"), "b") == ["b of j was settled before, and stays so"]
+    assert answer_view.receipt(Receipt(job="j"), "b") == ["b of j was settled before, and stays so"]
 
 
 def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
@@ -274,7 +275,7 @@ def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
         accepted_since=("j4",),
     )
 
-    assert answers.clearance(found) == [
+    assert answer_view.clearance(found) == [
         "acme: 1 jobs cancelled",
         "  stopped 1 and withdrew 2 attempts",
         "  used: no model call",
@@ -282,7 +283,7 @@ def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
         "  1 were asked to end and have not yet: j3",
         "  1 were accepted meanwhile and go on: j4",
     ]
-    assert answers.clearance(TenantReceipt(tenant="acme")) == ["acme: no open jobs"]
+    assert answer_view.clearance(TenantReceipt(tenant="acme")) == ["acme: no open jobs"]
 
 
 @pytest.mark.parametrize(
@@ -303,6 +304,6 @@ def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
 def test_what_is_missing_is_told_once_and_why(missing: Missing, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     first = Missing(subtask="a", expert="x", reason="cancelled", message="cancelled on request")
     both = (missing,) if missing == first else (first, missing)
-    answers.show(Screen(), Answer(job="j", ending="partial", complete=False, missing=both), {})
+    answer_view.show(Screen(), Answer(job="j", ending="partial", complete=False, missing=both), {})
 
     assert capsys.readouterr().out.splitlines()[-1] == f"missing: {missing.subtask} (x): {said}"

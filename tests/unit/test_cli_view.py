@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from swarm.cli.jobs import happened
-from swarm.cli.view import NO_PLAN, JobView, _Picture, steps
+from swarm.cli.commands.jobs import happened
+from swarm.cli.render.live_job import NO_PLAN, JobView, _Picture, steps
 from swarm.types.events import (
     Accepted,
     Answered,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from swarm.broker.redis_health import Vitals
 from swarm.broker.snapshot_types import Breaker, Memory, memory_concerns
 from swarm.broker.workers import Alive
-from swarm.doctor import catalog, servers, standing, tables
-from swarm.doctor.findings import Finding, bad, counted, good, in_order, raised, warning
-from swarm.doctor.names import KNOWN, strangers
-from swarm.doctor.servers import Asked
+from swarm.cli.doctor import catalog, endpoints, price_tables, redis
+from swarm.cli.doctor.endpoints import Asked
+from swarm.cli.doctor.env_names import KNOWN, strangers
+from swarm.cli.doctor.findings import Finding, bad, counted, good, in_order, raised, warning
 from swarm.errors import BadInput, ModelUnavailable, WrongKey
 from swarm.llm.openai.model_list import Offered
 from swarm.settings import Settings
@@ -104,14 +104,14 @@ def asked(*offered: Offered, **more: Any) -> Asked:
 
 
 def judged(model: str, *offered: Offered) -> list[str]:
-    return short(servers.listed({model: ("faq",)}, {"box": asked(*offered)}, TODAY))
+    return short(endpoints.listed({model: ("faq",)}, {"box": asked(*offered)}, TODAY))
 
 
 def test_models_in_use_are_those_of_cards_their_fallbacks_the_planner_and_the_writer() -> None:
     cards = [a_card("a", "box"), a_card("b"), a_card("c", "box/large", fallback_models=("other/x", "box/large"))]
     settings = Settings(planner="box/small", synthesis="other/x")
 
-    assert servers.used(cards, settings, lambda name: "box/small" if name == "box" else name) == {
+    assert endpoints.used(cards, settings, lambda name: "box/small" if name == "box" else name) == {
         "box/small": ("a", "SWARM_PLANNER"),
         "box/large": ("c", "a fallback of c"),
         "other/x": ("a fallback of c", "SWARM_SYNTHESIS"),
@@ -138,19 +138,19 @@ def test_models_in_use_are_those_of_cards_their_fallbacks_the_planner_and_the_wr
     ],
 )
 def test_how_an_endpoint_answers(found: Asked, line: str) -> None:
-    assert short([servers.answering(found, {"box/small": ("faq",), "other/x": ("SWARM_PLANNER",)})]) == [line]
+    assert short([endpoints.answering(found, {"box/small": ("faq",), "other/x": ("SWARM_PLANNER",)})]) == [line]
 
 
 def test_an_endpoint_that_lists_nothing_cannot_tell() -> None:
     users = {"box/small": ("faq",)}
-    found = servers.answering(asked(), users)
+    found = endpoints.answering(asked(), users)
 
     assert (found.level, found.text) == (
         "warning",
         "box (box:80) answers in 12 ms, but lists no models: cannot tell whether it has box/small",
     )
     assert found.remedy.startswith("check its URL")
-    assert list(servers.listed(users, {"box": asked()}, TODAY)) == []
+    assert list(endpoints.listed(users, {"box": asked()}, TODAY)) == []
 
 
 @pytest.mark.parametrize("listed", ["small", "small:latest", "models/small"])
@@ -186,7 +186,7 @@ def test_an_endpoint_without_a_default_model_wants_one_named() -> None:
 )
 def test_a_model_is_warned_of_90_days_before_its_end(days: int, level: str, words: str) -> None:
     ending = Offered("small", retires=TODAY + timedelta(days=days))
-    (found,) = servers.listed({"box/small": ("faq",)}, {"box": asked(ending, Offered("new"))}, TODAY)
+    (found,) = endpoints.listed({"box/small": ("faq",)}, {"box": asked(ending, Offered("new"))}, TODAY)
 
     assert found.level == level
     assert words in found.text
@@ -196,7 +196,7 @@ def test_a_model_is_warned_of_90_days_before_its_end(days: int, level: str, word
 def test_models_of_an_endpoint_that_gave_no_list_are_not_judged() -> None:
     silent = Asked("box", error=ModelUnavailable("box: gone"))
 
-    assert list(servers.listed({"box/small": ("faq",), "new/x": ("faq",)}, {"box": silent}, TODAY)) == []
+    assert list(endpoints.listed({"box/small": ("faq",), "new/x": ("faq",)}, {"box": silent}, TODAY)) == []
 
 
 # -- prices and limits -------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def a_price(days: int = 1, source: str = "litellm.json", rate: int = 1) -> Price
 
 def table(book: dict[str, Price], *models: str, budgets: tuple[str, ...] = (), refused: bool = True) -> list[str]:
     users = dict.fromkeys(models, ("faq",))
-    return short(tables.priced(book, {}, users, budgets, refused=refused, today=TODAY))
+    return short(price_tables.priced(book, {}, users, budgets, refused=refused, today=TODAY))
 
 
 def test_prices_are_as_old_as_the_newest_import() -> None:
@@ -246,19 +246,19 @@ def test_a_price_may_stand_with_its_endpoint_and_none_is_wanted_where_no_model_i
     users = {"box/small": ("faq",)}
     own = {"box/small": a_price(source="swarm.toml")}
 
-    assert list(tables.priced({}, own, users, ["SWARM_DAY_BUDGET"], refused=True, today=TODAY)) == []
+    assert list(price_tables.priced({}, own, users, ["SWARM_DAY_BUDGET"], refused=True, today=TODAY)) == []
     assert table({}) == ["good none, and no model in use costs anything"]
 
 
 def test_limits_of_what_is_not_there_hold_nothing() -> None:
     limits = {name: Limits(concurrency=1) for name in ("box", "box/small", "box/old", "gone")}
 
-    assert short(tables.limited(limits, {"box/small": ("faq",)}, {"box"})) == [
+    assert short(price_tables.limited(limits, {"box/small": ("faq",)}, {"box"})) == [
         "warning box/old has limits, and no expert asks it -> correct its name, or: swarm limits drop box/old",
         "warning gone has limits, and no such endpoint is set up -> correct its name, or: swarm limits drop gone",
         "good 2 limits of what is in use",
     ]
-    assert levels(tables.limited({}, {}, set())) == ["good"]
+    assert levels(price_tables.limited({}, {}, set())) == ["good"]
 
 
 # -- Redis -------------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ WELL = Vitals(SOUND, "everysec", 0.0002, 0.1)
 
 def looked(memory: dict[str, Any] | None = None, settings: Settings | None = None, **vitals: Any) -> list[str]:
     found = replace(WELL, memory=SOUND.model_copy(update=memory or {}), **vitals)
-    return short(standing.redis(found, "redis://r:6379/0", settings or Settings()))
+    return short(redis.redis(found, "redis://r:6379/0", settings or Settings()))
 
 
 def test_a_sound_redis_is_good_in_every_line() -> None:
@@ -326,7 +326,7 @@ def worker(*queues: str, name: str = "w1", version: str = "1.0") -> Alive:
 
 def staff(*workers: Alive) -> list[str]:
     cards = [a_card("faq"), a_card("tax", implementation="acme:Tax", version="2")]
-    return short(standing.staffed(cards, workers, "1.0"))
+    return short(redis.staffed(cards, workers, "1.0"))
 
 
 def test_every_queue_has_somebody() -> None:
@@ -365,12 +365,12 @@ def test_an_open_breaker_is_bad_until_it_closes() -> None:
     }
     remedy = "look after its server: the breaker closes when it answers"
 
-    assert short(standing.broken(found, now, 3)) == [
+    assert short(redis.broken(found, now, 3)) == [
         f"bad box/small has failed for 30 s and is left alone; in 5 s one call tries it -> {remedy}",
         f"bad gone has failed for 90 s and is left alone; the next call tries it -> {remedy}",
     ]
-    assert short(standing.broken({}, now, 1)) == ["good none is open for the 1 model in use"]
-    assert short(standing.broken({}, now, 0)) == []
+    assert short(redis.broken({}, now, 1)) == ["good none is open for the 1 model in use"]
+    assert short(redis.broken({}, now, 0)) == []
 
 
 # -- catalog -----------------------------------------------------------------------------------------------------

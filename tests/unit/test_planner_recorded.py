@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from swarm.cli.plancheck import check
+from swarm.cli.commands.plan_check import check
 from swarm.errors import BadInput, TooLarge
 from swarm.planner.compile.compiler import Rules
 from swarm.planner.evaluate import compile_check, recordings

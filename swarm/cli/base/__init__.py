@@ -1,0 +1,1 @@
+"""What all commands share: settings, console, options, exit codes, files."""

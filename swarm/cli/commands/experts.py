@@ -1,0 +1,203 @@
+"""experts list, check, publish, train: the catalog and what its cards are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swarm.cli.base import exit_codes, options
+from swarm.cli.base.console import Screen, listed
+from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, implementations, read_catalog, shelf_of
+from swarm.errors import BadInput, ModelRefused
+from swarm.types.card import Catalog
+
+if TYPE_CHECKING:
+    from experts.catalog.files import FileNote
+    from experts.catalog.loader import Loaded
+
+experts = typer.Typer(
+    name="experts",
+    help="The catalog of experts: list, check, publish; train a head for one.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+SHOWN_LABELS = 30
+"""Labels of a trained head that are told one by one; with more, only in JSON."""
+
+FolderArgument = Annotated[str, typer.Argument(metavar="DIR", help="A folder of cards (*.md).")]
+
+
+@experts.command("list")
+def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """List the experts that new jobs are planned with."""
+    edge = Edge.of(redis, as_json)
+
+    async def current() -> Catalog | None:
+        async with edge.client() as client:
+            return await client.experts()
+
+    catalog = edge.run(current())
+    edge.screen.document(_document(catalog))
+    if catalog is None:
+        edge.screen.note("no experts have been published: swarm experts publish DIR")
+        return exit_codes.OK
+    rows = [(card.name, card.kind, card.model, card.description) for card in catalog.cards.values()]
+    edge.screen.columns(rows, ("EXPERT", "KIND", "MODEL", "DESCRIPTION"))
+    edge.screen.note((f"catalog {catalog.version}", "dim"))
+    return exit_codes.OK
+
+
+@experts.command()
+def check(folder: FolderArgument, as_json: AsJson = False) -> int:
+    """Check a folder of cards and tell everything that is wrong. Nothing is published."""
+    from experts.catalog.loader import inspect_folder
+
+    edge = Edge.of(None, as_json)
+    loaded, problems = inspect_folder(options.folder(folder))
+    found = None if problems else loaded.catalog
+    about = [{"type": type(p).__name__, "message": str(p), "field": p.field, "remedy": p.remedy} for p in problems]
+    unset = _unset(loaded.catalog, edge.environ)
+    edge.screen.document(
+        {"ok": not problems, "problems": about, "models": unset} | _document(found) | _documents(loaded)
+    )
+    _tell_documents(edge.screen, loaded)
+    for each in unset:
+        edge.screen.note(("warning: ", "yellow"), f"{each['expert']}: {each['problem']}")
+    for problem in problems:
+        edge.screen.note(("error: ", "red"), str(problem))
+    if found is not None:
+        edge.screen.line(f"{folder} is sound: {listed(sorted(found.cards), 30)} (catalog {found.version})")
+    return exit_codes.BAD_INPUT if problems else exit_codes.OK
+
+
+@experts.command()
+def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Make a folder of cards the catalog of new jobs, on all workers at once. Jobs under way keep theirs."""
+    edge = Edge.of(redis, as_json)
+    loaded = read_catalog(options.folder(folder), implementations(imports))
+
+    async def published() -> str | None:
+        async with edge.url() as url, shelf_of(url, edge.settings) as shelf:
+            return await shelf.publish(loaded.catalog, loaded.blobs)
+
+    changed = edge.run(published()) != loaded.catalog.version
+    about = {"changed": changed, "files": len(loaded.blobs)}
+    edge.screen.document(_document(loaded.catalog) | about | _documents(loaded))
+    _tell_documents(edge.screen, loaded)
+    verb = "published" if changed else "unchanged"
+    names = listed(sorted(loaded.catalog.cards), 30)
+    edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(loaded.blobs)} files)")
+    return exit_codes.OK
+
+
+@experts.command()
+def train(
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help="CSV, TSV or JSONL with text and label, or chats.")],
+    out: Annotated[str, typer.Option("--out", metavar="HEAD", help="Where the head is written, such as triage.npz.")],
+    as_json: AsJson = False,
+) -> int:
+    """Train the head of a `local/head` expert. Its accuracy is measured on rows that were not trained on.
+
+    Rows that are wrong are told all at once, each with its line, and nothing is written.
+    """
+    from experts.finetuned.head_training import train_file
+
+    screen = Edge.of(None, as_json).screen
+    begun = time.monotonic()
+    with _busy(screen, f"training on {rows}"):
+        try:
+            report = train_file(Path(rows), Path(out))
+        except OSError as error:
+            raise BadInput("out", f"{out} cannot be written ({error.strerror})", "check the path") from None
+    seconds = round(time.monotonic() - begun, 2)
+    screen.document(
+        {
+            "head": out, "rows": report.rows, "labels": list(report.labels), "accuracy": report.accuracy,
+            "held_out": report.held_out, "commonest": report.commonest, "cross_validated": report.crossed,
+            "bytes": report.bytes, "seconds": seconds, "by_label": [asdict(each) for each in report.by_label],
+            "warnings": list(report.warnings),
+        }
+    )  # fmt: skip
+    screen.line(f"labels    {len(report.labels)}: {listed(report.labels, 20)}")
+    screen.line(f"rows      {report.rows:,}, {report.held_out:,} of them held out")
+    screen.line(f"accuracy  {report.told}")
+    if len(report.labels) <= SHOWN_LABELS:
+        rows_of = [(each.label, f"{each.rows:,}", f"{each.held_out:,}", f"{each.right:,}") for each in report.by_label]
+        screen.columns(rows_of, ("LABEL", "ROWS", "HELD OUT", "RIGHT"))
+    for warning in report.warnings:
+        screen.note((f"warning: {warning}", "yellow"))
+    screen.line(f"head      {out}, {report.bytes:,} bytes, in {seconds:g} s")
+    return exit_codes.OK
+
+
+def _busy(screen: Screen, what: str) -> AbstractContextManager[object]:
+    """A sign of life on a terminal, one line elsewhere."""
+    if not screen.err.is_terminal:
+        screen.note(f"{what} ...")
+    return screen.busy(what)
+
+
+def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]:
+    """The models of cards that workers with this environment could not ask, each with what to set."""
+    from swarm.llm.endpoints import Endpoints
+
+    endpoints, found = Endpoints.load(environ), []
+    for card in catalog.cards.values():
+        for model in (card.model, *card.fallback_models):
+            if card.implementation or model.startswith("local/"):
+                continue
+            try:
+                endpoints.of_model(model)
+            except ModelRefused as error:
+                found.append({"expert": card.name, "model": model, "problem": str(error)})
+    return found
+
+
+def _documents(loaded: Loaded) -> dict[str, object]:
+    """For each expert with documents how many were read, and what to know of the files of its folders."""
+    return {
+        "documents": [
+            {
+                "expert": name,
+                "read": len(card.blobs),
+                "left_out": [{"path": note.path, "reason": note.text} for note in notes if note.left_out],
+                "warnings": [{"path": note.path, "reason": note.text} for note in notes if not note.left_out],
+            }
+            for name, card in loaded.catalog.cards.items()
+            if card.kind == "rag" and (notes := loaded.notes.get(name, ())) is not None
+        ]
+    }
+
+
+def _tell_documents(screen: Screen, loaded: Loaded) -> None:
+    """Notes on the files of documents, those with one reason together."""
+    for name, notes in loaded.notes.items():
+        left = [note for note in notes if note.left_out]
+        if left:
+            counted = f"read {len(loaded.catalog.cards[name].blobs):,}, left out {len(left):,}"
+            screen.note((f"warning: {name}: {counted}:", "yellow"))
+        for reason, paths in _by_reason(left):
+            screen.note(f"  {listed(paths, 5)}: {reason}")
+        for reason, paths in _by_reason(note for note in notes if not note.left_out):
+            screen.note(("warning: ", "yellow"), f"{name}: {listed(paths, 5)}: {reason}")
+
+
+def _by_reason(notes: Iterable[FileNote]) -> Iterable[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        found.setdefault(note.text, []).append(note.path)
+    return found.items()
+
+
+def _document(catalog: Catalog | None) -> dict[str, object]:
+    if catalog is None:
+        return {"catalog": None, "experts": []}
+    cards = [card.model_dump(mode="json") for card in catalog.cards.values()]
+    return {"catalog": catalog.version, "experts": cards}

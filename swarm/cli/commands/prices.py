@@ -1,0 +1,185 @@
+"""prices import, set, list, drop: what model calls cost. Dated data; without a price no budget can hold a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from swarm.broker.price_table import PriceBook
+from swarm.cli.base import exit_codes
+from swarm.cli.base.console import listed
+from swarm.cli.base.context import AsJson, Edge, RedisUrl
+from swarm.cli.base.options import utf8
+from swarm.cli.render.plan import money
+from swarm.errors import BadInput, TooLarge
+from swarm.types.price import NAME, Price, imported, per_million, renewed
+
+MAX_FILE = 32_000_000
+"""Bytes of a file of prices."""
+
+prices = typer.Typer(
+    name="prices",
+    help="What model calls cost: import, set, list, drop.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="endpoint/model, or model alone for every endpoint.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="DATE", show_default=False, help="The day of these prices, YYYY-MM-DD.")
+]
+T = TypeVar("T")
+
+
+@prices.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="LiteLLM's model_prices_and_context_window.json.")],
+    as_of: AsOf = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Read the public price file of LiteLLM. Prices of the same names are replaced, others stay.
+
+    The day of the prices is that of --as-of, else the file's own.
+    """
+    edge, path, given = Edge.of(redis, as_json), Path(utf8(file, "file")).expanduser(), _day(as_of)
+    content, written = _read(path)
+    found = imported(content, path.name, given or written)
+    _at(edge, lambda book: book.put(found.prices))
+    day = next(iter(found.prices.values())).as_of.isoformat()
+    skipped = dict(found.skipped)
+    edge.screen.document({"imported": len(found.prices), "as_of": day, "skipped": skipped})
+    edge.screen.line(f"{len(found.prices):,} prices as of {day}")
+    if skipped:
+        total = sum(skipped.values())
+        edge.screen.note(f"{total:,} passed over: {listed((f'{n:,} {why}' for why, n in skipped.items()), 20)}")
+    return exit_codes.OK
+
+
+@prices.command("set")
+def set_(
+    model: Model,
+    input_: Annotated[str, typer.Option("--input", metavar="DOLLARS", help="For a million tokens of prompts.")],
+    output: Annotated[str, typer.Option("--output", metavar="DOLLARS", help="For a million tokens of answers.")],
+    cached: Annotated[
+        str | None,
+        typer.Option("--cached", metavar="DOLLARS", show_default=False, help="For a million cached tokens of prompts."),
+    ] = None,
+    max_output: Annotated[
+        int | None,
+        typer.Option("--max-output", min=1, metavar="N", show_default=False, help="Tokens it can write in one call."),
+    ] = None,
+    as_of: AsOf = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Set the price of one model, in US dollars per million tokens. Workers go by it within ten seconds.
+
+    What is not given of --cached and --max-output stays as it is. Rates of long prompts stay, too, if they are dearer.
+    """
+    edge, name = Edge.of(redis, as_json), _name(model)
+    given: dict[str, Any] = {
+        "input": per_million("input", input_),
+        "output": per_million("output", output),
+        "source": "set",
+        "as_of": _day(as_of) or datetime.now(UTC).date(),
+    }
+    given |= {} if cached is None else {"cached": per_million("cached", cached)}
+    given |= {} if max_output is None else {"max_output": max_output}
+
+    async def put(book: PriceBook) -> Price:
+        price = renewed((await book.all()).get(name), given)
+        await book.put({name: price})
+        return price
+
+    price = _at(edge, put)
+    edge.screen.document({"model": name} | price.model_dump(mode="json"))
+    most = f"; at most {price.max_output:,} tokens an answer" if price.max_output else ""
+    edge.screen.line(f"{name}: {_rate(price.input)} in, {_rate(price.output)} out, per million tokens{most}")
+    return exit_codes.OK
+
+
+@prices.command("list")
+def list_(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Such as 'openai/*' or '*mini*'.")] = "*",
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """List prices, in US dollars per million tokens.
+
+    A model endpoint/model has the price under its whole name, else the one under what follows the endpoint.
+    """
+    edge = Edge.of(redis, as_json)
+    found = _at(edge, lambda book: book.all(utf8(pattern, "pattern")))
+    documents: list[dict[str, Any]] = [{"model": name} | price.model_dump(mode="json") for name, price in found.items()]
+    edge.screen.document({"prices": documents})
+    if not found:
+        edge.screen.note("no such prices: swarm prices import FILE, or swarm prices set MODEL --input 2.5 --output 10")
+        return exit_codes.OK
+    rows = [
+        (name, _rate(price.input), _rate(price.output), _rate(price.cached), price.as_of.isoformat(), price.source)
+        for name, price in found.items()
+    ]
+    edge.screen.columns(rows, ("MODEL", "INPUT", "OUTPUT", "CACHED", "AS OF", "SOURCE"))
+    return exit_codes.OK
+
+
+@prices.command()
+def drop(model: Model, redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Forget the price of a model, or of all that fit a pattern."""
+    edge = Edge.of(redis, as_json)
+
+    async def dropped(book: PriceBook) -> int:
+        return await book.drop(list(await book.all(utf8(model, "model"))))
+
+    count = _at(edge, dropped)
+    if not count:
+        raise BadInput("model", f"{model[:100]!r} has no price", "see: swarm prices list")
+    edge.screen.document({"dropped": count})
+    edge.screen.line(f"{count:,} dropped")
+    return exit_codes.OK
+
+
+def _at(edge: Edge, use: Callable[[PriceBook], Awaitable[T]]) -> T:
+    return edge.at(lambda connection: use(PriceBook(connection)))
+
+
+def _read(path: Path) -> tuple[Any, date]:
+    """What a JSON file holds, and the day it was written."""
+    try:
+        about = path.stat()
+        if about.st_size > MAX_FILE:
+            raise TooLarge("file", about.st_size, MAX_FILE)
+        return json.loads(path.read_bytes()), datetime.fromtimestamp(about.st_mtime, UTC).date()
+    except OSError as error:
+        raise BadInput("file", f"{path} cannot be read ({error.strerror})", "check the path") from None
+    except (ValueError, RecursionError):
+        raise BadInput("file", f"{path} is no JSON", "give LiteLLM's model_prices_and_context_window.json") from None
+
+
+def _day(given: str | None) -> date | None:
+    if given is None:
+        return None
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        raise BadInput("as-of", f"{given[:40]!r} is no day", "write YYYY-MM-DD") from None
+
+
+def _name(given: str) -> str:
+    if not NAME.fullmatch(name := utf8(given, "model")):
+        raise BadInput("model", f"{name[:100]!r} is no model", "one is named endpoint/model, such as openai/gpt-6-luna")
+    if name.partition("/")[0] == "local":
+        raise BadInput(
+            "model", f"{name[:100]!r} runs in the worker and costs nothing", "price models of endpoints only"
+        )
+    return name
+
+
+def _rate(micro: int | None) -> str:
+    return "" if micro is None else money(micro)

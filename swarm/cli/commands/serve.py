@@ -1,0 +1,312 @@
+"""worker, up: processes that serve until they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from swarm.broker.address import shown
+from swarm.broker.connection import Connection
+from swarm.broker.eviction_check import EvictionCheck
+from swarm.cli.base import exit_codes, options
+from swarm.cli.base.console import Screen, listed
+from swarm.cli.base.context import (
+    AsJson,
+    Edge,
+    Imports,
+    RedisUrl,
+    implementations,
+    read_catalog,
+    shelf_of,
+)
+from swarm.cli.commands.session import first_catalog
+from swarm.client.discovery import as_up
+from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
+from swarm.llm.endpoints import Endpoints
+from swarm.settings import Settings
+from swarm.types.card import Kind
+
+if TYPE_CHECKING:
+    from experts.python_experts import Implementation
+    from workers.process import Process, Roles
+
+POOLS = ("router", "experts")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LEVELS = ("debug", "info", "warning", "error", "critical")
+LONGEST_WAIT = 2.0
+"""Seconds between looks for a Redis that is not there yet."""
+
+Slots = Annotated[
+    int | None,
+    typer.Option("--slots", min=1, max=10_000, show_default=False, help="Subtasks at once (SWARM_SLOTS, 20)"),
+]
+Given = Annotated[
+    str | None,
+    typer.Option(
+        "--redis", metavar="URL", show_default=False, help="The swarm's Redis, redis://HOST:6379/0 (or SWARM_REDIS_URL)"
+    ),
+]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")]
+LogJson = Annotated[
+    bool | None,
+    typer.Option("--log-json/--no-log-json", show_default=False, help="Log lines as JSON (if not on a terminal)"),
+]
+
+
+def worker(
+    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="POOL", help="router or experts.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", metavar="KIND", help=f"{', '.join(KINDS)}. Repeatable.")
+    ] = None,
+    expert: Annotated[
+        list[str] | None, typer.Option("--expert", metavar="NAME", help="Serve these alone. Repeatable.")
+    ] = None,
+    slots: Slots = None,
+    catalog: Annotated[
+        str | None, typer.Option("--catalog", metavar="DIR", help="Publish this folder now and when it changes.")
+    ] = None,
+    health_socket: Annotated[
+        str | None,
+        typer.Option("--health-socket", metavar="PATH", help="Answer probes here (SWARM_HEALTH_SOCKET)"),
+    ] = None,
+    imports: Imports = None,
+    log_level: LogLevel = "info",
+    log_json: LogJson = None,
+    redis: Given = None,
+    as_json: AsJson = False,
+) -> int:
+    """Serve jobs until SIGTERM or Ctrl-C: route them, run experts, or both.
+
+    With --pool router it only routes, with --kind or --expert it only runs those experts, with none of them it does
+    both. A Redis that is not there yet is waited for.
+    """
+    edge = Edge.of(redis, as_json)
+    url = edge.settings.redis_url
+    if not url:
+        raise BadInput(
+            "redis", "a worker needs the URL of a Redis", "give --redis URL or SWARM_REDIS_URL, or use: swarm up"
+        )
+    _set_up_logs(log_level, log_json, edge.settings)
+    roles = roles_of(pool or (), kind or (), expert or ())
+    loaded = implementations(imports)
+    folder = options.folder(catalog) if catalog else None
+    if folder is not None:
+        read_catalog(folder, loaded)
+    socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET", "").strip()
+    Endpoints.load(edge.environ)  # a file that is wrong is told before Redis is waited for
+    served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
+
+    from workers.process import run
+
+    run(served.serve(Path(socket) if socket else None))
+    return exit_codes.OK
+
+
+def up(
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            "--catalog", metavar="DIR", help="Experts to publish, now and when they change (last, or the demo)"
+        ),
+    ] = None,
+    slots: Slots = None,
+    imports: Imports = None,
+    log_level: LogLevel = "info",
+    log_json: LogJson = None,
+    redis: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run the whole swarm in one process, with a private Redis if no URL is given. Jobs survive its restart."""
+    edge = Edge.of(redis, as_json)
+    _set_up_logs(log_level, log_json, edge.settings)
+    with _starting(edge) as serves:
+        loaded = implementations(imports)
+        folder = options.folder(catalog) if catalog else None
+        if folder is not None:
+            read_catalog(folder, loaded)
+        Endpoints.load(edge.environ)
+
+        from workers.process import run
+
+        run(_up(edge, sized(edge.settings, slots), folder, loaded, imports or [], serves))
+    return exit_codes.OK
+
+
+def roles_of(pools: Sequence[str], kinds: Sequence[str], experts: Sequence[str]) -> Roles:
+    """What a worker does, from its options."""
+    from workers.process import Roles
+
+    _known("pool", pools, POOLS)
+    _known("kind", kinds, KINDS)
+    if kinds and experts:
+        raise BadInput("expert", "--expert and --kind exclude each other", "leave one of them out")
+    named = bool(kinds or experts)
+    return Roles(
+        router="router" in pools or not (pools or named),
+        kinds=[kind for kind in KINDS if kind in kinds] if named else KINDS if "experts" in pools or not pools else (),
+        experts=tuple(experts),
+    )
+
+
+def sized(settings: Settings, slots: int | None) -> Settings:
+    return settings if slots is None else settings.model_copy(update={"slots": slots})
+
+
+def _known(field: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise BadInput(field, f"there is no {field} {name!r}", f"known are {', '.join(known)}")
+
+
+def _set_up_logs(level: str, as_json: bool | None, settings: Settings) -> None:
+    from swarm import logging as swarm_logging
+
+    _known("log-level", [level.lower()], LEVELS)
+    swarm_logging.setup(level, as_json=as_json, contents=settings.log_contents)
+
+
+# -- worker ----------------------------------------------------------------------------------------------------------
+
+
+class _Worker:
+    def __init__(
+        self,
+        screen: Screen,
+        url: str,
+        settings: Settings,
+        roles: Roles,
+        folder: Path | None,
+        loaded: Mapping[str, Implementation],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._screen, self._url, self._settings, self._roles = screen, url, settings, roles
+        self._folder, self._loaded, self._environ = folder, loaded, environ
+        self._watching: asyncio.Task[None] | None = None
+
+    async def serve(self, socket: Path | None) -> None:
+        from workers.process import work
+
+        await await_redis(self._url, self._settings)
+        try:
+            await work(
+                self._url,
+                self._settings,
+                self._roles,
+                self._environ,
+                self._loaded,
+                socket=socket,
+                before=self._before,
+            )
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _before(self, process: Process) -> None:
+        from workers.catalog_publisher import publish, stamp, watch
+        from workers.supervisor import supervised
+
+        if (folder := self._folder) is not None:
+            seen = stamp(folder)
+            await publish(process.shelf, folder, self._loaded)
+            watching = supervised("watch", lambda: watch(process.shelf, folder, self._loaded, seen))
+            self._watching = asyncio.create_task(watching)
+        self._screen.document(
+            {
+                "worker": process.worker.name,
+                "pid": os.getpid(),
+                "redis": shown(self._url),
+                "router": self._roles.router,
+                "kinds": list(self._roles.kinds),
+                "experts": list(self._roles.experts),
+            }
+        )
+
+
+async def await_redis(url: str, settings: Settings) -> None:
+    """Return when Redis takes writes. Raises at once what waiting does not mend: password, read-only, eviction."""
+    from swarm import logging as swarm_logging
+
+    pause, told = 0.05, False
+    async with Connection.open(url, settings.prefix) as connection:
+        while True:
+            try:
+                await connection.call("DEL", f"{settings.prefix}:none")
+                await EvictionCheck(connection).check()
+                if settings.durable == "disk":
+                    await connection.reach_disk()
+                return
+            except (BrokerUnavailable, BrokerFull) as error:
+                if not told:
+                    swarm_logging.get("worker").warning(swarm_logging.REDIS_AWAY, error=str(error))
+                told = True
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_WAIT)
+
+
+# -- up --------------------------------------------------------------------------------------------------------------
+
+
+async def _up(
+    edge: Edge,
+    settings: Settings,
+    folder: Path | None,
+    loaded: Mapping[str, Implementation],
+    imports: list[str],
+    serves: Callable[[str], None],
+) -> None:
+    from workers import embedded
+
+    async with edge.url() as url:
+        settings = settings.model_copy(update={"redis_url": url})
+        await await_redis(url, settings)
+        catalog = folder or await first_catalog(url, settings, imports)
+        about = await _about(url, settings, catalog, loaded)
+
+        def ready(_: str, process: Any) -> None:
+            serves(url)
+            edge.screen.document({"url": shown(url), "pid": os.getpid(), "data": str(edge.settings.data)} | about)
+            _tell(edge, url, about)
+
+        await embedded.up(settings, edge.environ, catalog, loaded, ready)
+
+
+@contextlib.contextmanager
+def _starting(edge: Edge) -> Iterator[Callable[[str], None]]:
+    """Whoever asks on this data folder waits for us, until what is yielded is told that we serve."""
+    if edge.settings.redis_url:
+        yield lambda _: None
+        return
+    from workers.local_redis.server import PrivateRedis
+
+    PrivateRedis(edge.settings.data).make_folder()
+    with as_up(edge.settings.data) as serves:
+        yield serves
+
+
+async def _about(
+    url: str, settings: Settings, folder: Path | None, loaded: Mapping[str, Implementation]
+) -> dict[str, Any]:
+    """The catalog that will be served, and where it is from."""
+    if folder is not None:
+        catalog = read_catalog(folder, loaded).catalog
+    else:
+        async with shelf_of(url, settings) as shelf:
+            catalog = await shelf.catalog(await shelf.current() or "")
+    return {"catalog": catalog.version, "experts": sorted(catalog.cards), "folder": str(folder) if folder else None}
+
+
+def _tell(edge: Edge, url: str, about: Mapping[str, Any]) -> None:
+    private, screen = not edge.settings.redis_url, edge.screen
+    where = f" (private, its data in {edge.settings.data})" if private else ""
+    screen.line(("swarm is up", "bold green"), f" on {shown(url)}{where}")
+    watched = f"from {about['folder']}, watched" if about["folder"] else "published before"
+    screen.line(f"experts: {listed(about['experts'], 20)} ({watched})")
+    screen.line(f'ask it:  swarm {"" if private else f"--redis {shown(url)} "}ask "..."')
+    screen.line("stop it: Ctrl-C; jobs are kept")

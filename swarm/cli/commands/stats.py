@@ -1,0 +1,183 @@
+"""stats, redis acl: what a swarm holds in Redis, and the rights it needs there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from swarm.broker.acl import rule
+from swarm.broker.snapshot_types import Breaker, Census, Gate
+from swarm.broker.workers import Alive
+from swarm.cli.base import exit_codes
+from swarm.cli.base.console import Screen, listed
+from swarm.cli.base.context import AsJson, Edge, RedisUrl
+from swarm.cli.render.plan import at_most, money
+
+SHOWN_BUDGETS = SHOWN_TENANTS = 20
+
+GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "BREAKER", "QUEUES WAITING")
+
+redis_commands = typer.Typer(help="What a swarm needs of Redis.", no_args_is_help=True)
+
+
+def stats(redis: RedisUrl = None, as_json: AsJson = False) -> int:
+    """Show what is in Redis: memory, keys, queues, workers, budgets, and what should not be so.
+
+    Redis is not blocked. Of very many keys only some are looked at, and then the counts are estimates.
+    """
+    edge = Edge.of(redis, as_json)
+
+    async def found() -> Census:
+        async with edge.client() as client:
+            with edge.screen.busy("looking at keys ...") as status:
+
+                def told(seen: int, of: int) -> None:
+                    if hasattr(status, "update"):
+                        status.update(f"looking at keys ... {seen:,} of {of:,}")
+
+                return await client.census(told)
+
+    census = edge.run(found())
+    edge.screen.document(census.model_dump(mode="json") | {"warnings": census.warnings})
+    if not edge.as_json:
+        show(edge.screen, census)
+    return exit_codes.OK
+
+
+@redis_commands.command("acl")
+def acl(
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Of the user.")] = "swarm",
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="PREFIX", show_default=False, help="Of all keys (SWARM_PREFIX).")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Print the rule for a Redis user who may do what a swarm does, on its own keys and channels, and nothing else.
+
+    Give it behind ACL SETUSER, or behind `user` in the configuration, with a password in place of PASSWORD.
+    """
+    edge = Edge.of(None, as_json)
+    text = rule(prefix or edge.settings.prefix, user)
+    edge.screen.document({"rule": text})
+    edge.screen.line(text)
+    return exit_codes.OK
+
+
+def show(screen: Screen, census: Census) -> None:
+    """For a person."""
+    memory = census.memory
+    most = f" of {size(memory.most)}" if memory.most else ""
+    log = "append-only file" if memory.append_only else "no append-only file"
+    screen.line(
+        ("Redis ", "bold"),
+        f"{memory.version}: {size(memory.used)}{most} used, peak {size(memory.peak)}, "
+        f"fragmentation {memory.fragmentation:g}, {log}, {memory.policy}, {memory.replicas} replicas",
+    )
+    screen.line(("Jobs ", "bold"), f"{census.open:,} open, {census.ended:,} ended, {census.dead:,} dead letters")
+    screen.line(("Plan cache ", "bold"), f"{census.hits:,} hits, {census.misses:,} misses")
+    screen.line(("Workers ", "bold"), listed(map(_worker, census.workers)) or "none")
+    busy = {name: queue for name, queue in census.queues.items() if queue.ready or queue.later or queue.leases}
+    if busy:
+        screen.line()
+        rows = [
+            (name, *map(str, (q.ready, q.later, q.leases)), f"{q.lag:g} s", q.gate or "-") for name, q in busy.items()
+        ]
+        screen.columns(rows, ("QUEUE", "READY", "LATER", "RUNNING", "LAG", "WAITS AT GATE"))
+    screen.line()
+    about = "~" if census.sampled else ""
+    kinds = [(name, f"{about}{kind.count:,}", f"~{size(kind.bytes)}") for name, kind in census.kinds.items()]
+    screen.columns(kinds or [("none", "", "")], ("KEYS", "COUNT", "BYTES"))
+    eternal = [
+        (n, f"{e.size:,}", "" if e.bound is None else f"{e.bound:,}") for n, e in census.eternal.items() if e.size
+    ]
+    if eternal:
+        screen.line()
+        screen.columns(eternal, ("WITHOUT A LIFETIME", "ENTRIES", "AT MOST"))
+    if census.gates:
+        screen.line()
+        screen.columns(list(map(_gate, census.gates.items())), GATES)
+    if census.budgets:
+        screen.line()
+        screen.columns(list(_budgets(census)), ("BUDGETS TODAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"))
+        if (more := len(census.budgets) - SHOWN_BUDGETS) > 0:
+            screen.line(f"and {more:,} more: swarm tenants list")
+    if census.held:
+        screen.line()
+        screen.columns(list(_held(census)), ("KEPT FOR JOBS OF TENANT", "BYTES", "AT MOST"))
+    if census.parked:
+        screen.line(("Parked ", "bold"), f"{census.parked:,} subtasks wait for room in a budget")
+    for warning in census.warnings:
+        screen.note(("warning: ", "yellow"), warning)
+
+
+def _worker(worker: Alive) -> str:
+    slots = ", ".join(f"{lane} {busy}/{of}" for lane, (busy, of) in worker.lanes.items())
+    return f"{worker.worker} ({slots})"
+
+
+def _gate(named: tuple[str, Gate]) -> tuple[str, ...]:
+    """What holds a gate, in columns as GATES."""
+    name, gate = named
+    limits = gate.limits
+    most = f"{gate.running} of {limits.concurrency:,}" if limits.concurrency else str(gate.running)
+    return (
+        name, most, _rate(limits.requests_per_minute, gate.rate), _rate(limits.tokens_per_minute, gate.rate),
+        f"{gate.pause:g} s" if gate.pause else "-", "-" if gate.cap is None else str(gate.cap),
+        _breaker(gate.breaker), str(len(gate.waiting)),
+    )  # fmt: skip
+
+
+def _breaker(found: Breaker | None) -> str:
+    """Since when a breaker is open, and until when.
+
+    >>> _breaker(None), _breaker(Breaker(since=0, until=5_000, half_open=True))[:15]
+    ('-', 'half open since')
+    """
+    if found is None:
+        return "-"
+    since, until = (time.strftime("%H:%M:%S", time.localtime(at / 1000)) for at in (found.since, found.until))
+    return f"half open since {until}, broken since {since}" if found.half_open else f"open since {since} until {until}"
+
+
+def _rate(limit: int | None, share: float) -> str:
+    """A limit per minute, and which share of it holds.
+
+    >>> _rate(None, 0.5), _rate(1_200, 1.0), _rate(1_200, 0.5)
+    ('-', '1,200', '1,200 (50% now)')
+    """
+    if limit is None:
+        return "-"
+    return f"{limit:,}" if share >= 1 else f"{limit:,} ({share:.0%} now)"
+
+
+def _budgets(census: Census) -> Iterator[tuple[str, ...]]:
+    """One row for all tenants together, then one for each, as far as they are shown."""
+    for scope in sorted(census.budgets, key=lambda scope: (not scope.startswith("day:"), scope))[:SHOWN_BUDGETS]:
+        fields = census.budgets[scope]
+        name = "(all)" if scope.startswith("day:") else scope.removeprefix("tenant:").rpartition(":")[0]
+        settled, limit = fields.get("settled", 0), fields.get("limit")
+        bounds = (at_most(fields.get(each, 0)) for each in ("presumed", "open", "earmarked"))
+        top = "" if limit is None else money(limit) if limit else "$0"
+        yield (name, money(settled) if settled else "$0", *bounds, top)
+
+
+def _held(census: Census) -> Iterator[tuple[str, ...]]:
+    """One row for each tenant, those that keep the most first, as far as they are shown."""
+    for tenant, held in sorted(census.held.items(), key=lambda item: -item[1].bytes)[:SHOWN_TENANTS]:
+        yield (tenant, size(held.bytes), "" if held.limit is None else size(held.limit))
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that fits.
+
+    >>> size(900), size(20_480), size(1_047_000), size(3_400_000)
+    ('900 B', '20 kB', '1022 kB', '3.24 MB')
+    """
+    for unit, scale in (("GB", 2**30), ("MB", 2**20), ("kB", 2**10)):
+        if count >= scale:
+            found = count / scale
+            return f"{found:.0f} {unit}" if found >= 999.5 else f"{found:.3g} {unit}"
+    return f"{count} B"

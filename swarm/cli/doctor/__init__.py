@@ -1,0 +1,1 @@
+"""`swarm doctor`: facts, checks, and findings with their remedies."""

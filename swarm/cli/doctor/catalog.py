@@ -1,0 +1,49 @@
+"""What is published, and whether it is what stands in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from swarm.cli.doctor.findings import Finding, bad, good, many, warning
+from swarm.types.card import Card
+
+SHOWN = 6
+"""Experts that are named."""
+
+
+def published(
+    version: str | None, cards: Mapping[str, Card], stored: int, folder: Mapping[str, Card] | None, where: str = ""
+) -> Iterator[Finding]:
+    """The current catalog, of which `stored` cards are in Redis, and how the cards of the folder `where` differ.
+
+    Experts in plain Python do not stand in a folder, so they are none of the difference.
+    """
+    publish = f"swarm experts publish {where or 'DIR'}"
+    if version is None:
+        yield bad("catalog", "no experts are published", f"publish a folder of cards: {publish}")
+        return
+    if not stored:
+        yield bad("catalog", f"no cards are left of the current catalog {version}", f"publish it again: {publish}")
+        return
+    if lost := stored - len(cards):
+        yield warning("catalog", f"{lost} of {stored} cards cannot be read here", "update this installation")
+    yield good("catalog", f"{version} is current, with {many(len(cards), 'expert')}")
+    if folder is None:
+        return
+    own = {name: card for name, card in cards.items() if card.implementation is None}
+    differing = list(_differing(own, folder))
+    if differing:
+        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        yield warning("catalog", f"{where} is not what is published: {', '.join(differing[:SHOWN])}{more}", publish)
+    else:
+        yield good("catalog", f"{where} is what is published")
+
+
+def _differing(published: Mapping[str, Card], folder: Mapping[str, Card]) -> Iterator[str]:
+    for name in sorted(published.keys() | folder.keys()):
+        if name not in published:
+            yield f"{name} is new"
+        elif name not in folder:
+            yield f"{name} is no longer there"
+        elif published[name].version != folder[name].version:
+            yield f"{name} is changed"

@@ -1,0 +1,145 @@
+"""The checks of `swarm doctor`: each turns facts into findings, and knows nothing of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import swarm
+from swarm.broker.breakers import broken
+from swarm.broker.ledger import Ledger
+from swarm.broker.limiters import Gates
+from swarm.broker.price_table import PriceBook
+from swarm.broker.workers import alive
+from swarm.cli.doctor import catalog, price_tables
+from swarm.cli.doctor import endpoints as doctor_endpoints
+from swarm.cli.doctor import redis as doctor_redis
+from swarm.cli.doctor.facts import Facts
+from swarm.cli.doctor.findings import About, Finding, bad, good, raised, warning
+from swarm.errors import SwarmError
+from swarm.llm.base import NoModels
+from swarm.types.card import Blob, Card
+from swarm.types.price import Price
+
+AGAIN = "publish the catalog again: swarm experts publish DIR"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A part of the report, how it is made, and what must be there for that."""
+
+    name: str
+    about: About
+    made: Callable[[Facts], Awaitable[list[Finding]]]
+    redis: bool = False
+    endpoints: bool = False
+
+
+async def _answering(facts: Facts) -> list[Finding]:
+    users, asked = await facts.users(), await facts.asked()
+    found = [doctor_endpoints.answering(each, users) for each in asked.values()]
+    return found or [good("endpoints", "none is set up, and nothing that was looked at needs one")]
+
+
+async def _listed(facts: Facts) -> list[Finding]:
+    return list(doctor_endpoints.listed(await facts.users(), await facts.asked(), _today()))
+
+
+async def _broken(facts: Facts) -> list[Finding]:
+    users = await facts.users()
+    found, now = await broken(facts.redis, {*users, *map(doctor_endpoints.where, users)})
+    return list(doctor_redis.broken(found, now, len(users)))
+
+
+async def _priced(facts: Facts) -> list[Finding]:
+    settings = facts.settings
+    book, tenants = await asyncio.gather(PriceBook(facts.redis).all(), Ledger(facts.redis, settings).tenants())
+    given = {"SWARM_DAY_BUDGET": settings.day_budget, "SWARM_TENANT_BUDGET": settings.tenant_budget}
+    budgets = [name for name, budget in given.items() if budget is not None]
+    budgets += [f"that of {tenant.name}" for tenant in tenants if tenant.budget is not None]
+    given_by_file = {} if facts.models is None else facts.models.endpoints.prices
+    own = {model: Price(**{"as_of": _today(), **fields}) for model, fields in given_by_file.items()}
+    refused = settings.unpriced == "refuse"
+    return list(price_tables.priced(book, own, await facts.users(), budgets, refused=refused, today=_today()))
+
+
+async def _limited(facts: Facts) -> list[Finding]:
+    names = {each.name for each in facts.endpoints()}
+    return list(price_tables.limited(await Gates(facts.redis).limits(), await facts.users(), names))
+
+
+async def _redis(facts: Facts) -> list[Finding]:
+    return list(doctor_redis.redis(await facts.vitals(), facts.redis.where, facts.settings))
+
+
+async def _staffed(facts: Facts) -> list[Finding]:
+    cards = (await facts.current()).cards.values()
+    return list(doctor_redis.staffed(cards, await alive(facts.redis), swarm.__version__))
+
+
+async def _published(facts: Facts) -> list[Finding]:
+    folder = await facts.in_folder()
+    sound = folder.cards if facts.folder is not None and not folder.problems else None
+    return list(catalog.published(*await facts.current(), sound, str(facts.folder or "")))
+
+
+async def _folder(facts: Facts) -> list[Finding]:
+    if facts.folder is None:
+        return []
+    cards, problems, left_out = await facts.in_folder()
+    found = [raised("catalog", each, "mend this card") for each in problems]
+    if left_out:
+        few = f"{left_out[0]}" + (f" and {len(left_out) - 1:,} more" if left_out[1:] else "")
+        found.append(warning("catalog", f"documents are left out: {few}", f"see swarm experts check {facts.folder}"))
+    return found or [good("catalog", f"the {len(cards)} cards in {facts.folder} are sound")]
+
+
+async def _files(facts: Facts) -> list[Finding]:
+    """Whether the files of all cards are there, and make experts: documents an index, heads a classifier."""
+    ours = [card for card in (await facts.current()).cards.values() if card.implementation is None]
+    found = [finding for card in ours for finding in await _built(card, facts.shelf.blob)]
+    having = [card for card in ours if card.blobs]
+    if having and not found:
+        size = sum(blob.size for card in having for blob in card.blobs)
+        return [good("catalog", f"the files of {len(having)} experts ({size:,} bytes) are there and can be used")]
+    return found
+
+
+async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[Finding]:
+    """What is wrong with one card's files. No model is asked: documents behind one are indexed as those without."""
+    from experts.catalog.card_reader import LOCAL
+    from experts.rag.expert import ExtractExpert
+    from experts.registry import RECIPES
+
+    if not (card.model.startswith("local/") or card.kind == "rag"):
+        return []
+    if card.kind != "instruction" and not card.blobs:
+        return [bad("catalog", f"{card.name} has no files", AGAIN)]
+    try:
+        expert = await RECIPES[card.kind](card.model_copy(update={"model": LOCAL[card.kind]}), load, NoModels())
+    except SwarmError as error:
+        found = raised("catalog", error, AGAIN)
+        return [bad("catalog", f"{card.name}: {found.text}", found.remedy)]
+    if isinstance(expert, ExtractExpert) and not expert.index.passages:
+        return [bad("catalog", f"{card.name} has no text to answer from", f"write its documents; then {AGAIN}")]
+    return []
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+CHECKS = (
+    Check("endpoints", "endpoints", _answering, endpoints=True),
+    Check("models", "models", _listed, endpoints=True),
+    Check("breakers", "breakers", _broken, redis=True, endpoints=True),
+    Check("prices", "prices", _priced, redis=True, endpoints=True),
+    Check("limits", "limits", _limited, redis=True, endpoints=True),
+    Check("Redis", "redis", _redis, redis=True),
+    Check("workers", "workers", _staffed, redis=True),
+    Check("catalog", "catalog", _published, redis=True),
+    Check("files of experts", "catalog", _files, redis=True),
+    Check("folder", "catalog", _folder),
+)

@@ -1,0 +1,186 @@
+"""What `swarm doctor` looks at, each fact once, however many checks want it. Nothing is changed anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from swarm.broker.catalog_store import Shelf
+from swarm.broker.connection import Connection
+from swarm.broker.redis_health import Vitals, vitals
+from swarm.cli.doctor import endpoints as doctor_endpoints
+from swarm.cli.doctor.endpoints import Asked, KeyIs
+from swarm.errors import BadInput, ExpertError
+from swarm.llm.endpoints import Endpoint
+from swarm.llm.openai.model_list import listed
+from swarm.llm.openai.models import OpenAIModels
+from swarm.llm.openai.response_parser import ServerError
+from swarm.llm.openai.timeouts import Patience
+from swarm.runtime.thread_pool import in_thread
+from swarm.settings import Settings
+from swarm.types.card import Card
+
+T = TypeVar("T")
+
+
+class Current(NamedTuple):
+    """The current catalog: its version, its cards as far as they can be read here, and how many there are."""
+
+    version: str | None
+    cards: dict[str, Card]
+    stored: int
+
+
+class Folder(NamedTuple):
+    """A catalog's folder: its cards if it is sound, else what is wrong; and the documents that were left out."""
+
+    cards: dict[str, Card]
+    problems: list[BadInput]
+    left_out: Sequence[str] = ()
+
+
+class Facts:
+    """Close it: what still looks is stopped. What was given to it is closed by whoever gave it.
+
+    `there` is None where no Redis answers, `models` where no endpoints can be read; `folder` is a catalog to compare
+    with. `offline`: no endpoint is asked.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        there: Connection | None,
+        models: OpenAIModels | None,
+        folder: Path | None,
+        *,
+        timeout: float,
+        offline: bool,
+    ) -> None:
+        self.settings, self.there, self.models, self.folder = settings, there, models, folder
+        self._timeout, self._offline = timeout, offline
+        self._looks: dict[str, asyncio.Task[Any]] = {}
+
+    async def aclose(self) -> None:
+        looks = list(self._looks.values())
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+    async def _once(self, name: str, look: Callable[[], Awaitable[T]]) -> T:
+        """What `look` gives. It outlives whoever asked first, since others may wait for it."""
+        if name not in self._looks:
+            self._looks[name] = asyncio.ensure_future(look())
+        found: T = await asyncio.shield(self._looks[name])
+        return found
+
+    # -- Redis
+
+    @property
+    def redis(self) -> Connection:
+        """For checks that are not made without one."""
+        if self.there is None:
+            raise RuntimeError("there is no Redis to look at")
+        return self.there
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf(self.redis, self.settings.max_age + self.settings.retention)
+
+    async def vitals(self) -> Vitals:
+        return await self._once("vitals", lambda: vitals(self.redis))
+
+    async def current(self) -> Current:
+        return await self._once("current", self._look_at_catalog)
+
+    async def _look_at_catalog(self) -> Current:
+        version = await self.shelf.current()
+        stored = int(await self.redis.call("HLEN", self.redis.keys.catalog(version))) if version else 0
+        return Current(version, (await self.shelf.catalog(version)).cards if version and stored else {}, stored)
+
+    # -- the folder
+
+    async def in_folder(self) -> Folder:
+        """What stands in the folder; nothing if none is given."""
+        return await self._once("folder", lambda: in_thread(_read, self.folder))
+
+    # -- endpoints
+
+    async def users(self) -> dict[str, tuple[str, ...]]:
+        """The models in use, by what is published and by what stands in the folder, and who asks them."""
+        cards = [] if self.there is None else list((await self.current()).cards.values())
+        cards += (await self.in_folder()).cards.values()
+        return doctor_endpoints.used(cards, self.settings, str if self.models is None else self.models.endpoints.full)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Those set up, as far as nothing is wrong with how."""
+        found = []
+        for name in () if self.models is None else self.models.endpoints.names:
+            where = self._endpoint(name)
+            if isinstance(where, Endpoint):
+                found.append(where)
+        return found
+
+    def _endpoint(self, name: str) -> Endpoint | ExpertError:
+        assert self.models is not None  # noqa: S101 - whoever asks has looked
+        try:
+            return self.models.endpoints.get(name)
+        except ExpertError as error:
+            return error
+
+    async def asked(self) -> dict[str, Asked]:
+        """Every endpoint that is set up or in use, asked for its models."""
+        return await self._once("asked", self._ask_all)
+
+    async def _ask_all(self) -> dict[str, Asked]:
+        if self.models is None:
+            return {}
+        wanted = set(map(doctor_endpoints.where, await self.users()))
+        # what the environment sets up may be written with either
+        others = {name for name in self.models.endpoints.names if name.replace("-", "_") not in wanted}
+        asking = (self._ask(name, self.models) for name in sorted(wanted | others))
+        return {asked.name: asked for asked in await asyncio.gather(*asking)}
+
+    async def _ask(self, name: str, models: OpenAIModels) -> Asked:
+        where = self._endpoint(name)
+        if not isinstance(where, Endpoint):
+            return Asked(name, error=where)
+        asked = Asked(name, where.host, where.model)
+        if self._offline:
+            return asked
+        begun = time.perf_counter()
+        key = asyncio.ensure_future(_key_is(where, models, self._timeout)) if where.key else None
+        try:
+            offered = await models.offered(name, self._timeout)
+            took = time.perf_counter() - begun
+            return replace(asked, offered=offered, seconds=took, key=await key if key and offered else "")
+        except ExpertError as error:
+            return replace(asked, error=error)
+        finally:
+            if key is not None:
+                key.cancel()
+
+
+async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyIs:
+    """What a list that was given for a key says of that key: some servers give it to anybody."""
+    bare = replace(where, name=f"{where.name} without a key", key="", headers={})  # a name, so a client, of its own
+    patience = Patience.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
+    try:
+        return "not asked for" if listed(await models.whole(bare, "models", {}, patience, bare.name)) else ""
+    except ServerError as error:
+        return "accepted" if error.status in (400, 401, 403) else ""
+    except ExpertError:
+        return ""
+
+
+def _read(folder: Path | None) -> Folder:
+    from experts.catalog.loader import inspect_folder
+
+    if folder is None:
+        return Folder({}, [])
+    loaded, problems = inspect_folder(folder)
+    left_out = [str(note) for notes in loaded.notes.values() for note in notes if note.left_out]
+    return Folder({} if problems else loaded.catalog.cards, problems, left_out)

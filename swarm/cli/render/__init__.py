@@ -1,0 +1,1 @@
+"""Answers, plans and running jobs as text for people."""
