@@ -105,7 +105,7 @@ def setup(level: str = "info", *, as_json: bool | None = None, contents: bool = 
     )
 
 
-def get(name: str) -> Any:
+def get_logger(name: str) -> Any:
     """A logger; what it prints is decided by `setup`, whenever that runs."""
     return _Logger(name)
 

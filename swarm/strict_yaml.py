@@ -1,8 +1,8 @@
 """YAML as people write it by hand. What can make a small file huge, or lets a line of it get lost, is refused.
 
->>> plain("a: [1, two]")
+>>> load("a: [1, two]")
 {'a': [1, 'two']}
->>> plain("a: 1\\na: 2")
+>>> load("a: 1\\na: 2")
 Traceback (most recent call last):
 swarm.strict_yaml.NotPlain: 'a' is given twice (line 2)
 """
@@ -14,7 +14,7 @@ from typing import Any
 MAX_DEPTH = 40
 
 
-class NotPlain(Exception):
+class StrictYamlError(Exception):
     """What is wrong, and the line where it stands if that is known."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
@@ -22,7 +22,7 @@ class NotPlain(Exception):
         super().__init__(problem if line is None else f"{problem} (line {line})")
 
 
-def plain(text: str, above: int = 0) -> Any:
+def load(text: str, above: int = 0) -> Any:
     """The value that stands in a text, `above` lines of its file being before it. Raises NotPlain.
 
     Aliases can make a small text huge, tags can make Python objects, depth can exhaust the stack, and of two equal
@@ -39,11 +39,11 @@ def plain(text: str, above: int = 0) -> Any:
         def compose_node(self, parent: Any, index: Any) -> Any:
             event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             if event.anchor is not None:
-                raise NotPlain("an anchor or alias (& or *)", line(event.start_mark))
+                raise StrictYamlError("an anchor or alias (& or *)", line(event.start_mark))
             if event.tag is not None:
-                raise NotPlain(f"the tag {event.tag[:80]}", line(event.start_mark))
+                raise StrictYamlError(f"the tag {event.tag[:80]}", line(event.start_mark))
             if self.depth == MAX_DEPTH:
-                raise NotPlain(f"more than {MAX_DEPTH} levels", line(event.start_mark))
+                raise StrictYamlError(f"more than {MAX_DEPTH} levels", line(event.start_mark))
             self.depth += 1
             node = super().compose_node(parent, index)
             self.depth -= 1
@@ -54,7 +54,7 @@ def plain(text: str, above: int = 0) -> Any:
             seen = set()
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise NotPlain(f"{key.value[:80]!r} is given twice", line(key.start_mark))
+                    raise StrictYamlError(f"{key.value[:80]!r} is given twice", line(key.start_mark))
                 seen.add(str(key.value))
             return node
 
@@ -63,11 +63,13 @@ def plain(text: str, above: int = 0) -> Any:
             try:
                 return str(super().construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16")
             except UnicodeDecodeError:
-                raise NotPlain("half a character", line(node.start_mark)) from None
+                raise StrictYamlError("half a character", line(node.start_mark)) from None
 
     try:
         return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
-        raise NotPlain(str(error.problem or error.context), line(error.problem_mark or error.context_mark)) from None
+        raise StrictYamlError(
+            str(error.problem or error.context), line(error.problem_mark or error.context_mark)
+        ) from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise NotPlain(" ".join(str(error).split())[:200]) from None
+        raise StrictYamlError(" ".join(str(error).split())[:200]) from None

@@ -31,7 +31,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 NOTHING = Usage()
 
-_log = events.get("accounts")
+_log = events.get_logger("accounts")
 T = TypeVar("T")
 
 

@@ -20,7 +20,7 @@ TOLD = 10
 
 Stamp = frozenset[tuple[str, int, int]]
 
-_log = events.get("catalog")
+_log = events.get_logger("catalog")
 
 
 def read(folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:

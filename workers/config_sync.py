@@ -19,7 +19,7 @@ from swarm.types.card import Limits
 from swarm.types.price import renewed
 from workers.worker import SwarmWorker
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 
 
 async def recorded(worker: SwarmWorker, endpoints: Endpoints) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from swarm import logging as events
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 T = TypeVar("T")
 
 

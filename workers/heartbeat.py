@@ -29,7 +29,7 @@ from swarm.broker.keys import ANSWER, PLAN
 from swarm.broker.queue import Claim, Queue
 from swarm.errors import BrokerError
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 
 HELD = 2.0
 """Seconds without a sign of the event loop after which whoever holds it is noted, and what has not begun goes back."""

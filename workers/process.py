@@ -46,7 +46,7 @@ from workers.stats_buffer import Gathered
 from workers.thread_guard import guarded
 from workers.worker import SwarmWorker
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 
 ADVANCE_SLOTS = 16
 """Of their own, so that slow planners never keep a job from going on."""

@@ -18,7 +18,7 @@ from swarm.runtime.thread_pool import LEFT_HARD, NAME
 PATIENCE = 3.0
 """Seconds that what is left of experts has to end once the worker is closed."""
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 
 
 @contextlib.contextmanager

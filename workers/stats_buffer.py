@@ -22,7 +22,7 @@ EVERY = 2.0
 LAST = 1.0
 """Seconds that the last flush may take when the process ends."""
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 
 
 class Gathered:

@@ -11,7 +11,7 @@ from swarm import logging as events
 SHORTEST, LONGEST = 0.1, 5.0
 """Seconds before a loop is started again: twice as many each time, until one has run for LONGEST."""
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 
 
 async def supervised(

@@ -59,7 +59,7 @@ ROUTER_TIMEOUT = 300.0
 PASSING = (BrokerUnavailable, BrokerReadOnly, BrokerFull, BrokerUntrusted)
 """What is over when Redis is back."""
 
-_log = events.get("worker")
+_log = events.get_logger("worker")
 T = TypeVar("T")
 
 

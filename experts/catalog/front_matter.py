@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from swarm.errors import InvalidCard
-from swarm.strict_yaml import NotPlain, plain
+from swarm.strict_yaml import StrictYamlError, load
 
 MAX_FRONT = 65_536
 NEAR = 10
@@ -39,9 +39,9 @@ def parse(front: str, path: str) -> dict[str, Any]:
             path, f"the front matter has {len(front):,} characters", f"at most {MAX_FRONT:,} are accepted"
         )
     try:
-        fields = plain(front, above=1)
+        fields = load(front, above=1)
         json.dumps(fields, allow_nan=False)
-    except NotPlain as error:
+    except StrictYamlError as error:
         raise InvalidCard(path, f"the front matter is no plain YAML: {error}", _quoting(front, error)) from None
     except (TypeError, ValueError) as error:
         raise InvalidCard(path, f"the front matter holds a value that is not plain: {error}", "quote it") from None
@@ -50,7 +50,7 @@ def parse(front: str, path: str) -> dict[str, Any]:
     return fields
 
 
-def _quoting(front: str, error: NotPlain) -> str:
+def _quoting(front: str, error: StrictYamlError) -> str:
     """The remedy for YAML that is none: the line that must be quoted, if quoting its value mends all."""
     lines = front.splitlines()
     last = min(error.line or 0, len(lines) + 1) - 2
@@ -65,6 +65,6 @@ def _quoting(front: str, error: NotPlain) -> str:
 
 def _is_plain(front: str) -> bool:
     try:
-        return isinstance(plain(front), dict)
-    except NotPlain:
+        return isinstance(load(front), dict)
+    except StrictYamlError:
         return False

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from swarm.strict_yaml import NotPlain, plain
+from swarm.strict_yaml import StrictYamlError, load
 
 MAX_FRONT = 200
 """Lines of front matter."""
@@ -101,8 +101,8 @@ def _fields(mark: str, front: str) -> Mapping[str, Any]:
     if len(front) > MAX_FRONT_TEXT:
         return {}
     try:
-        found = plain(front) if mark == "---" else tomllib.loads(front)
-    except (NotPlain, ValueError, RecursionError):
+        found = load(front) if mark == "---" else tomllib.loads(front)
+    except (StrictYamlError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
 

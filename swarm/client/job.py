@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from swarm.broker.deltas import Delta
 from swarm.engine.job_status import JobStatus
-from swarm.engine.progress import SETTLED, Progress, whole
+from swarm.engine.progress import SETTLED, Progress, parent_id
 from swarm.errors import BadInput, WaitTimeout
 from swarm.types.answer import Answer, Receipt
 from swarm.types.events import Accepted, AnyEvent, Planned
@@ -128,7 +128,7 @@ def _planned(progress: Progress) -> bool:
 
 def _given_up(progress: Progress, name: str) -> bool:
     """Whether a subtask and its items are settled, and nothing of it is left to take back."""
-    of = [step for each, step in progress.steps.items() if name in (each, whole(each))]
+    of = [step for each, step in progress.steps.items() if name in (each, parent_id(each))]
     return all(step.state in SETTLED and not step.unwanted for step in of)
 
 

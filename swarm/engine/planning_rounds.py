@@ -67,7 +67,7 @@ def _renamed(subtask: Subtask, whole: Rename) -> Subtask:
 # -- pieces ----------------------------------------------------------------------------------------------------
 
 
-class Pieces:
+class DispatchedSubtasks:
     """What a round has begun while its planner still writes, under the planner's own ids."""
 
     def __init__(self) -> None:

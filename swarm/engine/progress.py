@@ -30,7 +30,7 @@ UNSETTLED = ("it had not begun when the job ended", "it was under way when the j
 """Why something is missing that never failed: not begun, begun."""
 
 
-class Step(Value):
+class SubtaskState(Value):
     """Where one subtask stands, or one item of it."""
 
     state: State = "waiting"
@@ -83,7 +83,7 @@ class Progress(Value):
     """A job at some point of its log."""
 
     graph: Graph = Graph()
-    steps: dict[str, Step] = {}
+    steps: dict[str, SubtaskState] = {}
     attempts: int = 3
     window: int = 64
     due: int = 0
@@ -153,7 +153,7 @@ class Progress(Value):
     def expert_of(self, subtask: Subtask, name: str = "") -> str:
         """Who has the subtask, or its item `name`, now: its own expert, or the fallback whose turn it is."""
         turn = self.steps[name or subtask.id].turn
-        return subtask.expert if turn == 0 else self.graph.fallbacks[whole(subtask.id)][turn - 1]
+        return subtask.expert if turn == 0 else self.graph.fallbacks[parent_id(subtask.id)][turn - 1]
 
     def parts(self) -> tuple[Subtask, ...]:
         """The plan as it ran: items in place of what was expanded, and nothing that was withdrawn, skipped or empty.
@@ -176,7 +176,7 @@ class Progress(Value):
         count = self.steps[name].items
         if not count:
             return [name]
-        items = (item(name, number) for number in range(1, count + 1))
+        items = (item_id(name, number) for number in range(1, count + 1))
         return [each for each in items if self.steps[each].state != "withdrawn"]
 
     def _without_result(self, name: str) -> bool:
@@ -224,16 +224,16 @@ class Progress(Value):
         return tuple(found)
 
 
-def final(steps: Iterable[Step]) -> bool:
+def final(steps: Iterable[SubtaskState]) -> bool:
     """Whether something was given up that no new plan may go around."""
     return any(step.state == "failed" and step.reason in NOT_AGAIN for step in steps)
 
 
-def item(name: str, number: int) -> str:
+def item_id(name: str, number: int) -> str:
     """The id of an item, counted from 1."""
     return f"{name}#{number}"
 
 
-def whole(name: str) -> str:
+def parent_id(name: str) -> str:
     """The subtask of the plan that an id stands for: the part before an item's number."""
     return name.partition("#")[0]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from swarm.engine import retry
-from swarm.engine.progress import SETTLED, UNAFFORDABLE, Graph, Progress, Step, item, whole
-from swarm.engine.settling import ON_REQUEST, Steps
+from swarm.engine.progress import SETTLED, UNAFFORDABLE, Graph, Progress, SubtaskState, item_id, parent_id
+from swarm.engine.settling import ON_REQUEST, SubtaskStates
 from swarm.types.events import (
     Accepted,
     Answered,
@@ -39,7 +39,7 @@ def fold(progress: Progress, events: Iterable[AnyEvent]) -> Progress:
     return state.progress()
 
 
-class _Fold(Steps):
+class _Fold(SubtaskStates):
     """What each kind of event does to a progress."""
 
     def take(self, event: AnyEvent) -> None:
@@ -81,9 +81,9 @@ class _Fold(Steps):
 
     def _released(self, event: Released) -> None:
         name, step = event.subtask, self.steps.get(event.subtask)
-        if step is None and (parent := self.steps.get(whole(name))) is not None:
+        if step is None and (parent := self.steps.get(parent_id(name))) is not None:
             # An item of what was withdrawn or cancelled before it could be expanded: it must be taken back.
-            self._put(name, Step(state="withdrawn", round=parent.round, attempt=event.attempt))
+            self._put(name, SubtaskState(state="withdrawn", round=parent.round, attempt=event.attempt))
         elif step is not None and step.state in SETTLED:
             # Decided before that was known. It stays settled, but a withdrawal must name this attempt.
             self._put(name, step.model_copy(update={"attempt": event.attempt}))
@@ -106,7 +106,7 @@ class _Fold(Steps):
         if step is None or step.state in SETTLED:
             return
         for number in range(1, step.items + 1):
-            self._change(item(name, number), state="failed", reason="cancelled", message=ON_REQUEST)
+            self._change(item_id(name, number), state="failed", reason="cancelled", message=ON_REQUEST)
         self._give_up(name, reason="cancelled", message=ON_REQUEST)
         self._complete()
 
@@ -129,9 +129,9 @@ class _Fold(Steps):
             self._failed(name, step, event.failure)
         self._complete()
 
-    def _failed(self, name: str, step: Step, failure: Failure) -> None:
+    def _failed(self, name: str, step: SubtaskState, failure: Failure) -> None:
         tried, refused, seed = step.tried + 1, step.refused, f"{name}:{step.turn}"
-        others = step.turn < len(self.graph.fallbacks.get(whole(name), ()))
+        others = step.turn < len(self.graph.fallbacks.get(parent_id(name), ()))
         why = {"reason": failure.reason, "message": failure.message[:500]}
         if failure.broken and others:
             delay = None
@@ -207,7 +207,7 @@ class _Fold(Steps):
         return [
             name
             for name, step in self.steps.items()
-            if step.round == event.round and final.get(whole(name)) != begun.get(whole(name))
+            if step.round == event.round and final.get(parent_id(name)) != begun.get(parent_id(name))
         ]
 
     def _replace(self, number: int) -> None:
@@ -227,7 +227,7 @@ class _Fold(Steps):
         )
         self._children = None
         for subtask in new:
-            self._put(subtask.id, Step(round=event.round))
+            self._put(subtask.id, SubtaskState(round=event.round))
         for subtask in new:
             lost = [i for i in subtask.depends_on if self._gave_up(i)]
             if lost:

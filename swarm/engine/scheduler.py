@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from swarm.engine.progress import WELL, Progress, item, whole
+from swarm.engine.progress import WELL, Progress, item_id, parent_id
 from swarm.engine.reducer import fold
 from swarm.types.answer import Ending
 from swarm.types.base import Value
@@ -115,7 +115,7 @@ def _releases(progress: Progress) -> Sequence[Release]:
 def _items(progress: Progress, subtask: Subtask) -> Iterator[Release]:
     """The items of an expanded subtask that may be in flight and are not."""
     for number in range(1, progress.steps[subtask.id].items + 1):
-        name = item(subtask.id, number)
+        name = item_id(subtask.id, number)
         step = progress.steps[name]
         if step.state == "waiting" or (step.state == "retrying" and not step.delay):
             yield _release(progress, subtask, name)
@@ -123,7 +123,7 @@ def _items(progress: Progress, subtask: Subtask) -> Iterator[Release]:
 
 def _delayed(progress: Progress, names: Sequence[str]) -> Iterator[Release]:
     subtasks = {subtask.id: subtask for subtask in progress.graph.subtasks}
-    return (_release(progress, subtasks[whole(name)], name) for name in names)
+    return (_release(progress, subtasks[parent_id(name)], name) for name in names)
 
 
 def _release(progress: Progress, subtask: Subtask, name: str) -> Release:

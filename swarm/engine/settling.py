@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from swarm.engine.branching import Expand, Known, Refuse, Skip, branch
-from swarm.engine.progress import RANK, SETTLED, UNAFFORDABLE, Graph, Progress, Step, final, item, whole
+from swarm.engine.progress import RANK, SETTLED, UNAFFORDABLE, Graph, Progress, SubtaskState, final, item_id, parent_id
 from swarm.types.answer import Ending
 from swarm.types.plan import Subtask
 from swarm.types.result import Usage
@@ -25,11 +25,11 @@ GIVEN_UP = {
 """How the sentence on the ending counts what was given up for one of these reasons."""
 
 
-class Steps:
+class SubtaskStates:
     """A progress while events are folded into it: the same facts, but mutable, so that a fold is linear."""
 
     graph: Graph
-    steps: dict[str, Step]
+    steps: dict[str, SubtaskState]
     attempts: int
     window: int
     due: int
@@ -69,7 +69,7 @@ class Steps:
         facts = vars(self)
         return self._start.model_copy(update={name: facts[name] for name in vars(self._start)})
 
-    def _put(self, name: str, step: Step) -> None:
+    def _put(self, name: str, step: SubtaskState) -> None:
         before = self.steps.get(name)
         self._unsettled -= before is not None and before.state not in SETTLED
         self._unsettled += step.state not in SETTLED
@@ -91,10 +91,10 @@ class Steps:
 
     def _give_up(self, name: str, **why: object) -> None:
         self._change(name, state="failed", **why)
-        if name == whole(name):
+        if name == parent_id(name):
             self._drop_descendants(name)
         else:
-            self._item_settled(whole(name))
+            self._item_settled(parent_id(name))
 
     def _drop_descendants(self, root: str) -> None:
         because = self.steps[root].because or root
@@ -119,10 +119,10 @@ class Steps:
     def _item_settled(self, parent: str) -> None:
         """When all items are settled the whole is: solved if one of them is."""
         count = self.steps[parent].items
-        items = (self.steps[item(parent, number)].state for number in range(count, 0, -1))
+        items = (self.steps[item_id(parent, number)].state for number in range(count, 0, -1))
         if self.steps[parent].state != "expanded" or any(state not in SETTLED for state in items):
             return  # from the last, which is open for longest, so that this looks at few
-        if any(self.steps[item(parent, number)].state == "solved" for number in range(1, count + 1)):
+        if any(self.steps[item_id(parent, number)].state == "solved" for number in range(1, count + 1)):
             self._change(parent, state="solved")
             self._went_well(parent)
         else:
@@ -130,8 +130,8 @@ class Steps:
 
     def _went_well(self, name: str) -> None:
         """What follows from a result, beyond that others may begin."""
-        if name != whole(name):
-            self._item_settled(whole(name))
+        if name != parent_id(name):
+            self._item_settled(parent_id(name))
         elif self.graph.branches:
             self._branch(self._children_of(name))
 
@@ -158,7 +158,7 @@ class Steps:
                 case Expand(count):
                     self._change(name, state="expanded", items=count)
                     for number in range(1, count + 1):
-                        self._put(item(name, number), Step(round=self.steps[name].round))
+                        self._put(item_id(name, number), SubtaskState(round=self.steps[name].round))
 
     # -- what follows from all of them
 

@@ -22,7 +22,7 @@ from swarm.types.sampling import Sampling
 SHARE = 2 / 3
 """Of the time that is left, for every model but the last."""
 
-_log = events.get("models")
+_log = events.get_logger("models")
 
 
 def with_fallbacks(models: Models, names: Sequence[str]) -> Model:

@@ -17,7 +17,7 @@ from swarm.llm.openai.usage import failed
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling
 
-_log = events.get("models")
+_log = events.get_logger("models")
 
 
 class LoggedModels:

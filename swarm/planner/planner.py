@@ -34,7 +34,7 @@ from swarm.types.plan import Subtask, escaped
 from swarm.types.request import Request
 from swarm.types.result import Failure
 
-_log = events.get("planner")
+_log = events.get_logger("planner")
 
 GIVEN = "given"
 """The name of the planner when the caller was it."""

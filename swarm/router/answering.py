@@ -22,7 +22,7 @@ from swarm.types.events import Answered
 from swarm.types.plan import Subtask
 from swarm.types.result import Caveat, Failure, Solution, Usage
 
-_log = events.get("answering")
+_log = events.get_logger("answering")
 
 NO_MODEL = "no model wrote this answer, its parts were joined"
 SHOWN = 10

@@ -27,7 +27,7 @@ from swarm.types.card import Catalog
 from swarm.types.events import Planned
 from swarm.types.request import Request
 
-_log = events.get("planner")
+_log = events.get_logger("planner")
 
 TENANTS = 16
 """Tenants, each with one version of the catalog, whose plans a process holds."""

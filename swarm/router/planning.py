@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from swarm.broker.catalog_store import Shelf
 from swarm.broker.job_log import JobLog, planning
 from swarm.broker.queue import Claim
-from swarm.engine.planning_rounds import Pieces, in_round
+from swarm.engine.planning_rounds import DispatchedSubtasks, in_round
 from swarm.engine.progress import Progress
 from swarm.errors import EmptyCatalog, RoundOver, TooLarge
 from swarm.planner.planner import Done, Publish, Tried
@@ -104,7 +104,7 @@ class _Stream:
     ) -> None:
         self._log, self._claim, self._patient = log, claim, patient
         self._number, self._catalog, self._earlier = number, catalog, earlier
-        self._pieces = Pieces()
+        self._pieces = DispatchedSubtasks()
         self.over = False
 
     async def publish(self, piece: Planned) -> None:

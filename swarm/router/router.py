@@ -20,7 +20,7 @@ from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
 from swarm.engine.branching import LENGTH, needed
 from swarm.engine.planning_rounds import as_plan, listing
-from swarm.engine.progress import Progress, whole
+from swarm.engine.progress import Progress, parent_id
 from swarm.engine.reducer import fold
 from swarm.engine.references import valued
 from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, decide
@@ -37,7 +37,7 @@ from swarm.types.result import Failure, Usage
 
 T = TypeVar("T")
 
-_log = events.get("router")
+_log = events.get_logger("router")
 
 
 async def once(call: Callable[[], Awaitable[T]]) -> T:
@@ -105,7 +105,7 @@ class Router:
                 (
                     release,
                     queues[release.expert],
-                    _delivery(job, planned, catalog, release, subtasks[whole(release.subtask)]),
+                    _delivery(job, planned, catalog, release, subtasks[parent_id(release.subtask)]),
                 )
                 for release in releases
             ),

@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from swarm.errors import BadInput
-from swarm.strict_yaml import NotPlain, plain
+from swarm.strict_yaml import StrictYamlError, load
 from swarm.testing.answers import stamp
 from swarm.testing.dialect import Fault, FaultKind, Said
 from swarm.testing.model_server import Received, Reply, Stream, hang
@@ -115,8 +115,8 @@ class Rules:
     @classmethod
     def read(cls, text: str, place: str = "rules") -> Rules:
         try:
-            document = plain(text)
-        except NotPlain as problem:
+            document = load(text)
+        except StrictYamlError as problem:
             raise BadInput(place, f"no valid YAML: {problem}", REMEDY) from None
         reader = _Reader()
         rules = reader.document(document)

@@ -28,7 +28,7 @@ _ABOVE = re.compile(r"(input_cost_per|output_cost_per|cache_read_input)_token(?:
 _EXACT = Context(prec=40, rounding=ROUND_CEILING)
 
 
-class Step(Value):
+class PriceStep(Value):
     """What every token of a call costs whose prompt has more than `above` tokens."""
 
     above: int
@@ -45,7 +45,7 @@ class Price(Value):
     output: int = Field(default=0, ge=0, le=DEAREST)
     cached: int | None = Field(default=None, ge=0, le=DEAREST)
     """For prompt tokens that the server had in its cache; None: as any other."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PriceStep, ...] = ()
     """Dearer rates of long prompts, the shortest first."""
     max_output: int | None = None
     """Tokens that the model can write in one call."""
@@ -58,7 +58,7 @@ class Price(Value):
         >>> Price(input=2_500_000, output=10_000_000, as_of=date(2026, 11, 1)).cost(1_000, 100)
         3500
         """
-        rates: Price | Step = self
+        rates: Price | PriceStep = self
         for step in self.steps:
             if sent > step.above:
                 rates = step
@@ -167,16 +167,16 @@ def _read(name: str, entry: Any, source: str, as_of: date) -> Price | str:
     )
 
 
-def _steps(entry: Mapping[str, Any], read: int, write: int) -> tuple[Step, ...]:
+def _steps(entry: Mapping[str, Any], read: int, write: int) -> tuple[PriceStep, ...]:
     """The rates of long prompts. What one of them does not say is as before."""
     found: dict[int, dict[str, int]] = {}
     for key, value in entry.items():
         if (match := _ABOVE.fullmatch(key)) and (rate := _micro(value)) is not None:
             found.setdefault(int(match[2]) * 1_000, {})[match[1]] = rate
-    steps: list[Step] = []
+    steps: list[PriceStep] = []
     for above, rates in sorted(found.items()):
         read, write = rates.get("input_cost_per", read), rates.get("output_cost_per", write)
-        steps.append(Step(above=above, input=read, output=write, cached=rates.get("cache_read_input")))
+        steps.append(PriceStep(above=above, input=read, output=write, cached=rates.get("cache_read_input")))
     return tuple(steps)
 
 

@@ -233,8 +233,8 @@ def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url:
             try:
                 raise ValueError(request)
             except ValueError:
-                logging.get("expert").exception("it_failed")
-            logging.get("expert").info("all is well")
+                logging.get_logger("expert").exception("it_failed")
+            logging.get_logger("expert").info("all is well")
 
     structlog.reset_defaults()
     try:

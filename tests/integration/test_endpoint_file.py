@@ -22,7 +22,7 @@ from swarm.testing.model_server import ModelServer, Received, Reply
 from swarm.testing.openai_payloads import listing
 from swarm.types.card import Catalog, Limits
 from swarm.types.events import Planned
-from swarm.types.price import Price, Step
+from swarm.types.price import Price, PriceStep
 from tests.conftest import Hands, a_card
 from tests.integration.processes import EXPERTS, ROUTER, echo, expert, publish, serving, until
 
@@ -73,7 +73,7 @@ async def test_limits_and_prices_are_written_once_and_only_where_they_differ(
 
 async def test_what_the_file_does_not_say_of_a_price_stays(settings: Settings, hands: Hands, tmp_path: Path) -> None:
     book, day = PriceBook(hands.connection), date(2026, 1, 1)
-    steps = (Step(above=1_000, input=9_000_000, output=1),)
+    steps = (PriceStep(above=1_000, input=9_000_000, output=1),)
     before = Price(input=1, output=1, cached=7, max_output=99, steps=steps, source="file", as_of=day)
     await book.put({"box/small": before, "box/other": before})
     environ = written(tmp_path, WHOLE.format(url="http://127.0.0.1:9/v1"))
@@ -85,7 +85,7 @@ async def test_what_the_file_does_not_say_of_a_price_stays(settings: Settings, h
     assert found["box/small"].model_dump(include={"input", "cached", "max_output", "source"}) == {
         "input": 2_500_000, "cached": 7, "max_output": 99, "source": "swarm.toml",
     }  # fmt: skip
-    assert found["box/small"].steps == (Step(above=1_000, input=9_000_000, output=10_000_000),)
+    assert found["box/small"].steps == (PriceStep(above=1_000, input=9_000_000, output=10_000_000),)
 
 
 async def test_who_does_not_route_puts_nothing_on_record(settings: Settings, hands: Hands, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_closed_standard_error_is_survived(monkeypatch: pytest.MonkeyPatch) ->
     logging.setup(as_json=True)
     monkeypatch.setattr(sys, "stderr", closed)
 
-    logging.get("worker").info(logging.STARTED)
+    logging.get_logger("worker").info(logging.STARTED)
 
     assert closed.closed
 
@@ -58,7 +58,7 @@ def test_lines_go_to_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch
     later = io.StringIO()
     monkeypatch.setattr(sys, "stderr", later)
 
-    logging.get("worker").warning(logging.REDIS_AWAY, worker="w")
+    logging.get_logger("worker").warning(logging.REDIS_AWAY, worker="w")
 
     assert json.loads(later.getvalue())["event"] == logging.REDIS_AWAY
 
@@ -66,7 +66,7 @@ def test_lines_go_to_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch
 def test_a_line_has_its_time_its_level_and_who_wrote_it(lines: Lines) -> None:
     logging.setup(as_json=True)
 
-    logging.get("worker").info(logging.STARTED, worker="w")
+    logging.get_logger("worker").info(logging.STARTED, worker="w")
 
     (line,) = lines()
     written = datetime.fromisoformat(line.pop("timestamp"))
@@ -78,7 +78,7 @@ def test_a_line_has_its_time_its_level_and_who_wrote_it(lines: Lines) -> None:
 def test_a_line_is_one_line_of_ascii_whatever_is_said(capsys: pytest.CaptureFixture[str], said: str) -> None:
     logging.setup(as_json=True)
 
-    logging.get("worker").info(logging.STARTED, said=said, kind={"set"}, of=object)
+    logging.get_logger("worker").info(logging.STARTED, said=said, kind={"set"}, of=object)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isascii()
@@ -86,7 +86,7 @@ def test_a_line_is_one_line_of_ascii_whatever_is_said(capsys: pytest.CaptureFixt
 
 
 def test_what_is_set_up_later_counts_for_loggers_that_were_used_before(lines: Lines) -> None:
-    logger = logging.get("worker")
+    logger = logging.get_logger("worker")
     logging.setup("warning", as_json=True)
     logger.info(logging.STARTED)
     logging.setup("info", as_json=True)
@@ -102,7 +102,7 @@ def test_what_is_set_up_later_counts_for_loggers_that_were_used_before(lines: Li
 def test_what_is_below_the_level_is_not_printed(lines: Lines) -> None:
     logging.setup("warning", as_json=True)
 
-    logging.get("worker").info(logging.STARTED)
+    logging.get_logger("worker").info(logging.STARTED)
 
     assert lines() == []
 
@@ -114,11 +114,11 @@ async def test_bound_fields_are_those_of_a_task_and_of_the_tasks_that_it_starts(
         await asyncio.create_task(call(job))
 
     async def call(job: str) -> None:
-        logging.get("models").info(logging.CALLED, model=job)
+        logging.get_logger("models").info(logging.CALLED, model=job)
 
     logging.setup(as_json=True)
     await asyncio.gather(deliver("j1"), deliver("j2"))
-    logging.get("worker").info(logging.STOPPED)
+    logging.get_logger("worker").info(logging.STOPPED)
 
     told = [(line["event"], line.get("job"), line.get("for"), line.get("model")) for line in lines()]
     assert sorted(told[:2]) == [(logging.CALLED, "j1", "plan", "j1"), (logging.CALLED, "j2", "plan", "j2")]
@@ -133,7 +133,7 @@ def test_a_traceback_says_where_and_of_what_kind_and_not_what(
     try:
         fail(WORDS)
     except ExceptionGroup as error:
-        logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=error)
+        logging.get_logger("worker").error(logging.DELIVERY_FAILED, exc_info=error)
 
     said = capsys.readouterr().err
     assert WORDS not in said
@@ -146,14 +146,14 @@ def test_a_traceback_says_what_was_said_where_contents_are_asked_for(lines: Line
     try:
         fail(WORDS)
     except ExceptionGroup as error:
-        logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=error)
+        logging.get_logger("worker").error(logging.DELIVERY_FAILED, exc_info=error)
 
     assert "KeyError: 'words of the caller'" in lines()[0]["exception"]
 
 
 def test_what_redis_did_is_told_in_full(lines: Lines) -> None:
     logging.setup(as_json=True)
-    logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=BrokerUnavailable("here:1", "refused"))
+    logging.get_logger("worker").error(logging.DELIVERY_FAILED, exc_info=BrokerUnavailable("here:1", "refused"))
 
     assert "cannot reach Redis at here:1 (refused)" in lines()[0]["exception"]
 
@@ -163,7 +163,7 @@ def test_errors_that_came_of_each_other_are_told_once(lines: Lines) -> None:
     one.__cause__, other.__cause__ = other, one
     logging.setup(as_json=True)
 
-    logging.get("worker").error(logging.DELIVERY_FAILED, exc_info=one)
+    logging.get_logger("worker").error(logging.DELIVERY_FAILED, exc_info=one)
 
     assert lines()[0]["exception"].split() == ["TypeError", "--", "and", "so:", "KeyError"]
 

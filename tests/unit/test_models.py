@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from swarm.engine import progress, scheduler
-from swarm.engine.progress import Graph, Progress, Step
+from swarm.engine.progress import Graph, Progress, SubtaskState
 from swarm.errors import InvalidPlan
 from swarm.types import answer, card, events, request, result
 from swarm.types import base as types_base
@@ -132,7 +132,7 @@ SEGMENT = Segment(
 )
 MISSING = Missing(subtask="t3", expert="faq", reason="dependency", message="it waited for t1", because="t1")
 MEND = Mend(place="t2.expert", what="'polciy' read as policy")
-STEP = Step(
+STEP = SubtaskState(
     state="retrying",
     round=1,
     attempt=2,
@@ -247,7 +247,7 @@ EXAMPLES: dict[str, BaseModel] = {
     "graph": GRAPH,
     "progress": Progress(
         graph=GRAPH,
-        steps={"t1": Step(state="solved", attempt=1, body="t1.1.1", size=12), "t2": STEP},
+        steps={"t1": SubtaskState(state="solved", attempt=1, body="t1.1.1", size=12), "t2": STEP},
         attempts=2,
         window=8,
         due=1_760_000_030_000,

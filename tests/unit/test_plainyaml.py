@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.strict_yaml import NotPlain, plain
+from swarm.strict_yaml import StrictYamlError, load
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8", exclude_categories=["C"])),
@@ -37,32 +37,32 @@ VALUES = st.recursive(
     ],
 )
 def test_what_is_not_plain_is_refused_with_its_line(text: str, problem: str) -> None:
-    with pytest.raises(NotPlain) as caught:
-        plain(text)
+    with pytest.raises(StrictYamlError) as caught:
+        load(text)
 
     assert str(caught.value).startswith(problem)
 
 
 def test_lines_are_counted_in_the_file_that_the_text_is_a_part_of() -> None:
-    with pytest.raises(NotPlain, match=r"\(line 7\)"):
-        plain("a: 1\na: 2", above=5)
+    with pytest.raises(StrictYamlError, match=r"\(line 7\)"):
+        load("a: 1\na: 2", above=5)
 
 
 @given(VALUES)
 def test_what_json_has_is_read_as_it_is(value: object) -> None:
-    assert plain(json.dumps(value)) == value
+    assert load(json.dumps(value)) == value
 
 
 @given(st.text())
 def test_any_text_is_a_value_or_not_plain(text: str) -> None:
-    with suppress(NotPlain):
-        plain(text)
+    with suppress(StrictYamlError):
+        load(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000])
 def test_depth_is_refused_before_it_costs_anything(text: str) -> None:
     begun = time.process_time()
-    with pytest.raises(NotPlain):
-        plain(text)
+    with pytest.raises(StrictYamlError):
+        load(text)
 
     assert time.process_time() - begun < 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadInput
-from swarm.types.price import Imported, Price, Step, imported, names, per_million, renewed
+from swarm.types.price import Imported, Price, PriceStep, imported, names, per_million, renewed
 
 DAY = date(2026, 11, 1)
 FILE = {
@@ -66,7 +66,7 @@ def test_the_public_file_is_read_and_what_is_passed_over_is_told() -> None:
     assert found.prices["gpt-large"] == Price(
         input=2_500_000, output=10_000_000, cached=1_250_000, max_output=16384, source="prices.json", as_of=DAY
     )
-    assert found.prices["gemini/long"].steps == (Step(above=200_000, input=2_500_000, output=15_000_000),)
+    assert found.prices["gemini/long"].steps == (PriceStep(above=200_000, input=2_500_000, output=15_000_000),)
     assert found.prices["embed-small"].input == 20_000
     assert found.prices["thirds"].input == 333_334
     assert set(found.prices) == {"gpt-large", "gemini/long", "gemini/cached", "thinker", "embed-small", "thirds"}
@@ -91,7 +91,7 @@ def test_cached_tokens_of_long_prompts_have_their_own_rate_or_none() -> None:
     cached, long = prices["gemini/cached"], 300_000
 
     assert (cached.cost(1_000, 0, cached=1_000), cached.cost(long, 0, cached=long)) == (100, 60_000)
-    without = cached.model_copy(update={"steps": (Step(above=200_000, input=2_000_000, output=0),)})
+    without = cached.model_copy(update={"steps": (PriceStep(above=200_000, input=2_000_000, output=0),)})
     assert without.cost(long, 0, cached=long) == without.cost(long, 0)
 
 
@@ -142,7 +142,7 @@ PRICES = st.builds(
         input=rates[0],
         output=rates[1],
         cached=rates[2],
-        steps=tuple(Step(above=100 * n, input=i, output=o) for n, (i, o) in enumerate(steps, start=1)),
+        steps=tuple(PriceStep(above=100 * n, input=i, output=o) for n, (i, o) in enumerate(steps, start=1)),
         as_of=DAY,
     ),
     st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.none() | st.integers(0, 10**7)),
@@ -161,7 +161,7 @@ def test_no_call_within_its_bounds_costs_more_than_the_greatest(
 
 
 def test_the_rates_of_long_prompts_are_no_matter_of_short_ones() -> None:
-    price = Price(input=1_000_000, steps=(Step(above=200_000, input=9_000_000, output=0),), as_of=DAY)
+    price = Price(input=1_000_000, steps=(PriceStep(above=200_000, input=9_000_000, output=0),), as_of=DAY)
 
     assert (price.greatest(100, 0), price.greatest(200_001, 0)) == (100, 1_800_009)
 
@@ -178,11 +178,11 @@ def test_dollars_that_are_none_are_refused(given_: str) -> None:
 
 
 def test_a_price_set_anew_keeps_the_rest_and_no_long_prompt_is_cheaper_than_a_short_one() -> None:
-    steps = Step(above=1, input=2, output=30), Step(above=2, input=9, output=40)
+    steps = PriceStep(above=1, input=2, output=30), PriceStep(above=2, input=9, output=40)
     before = Price(input=1, output=20, cached=1, steps=steps, max_output=5, source="file", as_of=DAY)
 
     after = renewed(before, {"input": 4, "output": 35, "source": "set", "as_of": DAY})
 
-    assert after.steps == (Step(above=1, input=4, output=35), Step(above=2, input=9, output=40))
+    assert after.steps == (PriceStep(above=1, input=4, output=35), PriceStep(above=2, input=9, output=40))
     assert (after.input, after.output, after.cached, after.max_output, after.source) == (4, 35, 1, 5, "set")
     assert renewed(None, {"input": 1, "output": 2, "as_of": DAY}) == Price(input=1, output=2, as_of=DAY)

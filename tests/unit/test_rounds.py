@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from swarm.engine.planning_rounds import MAX_ID, Pieces, as_plan, in_round, listing
+from swarm.engine.planning_rounds import MAX_ID, DispatchedSubtasks, as_plan, in_round, listing
 from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Mend, Usage
@@ -66,7 +66,7 @@ def test_a_piece_may_wait_for_what_is_still_to_come() -> None:
 
 
 def reconciled(begun: Iterable[Subtask], final: Planned) -> Planned:
-    pieces = Pieces()
+    pieces = DispatchedSubtasks()
     for subtask in begun:
         pieces.take(planned((subtask,), closed=False))
     return pieces.reconciled(final)
@@ -77,7 +77,7 @@ def shape(plan: Planned) -> dict[str, tuple[str, ...]]:
 
 
 def test_a_piece_begins_once_and_costs_nothing_yet() -> None:
-    pieces = Pieces()
+    pieces = DispatchedSubtasks()
     first = planned(subtasks("a", "b"), closed=False, usage=Usage(calls=1), fallbacks={"a": ("y",), "b": ("z",)})
 
     assert pieces.take(first).usage == Usage()
@@ -90,8 +90,8 @@ def test_a_piece_that_names_what_it_does_not_wait_for_is_left_for_the_whole_plan
     (loose,) = (s.model_copy(update={"instruction": "see ${a.label}"}) for s in subtasks("b"))
     waits = loose.model_copy(update={"depends_on": ("a",)})
 
-    assert shape(Pieces().take(planned((loose,)))) == {}
-    assert shape(Pieces().take(planned((waits,)))) == {"b": ("a",)}
+    assert shape(DispatchedSubtasks().take(planned((loose,)))) == {}
+    assert shape(DispatchedSubtasks().take(planned((waits,)))) == {"b": ("a",)}
 
 
 def test_a_plan_that_is_as_it_was_begun_stays_as_it_is() -> None:

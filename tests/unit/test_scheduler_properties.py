@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.engine.branching import needed
-from swarm.engine.planning_rounds import Pieces, in_round
+from swarm.engine.planning_rounds import DispatchedSubtasks, in_round
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold
 from swarm.engine.scheduler import HEAVY, Action, AskAnswer, AskPlan, End, Release, Withdraw, advance, decide
@@ -110,7 +110,7 @@ class World:
         solved = [s.id for s in before.subtasks if before.steps[s.id].state == "solved"]
         begun = some_subtasks(self.random, self.size, solved)
         fallbacks = some_fallbacks(self.random, begun)
-        pieces, words = Pieces(), []
+        pieces, words = DispatchedSubtasks(), []
         rest = self.random.sample(begun, len(begun)) if self.random.random() < 0.7 else []
         while rest:
             size = self.random.randint(1, len(rest))

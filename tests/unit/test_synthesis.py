@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from swarm.answer import synthesis
 from swarm.answer.aggregate import aggregate
 from swarm.answer.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
-from swarm.engine.progress import Graph, Progress, Step
+from swarm.engine.progress import Graph, Progress, SubtaskState
 from swarm.engine.scheduler import AskAnswer, End, decide
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
@@ -399,7 +399,7 @@ async def test_a_model_that_says_that_something_lacks_and_not_what_has_failed(mo
 
 def job(cause: Ending | None, *states: str, **more: Any) -> Progress:
     ids = [f"t{number}" for number in range(len(states))]
-    steps = {i: Step.model_validate({"state": state}) for i, state in zip(ids, states, strict=True)}
+    steps = {i: SubtaskState.model_validate({"state": state}) for i, state in zip(ids, states, strict=True)}
     graph = Graph(subtasks=tuple(subtasks(*ids)), aggregate="synthesis")
     return Progress(graph=graph, steps=steps, planned=True, cause=cause, **more)
 

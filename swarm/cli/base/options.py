@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from swarm.errors import BadInput, InvalidPlan, TooLarge
-from swarm.strict_yaml import NotPlain, plain
+from swarm.strict_yaml import StrictYamlError, load
 from swarm.types.base import MAX_TEXT
 from swarm.types.plan import Condition, Plan, Subtask
 
@@ -219,8 +219,8 @@ def _is_yaml(source: str) -> bool:
 
 def _yaml(text: str) -> Any:
     try:
-        return plain(text)
-    except NotPlain as error:
+        return load(text)
+    except StrictYamlError as error:
         _no_plan(f"no valid YAML: {error}")
 
 

@@ -244,7 +244,7 @@ async def await_redis(url: str, settings: Settings) -> None:
                 return
             except (BrokerUnavailable, BrokerFull) as error:
                 if not told:
-                    swarm_logging.get("worker").warning(swarm_logging.REDIS_AWAY, error=str(error))
+                    swarm_logging.get_logger("worker").warning(swarm_logging.REDIS_AWAY, error=str(error))
                 told = True
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT)

@@ -16,7 +16,7 @@ from rich.text import Text
 from swarm.broker.deltas import ANSWER, Delta
 from swarm.cli.base.console import Screen, clean, flat, line, listed
 from swarm.cli.render.answer import fallback_note
-from swarm.engine.progress import Graph, Progress, Step, whole
+from swarm.engine.progress import Graph, Progress, SubtaskState, parent_id
 from swarm.engine.reducer import fold
 from swarm.types.answer import Ending
 from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
@@ -133,7 +133,7 @@ class JobView:
         if event.closed:  # a piece says nothing that the whole does not say again
             self.notes, self.mends = self.notes + event.notes, self.mends + event.mends
         for row in self.rows.values():
-            row.why = self._why.get(whole(row.id), row.why)
+            row.why = self._why.get(parent_id(row.id), row.why)
 
     def _update(self, before: Progress) -> None:
         """Follow the steps that are not as they were."""
@@ -147,12 +147,12 @@ class JobView:
                 self.rows.pop(name, None)  # the finished plan has it not, or a planner that was lost began it
                 continue
             if row is None:
-                row = self.rows[name] = self._row(name, self._subtasks[whole(name)])
+                row = self.rows[name] = self._row(name, self._subtasks[parent_id(name)])
                 fresh.append(name)
             state = row.state
             self._follow(row, step)
             turned += [name] if row.state != state else []
-        if any(name != whole(name) for name in fresh):
+        if any(name != parent_id(name) for name in fresh):
             self._sort()
         self.fresh, self.turned = tuple(fresh), tuple(turned)
 
@@ -166,7 +166,7 @@ class JobView:
     def _row(self, name: str, subtask: Subtask) -> Row:
         return Row(name, subtask.expert, subtask.instruction, subtask.depends_on, self._why.get(subtask.id, ""))
 
-    def _follow(self, row: Row, step: Step) -> None:
+    def _follow(self, row: Row, step: SubtaskState) -> None:
         match step.state:
             case "running":
                 row.state = "running" if row.started == step.attempt else "queued"
@@ -193,7 +193,7 @@ class JobView:
     def _sort(self) -> None:
         """Items stand behind what they are items of."""
         place = {subtask.id: number for number, subtask in enumerate(self._progress.graph.subtasks)}
-        ordered = sorted(self.rows, key=lambda name: (place[whole(name)], int(name.partition("#")[2] or 0)))
+        ordered = sorted(self.rows, key=lambda name: (place[parent_id(name)], int(name.partition("#")[2] or 0)))
         self.rows = {name: self.rows[name] for name in ordered}
 
 
