@@ -16,7 +16,7 @@ import pytest
 import redis
 import structlog
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
@@ -171,8 +171,8 @@ def log(connection: Connection, settings: Settings) -> JobLog:
 
 
 @pytest.fixture
-def shelf(connection: Connection, settings: Settings) -> Shelf:
-    return Shelf(connection, settings.max_age + settings.retention)
+def shelf(connection: Connection, settings: Settings) -> CatalogStore:
+    return CatalogStore(connection, settings.max_age + settings.retention)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def queue(connection: Connection) -> Callable[..., Queue]:
 
 
 @pytest.fixture
-async def hands(connection: Connection, log: JobLog, shelf: Shelf) -> Hands:
+async def hands(connection: Connection, log: JobLog, shelf: CatalogStore) -> Hands:
     """A swarm whose processes are played by hand, with experts `a`, `b` and `c` published."""
     hands = Hands(connection, log, shelf)
     await hands.publish("a", "b", "c")
@@ -215,7 +215,7 @@ def a_request(*subtasks: str, **more: Any) -> Request:
 class Hands:
     """Does what workers and routers do, one script at a time and in the order that a test wants."""
 
-    def __init__(self, connection: Connection, log: JobLog, shelf: Shelf) -> None:
+    def __init__(self, connection: Connection, log: JobLog, shelf: CatalogStore) -> None:
         self.connection, self.log, self.shelf, self.keys = connection, log, shelf, connection.keys
 
     def worker(self, name: str = "w1", lease: float = 1.5) -> Queue:

@@ -14,7 +14,7 @@ from typing import Protocol, Self, TypeVar
 
 from swarm import logging as events
 from swarm.broker.ledger import Ledger, Reserved
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metered import ACCOUNT, Account, Held, Used
@@ -46,11 +46,11 @@ class Accounts:
     """Opens an account for each delivery."""
 
     ledger: Ledger
-    prices: PriceBook
+    prices: PriceTable
     max_output: int
 
     @classmethod
-    def of(cls, ledger: Ledger, prices: PriceBook, settings: Settings) -> Accounts:
+    def of(cls, ledger: Ledger, prices: PriceTable, settings: Settings) -> Accounts:
         return cls(ledger, prices, settings.max_output)
 
     def paying(self, claim: Claim, ride_out: RideOut, *, parks: bool = False) -> DeliveryAccount:

@@ -9,7 +9,7 @@ from pathlib import Path
 from experts.catalog.loader import Loaded, read_folder, with_implementations
 from experts.python_experts import Implementation, cards
 from swarm import logging as events
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.errors import BrokerError, SwarmError
 from swarm.runtime.thread_pool import in_thread
 
@@ -28,7 +28,7 @@ def read(folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
     return with_implementations(read_folder(folder), cards(implementations))
 
 
-async def publish(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
+async def publish(shelf: CatalogStore, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
     """Make the folder the current catalog. Publishing the same content again changes nothing."""
     loaded = await in_thread(read, folder, implementations)
     former = await shelf.publish(loaded.catalog, loaded.blobs)
@@ -47,7 +47,7 @@ def _tell_left_out(loaded: Loaded) -> None:
             _log.warning(events.LEFT_OUT, expert=name, read=read, left_out=len(left), files=told)
 
 
-async def watch(shelf: Shelf, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
+async def watch(shelf: CatalogStore, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
     """Publish again whenever a file of the folder changes. What is wrong is logged, and the last good one stays.
 
     A change waits until the folder has stood still from one look to the next, as an editor or a copy is then done.

@@ -11,8 +11,8 @@ from glob import escape
 from typing import Any
 
 from swarm import logging as events
-from swarm.broker.limiters import Gates
-from swarm.broker.price_table import PriceBook
+from swarm.broker.limiters import Limiters
+from swarm.broker.price_table import PriceTable
 from swarm.errors import BrokerError, TooLarge
 from swarm.llm.endpoints import Endpoints
 from swarm.types.card import Limits
@@ -26,7 +26,7 @@ async def recorded(worker: SwarmWorker, endpoints: Endpoints) -> None:
     """Write what differs, once Redis answers, and tell of it in one line. What Redis refuses ends no worker."""
     if not (endpoints.limits or endpoints.prices):
         return
-    gates, book = Gates(worker.connection), PriceBook(worker.connection)
+    gates, book = Limiters(worker.connection), PriceTable(worker.connection)
     try:
         limits = await worker.ride_out(lambda: _limits(gates, endpoints.limits))
         prices = await worker.ride_out(lambda: _prices(book, endpoints.prices))
@@ -37,7 +37,7 @@ async def recorded(worker: SwarmWorker, endpoints: Endpoints) -> None:
         _log.info(events.RECORDED, limits=limits, prices=prices)
 
 
-async def _limits(gates: Gates, given: Mapping[str, Limits]) -> list[str]:
+async def _limits(gates: Limiters, given: Mapping[str, Limits]) -> list[str]:
     """The endpoints whose limits were others."""
     standing = await gates.limits()
     others = [name for name, limits in given.items() if standing.get(name) != limits]
@@ -46,7 +46,7 @@ async def _limits(gates: Gates, given: Mapping[str, Limits]) -> list[str]:
     return others
 
 
-async def _prices(book: PriceBook, given: Mapping[str, Mapping[str, Any]]) -> list[str]:
+async def _prices(book: PriceTable, given: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The models whose prices were others. A price without a day of its own is of the day on which it came."""
     written = {}
     for model, fields in given.items():

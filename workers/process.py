@@ -18,13 +18,13 @@ from experts.python_experts import Implementation, makers
 from experts.registry import Registry
 from swarm import logging as events
 from swarm.answer.synthesis import Synthesis
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.expert_stats import Stats
 from swarm.broker.job_log import JobLog
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.ledger import Ledger
-from swarm.broker.limiters import gates_of, model_gates
-from swarm.broker.price_table import PriceBook
+from swarm.broker.limiters import limiters_of, model_limiters
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused
 from swarm.llm.logged import LoggedModels
@@ -77,7 +77,7 @@ class Process:
     """A worker and what its functions use. Made and closed by `working`."""
 
     worker: SwarmWorker
-    shelf: Shelf
+    shelf: CatalogStore
     roles: Roles
     loaded: Mapping[str, Implementation]
     models: OpenAIModels
@@ -94,7 +94,7 @@ class Process:
         elif not cards and not self._told:
             self._tell_of_nothing(await self.shelf.alive())
         full = self.models.endpoints.full
-        gates = {q: gates_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
+        gates = {q: limiters_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
         self.runs.serve(sorted(cards), {queue: words for queue, words in gates.items() if words})
 
     def _tell_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
@@ -170,7 +170,7 @@ async def working(
     named = {field: speaking.endpoints.full(getattr(settings, field)) for field in ("planner", "synthesis")}
     settings = settings.model_copy(update=named)
     runs = Lane("run", [], settings.slots)
-    models_of = {PLAN: model_gates(settings.planner), ANSWER: model_gates(writer_of(settings))}
+    models_of = {PLAN: model_limiters(settings.planner), ANSWER: model_limiters(writer_of(settings))}
     thinking = Lane("plan", [PLAN, ANSWER], settings.router_slots, {queue: g for queue, g in models_of.items() if g})
     lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), thinking]
     lanes = (lanes if roles.router else []) + ([runs] if roles.kinds or roles.experts else [])
@@ -181,7 +181,7 @@ async def working(
         func(tasks.run, name="run", timeout=NO_LIMIT),
     ]
     worker = SwarmWorker(url, settings, functions, lanes)
-    shelf = Shelf(worker.connection, settings.max_age + settings.retention)
+    shelf = CatalogStore(worker.connection, settings.max_age + settings.retention)
     log = JobLog(worker.connection, settings)
 
     async def load(blob: Blob) -> bytes:
@@ -203,7 +203,7 @@ async def working(
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.cap("answer"))
         planner = Front(settings, models, PlanCache(worker.connection, planner=settings.planner), speaking.slots)
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
-        accounts = Accounts.of(Ledger(worker.connection, settings), PriceBook(worker.connection), settings)
+        accounts = Accounts.of(Ledger(worker.connection, settings), PriceTable(worker.connection), settings)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
         client = SwarmClient(url, settings=settings)
         worker.ctx |= {"accounts": accounts, "settings": settings, "asking": Asking(worker, runs, log, client)}

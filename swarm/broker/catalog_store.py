@@ -21,7 +21,7 @@ ALIVE = 64
 """Versions that are looked through for experts which only older jobs still need."""
 
 
-class Shelf:
+class CatalogStore:
     """Catalogs under one prefix. `lifetime` is how many seconds a version outlives its successor's publication."""
 
     def __init__(self, connection: Connection, lifetime: float) -> None:

@@ -70,7 +70,7 @@ Durable = bool | Literal["disk"]
 T = TypeVar("T")
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     """A command under way: as Redis reads it, and who waits for the answer."""
 
     packed: bytes
@@ -205,7 +205,7 @@ class _Wire:
         """Seconds that a confirmation may take; None: as long as an answer."""
         self.suspect = False
         """Whether to connect anew before the next batch."""
-        self._waiting: list[Call] = []
+        self._waiting: list[ScriptCall] = []
         self._sender: asyncio.Task[None] | None = None
         self._wire: Any = None
         self.made = 0
@@ -226,7 +226,7 @@ class _Wire:
 
     def call(self, packed: bytes) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Call(packed, future))
+        self._waiting.append(ScriptCall(packed, future))
         if self._sender is None or self._sender.done():
             self._start()
         return future
@@ -256,7 +256,7 @@ class _Wire:
                 # whatever happened, nobody waits for an answer that will not come
                 _fail(batch, exceptions.ConnectionError("closed"))
 
-    async def _exchange(self, batch: Sequence[Call]) -> None:
+    async def _exchange(self, batch: Sequence[ScriptCall]) -> None:
         if self._wire is not None and (self.suspect or _closed(self._wire)):
             await self._hang_up()  # Redis restarted since; nothing is sent yet, so nothing is repeated
         self.suspect = False
@@ -277,7 +277,7 @@ class _Wire:
         if moved:
             await self._hang_up()  # what was the master is none any more; the next call looks for the new one
 
-    async def _read(self, batch: Sequence[Call]) -> tuple[bool, list[tuple[Call, Any]]]:
+    async def _read(self, batch: Sequence[ScriptCall]) -> tuple[bool, list[tuple[ScriptCall, Any]]]:
         """Read an answer for each call: whether the master has moved, and answers that are still to be confirmed."""
         moved, answers = False, []
         for call in batch:
@@ -295,7 +295,7 @@ class _Wire:
             self._heard += 1
         return moved, answers
 
-    async def _confirm(self, answers: Sequence[tuple[Call, Any]]) -> None:
+    async def _confirm(self, answers: Sequence[tuple[ScriptCall, Any]]) -> None:
         """Give out answers once a replica, or the disk, has followed."""
         confirmed: Any = 1
         for _ in self._ending or ():
@@ -343,7 +343,7 @@ def _text(word: object) -> str:
     return str(word)
 
 
-def _fail(batch: Sequence[Call], error: Exception) -> None:
+def _fail(batch: Sequence[ScriptCall], error: Exception) -> None:
     for call in batch:
         if not call.answer.done():
             call.answer.set_exception(error)

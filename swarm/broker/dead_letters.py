@@ -26,7 +26,7 @@ MOST_TOLD = 2_000
 _LISTED = ("queue", "reason", "tenant", "error", "lost", "at", "losses", "retried")
 
 
-class Holder(Value):
+class LostClaim(Value):
     """A worker that had a delivery and lost it."""
 
     worker: str
@@ -48,7 +48,7 @@ class DeadLetter(Value):
     """The last error, its type and message; empty when its workers simply died."""
     tries: int = 0
     at: int
-    holders: tuple[Holder, ...] = ()
+    holders: tuple[LostClaim, ...] = ()
     record: str = ""
     """The payload, as it travelled."""
     retried: str = ""
@@ -136,11 +136,11 @@ class DeadLetters:
         )
 
 
-def _holders(lines: Iterable[str]) -> Iterable[Holder]:
+def _holders(lines: Iterable[str]) -> Iterable[LostClaim]:
     """Lines such as `worker:2~NONCE 1732150000123`; older versions wrote no nonce."""
     for line in lines:
         if match := re.fullmatch(r"(.*):(\d+)(?:~\d+)? (\d+)", line):
-            yield Holder(worker=match[1], claim=int(match[2]), lost_at=int(match[3]))
+            yield LostClaim(worker=match[1], claim=int(match[2]), lost_at=int(match[3]))
 
 
 def _is_about(event: AnyEvent, letter: DeadLetter) -> bool:

@@ -55,7 +55,7 @@ class JobState:
 
 
 @dataclass(frozen=True)
-class Standing:
+class StoredJob:
     """What a job passes on to those that its experts ask for."""
 
     tenant: str
@@ -175,7 +175,7 @@ class JobLog:
         stored = await self._connection.call("HGET", self._keys.job(job), "digest")
         return stored is not None and bool(stored.decode() == _digest(request.model_dump_json(exclude_defaults=True)))
 
-    async def standing(self, job: str) -> Standing:
+    async def standing(self, job: str) -> StoredJob:
         """What a job passes on. Raises JobNotFound."""
         fields, now = await asyncio.gather(
             self._connection.call("HMGET", self._keys.job(job), "tenant", "priority", "due"),
@@ -185,7 +185,7 @@ class JobLog:
         if tenant is None:
             raise JobNotFound(job)
         left = math.inf if due is None else (int(due) - now) / 1000
-        return Standing(tenant.decode(), int(priority or 0), left)
+        return StoredJob(tenant.decode(), int(priority or 0), left)
 
     async def cancel(self, job: str, subtask: str = "") -> bool:
         """Ask to cancel a job, or one subtask of it; False when the job has ended already. Raises JobNotFound."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.keys import TENANTS_KEPT
-from swarm.broker.limiters import has_gates
+from swarm.broker.limiters import has_limiters
 from swarm.broker.queue import Claim
 from swarm.errors import BadInput, TooLarge
 from swarm.settings import Settings
@@ -216,7 +216,7 @@ def spent(raw: Sequence[bytes | None]) -> Spent:
 
 
 def _gated(model: str) -> str:
-    return model if has_gates(model) else ""
+    return model if has_limiters(model) else ""
 
 
 def _hold(claim: Claim, call: int) -> str:

@@ -48,23 +48,23 @@ _FIELDS = ("concurrency", "requests_per_minute", "tokens_per_minute", "burst")
 _TARGET = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")
 
 
-def gates_of(card: Card) -> str:
+def limiters_of(card: Card) -> str:
     """The gates of an expert as the claim script reads them; empty where there is nothing to count.
 
     A `!` before them: it waits for a breaker to close, since it has no fallbacks.
     """
     own = f"expert:{card.name} ={_encoded(card.limits)}" if card.limits != Limits() else ""
-    model = model_gates(card.model)
+    model = model_limiters(card.model)
     waits = "!" if model and not (card.fallback or card.fallback_models) else ""
     return " ".join(filter(None, (waits, own, model)))
 
 
-def model_gates(model: str) -> str:
+def model_limiters(model: str) -> str:
     """The gates of a model and its endpoint; empty for `local/` ones, which have no server."""
-    return f"model:{model} endpoint:{model.partition('/')[0]}" if has_gates(model) else ""
+    return f"model:{model} endpoint:{model.partition('/')[0]}" if has_limiters(model) else ""
 
 
-def has_gates(model: str) -> bool:
+def has_limiters(model: str) -> bool:
     """Whether there is a server behind a name."""
     return "/" in model and _TARGET.fullmatch(model) is not None
 
@@ -80,7 +80,7 @@ def target(name: str) -> str:
     return f"model:{name}" if "/" in name else f"endpoint:{name}"
 
 
-class Gates:
+class Limiters:
     """The limits that are set in Redis."""
 
     def __init__(self, connection: Connection) -> None:

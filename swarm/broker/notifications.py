@@ -21,7 +21,7 @@ LISTEN = 1.0
 """Seconds between signs of life on a quiet subscription."""
 
 
-class Place:
+class Listener:
     """Where one follower of a channel waits."""
 
     def __init__(self, patience: Callable[[], float]) -> None:
@@ -46,12 +46,12 @@ class Place:
         return self._last
 
 
-class Follower:
+class Notifications:
     """Tells places of news about their jobs. Nothing is opened before the first place is taken."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._places: dict[str, set[Place]] = {}
+        self._places: dict[str, set[Listener]] = {}
         self._channel: Subscription | None = None
         self._listening: asyncio.Task[None] | None = None
         self._change = asyncio.Lock()
@@ -63,9 +63,9 @@ class Follower:
         await self._hang_up()
 
     @contextlib.asynccontextmanager
-    async def place(self, *names: str) -> AsyncIterator[Place]:
+    async def place(self, *names: str) -> AsyncIterator[Listener]:
         """A place on these channels for the block. What was said before is not told; look once it is taken."""
-        place = Place(self._patience)
+        place = Listener(self._patience)
         new = [name for name in names if name not in self._places]
         for name in names:
             self._places.setdefault(name, set()).add(place)

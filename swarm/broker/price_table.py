@@ -19,7 +19,7 @@ MOST_READ = 1_000
 """Models whose prices a worker holds at once."""
 
 
-class PriceBook:
+class PriceTable:
     """The prices under one prefix. `price` is for workers, which ask often; the rest for whoever keeps the book."""
 
     def __init__(self, connection: Connection, clock: Callable[[], float] = time.monotonic) -> None:

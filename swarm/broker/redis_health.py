@@ -15,7 +15,7 @@ LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class RedisHealth:
     """What a look at Redis told."""
 
     memory: Memory
@@ -27,7 +27,7 @@ class Vitals:
     """Seconds by which its clock is ahead of ours; negative: behind."""
 
 
-async def vitals(connection: Connection) -> Vitals:
+async def vitals(connection: Connection) -> RedisHealth:
     """Look. Nothing is written. Raises BrokerErrors."""
     memory = await memory_of(connection)
     times = []
@@ -37,7 +37,7 @@ async def vitals(connection: Connection) -> Vitals:
         times.append(time.perf_counter() - begun)
     seconds, micros = await connection.call("TIME")
     ahead = int(seconds) + int(micros) / 1_000_000 - time.time()
-    return Vitals(memory, await _appends(connection), min(times), ahead)
+    return RedisHealth(memory, await _appends(connection), min(times), ahead)
 
 
 async def _appends(connection: Connection) -> str | None:

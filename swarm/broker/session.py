@@ -12,12 +12,12 @@ import os
 from collections.abc import AsyncGenerator
 
 from swarm.broker.address import open_client
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.dead_letters import DeadLetters
 from swarm.broker.expert_stats import Stats
 from swarm.broker.job_log import JobLog
-from swarm.broker.notifications import Follower
+from swarm.broker.notifications import Notifications
 from swarm.settings import Settings
 
 
@@ -27,10 +27,10 @@ class Session:
     def __init__(self, url: str, settings: Settings) -> None:
         self.connection = Connection.open(url, settings.prefix)
         self.log = JobLog(self.connection, settings)
-        self.shelf = Shelf(self.connection, settings.max_age + settings.retention)
+        self.shelf = CatalogStore(self.connection, settings.max_age + settings.retention)
         self.stats = Stats(self.connection)
         self.dead = DeadLetters(self.connection, self.log)
-        self.follower = Follower(url)
+        self.follower = Notifications(url)
         self._held = self._hold()
         with contextlib.suppress(StopIteration):
             self._held.__anext__().send(None)  # to its yield, without waiting

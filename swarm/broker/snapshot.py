@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm.broker.catalog_store import ALIVE, Shelf
+from swarm.broker.catalog_store import ALIVE, CatalogStore
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.keys import (
@@ -30,10 +30,10 @@ from swarm.broker.keys import (
     Keys,
     expert_queue,
 )
-from swarm.broker.limiters import Gates, target
+from swarm.broker.limiters import Limiters, target
 from swarm.broker.plan_store import PlanStore
-from swarm.broker.snapshot_types import Breaker, Census, Eternal, Gate, Held, Kind, Memory, Standing
-from swarm.broker.workers import alive, unserved
+from swarm.broker.snapshot_types import Breaker, Gate, Held, Kind, Memory, PersistentKey, QueueStatus, Snapshot
+from swarm.broker.workers import running_workers, unserved
 from swarm.settings import Settings
 from swarm.types.card import Limits
 
@@ -81,12 +81,12 @@ KINDS = (
 _KINDS = tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)
 
 
-async def census(
+async def take_snapshot(
     connection: Connection, settings: Settings, told: Callable[[int, int], None] = lambda seen, of: None
-) -> Census:
+) -> Snapshot:
     """Look at everything. `told` hears how many keys were looked at, and of how many. Raises BrokerErrors."""
     memory = await memory_of(connection)
-    shelf = Shelf(connection, settings.max_age + settings.retention)
+    shelf = CatalogStore(connection, settings.max_age + settings.retention)
     names: list[str] = []
     seen = 0
     async for length, page in _scan(connection):
@@ -97,13 +97,13 @@ async def census(
             break
     scale = max(1.0, memory.keys / seen) if seen >= MOST else 1.0
     kinds = _by_kind(names)
-    workers = await alive(connection)
+    workers = await running_workers(connection)
     queues = await _queues(connection, shelf, kinds.get("queues", ()))
     eternal = await _eternal(connection, settings)
     count = await PlanStore(connection).counted()
     gates = await _gates(connection, shelf, kinds.get("gates", ()), queues)
     held = {queue: name for name, gate in gates.items() for queue in gate.waiting}
-    return Census(
+    return Snapshot(
         memory=memory,
         kinds={kind: await _weighed(connection, found, scale) for kind, found in kinds.items()},
         sampled=scale > 1.0,
@@ -192,7 +192,7 @@ async def _weighed(connection: Connection, names: Sequence[str], scale: float) -
     return Kind(count=round(len(names) * scale), bytes=round(len(names) * scale * mean))
 
 
-async def _queues(connection: Connection, shelf: Shelf, found: Sequence[str]) -> dict[str, Standing]:
+async def _queues(connection: Connection, shelf: CatalogStore, found: Sequence[str]) -> dict[str, QueueStatus]:
     names = {ADVANCE, PLAN, ANSWER}
     names |= {expert_queue(card) for catalog in await shelf.alive() for card in catalog.cards.values()}
     names |= {name.removeprefix("queue:").rpartition(":")[0] for name in found}
@@ -200,7 +200,7 @@ async def _queues(connection: Connection, shelf: Shelf, found: Sequence[str]) ->
     return dict(zip(every, await asyncio.gather(*(_standing(connection, name) for name in every)), strict=True))
 
 
-async def _standing(connection: Connection, queue: str) -> Standing:
+async def _standing(connection: Connection, queue: str) -> QueueStatus:
     keys, call = connection.keys, connection.call
     parts = ("ready", "later", "leases")
     ready, later, leases = await asyncio.gather(*(call("ZCARD", keys.queue(queue, part)) for part in parts))
@@ -210,10 +210,10 @@ async def _standing(connection: Connection, queue: str) -> Standing:
     )
     oldest = min((int(at) for at in since if at), default=None)
     lag = 0.0 if oldest is None else max(0.0, (now - oldest) / 1000)
-    return Standing(ready=ready, later=later, leases=leases, lag=round(lag, 1))
+    return QueueStatus(ready=ready, later=later, leases=leases, lag=round(lag, 1))
 
 
-async def _eternal(connection: Connection, settings: Settings) -> dict[str, Eternal]:
+async def _eternal(connection: Connection, settings: Settings) -> dict[str, PersistentKey]:
     """The lists that stay, and how long they are."""
     bounds: dict[str, tuple[str, int | None]] = {
         "open": ("ZCARD", settings.max_open),
@@ -229,17 +229,18 @@ async def _eternal(connection: Connection, settings: Settings) -> dict[str, Eter
         *(connection.call(command, _key(connection.keys, name)) for name, (command, _) in bounds.items())
     )
     return {
-        name: Eternal(size=size, bound=bound) for (name, (_, bound)), size in zip(bounds.items(), sizes, strict=True)
+        name: PersistentKey(size=size, bound=bound)
+        for (name, (_, bound)), size in zip(bounds.items(), sizes, strict=True)
     }
 
 
 async def _gates(
-    connection: Connection, shelf: Shelf, names: Sequence[str], queues: Mapping[str, Standing]
+    connection: Connection, shelf: CatalogStore, names: Sequence[str], queues: Mapping[str, QueueStatus]
 ) -> dict[str, Gate]:
     gates = sorted({name.removesuffix(":running") for name in names if name.startswith("gate:")})
     if not gates:
         return {}
-    limits = {target(name): each for name, each in (await Gates(connection).limits()).items()}
+    limits = {target(name): each for name, each in (await Limiters(connection).limits()).items()}
     for catalog in await shelf.alive():
         limits |= {f"expert:{card.name}": card.limits for card in catalog.cards.values()}
     running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
@@ -253,7 +254,7 @@ async def _gates(
     return found
 
 
-def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, queues: Mapping[str, Standing]) -> Gate:
+def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, queues: Mapping[str, QueueStatus]) -> Gate:
     """A gate out of its fields. What was learnt from a refusal long ago holds no more."""
     learnt = abs(now - float(fields.get("cut", "0"))) < FORGOTTEN_MS
     waits = set(fields.get("waits", "").split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from swarm.broker.workers import Alive
+from swarm.broker.workers import WorkerInfo
 from swarm.types.base import Value
 from swarm.types.card import Limits
 
@@ -38,7 +38,7 @@ class Kind(Value):
     bytes: int
 
 
-class Standing(Value):
+class QueueStatus(Value):
     """A queue. `lag`: seconds that the oldest of the next deliveries has waited; `gate`: where it is held up."""
 
     ready: int = 0
@@ -48,7 +48,7 @@ class Standing(Value):
     gate: str = ""
 
 
-class Eternal(Value):
+class PersistentKey(Value):
     """A key without a lifetime, how long it is, and how long it may get (None: as much as is open)."""
 
     size: int
@@ -89,7 +89,7 @@ class Gate(Value):
     """The queues that are held up at it."""
 
 
-class Concern(Value):
+class Issue(Value):
     """Something that somebody should look at. `grave`: jobs may be lost or refused."""
 
     problem: str
@@ -97,22 +97,22 @@ class Concern(Value):
     grave: bool = False
 
 
-class Census(Value):
+class Snapshot(Value):
     """What a swarm holds in Redis now."""
 
     memory: Memory
     kinds: Mapping[str, Kind]
     sampled: bool
     """Whether not all keys were looked at, so that counts are estimates too. Bytes always are."""
-    queues: Mapping[str, Standing]
+    queues: Mapping[str, QueueStatus]
     open: int
     ended: int
     dead: int
     parked: int
-    workers: tuple[Alive, ...]
+    workers: tuple[WorkerInfo, ...]
     unserved: tuple[str, ...]
     """Experts that something waits for and no worker serves; `router` where none routes."""
-    eternal: Mapping[str, Eternal]
+    eternal: Mapping[str, PersistentKey]
     hits: int
     misses: int
     """Of the plan cache."""
@@ -130,39 +130,39 @@ class Census(Value):
         return tuple(f"{each.problem}; {each.remedy}" for each in _concerns(self))
 
 
-def memory_concerns(memory: Memory) -> Iterable[Concern]:
+def memory_concerns(memory: Memory) -> Iterable[Issue]:
     """What is wrong with Redis itself."""
     if memory.policy not in ("noeviction", "") and memory.most:
         problem = f"maxmemory-policy is {memory.policy}: Redis may drop accepted jobs"
-        yield Concern(problem=problem, remedy="set it to noeviction", grave=True)
+        yield Issue(problem=problem, remedy="set it to noeviction", grave=True)
     if memory.most and memory.used > 0.9 * memory.most:
         problem = f"{memory.used / memory.most:.0%} of maxmemory is used: new jobs will be refused"
-        yield Concern(problem=problem, remedy="raise it")
+        yield Issue(problem=problem, remedy="raise it")
     if not memory.append_only:
         problem = "no append-only file: a restart of Redis loses every job"
-        yield Concern(problem=problem, remedy="set appendonly yes", grave=not memory.replicas)
+        yield Issue(problem=problem, remedy="set appendonly yes", grave=not memory.replicas)
     if memory.delayed_fsync:
         problem = f"the disk of Redis is slow: {memory.delayed_fsync:,} writes waited for an fsync, and might be lost"
-        yield Concern(problem=problem, remedy="give it a quicker disk, or set SWARM_DURABLE=disk where you submit")
+        yield Issue(problem=problem, remedy="give it a quicker disk, or set SWARM_DURABLE=disk where you submit")
     if not memory.appending:
         problem = "the append-only file cannot be written"
-        yield Concern(problem=problem, remedy="look for disk space where Redis runs", grave=True)
+        yield Issue(problem=problem, remedy="look for disk space where Redis runs", grave=True)
 
 
-def _concerns(found: Census) -> Iterable[Concern]:
+def _concerns(found: Snapshot) -> Iterable[Issue]:
     yield from memory_concerns(found.memory)
     if not found.workers:
-        yield Concern(problem="no worker runs", remedy="start one: swarm worker, or swarm up")
+        yield Issue(problem="no worker runs", remedy="start one: swarm worker, or swarm up")
     elif found.unserved:
         problem = f"nobody serves {', '.join(found.unserved)}, and work waits for it"
-        yield Concern(problem=problem, remedy="start a worker that does")
+        yield Issue(problem=problem, remedy="start a worker that does")
     for name, gate in found.gates.items():
         if gate.breaker is not None:
             problem = f"the last calls of the {name.replace(':', ' ', 1)} have all failed"
-            yield Concern(problem=problem, remedy="check its server, or give its cards a fallback")
+            yield Issue(problem=problem, remedy="check its server, or give its cards a fallback")
     for name, kept in found.eternal.items():
         if kept.bound is not None and kept.size > kept.bound:
             problem = f"{name} has {kept.size:,} entries and should have {kept.bound:,} at most"
-            yield Concern(problem=problem, remedy="please report it")
+            yield Issue(problem=problem, remedy="please report it")
     if found.leaks:
-        yield Concern(problem=f"keys without a lifetime: {', '.join(found.leaks)}", remedy="please report them")
+        yield Issue(problem=f"keys without a lifetime: {', '.join(found.leaks)}", remedy="please report them")

@@ -16,7 +16,7 @@ ROUTER = "router"
 """What stands for the queues of the router pool where experts are named."""
 
 
-class Alive(Value):
+class WorkerInfo(Value):
     """What a worker says of itself. `queues` is None for one that has not said."""
 
     worker: str
@@ -29,13 +29,15 @@ class Alive(Value):
     """Of this package, as far as it says so."""
 
 
-async def alive(connection: Connection) -> list[Alive]:
+async def running_workers(connection: Connection) -> list[WorkerInfo]:
     """The workers that run now."""
     channels = await connection.call("PUBSUB", "CHANNELS", connection.keys.stop("*"))
     names = sorted(channel.decode().removeprefix(connection.keys.stop("")) for channel in channels)
     raw = await asyncio.gather(*(connection.call("GET", connection.keys.worker(name)) for name in names))
     # one that has only just come has said nothing of itself yet
-    return [received(Alive, said) if said else Alive(worker=name) for name, said in zip(names, raw, strict=True)]
+    return [
+        received(WorkerInfo, said) if said else WorkerInfo(worker=name) for name, said in zip(names, raw, strict=True)
+    ]
 
 
 def about(
@@ -51,7 +53,7 @@ def about(
     return json.dumps(said | {"version": version})
 
 
-def unserved(waiting: Iterable[str], workers: Iterable[Alive]) -> tuple[str, ...]:
+def unserved(waiting: Iterable[str], workers: Iterable[WorkerInfo]) -> tuple[str, ...]:
     """Of queues in which something waits, the experts (and ROUTER) that none of these workers serves."""
     served: set[str] = set()
     for worker in workers:
@@ -73,4 +75,4 @@ def expert_of(queue: str) -> str:
 async def unserved_of(connection: Connection, job: str) -> tuple[str, ...]:
     """What a job waits for and nobody serves now."""
     raw = await connection.call("HVALS", f"{connection.keys.job(job)}:live")
-    return unserved({queue.decode() for queue in raw}, await alive(connection)) if raw else ()
+    return unserved({queue.decode() for queue in raw}, await running_workers(connection)) if raw else ()

@@ -30,10 +30,10 @@ from swarm.broker.dead_letters import DeadLetter
 from swarm.broker.deltas import Delta, Views
 from swarm.broker.job_log import JobLog
 from swarm.broker.keys import Keys
-from swarm.broker.notifications import Place
+from swarm.broker.notifications import Listener
 from swarm.broker.session import Session, Sessions
-from swarm.broker.snapshot import census
-from swarm.broker.snapshot_types import Census
+from swarm.broker.snapshot import take_snapshot
+from swarm.broker.snapshot_types import Snapshot
 from swarm.broker.workers import unserved_of
 from swarm.client.abandoned_ask import Submission
 from swarm.client.job import Job, planning
@@ -238,9 +238,9 @@ class SwarmClient:
         version = await self._session.shelf.current()
         return None if version is None else await self._session.shelf.catalog(version)
 
-    async def census(self, told: Callable[[int, int], None] = lambda seen, of: None) -> Census:
+    async def census(self, told: Callable[[int, int], None] = lambda seen, of: None) -> Snapshot:
         """What this swarm holds in Redis, without blocking it; `told` hears of keys looked at, and of how many."""
-        return await census(self._session.connection, self.settings, told)
+        return await take_snapshot(self._session.connection, self.settings, told)
 
     async def unserved(self, job: str) -> tuple[str, ...]:
         """The experts (`router` for the router pool) that a job waits for and no running worker serves."""
@@ -342,7 +342,7 @@ class SwarmClient:
                     await place.news()
 
     async def _looked(
-        self, place: Place, job: str, page: Callable[[], Coroutine[Any, Any, T]], *, patient: bool
+        self, place: Listener, job: str, page: Callable[[], Coroutine[Any, Any, T]], *, patient: bool
     ) -> tuple[bool, T]:
         """Whether the job was over, and what `page` reads. A Redis that goes away is waited for if `patient`."""
         while True:

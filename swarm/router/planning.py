@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol, TypeVar
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.job_log import JobLog, planning
 from swarm.broker.queue import Claim
 from swarm.engine.planning_rounds import DispatchedSubtasks, in_round
@@ -46,7 +46,7 @@ class Planner(Protocol):
 class Planning:
     """Turns of planners in one Redis."""
 
-    def __init__(self, log: JobLog, shelf: Shelf, planner: Planner) -> None:
+    def __init__(self, log: JobLog, shelf: CatalogStore, planner: Planner) -> None:
         self._log, self._shelf, self._planner = log, shelf, planner
 
     async def turn(self, claim: Claim, patient: Patient) -> Planned | None:

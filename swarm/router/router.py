@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from swarm import logging as events
 from swarm.answer.synthesis import Synthesis
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
@@ -49,7 +49,7 @@ class Router:
     """Decides for jobs of one Redis. `max_answer` caps the bytes of results that one answer is made of."""
 
     def __init__(
-        self, log: JobLog, shelf: Shelf, planner: Planner, *, max_answer: int, writer: Synthesis | None = None
+        self, log: JobLog, shelf: CatalogStore, planner: Planner, *, max_answer: int, writer: Synthesis | None = None
     ) -> None:
         self._log, self._shelf = log, shelf
         self._writes = writer is not None and writer.ready

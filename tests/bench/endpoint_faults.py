@@ -11,7 +11,7 @@ from datetime import date
 from itertools import count
 
 from experts.catalog.loader import versioned
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.testing.model_server import DONE, Answer, ModelServer, Received, Reply, Stream
 from swarm.testing.openai_payloads import USAGE, chunk, completion, error
 from swarm.types.answer import Ending
@@ -155,7 +155,7 @@ async def endpoint_faults(rounds: int) -> Found:
         async with rig(
             ROUTER, Pool(environ={**environ, "SWARM_ENDPOINT_FINE_URL": model.url}), cards=[FINE, *cards]
         ) as bench:
-            await PriceBook(bench.connection).put({card.model: PRICE for card in cards})
+            await PriceTable(bench.connection).put({card.model: PRICE for card in cards})
             await bench.client.ask("Answer.", expert=FINE.name, timeout=60)  # loads what a call needs
             for _ in range(rounds):
                 server.begin()

@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 
 from experts.catalog.loader import versioned
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.settings import Settings
 from swarm.testing.model_server import DONE, ModelServer, Received, Stream, chunk
 from swarm.types.answer import Answer
@@ -58,7 +58,7 @@ async def overshoot(rounds: int) -> Samples:
             pool = Pool(slots=count // 2, environ={"SWARM_ENDPOINT_BENCH_URL": server.url})
             settings = Settings(window=count, max_output=CAP)
             async with rig(ROUTER, pool, pool, settings=settings, cards=[WRITER_CARD]) as bench:
-                await PriceBook(bench.connection).put({WRITER_CARD.model: PRICE})
+                await PriceTable(bench.connection).put({WRITER_CARD.model: PRICE})
                 for _ in range(rounds):
                     counter.clear()
                     answer = await _spent(bench, server, counter, pool, count)

@@ -21,7 +21,7 @@ from types import FrameType
 import psutil
 
 from experts.catalog.loader import catalog_of
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.client.client import SwarmClient
 from swarm.errors import BrokerError
@@ -165,7 +165,7 @@ async def rig(
                 bench.connection, bench.client = connection, client
                 await until(lambda: _answers(connection), "Redis answers", START)
                 catalog = catalog_of({card.name: card for card in cards})
-                await Shelf(connection, bench.settings.max_age).publish(catalog, {})
+                await CatalogStore(connection, bench.settings.max_age).publish(catalog, {})
                 bench.version = catalog.version
                 bench.pids[:] = await asyncio.gather(*(bench.start(pool) for pool in pools))
                 yield bench

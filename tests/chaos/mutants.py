@@ -15,7 +15,7 @@ from zlib import crc32
 
 from experts.registry import Registry
 from swarm.answer import aggregate
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.job_log import Decision, JobLog
 from swarm.types.answer import Receipt, Segment
 from swarm.types.card import Card, Catalog
@@ -169,13 +169,13 @@ def wrong_sources() -> None:
 
 def stale_version() -> None:
     """Whatever version a job has, the oldest that is kept is used."""
-    right = Shelf.catalog
+    right = CatalogStore.catalog
 
-    async def changed(self: Shelf, version: str) -> Catalog:
+    async def changed(self: CatalogStore, version: str) -> Catalog:
         oldest = await self._connection.call("ZRANGE", self._keys.catalogs, 0, 0)
         return await right(self, oldest[0].decode() if oldest else version)
 
-    setattr(Shelf, "catalog", changed)  # noqa: B010
+    setattr(CatalogStore, "catalog", changed)  # noqa: B010
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

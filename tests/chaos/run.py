@@ -19,11 +19,11 @@ from typing import Any
 
 from experts.catalog.loader import Loaded
 from experts.python_experts import load_implementations
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.broker.limiters import Gates
-from swarm.broker.price_table import PriceBook
+from swarm.broker.limiters import Limiters
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Catalog, Limits
@@ -181,7 +181,9 @@ class Editions:
     async def _published(self) -> Loaded:
         async with Connection.open(self._url) as connection:
             return await publish(
-                Shelf(connection, SETTINGS.max_age + SETTINGS.retention), self._folder, load_implementations([SPEC])
+                CatalogStore(connection, SETTINGS.max_age + SETTINGS.retention),
+                self._folder,
+                load_implementations([SPEC]),
             )
 
 
@@ -238,9 +240,9 @@ def _binary() -> Path:
 async def _prepare(url: str, jobs: int) -> None:
     """Set what the models cost and may take."""
     async with Connection.open(url) as connection:
-        await PriceBook(connection).put({f"chaos/{model}": PRICE for model in MODELS})
+        await PriceTable(connection).put({f"chaos/{model}": PRICE for model in MODELS})
         await Ledger(connection, SETTINGS).keep_tenant(TIGHT, budget=tenant_budget(jobs), weight=2)
-        await Gates(connection).set("chaos/tuned", Limits(concurrency=6, requests_per_minute=1_200, burst=6))
+        await Limiters(connection).set("chaos/tuned", Limits(concurrency=6, requests_per_minute=1_200, burst=6))
 
 
 @contextlib.asynccontextmanager

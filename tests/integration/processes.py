@@ -32,7 +32,7 @@ from experts.catalog.loader import catalog_of
 from experts.prompt_inputs import inline
 from experts.python_experts import Implementation, load_implementations
 from swarm import logging
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.errors import ModelUnavailable
 from swarm.planner.planner import Front, Publish
@@ -267,7 +267,7 @@ async def publish(settings: Settings, *implementations: Implementation) -> Catal
     """Make these experts the current catalog."""
     catalog = catalog_of({each.card.name: each.card for each in implementations})
     async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
-        await Shelf(connection, settings.max_age + settings.retention).publish(catalog, {})
+        await CatalogStore(connection, settings.max_age + settings.retention).publish(catalog, {})
     return catalog
 
 

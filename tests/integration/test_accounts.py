@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger, Reserved, Spent
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
 from swarm.llm.metered import Used
@@ -29,14 +29,14 @@ PRICE = Price(input=1_000_000, output=1_000_000, as_of=date(2026, 11, 1))
 
 
 @pytest.fixture
-async def book(connection: Connection) -> PriceBook:
-    book = PriceBook(connection)
+async def book(connection: Connection) -> PriceTable:
+    book = PriceTable(connection)
     await book.put({"small": PRICE, "box/short": PRICE.model_copy(update={"max_output": 8})})
     return book
 
 
 @pytest.fixture
-def accounts(connection: Connection, settings: Settings, book: PriceBook) -> Accounts:
+def accounts(connection: Connection, settings: Settings, book: PriceTable) -> Accounts:
     return Accounts.of(Ledger(connection, settings), book, settings.model_copy(update={"max_output": 68}))
 
 
@@ -249,9 +249,9 @@ async def test_a_call_that_costs_more_than_was_held_is_charged_whole_and_told(ha
     assert await hands.log.spent("j1") == Spent(settled=402, limit=10_000)
 
 
-async def test_a_price_that_changes_is_known_to_workers_soon(connection: Connection, book: PriceBook) -> None:
+async def test_a_price_that_changes_is_known_to_workers_soon(connection: Connection, book: PriceTable) -> None:
     now = 100.0
-    worker = PriceBook(connection, lambda: now)
+    worker = PriceTable(connection, lambda: now)
     assert await worker.price("other/small") == PRICE
     await book.put({"other/small": PRICE.model_copy(update={"input": 5})})
 
@@ -262,7 +262,7 @@ async def test_a_price_that_changes_is_known_to_workers_soon(connection: Connect
     assert changed.input == 5
 
 
-async def test_the_book_of_prices_is_bounded(book: PriceBook) -> None:
+async def test_the_book_of_prices_is_bounded(book: PriceTable) -> None:
     with pytest.raises(TooLarge, match="10,001 models, at most 10,000 are accepted; drop some: swarm prices drop"):
         await book.put({f"m{number}": PRICE for number in range(9_999)})
     assert list(await book.all("*short")) == ["box/short"]

@@ -7,15 +7,15 @@ from itertools import count
 import pytest
 
 from swarm.broker.ledger import Health, Ledger, Reserved
-from swarm.broker.limiters import gates_of, model_gates
+from swarm.broker.limiters import limiters_of, model_limiters
 from swarm.broker.queue import Claim, Queue
 from swarm.settings import Settings
 from swarm.types.events import Started
 from tests.conftest import Hands, a_card
 
 MODEL = "box/small"
-WAITS = gates_of(a_card("a", model=MODEL))
-PASSES = model_gates(MODEL)
+WAITS = limiters_of(a_card("a", model=MODEL))
+PASSES = model_limiters(MODEL)
 
 
 class Desk:

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from swarm.broker.ledger import Health, Ledger
-from swarm.broker.limiters import gates_of, model_gates
+from swarm.broker.limiters import limiters_of, model_limiters
 from swarm.broker.queue import Claim
 from swarm.settings import Settings
 from tests.conftest import Hands, a_card
@@ -71,7 +71,7 @@ class Play:
     def __post_init__(self) -> None:
         self.ledger, self.numbers = Ledger(self.hands.connection, Settings()), count(1)
         self.breakers = {gate: Breaker(self.over) for gate in (*(f"model:{name}" for name in MODELS), ENDPOINT)}
-        self.words = {"run:a": model_gates(MODELS[0]), "run:b": gates_of(a_card("b", model=MODELS[1]))}
+        self.words = {"run:a": model_limiters(MODELS[0]), "run:b": limiters_of(a_card("b", model=MODELS[1]))}
 
     def gates(self, model: str) -> dict[str, Breaker]:
         return {gate: self.breakers[gate] for gate in (f"model:{model}", ENDPOINT)}

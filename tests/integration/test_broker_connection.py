@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection, source
 from swarm.broker.job_log import JobLog
 from swarm.errors import BadInput, BrokerDenied, BrokerError, BrokerReadOnly, BrokerUnavailable
@@ -88,7 +88,7 @@ async def test_a_user_without_rights_is_denied(start_redis: StartRedis) -> None:
 async def test_a_replica_is_read_only_and_nothing_is_written(start_redis: StartRedis) -> None:
     server = await start_redis()
     async with Connection.open(server.url, "p") as connection:
-        await Hands(connection, JobLog(connection, Settings()), Shelf(connection, 60)).publish("a")
+        await Hands(connection, JobLog(connection, Settings()), CatalogStore(connection, 60)).publish("a")
         await connection.call("REPLICAOF", "127.0.0.1", free_port())
 
         with pytest.raises(BrokerReadOnly, match="primary"):
@@ -179,7 +179,7 @@ async def test_a_connection_is_made_again_after_the_server_was_killed_and_restar
     server = await start_redis(port=str(port), bind="127.0.0.1", appendfsync="always")
     async with Connection.open(f"redis://127.0.0.1:{port}", "p") as connection:
         log = JobLog(connection, Settings())
-        await Hands(connection, log, Shelf(connection, 60)).publish("a")
+        await Hands(connection, log, CatalogStore(connection, 60)).publish("a")
         assert await log.submit("j", a_request("t1:a"))
         os.kill(server.pid, signal.SIGKILL)
 

@@ -12,9 +12,9 @@ from swarm.broker import keys as listed
 from swarm.broker.expert_stats import Stats
 from swarm.broker.job_log import Decision, JobLog, state
 from swarm.broker.ledger import Ledger
-from swarm.broker.limiters import Gates, model_gates
+from swarm.broker.limiters import Limiters, model_limiters
 from swarm.broker.plan_store import PlanStore
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import MAX_LOST
 from swarm.errors import Busy
 from swarm.settings import Settings
@@ -110,11 +110,11 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         plans = PlanStore(hands.connection)
         await plans.add("acme", "v2", b"a plan")
         await plans.count(hit=True)
-        await PriceBook(hands.connection).put({"small": Price(input=1, as_of=date(2026, 11, 1))})
+        await PriceTable(hands.connection).put({"small": Price(input=1, as_of=date(2026, 11, 1))})
         await Ledger(hands.connection, Settings()).keep_tenant("acme", weight=2)
-        await Gates(hands.connection).set("box", Limits(requests_per_minute=60))
+        await Limiters(hands.connection).set("box", Limits(requests_per_minute=60))
         await hands.begin("j3", "t1:b", budget=0.5)
-        (claim,), _ = await hands.worker().claim(["run:b"], 1, {"run:b": model_gates("box/small")})
+        (claim,), _ = await hands.worker().claim(["run:b"], 1, {"run:b": model_limiters("box/small")})
         await hands.log.submit("j6", a_request("t1:a"), parent="j3")
         await look()
         await hands.call("HINCRBY", hands.keys.money("j3"), "open", 10)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
 from swarm.broker.keys import ETERNAL, WAKE_TOKENS
@@ -50,7 +50,7 @@ class Play:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.log = JobLog(connection, Settings(max_age=600, retention=600, window=2))
-        self.hands = Hands(connection, self.log, Shelf(connection, 600))
+        self.hands = Hands(connection, self.log, CatalogStore(connection, 600))
         self.claims: list[Claim] = []
         self.written: list[tuple[Claim, JobState, Decision, str]] = []
         self.jobs: list[str] = []

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.keys import Keys
 from swarm.errors import BrokerError, EmptyCatalog
 from swarm.types.card import Blob, Catalog
@@ -19,7 +19,7 @@ def blob(content: bytes, path: str = "policy.md") -> Blob:
     return Blob(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
-async def publish(shelf: Shelf, version: str, *contents: bytes) -> str | None:
+async def publish(shelf: CatalogStore, version: str, *contents: bytes) -> str | None:
     blobs = tuple(blob(content) for content in contents)
     catalog = Catalog(version=version, cards={"a": a_card("a", blobs=blobs)})
     return await shelf.publish(catalog, {b.sha256: content for b, content in zip(blobs, contents, strict=True)})
@@ -41,7 +41,7 @@ def player(hands: Hands) -> Hands:
     return hands
 
 
-async def test_the_current_version_stays_and_its_successor_takes_its_place(shelf: Shelf, player: Hands) -> None:
+async def test_the_current_version_stays_and_its_successor_takes_its_place(shelf: CatalogStore, player: Hands) -> None:
     assert await publish(shelf, "one", POLICY) == "v1"
     assert await shelf.current() == "one"
     assert await publish(shelf, "two", FAQ) == "one"
@@ -55,7 +55,7 @@ async def test_the_current_version_stays_and_its_successor_takes_its_place(shelf
     assert [catalog.version for catalog in await shelf.alive()] == ["two", "one", "v1"]
 
 
-async def test_a_document_that_both_versions_have_stays(shelf: Shelf, player: Hands) -> None:
+async def test_a_document_that_both_versions_have_stays(shelf: CatalogStore, player: Hands) -> None:
     await publish(shelf, "one", POLICY, FAQ)
     await publish(shelf, "two", POLICY)
 
@@ -64,7 +64,7 @@ async def test_a_document_that_both_versions_have_stays(shelf: Shelf, player: Ha
     assert kept[f"blob:{blob(FAQ).sha256}"]
 
 
-async def test_publishing_the_former_version_again_makes_it_stay(shelf: Shelf, player: Hands) -> None:
+async def test_publishing_the_former_version_again_makes_it_stay(shelf: CatalogStore, player: Hands) -> None:
     for version, content in (("one", POLICY), ("two", FAQ), ("one", POLICY)):
         await publish(shelf, version, content)
 
@@ -75,7 +75,7 @@ async def test_publishing_the_former_version_again_makes_it_stay(shelf: Shelf, p
     assert [catalog.version for catalog in await shelf.alive()] == ["one", "two", "v1"]
 
 
-async def test_publishing_the_current_version_again_changes_nothing(shelf: Shelf, player: Hands) -> None:
+async def test_publishing_the_current_version_again_changes_nothing(shelf: CatalogStore, player: Hands) -> None:
     await publish(shelf, "one", POLICY)
     before = await lifetimes(player)
 
@@ -84,7 +84,7 @@ async def test_publishing_the_current_version_again_changes_nothing(shelf: Shelf
     assert await lifetimes(player) == before
 
 
-async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: Shelf, player: Hands) -> None:
+async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: CatalogStore, player: Hands) -> None:
     await player.submit("j", "t1:a")
     await publish(shelf, "two", FAQ)
     await player.submit("k", "t1:a")
@@ -94,7 +94,7 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: Shelf, player
     assert claims == {"j": "v1", "k": "two"}
 
 
-async def test_the_pointer_does_not_move_when_documents_have_gone(shelf: Shelf, player: Hands) -> None:
+async def test_the_pointer_does_not_move_when_documents_have_gone(shelf: CatalogStore, player: Hands) -> None:
     with pytest.raises(BrokerError, match="blob is gone"):
         await player.connection.script("publish", "two", 1_000, 0, 1, "a", "{}", "feed")
 
@@ -102,7 +102,7 @@ async def test_the_pointer_does_not_move_when_documents_have_gone(shelf: Shelf, 
     assert await lifetimes(player) == {"catalog:v1": False}, "nothing was half written"
 
 
-async def test_a_version_that_is_gone_is_said_to_be_gone(shelf: Shelf, player: Hands) -> None:
+async def test_a_version_that_is_gone_is_said_to_be_gone(shelf: CatalogStore, player: Hands) -> None:
     with pytest.raises(EmptyCatalog, match="version long-ago"):
         await shelf.catalog("long-ago")
     with pytest.raises(EmptyCatalog):
@@ -110,22 +110,22 @@ async def test_a_version_that_is_gone_is_said_to_be_gone(shelf: Shelf, player: H
     assert await shelf.current() == "v1"
 
 
-async def test_nothing_is_current_before_the_first_publication(shelf: Shelf) -> None:
+async def test_nothing_is_current_before_the_first_publication(shelf: CatalogStore) -> None:
     assert await shelf.current() is None
     assert await shelf.alive() == []
 
 
-async def test_cards_come_back_as_they_were_and_in_order(shelf: Shelf, player: Hands) -> None:
+async def test_cards_come_back_as_they_were_and_in_order(shelf: CatalogStore, player: Hands) -> None:
     cards = {name: a_card(name, description=f"answers {name}", timeout=5.0) for name in ("zeta", "alpha", "mid")}
     await shelf.publish(Catalog(version="two", cards=cards), {})
 
-    read = await Shelf(player.connection, 60).catalog("two")
+    read = await CatalogStore(player.connection, 60).catalog("two")
 
     assert read.cards == cards
     assert list(read.cards) == ["alpha", "mid", "zeta"]
 
 
-async def test_a_document_is_checked_against_its_hash(shelf: Shelf, player: Hands, keys: Keys) -> None:
+async def test_a_document_is_checked_against_its_hash(shelf: CatalogStore, player: Hands, keys: Keys) -> None:
     await publish(shelf, "one", POLICY)
     assert await shelf.blob(blob(POLICY)) == POLICY
 
@@ -136,14 +136,14 @@ async def test_a_document_is_checked_against_its_hash(shelf: Shelf, player: Hand
         await shelf.blob(blob(FAQ, "faq.md"))
 
 
-async def test_a_document_may_be_any_bytes(shelf: Shelf, player: Hands) -> None:
+async def test_a_document_may_be_any_bytes(shelf: CatalogStore, player: Hands) -> None:
     content = bytes(range(256)) * 100
     await publish(shelf, "one", content)
 
     assert await shelf.blob(blob(content)) == content
 
 
-async def test_publications_are_announced(shelf: Shelf, player: Hands) -> None:
+async def test_publications_are_announced(shelf: CatalogStore, player: Hands) -> None:
     pubsub = player.connection.client.pubsub()
     async with pubsub:
         await pubsub.subscribe(player.keys.published)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.job_log import JobLog
 from swarm.errors import BrokerFull, Busy, EmptyCatalog, JobConflict, UnknownExpert
@@ -131,7 +131,9 @@ async def test_an_empty_catalog_leaves_nothing_behind(log: JobLog, connection: C
 async def test_a_full_redis_refuses_new_jobs_whole_and_finishes_old_ones(start_redis: StartRedis) -> None:
     server = await start_redis()
     async with Connection.open(server.url, "full") as connection:
-        hands = Hands(connection, JobLog(connection, Settings(max_age=600, retention=600)), Shelf(connection, 600))
+        hands = Hands(
+            connection, JobLog(connection, Settings(max_age=600, retention=600)), CatalogStore(connection, 600)
+        )
         await hands.publish("a", "b")
         await hands.begin("j", "t1:a", "t2:b<-t1")
         running = await hands.run("a")
@@ -153,7 +155,9 @@ async def test_a_full_redis_refuses_new_jobs_whole_and_finishes_old_ones(start_r
 async def test_a_full_redis_still_cancels(start_redis: StartRedis) -> None:
     server = await start_redis()
     async with Connection.open(server.url, "full") as connection:
-        hands = Hands(connection, JobLog(connection, Settings(max_age=600, retention=600)), Shelf(connection, 600))
+        hands = Hands(
+            connection, JobLog(connection, Settings(max_age=600, retention=600)), CatalogStore(connection, 600)
+        )
         await hands.publish("a")
         await hands.begin("j", "t1:a")
         await hands.call("CONFIG", "SET", "maxmemory", 1)
@@ -164,7 +168,7 @@ async def test_a_full_redis_still_cancels(start_redis: StartRedis) -> None:
         assert (await hands.history("j"))[-1] == "ended cancelled"
 
 
-async def test_every_expert_of_a_large_catalog_is_known(hands: Hands, shelf: Shelf) -> None:
+async def test_every_expert_of_a_large_catalog_is_known(hands: Hands, shelf: CatalogStore) -> None:
     experts = [f"e{i}" for i in range(300)]
     await hands.publish(*experts, version="large")
 

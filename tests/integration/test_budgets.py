@@ -12,10 +12,10 @@ import pytest
 
 from experts.catalog.loader import catalog_of
 from experts.prompt_inputs import fenced
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.llm.base import Message
 from swarm.llm.metered import most_tokens
@@ -57,9 +57,11 @@ async def swarm(
     """A router and so many workers in this process, over a catalog of `cards`, and a client."""
     async with contextlib.AsyncExitStack() as opened:
         connection = await opened.enter_async_context(Connection.open(settings.redis_url or "", settings.prefix))
-        await Shelf(connection, 600).publish(catalog_of({card.name: card for card in cards or [a_chat("chat")]}), {})
+        await CatalogStore(connection, 600).publish(
+            catalog_of({card.name: card for card in cards or [a_chat("chat")]}), {}
+        )
         if priced:
-            await PriceBook(connection).put({"small": PRICE})
+            await PriceTable(connection).put({"small": PRICE})
         environ = {"SWARM_ENDPOINT_BOX_URL": server.url}
         await opened.enter_async_context(serving(settings, roles=ROUTER, environ=environ))
         for _ in range(workers):
@@ -218,7 +220,7 @@ async def test_a_fallback_model_that_the_budget_pays_answers_where_the_first_is_
     async with BilledServer() as server, swarm(settings, server, spared) as client:
         async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
             dear = PRICE.model_copy(update={"input": 100 * PRICE.input})
-            await PriceBook(connection).put({"small": PRICE, "dear": dear})
+            await PriceTable(connection).put({"small": PRICE, "dear": dear})
         answer = await client.ask("all", plan=fan(2, "spared"), budget=2 * held() / 1e6, timeout=9)
 
     assert (answer.ending, {request.model for request in server.requests}) == ("completed", {"small"})

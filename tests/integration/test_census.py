@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from swarm.broker import snapshot as counting
-from swarm.broker.limiters import Gates
-from swarm.broker.snapshot_types import Census, Eternal, Memory
-from swarm.broker.workers import Alive, unserved
+from swarm.broker.limiters import Limiters
+from swarm.broker.snapshot_types import Memory, PersistentKey, Snapshot
+from swarm.broker.workers import WorkerInfo, unserved
 from swarm.cli.base.console import Screen
 from swarm.cli.commands import unserved_hint as saying
 from swarm.client.client import SwarmClient
@@ -50,7 +50,7 @@ async def test_jobs_queues_workers_and_what_nobody_serves(settings: Settings, cl
     assert census.kinds["jobs"].count == 2
     assert census.kinds["jobs"].bytes > 500
     assert "other" not in census.kinds
-    assert census.eternal["ended"] == Eternal(size=1, bound=10_000)
+    assert census.eternal["ended"] == PersistentKey(size=1, bound=10_000)
     assert (census.sampled, census.leaks) == (False, ())
 
 
@@ -139,7 +139,7 @@ def test_stats_is_printed_for_people_and_as_json(cli: Cli) -> None:
 
 
 async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands, cli: Cli) -> None:
-    gates, words = Gates(hands.connection), "model:box/small endpoint:box"
+    gates, words = Limiters(hands.connection), "model:box/small endpoint:box"
     await gates.set("box/small", Limits(concurrency=1, requests_per_minute=1_200, tokens_per_minute=90_000))
     await hands.begin("j", "t1:a", "t2:a")
     await hands.no_grace()
@@ -189,7 +189,7 @@ async def test_a_breaker_says_since_when_and_until_when_it_is_open(hands: Hands,
 )
 def test_what_no_worker_serves(queues: list[tuple[str, ...] | None], missing: tuple[str, ...]) -> None:
     """A worker that does not say what it serves may serve anything."""
-    workers = [Alive(worker=str(number), queues=each) for number, each in enumerate(queues)]
+    workers = [WorkerInfo(worker=str(number), queues=each) for number, each in enumerate(queues)]
 
     assert unserved(["run:a", "run:b@2", "advance", "plan"], workers) == missing
 
@@ -197,7 +197,7 @@ def test_what_no_worker_serves(queues: list[tuple[str, ...] | None], missing: tu
 async def test_a_census_does_not_need_redis_to_hold_anything(client: SwarmClient) -> None:
     census = await client.census()
 
-    assert isinstance(census, Census)
+    assert isinstance(census, Snapshot)
     assert isinstance(census.memory, Memory)
     assert (census.kinds, census.budgets, census.gates) == ({}, {}, {})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.types.card import Catalog
 from tests.conftest import a_card
@@ -24,7 +24,7 @@ __all__ = ["cli"]
 def published(redis_url: str, prefix: str) -> None:
     async def publish() -> None:
         async with Connection.open(redis_url, prefix) as connection:
-            await Shelf(connection, 600).publish(Catalog(version="v1", cards={"a": a_card("a")}), {})
+            await CatalogStore(connection, 600).publish(Catalog(version="v1", cards={"a": a_card("a")}), {})
 
     asyncio.run(publish())
 

@@ -17,7 +17,7 @@ import structlog
 
 from experts.catalog.loader import Loaded
 from swarm import logging
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.cli.commands.serve import roles_of
 from swarm.client.client import SwarmClient
 from swarm.client.discovery import as_up, up_runs, up_starts, up_url
@@ -256,7 +256,7 @@ def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url:
 # -- a folder that is watched --------------------------------------------------------------------------------------
 
 
-async def test_a_folder_is_published_once_it_stands_still(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_is_published_once_it_stands_still(shelf: CatalogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = list("a b c d d d e e a b a a".split())
     seen: list[str] = []
     published: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.cli.base import context
 from swarm.client.discovery import as_up, up_starts
 from swarm.types.card import Catalog
@@ -123,7 +123,7 @@ def test_an_up_that_fails_at_its_start_is_waited_for_no_longer(here: Here, slow:
     assert "is starting" not in asked.err
 
 
-async def test_what_is_published_only_first_replaces_nothing(shelf: Shelf) -> None:
+async def test_what_is_published_only_first_replaces_nothing(shelf: CatalogStore) -> None:
     mine, demo = (Catalog(version=name, cards={name: a_card(name)}) for name in ("mine", "demo"))
 
     assert await shelf.publish(mine, {}, first=True) is None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.notifications import Follower
+from swarm.broker.notifications import Notifications
 from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, WaitTimeout
 from swarm.settings import Settings
@@ -329,7 +329,7 @@ async def test_a_redis_that_takes_connections_and_says_nothing_holds_no_follower
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        follower = Follower(f"redis://:sesame@127.0.0.1:{silent.getsockname()[1]}/0")
+        follower = Notifications(f"redis://:sesame@127.0.0.1:{silent.getsockname()[1]}/0")
         async with asyncio.timeout(8), follower.place("t:over:j") as place:
             told = await place.news()
         await follower.aclose()

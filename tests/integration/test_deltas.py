@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker import deltas as module
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import KEPT, MAX_SHOWN, PIECE, Delta, Deltas, Views
 from swarm.broker.job_log import JobLog
@@ -220,7 +220,7 @@ async def test_writing_waits_for_no_redis_and_is_made_up_for_when_it_is_back(
 
 def _hands(connection: Connection, url: str) -> Hands:
     settings = Settings(redis_url=url, prefix="t", max_age=600, retention=600)
-    return Hands(connection, JobLog(connection, settings), Shelf(connection, 1_200))
+    return Hands(connection, JobLog(connection, settings), CatalogStore(connection, 1_200))
 
 
 async def _is(deltas: Deltas, wanted: str) -> bool:

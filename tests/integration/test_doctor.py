@@ -15,10 +15,10 @@ import pytest
 
 from swarm.broker.acl import rule
 from swarm.broker.breakers import broken
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.redis_health import vitals
-from swarm.broker.workers import alive
+from swarm.broker.workers import running_workers
 from swarm.cli.base import exit_codes
 from swarm.cli.doctor import checks
 from swarm.cli.doctor.checks import Check
@@ -58,7 +58,7 @@ async def working(settings: Settings, roles: Roles, *experts: str) -> AsyncItera
     async with serving(settings, roles=roles), Connection.open(settings.redis_url or "", settings.prefix) as connection:
 
         async def said() -> bool:
-            served = {queue for each in await alive(connection) for queue in each.queues or ()}
+            served = {queue for each in await running_workers(connection) for queue in each.queues or ()}
             return {f"run:{name}" for name in experts} <= served
 
         await until(said, f"a worker that serves {', '.join(experts)}")
@@ -305,7 +305,7 @@ async def test_a_check_that_crashes_is_a_line_that_names_it_and_hides_secrets(
     ]
 
 
-async def test_files_that_are_gone_from_redis_are_missed(cli: Cli, connection: Connection, shelf: Shelf) -> None:
+async def test_files_that_are_gone_from_redis_are_missed(cli: Cli, connection: Connection, shelf: CatalogStore) -> None:
     await asyncio.to_thread(cli, "experts", "publish", str(DEMO))
     catalog = await shelf.catalog(await shelf.current() or "")
     gone, damaged = catalog.cards["triage"].blobs[0], catalog.cards["refund-policy"].blobs[0]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from swarm.broker.limiters import Gates
-from swarm.broker.price_table import PriceBook
+from swarm.broker.limiters import Limiters
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.errors import BadInput
 from swarm.logging import CALLED, NO_MODEL, RECORDED
@@ -54,7 +54,7 @@ async def recorded(settings: Settings, environ: dict[str, str]) -> list[dict[str
 async def test_limits_and_prices_are_written_once_and_only_where_they_differ(
     settings: Settings, hands: Hands, tmp_path: Path
 ) -> None:
-    gates, book = Gates(hands.connection), PriceBook(hands.connection)
+    gates, book = Limiters(hands.connection), PriceTable(hands.connection)
     environ = written(tmp_path, WHOLE.format(url="http://127.0.0.1:9/v1"))
     del environ["BOX_KEY"]  # who routes needs no keys
     today = datetime.now(UTC).date()
@@ -72,7 +72,7 @@ async def test_limits_and_prices_are_written_once_and_only_where_they_differ(
 
 
 async def test_what_the_file_does_not_say_of_a_price_stays(settings: Settings, hands: Hands, tmp_path: Path) -> None:
-    book, day = PriceBook(hands.connection), date(2026, 1, 1)
+    book, day = PriceTable(hands.connection), date(2026, 1, 1)
     steps = (PriceStep(above=1_000, input=9_000_000, output=1),)
     before = Price(input=1, output=1, cached=7, max_output=99, steps=steps, source="file", as_of=day)
     await book.put({"box/small": before, "box/other": before})
@@ -94,8 +94,8 @@ async def test_who_does_not_route_puts_nothing_on_record(settings: Settings, han
         await publish(settings, expert("echo", echo))
         await until(lambda: process.worker.report()["healthy"], "a worker that runs")
 
-    assert await Gates(hands.connection).limits() == {}
-    assert await PriceBook(hands.connection).all() == {}
+    assert await Limiters(hands.connection).limits() == {}
+    assert await PriceTable(hands.connection).all() == {}
 
 
 async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_the_name_of_its_model(

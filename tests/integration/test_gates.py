@@ -11,7 +11,7 @@ import pytest
 
 from experts.python_experts import load_implementations
 from swarm.broker.ledger import Health, Ledger
-from swarm.broker.limiters import Gates, gates_of, model_gates
+from swarm.broker.limiters import Limiters, limiters_of, model_limiters
 from swarm.broker.queue import Claim, Queue
 from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, TooLarge
@@ -30,7 +30,7 @@ class Line:
 
     def __init__(self, hands: Hands, words: str) -> None:
         self.hands, self.words, self.key, self.model = hands, words, hands.keys.gate, MODEL
-        self.gates = Gates(hands.connection)
+        self.gates = Limiters(hands.connection)
         self._ledger, self._calls = Ledger(hands.connection, Settings()), count()
 
     async def fill(self, count: int, job: str = "j1", expert: str = "a") -> None:
@@ -65,7 +65,7 @@ class Line:
 
 def line(hands: Hands, **limits: int) -> Line:
     """Behind the gate of an expert with these limits."""
-    return Line(hands, gates_of(a_card("a", limits=Limits(**limits))))
+    return Line(hands, limiters_of(a_card("a", limits=Limits(**limits))))
 
 
 # -- concurrency -------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ async def test_every_end_of_a_claim_frees_its_place(hands: Hands, ends: str) -> 
 async def test_the_place_of_a_killed_worker_is_free_when_its_lease_ends_though_nobody_serves_its_queue(
     hands: Hands,
 ) -> None:
-    words = model_gates(MODEL)
+    words = model_limiters(MODEL)
     at = Line(hands, words)
     await at.gates.set("openai", Limits(concurrency=1))
     await at.fill(1, "j1", "a")
@@ -201,11 +201,11 @@ async def test_a_queue_at_its_gate_is_passed_over_for_the_next(hands: Hands) -> 
 
 
 async def test_experts_share_what_their_endpoint_can_take(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set("openai", Limits(concurrency=3))
     await at.fill(2, "j1", "a")
     await at.fill(2, "j2", "b")
-    gates = {"run:a": model_gates("openai/one"), "run:b": model_gates("openai/two")}
+    gates = {"run:a": model_limiters("openai/one"), "run:b": model_limiters("openai/two")}
 
     claims, _ = await hands.worker().claim(["run:a", "run:b"], 10, gates)
 
@@ -213,7 +213,7 @@ async def test_experts_share_what_their_endpoint_can_take(hands: Hands) -> None:
 
 
 async def test_new_limits_hold_from_the_next_claim_on_and_wake_who_waited(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, Limits(concurrency=1))
     await at.fill(3)
     await at.come()
@@ -233,7 +233,7 @@ async def test_new_limits_hold_from_the_next_claim_on_and_wake_who_waited(hands:
 
 
 async def test_a_claim_is_charged_a_thousand_tokens_until_the_truth_is_known(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, Limits(tokens_per_minute=60_000))  # one each millisecond
     await at.fill(9)
 
@@ -252,7 +252,7 @@ async def test_a_claim_is_charged_a_thousand_tokens_until_the_truth_is_known(han
 
 
 async def test_the_charge_follows_what_calls_used(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, Limits(tokens_per_minute=60_000))
     await at.fill(40)
     for _ in range(30):
@@ -279,7 +279,7 @@ async def test_what_a_parked_claim_had_not_begun_may_begin_instead(hands: Hands)
 
 async def test_what_a_call_under_way_was_charged_stays_when_its_worker_is_lost(hands: Hands) -> None:
     """Nobody will say what it used, and its server counts it."""
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, Limits(tokens_per_minute=60_000, burst=1))
     await at.fill(3)
     (one, two), _ = await at.come()
@@ -301,7 +301,7 @@ async def test_what_a_call_under_way_was_charged_stays_when_its_worker_is_lost(h
     ],
 )
 async def test_raised_limits_hold_at_once(hands: Hands, old: Limits, wait: float, new: Limits) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, old)
     await at.fill(3)
     await at.come(worker=hands.worker(lease=1_000))
@@ -315,7 +315,7 @@ async def test_raised_limits_hold_at_once(hands: Hands, old: Limits, wait: float
 
 
 async def test_a_clock_that_was_set_back_closes_no_gate_for_longer_than_it_could_be(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, Limits(requests_per_minute=60, tokens_per_minute=60_000, burst=1))
     await at.fill(4)
     (claim,), _ = await at.come()
@@ -337,7 +337,7 @@ async def refused(at: Line, *claims: Claim, pause: float = 0.0) -> None:
 
 
 async def test_a_model_that_refused_is_asked_half_as_much(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(30)
     first, _ = await at.come(free=8)
 
@@ -350,7 +350,7 @@ async def test_a_model_that_refused_is_asked_half_as_much(hands: Hands) -> None:
 
 
 async def test_each_round_of_answers_gives_one_place_back_until_the_cap_is_gone(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(60)
     first, _ = await at.come(free=2)
     await refused(at, first[0])
@@ -369,7 +369,7 @@ async def test_each_round_of_answers_gives_one_place_back_until_the_cap_is_gone(
 
 
 async def test_a_call_that_failed_in_another_way_gives_no_place_back(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(60)
     first, _ = await at.come(free=2)
     await refused(at, first[0])
@@ -384,7 +384,7 @@ async def test_a_call_that_failed_in_another_way_gives_no_place_back(hands: Hand
 
 
 async def test_a_refusal_is_forgotten_after_ten_minutes(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(9)
     first, _ = await at.come(free=2)
     await refused(at, first[0])
@@ -397,7 +397,7 @@ async def test_a_refusal_is_forgotten_after_ten_minutes(hands: Hands) -> None:
 
 
 async def test_the_rate_is_halved_and_grows_again(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.gates.set(MODEL, Limits(requests_per_minute=60, burst=1))
     await at.fill(5)
     await hands.call("HSET", at.key(f"model:{MODEL}"), "cap", 9, "peak", 9)
@@ -416,7 +416,7 @@ async def test_the_rate_is_halved_and_grows_again(hands: Hands) -> None:
 
 
 async def test_what_the_server_asks_to_wait_holds_for_all(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(5, "j1", "a")
     await at.fill(5, "j2", "b")
     (claim,), _ = await at.come(free=1)
@@ -429,7 +429,7 @@ async def test_what_the_server_asks_to_wait_holds_for_all(hands: Hands) -> None:
 
 
 async def test_no_server_can_shut_its_gate_for_longer_than_ten_minutes(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(2)
     (claim,), _ = await at.come(free=1)
     await refused(at, claim, pause=999_999_999)
@@ -439,7 +439,7 @@ async def test_no_server_can_shut_its_gate_for_longer_than_ten_minutes(hands: Ha
 
 
 async def test_nobody_speaks_for_a_claim_that_is_over(hands: Hands) -> None:
-    at = Line(hands, model_gates(MODEL))
+    at = Line(hands, model_limiters(MODEL))
     await at.fill(2)
     (claim,), _ = await at.come(free=1)
     await hands.solve(claim)
@@ -472,7 +472,7 @@ async def test_the_log_says_how_long_a_subtask_waited_and_at_which_gate(hands: H
 
 
 async def test_limits_are_kept_as_they_were_set(hands: Hands) -> None:
-    gates = Gates(hands.connection)
+    gates = Limiters(hands.connection)
     await gates.set("openai", Limits(concurrency=8))
     await gates.set(MODEL, Limits(requests_per_minute=300, tokens_per_minute=200_000, burst=4))
 
@@ -485,7 +485,7 @@ async def test_limits_are_kept_as_they_were_set(hands: Hands) -> None:
 
 async def test_no_more_have_limits_than_there_may_be(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm.broker.limiters.LIMITS_KEPT", 1)
-    gates = Gates(hands.connection)
+    gates = Limiters(hands.connection)
     await gates.set("openai", Limits(concurrency=8))
     await gates.set("openai", Limits(concurrency=9))
 
@@ -496,7 +496,7 @@ async def test_no_more_have_limits_than_there_may_be(hands: Hands, monkeypatch: 
 @pytest.mark.parametrize("name", ["", "local", "local/planner", "Open AI", "openai/", "openai/a b"])
 async def test_what_is_no_model_has_no_limits(hands: Hands, name: str) -> None:
     with pytest.raises(BadInput, match="neither an endpoint nor a model"):
-        await Gates(hands.connection).set(name, Limits(concurrency=1))
+        await Limiters(hands.connection).set(name, Limits(concurrency=1))
 
 
 # -- with real workers -----------------------------------------------------------------------------------------------

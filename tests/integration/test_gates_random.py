@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from swarm.broker.limiters import Gates, gates_of
+from swarm.broker.limiters import Limiters, limiters_of
 from swarm.broker.queue import Claim
 from swarm.types.card import Limits
 from tests.conftest import Hands, a_card
@@ -20,8 +20,8 @@ class Play:
 
     def __init__(self, hands: Hands, seed: int) -> None:
         self.hands, self.random = hands, random.Random(seed)
-        self.gates = {f"run:{name}": gates_of(a_card(name, model="box/small")) for name in "abc"}
-        self.gates["run:a"] = gates_of(a_card("a", model="box/small", limits=Limits(concurrency=2)))
+        self.gates = {f"run:{name}": limiters_of(a_card(name, model="box/small")) for name in "abc"}
+        self.gates["run:a"] = limiters_of(a_card("a", model="box/small", limits=Limits(concurrency=2)))
         self.workers = [hands.worker(name, lease=30) for name in ("w1", "w2")]
         self.held: list[Claim] = []
         self.jobs = 0
@@ -85,7 +85,7 @@ class Play:
 @pytest.mark.parametrize("seed", range(6))
 async def test_places_are_held_by_leases_and_by_nobody_else(hands: Hands, seed: int) -> None:
     play = Play(hands, seed)
-    await Gates(hands.connection).set("box", Limits(concurrency=PLACES))
+    await Limiters(hands.connection).set("box", Limits(concurrency=PLACES))
     await hands.call("HSET", hands.keys.budget(SCOPE), "limit", 9, "earmarked", 9)
     await hands.call("PEXPIRE", hands.keys.budget(SCOPE), 60_000)
     await hands.no_grace()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.job_log import JobLog
 from swarm.broker.ledger import FIELDS, Ledger, Reserved, Spent, spent
@@ -98,7 +98,7 @@ class Play:
 
     def __init__(self, connection: Connection) -> None:
         self.ledger = Ledger(connection, SETTINGS)
-        self.hands = Hands(connection, JobLog(connection, SETTINGS), Shelf(connection, 60))
+        self.hands = Hands(connection, JobLog(connection, SETTINGS), CatalogStore(connection, 60))
         self.jobs: dict[str, JobBooks] = {}
         self.claims: list[Claim] = []
         self.calls = 0

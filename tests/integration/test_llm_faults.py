@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from experts.catalog.loader import catalog_of
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
 from swarm.client.client import SwarmClient
@@ -38,7 +38,7 @@ async def swarm(settings: Settings, script: Script, **card: object) -> AsyncIter
         Connection.open(settings.redis_url or "", settings.prefix) as connection,
         SwarmClient(settings=settings) as client,
     ):
-        await Shelf(connection, 600).publish(catalog_of(cards), {})
+        await CatalogStore(connection, 600).publish(catalog_of(cards), {})
         environ = {"SWARM_ENDPOINT_BOX_URL": server.url}
         async with serving(settings, ECHO, environ=environ):
             yield client, server

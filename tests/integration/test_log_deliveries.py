@@ -15,7 +15,7 @@ from experts.catalog.loader import versioned
 from experts.python_experts import Implementation
 from swarm.broker.connection import Connection
 from swarm.broker.keys import subtask_of
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.errors import ModelUnavailable
 from swarm.logging import DELIVERED, JOB_ENDED, bound
@@ -119,7 +119,7 @@ async def test_what_is_stopped_is_told_with_what_its_call_may_have_cost(
         card = versioned(Card(name="asker", kind="instruction", description="Asks.", model="box/small"))
         asker = replace(expert("asker", never), card=card)
         async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
-            await PriceBook(connection).put({"box/small": PRICE})
+            await PriceTable(connection).put({"box/small": PRICE})
 
         async def cancel() -> None:
             job = await client.submit("hello", expert="asker")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.logging import CALLED, DELIVERED, JOB_ENDED
 from swarm.settings import Settings
@@ -147,7 +147,7 @@ async def desk(tmp_path: Path, redis_url: str, prefix: str) -> AsyncIterator[Des
         desk = Desk(tmp_path, redis_url, prefix, server)
         async with Connection.open(redis_url, prefix) as connection:
             price = Price(input=1_000_000, output=4_000_000, as_of=date(2026, 11, 1))
-            await PriceBook(connection).put({"box/small": price, "box/planner": price, "box/editor": price})
+            await PriceTable(connection).put({"box/small": price, "box/planner": price, "box/editor": price})
         yield desk
         for child in desk.children:
             child.process.terminate()

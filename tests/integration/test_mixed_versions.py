@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from experts.catalog.loader import catalog_of
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
@@ -50,7 +50,7 @@ async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
         yield client
 
 
-async def publish_with_oracle(shelf: Shelf, connection: Connection) -> Catalog:
+async def publish_with_oracle(shelf: CatalogStore, connection: Connection) -> Catalog:
     """As a newer process would."""
     catalog = catalog_of({"echo": ECHO.card})
     newer = catalog.model_copy(update={"version": "newer"})
@@ -63,7 +63,7 @@ async def publish_with_oracle(shelf: Shelf, connection: Connection) -> Catalog:
 
 
 async def test_a_card_of_an_unknown_kind_keeps_no_other_expert_from_being_served(
-    settings: Settings, client: SwarmClient, shelf: Shelf, connection: Connection
+    settings: Settings, client: SwarmClient, shelf: CatalogStore, connection: Connection
 ) -> None:
     await publish(settings, ECHO)
     async with serving(settings, ECHO) as running:
@@ -83,7 +83,7 @@ async def test_a_card_of_an_unknown_kind_keeps_no_other_expert_from_being_served
 
 
 async def test_who_asks_for_an_expert_of_an_unknown_kind_is_rejected_and_told_who_is_there(
-    settings: Settings, client: SwarmClient, shelf: Shelf, connection: Connection
+    settings: Settings, client: SwarmClient, shelf: CatalogStore, connection: Connection
 ) -> None:
     await publish_with_oracle(shelf, connection)
     async with serving(settings, ECHO) as process:
@@ -167,7 +167,7 @@ async def test_malformed_messages_on_the_stop_channel_stop_nothing_and_a_cancel_
 
 
 async def test_a_former_catalog_lives_as_long_as_the_longest_open_job_whoever_publishes_the_next(
-    client: SwarmClient, shelf: Shelf, connection: Connection
+    client: SwarmClient, shelf: CatalogStore, connection: Connection
 ) -> None:
     content = b"a document"
     sha256 = hashlib.sha256(content).hexdigest()
@@ -177,7 +177,7 @@ async def test_a_former_catalog_lives_as_long_as_the_longest_open_job_whoever_pu
     await client.submit("go", expert="echo", max_age=WEEK)
     await client.submit("go", expert="echo", max_age=60)
 
-    hasty = Shelf(connection, 1)
+    hasty = CatalogStore(connection, 1)
     assert await hasty.publish(old.model_copy(update={"version": "new"}), {}) == "old"
 
     keys = connection.keys
@@ -189,10 +189,10 @@ async def test_a_former_catalog_lives_as_long_as_the_longest_open_job_whoever_pu
 
 
 async def test_a_former_catalog_that_no_job_needs_lives_for_the_lifetime_of_its_publisher(
-    shelf: Shelf, connection: Connection
+    shelf: CatalogStore, connection: Connection
 ) -> None:
     old = catalog_of({"echo": ECHO.card}).model_copy(update={"version": "old"})
     await shelf.publish(old, {})
-    await Shelf(connection, 30).publish(old.model_copy(update={"version": "new"}), {})
+    await CatalogStore(connection, 30).publish(old.model_copy(update={"version": "new"}), {})
 
     assert 20_000 < await connection.call("PTTL", connection.keys.catalog("old")) <= 30_000

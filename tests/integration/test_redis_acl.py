@@ -14,8 +14,8 @@ import redis
 from swarm.broker.acl import DIRECT, rule, scripted
 from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger
-from swarm.broker.limiters import Gates
-from swarm.broker.price_table import PriceBook
+from swarm.broker.limiters import Limiters
+from swarm.broker.price_table import PriceTable
 from swarm.cli.app import main
 from swarm.client.client import SwarmClient
 from swarm.errors import BrokerDenied
@@ -74,7 +74,7 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
         swarm(settings, server) as client,
         Connection.open(settings.redis_url or "", "t") as connection,
     ):
-        ledger, gates, prices = Ledger(connection, settings), Gates(connection), PriceBook(connection)
+        ledger, gates, prices = Ledger(connection, settings), Limiters(connection), PriceTable(connection)
         await ledger.keep_tenant("acme", weight=2, budget=1.0)
         await gates.set("box/small", Limits(concurrency=2, requests_per_minute=60_000, tokens_per_minute=9_000_000))
         job = await client.submit("all", plan=fan(8), budget=held() / 1e6, tenant="acme", priority=5)

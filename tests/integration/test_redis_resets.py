@@ -15,7 +15,7 @@ from experts.python_experts import load_implementations
 from swarm import logging as events
 from swarm.broker import address
 from swarm.broker.connection import Connection
-from swarm.broker.notifications import Follower
+from swarm.broker.notifications import Notifications
 from swarm.client.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.settings import Settings
@@ -148,7 +148,7 @@ async def test_a_worker_that_must_end_while_redis_is_away_says_plainly_what_it_l
 
 @pytest.mark.parametrize("how", ["reset", "half_open"])
 async def test_a_follower_hears_again_after_its_connection_broke(proxy: Proxy, own_redis: OwnRedis, how: str) -> None:
-    follower = Follower(proxy.url)
+    follower = Notifications(proxy.url)
     async with Connection.open(own_redis.url) as direct, follower.place("news") as place:
         for number in range(3):
             getattr(proxy, how)(proxy.links)

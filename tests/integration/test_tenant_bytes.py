@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.job_log import JobLog
-from swarm.broker.snapshot import census
+from swarm.broker.snapshot import take_snapshot
 from swarm.broker.snapshot_types import Held
 from swarm.cli.commands.stats import size as shown
 from swarm.client.client import SwarmClient
@@ -30,7 +30,7 @@ def limited(hands: Hands, settings: Settings, most: int = MOST) -> JobLog:
 
 
 async def held(connection: Connection, settings: Settings) -> dict[str, Held]:
-    return dict((await census(connection, settings)).held)
+    return dict((await take_snapshot(connection, settings)).held)
 
 
 async def kept(hands: Hands, job: str) -> int:
@@ -153,7 +153,7 @@ async def test_by_default_one_tenant_has_half_of_the_memory_that_redis_may_use(s
     server = await start_redis(maxmemory="16mb")
     settings = Settings(max_age=600, retention=600)
     async with Connection.open(server.url, "t") as connection:
-        hands = Hands(connection, JobLog(connection, settings), Shelf(connection, 600))
+        hands = Hands(connection, JobLog(connection, settings), CatalogStore(connection, 600))
         await hands.publish("a")
 
         async def fill(tenant: str) -> None:
@@ -172,7 +172,7 @@ async def test_where_redis_has_no_limit_a_tenant_has_none(start_redis: StartRedi
     server = await start_redis(maxmemory="0")
     settings = Settings(max_age=600, retention=600, prefix="t")
     async with Connection.open(server.url, "t") as connection:
-        hands = Hands(connection, JobLog(connection, settings), Shelf(connection, 600))
+        hands = Hands(connection, JobLog(connection, settings), CatalogStore(connection, 600))
         await hands.publish("a")
         await hands.log.submit("j", a_request(tenant="acme", text="x" * 900_000))
 

@@ -12,11 +12,11 @@ from itertools import cycle
 import pytest
 
 from experts.catalog.loader import catalog_of
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.expert_stats import Stats
 from swarm.broker.ledger import Ledger
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.client.client import SwarmClient
 from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
@@ -121,8 +121,8 @@ async def swarm(settings: Settings, *, priced: bool) -> AsyncIterator[tuple[Swar
     ):
         await models.warm()  # which takes as long as some of these calls have
         if priced:
-            await PriceBook(connection).put({f"box/{name}": PRICE for name in experts})
-        await Shelf(connection, 600).publish(catalog_of(cards), {})
+            await PriceTable(connection).put({f"box/{name}": PRICE for name in experts})
+        await CatalogStore(connection, 600).publish(catalog_of(cards), {})
         async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
             yield client, connection
 
@@ -177,7 +177,7 @@ async def test_the_calls_of_a_planner_and_a_writer_count_like_those_of_an_expert
         Connection.open(settings.redis_url or "", settings.prefix) as connection,
         SwarmClient(settings=settings) as client,
     ):
-        await Shelf(connection, 600).publish(catalog_of({"chat": card}), {})
+        await CatalogStore(connection, 600).publish(catalog_of({"chat": card}), {})
         async with serving(down, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
             unplanned = (await (await client.submit("paint the fence")).answer(timeout=20)).usage
             planner = [request.model for request in server.requests].count("down")

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from experts.catalog.loader import Loaded, catalog_of, read_folder, versioned, with_implementations
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.client.client import SwarmClient
 from swarm.logging import LEFT_OUT
 from swarm.settings import Settings
@@ -53,7 +53,9 @@ AFTER_THE_GATE = [
 ]
 
 
-async def test_a_new_expert_is_served_without_a_restart(settings: Settings, shelf: Shelf, client: SwarmClient) -> None:
+async def test_a_new_expert_is_served_without_a_restart(
+    settings: Settings, shelf: CatalogStore, client: SwarmClient
+) -> None:
     old = expert("old", echo)
     await publish(settings, old)
     async with serving(settings, old):
@@ -65,7 +67,7 @@ async def test_a_new_expert_is_served_without_a_restart(settings: Settings, shel
 
 
 async def test_a_published_folder_is_served_documents_and_all(
-    settings: Settings, shelf: Shelf, client: SwarmClient, tmp_path: Path
+    settings: Settings, shelf: CatalogStore, client: SwarmClient, tmp_path: Path
 ) -> None:
     folder = tmp_path / "cards"
     (folder / "docs").mkdir(parents=True)
@@ -85,7 +87,7 @@ async def test_a_published_folder_is_served_documents_and_all(
     assert answer.segments[0].citations
 
 
-async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf: Shelf, tmp_path: Path) -> None:
+async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf: CatalogStore, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "rules.md").write_text("A parcel may be returned within 31 days.")
     (tmp_path / "docs" / "empty.md").write_text("")
@@ -102,7 +104,7 @@ async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf:
 
 
 async def test_a_job_keeps_the_version_it_was_accepted_with(
-    settings: Settings, shelf: Shelf, client: SwarmClient
+    settings: Settings, shelf: CatalogStore, client: SwarmClient
 ) -> None:
     gate = Gate()
     await shelf.publish(catalog_of({"desk": desk("the old words"), "gate": gate.expert.card}), {})
@@ -118,7 +120,7 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(
 
 
 async def test_a_removed_expert_still_answers_the_jobs_that_were_planned_with_it(
-    settings: Settings, shelf: Shelf, client: SwarmClient
+    settings: Settings, shelf: CatalogStore, client: SwarmClient
 ) -> None:
     gate = Gate()
     await shelf.publish(catalog_of({"desk": desk("still here"), "gate": gate.expert.card}), {})
@@ -197,7 +199,9 @@ async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, clie
     assert (one.runs.queues, other.runs.queues) == (["run:b@1"], ["run:a@1"])
 
 
-async def test_publishing_the_same_again_changes_nothing(settings: Settings, shelf: Shelf, client: SwarmClient) -> None:
+async def test_publishing_the_same_again_changes_nothing(
+    settings: Settings, shelf: CatalogStore, client: SwarmClient
+) -> None:
     catalog: Catalog = catalog_of({"desk": desk("hello")})
     await shelf.publish(catalog, {})
     async with serving(settings):

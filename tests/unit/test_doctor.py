@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.broker.redis_health import Vitals
+from swarm.broker.redis_health import RedisHealth
 from swarm.broker.snapshot_types import Breaker, Memory, memory_concerns
-from swarm.broker.workers import Alive
+from swarm.broker.workers import WorkerInfo
 from swarm.cli.doctor import catalog, endpoints, price_tables, redis
 from swarm.cli.doctor.endpoints import Asked
 from swarm.cli.doctor.env_names import KNOWN, strangers
@@ -264,7 +264,7 @@ def test_limits_of_what_is_not_there_hold_nothing() -> None:
 # -- Redis -------------------------------------------------------------------------------------------------------
 
 SOUND = Memory(version="7.2.4", role="master", used=10, policy="noeviction", append_only=True)
-WELL = Vitals(SOUND, "everysec", 0.0002, 0.1)
+WELL = RedisHealth(SOUND, "everysec", 0.0002, 0.1)
 
 
 def looked(memory: dict[str, Any] | None = None, settings: Settings | None = None, **vitals: Any) -> list[str]:
@@ -320,11 +320,11 @@ def test_a_durable_swarm_wants_a_replica() -> None:
 # -- workers and breakers ----------------------------------------------------------------------------------------
 
 
-def worker(*queues: str, name: str = "w1", version: str = "1.0") -> Alive:
-    return Alive(worker=name, queues=queues, version=version)
+def worker(*queues: str, name: str = "w1", version: str = "1.0") -> WorkerInfo:
+    return WorkerInfo(worker=name, queues=queues, version=version)
 
 
-def staff(*workers: Alive) -> list[str]:
+def staff(*workers: WorkerInfo) -> list[str]:
     cards = [a_card("faq"), a_card("tax", implementation="acme:Tax", version="2")]
     return short(redis.staffed(cards, workers, "1.0"))
 
@@ -349,7 +349,7 @@ def test_who_is_missing_is_named_with_what_to_start() -> None:
 
 def test_workers_of_other_versions_and_those_that_have_said_nothing_are_warned_of() -> None:
     mixed = staff(worker(*ROUTES, "run:faq", "run:tax@2"), worker(name="w2", version="0.9"))
-    silent = staff(Alive(worker="w1", version="1.0"))
+    silent = staff(WorkerInfo(worker="w1", version="1.0"))
 
     assert mixed[0].startswith(
         "warning 1 worker of version 0.9, 1 worker of version 1.0; here it is 1.0 -> update them"

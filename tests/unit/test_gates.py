@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.broker import limiters
-from swarm.broker.limiters import gates_of, model_gates, target
+from swarm.broker.limiters import limiters_of, model_limiters, target
 from swarm.types.card import Limits
 from tests.conftest import a_card
 
@@ -15,24 +15,24 @@ SOME = st.none() | st.integers(1, 10**9)
 
 
 def test_a_local_expert_without_limits_has_no_gates() -> None:
-    assert gates_of(a_card("a", model="local/extract")) == ""
+    assert limiters_of(a_card("a", model="local/extract")) == ""
 
 
 def test_an_expert_goes_through_its_own_gate_its_models_and_its_endpoints() -> None:
     card = a_card("a", model="openai/org/gpt", limits=Limits(concurrency=8, burst=2, requests_per_minute=60))
 
-    assert gates_of(card) == "! expert:a =8,60,,2 model:openai/org/gpt endpoint:openai"
-    assert gates_of(a_card("a", limits=Limits(tokens_per_minute=9))) == "expert:a =,,9,"
+    assert limiters_of(card) == "! expert:a =8,60,,2 model:openai/org/gpt endpoint:openai"
+    assert limiters_of(a_card("a", limits=Limits(tokens_per_minute=9))) == "expert:a =,,9,"
 
 
 @pytest.mark.parametrize("more", [{"fallback": ("b",)}, {"fallback_models": ("openai/b",)}])
 def test_an_expert_with_fallbacks_does_not_wait_for_a_breaker(more: dict[str, tuple[str]]) -> None:
-    assert gates_of(a_card("a", model="openai/gpt", **more)) == "model:openai/gpt endpoint:openai"
+    assert limiters_of(a_card("a", model="openai/gpt", **more)) == "model:openai/gpt endpoint:openai"
 
 
 @pytest.mark.parametrize("model", ["", "local/head", "local/planner", "none", "python", "openai/a b"])
 def test_what_has_no_server_has_no_gates(model: str) -> None:
-    assert model_gates(model) == ""
+    assert model_limiters(model) == ""
 
 
 def test_a_person_names_an_endpoint_or_a_model() -> None:

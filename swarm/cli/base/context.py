@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.cli.base.console import Screen
 from swarm.cli.base.options import utf8
@@ -181,9 +181,9 @@ def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
 
 
 @contextlib.asynccontextmanager
-async def shelf_of(url: str, settings: Settings) -> AsyncIterator[Shelf]:
+async def shelf_of(url: str, settings: Settings) -> AsyncIterator[CatalogStore]:
     async with Connection.open(url, settings.prefix) as connection:
-        yield Shelf(connection, settings.max_age + settings.retention)
+        yield CatalogStore(connection, settings.max_age + settings.retention)
 
 
 def confirm(question: str, edge: Edge, otherwise: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.broker.limiters import Gates, target
+from swarm.broker.limiters import Limiters, target
 from swarm.cli.base import exit_codes
 from swarm.cli.base.context import AsJson, Edge, RedisUrl
 from swarm.errors import BadInput
@@ -29,7 +29,7 @@ _HEADS = ("NAME", "CONCURRENCY", "REQUESTS/MIN", "TOKENS/MIN", "BURST")
 def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """List the limits that are set."""
     edge = Edge.of(redis, as_json)
-    found = edge.at(lambda connection: Gates(connection).limits())
+    found = edge.at(lambda connection: Limiters(connection).limits())
     edge.screen.document({"limits": {name: each.model_dump(exclude_none=True) for name, each in found.items()}})
     if not found:
         edge.screen.note("no limits are set; a model without any is slowed down when its server says so")
@@ -67,7 +67,7 @@ def set_(
         if value is not None and not 1 <= value <= 1_000_000_000:
             raise BadInput(option, f"{value:,} is no limit", "give a number from 1 to 1,000,000,000")
     wanted = Limits(**given)
-    edge.at(lambda connection: Gates(connection).set(name, wanted))
+    edge.at(lambda connection: Limiters(connection).set(name, wanted))
     edge.screen.document({"name": name, "limits": wanted.model_dump(exclude_none=True)})
     said = ", ".join(f"{option.replace('_', ' ')} {value:,}" for option, value in given.items() if value is not None)
     edge.screen.line(f"{name}: {said}")
@@ -78,7 +78,7 @@ def set_(
 def drop(name: NameArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """Forget the limits of an endpoint or a model."""
     edge = Edge.of(redis, as_json)
-    had = edge.at(lambda connection: Gates(connection).drop(name))
+    had = edge.at(lambda connection: Limiters(connection).drop(name))
     edge.screen.document({"name": name, "dropped": had})
     edge.screen.line(f"{name}: {'no limits any more' if had else 'it had no limits'}")
     return exit_codes.OK

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from swarm.broker.price_table import PriceBook
+from swarm.broker.price_table import PriceTable
 from swarm.cli.base import exit_codes
 from swarm.cli.base.console import listed
 from swarm.cli.base.context import AsJson, Edge, RedisUrl
@@ -92,7 +92,7 @@ def set_(
     given |= {} if cached is None else {"cached": per_million("cached", cached)}
     given |= {} if max_output is None else {"max_output": max_output}
 
-    async def put(book: PriceBook) -> Price:
+    async def put(book: PriceTable) -> Price:
         price = renewed((await book.all()).get(name), given)
         await book.put({name: price})
         return price
@@ -134,7 +134,7 @@ def drop(model: Model, redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """Forget the price of a model, or of all that fit a pattern."""
     edge = Edge.of(redis, as_json)
 
-    async def dropped(book: PriceBook) -> int:
+    async def dropped(book: PriceTable) -> int:
         return await book.drop(list(await book.all(utf8(model, "model"))))
 
     count = _at(edge, dropped)
@@ -145,8 +145,8 @@ def drop(model: Model, redis: RedisUrl = None, as_json: AsJson = False) -> int:
     return exit_codes.OK
 
 
-def _at(edge: Edge, use: Callable[[PriceBook], Awaitable[T]]) -> T:
-    return edge.at(lambda connection: use(PriceBook(connection)))
+def _at(edge: Edge, use: Callable[[PriceTable], Awaitable[T]]) -> T:
+    return edge.at(lambda connection: use(PriceTable(connection)))
 
 
 def _read(path: Path) -> tuple[Any, date]:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from swarm.broker.acl import rule
-from swarm.broker.snapshot_types import Breaker, Census, Gate
-from swarm.broker.workers import Alive
+from swarm.broker.snapshot_types import Breaker, Gate, Snapshot
+from swarm.broker.workers import WorkerInfo
 from swarm.cli.base import exit_codes
 from swarm.cli.base.console import Screen, listed
 from swarm.cli.base.context import AsJson, Edge, RedisUrl
@@ -30,7 +30,7 @@ def stats(redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """
     edge = Edge.of(redis, as_json)
 
-    async def found() -> Census:
+    async def found() -> Snapshot:
         async with edge.client() as client:
             with edge.screen.busy("looking at keys ...") as status:
 
@@ -66,7 +66,7 @@ def acl(
     return exit_codes.OK
 
 
-def show(screen: Screen, census: Census) -> None:
+def show(screen: Screen, census: Snapshot) -> None:
     """For a person."""
     memory = census.memory
     most = f" of {size(memory.most)}" if memory.most else ""
@@ -113,7 +113,7 @@ def show(screen: Screen, census: Census) -> None:
         screen.note(("warning: ", "yellow"), warning)
 
 
-def _worker(worker: Alive) -> str:
+def _worker(worker: WorkerInfo) -> str:
     slots = ", ".join(f"{lane} {busy}/{of}" for lane, (busy, of) in worker.lanes.items())
     return f"{worker.worker} ({slots})"
 
@@ -153,7 +153,7 @@ def _rate(limit: int | None, share: float) -> str:
     return f"{limit:,}" if share >= 1 else f"{limit:,} ({share:.0%} now)"
 
 
-def _budgets(census: Census) -> Iterator[tuple[str, ...]]:
+def _budgets(census: Snapshot) -> Iterator[tuple[str, ...]]:
     """One row for all tenants together, then one for each, as far as they are shown."""
     for scope in sorted(census.budgets, key=lambda scope: (not scope.startswith("day:"), scope))[:SHOWN_BUDGETS]:
         fields = census.budgets[scope]
@@ -164,7 +164,7 @@ def _budgets(census: Census) -> Iterator[tuple[str, ...]]:
         yield (name, money(settled) if settled else "$0", *bounds, top)
 
 
-def _held(census: Census) -> Iterator[tuple[str, ...]]:
+def _held(census: Snapshot) -> Iterator[tuple[str, ...]]:
     """One row for each tenant, those that keep the most first, as far as they are shown."""
     for tenant, held in sorted(census.held.items(), key=lambda item: -item[1].bytes)[:SHOWN_TENANTS]:
         yield (tenant, size(held.bytes), "" if held.limit is None else size(held.limit))

@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime
 import swarm
 from swarm.broker.breakers import broken
 from swarm.broker.ledger import Ledger
-from swarm.broker.limiters import Gates
-from swarm.broker.price_table import PriceBook
-from swarm.broker.workers import alive
+from swarm.broker.limiters import Limiters
+from swarm.broker.price_table import PriceTable
+from swarm.broker.workers import running_workers
 from swarm.cli.doctor import catalog, price_tables
 from swarm.cli.doctor import endpoints as doctor_endpoints
 from swarm.cli.doctor import redis as doctor_redis
@@ -55,7 +55,7 @@ async def _broken(facts: Facts) -> list[Finding]:
 
 async def _priced(facts: Facts) -> list[Finding]:
     settings = facts.settings
-    book, tenants = await asyncio.gather(PriceBook(facts.redis).all(), Ledger(facts.redis, settings).tenants())
+    book, tenants = await asyncio.gather(PriceTable(facts.redis).all(), Ledger(facts.redis, settings).tenants())
     given = {"SWARM_DAY_BUDGET": settings.day_budget, "SWARM_TENANT_BUDGET": settings.tenant_budget}
     budgets = [name for name, budget in given.items() if budget is not None]
     budgets += [f"that of {tenant.name}" for tenant in tenants if tenant.budget is not None]
@@ -67,7 +67,7 @@ async def _priced(facts: Facts) -> list[Finding]:
 
 async def _limited(facts: Facts) -> list[Finding]:
     names = {each.name for each in facts.endpoints()}
-    return list(price_tables.limited(await Gates(facts.redis).limits(), await facts.users(), names))
+    return list(price_tables.limited(await Limiters(facts.redis).limits(), await facts.users(), names))
 
 
 async def _redis(facts: Facts) -> list[Finding]:
@@ -76,7 +76,7 @@ async def _redis(facts: Facts) -> list[Finding]:
 
 async def _staffed(facts: Facts) -> list[Finding]:
     cards = (await facts.current()).cards.values()
-    return list(doctor_redis.staffed(cards, await alive(facts.redis), swarm.__version__))
+    return list(doctor_redis.staffed(cards, await running_workers(facts.redis), swarm.__version__))
 
 
 async def _published(facts: Facts) -> list[Finding]:

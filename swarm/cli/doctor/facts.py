@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from swarm.broker.catalog_store import Shelf
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
-from swarm.broker.redis_health import Vitals, vitals
+from swarm.broker.redis_health import RedisHealth, vitals
 from swarm.cli.doctor import endpoints as doctor_endpoints
 from swarm.cli.doctor.endpoints import Asked, KeyIs
 from swarm.errors import BadInput, ExpertError
@@ -87,10 +87,10 @@ class Facts:
         return self.there
 
     @property
-    def shelf(self) -> Shelf:
-        return Shelf(self.redis, self.settings.max_age + self.settings.retention)
+    def shelf(self) -> CatalogStore:
+        return CatalogStore(self.redis, self.settings.max_age + self.settings.retention)
 
-    async def vitals(self) -> Vitals:
+    async def vitals(self) -> RedisHealth:
         return await self._once("vitals", lambda: vitals(self.redis))
 
     async def current(self) -> Current:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
-from swarm.broker.redis_health import Vitals
+from swarm.broker.redis_health import RedisHealth
 from swarm.broker.snapshot_types import Breaker, memory_concerns
-from swarm.broker.workers import ROUTER, Alive, unserved
+from swarm.broker.workers import ROUTER, WorkerInfo, unserved
 from swarm.cli.doctor.findings import Finding, bad, good, many, warning
 from swarm.settings import Settings
 from swarm.types.card import Card
@@ -22,7 +22,7 @@ APART = 2.0
 """Seconds that two clocks may differ."""
 
 
-def redis(found: Vitals, where: str, settings: Settings) -> Iterator[Finding]:
+def redis(found: RedisHealth, where: str, settings: Settings) -> Iterator[Finding]:
     """Redis itself. What `swarm stats` warns of stands here too."""
     memory = found.memory
     version = tuple(map(int, re.findall(r"\d+", memory.version)[:2]))
@@ -80,7 +80,7 @@ def _replicas(connected: int, *, durable: bool) -> Iterator[Finding]:
         yield good("redis", f"{many(connected, 'replica')} connected")
 
 
-def staffed(cards: Iterable[Card], workers: Sequence[Alive], version: str) -> Iterator[Finding]:
+def staffed(cards: Iterable[Card], workers: Sequence[WorkerInfo], version: str) -> Iterator[Finding]:
     """Whether somebody routes, and somebody serves each expert. `version` is that of whoever asks."""
     if not workers:
         yield bad("workers", "no worker runs", "start one: swarm worker, or swarm up")
@@ -109,7 +109,7 @@ def _missing(name: str, card: Card | None) -> Finding:
     return bad("workers", f"no running worker serves {name}", remedy)
 
 
-def _versions(workers: Sequence[Alive], version: str) -> Iterator[Finding]:
+def _versions(workers: Sequence[WorkerInfo], version: str) -> Iterator[Finding]:
     found = Counter(worker.version or "unknown" for worker in workers)
     if set(found) == {version}:
         yield good("workers", f"{many(len(workers), 'worker')} of version {version}")
