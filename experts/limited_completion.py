@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from experts.base import Allowance, allowance, time_left
 from swarm.errors import BadOutput, ModelUnavailable
-from swarm.llm.base import Anew, Completion, Form, Message, Model, cap_of
+from swarm.llm.base import Anew, Completion, Message, Model, ResponseFormat, cap_of
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.openai.usage import failed, given_up
 from swarm.llm.untrusted import NOTICE
@@ -37,7 +37,7 @@ async def written(
     model: Model,
     messages: Sequence[Message],
     card: Card,
-    form: Form | None = None,
+    form: ResponseFormat | None = None,
     *,
     as_json: bool = False,
     rules: Sequence[str] = (),
@@ -62,7 +62,7 @@ async def written(
 
 
 async def _whole(
-    model: Model, messages: Sequence[Message], card: Card, form: Form | None, *, strict: bool
+    model: Model, messages: Sequence[Message], card: Card, form: ResponseFormat | None, *, strict: bool
 ) -> Completion:
     """One answer within its limits."""
     limits = allowance()
@@ -107,7 +107,7 @@ def _told(message: Message, limits: Allowance, cap: int | None) -> Message:
 
 
 async def _completed(
-    model: Model, messages: Sequence[Message], card: Card, form: Form | None, cap: int | None, *, keeps: bool
+    model: Model, messages: Sequence[Message], card: Card, form: ResponseFormat | None, cap: int | None, *, keeps: bool
 ) -> Completion:
     timeout = time_left(card.timeout)
     if not keeps:

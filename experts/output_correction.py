@@ -14,7 +14,7 @@ from experts.base import time_left
 from experts.limited_completion import written
 from experts.output_schema import misfit
 from swarm.errors import ExpertError
-from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.base import Completion, Message, Model, ResponseFormat
 from swarm.llm.openai.usage import failed
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
@@ -32,7 +32,7 @@ async def corrected(
     card: Card,
     schema: Mapping[str, Any],
     read: Callable[[str], Any],
-    form: Form | None = None,
+    form: ResponseFormat | None = None,
     rules: Sequence[str] = (),
 ) -> Completion:
     """A completion whose data, as `read` finds it, fits `schema`, if the model can do it; else its last one.

@@ -15,7 +15,7 @@ from typing import Any
 
 from swarm.engine.references import SKIPPED, field, list_at
 from swarm.errors import UnusableInput
-from swarm.llm.untrusted import fence
+from swarm.llm.untrusted import wrap_untrusted
 from swarm.types.base import MAX_TEXT
 from swarm.types.plan import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
 from swarm.types.result import Solution
@@ -71,7 +71,7 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
         return f"[{name}]"
 
     marked = WRITTEN.sub(mark, instruction)
-    return f"{marked}\n\n{fence(blocks)}" if blocks else marked
+    return f"{marked}\n\n{wrap_untrusted(blocks)}" if blocks else marked
 
 
 def wish(instruction: str) -> str:

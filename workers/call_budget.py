@@ -17,7 +17,7 @@ from swarm.broker.ledger import Ledger, Reserved
 from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
-from swarm.llm.metered import ACCOUNT, Account, Held, Used
+from swarm.llm.metered import ACCOUNT, BudgetAccount, CallOutcome, Reservation
 from swarm.settings import Settings
 from swarm.types.price import Price
 from swarm.types.result import Usage
@@ -72,10 +72,10 @@ class DeliveryAccount:
         self.no_room: NoRoom | None = None
         self._numbers = count(1)
         self._calls = 0
-        self._open: dict[int, tuple[Held, Price | None]] = {}
+        self._open: dict[int, tuple[Reservation, Price | None]] = {}
         self._booking: set[asyncio.Task[int | None]] = set()
         self._used = NOTHING
-        self._before: Token[Account | None] | None = None
+        self._before: Token[BudgetAccount | None] | None = None
 
     async def __aenter__(self) -> Self:
         self._before = ACCOUNT.set(self)
@@ -94,7 +94,7 @@ class DeliveryAccount:
         """Whether a model was asked."""
         return self._calls > 0
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         self._goes_on()
         until = time.monotonic() + seconds
         await self.booked()
@@ -118,12 +118,12 @@ class DeliveryAccount:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         self._calls += 1
-        held = Held(number, model, cap if found.verdict == "ok" else None, amount or 0, found.probe)
+        held = Reservation(number, model, cap if found.verdict == "ok" else None, amount or 0, found.probe)
         self._open[number] = held, price
         try:
             self._goes_on()  # another call may have found no room meanwhile
         except NoRoom:
-            self.settle(held, Used("nothing"))
+            self.settle(held, CallOutcome("nothing"))
             raise
         return held
 
@@ -132,7 +132,7 @@ class DeliveryAccount:
         if self.no_room is not None:
             raise self.no_room
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         if held.number not in self._open:
             return Usage()
         if used.left:
@@ -164,7 +164,7 @@ class DeliveryAccount:
     async def _reserved(self, number: int, amount: int | None, model: str, seconds: float) -> Reserved:
         return await self._ledger.reserve(self._claim, number, amount, model=model, seconds=seconds)
 
-    async def _settled(self, held: Held, cost: int | None, used: Used) -> int | None:
+    async def _settled(self, held: Reservation, cost: int | None, used: CallOutcome) -> int | None:
         return await self._ledger.settle(
             self._claim,
             held.number,
@@ -185,7 +185,7 @@ def most_written(model: str, price: Price | None, most: int) -> Cap:
     return Cap(most, "SWARM_MAX_OUTPUT")
 
 
-def _cost(price: Price | None, used: Used) -> int:
+def _cost(price: Price | None, used: CallOutcome) -> int:
     return 0 if price is None else price.cost(used.sent, used.received, used.cached)
 
 

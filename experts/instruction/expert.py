@@ -11,7 +11,7 @@ from experts.limited_completion import written
 from experts.output_correction import corrected
 from experts.output_schema import find_json
 from experts.prompt_inputs import fenced, inline, wish
-from swarm.llm.base import Form, Message, Model, Models
+from swarm.llm.base import Message, Model, Models, ResponseFormat
 from swarm.llm.fallback import with_fallbacks
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
@@ -45,7 +45,7 @@ class ChatExpert:
             Message("system", system_text(self.card.instruction, schema)),
             Message("user", fenced(subtask.instruction, inputs)),
         ]
-        form = Form(self.card.name, schema) if schema else None
+        form = ResponseFormat(self.card.name, schema) if schema else None
         if schema:
             completion = await corrected(self.model, messages, self.card, schema, data_in, form)
         else:

@@ -21,7 +21,7 @@ from experts.rag.documents import Document, load_documents
 from experts.rag.index import Hit, Index
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Message, Model, Models
-from swarm.llm.untrusted import fence
+from swarm.llm.untrusted import wrap_untrusted
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
@@ -142,7 +142,7 @@ class CitingExpert:
             for number, hit in enumerate(hits, start=1)
         }
         system = f"{system_text(self.card.instruction, schema)}\n\n{RULES}"
-        user = f"{fenced(subtask.instruction, inputs)}\n\n{fence(shown)}"
+        user = f"{fenced(subtask.instruction, inputs)}\n\n{wrap_untrusted(shown)}"
         return [Message("system", system), Message("user", user)]
 
 

@@ -22,7 +22,7 @@ from swarm.llm.base import Completion, Message, Model, Models, cap_of
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.endpoints import unusable
 from swarm.llm.openai.usage import failed
-from swarm.llm.untrusted import fence
+from swarm.llm.untrusted import wrap_untrusted
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.answer import Missing
 from swarm.types.plan import Subtask, unescaped
@@ -139,7 +139,7 @@ def _messages(
     more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
     note = f" These parts were not solved: {lacks}{more}." if missing else ""
     ask = f"Answer [{REQUEST}] out of {', '.join(f'[{i}]' for i in texts if i != REQUEST)}.{note}"
-    return Message("system", rules), Message("user", f"{ask}\n\n{fence(texts, NOTICE)}")
+    return Message("system", rules), Message("user", f"{ask}\n\n{wrap_untrusted(texts, NOTICE)}")
 
 
 def _told(subtask: Subtask, solution: Solution) -> str:

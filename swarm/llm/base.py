@@ -28,7 +28,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ResponseFormat:
     """The JSON that an answer should be. Servers differ in whether and how they hold to it: always validate."""
 
     name: str
@@ -80,7 +80,7 @@ class Model(Protocol):
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
         """Answer `messages` within `timeout` seconds, connecting included, or raise ModelUnavailable.
@@ -96,7 +96,7 @@ class Model(Protocol):
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         """The same, piece by piece as it is written; the last item is the whole Completion.

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from swarm import logging as events
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.base import Completion, Form, Message, Model, Models
+from swarm.llm.base import Completion, Message, Model, Models, ResponseFormat
 from swarm.llm.openai.usage import failed
 from swarm.types.result import FailedModel, Usage, as_reason
 from swarm.types.sampling import Sampling
@@ -54,7 +54,7 @@ class FallbackModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
         turns = _Turns(self._names, timeout)
@@ -81,7 +81,7 @@ class FallbackModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         turns = _Turns(self._names, timeout)

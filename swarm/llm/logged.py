@@ -11,7 +11,7 @@ from typing import Self
 
 from swarm import logging as events
 from swarm.errors import ExpertError, NoRoom
-from swarm.llm.base import Completion, Form, Message, Model, Models, sampling_of
+from swarm.llm.base import Completion, Message, Model, Models, ResponseFormat, sampling_of
 from swarm.llm.metered import MeteredModel, Tally
 from swarm.llm.openai.usage import failed
 from swarm.types.result import Usage
@@ -53,7 +53,7 @@ class LoggedModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
         with _Call(self._model, messages, self._contents, max_tokens, sampling) as call:
@@ -69,7 +69,7 @@ class LoggedModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         with _Call(self._model, messages, self._contents, max_tokens, sampling) as call:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from swarm import logging as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Form, Guardable, Message, Model, Models, cap_of, sampling_of, whole
+from swarm.llm.base import Completion, Guardable, Message, Model, Models, ResponseFormat, cap_of, sampling_of, whole
 from swarm.llm.openai.usage import failed, given_up
 from swarm.llm.strict_schema import strictly
 from swarm.types.result import Usage
@@ -42,7 +42,7 @@ than the model's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Reservation:
     """What is reserved for one request. `cap`: tokens that its answer may have, None where no limit holds."""
 
     number: int
@@ -55,7 +55,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class CallOutcome:
     """What became of one request. `told`: the server told its tokens, `nothing`: it took nothing on."""
 
     billed: Billed
@@ -90,10 +90,10 @@ class Used:
         )
 
 
-class Account(Protocol):
+class BudgetAccount(Protocol):
     """Who pays for the calls of one delivery."""
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         """Hold what a request of at most `sent` tokens can cost; `wanted` caps the answer if the caller does.
 
         Waits `seconds` at most for room. Raises Unaffordable, Unpriced, NoRoom or, where the model is known to fail,
@@ -101,7 +101,7 @@ class Account(Protocol):
         """
         ...
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         """Book what a request came to, and say what it cost: settled, or presumed. Does not wait.
 
         One that was `left` is only counted.
@@ -109,7 +109,7 @@ class Account(Protocol):
         ...
 
 
-ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
+ACCOUNT: ContextVar[BudgetAccount | None] = ContextVar("account", default=None)
 
 
 @dataclass(slots=True)
@@ -154,7 +154,7 @@ class MeteredModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
         account = self._account()
@@ -170,7 +170,7 @@ class MeteredModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         account = self._account()
@@ -188,16 +188,16 @@ class MeteredModel:
 
     def _call(
         self,
-        account: Account,
+        account: BudgetAccount,
         messages: Sequence[Message],
-        form: Form | None,
+        form: ResponseFormat | None,
         wanted: int | None,
         timeout: float,
         sampling: Sampling | None,
     ) -> _Call:
         return _Call(self._model, account, self._tally or Tally(), messages, form, wanted, timeout, sampling)
 
-    def _account(self) -> Account | None:
+    def _account(self) -> BudgetAccount | None:
         # a name without a model is never asked: it is an error that says which there are
         return None if self.name.startswith("local/") or "/" not in self.name else ACCOUNT.get()
 
@@ -208,10 +208,10 @@ class _Call:
     def __init__(
         self,
         model: Model,
-        account: Account,
+        account: BudgetAccount,
         tally: Tally,
         messages: Sequence[Message],
-        form: Form | None,
+        form: ResponseFormat | None,
         wanted: int | None,
         timeout: float,
         sampling: Sampling | None,
@@ -221,7 +221,7 @@ class _Call:
         self._wanted, self._until = wanted or cap_of(model, sampling), time.monotonic() + timeout
         self._sampling = sampling
         self._sent = most_tokens(messages, form)
-        self._held: Held | None = None
+        self._held: Reservation | None = None
         self._come: list[str] = []
 
     async def items(self) -> AsyncGenerator[str | Completion]:
@@ -242,7 +242,7 @@ class _Call:
             self._given_up(late=isinstance(error, asyncio.CancelledError) and time.monotonic() > self._until - LATE)
             raise
 
-    async def _answer(self, held: Held) -> AsyncGenerator[str | Completion]:
+    async def _answer(self, held: Reservation) -> AsyncGenerator[str | Completion]:
         model = self._model.guarded(self._again) if isinstance(self._model, Guardable) else self._model
         cap = held.cap or self._wanted
         stream = model.stream(
@@ -254,10 +254,10 @@ class _Call:
 
     async def _again(self, billed: Billed, used: Usage) -> None:
         if billed != "nothing":
-            self._settle(Used(billed, used.input_tokens, used.output_tokens, estimated=bool(used.estimated)))
+            self._settle(CallOutcome(billed, used.input_tokens, used.output_tokens, estimated=bool(used.estimated)))
             await self._reserved()
 
-    async def _reserved(self) -> Held:
+    async def _reserved(self) -> Reservation:
         begun = time.monotonic()
         try:
             held = await self._account.reserve(self._model.name, self._sent, self._wanted, self._left)
@@ -271,7 +271,7 @@ class _Call:
         # a server that counts nothing and was done charges about what came; one that was stopped may charge for more
         known = used.input_tokens and used.output_tokens and not (used.estimated and completion.cut)
         self._settle(
-            Used(
+            CallOutcome(
                 "told" if known else "unknown",
                 used.input_tokens,
                 used.output_tokens,
@@ -287,7 +287,7 @@ class _Call:
     def _failed(self, error: ExpertError) -> None:
         held, used = self._held, failed(error, self._messages)
         self._settle(
-            Used(
+            CallOutcome(
                 "unknown" if used.unknown else error.billed,
                 used.input_tokens,
                 used.output_tokens,
@@ -306,10 +306,10 @@ class _Call:
     def _given_up(self, *, late: bool) -> None:
         """Nobody waits any longer: as its time is up, which speaks against the model, or for another reason."""
         used = given_up(self._messages, "".join(self._come))
-        told = Used("unknown", used.input_tokens, used.output_tokens, estimated=True)
+        told = CallOutcome("unknown", used.input_tokens, used.output_tokens, estimated=True)
         self._settle(replace(told, down="model", why="no answer in time") if late else replace(told, left=True))
 
-    def _settle(self, used: Used) -> None:
+    def _settle(self, used: CallOutcome) -> None:
         """Settle the request that is open, once."""
         if self._held is not None:
             cost = self._account.settle(self._held, used)
@@ -331,7 +331,7 @@ def _answered(error: ExpertError) -> bool:
     return not error.down and (error.limited or not isinstance(error, ModelUnavailable))
 
 
-def most_tokens(messages: Sequence[Message], form: Form | None = None) -> int:
+def most_tokens(messages: Sequence[Message], form: ResponseFormat | None = None) -> int:
     """The most tokens that a prompt can have.
 
     >>> most_tokens([Message("user", "where is my parcel?")])
@@ -341,7 +341,7 @@ def most_tokens(messages: Sequence[Message], form: Form | None = None) -> int:
     return said + PER_CALL + (FORM_TIMES * _longest(form) + PER_FORM if form else 0)
 
 
-def _longest(form: Form) -> int:
+def _longest(form: ResponseFormat) -> int:
     """Bytes of its schema, as it is or in its strict form."""
     strict = strictly(form.schema)
     return max(len(json.dumps(schema)) for schema in (form.schema, strict.schema if strict else {}))

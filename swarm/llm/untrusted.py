@@ -13,7 +13,7 @@ NOTICE = (
 )
 
 
-def fence(blocks: Mapping[str, str], notice: str = NOTICE) -> str:
+def wrap_untrusted(blocks: Mapping[str, str], notice: str = NOTICE) -> str:
     """Named texts as blocks that no text inside can close, under a notice that they are data.
 
     The fence is a hash of all names and texts, and occurs in none of them.

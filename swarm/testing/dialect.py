@@ -23,14 +23,14 @@ STUCK = 360.0
 
 
 @dataclass(frozen=True)
-class Fault:
+class InjectedFault:
     """Something that goes wrong at the server. `upstream` shows after some `text` if the answer is streamed."""
 
     kind: FaultKind
     text: str = ""
 
 
-Said = str | Fault | Reply | Stream | None
+Said = str | InjectedFault | Reply | Stream | None
 """Text and faults are put as the server puts them; anything else goes back as it is."""
 Speech = Callable[[Received], Said | Awaitable[Said]]
 
@@ -126,7 +126,7 @@ class _Speaker:
             return self.dialect.refusal
         said = self.script(request)
         said = await said if inspect.isawaitable(said) else said
-        if isinstance(said, Fault):
+        if isinstance(said, InjectedFault):
             return self._failed(request, said)
         if not isinstance(said, str):
             return said
@@ -171,7 +171,7 @@ class _Speaker:
             await asyncio.sleep(STUCK)
         return self._fault("too long", request)
 
-    def _failed(self, request: Received, fault: Fault) -> Answer:
+    def _failed(self, request: Received, fault: InjectedFault) -> Answer:
         reply = self._fault(fault.kind, request)
         if not (request.streamed and fault.kind == "upstream"):
             return reply

@@ -17,8 +17,8 @@
 ('Sure, here it is:', 'json_schema', 1)
 
 A form that a dialect honours makes its answer the script's text alone; where the form is ignored, the text comes in a
-code fence with prose around, as a model left to itself writes it. A script may also return a `Fault`, worded then as
-that server words it.
+code fence with prose around, as a model left to itself writes it. A script may also return a `InjectedFault`, worded
+then as that server words it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import Any
 
 from swarm.testing.dialect import COMMON as COMMON
 from swarm.testing.dialect import Dialect as Dialect
-from swarm.testing.dialect import Fault as Fault
 from swarm.testing.dialect import FaultKind as FaultKind
 from swarm.testing.dialect import Fit as Fit
+from swarm.testing.dialect import InjectedFault as InjectedFault
 from swarm.testing.dialect import Said as Said
 from swarm.testing.dialect import Speech as Speech
 from swarm.testing.dialect import asked_by as asked_by

@@ -125,7 +125,7 @@ DONE = "data: [DONE]\n\n"
 # -- HTTP ------------------------------------------------------------------------------------------------------
 
 
-class Unreadable(Exception):
+class UnreadableRequest(Exception):
     """A request that is not read to its end."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -133,7 +133,7 @@ class Unreadable(Exception):
         super().__init__(why)
 
 
-class Reader(asyncio.StreamReader):
+class RequestReader(asyncio.StreamReader):
     """Tells at once when the other side has gone, and leaves what it sent before to be read."""
 
     def __init__(self, limit: int) -> None:
@@ -209,7 +209,7 @@ async def received(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.LimitOverrunError:
-        raise Unreadable(431, f"the headers exceed {MAX_HEAD:,} bytes") from None
+        raise UnreadableRequest(431, f"the headers exceed {MAX_HEAD:,} bytes") from None
     except asyncio.IncompleteReadError:
         return None
     method, _, rest = head[0].partition(" ")
@@ -223,9 +223,9 @@ async def received(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def _content(headers: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
-        raise Unreadable(411, "a body needs a content-length")
+        raise UnreadableRequest(411, "a body needs a content-length")
     if len(length) > 15 or int(length) > MAX_REQUEST:
-        raise Unreadable(413, f"the body exceeds {MAX_REQUEST:,} bytes")
+        raise UnreadableRequest(413, f"the body exceeds {MAX_REQUEST:,} bytes")
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     return await reader.readexactly(int(length))

@@ -26,7 +26,7 @@ from typing import Self
 
 from swarm.testing.answers import Manner, answered, embedded, openai_refusal, problem
 from swarm.testing.http_server import DONE as DONE
-from swarm.testing.http_server import MAX_HEAD, Reader, Unreadable, received, sent, streamed
+from swarm.testing.http_server import MAX_HEAD, RequestReader, UnreadableRequest, received, sent, streamed
 from swarm.testing.http_server import Answer as Answer
 from swarm.testing.http_server import Cut as Cut
 from swarm.testing.http_server import Received as Received
@@ -83,7 +83,7 @@ class ModelServer:
         """Told after each request, for who counts or logs: `outcome` is the status, or how it ended without one."""
 
     def _protocol(self) -> asyncio.StreamReaderProtocol:
-        reader = Reader(limit=MAX_HEAD)
+        reader = RequestReader(limit=MAX_HEAD)
 
         def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.accepted += 1
@@ -98,20 +98,20 @@ class ModelServer:
         self._tasks.discard(task)
         self.connections -= 1
 
-    async def _serve(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: RequestReader, writer: asyncio.StreamWriter) -> None:
         """One connection: request and answer in turn, until either side has enough."""
         try:
             while (request := await received(reader, writer)) and await self._exchanged(request, reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
-        except Unreadable as refused:
+        except UnreadableRequest as refused:
             with suppress(ConnectionError):
                 await sent(Reply(error(str(refused)), refused.status), writer, last=True)
         finally:
             writer.close()
 
-    async def _exchanged(self, request: Received, reader: Reader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchanged(self, request: Received, reader: RequestReader, writer: asyncio.StreamWriter) -> bool:
         """Answer; whether the connection can take another request."""
         self.requests.append(request)
         self.open += 1

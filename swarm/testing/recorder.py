@@ -12,7 +12,7 @@ from swarm.errors import ExpertError
 from swarm.llm.endpoints import Endpoint
 from swarm.llm.openai.models import Api, OpenAIModels
 from swarm.llm.openai.response_parser import MAX_STREAM, ServerError
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.testing.model_server import Answer, Cut, Received, Reply, Stream
 from swarm.testing.openai_payloads import error
 from swarm.testing.recordings import line
@@ -40,7 +40,7 @@ class Recorder:
         where, route = self._endpoint, request.route
         if not route or (route != "models" and not (isinstance(request.body, dict) and request.body.get("model"))):
             return Reply(error("only requests to a model are passed on: a JSON object that names it"), 400)
-        patience = Patience.of(where.timeouts, TIMEOUT, asyncio.get_running_loop().time())
+        patience = CallTimeouts.of(where.timeouts, TIMEOUT, asyncio.get_running_loop().time())
         try:
             if request.streamed:
                 return await self._streamed(request, route, patience)
@@ -54,7 +54,7 @@ class Recorder:
             self._write(line(request, answer))
         return answer
 
-    async def _streamed(self, request: Received, route: Api, patience: Patience) -> Stream:
+    async def _streamed(self, request: Received, route: Api, patience: CallTimeouts) -> Stream:
         where = self._endpoint
         await self._models.ready(where.name, patience)
         async with AsyncExitStack() as opened:
@@ -63,7 +63,7 @@ class Recorder:
             return Stream(self._passed(request, response, patience, opened.pop_all()))
 
     async def _passed(
-        self, request: Received, response: Any, patience: Patience, opened: AsyncExitStack
+        self, request: Received, response: Any, patience: CallTimeouts, opened: AsyncExitStack
     ) -> AsyncIterator[bytes]:
         """The pieces of a stream as they come. It is written down when it has ended, whole or broken."""
         import httpx2

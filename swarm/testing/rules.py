@@ -1,6 +1,6 @@
 r"""Answers of a scripted server out of a file of rules: the first that fits a request answers it.
 
->>> rules = Rules.read(r'''
+>>> rules = ScriptRules.read(r'''
 ... models: [small]
 ... rules:
 ...   - when: {last: /refund of (\d+)/, model: small}
@@ -45,7 +45,7 @@ from typing import Any, get_args
 from swarm.errors import BadInput
 from swarm.strict_yaml import StrictYamlError, load
 from swarm.testing.answers import stamp
-from swarm.testing.dialect import Fault, FaultKind, Said
+from swarm.testing.dialect import FaultKind, InjectedFault, Said
 from swarm.testing.model_server import Received, Reply, Stream, hang
 from swarm.testing.openai_payloads import chunk, error, pieces, response_events
 from swarm.testing.script_files import REMEDY, refuse, text_of, unknown
@@ -98,22 +98,22 @@ class Rule:
             case int(status):
                 return Reply(error(text or "the rules say so", code=status), status)
             case str(kind):
-                return Fault(next(known for known in _FAULTS if known == kind), text)
+                return InjectedFault(next(known for known in _FAULTS if known == kind), text)
 
 
-class Rules:
+class ScriptRules:
     """The rules of a file, in order. One that is used up (`times`) stays so: each server needs rules of its own."""
 
     def __init__(self, rules: list[Rule], models: tuple[str, ...] = ()) -> None:
         self.rules, self.models = rules, models
 
     @classmethod
-    def load(cls, path: Path) -> Rules:
+    def load(cls, path: Path) -> ScriptRules:
         """Those in a file, JSON or YAML. Raises BadInput that names every problem and its place."""
         return cls.read(text_of(path, MAX_FILE), str(path))
 
     @classmethod
-    def read(cls, text: str, place: str = "rules") -> Rules:
+    def read(cls, text: str, place: str = "rules") -> ScriptRules:
         try:
             document = load(text)
         except StrictYamlError as problem:
@@ -175,10 +175,10 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def document(self, found: Any) -> Rules:
+    def document(self, found: Any) -> ScriptRules:
         if not isinstance(found, dict):
             self.problems.append("no mapping; write `rules:` and a list below it")
-            return Rules([])
+            return ScriptRules([])
         self._known("", found, ("models", "rules"))
         rules = found.get("rules")
         if not isinstance(rules, list) or not rules:
@@ -188,7 +188,7 @@ class _Reader:
         if not isinstance(models, list) or not all(isinstance(name, str) and name for name in models):
             self.problems.append("models: no list of names")
             models = []
-        return Rules([self._rule(f"rules.{number}", rule) for number, rule in enumerate(rules, 1)], tuple(models))
+        return ScriptRules([self._rule(f"rules.{number}", rule) for number, rule in enumerate(rules, 1)], tuple(models))
 
     def _rule(self, place: str, found: Any) -> Rule:
         if not isinstance(found, dict):

@@ -29,7 +29,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from swarm.llm.base import Completion, Form, Message, whole
+from swarm.llm.base import Completion, Message, ResponseFormat, whole
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling
 
@@ -48,7 +48,7 @@ class ScriptedModel:
     script: Script
     name: str = "scripted/model"
     calls: list[tuple[Message, ...]] = field(default_factory=list)
-    forms: list[Form | None] = field(default_factory=list)
+    forms: list[ResponseFormat | None] = field(default_factory=list)
     samplings: list[Sampling | None] = field(default_factory=list)
     limits: list[int | None] = field(default_factory=list)
     """`max_tokens` of each call."""
@@ -59,7 +59,7 @@ class ScriptedModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
         stream = self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
@@ -71,7 +71,7 @@ class ScriptedModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         self.calls.append(tuple(messages))
@@ -92,7 +92,7 @@ class ScriptedModel:
                 await pieces.aclose()
         yield answer if isinstance(answer, Completion) else self._completion(messages, "".join(said), form)
 
-    def _completion(self, messages: Sequence[Message], text: str, form: Form | None) -> Completion:
+    def _completion(self, messages: Sequence[Message], text: str, form: ResponseFormat | None) -> Completion:
         """A completion that counts a word as a token."""
         words = sum(len(message.content.split()) for message in messages)
         usage = Usage(calls=1, input_tokens=words, output_tokens=len(text.split()))

@@ -17,7 +17,7 @@ from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
 from swarm.testing.dialects import DIALECTS, Dialect, asked_by
 from swarm.testing.model_server import ModelServer, Received
-from swarm.testing.rules import Rules
+from swarm.testing.rules import ScriptRules
 from swarm.types.answer import Answer
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask
@@ -80,7 +80,7 @@ def differing(played: Sequence[Played]) -> int:
 
 async def demo(dialect: Dialect) -> Played:
     """Solve the demo's request over a server that speaks so."""
-    rules = Rules.load(demo_folder() / "rules.yaml")
+    rules = ScriptRules.load(demo_folder() / "rules.yaml")
     with tempfile.TemporaryDirectory(prefix="swarm-dialects-") as folder:
         remodel(demo_folder(), MODEL, cards := Path(folder) / "cards")
         async with ModelServer(dialect.speaks(rules, models=rules.models)) as server:

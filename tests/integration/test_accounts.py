@@ -15,7 +15,7 @@ from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
-from swarm.llm.metered import Used
+from swarm.llm.metered import CallOutcome
 from swarm.logging import OVERSHOT
 from swarm.settings import Settings
 from swarm.types.price import Price
@@ -73,10 +73,10 @@ async def test_what_was_settled_is_in_the_books_at_the_end_of_the_block(hands: H
     await hands.begin("j1", "t1:a", budget=0.01)
     async with paying(accounts, await hands.run("a")) as account:
         first, second, third = [await account.reserve("box/small", 100, None, 1.0) for _ in range(3)]
-        assert account.settle(first, Used("told", 40, 2)) == Usage(cost=42)
-        assert account.settle(first, Used("told", 40, 2)) == Usage()
-        assert account.settle(second, Used("nothing")) == Usage()
-        assert account.settle(third, Used("unknown")) == Usage(presumed=200)
+        assert account.settle(first, CallOutcome("told", 40, 2)) == Usage(cost=42)
+        assert account.settle(first, CallOutcome("told", 40, 2)) == Usage()
+        assert account.settle(second, CallOutcome("nothing")) == Usage()
+        assert account.settle(third, CallOutcome("unknown")) == Usage(presumed=200)
 
     assert await hands.log.spent("j1") == Spent(settled=42, presumed=200, limit=10_000)
     counted = Usage(calls=2, input_tokens=40, output_tokens=2, cost=42, presumed=200, unknown=1)
@@ -97,7 +97,7 @@ async def test_a_model_that_is_known_to_fail_is_not_asked_and_nothing_is_held(ha
     await hands.begin("j1", "t1:a", budget=0.01)
     async with paying(accounts, await hands.run("a")) as account:
         for _ in range(5):
-            account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", down="endpoint"))
+            account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing", down="endpoint"))
         with pytest.raises(ModelUnavailable, match=r"box/short was not asked: the endpoint box has failed") as caught:
             await account.reserve("box/short", 1, 9, 1.0)
         error = caught.value
@@ -113,7 +113,7 @@ async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hand
     await hands.begin("j1", "t1:a", budget=0.01)
     async with paying(accounts, await hands.run("a")) as account:
         for _ in range(5):
-            account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", down="model"))
+            account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing", down="model"))
         await account.booked()
         await hands.call("HINCRBY", hands.keys.gate("model:box/small"), "broken", -300_000)
         dead = r"^box/small was not asked: the model box/small has failed every call for minutes; it is"
@@ -128,7 +128,7 @@ async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hand
 async def test_a_model_whose_server_wants_no_calls_is_not_asked_meanwhile(hands: Hands, accounts: Accounts) -> None:
     await hands.begin("j1", "t1:a", budget=0.01)
     async with paying(accounts, await hands.run("a")) as account:
-        account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing", limited=True, pause=9))
+        account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing", limited=True, pause=9))
         paused = r"^box/small was not asked: its server wants no calls for another \d"
         with pytest.raises(ModelUnavailable, match=paused) as caught:
             await account.reserve("box/small", 1, 9, 1.0)
@@ -150,7 +150,7 @@ async def test_a_first_call_without_room_puts_the_delivery_aside_whatever_is_mad
             for _ in range(2):
                 with pytest.raises(NoRoom) as full:
                     await account.reserve("box/small", 100, None, 1.0)
-        holder.settle(held, Used("nothing"))
+        holder.settle(held, CallOutcome("nothing"))
 
     assert account.no_room is full.value
     assert (full.value.scope, full.value.need) == ("job:j1", 200)
@@ -164,11 +164,11 @@ async def test_who_cannot_be_put_aside_waits_for_room(hands: Hands, accounts: Ac
     async with paying(accounts, first) as holder, paying(accounts, second, parks=kind != "plan") as account:
         held = await holder.reserve("box/small", 200, None, 1.0)
         if kind != "plan":
-            account.settle(await account.reserve("box/small", 1, 9, 1.0), Used("nothing"))
+            account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing"))
         waiting = asyncio.ensure_future(account.reserve("box/small", 200, None, 5.0))
         await asyncio.sleep(0.12)
         assert not waiting.done()
-        holder.settle(held, Used("told", 10, 1))
+        holder.settle(held, CallOutcome("told", 10, 1))
         assert (await waiting).amount == 300
 
 
@@ -208,7 +208,7 @@ async def test_calls_of_one_delivery_at_the_same_time_are_held_for_each(hands: H
         held = await asyncio.gather(*(account.reserve("box/small", 100, None, 1.0) for _ in range(5)))
         assert (await hands.log.spent("j1")).open == 5 * 200
         for one in held:
-            account.settle(one, Used("told", 1, 1))
+            account.settle(one, CallOutcome("told", 1, 1))
 
     assert await hands.log.spent("j1") == Spent(settled=10, limit=10_000)
 
@@ -242,7 +242,7 @@ async def test_a_call_that_costs_more_than_was_held_is_charged_whole_and_told(ha
     await hands.begin("j1", "t1:a", budget=0.01)
     with capture_logs() as lines:
         async with paying(accounts, await hands.run("a")) as account:
-            account.settle(await account.reserve("box/small", 100, None, 1.0), Used("told", 400, 2))
+            account.settle(await account.reserve("box/small", 100, None, 1.0), CallOutcome("told", 400, 2))
 
     (line,) = [line for line in lines if line["event"] == OVERSHOT]
     assert (line["held"], line["cost"]) == (200, 402)

@@ -13,7 +13,7 @@ from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.model.planner import TURNS
 from swarm.planner.planner import Front
 from swarm.settings import Settings
-from swarm.testing.dialects import COMMON, DIALECTS, Dialect, Fault, FaultKind
+from swarm.testing.dialects import COMMON, DIALECTS, Dialect, FaultKind, InjectedFault
 from swarm.testing.model_server import Answer, ModelServer, Received, Stream, chunk
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned
@@ -131,7 +131,7 @@ class Planner:
         self._front = Front(Settings(planner="box/planner", plan_timeout=2.9, skip=False), models)
         self.begun: list[Planned] = []
 
-    async def plan(self, *answers: str | Fault, request: str = REQUEST) -> tuple[Planned, int]:
+    async def plan(self, *answers: str | InjectedFault, request: str = REQUEST) -> tuple[Planned, int]:
         """The plan of a request when the model answers so, the last for ever; and how many calls it took."""
         left = list(answers)
         before, self.begun = len(self.server.requests), []
@@ -216,8 +216,8 @@ REASONS = {"wrong key": "wrong_key", "unknown model": "model_gone", "too long": 
 async def test_whatever_goes_wrong_at_the_server_falls_back_with_the_reason(planner: Planner) -> None:
     kinds: tuple[FaultKind, ...] = get_args(FaultKind)
     for kind in (kind for kind in kinds if kind in {**COMMON, **planner.dialect.faults}):
-        planned, calls = await planner.plan(Fault(kind, GOOD[:120]))
-        lost, _ = await planner.plan(Fault(kind, GOOD[:120]), request=BEYOND)
+        planned, calls = await planner.plan(InjectedFault(kind, GOOD[:120]))
+        lost, _ = await planner.plan(InjectedFault(kind, GOOD[:120]), request=BEYOND)
 
         assert planned.failure is None, kind
         assert planned.planner == "local/planner", kind
@@ -228,7 +228,7 @@ async def test_whatever_goes_wrong_at_the_server_falls_back_with_the_reason(plan
 
 
 async def test_a_server_that_fails_once_costs_one_more_try(planner: Planner) -> None:
-    planned, calls = await planner.plan(Fault("upstream", GOOD[:120]), GOOD)
+    planned, calls = await planner.plan(InjectedFault("upstream", GOOD[:120]), GOOD)
 
     assert by_model(planned), planned.notes
     assert calls <= 2 + LADDER

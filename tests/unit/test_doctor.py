@@ -19,7 +19,7 @@ from swarm.cli.doctor.endpoints import Asked
 from swarm.cli.doctor.env_names import KNOWN, strangers
 from swarm.cli.doctor.findings import Finding, bad, counted, good, in_order, raised, warning
 from swarm.errors import BadInput, ModelUnavailable, WrongKey
-from swarm.llm.openai.model_list import Offered
+from swarm.llm.openai.model_list import ListedModel
 from swarm.settings import Settings
 from swarm.types.card import Card, Limits
 from swarm.types.price import Price
@@ -99,11 +99,11 @@ def test_whatever_the_names_are_every_line_has_a_remedy(names: set[str]) -> None
 # -- endpoints and models ----------------------------------------------------------------------------------------
 
 
-def asked(*offered: Offered, **more: Any) -> Asked:
+def asked(*offered: ListedModel, **more: Any) -> Asked:
     return Asked("box", "box:80", offered=offered, seconds=0.012, **more)
 
 
-def judged(model: str, *offered: Offered) -> list[str]:
+def judged(model: str, *offered: ListedModel) -> list[str]:
     return short(endpoints.listed({model: ("faq",)}, {"box": asked(*offered)}, TODAY))
 
 
@@ -121,13 +121,13 @@ def test_models_in_use_are_those_of_cards_their_fallbacks_the_planner_and_the_wr
 @pytest.mark.parametrize(
     ("found", "line"),
     [
-        (asked(Offered("small")), "good box (box:80) answers in 12 ms, and has 1 model"),
+        (asked(ListedModel("small")), "good box (box:80) answers in 12 ms, and has 1 model"),
         (
-            asked(Offered("small"), Offered("large"), key="accepted", default="small"),
+            asked(ListedModel("small"), ListedModel("large"), key="accepted", default="small"),
             "good box (box:80) answers in 12 ms, the key is accepted, and has 2 models, small unless one is named",
         ),
         (
-            asked(Offered("small"), key="not asked for"),
+            asked(ListedModel("small"), key="not asked for"),
             "good box (box:80) answers in 12 ms, the key is not asked for here, and has 1 model",
         ),
         (Asked("box", "box:80"), "good box (box:80) is set up"),
@@ -155,20 +155,20 @@ def test_an_endpoint_that_lists_nothing_cannot_tell() -> None:
 
 @pytest.mark.parametrize("listed", ["small", "small:latest", "models/small"])
 def test_a_model_is_listed_in_several_spellings(listed: str) -> None:
-    assert judged("box/small", Offered(listed, context=8_192)) == [
+    assert judged("box/small", ListedModel(listed, context=8_192)) == [
         "good box/small is listed, 8,192 tokens of context (faq)"
     ]
 
 
 def test_a_model_that_is_not_listed_is_warned_of_with_those_that_are() -> None:
-    assert judged("box/smal", Offered("small"), Offered("large")) == [
+    assert judged("box/smal", ListedModel("small"), ListedModel("large")) == [
         "warning box/smal is not in the server's list; some servers answer for unlisted names (faq) "
         "-> did you mean box/small? if it is refused, name one that box lists: small, large"
     ]
 
 
 def test_an_endpoint_without_a_default_model_wants_one_named() -> None:
-    assert judged("box", Offered("small")) == [
+    assert judged("box", ListedModel("small")) == [
         "bad box is named without a model, and has no default one (faq) "
         "-> name box/MODEL, or set its model in swarm.toml; box lists: small"
     ]
@@ -185,8 +185,8 @@ def test_an_endpoint_without_a_default_model_wants_one_named() -> None:
     ],
 )
 def test_a_model_is_warned_of_90_days_before_its_end(days: int, level: str, words: str) -> None:
-    ending = Offered("small", retires=TODAY + timedelta(days=days))
-    (found,) = endpoints.listed({"box/small": ("faq",)}, {"box": asked(ending, Offered("new"))}, TODAY)
+    ending = ListedModel("small", retires=TODAY + timedelta(days=days))
+    (found,) = endpoints.listed({"box/small": ("faq",)}, {"box": asked(ending, ListedModel("new"))}, TODAY)
 
     assert found.level == level
     assert words in found.text

@@ -13,14 +13,14 @@ from experts.rag.expert import RULES
 from swarm.errors import BadOutput
 from swarm.llm.base import Message
 from swarm.llm.degenerate_output import Remark, echo, reminded
-from swarm.llm.untrusted import NOTICE, fence
+from swarm.llm.untrusted import NOTICE, wrap_untrusted
 from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 
 SYSTEM = "You are the policy desk of Larkfield & Rowe. Quote the clause you rely on."
 QUESTION = "Write a reply to the customer about the lamp."
-BLOCKS = fence({"t1": "Broken goods are replaced within 30 days."})
+BLOCKS = wrap_untrusted({"t1": "Broken goods are replaced within 30 days."})
 ASKED = [Message("system", SYSTEM), Message("user", f"{QUESTION}\n\n{BLOCKS}")]
 KEY = BLOCKS.split("<<")[1][:16]
 

@@ -9,7 +9,7 @@ import pytest
 import experts
 from experts.catalog.loader import Loaded, check_folder, read_folder
 from experts.catalog.model_override import remodel
-from swarm.testing.rules import Rules
+from swarm.testing.rules import ScriptRules
 
 DEMO = Path(experts.__file__).parent / "demo"
 
@@ -47,4 +47,4 @@ def test_a_trained_head_becomes_a_form_with_its_labels_and_a_template_a_manner(o
 
 
 def test_the_rules_that_ship_are_sound() -> None:
-    assert Rules.load(DEMO / "rules.yaml").models == ("desk",)
+    assert ScriptRules.load(DEMO / "rules.yaml").models == ("desk",)

@@ -14,7 +14,7 @@ from experts.catalog.card_reader import CardReader, read_card
 from experts.limited_completion import written
 from experts.registry import Registry
 from swarm.errors import BadOutput, ModelUnavailable
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModel, ScriptedModels
 from swarm.types.card import Blob, Card
@@ -23,7 +23,7 @@ from swarm.types.result import Failure, Solution, Usage
 from swarm.types.sampling import Sampling
 
 ASKED = [Message("system", "Be kind."), Message("user", "Write a letter.")]
-FORM = Form("answer", {"type": "object"})
+FORM = ResponseFormat("answer", {"type": "object"})
 DEFAULTS = Allowance(answer_tokens=800, schema_tokens=300)
 
 
@@ -31,7 +31,9 @@ def a_card(**changes: Any) -> Card:
     return Card(name="writer", kind="instruction", description="Writes.", model="box/small", **changes)
 
 
-async def asked(model: ScriptedModel, card: Card, allowance: Allowance = DEFAULTS, form: Form | None = None) -> str:
+async def asked(
+    model: ScriptedModel, card: Card, allowance: Allowance = DEFAULTS, form: ResponseFormat | None = None
+) -> str:
     with until(None, allowance):
         return (await written(model, ASKED, card, form)).text
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import httpx2
 import pytest
 
-from swarm.testing.dialects import BY_NAME, DIALECTS, Dialect, Fault
+from swarm.testing.dialects import BY_NAME, DIALECTS, Dialect, InjectedFault
 from swarm.testing.model_server import ModelServer, Stream, chunk
-from swarm.testing.rules import Rules
+from swarm.testing.rules import ScriptRules
 
 KEY = "sk-right-1234567890"
 SAID = '{"steps": [1, 2]}'
@@ -295,7 +295,7 @@ async def test_responses_are_there_or_not(name: str, column: Column) -> None:
 async def test_a_failure_in_the_middle_of_a_stream_is_an_event_or_the_end(name: str, path: str) -> None:
     dialect = BY_NAME[name]
     asking = {"model": "small", "messages": [{"role": "user", "content": "hi"}], "input": "hi", "stream": True}
-    script = dialect.speaks(lambda request: Fault("upstream", "half an answer"))
+    script = dialect.speaks(lambda request: InjectedFault("upstream", "half an answer"))
     async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=5) as http:
         if not dialect.breaks_with_event:
             with pytest.raises(httpx2.RemoteProtocolError):
@@ -308,7 +308,7 @@ async def test_a_failure_in_the_middle_of_a_stream_is_an_event_or_the_end(name: 
 
 
 async def test_what_a_script_says_in_its_own_words_goes_back_as_it_is() -> None:
-    rules = Rules.read("rules: [{error: 418, say: short and stout}]")
+    rules = ScriptRules.read("rules: [{error: 418, say: short and stout}]")
     for dialect in DIALECTS:
         async with (
             ModelServer(dialect.speaks(rules)) as server,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from swarm.errors import ContextTooLong, ExpertError, ModelGone, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.base import Completion, Message, Model, ResponseFormat
 from swarm.llm.openai.models import OpenAIModels
 from swarm.testing.dialects import (
     AIMOCK,
@@ -19,15 +19,15 @@ from swarm.testing.dialects import (
     LLAMA_CPP_PYTHON,
     OPENAI,
     Dialect,
-    Fault,
     FaultKind,
+    InjectedFault,
     Speech,
 )
 from swarm.testing.model_server import ModelServer
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]
-FORM = Form("plan", {"type": "object", "properties": {"steps": {"type": "array"}}})
+FORM = ResponseFormat("plan", {"type": "object", "properties": {"steps": {"type": "array"}}})
 SAID = json.dumps({"steps": [{"id": f"t{number}", "do": "žluťoučký 😀"} for number in range(5)]}, ensure_ascii=False)
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=str)
@@ -42,7 +42,9 @@ async def served(dialect: Dialect, script: Speech, key: str = KEY) -> AsyncItera
             yield server, models.get("box/small")
 
 
-async def answered(model: Model, *, streamed: bool, form: Form | None = None, limit: int | None = None) -> Completion:
+async def answered(
+    model: Model, *, streamed: bool, form: ResponseFormat | None = None, limit: int | None = None
+) -> Completion:
     if not streamed:
         return await model.complete(HELLO, form=form, max_tokens=limit, timeout=5)
     *pieces, whole = [item async for item in model.stream(HELLO, form=form, max_tokens=limit, timeout=5)]
@@ -127,7 +129,7 @@ EXPECTED: dict[FaultKind, type[ExpertError]] = {
 @streamed_or_not
 async def test_each_fault_is_an_error_of_its_class(dialect: Dialect, streamed: bool) -> None:
     faults: list[FaultKind] = []
-    async with served(dialect, lambda request: Fault(faults[-1], "half an answer")) as (_, model):
+    async with served(dialect, lambda request: InjectedFault(faults[-1], "half an answer")) as (_, model):
         for kind, expected in EXPECTED.items():
             faults.append(kind)
             for form in (None, FORM):
@@ -139,7 +141,7 @@ async def test_each_fault_is_an_error_of_its_class(dialect: Dialect, streamed: b
 
 @pytest.mark.parametrize("dialect", [OPENAI, LITELLM], ids=str)
 async def test_the_wait_that_a_server_asks_for_is_passed_on(dialect: Dialect) -> None:
-    async with served(dialect, lambda request: Fault("overloaded")) as (_, model):
+    async with served(dialect, lambda request: InjectedFault("overloaded")) as (_, model):
         with pytest.raises(ModelUnavailable) as caught:
             await answered(model, streamed=True, form=FORM)
     assert caught.value.retry_after == 3

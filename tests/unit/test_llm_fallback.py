@@ -21,7 +21,7 @@ from swarm.errors import (
     Unaffordable,
     Unpriced,
 )
-from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.base import Completion, Message, Model, ResponseFormat
 from swarm.llm.fallback import with_fallbacks
 from swarm.llm.openai.usage import prompt_tokens
 from swarm.types.result import Usage
@@ -39,7 +39,7 @@ class Talker:
 
     async def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: Form | None = None, sampling: Sampling | None = None,
+        form: ResponseFormat | None = None, sampling: Sampling | None = None,
     ) -> Completion:  # fmt: skip
         self.timeouts.append(timeout)
         for said in self._says:
@@ -49,7 +49,7 @@ class Talker:
 
     async def stream(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: Form | None = None, sampling: Sampling | None = None,
+        form: ResponseFormat | None = None, sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:  # fmt: skip
         self.timeouts.append(timeout)
         for said in self._says:
@@ -134,7 +134,7 @@ class Brief(Talker):
 
     async def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: Form | None = None, sampling: Sampling | None = None,
+        form: ResponseFormat | None = None, sampling: Sampling | None = None,
     ) -> Completion:  # fmt: skip
         whole = await super().complete(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
         return replace(whole, cut=True, usage=whole.usage + Usage(estimated=1))
@@ -158,7 +158,7 @@ async def test_words_that_all_models_cut_are_an_answer_that_says_so() -> None:
 
 
 async def test_a_form_that_all_models_cut_is_an_error_that_says_so_and_is_not_tried_again() -> None:
-    form = Form("answer", {"type": "object"})
+    form = ResponseFormat("answer", {"type": "object"})
     with pytest.raises(BadOutput) as caught:
         await Room(Brief("a/1", "half"), Brief("b/2", "half")).chain.complete(HELLO, form=form)
 

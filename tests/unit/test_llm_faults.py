@@ -21,7 +21,7 @@ from swarm.errors import (
     QuotaSpent,
     WrongKey,
 )
-from swarm.llm.openai.error_table import BAD_REQUEST, FAULTS, Fault, classify, reason, status_of, whole, words
+from swarm.llm.openai.error_table import BAD_REQUEST, RULES, ErrorRule, classify, reason, status_of, whole, words
 from swarm.llm.openai.retry_after import retry_after
 
 
@@ -485,12 +485,12 @@ def test_an_error_is_known_by_the_words_of_its_server(kind: str, status: int, bo
 
 
 def test_every_row_of_the_table_is_worded_here() -> None:
-    assert WORDED.keys() == {row.kind for row in FAULTS} | {BAD_REQUEST.kind}
-    assert len({row.kind for row in FAULTS}) == len(FAULTS)
+    assert WORDED.keys() == {row.kind for row in RULES} | {BAD_REQUEST.kind}
+    assert len({row.kind for row in RULES}) == len(RULES)
 
 
-@pytest.mark.parametrize("row", [row for row in FAULTS if row.words], ids=lambda row: row.kind)
-def test_words_are_looked_for_in_lower_case(row: Fault) -> None:
+@pytest.mark.parametrize("row", [row for row in RULES if row.words], ids=lambda row: row.kind)
+def test_words_are_looked_for_in_lower_case(row: ErrorRule) -> None:
     assert row.words is not None
     letters = re.sub(r"\\.", "", row.words.pattern)
 
@@ -518,8 +518,8 @@ EXPECTED: dict[str, tuple[type[ExpertError], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("row", [*FAULTS, BAD_REQUEST], ids=lambda row: row.kind)
-def test_a_row_says_what_is_raised_and_what_that_means(row: Fault) -> None:
+@pytest.mark.parametrize("row", [*RULES, BAD_REQUEST], ids=lambda row: row.kind)
+def test_a_row_says_what_is_raised_and_what_that_means(row: ErrorRule) -> None:
     error = row.raised("box/small: HTTP 400: no", 7.0)
 
     assert (type(error), error.reason, error.down) == EXPECTED[row.kind]

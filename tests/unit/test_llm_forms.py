@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.llm.base import Completion, Form, Message
-from swarm.llm.openai.structured_output import PROSE_SECONDS, WAYS, Ladder, Notes, Way, parameters, worded
+from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.openai.structured_output import (
+    PROSE_SECONDS,
+    WAYS,
+    CapabilityCache,
+    FormatFallback,
+    Way,
+    parameters,
+    worded,
+)
 
-FORM = Form("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
-OTHER = Form("other", {"type": "string"})
+FORM = ResponseFormat("my plan!", {"type": "object", "properties": {"steps": {"type": "array"}}})
+OTHER = ResponseFormat("other", {"type": "string"})
 REFUSAL = "{'loc': ('body', 'response_format', 'type'), 'msg': \"Input should be 'text' or 'json_object'\"}"
 
 
@@ -19,11 +27,11 @@ class Clock:
         return self.now
 
 
-def ladder(notes: Notes, form: Form | None = FORM, model: str = "a/b") -> Ladder:
-    return Ladder(notes, model, form)
+def ladder(notes: CapabilityCache, form: ResponseFormat | None = FORM, model: str = "a/b") -> FormatFallback:
+    return FormatFallback(notes, model, form)
 
 
-def first_way(notes: Notes, form: Form | None = FORM, model: str = "a/b") -> Way | None:
+def first_way(notes: CapabilityCache, form: ResponseFormat | None = FORM, model: str = "a/b") -> Way | None:
     return ladder(notes, form, model).way
 
 
@@ -53,7 +61,7 @@ def test_a_server_that_honours_the_form_is_told_no_words() -> None:
 
 
 def test_a_refusal_that_names_the_way_goes_down_and_is_remembered_for_every_form() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     climb = ladder(notes)
 
     assert climb.goes_on(500, REFUSAL)
@@ -63,7 +71,7 @@ def test_a_refusal_that_names_the_way_goes_down_and_is_remembered_for_every_form
 
 
 def test_a_refusal_of_this_schema_says_nothing_about_other_schemas() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
 
     assert ladder(notes).goes_on(400, "Invalid schema for response_format 'plan': additionalProperties is required")
     assert first_way(notes) == "json_object"
@@ -71,7 +79,7 @@ def test_a_refusal_of_this_schema_says_nothing_about_other_schemas() -> None:
 
 
 def test_each_way_can_be_refused_in_its_turn_until_words_remain() -> None:
-    climb = ladder(Notes())
+    climb = ladder(CapabilityCache())
     taken = [climb.way]
     for said in (REFUSAL, "response_format is not supported", "tool_choice is not supported"):
         assert climb.goes_on(400, said)
@@ -83,7 +91,7 @@ def test_each_way_can_be_refused_in_its_turn_until_words_remain() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 413, 429, 503])
 def test_a_status_that_says_what_is_wrong_is_no_matter_of_ways(status: int) -> None:
-    assert not ladder(Notes()).goes_on(status, REFUSAL)
+    assert not ladder(CapabilityCache()).goes_on(status, REFUSAL)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +100,11 @@ def test_a_status_that_says_what_is_wrong_is_no_matter_of_ways(status: int) -> N
      "The model `x` does not exist", "insufficient_quota"],
 )  # fmt: skip
 def test_a_reason_of_another_kind_is_no_matter_of_ways(said: str) -> None:
-    assert not ladder(Notes()).goes_on(400, said)
+    assert not ladder(CapabilityCache()).goes_on(400, said)
 
 
 def test_a_refusal_without_a_reason_is_worth_one_other_way_and_counts_when_that_works() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     climb = ladder(notes)
 
     assert climb.goes_on(500, "Internal Server Error")
@@ -109,7 +117,7 @@ def test_a_refusal_without_a_reason_is_worth_one_other_way_and_counts_when_that_
 
 
 def test_a_way_that_has_worked_is_not_left_for_an_error_without_a_reason() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     ladder(notes).took("{}", by_tool=False)
 
     assert not ladder(notes).goes_on(500, "Internal Server Error")
@@ -117,7 +125,7 @@ def test_a_way_that_has_worked_is_not_left_for_an_error_without_a_reason() -> No
 
 
 def test_prose_twice_in_a_row_shows_that_a_200_ignored_the_form() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     ladder(notes).took("First I would look around.", by_tool=False)
     assert first_way(notes) == "json_schema"
     ladder(notes).took("Then I would look again.", by_tool=False)
@@ -131,7 +139,7 @@ def test_prose_twice_in_a_row_shows_that_a_200_ignored_the_form() -> None:
 
 
 def test_a_way_that_has_brought_json_is_not_given_up_for_prose() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     ladder(notes).took('{"steps": []}', by_tool=False)
     for _ in range(5):
         ladder(notes).took("Let us talk about it first.", by_tool=False)
@@ -139,7 +147,7 @@ def test_a_way_that_has_brought_json_is_not_given_up_for_prose() -> None:
 
 
 def test_a_tool_that_was_called_is_not_given_up_for_prose() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     for way in ("json_schema", "json_object"):
         notes.add("refused", "a/b", way)
     ladder(notes).took("{}", by_tool=True)
@@ -149,7 +157,7 @@ def test_a_tool_that_was_called_is_not_given_up_for_prose() -> None:
 
 
 def test_prose_before_the_first_json_is_forgotten_with_it() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     for text in ("Well.", "{}", "Well."):
         ladder(notes).took(text, by_tool=False)
     assert first_way(notes) == "json_schema"
@@ -157,7 +165,7 @@ def test_prose_before_the_first_json_is_forgotten_with_it() -> None:
 
 def test_what_prose_led_down_from_is_tried_again_sooner_than_what_was_refused() -> None:
     clock = Clock()
-    notes = Notes(clock)
+    notes = CapabilityCache(clock)
     for _ in range(2):
         ladder(notes).took("First I would look around.", by_tool=False)
 
@@ -169,21 +177,21 @@ def test_what_prose_led_down_from_is_tried_again_sooner_than_what_was_refused() 
 
 @pytest.mark.parametrize("text", ['Here: ```{"steps": []}```', "[1]", '"refund"', "0.5"])
 def test_a_way_that_is_honoured_stays(text: str) -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     for _ in range(3):
         ladder(notes).took(text, by_tool=False)
     assert first_way(notes) == "json_schema"
 
 
 def test_an_answer_that_was_stopped_says_nothing_about_the_way() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     ladder(notes).took("", by_tool=False, withheld=True)
     assert first_way(notes) == "json_schema"
 
 
 def test_what_was_found_is_forgotten_after_an_hour() -> None:
     clock = Clock()
-    notes = Notes(clock)
+    notes = CapabilityCache(clock)
     ladder(notes).goes_on(400, REFUSAL)
 
     clock.now = 3599
@@ -194,7 +202,7 @@ def test_what_was_found_is_forgotten_after_an_hour() -> None:
 
 
 def test_notes_are_bounded_and_the_oldest_go() -> None:
-    notes = Notes(most=3)
+    notes = CapabilityCache(most=3)
     for number in range(10):
         notes.add("fact", str(number))
 
@@ -204,18 +212,18 @@ def test_notes_are_bounded_and_the_oldest_go() -> None:
 
 
 def test_a_server_that_refuses_stream_options_is_not_sent_them_again() -> None:
-    notes = Notes()
-    climb = Ladder(notes, "a/b", None, streamed=True)
+    notes = CapabilityCache()
+    climb = FormatFallback(notes, "a/b", None, streamed=True)
 
     assert climb.goes_on(400, "Unrecognized request argument supplied: stream_options")
     assert not climb.goes_on(400, "Unrecognized request argument supplied: stream_options")
-    assert Ladder(Notes(), "a/b", None, streamed=True).asks_usage
-    assert not Ladder(notes, "a/b", FORM, streamed=True).asks_usage
-    assert not Ladder(Notes(), "a/b", None).asks_usage
+    assert FormatFallback(CapabilityCache(), "a/b", None, streamed=True).asks_usage
+    assert not FormatFallback(notes, "a/b", FORM, streamed=True).asks_usage
+    assert not FormatFallback(CapabilityCache(), "a/b", None).asks_usage
 
 
 def test_without_a_form_an_error_stands() -> None:
-    climb = ladder(Notes(), None)
+    climb = ladder(CapabilityCache(), None)
 
     assert climb.way is None
     assert not climb.goes_on(500, "response_format")
@@ -223,20 +231,20 @@ def test_without_a_form_an_error_stands() -> None:
 
 # -- strictly ----------------------------------------------------------------------------------------------------
 
-LOOSE = Form(
+LOOSE = ResponseFormat(
     "label", {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}, "b": {"type": "null"}}}
 )
 
 
 def test_a_schema_is_asked_for_in_its_strict_form_with_json_schema_alone() -> None:
-    climb = ladder(Notes(), LOOSE)
+    climb = ladder(CapabilityCache(), LOOSE)
     asked = parameters("json_schema", LOOSE, climb.strict)["response_format"]["json_schema"]
 
     assert asked["strict"] is True
     assert asked["schema"]["required"] == ["a", "b"]
     assert climb.goes_on(400, REFUSAL)
     assert (climb.way, climb.strict) == ("json_object", None)
-    assert ladder(Notes(), FORM).strict is None
+    assert ladder(CapabilityCache(), FORM).strict is None
 
 
 @pytest.mark.parametrize(
@@ -247,19 +255,19 @@ def test_a_schema_is_asked_for_in_its_strict_form_with_json_schema_alone() -> No
     ],
 )
 def test_a_server_that_refuses_the_strict_form_is_asked_for_the_schema_as_it_is(said: str, other_forms: bool) -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     climb = ladder(notes, LOOSE)
 
     assert climb.goes_on(400, said)
     assert (climb.way, climb.strict) == ("json_schema", None)
     assert ladder(notes, LOOSE).strict is None
-    assert (ladder(notes, Form("other", LOOSE.schema)).strict is not None) is other_forms
+    assert (ladder(notes, ResponseFormat("other", LOOSE.schema)).strict is not None) is other_forms
     assert climb.goes_on(400, said)
     assert climb.way == "json_object"
 
 
 def test_an_answer_to_the_strict_form_is_given_as_the_schema_had_it() -> None:
-    climb = ladder(Notes(), LOOSE)
+    climb = ladder(CapabilityCache(), LOOSE)
 
     answer = climb.answered(Completion('{"a": null, "b": null}'))
 
@@ -268,11 +276,11 @@ def test_an_answer_to_the_strict_form_is_given_as_the_schema_had_it() -> None:
 
 @pytest.mark.parametrize("text", ["I would rather not.", '{"a":"x","b":null}', '```{"a": null}```', "[1e999]"])
 def test_an_answer_without_such_nulls_keeps_its_letters(text: str) -> None:
-    assert ladder(Notes(), LOOSE).answered(Completion(text)).text == text
+    assert ladder(CapabilityCache(), LOOSE).answered(Completion(text)).text == text
 
 
 def test_an_answer_to_the_schema_as_it_is_loses_nothing() -> None:
-    notes = Notes()
+    notes = CapabilityCache()
     ladder(notes, LOOSE).goes_on(400, "Invalid schema for response_format")
     answer = ladder(notes, LOOSE).answered(Completion('{"a": null}'))
 
@@ -281,7 +289,7 @@ def test_an_answer_to_the_schema_as_it_is_loses_nothing() -> None:
 
 def test_a_request_that_is_said_back_gives_no_reason() -> None:
     echoed = "{'loc': ('body', 'messages'), 'msg': 'Field required', 'input': {'strict': True, 'response_format': 1}}"
-    climb = ladder(Notes(), LOOSE)
+    climb = ladder(CapabilityCache(), LOOSE)
 
     assert climb.goes_on(422, echoed)
     assert climb.way == "json_object"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable, WrongKey
 from swarm.llm.base import Message
-from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
-from swarm.llm.openai.model_list import MOST, Offered, listed, named
+from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
+from swarm.llm.openai.model_list import MOST, ListedModel, listed, named
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.response_parser import MAX_RESPONSE
 from swarm.testing.model_server import ModelServer, Reply, Script, hang
@@ -35,39 +35,39 @@ async def served(script: Script) -> AsyncIterator[tuple[ModelServer, OpenAIModel
 SPELT = {
     "OpenAI": (
         {"data": [{"id": "gpt", "object": "model", "created": 1700000000, "owned_by": "openai"}]},
-        Offered("gpt", "openai", 1700000000),
+        ListedModel("gpt", "openai", 1700000000),
     ),
     "Azure": (
         {"data": [{"id": "gpt", "created_at": 1, "deprecation": {"inference": 1798761600}}]},
-        Offered("gpt", retires=date(2027, 1, 1)),
+        ListedModel("gpt", retires=date(2027, 1, 1)),
     ),
-    "vLLM": ({"data": [{"id": "q", "max_model_len": 32768}]}, Offered("q", context=32768)),
+    "vLLM": ({"data": [{"id": "q", "max_model_len": 32768}]}, ListedModel("q", context=32768)),
     "llama-server": (
         {"models": [{"name": "q"}], "data": [{"id": "q", "owned_by": "llamacpp", "meta": {"n_ctx_train": 4096}}]},
-        Offered("q", "llamacpp", context=4096),
+        ListedModel("q", "llamacpp", context=4096),
     ),
     "OpenRouter": (
         {"data": [{"id": "a/b", "context_length": 200000, "expiration_date": "2027-02-03"}]},
-        Offered("a/b", retires=date(2027, 2, 3), context=200000),
+        ListedModel("a/b", retires=date(2027, 2, 3), context=200000),
     ),
     "Mistral": (
         {"data": [{"id": "m", "max_context_length": 9, "deprecation": "2027-02-03T00:00:00Z"}]},
-        Offered("m", retires=date(2027, 2, 3), context=9),
+        ListedModel("m", retires=date(2027, 2, 3), context=9),
     ),
     "LiteLLM": (
         {"data": [{"id": "m", "model_info": {"deprecation_date": "2027-02-03"}}]},
-        Offered("m", retires=date(2027, 2, 3)),
+        ListedModel("m", retires=date(2027, 2, 3)),
     ),
-    "Together": ([{"id": "t/m", "context_length": 8}], Offered("t/m", context=8)),
+    "Together": ([{"id": "t/m", "context_length": 8}], ListedModel("t/m", context=8)),
     "values that are none": (
         {"data": [{"id": "m", "created": "x", "owned_by": 3, "deprecation": "soon", "max_model_len": -1}]},
-        Offered("m"),
+        ListedModel("m"),
     ),
 }
 
 
 @pytest.mark.parametrize(("body", "model"), SPELT.values(), ids=SPELT)
-async def test_a_list_is_read_as_each_server_spells_it(body: Any, model: Offered) -> None:
+async def test_a_list_is_read_as_each_server_spells_it(body: Any, model: ListedModel) -> None:
     async with served(lambda request: Reply(body)) as (server, models):
         assert await models.offered("box") == (model,)
     assert (server.requests[0].method, server.requests[0].path) == ("GET", "/v1/models")
@@ -108,18 +108,18 @@ async def test_a_silent_server_is_left_in_time() -> None:
 
 def test_a_list_is_capped_and_what_is_no_model_passed_over() -> None:
     assert len(listed(str([{"id": f"m{n}"} for n in range(MOST + 5)]).replace("'", '"').encode())) == MOST
-    assert listed(b'["a", {"id": 3}, {"id": ""}, {"id": "a\\nb"}, {"id": "ok"}, {"id": "ok"}]') == (Offered("ok"),)
+    assert listed(b'["a", {"id": 3}, {"id": ""}, {"id": "a\\nb"}, {"id": "ok"}, {"id": "ok"}]') == (ListedModel("ok"),)
 
 
 def test_twenty_models_are_named_and_the_rest_counted() -> None:
-    assert named((Offered("a"), Offered("b"))) == "a, b"
-    assert named(tuple(Offered(str(n)) for n in range(25))).endswith("18, 19 and 5 more")
+    assert named((ListedModel("a"), ListedModel("b"))) == "a, b"
+    assert named(tuple(ListedModel(str(n)) for n in range(25))).endswith("18, 19 and 5 more")
 
 
 @given(st.binary(max_size=200))
 def test_whatever_comes_is_a_list_or_bad_output(content: bytes) -> None:
     with suppress(BadOutput):
-        assert all(isinstance(model, Offered) for model in listed(content))
+        assert all(isinstance(model, ListedModel) for model in listed(content))
 
 
 # -- an endpoint alone ---------------------------------------------------------------------------------------------
@@ -178,11 +178,11 @@ class Noted:
     def __init__(self) -> None:
         self.models: list[str] = []
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         self.models.append(model)
-        return Held(1, model)
+        return Reservation(1, model)
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         return Usage()
 
 

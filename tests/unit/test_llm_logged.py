@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from swarm.errors import BadOutput, ModelUnavailable, NoRoom, Unaffordable, WrongKey
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.logged import LoggedModels
-from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
+from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.logging import CALLED
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.result import Usage
@@ -29,13 +29,13 @@ class Purse:
     def __init__(self, wait: float = 0.03, error: Exception | None = None) -> None:
         self.wait, self.error = wait, error
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         await asyncio.sleep(self.wait)
         if self.error is not None:
             raise self.error
-        return Held(1, model, amount=100)
+        return Reservation(1, model, amount=100)
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         return Usage(presumed=held.amount) if used.billed == "unknown" else Usage(cost=12)
 
 
@@ -80,7 +80,7 @@ async def slowly(messages: Sequence[Message]) -> AsyncIterator[str]:
 
 async def test_a_call_is_told_with_what_it_used_and_where_its_time_went(paid: Purse) -> None:
     with told() as line:
-        completion = await asked(slowly, form=Form("f", {}))
+        completion = await asked(slowly, form=ResponseFormat("f", {}))
 
     assert 85 <= line.pop("ms") < 1_000
     assert 29 <= line.pop("rate_wait_ms") < 300

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.schema_keywords import blamed, shaping, without
 from swarm.planner.model.output_schema import form
@@ -22,7 +22,7 @@ pytest.importorskip("openai")
 
 CARD = Card(name="faq", kind="instruction", description="Answers questions", model="box/small")
 PLAN = form({"faq": CARD})
-LIST = Form("list", {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}})
+LIST = ResponseFormat("list", {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}})
 ASKED = [Message("user", "plan this")]
 
 REFUSALS: dict[str, Any] = {
@@ -84,7 +84,7 @@ def refusing(keyword: str, refusal: Any, status: int = 400) -> Any:
     return answers
 
 
-async def answered(server: ModelServer, *forms: Form) -> list[Completion]:
+async def answered(server: ModelServer, *forms: ResponseFormat) -> list[Completion]:
     async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
         return [await models.get("box/small").complete(ASKED, form=form) for form in forms]
 
@@ -129,7 +129,7 @@ async def test_every_keyword_that_is_named_is_left_out_one_after_the_other() -> 
         return Reply(completion('{"pattern": ["x"]}'))
 
     part = {"type": "array", "minItems": 1, "maxItems": 3, "items": {"type": "string", "pattern": "x"}}
-    three = Form("three", {"type": "object", "properties": {"rows": part}, "required": ["rows"]})
+    three = ResponseFormat("three", {"type": "object", "properties": {"rows": part}, "required": ["rows"]})
     async with ModelServer(answers) as server:
         (answer,) = await answered(server, three)
 
@@ -154,7 +154,7 @@ async def test_a_server_that_refuses_without_end_is_given_up_in_bounds() -> None
     assert len(server.requests) <= 6
 
 
-LIST_AS_IT_IS = Form("loose", {"type": "object", "properties": {"a": {"type": "object"}}})
+LIST_AS_IT_IS = ResponseFormat("loose", {"type": "object", "properties": {"a": {"type": "object"}}})
 """That has no strict form, which would be asked for with `additionalProperties`."""
 
 

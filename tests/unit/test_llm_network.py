@@ -24,7 +24,7 @@ from swarm.llm.endpoints import Endpoint
 from swarm.llm.openai.chat import refused
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.response_parser import ServerError
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.transport import trusted
 from swarm.testing.model_server import ModelServer, Received, Reply, Stream, chunk, completion, hang
 
@@ -395,7 +395,7 @@ async def test_thoughts_are_tokens(tmp_path: Path) -> None:
 
 
 def test_the_limit_that_runs_out_first_is_the_one_that_is_named() -> None:
-    patience = Patience.of(Timeouts(first_token=2, between_tokens=1, total=10), 60, 100.0)
+    patience = CallTimeouts.of(Timeouts(first_token=2, between_tokens=1, total=10), 60, 100.0)
     assert (patience.until, patience.connect(100.0), patience.connect(109.0)) == (110, 5, 0.95)
 
     patience.sends(100.0, streamed=True)

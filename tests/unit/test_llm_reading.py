@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion
 from swarm.llm.openai.reasoning_splitter import answer_in
-from swarm.llm.openai.response_parser import MAX_RESPONSE, MAX_STREAM, Events, Reader, ServerError
+from swarm.llm.openai.response_parser import MAX_RESPONSE, MAX_STREAM, ResponseParser, ServerError, SseParser
 from swarm.testing.model_server import DONE, chunk, completion
 from swarm.testing.openai_payloads import USAGE
 from swarm.types.result import Usage
@@ -29,7 +29,7 @@ def stream(*data: object) -> bytes:
 
 
 def read(chunks: Iterable[bytes], *, tool: bool = False, streamed: bool = True) -> tuple[list[str], Completion]:
-    reader = Reader(streamed=streamed, tool=tool)
+    reader = ResponseParser(streamed=streamed, tool=tool)
     pieces = [piece for part in chunks for piece in reader.feed(part)]
     pieces += reader.end()
     return pieces, reader.completion("a/b", "")
@@ -160,7 +160,7 @@ def test_usage_is_read_wherever_it_stands(last: list[object]) -> None:
 
 
 def test_a_stream_without_usage_counts_what_it_can_see() -> None:
-    said = Reader(streamed=True, asked=40)
+    said = ResponseParser(streamed=True, asked=40)
     list(said.feed(stream(chunk(delta={"reasoning_content": "hm"}), chunk("a parcel is on its way"), END)))
 
     assert said.completion("a/b", "").usage == Usage(calls=1, input_tokens=40, output_tokens=6, estimated=1)
@@ -245,7 +245,7 @@ def test_an_answer_that_ended_in_an_error_broke_off() -> None:
     assert caught.value.down == "model"
 
 
-def fed_until_full(reader: Reader | Events, part: bytes, most: int) -> None:
+def fed_until_full(reader: ResponseParser | SseParser, part: bytes, most: int) -> None:
     """Feed `part` again and again, `most` bytes at least, or until the reader has had enough."""
     for _ in range(most // len(part) + 2):
         list(reader.feed(part))
@@ -254,20 +254,20 @@ def fed_until_full(reader: Reader | Events, part: bytes, most: int) -> None:
 @pytest.mark.parametrize("part", [b"x" * 50, b"data: " + b"x" * 1000 + b"\n", b"data:\n" * 100_000])
 def test_an_event_without_an_end_is_given_up_at_the_cap(part: bytes) -> None:
     with pytest.raises(BadOutput, match="an event of the answer exceeds 4,000,000"):
-        fed_until_full(Events(), part, 10 * MAX_RESPONSE)
+        fed_until_full(SseParser(), part, 10 * MAX_RESPONSE)
 
 
 def test_text_without_end_is_given_up_at_the_cap() -> None:
     with pytest.raises(BadOutput, match="8,000,000 characters"):
-        fed_until_full(Reader(streamed=True), stream(chunk("x" * 100_000)), MAX_STREAM)
+        fed_until_full(ResponseParser(streamed=True), stream(chunk("x" * 100_000)), MAX_STREAM)
 
 
 def test_a_stream_without_end_is_given_up_at_the_cap() -> None:
     comment = b":" + b"keep-alive" * 1000 + b"\n"
     with pytest.raises(BadOutput, match="the answer exceeds 64,000,000"):
-        fed_until_full(Reader(streamed=True), comment, MAX_STREAM)
+        fed_until_full(ResponseParser(streamed=True), comment, MAX_STREAM)
 
 
 def test_a_body_without_end_is_given_up_at_the_cap() -> None:
     with pytest.raises(BadOutput, match="the answer exceeds 4,000,000"):
-        fed_until_full(Reader(streamed=True), b"{" * 10_000, MAX_STREAM)
+        fed_until_full(ResponseParser(streamed=True), b"{" * 10_000, MAX_STREAM)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ContentRefused, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
-from swarm.llm.openai.response_parser import Reader, ServerError
+from swarm.llm.openai.response_parser import ResponseParser, ServerError
 from swarm.llm.openai.responses import Responses, asked
 from swarm.testing.model_server import ModelServer, Received, Reply, Script, Stream
 from swarm.testing.openai_payloads import completion, event, failed_response, response, response_events
@@ -28,7 +28,7 @@ SCHEMA = {
     "required": ["steps"],
     "additionalProperties": False,
 }
-FORM = Form("plan", SCHEMA)
+FORM = ResponseFormat("plan", SCHEMA)
 both = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 
 
@@ -192,7 +192,7 @@ async def test_what_is_no_response_is_bad_output(tmp_path: Path, whole: Any) -> 
 
 
 def test_thoughts_are_counted_and_not_said() -> None:
-    reader = Reader(streamed=True, words=Responses())
+    reader = ResponseParser(streamed=True, words=Responses())
     parts = [
         event("response.reasoning_text.delta", {"delta": "hm, " * 20}),
         event("response.reasoning_summary_text.delta", {"delta": "well"}),
@@ -225,7 +225,7 @@ JSON = st.recursive(
 
 @given(data=JSON, streamed=st.booleans())
 def test_whatever_comes_is_read_or_refused(data: Any, streamed: bool) -> None:
-    reader = Reader(streamed=streamed, words=Responses())
+    reader = ResponseParser(streamed=streamed, words=Responses())
     content = f"data: {json.dumps(data)}\n\n" if streamed else json.dumps(data)
     try:
         assert all(isinstance(piece, str) for piece in reader.feed(content.encode()))

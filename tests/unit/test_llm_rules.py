@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from swarm.errors import BadInput, TooLarge
 from swarm.testing import rules as module
-from swarm.testing.dialect import Fault, FaultKind, Said
+from swarm.testing.dialect import FaultKind, InjectedFault, Said
 from swarm.testing.model_server import Received, Reply, Stream
-from swarm.testing.rules import Rules
+from swarm.testing.rules import ScriptRules
 
 
 def received(last: str, system: str = "", model: str = "small", **more: Any) -> Received:
@@ -25,13 +25,13 @@ def received(last: str, system: str = "", model: str = "small", **more: Any) -> 
 
 
 async def said(text: str, *requests: Received) -> list[Said]:
-    rules = Rules.read(text)
+    rules = ScriptRules.read(text)
     return [await rules(request) for request in requests]
 
 
 def problems(text: str) -> str:
     with pytest.raises(BadInput) as caught:
-        Rules.read(text, "desk.yaml")
+        ScriptRules.read(text, "desk.yaml")
     assert caught.value.field == "desk.yaml"
     return caught.value.problem
 
@@ -93,14 +93,19 @@ async def test_a_text_keeps_the_escapes_of_the_json_in_it() -> None:
 async def test_a_rule_may_answer_so_often_and_then_the_next_is_asked() -> None:
     rules = "rules: [{error: overloaded, times: 2}, {say: at last}]"
 
-    assert await said(rules, *[received("x")] * 4) == [Fault("overloaded"), Fault("overloaded"), "at last", "at last"]
+    assert await said(rules, *[received("x")] * 4) == [
+        InjectedFault("overloaded"),
+        InjectedFault("overloaded"),
+        "at last",
+        "at last",
+    ]
 
 
 async def test_an_error_is_a_fault_of_the_dialect_or_a_status() -> None:
     rules = "rules: [{when: one, error: upstream, say: half an}, {error: 503, say: later}]"
     fault, reply = await said(rules, received("one"), received("two"))
 
-    assert fault == Fault("upstream", "half an")
+    assert fault == InjectedFault("upstream", "half an")
     assert isinstance(reply, Reply)
     assert (reply.status, reply.body["error"]["message"]) == (503, "later")
 
@@ -210,22 +215,22 @@ def test_a_file_that_is_none_is_refused_with_what_is_wrong(text: str, problem: s
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_any_text_is_rules_or_refused(text: str) -> None:
     with suppress(BadInput):
-        assert Rules.read(text).rules
+        assert ScriptRules.read(text).rules
 
 
 def test_json_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps({"models": ["a"], "rules": [{"when": "x", "say": {"y": 1}}]}))
 
-    assert Rules.load(tmp_path / "rules.json").models == ("a",)
+    assert ScriptRules.load(tmp_path / "rules.json").models == ("a",)
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
-        Rules.load(tmp_path / "none.yaml")
+        ScriptRules.load(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes("rules: [{say: žluť}]".encode("cp1250"))
     with pytest.raises(BadInput, match="not UTF-8"):
-        Rules.load(tmp_path / "latin.yaml")
+        ScriptRules.load(tmp_path / "latin.yaml")
     monkeypatch.setattr(module, "MAX_FILE", 10)
     (tmp_path / "long.yaml").write_text("rules: [{say: hello}]")
     with pytest.raises(TooLarge):
-        Rules.load(tmp_path / "long.yaml")
+        ScriptRules.load(tmp_path / "long.yaml")

@@ -9,12 +9,12 @@ from contextlib import aclosing
 import pytest
 
 from swarm.errors import ModelUnavailable
-from swarm.llm.base import Completion, Form, Message, Model
+from swarm.llm.base import Completion, Message, Model, ResponseFormat
 from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.result import Usage
 
 HELLO = [Message("user", "hello")]
-FORM = Form("plan", {"type": "object"})
+FORM = ResponseFormat("plan", {"type": "object"})
 
 
 async def slowly(messages: Sequence[Message]) -> AsyncIterator[str]:

@@ -12,9 +12,9 @@ import pytest
 
 from swarm.llm.base import Message
 from swarm.llm.openai.usage import prompt_tokens, text_tokens
-from swarm.testing.dialects import BY_NAME, LLAMA_SERVER, OPENAI, Dialect, Fault
+from swarm.testing.dialects import BY_NAME, LLAMA_SERVER, OPENAI, Dialect, InjectedFault
 from swarm.testing.model_server import ModelServer, Received
-from swarm.testing.rules import Rules
+from swarm.testing.rules import ScriptRules
 
 openai = pytest.importorskip("openai")
 
@@ -88,8 +88,8 @@ async def test_responses_and_embeddings_say_it_too() -> None:
 
 
 async def test_a_stream_that_breaks_off_says_whose_it_was() -> None:
-    rules = Rules.read("rules: [{error: cut, say: half an answer}]")
-    for script in (OPENAI.speaks(rules), OPENAI.speaks(lambda request: Fault("upstream", "half an answer"))):
+    rules = ScriptRules.read("rules: [{error: cut, say: half an answer}]")
+    for script in (OPENAI.speaks(rules), OPENAI.speaks(lambda request: InjectedFault("upstream", "half an answer"))):
         async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=5) as http:
             said = b""
             asking = {"model": "small", "messages": HELLO, "stream": True}

@@ -12,13 +12,13 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.endpoint_config import Timeouts
-from swarm.llm.metered import ACCOUNT, Held, MeteredModel, Used
+from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModel, Reservation
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
 from swarm.llm.openai.response_parser import MAX_RESPONSE, ServerError
 from swarm.llm.openai.structured_output import LIMITS, WAYS, Way
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.transport import MAX_ERROR
 from swarm.llm.openai.usage import prompt_tokens
 from swarm.testing.dialects import Dialect, Fit
@@ -27,7 +27,7 @@ from swarm.types.result import Usage
 
 KEY = "sk-secret-1234567890"
 HELLO = [Message("user", "hello")]
-FORM = Form("plan", {"type": "object", "properties": {"steps": {"type": "array"}}})
+FORM = ResponseFormat("plan", {"type": "object", "properties": {"steps": {"type": "array"}}})
 
 
 class Clock:
@@ -47,7 +47,9 @@ async def served(
             yield server, models.get("box/small")
 
 
-async def heard(model: OpenAIModel, form: Form | None = None, timeout: float = 5.0) -> tuple[list[str], Completion]:
+async def heard(
+    model: OpenAIModel, form: ResponseFormat | None = None, timeout: float = 5.0
+) -> tuple[list[str], Completion]:
     """The pieces of a stream and its end."""
     items = [item async for item in model.stream(HELLO, form=form, timeout=timeout)]
     assert isinstance(items[-1], Completion)
@@ -303,7 +305,7 @@ async def test_an_error_without_end_is_read_to_its_cap_only() -> None:
 async def test_an_error_that_grows_when_it_is_unpacked_is_read_to_its_cap_only() -> None:
     bomb = Reply(gzip.compress(b"all is lost " * 3_000_000), 500, {"content-encoding": "gzip"})
     async with served(lambda request: bomb) as (_, model):
-        patience = Patience.of(Timeouts(), 5, asyncio.get_running_loop().time())
+        patience = CallTimeouts.of(Timeouts(), 5, asyncio.get_running_loop().time())
         with pytest.raises(ServerError) as caught:
             await model.models.whole(model.endpoint, "models", {}, patience, "box")
 
@@ -494,7 +496,7 @@ async def test_a_server_that_knows_another_name_for_the_limit_is_asked_by_that_f
     clock = Clock()
     async with served(knowing("max_completion_tokens", status, said), clock=clock) as (server, model):
 
-        async def names(form: Form | None) -> list[str]:
+        async def names(form: ResponseFormat | None) -> list[str]:
             server.requests.clear()
             assert (await model.complete(HELLO, max_tokens=5, form=form)).asked_by == ("json_schema" if form else "")
             return [name for request in server.requests for name in LIMITS if request.body.get(name) == 5]
@@ -532,13 +534,13 @@ class Purse:
 
     def __init__(self) -> None:
         self.held = 0
-        self.settled: list[Used] = []
+        self.settled: list[CallOutcome] = []
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         self.held += 1
-        return Held(self.held, model, 5, 100)
+        return Reservation(self.held, model, 5, 100)
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         self.settled.append(used)
         return Usage(cost=1)
 

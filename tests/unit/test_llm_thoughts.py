@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from experts.instruction.expert import build
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.reasoning_splitter import Splitter, answer_in
 from swarm.llm.openai.reasoning_tags import TAGS, WRAPPERS
-from swarm.llm.openai.response_parser import Reader
+from swarm.llm.openai.response_parser import ResponseParser
 from swarm.llm.openai.responses import Responses
 from swarm.testing.model_server import Answer, ModelServer, Script, Stream, chunk, completion
 from swarm.testing.openai_payloads import response, response_events
@@ -227,7 +227,7 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
 
 
 def read(body: bytes, *, streamed: bool, **more: Any) -> tuple[str, Completion]:
-    reader = Reader(streamed=streamed, splitter=Splitter(holds=True), **more)
+    reader = ResponseParser(streamed=streamed, splitter=Splitter(holds=True), **more)
     pieces = [piece for at in range(0, len(body), 50) for piece in reader.feed(body[at : at + 50])]
     pieces += reader.end()
     return "".join(pieces), reader.completion("a/b", "")
@@ -334,7 +334,7 @@ async def test_a_model_that_is_known_to_answer_at_once_is_streamed_at_once() -> 
 async def test_json_is_streamed_at_once_and_does_not_show_how_a_model_thinks() -> None:
     said: Iterator[Answer] = iter(['{"a": ' + "1" * 90 + "}", LATE])
     async with served(lambda request: next(said)) as models:
-        form = Form("a", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+        form = ResponseFormat("a", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
         assert len((await heard(models, form=form))[0]) > 3
         pieces, _ = await heard(models)
 

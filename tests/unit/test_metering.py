@@ -13,8 +13,17 @@ from typing import Any
 import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable
-from swarm.llm.base import Completion, Form, Message
-from swarm.llm.metered import ACCOUNT, PER_CALL, PER_FORM, PER_MESSAGE, Held, MeteredModels, Used, most_tokens
+from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.metered import (
+    ACCOUNT,
+    PER_CALL,
+    PER_FORM,
+    PER_MESSAGE,
+    CallOutcome,
+    MeteredModels,
+    Reservation,
+    most_tokens,
+)
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.structured_output import WAYS, Way, parameters, worded
 from swarm.llm.openai.usage import prompt_tokens
@@ -25,9 +34,9 @@ from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.result import Usage
 
 ASKED = [Message("user", "where is my parcel?")]
-FORM = Form("answer", {"type": "object"})
-TOLD = Used("told", 7, 3, answered=True)
-LOST = Used("unknown", 11, estimated=True)
+FORM = ResponseFormat("answer", {"type": "object"})
+TOLD = CallOutcome("told", 7, 3, answered=True)
+LOST = CallOutcome("unknown", 11, estimated=True)
 """A call of which nobody told anything: only its prompt is known, and not what became of it."""
 
 
@@ -37,15 +46,15 @@ class Purse:
     def __init__(self, cap: int | None = None, room: int = 99) -> None:
         self.cap, self.room = cap, room
         self.reserved: list[tuple[str, int, int | None]] = []
-        self.settled: dict[int, Used] = {}
+        self.settled: dict[int, CallOutcome] = {}
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         if len(self.reserved) >= self.room:
             raise Unaffordable("no money left")
         self.reserved.append((model, sent, wanted))
-        return Held(len(self.reserved), model, self.cap, 100)
+        return Reservation(len(self.reserved), model, self.cap, 100)
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         if held.number in self.settled:
             return Usage()
         self.settled[held.number] = used
@@ -82,7 +91,7 @@ async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_wha
             answer = await models.get("box/small").complete(ASKED, max_tokens=30)
 
     assert purse.reserved == [("box/small", 19 + PER_MESSAGE + PER_CALL, 30)]
-    assert purse.settled == {1: Used("told", prompt_tokens(ASKED), 3, answered=True)}
+    assert purse.settled == {1: CallOutcome("told", prompt_tokens(ASKED), 3, answered=True)}
     assert answer.usage == Usage(calls=1, input_tokens=11, output_tokens=3, cost=14)
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 30)
 
@@ -94,7 +103,7 @@ async def test_where_a_limit_holds_the_cap_is_sent_and_the_answer_streamed() -> 
 
     assert answer.text == "on its way"
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 50)
-    assert purse.settled == {1: Used("told", prompt_tokens(ASKED), 3, answered=True)}
+    assert purse.settled == {1: CallOutcome("told", prompt_tokens(ASKED), 3, answered=True)}
 
 
 @pytest.mark.parametrize("name", ["content", "reasoning_content"])
@@ -158,7 +167,7 @@ async def test_what_was_counted_before_the_last_words_is_not_what_they_cost() ->
 
     purse = await outcome(lambda request: Stream(parts), purse=Purse(cap=20))
 
-    assert purse.settled == {1: Used("told", 11, 3, answered=True, estimated=True)}
+    assert purse.settled == {1: CallOutcome("told", 11, 3, answered=True, estimated=True)}
 
 
 async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> None:
@@ -166,16 +175,16 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
 
     purse = await outcome(lambda request: Reply(completion("so", usage=usage)))
 
-    assert purse.settled == {1: Used("told", 7, 103, answered=True, reasoning=100)}
+    assert purse.settled == {1: CallOutcome("told", 7, 103, answered=True, reasoning=100)}
 
 
 @pytest.mark.parametrize(
     ("reply", "used"),
     [
-        (Reply({"error": {"message": "no"}}, 401), Used("nothing", answered=True)),
+        (Reply({"error": {"message": "no"}}, 401), CallOutcome("nothing", answered=True)),
         (
             Reply({"error": {"message": "slow"}}, 429, {"retry-after": "2"}),
-            Used("nothing", limited=True, pause=2.0, answered=True),
+            CallOutcome("nothing", limited=True, pause=2.0, answered=True),
         ),
         (Reply({"error": {"message": "late"}}, 408), replace(LOST, down="model")),
         (
@@ -185,12 +194,12 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
         (Reply({"error": {"message": "no", "code": 400}}), replace(LOST, answered=True)),
         (Reply("no JSON"), replace(LOST, answered=True)),
         (Reply(completion("")), TOLD),
-        (Reply(completion("so", usage=None)), Used("told", 11, 1, answered=True, estimated=True)),
+        (Reply(completion("so", usage=None)), CallOutcome("told", 11, 1, answered=True, estimated=True)),
         (None, replace(LOST, down="model")),
     ],
     ids=["401", "429", "408", "503", "error in a 200", "no JSON", "empty answer", "no usage", "hung up"],
 )
-async def test_what_a_call_may_cost_is_told_by_what_became_of_it(reply: Reply | None, used: Used) -> None:
+async def test_what_a_call_may_cost_is_told_by_what_became_of_it(reply: Reply | None, used: CallOutcome) -> None:
     assert (await outcome(lambda request: reply)).settled == {1: used}
 
 
@@ -200,7 +209,7 @@ async def test_a_stream_that_breaks_off_may_have_cost_anything() -> None:
 
     purse = await outcome(lambda request: Stream([part], cut=True), purse=Purse(cap=50))
 
-    assert purse.settled == {1: Used("unknown", 7, 3, down="model")}
+    assert purse.settled == {1: CallOutcome("unknown", 7, 3, down="model")}
 
 
 async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_costs_nothing() -> None:
@@ -213,7 +222,7 @@ async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_cost
         await models.get("box/small").complete(ASKED)
 
     assert late.settled == {1: replace(LOST, down="model")}
-    assert purse.settled == {1: Used("nothing", down="endpoint")}
+    assert purse.settled == {1: CallOutcome("nothing", down="endpoint")}
 
 
 @pytest.mark.parametrize(("status", "probe", "spared"), [(503, True, True), (503, False, False), (401, True, False)])
@@ -221,8 +230,8 @@ async def test_who_tries_out_for_all_others_what_was_failing_loses_no_attempt_ov
     status: int, probe: bool, spared: bool
 ) -> None:
     class Trying(Purse):
-        async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
-            return Held(1, model, probe=probe)
+        async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
+            return Reservation(1, model, probe=probe)
 
     async with metered(lambda request: Reply({"error": {"message": "no"}}, status)) as (models, _):
         with paid_by(Trying()) as purse, pytest.raises(ExpertError) as caught:
@@ -269,7 +278,7 @@ async def test_cached_tokens_are_told_apart() -> None:
 
     purse = await outcome(lambda request: Reply(completion("yes", usage=usage)))
 
-    assert purse.settled == {1: Used("told", 100, 3, cached=64, answered=True)}
+    assert purse.settled == {1: CallOutcome("told", 100, 3, cached=64, answered=True)}
 
 
 @pytest.mark.parametrize(("limit", "down"), [(0.5, ["model"]), (0.3, [""])])
@@ -295,7 +304,7 @@ async def test_a_call_that_is_given_up_stays_held() -> None:
             async with aclosing(models.get("box/small").stream(ASKED)) as items:
                 assert await anext(items) == "word "
 
-    assert purse.settled == {1: Used("unknown", 11, 2, estimated=True, left=True)}
+    assert purse.settled == {1: CallOutcome("unknown", 11, 2, estimated=True, left=True)}
 
 
 async def test_nobody_pays_for_local_models_or_outside_a_delivery() -> None:
@@ -325,7 +334,7 @@ def test_a_form_counts_as_often_as_it_may_stand_in_a_prompt() -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("words", ["where is my parcel?", "où est 我的包裹 📦?", ""])
 def test_a_request_has_no_more_bytes_of_text_than_tokens_are_held_for(way: Way, words: str) -> None:
-    form = Form("réponse", {"type": "object", "properties": {"où 📦": {"type": "string"}}})
+    form = ResponseFormat("réponse", {"type": "object", "properties": {"où 📦": {"type": "string"}}})
     messages = [Message("user", words), Message("assistant", words)]
 
     said = "".join(message.content for message in worded(way, form, messages))

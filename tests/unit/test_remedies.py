@@ -15,8 +15,8 @@ from experts.base import Allowance, until
 from experts.catalog.loader import catalog_of
 from experts.limited_completion import written
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Form, Message
-from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
+from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.model.planner import ModelPlanner
 from swarm.planner.planner import Front
@@ -31,7 +31,7 @@ from swarm.types.sampling import Cap, Sampling
 from workers.call_budget import most_written
 
 ASKED = [Message("user", "Count to forty.")]
-FORM = Form("answer", {"type": "object"})
+FORM = ResponseFormat("answer", {"type": "object"})
 WORDS = '{"said": "' + " ".join(map(str, range(38))) + '"}'
 
 
@@ -116,10 +116,10 @@ async def test_an_answer_that_was_cut_names_a_setting_that_works(
 class Purse:
     """An account that caps what nobody else does."""
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
-        return Held(1, model, cap=wanted or Cap(5, "SWARM_MAX_OUTPUT"))
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
+        return Reservation(1, model, cap=wanted or Cap(5, "SWARM_MAX_OUTPUT"))
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         return Usage()
 
 

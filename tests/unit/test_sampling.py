@@ -20,7 +20,7 @@ from swarm.errors import BadInput, ModelRefused
 from swarm.llm.base import Message
 from swarm.llm.endpoints import Endpoints
 from swarm.llm.logged import LoggedModels
-from swarm.llm.metered import ACCOUNT, Held, MeteredModels, Used
+from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.llm.openai.models import OpenAIModels
 from swarm.testing.model_server import ModelServer
 from swarm.testing.scripted_model import ScriptedModels
@@ -195,11 +195,11 @@ class Purse:
     def __init__(self) -> None:
         self.wanted: list[int | None] = []
 
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Held:
+    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
         self.wanted.append(wanted)
-        return Held(1, model, cap=wanted)
+        return Reservation(1, model, cap=wanted)
 
-    def settle(self, held: Held, used: Used) -> Usage:
+    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
         return Usage()
 
 

@@ -24,7 +24,7 @@ ENDPOINT = "scripted"
 """What the endpoint is called in the lines that are printed for the environment."""
 DEMO = "demo"
 
-Rules = Annotated[
+ScriptRules = Annotated[
     str | None,
     typer.Option("--rules", metavar="FILE", help=f"Answer by these rules, YAML or JSON; {DEMO}: those of the demo."),
 ]
@@ -48,7 +48,7 @@ Latency = Annotated[
 
 
 def model_server(
-    rules: Rules = None,
+    rules: ScriptRules = None,
     recording: Played = None,
     record: Recorded = None,
     to: To = None,
@@ -82,10 +82,10 @@ def model_server(
 
 
 def _by_rules(file: str) -> tuple[Speech, tuple[str, ...]]:
-    from swarm.testing.rules import Rules
+    from swarm.testing.rules import ScriptRules
 
     path = demo_folder() / "rules.yaml" if file == DEMO else Path(options.utf8(file, "rules"))
-    found = Rules.load(path)
+    found = ScriptRules.load(path)
     return found, found.models
 
 

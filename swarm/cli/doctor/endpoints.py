@@ -10,7 +10,7 @@ from typing import Literal
 
 from swarm.cli.doctor.findings import Finding, bad, good, many, raised, warning
 from swarm.errors import ExpertError
-from swarm.llm.openai.model_list import Offered, named
+from swarm.llm.openai.model_list import ListedModel, named
 from swarm.settings import Settings
 from swarm.types.card import Card
 
@@ -31,7 +31,7 @@ class Asked:
     host: str = ""
     default: str = ""
     """Its default model."""
-    offered: tuple[Offered, ...] | None = None
+    offered: tuple[ListedModel, ...] | None = None
     seconds: float = 0.0
     key: KeyIs = ""
     """What its list tells of the key."""
@@ -100,7 +100,7 @@ def listed(users: Users, asked: Mapping[str, Asked], today: date) -> Iterator[Fi
             yield _listed(model, there.offered, by, today)
 
 
-def _listed(model: str, offered: Sequence[Offered], by: Sequence[str], today: date) -> Finding:
+def _listed(model: str, offered: Sequence[ListedModel], by: Sequence[str], today: date) -> Finding:
     server, _, name = model.partition("/")
     found = next((each for each in offered if each.id in _spellings(name)), None)
     if found is None:
@@ -135,7 +135,7 @@ def _spellings(name: str) -> tuple[str, ...]:
     return (name, f"{name}:latest", f"models/{name}")
 
 
-def _lasting(offered: Iterable[Offered], today: date) -> tuple[Offered, ...]:
+def _lasting(offered: Iterable[ListedModel], today: date) -> tuple[ListedModel, ...]:
     return tuple(each for each in offered if each.retires is None or (each.retires - today).days > SOON)
 
 
@@ -144,7 +144,7 @@ def where(model: str) -> str:
     return model.partition("/")[0]
 
 
-def _lists(server: str, offered: Iterable[Offered]) -> str:
+def _lists(server: str, offered: Iterable[ListedModel]) -> str:
     return f"{server} lists: {named(tuple(offered)) or 'no others'}"
 
 

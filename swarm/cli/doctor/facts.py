@@ -19,7 +19,7 @@ from swarm.llm.endpoints import Endpoint
 from swarm.llm.openai.model_list import listed
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.response_parser import ServerError
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.runtime.thread_pool import in_thread
 from swarm.settings import Settings
 from swarm.types.card import Card
@@ -167,7 +167,7 @@ class Facts:
 async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyIs:
     """What a list that was given for a key says of that key: some servers give it to anybody."""
     bare = replace(where, name=f"{where.name} without a key", key="", headers={})  # a name, so a client, of its own
-    patience = Patience.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
+    patience = CallTimeouts.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
     try:
         return "not asked for" if listed(await models.whole(bare, "models", {}, patience, bare.name)) else ""
     except ServerError as error:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Again, Completion, Form, Message, cap_of, sampling_of, whole
+from swarm.llm.base import Again, Completion, Message, ResponseFormat, cap_of, sampling_of, whole
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai import responses
 from swarm.llm.openai.error_table import classify, reason
-from swarm.llm.openai.response_parser import AFTER_DONE, AFTER_FINISH, Reader, ServerError
+from swarm.llm.openai.response_parser import AFTER_DONE, AFTER_FINISH, ResponseParser, ServerError
 from swarm.llm.openai.responses import Responses
 from swarm.llm.openai.retry_after import exhausted, retry_after
-from swarm.llm.openai.structured_output import Ladder, worded
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.structured_output import FormatFallback, worded
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.transport import moved
 from swarm.llm.openai.usage import counted, failed, prompt_tokens
 from swarm.runtime.thread_pool import in_thread
@@ -47,9 +47,9 @@ class _Ask:
 
     messages: Sequence[Message]
     max_tokens: int | None
-    patience: Patience
+    patience: CallTimeouts
     sampling: Sampling
-    readers: list[Reader] = field(default_factory=list)
+    readers: list[ResponseParser] = field(default_factory=list)
     """Of the requests that were sent for it, the last one last."""
     failed: list[Usage] = field(default_factory=list)
     """What those used that were repeated, if nobody else counts them."""
@@ -83,7 +83,7 @@ class OpenAIModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> Completion:
         # streamed, too: a server that is hung up on then stops writing
@@ -95,7 +95,7 @@ class OpenAIModel:
         *,
         max_tokens: int | None = None,
         timeout: float = 60.0,
-        form: Form | None = None,
+        form: ResponseFormat | None = None,
         sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Completion]:
         ask = self._ask(messages, max_tokens, sampling, timeout)
@@ -115,10 +115,10 @@ class OpenAIModel:
         timeout: float,
     ) -> _Ask:
         found = sampling_of(self, sampling)
-        patience = Patience.of(self.endpoint.timeouts, timeout, _now())
+        patience = CallTimeouts.of(self.endpoint.timeouts, timeout, _now())
         return _Ask(messages, max_tokens or cap_of(self, sampling), patience, found)
 
-    async def _counted(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+    async def _counted(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error says what was used before it."""
         try:
             async with aclosing(self._answered(ask, form)) as items:
@@ -129,7 +129,7 @@ class OpenAIModel:
             error.tokens, error.estimated = (used.input_tokens, used.output_tokens), bool(used.estimated)
             raise
 
-    async def _answered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+    async def _answered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer, every error in our words, and with what the server may charge for it."""
         if not self.model:
             raise await self.models.nameless(self.endpoint, ask.patience.left(_now()))
@@ -149,10 +149,10 @@ class OpenAIModel:
             said = self.endpoint.clean(str(error))
             raise error.worded(said if said.startswith(f"{self.name}: ") else f"{self.name}: {said}") from None
 
-    async def _laddered(self, ask: _Ask, form: Form | None) -> AsyncGenerator[str | Completion]:
+    async def _laddered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
         limit = self.endpoint.limit_name
-        ladder = Ladder(self.models.notes, self.name, form, streamed=True, limit=limit)
+        ladder = FormatFallback(self.models.notes, self.name, form, streamed=True, limit=limit)
         begun = answered = False
         while not answered:
             try:
@@ -175,11 +175,11 @@ class OpenAIModel:
         else:
             ask.failed.append(used)
 
-    async def _once(self, ask: _Ask, ladder: Ladder) -> AsyncGenerator[str | Completion]:
+    async def _once(self, ask: _Ask, ladder: FormatFallback) -> AsyncGenerator[str | Completion]:
         """One request, and its answer as it comes."""
         words = Responses() if self.endpoint.api == "responses" else None
         splitter = self.models.thinking.splitter(self.name, self.endpoint)
-        reader = Reader(ladder.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
+        reader = ResponseParser(ladder.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
         ask.readers.append(reader)
         patience, begun, first = ask.patience, _now(), 0.0
         patience.sends(begun, streamed=ladder.streamed)
@@ -219,7 +219,7 @@ class OpenAIModel:
         usage = sum(ask.failed, completion.usage)
         yield replace(completion, usage=usage, first=first if ladder.streamed else 0.0)
 
-    async def _sent(self, ask: _Ask, ladder: Ladder, opened: AsyncExitStack) -> AsyncIterator[bytes]:
+    async def _sent(self, ask: _Ask, ladder: FormatFallback, opened: AsyncExitStack) -> AsyncIterator[bytes]:
         """Send the request; the bytes of the answer, once its status is known and good."""
         body = self._body(ask, ladder)
         response = await self.models.sent(self.endpoint, self.endpoint.api, body, ask.patience, opened)
@@ -227,7 +227,7 @@ class OpenAIModel:
         chunks: AsyncIterator[bytes] = response.iter_bytes()
         return chunks
 
-    def _body(self, ask: _Ask, ladder: Ladder) -> dict[str, Any]:
+    def _body(self, ask: _Ask, ladder: FormatFallback) -> dict[str, Any]:
         """The request."""
         messages, body = ask.messages, {**ask.sampling.request(), "model": self.model}
         if ladder.form and ladder.way:
@@ -265,7 +265,7 @@ def _billed(error: ServerError) -> Billed:
     return "nothing" if refused and not error.inside else "unknown"
 
 
-def _more_tokens(reader: Reader, cap: int | None, endpoint: Endpoint) -> str:
+def _more_tokens(reader: ResponseParser, cap: int | None, endpoint: Endpoint) -> str:
     """What to do where an answer was cut: it names the limit at which it was, which may be the server's own."""
     if cap is None:
         asked = f"in its card or in [endpoints.{endpoint.name}.sampling] of swarm.toml"
@@ -277,7 +277,7 @@ def _more_tokens(reader: Reader, cap: int | None, endpoint: Endpoint) -> str:
     return f"raise {setting_of(cap)}"
 
 
-async def _next(chunks: AsyncIterator[bytes], until: float, reader: Reader) -> bytes | None:
+async def _next(chunks: AsyncIterator[bytes], until: float, reader: ResponseParser) -> bytes | None:
     """The next bytes; None at the end, or when a finished answer has nothing more to say."""
     try:
         async with asyncio.timeout_at(until):
@@ -288,7 +288,7 @@ async def _next(chunks: AsyncIterator[bytes], until: float, reader: Reader) -> b
         raise
 
 
-def _until(reader: Reader, patience: Patience, until: float) -> float:
+def _until(reader: ResponseParser, patience: CallTimeouts, until: float) -> float:
     """Until when to go on reading: not for long once the answer stands."""
     if not reader.finished:
         return patience.until

@@ -22,7 +22,7 @@ from swarm.errors import BadOutput, ExpertError
 from swarm.llm.endpoints import Endpoint
 from swarm.llm.openai.chat import refused
 from swarm.llm.openai.response_parser import ServerError, raise_error
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.usage import counted, estimated, text_tokens
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
@@ -62,7 +62,7 @@ class OpenAIEmbedder:
     async def embed(self, texts: Sequence[str], *, timeout: float = 60.0) -> Embedded:
         """The vectors of `texts`, within `timeout` seconds for all of them. Raises ExpertErrors as a model does."""
         now = asyncio.get_running_loop().time()
-        patience = Patience.of(self.endpoint.timeouts, timeout, now)
+        patience = CallTimeouts.of(self.endpoint.timeouts, timeout, now)
         if not self.model:
             raise await self.models.nameless(self.endpoint, patience.left(now))
         vectors: list[tuple[float, ...]] = []
@@ -78,7 +78,7 @@ class OpenAIEmbedder:
             raise
         return Embedded(tuple(vectors), usage, self.name)
 
-    async def _once(self, texts: Sequence[str], patience: Patience) -> tuple[list[tuple[float, ...]], Usage]:
+    async def _once(self, texts: Sequence[str], patience: CallTimeouts) -> tuple[list[tuple[float, ...]], Usage]:
         body = {"model": self.model, "input": list(texts)}
         try:
             answer = await self.models.whole(self.endpoint, "embeddings", body, patience, self.name, most=MAX_BYTES)

@@ -35,7 +35,7 @@ MAX_WORDS = 3_000
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorRule:
     """A row: by what it is known, and what it means. `down` says whether others will meet it too, for a while."""
 
     kind: str
@@ -65,12 +65,12 @@ def _row(
     words: tuple[str, ...] = (),
     remedy: str = "",
     down: Down = "",
-) -> Fault:
+) -> ErrorRule:
     found = re.compile("|".join(words), re.DOTALL) if words else None
-    return Fault(kind, error, frozenset(statuses), found, remedy, down)
+    return ErrorRule(kind, error, frozenset(statuses), found, remedy, down)
 
 
-FAULTS = (
+RULES = (
     _row(
         "quota", QuotaSpent, 402,
         words=(
@@ -178,7 +178,7 @@ FAULTS = (
 )  # fmt: skip
 """From the plainest words to the vaguest. Without words in any row, the first with the status counts."""
 
-BAD_REQUEST = Fault(
+BAD_REQUEST = ErrorRule(
     "bad request",
     ModelRefused,
     frozenset(),
@@ -200,13 +200,13 @@ _TELLING = frozenset(
 _ECHO = re.compile(r"""['"]input['"]\s?:.*""", re.DOTALL)
 
 
-def classify(status: int, body: Any) -> Fault:
+def classify(status: int, body: Any) -> ErrorRule:
     """The row of an error with this status and body."""
     said = words(body).lower()
-    for row in FAULTS:
+    for row in RULES:
         if row.words and row.words.search(said):
             return row
-    return next((row for row in FAULTS if status in row.statuses), BAD_REQUEST)
+    return next((row for row in RULES if status in row.statuses), BAD_REQUEST)
 
 
 def words(body: Any) -> str:

@@ -26,7 +26,7 @@ _ROOM = ("context_length", "max_model_len", "context_window", "max_context_lengt
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class ListedModel:
     """A model as its server lists it."""
 
     id: str
@@ -38,7 +38,7 @@ class Offered:
     """Tokens that it reads and writes together."""
 
 
-def listed(body: bytes) -> tuple[Offered, ...]:
+def listed(body: bytes) -> tuple[ListedModel, ...]:
     """The models in the answer of a server, each once. Raises BadOutput for what is no list of them."""
     try:
         document: Any = json.loads(body)
@@ -52,13 +52,13 @@ def listed(body: bytes) -> tuple[Offered, ...]:
     return tuple(found.values())
 
 
-def named(models: tuple[Offered, ...]) -> str:
+def named(models: tuple[ListedModel, ...]) -> str:
     """The ids of `models`, as an error lists them."""
     more = f" and {len(models) - SHOWN} more" if len(models) > SHOWN else ""
     return ", ".join(model.id for model in models[:SHOWN]) + more
 
 
-def _each(items: list[Any]) -> Iterator[Offered]:
+def _each(items: list[Any]) -> Iterator[ListedModel]:
     for item in items[:MOST]:
         if not isinstance(item, dict):
             continue
@@ -68,7 +68,7 @@ def _each(items: list[Any]) -> Iterator[Offered]:
         # llama-server tells more under `meta`, LiteLLM under `model_info`
         inside = [part for key in ("meta", "model_info") if isinstance(part := item.get(key), dict)]
         owner, created = item.get("owned_by"), item.get("created")
-        yield Offered(
+        yield ListedModel(
             name,
             owner[:200] if isinstance(owner, str) else "",
             int(created) if isinstance(created, (int, float)) and 0 < created < 1e11 else 0,

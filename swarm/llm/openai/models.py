@@ -21,11 +21,11 @@ from swarm.llm.endpoints import Endpoint, Endpoints, unusable
 from swarm.llm.openai.chat import OpenAIModel as OpenAIModel
 from swarm.llm.openai.chat import refused
 from swarm.llm.openai.embeddings import OpenAIEmbedder
-from swarm.llm.openai.model_list import Offered, listed, named
+from swarm.llm.openai.model_list import ListedModel, listed, named
 from swarm.llm.openai.reasoning_memory import Thinking
 from swarm.llm.openai.response_parser import LOOK, MAX_RESPONSE, ServerError
-from swarm.llm.openai.structured_output import Notes
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.structured_output import CapabilityCache
+from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.transport import http_client, of_health, timed_out, trusted, unreached
 from swarm.runtime.thread_pool import in_thread
 
@@ -54,7 +54,7 @@ class OpenAIModels:
         self.endpoints = Endpoints.load(environ)
         self._clients: dict[str, AsyncOpenAI] = {}
         self._loading: asyncio.Future[None] | None = None
-        self.notes = Notes(clock)
+        self.notes = CapabilityCache(clock)
         self.thinking = Thinking(clock)
 
     async def __aenter__(self) -> OpenAIModels:
@@ -78,10 +78,10 @@ class OpenAIModels:
         found = self.get(name)
         return OpenAIEmbedder(found.name, found.model, found.endpoint, self)
 
-    async def offered(self, endpoint: str, timeout: float = LIST_SECONDS) -> tuple[Offered, ...]:
+    async def offered(self, endpoint: str, timeout: float = LIST_SECONDS) -> tuple[ListedModel, ...]:
         """The models that an endpoint lists; none where it lists none. Raises ExpertErrors as a call does."""
         where = self.endpoints.get(endpoint)
-        patience = Patience.of(where.timeouts, timeout, asyncio.get_running_loop().time())
+        patience = CallTimeouts.of(where.timeouts, timeout, asyncio.get_running_loop().time())
         try:
             return listed(await self.whole(where, "models", {}, patience, where.name))
         except ServerError as error:
@@ -107,7 +107,7 @@ class OpenAIModels:
             self._loading = asyncio.ensure_future(in_thread(_load, self.endpoints.apis))
         await asyncio.shield(self._loading)
 
-    async def ready(self, name: str, patience: Patience) -> None:
+    async def ready(self, name: str, patience: CallTimeouts) -> None:
         """`warm`, within the time of a call."""
         try:
             async with asyncio.timeout_at(patience.until):
@@ -122,7 +122,7 @@ class OpenAIModels:
         where: Endpoint,
         api: Api,
         body: Mapping[str, Any],
-        patience: Patience,
+        patience: CallTimeouts,
         name: str,
         *,
         most: int = MAX_RESPONSE,
@@ -140,7 +140,7 @@ class OpenAIModels:
         return bytes(read)
 
     async def sent(
-        self, where: Endpoint, api: Api, body: Mapping[str, Any], patience: Patience, opened: AsyncExitStack
+        self, where: Endpoint, api: Api, body: Mapping[str, Any], patience: CallTimeouts, opened: AsyncExitStack
     ) -> Any:
         """The answer to a request once its status is known and good, open until `opened` closes it.
 
@@ -159,7 +159,7 @@ class OpenAIModels:
             raise ServerError(error.status_code, said, came.headers, raw=came.content) from None
 
     @contextmanager
-    def translated(self, name: str, where: Endpoint, patience: Patience) -> Iterator[None]:
+    def translated(self, name: str, where: Endpoint, patience: CallTimeouts) -> Iterator[None]:
         """What goes wrong in the block on the way to a server and back, as ExpertErrors that say what to do."""
         import httpx2
         import openai

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from swarm.llm.endpoints import OFFICIAL, Endpoint
 from swarm.llm.openai.reasoning_splitter import Splitter
-from swarm.llm.openai.structured_output import Notes
+from swarm.llm.openai.structured_output import CapabilityCache
 
 _MAY_THINK = re.compile(
     r"think|reason|r1|qwq|qwen-?3|magistral|deepseek|glm|minimax|nemotron|exaone|ernie|hunyuan|seed|kimi", re.IGNORECASE
@@ -27,7 +27,7 @@ class Thinking:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._notes = Notes(clock, SECONDS)
+        self._notes = CapabilityCache(clock, SECONDS)
 
     def splitter(self, model: str, endpoint: Endpoint) -> Splitter:
         late = ("late", model) in self._notes

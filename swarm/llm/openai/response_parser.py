@@ -56,7 +56,7 @@ class ServerError(Exception):
 
 
 @dataclass(slots=True)
-class Events:
+class SseParser:
     """Bytes of an event stream go in as they come, the (name, data) of its events come out."""
 
     _line: bytearray = field(default_factory=bytearray)
@@ -103,7 +103,7 @@ class Events:
 
 
 @dataclass(slots=True)
-class Reader:
+class ResponseParser:
     """One answer, read as its bytes come. What `feed` gives is text to pass on; `end` gives what was held back.
 
     Where a tool was forced, its arguments are the answer, and other text only if there are none.
@@ -130,7 +130,7 @@ class Reader:
     """Seconds for which the server takes no more, as its headers say."""
     written: int = 0
     """Tokens that have come at least: one for each event with text, thoughts included, more for a long one."""
-    _events: Events | None = None
+    _events: SseParser | None = None
     _body: bytearray = field(default_factory=bytearray)
     _size: int = 0
     _said: list[str] = field(default_factory=list)
@@ -237,7 +237,7 @@ class Reader:
         start = bytes(self._body[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if not self.streamed or not start or start in b"{[<":
             return b""
-        self._events = Events()
+        self._events = SseParser()
         held, self._body = bytes(self._body), bytearray()
         return held.removeprefix(b"\xef\xbb\xbf")
 

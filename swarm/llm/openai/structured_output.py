@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from swarm.llm.base import Completion, Form, Message
+from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.openai.error_table import classify, unechoed, whole
 from swarm.llm.openai.schema_keywords import NARROWING, blamed, shaping, without
 from swarm.llm.strict_schema import Strict, restored, strictly
@@ -57,7 +57,7 @@ _STREAM = re.compile(
 _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
-def parameters(way: Way, form: Form, strict: Strict | None = None) -> dict[str, Any]:
+def parameters(way: Way, form: ResponseFormat, strict: Strict | None = None) -> dict[str, Any]:
     """What a request says about `form`, beside its messages; `json_schema` in its strict form, if that is given."""
     name, schema = re.sub(r"[^a-zA-Z0-9_-]", "_", form.name)[:64] or "answer", dict(form.schema)
     match way:
@@ -76,7 +76,7 @@ def parameters(way: Way, form: Form, strict: Strict | None = None) -> dict[str, 
             return {}
 
 
-def worded(way: Way, form: Form, messages: Sequence[Message]) -> tuple[Message, ...]:
+def worded(way: Way, form: ResponseFormat, messages: Sequence[Message]) -> tuple[Message, ...]:
     """`messages` with the schema in the first of them, which is a system message: many chat templates accept one only.
 
     Also said with `json_object`: servers need not look at the schema beside it, and OpenAI demands the word JSON.
@@ -90,7 +90,7 @@ def worded(way: Way, form: Form, messages: Sequence[Message]) -> tuple[Message, 
     return Message("system", said), *messages
 
 
-class Notes:
+class CapabilityCache:
     """Facts about servers, each kept for `seconds` after it was noted; the oldest go when there are too many."""
 
     def __init__(
@@ -116,11 +116,17 @@ class Notes:
         return len(self._until)
 
 
-class Ladder:
+class FormatFallback:
     """The ways that one call takes, from the best that `model` is not known to refuse. Without a form there is one."""
 
     def __init__(
-        self, notes: Notes, model: str, form: Form | None, *, streamed: bool = False, limit: str = LIMITS[0]
+        self,
+        notes: CapabilityCache,
+        model: str,
+        form: ResponseFormat | None,
+        *,
+        streamed: bool = False,
+        limit: str = LIMITS[0],
     ) -> None:
         self._notes, self._model, self.form = notes, model, form
         self._left = [way for way in WAYS if form and not self._refuses(way, form)]
@@ -212,7 +218,7 @@ class Ladder:
                 self._notes.add("refused", self._model, way, seconds=PROSE_SECONDS)
 
     @property
-    def _asked(self) -> Form | None:
+    def _asked(self) -> ResponseFormat | None:
         """The form as it is asked for."""
         return replace(self.form, schema=without(self.form.schema, self._unknown)) if self.form else None
 
@@ -252,7 +258,7 @@ class Ladder:
         """A refusal without a reason is taken for one of the way: once in a call, and if the way never worked."""
         return not (self._guessed or ("took", self._model, way) in self._notes)
 
-    def _refuses(self, way: Way | Literal["strict"], form: Form) -> bool:
+    def _refuses(self, way: Way | Literal["strict"], form: ResponseFormat) -> bool:
         refused = ("refused", self._model, way)
         return refused in self._notes or (*refused, form.name) in self._notes
 

@@ -17,7 +17,7 @@ sent, and nothing is charged for it."""
 
 
 @dataclass(slots=True)
-class Patience:
+class CallTimeouts:
     """The time limits of one call. Moments are those of one clock, `now` of each method too."""
 
     timeouts: Timeouts
@@ -30,7 +30,7 @@ class Patience:
     _waits_for: Literal["", "first_token", "between_tokens"] = ""
 
     @classmethod
-    def of(cls, timeouts: Timeouts, timeout: float, now: float) -> Patience:
+    def of(cls, timeouts: Timeouts, timeout: float, now: float) -> CallTimeouts:
         own = timeouts.total is not None and timeouts.total < timeout
         seconds = min(timeout, timeouts.total or math.inf)
         return cls(timeouts, seconds, now + seconds, own)

@@ -17,7 +17,7 @@ from urllib.request import getproxies
 from swarm.errors import ExpertError, ModelUnavailable
 from swarm.llm.endpoint_config import usable
 from swarm.llm.endpoints import Endpoint, unusable
-from swarm.llm.openai.timeouts import Patience
+from swarm.llm.openai.timeouts import CallTimeouts
 
 if TYPE_CHECKING:
     from httpx2 import AsyncByteStream, AsyncClient, Proxy, Response
@@ -119,7 +119,7 @@ def _start_of(response: Response) -> AsyncByteStream:
 # -- what went wrong -----------------------------------------------------------------------------------------------
 
 
-def timed_out(name: str, where: Endpoint, patience: Patience, cause: BaseException | None) -> ExpertError:
+def timed_out(name: str, where: Endpoint, patience: CallTimeouts, cause: BaseException | None) -> ExpertError:
     """That something took too long, which `cause` may know better."""
     import httpx2
 

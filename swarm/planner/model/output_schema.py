@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from swarm.llm.base import Form
+from swarm.llm.base import ResponseFormat
 from swarm.planner.compile.foreign_references import IDS
 from swarm.types.card import Card
 from swarm.types.plan import Aggregate, Condition, Plan, Subtask
@@ -20,7 +20,7 @@ _ORDER = ("when", "for_each", "id", "expert", "instruction", "depends_on")
 _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
-def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> Form:
+def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> ResponseFormat:
     """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.strict_schema`).
 
     Everything in it is required and closed, and of objects that may stand in one place each begins with its own key.
@@ -38,7 +38,7 @@ def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> Form:
     step = {"anyOf": [_closed(plain), _closed(conditional)]}
     # a grammar takes the shortest way out, and that is an empty list
     subtasks = {"type": "array"} | ({} if may_be_empty else {"minItems": 1}) | {"items": step}
-    return Form("plan", _closed({"subtasks": subtasks, "aggregate": {"type": "string", "enum": _AGGREGATES}}))
+    return ResponseFormat("plan", _closed({"subtasks": subtasks, "aggregate": {"type": "string", "enum": _AGGREGATES}}))
 
 
 def _conditions() -> Iterable[dict[str, Any]]:

@@ -16,7 +16,7 @@ from itertools import islice
 
 from swarm.engine import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
-from swarm.llm.base import Completion, Form, Message, Model, cap_of
+from swarm.llm.base import Completion, Message, Model, ResponseFormat, cap_of
 from swarm.llm.openai.usage import failed, given_up
 from swarm.planner.base import Publish, Tried, aside, fallbacks
 from swarm.planner.compile.compiler import Compiled, Rules, compiled
@@ -190,7 +190,7 @@ class _Asking:
     def _unstarted(self) -> str:
         return f"no step within {self.first_step:g} s (SWARM_PLAN_FIRST_STEP)"
 
-    async def _streamed(self, messages: Sequence[Message], wanted: Form, timeout: float) -> Completion:
+    async def _streamed(self, messages: Sequence[Message], wanted: ResponseFormat, timeout: float) -> Completion:
         """The first turn: what can begin is published as it is written, where the server has room for it."""
         early, written, steps = self._early, "", 0
         early.restart()

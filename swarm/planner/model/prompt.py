@@ -12,7 +12,7 @@ from typing import Any
 
 from swarm.errors import BadDraft, BadOutput, DraftReason, NoDraft, PlanRefused
 from swarm.llm.base import Message
-from swarm.llm.untrusted import fence
+from swarm.llm.untrusted import wrap_untrusted
 from swarm.planner.base import Done, Tried
 from swarm.planner.compile.foreign_references import NOTHING, REQUEST, Foreign
 from swarm.planner.model.output_schema import EXAMPLES, shown, skeleton
@@ -173,11 +173,11 @@ def _system(question: Question, shape: str) -> str:
 def _user(question: Question) -> str:
     blocks = {REQUEST: _ends(question.text, MAX_SHOWN)}
     if (tried := question.tried) is None:
-        return f"Plan for this request.\n\n{fence(blocks, _NOTICE)}"
+        return f"Plan for this request.\n\n{wrap_untrusted(blocks, _NOTICE)}"
     blocks |= {"done": _lines(map(_done, tried.done[:_DONE])), "failed": _lines(map(_failed, tried.failed[:_DONE]))}
     blocks |= {"lacking": _cut(tried.lacking, 2 * _RESULT)} if tried.lacking else {}
     example = tried.done[0].id if tried.done else "r1.t1"
-    return f"{_AGAIN % example}\n\n{fence(blocks, _NOTICE)}"
+    return f"{_AGAIN % example}\n\n{wrap_untrusted(blocks, _NOTICE)}"
 
 
 def _done(done: Done) -> dict[str, Any]:
