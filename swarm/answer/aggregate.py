@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm.answer.source_markers import Marked, Paragraph
+from swarm.answer.source_markers import Paragraph, SourcedText
 from swarm.types.answer import Answer, Ending, Missing, Segment
 from swarm.types.plan import Aggregate, Subtask
 from swarm.types.result import Citation, Solution, Usage
@@ -46,7 +46,7 @@ def aggregate(
     ending: Ending,
     usage: Usage,
     reason: str = "",
-    written: Marked | None = None,
+    written: SourcedText | None = None,
 ) -> Answer:
     """The answer of a job from whatever results there are. `answer.aggregate` is the way it was really made.
 

@@ -39,7 +39,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class SourcedText:
     """A text without its marks, and what they said. `unknown` are marks that look like ids and are none."""
 
     text: str
@@ -47,12 +47,12 @@ class Marked:
     unknown: tuple[str, ...] = ()
 
 
-class Marks:
+class MarkerParser:
     """The marks that may stand in one text: the ids of its subtasks.
 
     An id is known in any case, without its round where that is not ambiguous, and with a field of its result.
 
-    >>> marks = Marks(["r1.t1", "r1.t2"])
+    >>> marks = MarkerParser(["r1.t1", "r1.t2"])
     >>> marks.named("T1, r1.t2.label")
     (('r1.t1', 'r1.t2'), ())
     >>> marks.named("t7"), marks.named("x")
@@ -109,13 +109,13 @@ class Marks:
         return next((name for name in found if name is not None), None)
 
 
-class Unmarked:
+class MarkerStripper:
     """Gives a text on without its marks, piece by piece, each as soon as it is clear that it is none.
 
     However the text was cut into pieces, what comes out is the same.
     """
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: MarkerParser) -> None:
         self._marks, self._held = marks, ""
         self._last = ""
         """The character before what is held: behind some no round bracket opens a mark."""
@@ -150,7 +150,7 @@ class Unmarked:
         return "".join((*shown, whole[at:]))
 
 
-def read(text: str, marks: Marks) -> Marked:
+def read(text: str, marks: MarkerParser) -> SourcedText:
     """A whole text: what is shown of it, its paragraphs with their subtasks, and marks that name nothing."""
     paragraphs: list[Paragraph] = []
     unknown: dict[str, None] = {}
@@ -163,16 +163,16 @@ def read(text: str, marks: Marks) -> Marked:
         elif known and paragraphs:  # marks in a line of their own belong to what they follow
             last = paragraphs.pop()
             paragraphs.append(Paragraph(last.text, tuple(dict.fromkeys(last.subtasks + known))))
-    return Marked(plain(text, marks).strip(), tuple(paragraphs), tuple(unknown))
+    return SourcedText(plain(text, marks).strip(), tuple(paragraphs), tuple(unknown))
 
 
-def plain(text: str, marks: Marks) -> str:
+def plain(text: str, marks: MarkerParser) -> str:
     """`text` without its marks."""
-    shown = Unmarked(marks)
+    shown = MarkerStripper(marks)
     return shown.add(text) + shown.end()
 
 
-def _found(text: str, marks: Marks) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _found(text: str, marks: MarkerParser) -> tuple[tuple[str, ...], tuple[str, ...]]:
     groups = [named for group in _MARK.finditer(text) if (named := marks.of(group)) is not None]
     known = dict.fromkeys(name for names, _ in groups for name in names)
     return tuple(known), tuple(name for _, names in groups for name in names)

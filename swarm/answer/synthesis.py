@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from swarm.answer.source_markers import Marked, Marks, Unmarked, read
+from swarm.answer.source_markers import MarkerParser, MarkerStripper, SourcedText, read
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model, Models, cap_of
 from swarm.llm.degenerate_output import echo, reminded
@@ -64,11 +64,11 @@ NOTICE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SynthesisQuestion:
     """What a model is asked. `shortened` names what it does not see whole."""
 
     messages: tuple[Message, ...]
-    marks: Marks
+    marks: MarkerParser
     shortened: tuple[str, ...] = ()
     may_lack: bool = False
     prose: bool = True
@@ -76,10 +76,10 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenAnswer:
     """What a model wrote: an answer, or if `lacking` is set what it would need for one."""
 
-    marked: Marked
+    marked: SourcedText
     usage: Usage
     lacking: str = ""
 
@@ -106,7 +106,7 @@ def question(
     *,
     may_lack: bool = False,
     room: int = ROOM,
-) -> Question | Failure:
+) -> SynthesisQuestion | Failure:
     """What to ask for an answer out of `sections`, with the results behind them as far as there is room.
 
     A Failure if there are too many sections to show enough of each.
@@ -121,9 +121,9 @@ def question(
     behind = [i for i in shown if i not in sections][: left // LEAST]
     texts |= _shared({i: shown[i] for i in behind}, left)
     whole = {REQUEST: request} | shown
-    return Question(
+    return SynthesisQuestion(
         messages=_messages(texts, first, missing, may_lack),
-        marks=Marks(shown),
+        marks=MarkerParser(shown),
         shortened=tuple(i for i in (REQUEST, *first) if texts[i] != whole[i]),
         may_lack=may_lack,
         prose="json" not in request.casefold(),
@@ -190,7 +190,7 @@ class Synthesis:
         """Whether a model is set."""
         return bool(self._name)
 
-    async def write(self, asked: Question, show: Show) -> Written | Failure:
+    async def write(self, asked: SynthesisQuestion, show: Show) -> WrittenAnswer | Failure:
         """Ask, show the text as it comes, and read it. What may pass is tried once more; never raises ours."""
         until = time.monotonic() + self._timeout
         usage, tries = Usage(), TRIES
@@ -214,7 +214,7 @@ class Synthesis:
                     return _failure(error, usage)
             await asyncio.sleep(pause)
 
-    async def _completed(self, asked: Question, show: Show, seconds: float) -> Completion:
+    async def _completed(self, asked: SynthesisQuestion, show: Show, seconds: float) -> Completion:
         try:
             async with asyncio.timeout(seconds):
                 return await self._streamed(self._model(), asked, show, seconds)
@@ -226,7 +226,7 @@ class Synthesis:
             raise unusable("no model is set to write answers; set SWARM_SYNTHESIS, such as openai/gpt-6-luna")
         return self._models.get(self._name)
 
-    async def _streamed(self, model: Model, asked: Question, show: Show, seconds: float) -> Completion:
+    async def _streamed(self, model: Model, asked: SynthesisQuestion, show: Show, seconds: float) -> Completion:
         visible, given = _Visible(asked, show), list[str]()
         size = 0
         tokens = cap_of(model) or self._tokens or None
@@ -249,8 +249,8 @@ class Synthesis:
 class _Visible:
     """What is shown of a text that is being written: no marks, and nothing of a line that says what is lacking."""
 
-    def __init__(self, asked: Question, show: Show) -> None:
-        self._unmarked, self._show = Unmarked(asked.marks), show
+    def __init__(self, asked: SynthesisQuestion, show: Show) -> None:
+        self._unmarked, self._show = MarkerStripper(asked.marks), show
         self._may_lack = asked.may_lack
         self._begun = not asked.may_lack
         self._come = ""
@@ -292,7 +292,7 @@ def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
+def _written(asked: SynthesisQuestion, completion: Completion, usage: Usage) -> WrittenAnswer:
     if completion.cut:
         raise BadOutput.cut(completion.model, completion.remedy)
     text = completion.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -300,13 +300,13 @@ def _written(asked: Question, completion: Completion, usage: Usage) -> Written:
         lacking = " ".join(text.strip().removeprefix(LACKING).split())[:MAX_LACKING]
         if not lacking:
             raise BadOutput(f"{completion.model}: it says that something is lacking, and not what")
-        return Written(Marked(""), usage, lacking)
+        return WrittenAnswer(SourcedText(""), usage, lacking)
     marked = read(text, asked.marks)
     if remark := echo(marked.text, asked.messages, (SYSTEM, NOTICE)):
         raise BadOutput.echoed(completion.model, remark.problem)
     if asked.prose and _is_json(marked.text):
         raise BadOutput(f"{completion.model}: the answer is JSON, and text was asked for")
-    return Written(marked, usage)
+    return WrittenAnswer(marked, usage)
 
 
 def _is_json(text: str) -> bool:

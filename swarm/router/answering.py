@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from swarm import logging as events
 from swarm.answer.aggregate import aggregate, sections, wanted
-from swarm.answer.source_markers import Marked
-from swarm.answer.synthesis import Synthesis, Written, question
+from swarm.answer.source_markers import SourcedText
+from swarm.answer.synthesis import Synthesis, WrittenAnswer, question
 from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
 from swarm.engine.progress import Progress
@@ -30,7 +30,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Gathered:
+class GatheredResults:
     """What an answer is made of, read once."""
 
     job: str
@@ -41,7 +41,7 @@ class Gathered:
     missing: tuple[Missing, ...]
     max_answer: int
 
-    def answer(self, *reasons: str, usage: Usage | None = None, written: Marked | None = None) -> Answer:
+    def answer(self, *reasons: str, usage: Usage | None = None, written: SourcedText | None = None) -> Answer:
         """The answer, with why it is as it is."""
         left_out = _listed("perhaps not done", self.progress.left_out)
         unbacked = _listed(
@@ -119,7 +119,9 @@ class Answers:
         message = events.own(failure.message)
         _log.warning(events.SYNTHESIS_FELL_BACK, job=job, model=model, reason=failure.reason, message=message)
 
-    async def _written(self, claim: Claim, gathered: Gathered) -> tuple[Written | Failure, tuple[str, ...]]:
+    async def _written(
+        self, claim: Claim, gathered: GatheredResults
+    ) -> tuple[WrittenAnswer | Failure, tuple[str, ...]]:
         """What a model writes, or why none did; and what it did not see whole."""
         if self._writer is None:
             return Failure(reason="refused", message="this process was given no model for it"), ()
@@ -140,7 +142,7 @@ class Answers:
                 show.begin()
         return outcome, asked.shortened
 
-    async def _gathered(self, job: str, progress: Progress, ending: Ending) -> Gathered:
+    async def _gathered(self, job: str, progress: Progress, ending: Ending) -> GatheredResults:
         # by whom they were answered: after a fallback that is not who was asked first
         subtasks = tuple(_by(progress.expert_of(s), s) for s in progress.parts())
         solved = progress.solved
@@ -150,7 +152,7 @@ class Answers:
         experts = {s.id: s.expert for s in subtasks}
         lost = _lost(experts, [n for n in kept if n not in results], cut)
         missing = (*progress.missing(), *lost)
-        return Gathered(job, ending, progress, subtasks, results, missing, self._max_answer)
+        return GatheredResults(job, ending, progress, subtasks, results, missing, self._max_answer)
 
     def _within_cap(self, progress: Progress, names: Collection[str]) -> tuple[list[str], list[str]]:
         kept: list[str] = []
@@ -179,7 +181,7 @@ def _lost(experts: Mapping[str, str], gone: Collection[str], cut: Collection[str
     return tuple(Missing(subtask=n, expert=experts[n], reason=r, message=m) for n, (r, m) in why.items())
 
 
-def _unsourced(marked: Marked) -> str:
+def _unsourced(marked: SourcedText) -> str:
     """How much of a text rests on nothing that it names. A heading is told by what stands under it."""
     told = [p for p in marked.paragraphs if "\n" in p.text or not p.text.startswith("#")]
     bare = sum(not paragraph.subtasks for paragraph in told)

@@ -49,7 +49,7 @@ class _Read:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class PlanCache:
+class RedisPlanCache:
     """Plans of earlier requests whose callers left planning to us. Its methods raise nothing of ours but `stats`."""
 
     def __init__(self, connection: Connection, lifetime: float = LIFETIME, *, planner: str) -> None:

@@ -29,13 +29,13 @@ FAILED = 100
 T = TypeVar("T")
 
 
-class Patient(Protocol):
+class RetryWhileDown(Protocol):
     """Repeats an idempotent call until Redis answers."""
 
     async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T: ...
 
 
-class Planner(Protocol):
+class SupportsPlanning(Protocol):
     """What a turn is given to: see `swarm.planner.planner.Front`."""
 
     async def plan(
@@ -43,13 +43,13 @@ class Planner(Protocol):
     ) -> Planned: ...
 
 
-class Planning:
+class PlanningTurn:
     """Turns of planners in one Redis."""
 
-    def __init__(self, log: JobLog, shelf: CatalogStore, planner: Planner) -> None:
+    def __init__(self, log: JobLog, shelf: CatalogStore, planner: SupportsPlanning) -> None:
         self._log, self._shelf, self._planner = log, shelf, planner
 
-    async def turn(self, claim: Claim, patient: Patient) -> Planned | None:
+    async def turn(self, claim: Claim, patient: RetryWhileDown) -> Planned | None:
         """The event that closes the round; None if the job or the claim was over before.
 
         The planner runs once, however often Redis goes away meanwhile: only `patient` calls are repeated.
@@ -70,7 +70,7 @@ class Planning:
             return None
         return None if stream.over else stream.closed(planned)
 
-    async def _tried(self, job: str, progress: Progress, patient: Patient) -> Tried:
+    async def _tried(self, job: str, progress: Progress, patient: RetryWhileDown) -> Tried:
         solved = [s for s in progress.subtasks if progress.steps[s.id].state == "solved"]
         shown = min(SHOWN, SHOWN_IN_ALL // (2 * max(1, len(solved))))
         done, room = [], READ
@@ -82,7 +82,7 @@ class Planning:
             done.append(Done(subtask.id, subtask.expert, unescaped(subtask.instruction)[:shown], text[:shown]))
         return Tried(done=tuple(done), failed=progress.missing()[:FAILED], lacking=progress.lacking)
 
-    async def _text(self, job: str, progress: Progress, name: str, patient: Patient) -> str:
+    async def _text(self, job: str, progress: Progress, name: str, patient: RetryWhileDown) -> str:
         inputs, groups = progress.sources([name])
         try:
             results = await patient(lambda: self._log.results(job, inputs, groups))
@@ -100,7 +100,13 @@ class _Stream:
     """What one planner publishes, and how that becomes its whole plan."""
 
     def __init__(
-        self, log: JobLog, claim: Claim, number: int, catalog: Catalog, earlier: Collection[str], patient: Patient
+        self,
+        log: JobLog,
+        claim: Claim,
+        number: int,
+        catalog: Catalog,
+        earlier: Collection[str],
+        patient: RetryWhileDown,
     ) -> None:
         self._log, self._claim, self._patient = log, claim, patient
         self._number, self._catalog, self._earlier = number, catalog, earlier

@@ -27,7 +27,7 @@ from swarm.engine.scheduler import AskAnswer, AskPlan, End, Release, Withdraw, d
 from swarm.errors import BadInput, EmptyCatalog, TooLarge
 from swarm.planner import planner as planner_planner
 from swarm.router.answering import Answers
-from swarm.router.planning import Patient, Planner, Planning
+from swarm.router.planning import PlanningTurn, RetryWhileDown, SupportsPlanning
 from swarm.types.answer import Answer, Ending
 from swarm.types.card import Catalog
 from swarm.types.events import Answered, AnyEvent, Planned, Valued
@@ -49,11 +49,17 @@ class Router:
     """Decides for jobs of one Redis. `max_answer` caps the bytes of results that one answer is made of."""
 
     def __init__(
-        self, log: JobLog, shelf: CatalogStore, planner: Planner, *, max_answer: int, writer: Synthesis | None = None
+        self,
+        log: JobLog,
+        shelf: CatalogStore,
+        planner: SupportsPlanning,
+        *,
+        max_answer: int,
+        writer: Synthesis | None = None,
     ) -> None:
         self._log, self._shelf = log, shelf
         self._writes = writer is not None and writer.ready
-        self._planning = Planning(log, shelf, planner)
+        self._planning = PlanningTurn(log, shelf, planner)
         self._answers = Answers(log, max_answer=max_answer, writer=writer)
 
     async def advance(self, claim: Claim) -> str:
@@ -66,7 +72,7 @@ class Router:
             _log.info(events.JOB_ENDED, job=claim.job, ending=answer.ending, complete=answer.complete, **used)
         return verdict
 
-    async def plan(self, claim: Claim, patient: Patient = once) -> Planned | None:
+    async def plan(self, claim: Claim, patient: RetryWhileDown = once) -> Planned | None:
         """One planning round: the event that closes it, or None if it was over before.
 
         A planner that gives up rejects the job, with its reason. `patient` repeats a call while Redis is away, so

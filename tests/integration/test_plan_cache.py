@@ -10,7 +10,7 @@ from swarm.broker.keys import PLANS_KEPT, Keys
 from swarm.broker.plan_store import MAX_ENTRY, CacheCount
 from swarm.logging import PLAN_CACHE
 from swarm.router import plan_cache
-from swarm.router.plan_cache import PlanCache
+from swarm.router.plan_cache import RedisPlanCache
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned
 from swarm.types.plan import Plan, Subtask
@@ -37,15 +37,15 @@ def a_plan(order: int) -> Planned:
 
 
 @pytest.fixture
-def cache(connection: Connection) -> PlanCache:
-    return PlanCache(connection, planner="m/planner")
+def cache(connection: Connection) -> RedisPlanCache:
+    return RedisPlanCache(connection, planner="m/planner")
 
 
 async def test_a_plan_that_one_process_kept_another_finds_bound_to_its_own_request(
-    cache: PlanCache, redis_url: str, prefix: str
+    cache: RedisPlanCache, redis_url: str, prefix: str
 ) -> None:
     async with Connection.open(redis_url, prefix) as other:
-        reader = PlanCache(other, planner="m/planner")
+        reader = RedisPlanCache(other, planner="m/planner")
         assert (await reader.find(a_request(7), CATALOG))[0] is None
         await cache.keep(a_request(7), CATALOG, a_plan(7))
         planned, note = await reader.find(a_request(8), CATALOG)
@@ -57,8 +57,8 @@ async def test_a_plan_that_one_process_kept_another_finds_bound_to_its_own_reque
     assert note.startswith("plan cache: hit, similarity ")
 
 
-async def test_a_plan_of_one_model_is_not_found_for_another(cache: PlanCache, connection: Connection) -> None:
-    other = PlanCache(connection, planner="m/other")
+async def test_a_plan_of_one_model_is_not_found_for_another(cache: RedisPlanCache, connection: Connection) -> None:
+    other = RedisPlanCache(connection, planner="m/other")
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     await other.keep(a_request(7), CATALOG, a_plan(7))  # whose it is not
     missed, note = await other.find(a_request(8), CATALOG)
@@ -70,7 +70,7 @@ async def test_a_plan_of_one_model_is_not_found_for_another(cache: PlanCache, co
     assert (await cache.find(a_request(8), CATALOG))[0] is not None
 
 
-async def test_hits_and_misses_are_counted(cache: PlanCache) -> None:
+async def test_hits_and_misses_are_counted(cache: RedisPlanCache) -> None:
     await cache.find(a_request(7), CATALOG)
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     await cache.find(a_request(8), CATALOG)
@@ -79,7 +79,7 @@ async def test_hits_and_misses_are_counted(cache: PlanCache) -> None:
     assert await cache.stats() == CacheCount(hits=1, misses=2)
 
 
-async def test_every_look_is_logged_with_the_counts_and_no_word_of_a_request(cache: PlanCache) -> None:
+async def test_every_look_is_logged_with_the_counts_and_no_word_of_a_request(cache: RedisPlanCache) -> None:
     with capture_logs() as lines:
         await cache.find(a_request(7), CATALOG)
         await cache.keep(a_request(7), CATALOG, a_plan(7))
@@ -91,7 +91,7 @@ async def test_every_look_is_logged_with_the_counts_and_no_word_of_a_request(cac
     assert "parcel" not in str(asked)
 
 
-async def test_a_long_request_is_not_planned_by_examples(cache: PlanCache) -> None:
+async def test_a_long_request_is_not_planned_by_examples(cache: RedisPlanCache) -> None:
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     text = a_request(7).text + " x" * 490_000
     planned, note = await cache.imitate(Request(text=text), CATALOG)
@@ -101,14 +101,14 @@ async def test_a_long_request_is_not_planned_by_examples(cache: PlanCache) -> No
 
 
 @pytest.mark.parametrize("other", [{"tenant": "other"}, {"version": "v2"}])
-async def test_nothing_crosses_tenants_or_catalogs(cache: PlanCache, other: dict[str, str]) -> None:
+async def test_nothing_crosses_tenants_or_catalogs(cache: RedisPlanCache, other: dict[str, str]) -> None:
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     catalog = CATALOG.model_copy(update={"version": other.get("version", "v1")})
 
     assert (await cache.find(a_request(7, tenant=other.get("tenant", "default")), catalog))[0] is None
 
 
-async def test_what_the_caller_planned_is_neither_kept_nor_looked_up(cache: PlanCache) -> None:
+async def test_what_the_caller_planned_is_neither_kept_nor_looked_up(cache: RedisPlanCache) -> None:
     own = Plan.read([{"id": "a", "expert": "parcels", "instruction": "x"}])
     await cache.keep(a_request(7, plan=own), CATALOG, a_plan(7))
     await cache.keep(a_request(7, expert="parcels"), CATALOG, a_plan(7))
@@ -117,7 +117,7 @@ async def test_what_the_caller_planned_is_neither_kept_nor_looked_up(cache: Plan
     assert (await cache.find(a_request(7, expert="parcels"), CATALOG))[1] == ("plan cache: not asked, the caller chose")
 
 
-async def test_a_plan_that_is_too_long_is_passed_over(cache: PlanCache) -> None:
+async def test_a_plan_that_is_too_long_is_passed_over(cache: RedisPlanCache) -> None:
     long = a_plan(7).subtasks[0].model_copy(update={"instruction": "x" * MAX_ENTRY})
     await cache.keep(a_request(7), CATALOG, a_plan(7).model_copy(update={"subtasks": (long,)}))
 
@@ -125,7 +125,7 @@ async def test_a_plan_that_is_too_long_is_passed_over(cache: PlanCache) -> None:
 
 
 async def test_at_most_so_many_are_kept_and_each_use_prolongs_their_life(
-    cache: PlanCache, connection: Connection, keys: Keys
+    cache: RedisPlanCache, connection: Connection, keys: Keys
 ) -> None:
     for order in range(PLANS_KEPT + 3):
         await cache.keep(a_request(order), CATALOG, a_plan(order))
@@ -139,7 +139,7 @@ async def test_at_most_so_many_are_kept_and_each_use_prolongs_their_life(
 
 
 async def test_a_process_forgets_what_redis_has_dropped(
-    cache: PlanCache, connection: Connection, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    cache: RedisPlanCache, connection: Connection, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_cache, "_OVERGROWN", 3)
     for order in range(3):
@@ -153,7 +153,9 @@ async def test_a_process_forgets_what_redis_has_dropped(
     assert [kept.text for kept in read.kept.values()] == [a_request(2).text, a_request(3).text]
 
 
-async def test_plans_that_redis_lost_are_used_no_more(cache: PlanCache, connection: Connection, keys: Keys) -> None:
+async def test_plans_that_redis_lost_are_used_no_more(
+    cache: RedisPlanCache, connection: Connection, keys: Keys
+) -> None:
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     assert (await cache.find(a_request(8), CATALOG))[0] is not None
     await connection.call("DEL", keys.plans("default", "v1"))
@@ -161,7 +163,7 @@ async def test_plans_that_redis_lost_are_used_no_more(cache: PlanCache, connecti
     assert (await cache.find(a_request(8), CATALOG))[0] is None
 
 
-async def test_of_one_request_planned_twice_the_later_plan_counts(cache: PlanCache) -> None:
+async def test_of_one_request_planned_twice_the_later_plan_counts(cache: RedisPlanCache) -> None:
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     shorter = a_plan(7).model_copy(update={"subtasks": a_plan(7).subtasks[:1]})
     await cache.keep(a_request(7), CATALOG, shorter)
@@ -172,7 +174,7 @@ async def test_of_one_request_planned_twice_the_later_plan_counts(cache: PlanCac
 
 
 async def test_an_entry_of_another_version_of_the_program_is_passed_over(
-    cache: PlanCache, connection: Connection, keys: Keys
+    cache: RedisPlanCache, connection: Connection, keys: Keys
 ) -> None:
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     await connection.call("XADD", keys.plans("default", "v1"), "*", "plan", '{"text": 7}')
@@ -180,7 +182,7 @@ async def test_an_entry_of_another_version_of_the_program_is_passed_over(
     assert (await cache.find(a_request(8), CATALOG))[0] is not None
 
 
-async def test_a_process_holds_the_plans_of_few_tenants(cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_holds_the_plans_of_few_tenants(cache: RedisPlanCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_cache, "TENANTS", 2)
     for tenant in ("a", "b", "c"):
         await cache.find(a_request(7, tenant=tenant), CATALOG)
@@ -188,7 +190,7 @@ async def test_a_process_holds_the_plans_of_few_tenants(cache: PlanCache, monkey
     assert list(cache._read) == [("b", "v1"), ("c", "v1")]
 
 
-async def test_many_at_once_read_the_plans_once_each(cache: PlanCache) -> None:
+async def test_many_at_once_read_the_plans_once_each(cache: RedisPlanCache) -> None:
     await cache.keep(a_request(7), CATALOG, a_plan(7))
     found = await asyncio.gather(*(cache.find(a_request(order), CATALOG) for order in range(20)))
 
@@ -201,7 +203,7 @@ async def test_many_at_once_read_the_plans_once_each(cache: PlanCache) -> None:
 
 async def test_without_redis_there_is_a_note_and_nothing_else(prefix: str) -> None:
     async with Connection.open("unix:///nowhere/redis.sock", prefix) as nowhere:
-        cache = PlanCache(nowhere, planner="m/planner")
+        cache = RedisPlanCache(nowhere, planner="m/planner")
         await cache.keep(a_request(7), CATALOG, a_plan(7))
         planned, note = await cache.find(a_request(7), CATALOG)
         imitated, why = await cache.imitate(a_request(7), CATALOG)
@@ -211,7 +213,7 @@ async def test_without_redis_there_is_a_note_and_nothing_else(prefix: str) -> No
     assert why.startswith("examples: not asked (")
 
 
-async def test_similar_requests_give_a_plan_where_none_can_be_bound(cache: PlanCache) -> None:
+async def test_similar_requests_give_a_plan_where_none_can_be_bound(cache: RedisPlanCache) -> None:
     for order in range(3):
         await cache.keep(a_request(order), CATALOG, a_plan(order))
     request = Request(text="Where is the parcel of my order? Write them a reply.")

@@ -123,7 +123,7 @@ BROKEN = {
 # -- a planner at a server -----------------------------------------------------------------------------------------
 
 
-class Planner:
+class ScriptedPlanner:
     """The front of a process whose model is at a server, and what that server says."""
 
     def __init__(self, dialect: Dialect, server: ModelServer, models: OpenAIModels, *, streamed: bool) -> None:
@@ -151,11 +151,11 @@ def streamed(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(params=DIALECTS, ids=str)
-async def planner(request: pytest.FixtureRequest, streamed: bool) -> AsyncIterator[Planner]:
+async def planner(request: pytest.FixtureRequest, streamed: bool) -> AsyncIterator[ScriptedPlanner]:
     dialect: Dialect = request.param
     server = ModelServer(lambda received: None)
     async with server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-        yield Planner(dialect, server, models, streamed=streamed)
+        yield ScriptedPlanner(dialect, server, models, streamed=streamed)
 
 
 def experts(planned: Planned) -> list[str]:
@@ -166,7 +166,7 @@ def by_model(planned: Planned) -> bool:
     return planned.planner == "box/planner" and planned.failure is None
 
 
-async def test_every_way_of_writing_a_plan_is_read_at_the_first_turn(planner: Planner) -> None:
+async def test_every_way_of_writing_a_plan_is_read_at_the_first_turn(planner: ScriptedPlanner) -> None:
     for name, text in PLANS.items():
         planned, calls = await planner.plan(text)
 
@@ -179,7 +179,7 @@ async def test_every_way_of_writing_a_plan_is_read_at_the_first_turn(planner: Pl
     assert calls == 1, "how the server wants to be asked is remembered"
 
 
-async def test_every_broken_answer_ends_in_a_plan_or_in_a_failure_with_its_reason(planner: Planner) -> None:
+async def test_every_broken_answer_ends_in_a_plan_or_in_a_failure_with_its_reason(planner: ScriptedPlanner) -> None:
     for name, text in BROKEN.items():
         planned, calls = await planner.plan(text, request=BEYOND)
 
@@ -192,7 +192,9 @@ async def test_every_broken_answer_ends_in_a_plan_or_in_a_failure_with_its_reaso
             assert sum("turn" in note for note in planned.notes) >= 2, f"{name}: {planned.notes}"
 
 
-async def test_where_words_fit_the_experts_the_local_planner_stands_in_with_the_reason(planner: Planner) -> None:
+async def test_where_words_fit_the_experts_the_local_planner_stands_in_with_the_reason(
+    planner: ScriptedPlanner,
+) -> None:
     for name in ("refusal", "cycle", "cut off"):
         planned, _ = await planner.plan(BROKEN[name])
 
@@ -202,7 +204,7 @@ async def test_where_words_fit_the_experts_the_local_planner_stands_in_with_the_
         assert any(note.startswith("the planner's model gave no plan: ") for note in planned.notes), name
 
 
-async def test_a_good_answer_after_a_broken_one_is_the_plan(planner: Planner) -> None:
+async def test_a_good_answer_after_a_broken_one_is_the_plan(planner: ScriptedPlanner) -> None:
     for name in ("unknown expert, far", "cycle", "refusal", "program", "cut off", "pretended results", "blank"):
         planned, calls = await planner.plan(BROKEN[name], GOOD)
 
@@ -213,7 +215,7 @@ async def test_a_good_answer_after_a_broken_one_is_the_plan(planner: Planner) ->
 REASONS = {"wrong key": "wrong_key", "unknown model": "model_gone", "too long": "too_long"}
 
 
-async def test_whatever_goes_wrong_at_the_server_falls_back_with_the_reason(planner: Planner) -> None:
+async def test_whatever_goes_wrong_at_the_server_falls_back_with_the_reason(planner: ScriptedPlanner) -> None:
     kinds: tuple[FaultKind, ...] = get_args(FaultKind)
     for kind in (kind for kind in kinds if kind in {**COMMON, **planner.dialect.faults}):
         planned, calls = await planner.plan(InjectedFault(kind, GOOD[:120]))
@@ -227,7 +229,7 @@ async def test_whatever_goes_wrong_at_the_server_falls_back_with_the_reason(plan
         assert lost.failure.reason == REASONS.get(kind, "unavailable"), kind
 
 
-async def test_a_server_that_fails_once_costs_one_more_try(planner: Planner) -> None:
+async def test_a_server_that_fails_once_costs_one_more_try(planner: ScriptedPlanner) -> None:
     planned, calls = await planner.plan(InjectedFault("upstream", GOOD[:120]), GOOD)
 
     assert by_model(planned), planned.notes

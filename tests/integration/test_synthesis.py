@@ -17,7 +17,7 @@ from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
 from swarm.planner.planner import Front, Publish, Tried
-from swarm.router.planning import Planner
+from swarm.router.planning import SupportsPlanning
 from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModels
@@ -89,7 +89,7 @@ class Planning:
 
 @contextlib.asynccontextmanager
 async def writing(
-    settings: Settings, script: Script, *, planner: Planner | None = None, **more: Any
+    settings: Settings, script: Script, *, planner: SupportsPlanning | None = None, **more: Any
 ) -> AsyncIterator[tuple[Process, ScriptedModels]]:
     """A worker of everything whose answers `script` writes."""
     models = ScriptedModels(script)

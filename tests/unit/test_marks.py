@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.answer.source_markers import MAX_PARAGRAPHS, Marks, Paragraph, Unmarked, plain, read
+from swarm.answer.source_markers import MAX_PARAGRAPHS, MarkerParser, MarkerStripper, Paragraph, plain, read
 
-MARKS = Marks(["t1", "t2", "r1.find", "r1.item#3", "r2.find"])
+MARKS = MarkerParser(["t1", "t2", "r1.find", "r1.item#3", "r2.find"])
 
 
 def test_marks_are_taken_out_and_say_where_each_paragraph_is_from() -> None:
@@ -95,13 +95,13 @@ def test_known_ids_in_round_brackets_are_marks_too() -> None:
 
 
 def test_ids_that_may_be_words_or_numbers_are_no_marks_in_round_brackets() -> None:
-    marks = Marks(["weather", "2024", "covid19"])
+    marks = MarkerParser(["weather", "2024", "covid19"])
 
     assert plain("the forecast (weather) of (2024) and (covid19)", marks) == "the forecast (weather) of (2024) and"
 
 
 def test_nothing_that_may_be_a_mark_is_shown_before_it_is_clear_what_it_is() -> None:
-    shown = Unmarked(MARKS)
+    shown = MarkerStripper(MARKS)
 
     assert [shown.add(piece) for piece in ("It rains", " [", "t1", "]", ". So [", "there", "]!")] == [
         "It rains", "", "", "", ". So", "", " [there]!",
@@ -140,7 +140,7 @@ texts = st.text(alphabet="t12rfind.#[](), \t\n", max_size=80) | st.lists(
 @given(texts, st.data())
 def test_the_same_is_shown_however_a_text_is_cut_into_pieces(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
-    shown = Unmarked(MARKS)
+    shown = MarkerStripper(MARKS)
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
     assert "".join(map(shown.add, pieces)) + shown.end() == plain(text, MARKS)
@@ -185,7 +185,7 @@ def test_no_text_takes_long(text: str) -> None:
 
 
 def test_a_mark_that_comes_again_and_again_is_looked_up_once() -> None:
-    class Counting(Marks):
+    class Counting(MarkerParser):
         times = 0
 
         def _named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from swarm.answer import synthesis
 from swarm.answer.aggregate import aggregate
-from swarm.answer.synthesis import LEAST, REQUEST, ROOM, Question, Synthesis, Written, question
+from swarm.answer.synthesis import LEAST, REQUEST, ROOM, Synthesis, SynthesisQuestion, WrittenAnswer, question
 from swarm.engine.progress import Graph, Progress, SubtaskState
 from swarm.engine.scheduler import AskAnswer, End, decide
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
@@ -29,7 +29,7 @@ def subtasks(*ids: str, instruction: str = "look it up") -> list[Subtask]:
 
 def asked(
     results: Mapping[str, str], request: str = "What is up?", *, sections: Sequence[str] | None = None, **more: Any
-) -> Question:
+) -> SynthesisQuestion:
     found = question(
         request,
         subtasks(*results),
@@ -38,11 +38,11 @@ def asked(
         more.pop("missing", ()),
         **more,
     )
-    assert isinstance(found, Question)
+    assert isinstance(found, SynthesisQuestion)
     return found
 
 
-def prompt(found: Question) -> str:
+def prompt(found: SynthesisQuestion) -> str:
     return "\n\n".join(message.content for message in found.messages)
 
 
@@ -61,19 +61,21 @@ class Seen:
         self.pieces += 1
 
 
-async def write(script: Script, found: Question | None = None, **more: Any) -> tuple[Written | Failure, Seen]:
+async def write(
+    script: Script, found: SynthesisQuestion | None = None, **more: Any
+) -> tuple[WrittenAnswer | Failure, Seen]:
     seen = Seen()
     found = found or asked({"t1": "rain", "t2": "snow"})
     return await Synthesis(ScriptedModels(script), "test/writer", **more).write(found, seen), seen
 
 
-async def written(script: Script, found: Question | None = None, **more: Any) -> Written:
+async def written(script: Script, found: SynthesisQuestion | None = None, **more: Any) -> WrittenAnswer:
     outcome, _ = await write(script, found, **more)
-    assert isinstance(outcome, Written)
+    assert isinstance(outcome, WrittenAnswer)
     return outcome
 
 
-async def failed(script: Script, found: Question | None = None, **more: Any) -> Failure:
+async def failed(script: Script, found: SynthesisQuestion | None = None, **more: Any) -> Failure:
     outcome, _ = await write(script, found, **more)
     assert isinstance(outcome, Failure)
     return outcome
@@ -94,7 +96,7 @@ def test_fields_are_shown_where_they_say_more_than_the_words() -> None:
     results = {"a": Solution(text="two", data={"count": 2}), "b": Solution(text="yes", data="yes")}
     found = question("?", subtasks("a", "b"), ["a", "b"], results, ())
 
-    assert isinstance(found, Question)
+    assert isinstance(found, SynthesisQuestion)
     assert '{"count": 2}' in prompt(found)
     assert '"yes"' not in prompt(found)
 
@@ -215,7 +217,7 @@ async def test_what_is_shown_while_it_is_written_is_the_text_without_marks() -> 
 
     outcome, seen = await write(slowly)
 
-    assert isinstance(outcome, Written)
+    assert isinstance(outcome, WrittenAnswer)
     assert seen.texts == ["It rains. And so on"] == [outcome.marked.text]
     assert seen.pieces == 4
 
@@ -253,7 +255,7 @@ async def test_what_may_pass_is_tried_once_more_and_the_view_starts_anew(monkeyp
 
     outcome, seen = await write(breaks_off)
 
-    assert isinstance(outcome, Written)
+    assert isinstance(outcome, WrittenAnswer)
     assert seen.texts == ["It", "It rains"]
 
 
@@ -294,7 +296,7 @@ async def test_json_where_text_was_asked_for_is_a_failure(text: str, monkeypatch
 async def test_json_that_was_asked_for_or_stands_in_a_text_is_an_answer(request_text: str, text: str) -> None:
     outcome, _ = await write(lambda _: text, asked({"t1": "rain"}, request_text))
 
-    assert isinstance(outcome, Written)
+    assert isinstance(outcome, WrittenAnswer)
 
 
 async def test_a_refusal_is_not_tried_again() -> None:
@@ -364,7 +366,7 @@ async def test_a_model_may_ask_for_what_is_lacking_if_there_is_a_plan_to_be_made
     outcome, seen = await write(lambda _: LACKS, found)
 
     assert "LACKING:" in found.messages[0].content
-    assert isinstance(outcome, Written)
+    assert isinstance(outcome, WrittenAnswer)
     assert (outcome.lacking, outcome.marked.text) == ("the price of the parcel", "")
     assert outcome.usage.calls == 1
     assert seen.texts == [""]
@@ -382,7 +384,7 @@ async def test_else_it_is_not_offered_and_such_a_line_is_text() -> None:
 async def test_an_answer_that_only_begins_like_it_is_an_answer_and_shown(text: str) -> None:
     outcome, seen = await write(lambda _: text, asked({"t1": "rain"}, may_lack=True))
 
-    assert isinstance(outcome, Written)
+    assert isinstance(outcome, WrittenAnswer)
     assert outcome.lacking == ""
     assert seen.texts == [outcome.marked.text]
     assert outcome.marked.text.startswith(text.partition(" [t1]")[0])
