@@ -23,7 +23,7 @@ Publish = Callable[[Planned], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class DoneSubtask:
     """A solved subtask, as a planner that plans again sees it. `text` is the beginning of its result."""
 
     id: str
@@ -33,10 +33,10 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class PriorPlan:
     """What came of the plan so far, for a planner that plans again."""
 
-    done: tuple[Done, ...] = ()
+    done: tuple[DoneSubtask, ...] = ()
     failed: tuple[Missing, ...] = ()
     lacking: str = ""
     """What the results do not hold, in the words of the model that was to write the answer."""
@@ -47,7 +47,7 @@ def fallbacks(subtasks: Iterable[Subtask], cards: Mapping[str, Card]) -> dict[st
     return {s.id: cards[s.expert].fallback for s in subtasks if s.expert in cards and cards[s.expert].fallback}
 
 
-async def aside(size: int, function: Callable[[], T]) -> T:
+async def in_thread_if_long(size: int, function: Callable[[], T]) -> T:
     """Call it here if what it reads is short, in a thread if it is long, so that the process goes on renewing."""
     return function() if size < LONG else await in_thread(function)
 

@@ -15,10 +15,10 @@ from typing import Protocol
 from swarm import logging as events
 from swarm.errors import BadInput, BrokerError, ModelRefused, NoPlan, TooLarge, UnknownExpert
 from swarm.llm.base import Models
-from swarm.planner.base import Done as Done
+from swarm.planner.base import DoneSubtask as DoneSubtask
+from swarm.planner.base import PriorPlan as PriorPlan
 from swarm.planner.base import Publish as Publish
-from swarm.planner.base import Tried as Tried
-from swarm.planner.base import aside, fallbacks, resolved, writer_of
+from swarm.planner.base import fallbacks, in_thread_if_long, resolved, writer_of
 from swarm.planner.local import planner as local_planner
 from swarm.planner.model.planner import ModelPlanner
 from swarm.planner.model.spare_capacity import Slots, unknown
@@ -74,7 +74,7 @@ class Front:
         self._cache = cache if settings.plan_cache else None
 
     async def plan(
-        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None
     ) -> Planned:
         """The plan of a request, closed; with `failure` set if there is none. Raises what `publish` raises.
 
@@ -92,7 +92,7 @@ class Front:
         return planned if planned.failure else planned.model_copy(update={"aggregate": how})
 
     async def _planned(
-        self, request: Request, catalog: Catalog, publish: Publish | None, tried: Tried | None
+        self, request: Request, catalog: Catalog, publish: Publish | None, tried: PriorPlan | None
     ) -> Planned:
         if tried is not None:
             return await self._asked(request, catalog, publish, tried)
@@ -117,7 +117,7 @@ class Front:
     async def _skipped(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
         if not self._settings.skip:
             return None, ""
-        return await aside(len(request.text), lambda: skipped(request.text, catalog.cards))
+        return await in_thread_if_long(len(request.text), lambda: skipped(request.text, catalog.cards))
 
     async def _cached(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
         if self._cache is None:
@@ -128,7 +128,9 @@ class Front:
         except (BrokerError, TimeoutError) as error:
             return None, f"plan cache: not asked ({str(error) or 'it took too long'})"
 
-    async def _asked(self, request: Request, catalog: Catalog, publish: Publish | None, tried: Tried | None) -> Planned:
+    async def _asked(
+        self, request: Request, catalog: Catalog, publish: Publish | None, tried: PriorPlan | None
+    ) -> Planned:
         try:
             model = self._models.get(self._settings.planner)
         except ModelRefused as error:
@@ -178,7 +180,7 @@ class Front:
         try:
             return await _locally(request.text, catalog)
         except NoPlan as error:
-            if (best := await aside(len(request.text), lambda: _best(request.text, catalog.cards))) is None:
+            if (best := await in_thread_if_long(len(request.text), lambda: _best(request.text, catalog.cards))) is None:
                 raise
             guess = await self._imitated(request, catalog) or best
             unclaimed = f"{error.problem} (guessed: {', '.join(dict.fromkeys(s.expert for s in guess.subtasks))})"
@@ -237,7 +239,7 @@ def _planned(subtasks: tuple[Subtask, ...], cards: Mapping[str, Card], *notes: s
 
 
 async def _locally(text: str, catalog: Catalog) -> Planned:
-    return await aside(len(text), lambda: local_planner.plan(text, catalog.cards))
+    return await in_thread_if_long(len(text), lambda: local_planner.plan(text, catalog.cards))
 
 
 def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:

@@ -16,7 +16,7 @@ from swarm.planner.local.unclaimed import leads, several
 from swarm.text.clause_openings import LINKS, POLITE, acts, verb, word
 from swarm.text.clauses import Clause, clauses
 from swarm.text.english import VAGUE, WEAK_STEMS, stem
-from swarm.text.expert_ranking import CLEAR, Index, Match, index
+from swarm.text.expert_ranking import CLEAR, ExpertIndex, Match, index
 from swarm.text.tokens import Token, tokens
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card
@@ -105,7 +105,7 @@ def _second(own: Sequence[Token], at: int, first: str) -> bool:
     return bool(behind) and (stem(behind) == first or verb(own, at) or acts(own, at))
 
 
-def _doubt(text: str, clause: Clause, ranked: Sequence[Match], words: Index) -> str:
+def _doubt(text: str, clause: Clause, ranked: Sequence[Match], words: ExpertIndex) -> str:
     """Why it may take more than the first of `ranked`; empty if it does not."""
     telling = [one for one in clause.wished if one not in _EMPTY] or clause.wished
     first = ranked[0] if ranked else Match("", 0.0)

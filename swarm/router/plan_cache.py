@@ -19,8 +19,8 @@ from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT
 from swarm.broker.plan_store import FIRST, LIFETIME, CacheCount, PlanStore
 from swarm.errors import BrokerError
-from swarm.planner.cache.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, imitated
-from swarm.planner.cache.template import keepable, rebound
+from swarm.planner.cache.examples import MAX_KEPT_TEXT, NEIGHBOURS, Examples, Kept, vote
+from swarm.planner.cache.template import fill, keepable
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.base import received
 from swarm.types.card import Catalog
@@ -65,7 +65,7 @@ class RedisPlanCache:
             return None, "plan cache: not asked, the caller chose"
         try:
             examples = await self._examples(request.tenant, catalog.version)
-            planned, note = rebound(request.text, examples, catalog.cards)
+            planned, note = fill(request.text, examples, catalog.cards)
             count = await self._store.count(hit=planned is not None)
         except BrokerError as error:
             return None, f"plan cache: not asked ({error})"
@@ -80,7 +80,7 @@ class RedisPlanCache:
             examples = await self._examples(request.tenant, catalog.version)
         except BrokerError as error:
             return None, f"examples: not asked ({error})"
-        return imitated(request.text, examples.nearest(request.text, NEIGHBOURS), catalog.cards)
+        return vote(request.text, examples.nearest(request.text, NEIGHBOURS), catalog.cards)
 
     async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
         """Remember a whole plan of a request that left planning to us; anything else is passed over."""

@@ -11,7 +11,7 @@ from swarm.broker.queue import Claim
 from swarm.engine.planning_rounds import DispatchedSubtasks, in_round
 from swarm.engine.progress import Progress
 from swarm.errors import EmptyCatalog, RoundOver, TooLarge
-from swarm.planner.planner import Done, Publish, Tried
+from swarm.planner.planner import DoneSubtask, PriorPlan, Publish
 from swarm.types.card import Catalog
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask, unescaped
@@ -39,7 +39,7 @@ class SupportsPlanning(Protocol):
     """What a turn is given to: see `swarm.planner.planner.Front`."""
 
     async def plan(
-        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None
     ) -> Planned: ...
 
 
@@ -70,7 +70,7 @@ class PlanningTurn:
             return None
         return None if stream.over else stream.closed(planned)
 
-    async def _tried(self, job: str, progress: Progress, patient: RetryWhileDown) -> Tried:
+    async def _tried(self, job: str, progress: Progress, patient: RetryWhileDown) -> PriorPlan:
         solved = [s for s in progress.subtasks if progress.steps[s.id].state == "solved"]
         shown = min(SHOWN, SHOWN_IN_ALL // (2 * max(1, len(solved))))
         done, room = [], READ
@@ -79,8 +79,8 @@ class PlanningTurn:
             room -= sum(progress.steps[name].size for name in progress.items_of(subtask.id))
             if room >= 0:
                 text = await self._text(job, progress, subtask.id, patient)
-            done.append(Done(subtask.id, subtask.expert, unescaped(subtask.instruction)[:shown], text[:shown]))
-        return Tried(done=tuple(done), failed=progress.missing()[:FAILED], lacking=progress.lacking)
+            done.append(DoneSubtask(subtask.id, subtask.expert, unescaped(subtask.instruction)[:shown], text[:shown]))
+        return PriorPlan(done=tuple(done), failed=progress.missing()[:FAILED], lacking=progress.lacking)
 
     async def _text(self, job: str, progress: Progress, name: str, patient: RetryWhileDown) -> str:
         inputs, groups = progress.sources([name])

@@ -58,7 +58,7 @@ def mixed(ranked: Sequence[Match], similar: Mapping[str, float]) -> list[Match]:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class ExpertIndex:
     """The words of a set of cards: stem -> expert -> what that word adds to its score."""
 
     postings: Mapping[str, Mapping[str, float]]
@@ -100,14 +100,14 @@ class Index:
         return expert in self.postings.get(stem, {})
 
 
-def index(cards: Mapping[str, Card]) -> Index:
+def index(cards: Mapping[str, Card]) -> ExpertIndex:
     """Read the cards once; ranking a clause then costs a look-up per word."""
     spares = {spare: name for name, card in cards.items() for spare in card.fallback}
     return _index(tuple((name, card.description, spares.get(name, name)) for name, card in cards.items()))
 
 
 @lru_cache(maxsize=8)
-def _index(cards: tuple[tuple[str, str, str], ...]) -> Index:
+def _index(cards: tuple[tuple[str, str, str], ...]) -> ExpertIndex:
     """From names, descriptions and families: an expert and its fallbacks do not make each other's words common."""
     counted = {name: _counted(name, description) for name, description, _ in cards}
     families = len({family for _, _, family in cards})
@@ -121,7 +121,7 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> Index:
         for stem, times in words.items():
             worth = _rarity(holders[stem], families) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
             postings.setdefault(stem, {})[name] = worth * times * (_K1 + 1) / (times + norm)
-    return Index(postings, {squeezed(name): name for name, _, _ in cards if not name.isalnum()})
+    return ExpertIndex(postings, {squeezed(name): name for name, _, _ in cards if not name.isalnum()})
 
 
 def squeezed(name: str) -> str:

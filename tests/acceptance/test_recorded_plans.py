@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm.planner.compile.compiler import Rules
-from swarm.planner.evaluate.compile_check import Report, verdicts
+from swarm.planner.compile.compiler import CompileRules
+from swarm.planner.evaluate.compile_check import CompileReport, verdicts
 from swarm.planner.evaluate.recordings import Requests
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "plans"
@@ -16,10 +16,10 @@ pytestmark = [
 ]
 
 
-def report(family: str, *, tools: Path | None = None, graph_only: bool = False) -> Report:
+def report(family: str, *, tools: Path | None = None, graph_only: bool = False) -> CompileReport:
     requests = Requests(DATA / f"{family}.requests.jsonl", tools, graph_only=graph_only)
-    found = Report()
-    for _, verdict in verdicts(DATA / f"{family}.outputs.jsonl", requests, Rules(mend_edges=True)):
+    found = CompileReport()
+    for _, verdict in verdicts(DATA / f"{family}.outputs.jsonl", requests, CompileRules(mend_edges=True)):
         found.add(verdict)
     print(family, {name: f"{count.valid}/{count.n}" for name, count in found.models.items()}, found.categories)
     return found

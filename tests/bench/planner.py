@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import NoPlan
-from swarm.planner.cache.examples import NEIGHBOURS, Examples, Kept, Near, imitated
-from swarm.planner.cache.template import rebound
+from swarm.planner.cache.examples import NEIGHBOURS, Examples, Kept, Near, vote
+from swarm.planner.cache.template import fill
 from swarm.planner.local import planner as local_planner
 from swarm.planner.single_expert import skipped
 from swarm.types.card import Card
@@ -125,7 +125,7 @@ def _measure_cache(found: dict[str, list[float]], cases: Sequence[Case]) -> None
         subtasks = _bound(case, others)
         if subtasks:
             bound.append(_score(case, subtasks))
-        planned, _ = imitated(case.text, others, case.cards)
+        planned, _ = vote(case.text, others, case.cards)
         cached.append(_score(case, subtasks or (planned.subtasks if planned else _locally(case))))
         spent.append(time.perf_counter() - begun)
         nearest.append(_score(case, others[0].kept.subtasks if others else ()))
@@ -138,7 +138,7 @@ def _measure_cache(found: dict[str, list[float]], cases: Sequence[Case]) -> None
 
 
 def _bound(case: Case, others: Sequence[Near]) -> tuple[Subtask, ...]:
-    planned, _ = rebound(case.text, Examples(near.kept for near in reversed(others)), case.cards)
+    planned, _ = fill(case.text, Examples(near.kept for near in reversed(others)), case.cards)
     return planned.subtasks if planned else ()
 
 

@@ -6,8 +6,8 @@ import json
 import time
 
 from swarm.errors import BadDraft, NoDraft
-from swarm.planner.compile.compiler import Rules, compiled
-from swarm.planner.compile.expert_names import Names
+from swarm.planner.compile.compiler import CompileRules, compiled
+from swarm.planner.compile.expert_names import ExpertNames
 from swarm.planner.parse.draft import read
 from swarm.types.card import Card
 from swarm.types.plan import Plan
@@ -24,7 +24,7 @@ _CARDS = {
         "text-to-speech": "Reads a text aloud.",
     }.items()
 }
-_NAMES = Names(_CARDS, {"book-table": "book.table", "text-to-speech": "Text to Speech"})
+_NAMES = ExpertNames(_CARDS, {"book-table": "book.table", "text-to-speech": "Text to Speech"})
 
 SEEDS = [
     *drafts.SEEDS,
@@ -46,7 +46,7 @@ def check(data: bytes) -> None:
         return
     for mend_edges in (False, True):
         try:
-            plan = compiled(draft, _CARDS, Rules(mend_edges=mend_edges), names=_NAMES)
+            plan = compiled(draft, _CARDS, CompileRules(mend_edges=mend_edges), names=_NAMES)
         except BadDraft:
             continue
         assert len(plan.subtasks) == len(draft.steps)

@@ -6,7 +6,7 @@ import json
 import time
 
 from swarm.errors import NoDraft
-from swarm.planner.model.stream_parser import Pieces
+from swarm.planner.model.stream_parser import StreamParser
 from swarm.planner.parse.draft import read
 
 EXPERTS = ["search", "book.table", "Text to Speech"]
@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
         for step in draft.steps:
             told = [step.expert, step.id, step.instruction, step.for_each, step.place, step.depends_on]
             json.dumps([told, dict(step.arguments), step.output, step.when], allow_nan=False).encode()
-    pieces = Pieces(EXPERTS)
+    pieces = StreamParser(EXPERTS)
     for chunk in data.decode("utf-8", "replace").split(" "):
         pieces.feed(chunk)
     assert time.process_time() - started < SLOWEST, "too slow"

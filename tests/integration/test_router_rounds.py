@@ -12,7 +12,7 @@ import pytest
 
 from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused, RoundOver
-from swarm.planner.planner import Publish, Tried
+from swarm.planner.planner import PriorPlan, Publish
 from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.types.card import Catalog
@@ -24,7 +24,7 @@ from tests.builders import planned
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, echo, expert, kinds, publish, serving, until
 from workers import worker as workers_worker
 
-Turn = Callable[[Publish | None, Tried | None], Awaitable[Planned]]
+Turn = Callable[[Publish | None, PriorPlan | None], Awaitable[Planned]]
 
 
 class Script:
@@ -32,10 +32,10 @@ class Script:
 
     def __init__(self, *turns: Turn) -> None:
         self._turns = list(turns)
-        self.tried: list[Tried | None] = []
+        self.tried: list[PriorPlan | None] = []
 
     async def plan(
-        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None
     ) -> Planned:
         self.tried.append(tried)
         return await self._turns.pop(0)(publish, tried)
@@ -99,7 +99,7 @@ def places(events: list[AnyEvent], what: str, subtask: str) -> list[int]:
 async def test_a_subtask_starts_while_its_plan_is_still_written(settings: Settings, crew: Crew) -> None:
     first, second = sub("t1", "held"), sub("t2", "echo", "after ${t1}", "t1")
 
-    async def writes(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def writes(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         assert publish is not None
         await publish(piece(second))
         await publish(piece(first))
@@ -123,7 +123,7 @@ async def test_a_subtask_starts_while_its_plan_is_still_written(settings: Settin
 async def test_what_the_whole_plan_rejects_is_stopped_and_the_rest_goes_on(settings: Settings, crew: Crew) -> None:
     kept, rejected, other = sub("t1", "echo", "kept"), sub("t2", "held"), sub("t3", "echo", "other")
 
-    async def changes_its_mind(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def changes_its_mind(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         assert publish is not None
         await publish(piece(kept, rejected))
         await until(lambda: crew.inside, "the start of what is rejected then")
@@ -142,7 +142,7 @@ async def test_what_the_whole_plan_rejects_is_stopped_and_the_rest_goes_on(setti
 
 
 async def test_what_is_meant_otherwise_in_the_whole_plan_runs_under_another_id(settings: Settings, crew: Crew) -> None:
-    async def corrects(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def corrects(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         assert publish is not None
         await publish(piece(sub("t1", "echo", "first words"), sub("t2", "echo", "${t1}!", "t1")))
         return planned((sub("t1", "echo", "last words"), sub("t2", "echo", "${t1}!", "t1")))
@@ -156,7 +156,7 @@ async def test_what_is_meant_otherwise_in_the_whole_plan_runs_under_another_id(s
 
 
 async def test_a_planner_that_gives_up_after_pieces_takes_them_back(settings: Settings, crew: Crew) -> None:
-    async def gives_up(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def gives_up(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         assert publish is not None
         await publish(piece(sub("t1", "held")))
         await until(lambda: crew.inside, "the start")
@@ -172,7 +172,7 @@ async def test_a_planner_that_gives_up_after_pieces_takes_them_back(settings: Se
 async def test_a_planner_whose_job_ends_is_stopped_at_its_next_piece(settings: Settings, crew: Crew) -> None:
     told = asyncio.Event()
 
-    async def never_ends(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def never_ends(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         assert publish is not None
         number = 0
         try:
@@ -196,7 +196,7 @@ async def test_a_planner_whose_job_ends_is_stopped_at_its_next_piece(settings: S
 
 
 async def test_an_expert_that_nobody_has_does_not_reach_the_queue(settings: Settings, crew: Crew) -> None:
-    async def invents(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def invents(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         assert publish is not None
         await publish(piece(sub("t1", "echo"), sub("t2", "nobody")))
         return planned((sub("t1", "echo"), sub("t2", "nobody")), planner="script")
@@ -235,7 +235,7 @@ async def test_a_plan_can_be_asked_for_alone_and_then_submitted(settings: Settin
     whole = planned((sub("t1", "echo", "one"), sub("t2", "echo", "${t1} two", "t1")), aggregate="join")
     given: list[Publish | None] = []
 
-    async def plans(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def plans(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         given.append(publish)
         return whole
 
@@ -279,7 +279,7 @@ async def test_a_given_plan_whose_short_names_would_be_no_names_is_shown_as_it_i
 
 
 def turn(*subtasks: Subtask, again: bool = True) -> Turn:
-    async def plans(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def plans(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         return planned(subtasks, again=again)
 
     return plans
@@ -342,7 +342,7 @@ async def test_a_request_says_how_often_it_may_be_planned_again(settings: Settin
 
 
 async def test_a_planner_that_finds_no_other_plan_leaves_what_is_done(settings: Settings, crew: Crew) -> None:
-    async def gives_up(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def gives_up(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         return Planned(failure=Failure(reason="no_expert", message="nothing else fits"), usage=Usage(calls=1))
 
     async with planned_by(settings, crew, Script(FIRST, gives_up)) as client:
@@ -355,7 +355,7 @@ async def test_a_planner_that_finds_no_other_plan_leaves_what_is_done(settings: 
 async def test_a_planner_that_dies_of_planning_again_leaves_what_is_done(
     settings: Settings, crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def has_a_bug(publish: Publish | None, tried: Tried | None) -> Planned:
+    async def has_a_bug(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         raise ZeroDivisionError("the planner is broken")
 
     monkeypatch.setattr(workers_worker, "BUG_DELAY", 0.01)

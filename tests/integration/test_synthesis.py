@@ -16,7 +16,7 @@ from swarm.client.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
-from swarm.planner.planner import Front, Publish, Tried
+from swarm.planner.planner import Front, PriorPlan, Publish
 from swarm.router.planning import SupportsPlanning
 from swarm.router.router import Router
 from swarm.settings import Settings
@@ -76,10 +76,10 @@ class Planning:
     """A planner that can plan again: one subtask more in each round. What it was told is in `tried`."""
 
     def __init__(self) -> None:
-        self.tried: list[Tried | None] = []
+        self.tried: list[PriorPlan | None] = []
 
     async def plan(
-        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: Tried | None = None
+        self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None
     ) -> Planned:
         self.tried.append(tried)
         words = ("it rains", "it snows")[len(self.tried) - 1]

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.planner.cache.examples import MAX_KEPT_TEXT, Examples, Kept, imitated
-from swarm.planner.cache.template import keepable, rebound
+from swarm.planner.cache.examples import MAX_KEPT_TEXT, Examples, Kept, vote
+from swarm.planner.cache.template import fill, keepable
 from swarm.planner.local import planner
 from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
@@ -27,13 +27,13 @@ def kept(text: str, *told: str, **more: object) -> Kept:
 
 
 def told(old: Kept, text: str) -> list[str]:
-    planned, note = rebound(text, Examples([old]), DESK)
+    planned, note = fill(text, Examples([old]), DESK)
     assert planned is not None, note
     return [subtask.instruction for subtask in planned.subtasks]
 
 
 def missed(old: Kept, text: str) -> str:
-    planned, note = rebound(text, Examples([old]), DESK)
+    planned, note = fill(text, Examples([old]), DESK)
     assert planned is None
     return note.rpartition(": ")[2]
 
@@ -138,18 +138,16 @@ def test_a_value_is_never_replaced_inside_a_reference_nor_becomes_one() -> None:
 
 
 def test_an_unlike_request_is_a_miss_with_its_similarity() -> None:
-    planned, note = rebound("What is the refund policy on jars?", Examples([PLAN]), DESK)
+    planned, note = fill("What is the refund policy on jars?", Examples([PLAN]), DESK)
 
     assert planned is None
     assert note == "plan cache: miss, nearest 0.00 of 1"
-    assert (
-        rebound("x" * (MAX_KEPT_TEXT + 1), Examples([PLAN]), DESK)[1] == "plan cache: miss, more than 4,000 characters"
-    )
+    assert fill("x" * (MAX_KEPT_TEXT + 1), Examples([PLAN]), DESK)[1] == "plan cache: miss, more than 4,000 characters"
 
 
 def test_of_several_the_nearest_that_can_be_bound_is_taken() -> None:
     broken = kept("Track order 7 for me", "Track it")
-    planned, note = rebound("Track order 9 for me", Examples([kept("Track order 5 for me", "Track 5"), broken]), DESK)
+    planned, note = fill("Track order 9 for me", Examples([kept("Track order 5 for me", "Track 5"), broken]), DESK)
 
     assert planned is not None
     assert planned.subtasks[0].instruction == "Track 9"
@@ -159,7 +157,7 @@ def test_of_several_the_nearest_that_can_be_bound_is_taken() -> None:
 
 def test_the_plan_is_read_anew_with_its_edges_and_fallbacks() -> None:
     both = DESK | cards("triage", delivery_faq="Answers questions on delivery times, parcels and tracking.")
-    planned, _ = rebound(OLD, Examples([PLAN]), both)
+    planned, _ = fill(OLD, Examples([PLAN]), both)
 
     assert planned is not None
     assert [s.depends_on for s in Plan.read([s.model_dump() for s in planned.subtasks]).united()] == [(), ("s0",)]
@@ -187,7 +185,7 @@ def test_what_is_bound_anew_tells_only_the_new_request(old: str, new: str) -> No
     if not old.strip() or not new.strip():
         return
     example = Kept(text=old.replace("$", "S"), subtasks=kept(old, old.replace("$", "S")).subtasks)
-    planned, note = rebound(new, Examples([example]), DESK)
+    planned, note = fill(new, Examples([example]), DESK)
 
     assert note.startswith("plan cache: ")
     for subtask in planned.subtasks if planned else ():
@@ -201,7 +199,7 @@ def test_any_two_texts_are_bound_or_not_with_a_reason(old: str, new: str) -> Non
         return
     example = Kept.model_construct(text=old, subtasks=kept("x", "x").subtasks, aggregate="auto")
 
-    assert rebound(new, Examples([example]), DESK)[1].startswith("plan cache: ")
+    assert fill(new, Examples([example]), DESK)[1].startswith("plan cache: ")
 
 
 @pytest.mark.parametrize("unit", ["7 ", "Ann ", "a ", "'a' ", "x7, "])
@@ -209,7 +207,7 @@ def test_aligning_takes_no_time_beyond_its_length(unit: str) -> None:
     old, new = unit * 900, f"b {unit}" * 400
     examples = Examples([kept(old[:MAX_KEPT_TEXT], old[:MAX_KEPT_TEXT])])
 
-    assert rebound(new[:MAX_KEPT_TEXT], examples, DESK)[1].startswith("plan cache: ")
+    assert fill(new[:MAX_KEPT_TEXT], examples, DESK)[1].startswith("plan cache: ")
 
 
 # -- by example ------------------------------------------------------------------------------------------------
@@ -226,7 +224,7 @@ def test_nearness_is_one_for_the_same_words_and_falls_with_unseen_ones() -> None
 
 def test_the_experts_that_similar_requests_needed_make_a_plan_of_the_new_request() -> None:
     examples = Examples(kept(f"Track order {n} of mine for Ann", "Track", "Reply") for n in range(3))
-    planned, note = imitated("Where is order 9 of mine? For Bob", examples.nearest("Track order 9 of mine", 8), DESK)
+    planned, note = vote("Where is order 9 of mine? For Bob", examples.nearest("Track order 9 of mine", 8), DESK)
 
     assert planned is not None
     assert [(s.expert, s.depends_on) for s in planned.subtasks] == [("delivery-faq", ()), ("reply-writer", ("t1",))]
@@ -236,7 +234,7 @@ def test_the_experts_that_similar_requests_needed_make_a_plan_of_the_new_request
 
 
 def test_without_similar_requests_there_is_no_example() -> None:
-    planned, note = imitated("Bake a cake", Examples([PLAN]).nearest("Bake a cake", 8), DESK)
+    planned, note = vote("Bake a cake", Examples([PLAN]).nearest("Bake a cake", 8), DESK)
 
     assert planned is None
     assert note == "examples: none is near enough (0.00)"
@@ -245,5 +243,5 @@ def test_without_similar_requests_there_is_no_example() -> None:
 def test_plans_with_an_expert_that_is_gone_have_no_vote() -> None:
     gone = Examples([kept("Track order 7", "Track", expert="gone")]).nearest("Track order 7", 8)
 
-    assert imitated("Track order 7", gone, DESK)[0] is None
-    assert imitated("Track order 7", gone, DESK | cards(gone="Tracks."))[0] is not None
+    assert vote("Track order 7", gone, DESK)[0] is None
+    assert vote("Track order 7", gone, DESK | cards(gone="Tracks."))[0] is not None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from swarm.errors import BadDraft
-from swarm.planner.compile.compiler import Compiled, Rules, compiled
+from swarm.planner.compile.compiler import Compiled, CompileRules, compiled
 from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.settings import Settings
 from swarm.types.card import Card
@@ -31,20 +31,20 @@ DESK = {
         card("reply-writer", "Writes a reply to a customer."),
     )
 }
-MEND = Rules(mend_edges=True)
-STRICT = Rules()
+MEND = CompileRules(mend_edges=True)
+STRICT = CompileRules()
 
 
 def step(expert: str = "triage", id: str = "", **more: Any) -> DraftStep:
     return DraftStep(expert, id=id, **{"instruction": "do it", **more})
 
 
-def compile_(*steps: DraftStep, rules: Rules = MEND, **more: Any) -> Compiled:
+def compile_(*steps: DraftStep, rules: CompileRules = MEND, **more: Any) -> Compiled:
     known = more.pop("known", ())
     return compiled(Draft(steps, **more), DESK, rules, known=known)
 
 
-def problems(*steps: DraftStep, rules: Rules = STRICT, **more: Any) -> list[str]:
+def problems(*steps: DraftStep, rules: CompileRules = STRICT, **more: Any) -> list[str]:
     with pytest.raises(BadDraft) as refused:
         compile_(*steps, rules=rules, **more)
     return list(refused.value.problems)
@@ -315,7 +315,9 @@ def test_a_link_to_no_step_is_refused_or_dropped() -> None:
 
 def test_a_material_stands_for_the_steps_that_make_it() -> None:
     plan = compile_(
-        step(id="cut", arguments={"target": ["board", "dust"]}), step(id="glue", depends_on=("board",)), rules=Rules()
+        step(id="cut", arguments={"target": ["board", "dust"]}),
+        step(id="glue", depends_on=("board",)),
+        rules=CompileRules(),
     )
 
     assert edges(plan)["glue"] == ("cut",)
@@ -468,21 +470,21 @@ def test_an_output_that_is_no_schema_is_a_problem(output: dict[str, Any], proble
 def test_number_depth_width_and_cost_of_a_plan_are_capped() -> None:
     chain = [step(id="s0"), *(step(id=f"s{i}", depends_on=(f"s{i - 1}",)) for i in range(1, 4))]
 
-    assert problems(*chain, rules=Rules(max_subtasks=3)) == ["steps: 4, at most 3 are accepted; plan fewer"]
-    assert problems(*chain, rules=Rules(max_depth=3)) == [
+    assert problems(*chain, rules=CompileRules(max_subtasks=3)) == ["steps: 4, at most 3 are accepted; plan fewer"]
+    assert problems(*chain, rules=CompileRules(max_depth=3)) == [
         "steps: 4 wait one behind the other, at most 3 may; plan flatter"
     ]
-    assert problems(step(), step(), rules=Rules(max_width=1)) == [
+    assert problems(step(), step(), rules=CompileRules(max_width=1)) == [
         "steps: 2 run side by side, at most 1 may; plan fewer"
     ]
     with pytest.raises(BadDraft, match=r"estimated at \$0.0300, at most \$0.0200 may be spent"):
-        compiled(Draft((step(), step())), DESK, Rules(max_cost=20_000), costs={"triage": 15_000})
+        compiled(Draft((step(), step())), DESK, CompileRules(max_cost=20_000), costs={"triage": 15_000})
 
 
 def test_rules_come_from_the_settings() -> None:
     settings = Settings(mend_edges=True, max_subtasks=7, max_depth=5)
 
-    assert Rules.of(settings) == Rules(mend_edges=True, max_subtasks=7, max_depth=5)
+    assert CompileRules.of(settings) == CompileRules(mend_edges=True, max_subtasks=7, max_depth=5)
 
 
 def test_what_is_compiled_is_a_plan() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm.planner.compile.expert_names import Names
+from swarm.planner.compile.expert_names import ExpertNames
 from swarm.types.card import Card
 
 DESK = {
@@ -23,14 +23,14 @@ DESK = {
 }
 
 
-def names(described: dict[str, str] = DESK) -> Names:
+def names(described: dict[str, str] = DESK) -> ExpertNames:
     """With dots in some names, as tools have them: their cards are named otherwise."""
     titles = {title.replace(".", "-"): title for title in described}
     cards = {
         name: Card(name=name, kind="instruction", description=described[title], model="local/template")
         for name, title in titles.items()
     }
-    return Names(cards, titles)
+    return ExpertNames(cards, titles)
 
 
 def found(written: str, words: str = "") -> str | None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import BadDraft
-from swarm.planner.compile.compiler import Compiled, Rules, compiled
+from swarm.planner.compile.compiler import Compiled, CompileRules, compiled
 from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.types.card import Card
 from swarm.types.plan import Plan, Subtask
@@ -56,10 +56,10 @@ drafts = st.builds(
     links=st.lists(st.tuples(ids, ids), max_size=3).map(tuple),
     aggregate=st.one_of(st.just(""), st.text(max_size=9)),
 )
-rules = st.builds(Rules, mend_edges=st.booleans(), max_subtasks=st.integers(1, 6), max_depth=st.integers(1, 6))
+rules = st.builds(CompileRules, mend_edges=st.booleans(), max_subtasks=st.integers(1, 6), max_depth=st.integers(1, 6))
 
 
-def outcome(draft: Draft, rules: Rules, known: tuple[str, ...]) -> Compiled | BadDraft:
+def outcome(draft: Draft, rules: CompileRules, known: tuple[str, ...]) -> Compiled | BadDraft:
     try:
         return compiled(draft, DESK, rules, known=known)
     except BadDraft as refused:
@@ -68,7 +68,7 @@ def outcome(draft: Draft, rules: Rules, known: tuple[str, ...]) -> Compiled | Ba
 
 @settings(max_examples=120)
 @given(drafts, rules, st.sampled_from(((), ("r1.t1",), ("r1.t1", "a"))))
-def test_any_draft_becomes_a_plan_or_a_refusal(draft: Draft, rules: Rules, known: tuple[str, ...]) -> None:
+def test_any_draft_becomes_a_plan_or_a_refusal(draft: Draft, rules: CompileRules, known: tuple[str, ...]) -> None:
     plan = outcome(draft, rules, known)
     if isinstance(plan, BadDraft):
         assert plan.problems
@@ -91,6 +91,6 @@ sound = st.builds(
 
 @given(st.lists(sound, min_size=1, max_size=6).map(tuple))
 def test_with_mending_on_no_edge_keeps_a_plan_from_running(steps: tuple[DraftStep, ...]) -> None:
-    plan = compiled(Draft(steps), DESK, Rules(mend_edges=True))
+    plan = compiled(Draft(steps), DESK, CompileRules(mend_edges=True))
 
     assert len(plan.subtasks) == len(steps)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import NoDraft
-from swarm.planner.model.stream_parser import Pieces
+from swarm.planner.model.stream_parser import StreamParser
 from swarm.planner.parse.draft import Draft, read
 
 NAMES = ["search", "book.table", "Text to Speech", "sum_up"]
@@ -215,7 +215,7 @@ def test_pieces_are_the_steps_that_the_whole_text_has(
     text = (
         before + json.dumps(plan if bare else {"subtasks": plan, "aggregate": "join"}, indent=indent) + "\n```\nDone."
     )
-    pieces, at, steps = Pieces(NAMES), 0, []
+    pieces, at, steps = StreamParser(NAMES), 0, []
     while at < len(text):
         size = sizes[at % len(sizes)]
         steps += pieces.feed(text[at : at + size])
@@ -231,7 +231,7 @@ def test_pieces_are_the_steps_that_the_whole_text_has(
     )
 )
 def test_pieces_never_raise_and_never_differ_from_the_whole(chunks: list[str]) -> None:
-    pieces = Pieces()
+    pieces = StreamParser()
     early = [step for chunk in chunks for step in pieces.feed(chunk)]
     outcome = tried("".join(chunks), [])
 

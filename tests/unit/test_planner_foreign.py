@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from swarm.planner.base import Done, Tried
+from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.compile.foreign_references import Foreign
 from swarm.planner.compile.references import mentions
 from swarm.types.plan import REFERENCE
@@ -86,10 +86,10 @@ async def test_a_reference_that_may_be_a_copy_is_refused_with_another_id_for_its
 
 
 async def test_a_reference_in_a_result_of_an_earlier_round_stays_text() -> None:
-    done = Done(id="r1.t1", expert="policy", instruction="look", text="The template says ${r1.t1} and ${t1}")
+    done = DoneSubtask(id="r1.t1", expert="policy", instruction="look", text="The template says ${r1.t1} and ${t1}")
     again = plan_text(step("s1", "triage"), step("s2", "reply", "What does ${r1.t1} mean? And ${t1}?", "r1.t1"))
     apart = plan_text(step("s1", "triage"), step("s2", "reply", "What do they mean? And ${t1}?", "r1.t1"))
-    planned, model = await plan(answers(again, apart), tried=Tried(done=(done,)))
+    planned, model = await plan(answers(again, apart), tried=PriorPlan(done=(done,)))
 
     assert "leave it out here, 'r1.t1' in depends_on is enough" in model.calls[1][-1].content
     assert planned.subtasks[1].instruction == "What do they mean? And $${t1}?"

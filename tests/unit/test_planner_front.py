@@ -14,7 +14,7 @@ from swarm.errors import BrokerUnavailable, ModelRefused, ModelUnavailable, TooL
 from swarm.llm.base import Message, NoModels
 from swarm.planner import planner
 from swarm.planner.base import resolved, writer_of
-from swarm.planner.planner import Done, Front, PlanCache, Tried
+from swarm.planner.planner import DoneSubtask, Front, PlanCache, PriorPlan
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.base import MAX_TEXT
@@ -354,7 +354,7 @@ async def test_if_nobody_fits_at_all_the_models_failure_is_told_with_both_reason
 
 async def test_to_plan_again_only_the_model_is_asked() -> None:
     cache = Cache(Planned(subtasks=a_plan("t1:reply").subtasks))
-    tried = Tried(done=(Done("r1.t1", "triage", "Sort it", "a refund"),))
+    tried = PriorPlan(done=(DoneSubtask("r1.t1", "triage", "Sort it", "a refund"),))
     text = json.dumps([{"id": "t2", "expert": "reply", "instruction": "Reply to ${r1.t1}"}])
     planned = await a_front(says(text), cache).plan(Request(text="Classify this message"), CATALOG, tried=tried)
     failed = await a_front(says("no"), cache).plan(Request(text="Classify this message"), CATALOG, tried=tried)

@@ -25,7 +25,7 @@ from swarm.errors import (
     WrongKey,
 )
 from swarm.llm.base import Completion, Message
-from swarm.planner.base import Done, Tried
+from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.local.planner import MAX_PLAN
 from swarm.planner.model.planner import TURNS, ModelPlanner
 from swarm.planner.model.prompt import PROBLEMS
@@ -532,7 +532,7 @@ async def test_what_begins_early_is_no_longer_than_a_plan_may_be() -> None:
     "text", ['{"subtasks": [], "aggregate": "pass"}', "[]", 'All is done.\n```json\n{"subtasks": []}\n```']
 )
 async def test_who_plans_again_may_find_that_nothing_is_left_to_do(text: str) -> None:
-    tried = Tried(done=(Done("r1.t1", "triage", "Sort it", "a lamp, broken"),), lacking="the policy")
+    tried = PriorPlan(done=(DoneSubtask("r1.t1", "triage", "Sort it", "a lamp, broken"),), lacking="the policy")
     planned, model = await plan(answers(text, GOOD), tried=tried)
     first, asked_again = await plan(answers(text, GOOD))
 
@@ -544,7 +544,7 @@ async def test_who_plans_again_may_find_that_nothing_is_left_to_do(text: str) ->
 
 
 async def test_a_plan_around_failures_refers_to_what_is_done() -> None:
-    tried = Tried(done=(Done("r1.t1", "triage", "Sort it", "a lamp, broken"),), lacking="the policy")
+    tried = PriorPlan(done=(DoneSubtask("r1.t1", "triage", "Sort it", "a lamp, broken"),), lacking="the policy")
     text = plan_text(step("t2", "policy", "What of ${r1.t1}?", "r1.t1"))
     published = Published()
     planned, model = await plan(stream(text), tried=tried, publish=published)

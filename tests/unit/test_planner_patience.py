@@ -11,7 +11,7 @@ import pytest
 
 from swarm.llm.base import Message
 from swarm.planner.base import Publish
-from swarm.planner.model.spare_capacity import SLOW, Room
+from swarm.planner.model.spare_capacity import SLOW, SpareCapacity
 from swarm.planner.planner import Front
 from swarm.settings import Settings
 from swarm.testing.scripted_model import ScriptedModels
@@ -135,7 +135,7 @@ class Clock:
 
 def begun(slots: int | None, first: float, *ready: Subtask) -> list[str]:
     clock = Clock()
-    room = Room("box/planner", lambda endpoint: slots, clock)
+    room = SpareCapacity("box/planner", lambda endpoint: slots, clock)
     room.asks()
     clock.now = first
     room.hears()

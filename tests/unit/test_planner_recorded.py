@@ -11,13 +11,13 @@ from typer.testing import CliRunner, Result
 
 from swarm.cli.commands.plan_check import check
 from swarm.errors import BadInput, TooLarge
-from swarm.planner.compile.compiler import Rules
+from swarm.planner.compile.compiler import CompileRules
 from swarm.planner.evaluate import compile_check, recordings
-from swarm.planner.evaluate.compile_check import Report, judged, verdicts
+from swarm.planner.evaluate.compile_check import CompileReport, check_answer, verdicts
 from swarm.planner.evaluate.recordings import Requests, experts
 
 DESK = (("Find Flight", "Finds flights to a city."), ("Book Hotel", "Books a room."), ("send.mail", "Sends a message."))
-MEND = Rules(mend_edges=True)
+MEND = CompileRules(mend_edges=True)
 app = typer.Typer()
 app.command()(check)
 
@@ -56,7 +56,7 @@ def run(*args: str) -> Result:
 
 
 def test_a_sound_text_is_valid_and_its_plan_speaks_of_the_tools_by_their_names() -> None:
-    verdict = judged(GOOD, experts(DESK), MEND, model="m", request="r")
+    verdict = check_answer(GOOD, experts(DESK), MEND, model="m", request="r")
 
     assert verdict.document() == {
         "model": "m",
@@ -75,7 +75,7 @@ def test_a_sound_text_is_valid_and_its_plan_speaks_of_the_tools_by_their_names()
 
 
 def test_what_was_put_right_is_told_and_counted_by_kind() -> None:
-    verdict = judged(LOOSE, experts(DESK), MEND)
+    verdict = check_answer(LOOSE, experts(DESK), MEND)
 
     assert verdict.plan is not None
     assert {"mended: expert", "mended: dangling edge dropped"} < set(verdict.categories)
@@ -106,7 +106,7 @@ def test_what_was_put_right_is_told_and_counted_by_kind() -> None:
     ],
 )
 def test_refusals_are_counted_by_kind(raw: str, category: str) -> None:
-    verdict = judged(raw, experts(DESK), Rules())
+    verdict = check_answer(raw, experts(DESK), CompileRules())
 
     assert (verdict.plan, verdict.categories) == (None, (category,))
     assert verdict.document()["refusal"]
@@ -117,16 +117,16 @@ def test_a_bug_is_counted_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(compile_check, "read", broken)
-    report = Report()
+    report = CompileReport()
     for _ in range(2):
-        report.add(judged(GOOD, experts(DESK), MEND, request="r7"))
+        report.add(check_answer(GOOD, experts(DESK), MEND, request="r7"))
 
     assert (report.exceptions, report.total.valid) == (2, 0)
     assert report.first_exception == "r7: ZeroDivisionError: oops"
 
 
 def test_the_report_keeps_no_more_the_more_it_sees() -> None:
-    report = Report()
+    report = CompileReport()
     for i in range(compile_check.MAX_CATEGORIES + 50):
         report.add(compile_check.Verdict("m", "r", ms=i / 10, categories=(f"refused: {i}",)))
 

@@ -16,8 +16,8 @@ from swarm.cli.base.console import Screen
 from swarm.cli.base.context import AsJson, Edge
 from swarm.cli.base.options import utf8
 from swarm.errors import BadInput
-from swarm.planner.compile.compiler import Rules
-from swarm.planner.evaluate.compile_check import Report, verdicts
+from swarm.planner.compile.compiler import CompileRules
+from swarm.planner.evaluate.compile_check import CompileReport, verdicts
 from swarm.planner.evaluate.recordings import Requests
 
 MOST_MODELS = 8
@@ -56,11 +56,11 @@ def check(
     target = _path(verdicts_file, "verdicts") if verdicts_file else None
     if target:
         output_file.writable("verdicts", target, [path, asked, *([named] if named else [])], force=force)
-    known, report = Requests(asked, named, graph_only=graph_only), Report()
+    known, report = Requests(asked, named, graph_only=graph_only), CompileReport()
     with ExitStack() as stack:
         file = stack.enter_context(output_file.written("verdicts", target, force=force)) if target else None
         moved = stack.enter_context(_progress(screen, path))
-        for line, verdict in verdicts(path, known, Rules(mend_edges=not strict)):
+        for line, verdict in verdicts(path, known, CompileRules(mend_edges=not strict)):
             report.add(verdict)
             moved(line.end)
             if file:
@@ -87,7 +87,7 @@ def _progress(screen: Screen, path: Path) -> Iterator[Callable[[int], object]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _tables(screen: Screen, report: Report) -> None:
+def _tables(screen: Screen, report: CompileReport) -> None:
     total = report.total
     rows = [(name, *_counts(c.n, c.valid, c.mended)) for name, c in sorted(report.models.items())]
     if len(rows) != 1:
@@ -106,7 +106,7 @@ def _counts(n: int, valid: int, mended: int) -> tuple[str, str, str, str]:
     return f"{n:,}", f"{valid:,}", f"{valid / n:.1%}", f"{mended:,}"
 
 
-def _categories(screen: Screen, report: Report) -> None:
+def _categories(screen: Screen, report: CompileReport) -> None:
     """Refusals first, then mends; each with the texts that had it, by model where they fit."""
     models = sorted(report.models) if 1 < len(report.models) <= MOST_MODELS else []
     kinds = sorted(report.categories, key=lambda kind: (kind.startswith("mended"), -report.categories[kind]))

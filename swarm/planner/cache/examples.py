@@ -99,7 +99,7 @@ def _weighed(text: str) -> dict[str, float]:
 # -- a plan by their example -----------------------------------------------------------------------------------
 
 
-def imitated(
+def vote(
     text: str, earlier: Sequence[Near], cards: Mapping[str, Card], similar: Similar | None = None
 ) -> tuple[Planned | None, str]:
     """A plan of the experts that the plans of similar requests have in common, and the scores behind it.

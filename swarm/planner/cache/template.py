@@ -60,7 +60,7 @@ class _Change(NamedTuple):
     quoted: bool = False
 
 
-def rebound(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
+def fill(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
     """The plan of the nearest earlier request that can be bound to `text`; and why there is one, or none.
 
     The reason names similarities and kinds of doubt, never words of an earlier request.

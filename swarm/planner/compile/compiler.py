@@ -15,14 +15,14 @@ from typing import Self
 
 from swarm.errors import BadDraft
 from swarm.planner.compile.conditions import check_fields, conditions
-from swarm.planner.compile.context import MAX_MENDS, MAX_PLACEHOLDERS, Step, Work, quoted, said
+from swarm.planner.compile.context import MAX_MENDS, MAX_PLACEHOLDERS, CompileContext, DraftedSubtask, quoted, said
 from swarm.planner.compile.declared_edges import declare, settle
-from swarm.planner.compile.expert_names import Names, Similar
+from swarm.planner.compile.expert_names import ExpertNames, Similar
 from swarm.planner.compile.foreign_references import NOTHING, Foreign
 from swarm.planner.compile.graph import Edges, levels
-from swarm.planner.compile.instructions import instruct
 from swarm.planner.compile.instructions import names as names_in
-from swarm.planner.compile.references import Bases, Places, bases
+from swarm.planner.compile.instructions import write_instruction
+from swarm.planner.compile.references import NumberBases, StepReferences, bases
 from swarm.planner.parse.draft import Draft
 from swarm.settings import Settings
 from swarm.types.base import explain
@@ -35,7 +35,7 @@ MAX_ID = 56
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CompileRules:
     """What a plan may be. `mend_edges`: drop self, dangling and circular edges instead of refusing them."""
 
     mend_edges: bool = False
@@ -65,10 +65,10 @@ class Compiled:
 def compiled(
     draft: Draft,
     cards: Mapping[str, Card],
-    rules: Rules = Rules(),
+    rules: CompileRules = CompileRules(),
     *,
     known: Collection[str] = (),
-    names: Names | None = None,
+    names: ExpertNames | None = None,
     similar: Similar | None = None,
     costs: Mapping[str, int] | None = None,
     foreign: Foreign = NOTHING,
@@ -83,10 +83,10 @@ def compiled(
         raise BadDraft(["steps: the plan has none; give at least one"])
     if len(draft.steps) > rules.max_subtasks:
         raise BadDraft([f"steps: {len(draft.steps):,}, at most {rules.max_subtasks:,} are accepted; plan fewer"])
-    work = _begun(draft, cards, rules, frozenset(known), names or Names(cards), similar, foreign)
+    work = _begun(draft, cards, rules, frozenset(known), names or ExpertNames(cards), similar, foreign)
     declare(work)
     for at in range(len(work.steps)):
-        instruct(work, at)
+        write_instruction(work, at)
         conditions(work, at)
         if work.placeholders > MAX_PLACEHOLDERS:
             break  # it is refused; what follows would only take time
@@ -103,24 +103,24 @@ def compiled(
 def _begun(
     draft: Draft,
     cards: Mapping[str, Card],
-    rules: Rules,
+    rules: CompileRules,
     known: frozenset[str],
-    names: Names,
+    names: ExpertNames,
     similar: Similar | None,
     foreign: Foreign,
-) -> Work:
+) -> CompileContext:
     """The steps with their experts and ids, and the ways in which they may be named."""
     steps = [
-        Step(step, step.place or f"steps.{i}", names.find(step.expert, said(step), similar))
+        DraftedSubtask(step, step.place or f"steps.{i}", names.find(step.expert, said(step), similar))
         for i, step in enumerate(draft.steps)
     ]
     written = [step.draft.id for step in steps]
     counts = Counter(name for name in written if name)
     called = _ids(written, known)
     experts = [(step.draft.expert, names.title(step.expert)) for step in steps]
-    places = Places(written, called, experts, known)
+    places = StepReferences(written, called, experts, known)
     twice = {name: count for name, count in counts.items() if count > 1}
-    work = Work(draft, cards, known, rules.mend_edges, steps, places, Edges(len(steps)), twice, foreign)
+    work = CompileContext(draft, cards, known, rules.mend_edges, steps, places, Edges(len(steps)), twice, foreign)
     work.mends += draft.mends[:MAX_MENDS]
     for step, name in zip(steps, called, strict=True):
         step.id = name
@@ -150,7 +150,7 @@ def _free(base: str, taken: Collection[str]) -> str:
     return f"{base}-{n}"
 
 
-def _tell_names(work: Work, step: Step, title: str) -> None:
+def _tell_names(work: CompileContext, step: DraftedSubtask, title: str) -> None:
     """What is wrong with the names that a step gives, and what was put right."""
     written, found = step.draft.expert, step.found
     if found.expert is None:
@@ -164,7 +164,7 @@ def _tell_names(work: Work, step: Step, title: str) -> None:
         work.mend(f"{step.place}.id", f"{quoted(step.draft.id)} is called {step.id}")
 
 
-def _counted(work: Work) -> Bases:
+def _counted(work: CompileContext) -> NumberBases:
     """Whether numbers that refer to steps count from 0 or from 1."""
     numbers = [
         (at, *found)
@@ -179,7 +179,7 @@ def _counted(work: Work) -> Bases:
     return found_bases
 
 
-def _check_caps(work: Work, rules: Rules, costs: Mapping[str, int]) -> None:
+def _check_caps(work: CompileContext, rules: CompileRules, costs: Mapping[str, int]) -> None:
     level = levels(work.edges)
     deepest, widest = max(level) + 1, max(Counter(level).values())
     cost = sum(costs.get(step.expert, 0) for step in work.steps)
@@ -202,7 +202,7 @@ _AGGREGATES: Mapping[str, Aggregate] = {
 }  # fmt: skip
 
 
-def _aggregate(work: Work) -> Aggregate:
+def _aggregate(work: CompileContext) -> Aggregate:
     written = work.draft.aggregate
     found = _AGGREGATES.get(re.sub(r"[^a-z]", "", written[:100].lower()))
     if found is None or (written and found != written):
@@ -210,7 +210,7 @@ def _aggregate(work: Work) -> Aggregate:
     return found or "auto"
 
 
-def _plan(work: Work, aggregate: Aggregate) -> tuple[Subtask, ...]:
+def _plan(work: CompileContext, aggregate: Aggregate) -> tuple[Subtask, ...]:
     """The subtasks, proved to be a plan together with those that are solved already."""
     built = [] if work.problems else [_subtask(work, at) for at in range(len(work.steps))]
     subtasks = tuple(subtask for subtask in built if subtask is not None)
@@ -225,7 +225,7 @@ def _plan(work: Work, aggregate: Aggregate) -> tuple[Subtask, ...]:
     return subtasks
 
 
-def _subtask(work: Work, at: int) -> Subtask | None:
+def _subtask(work: CompileContext, at: int) -> Subtask | None:
     step = work.steps[at]
     pieces = (p if isinstance(p, str) else work.reference(p.target, p.path) for p in step.pieces)
     try:

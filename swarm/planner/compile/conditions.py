@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from swarm.planner.compile import fields
-from swarm.planner.compile.context import Use, Work, quoted
+from swarm.planner.compile.context import CompileContext, Use, quoted
 from swarm.planner.compile.graph import How
 from swarm.planner.compile.instructions import told_path
 from swarm.planner.compile.references import Target, mentions
@@ -14,7 +14,7 @@ from swarm.types.base import explain
 from swarm.types.plan import ITEM, Condition
 
 
-def conditions(work: Work, at: int) -> None:
+def conditions(work: CompileContext, at: int) -> None:
     """Read `when` and `for_each` of a step, and add their edges."""
     step = work.steps[at]
     if any(value is not None for value in (step.draft.when or {}).values()):
@@ -26,7 +26,7 @@ def conditions(work: Work, at: int) -> None:
             work.mend(place, f"{quoted(step.draft.for_each)} read as {step.for_each}")
 
 
-def _when(work: Work, at: int) -> None:
+def _when(work: CompileContext, at: int) -> None:
     step = work.steps[at]
     written, place = step.draft.when or {}, f"{step.place}.when"
     read, wrong = fields.condition(written)
@@ -46,7 +46,7 @@ def _when(work: Work, at: int) -> None:
         work.mend(place, f"read as {json.dumps(shown, ensure_ascii=False)[:200]}")
 
 
-def _result(work: Work, at: int, name: str, place: str, how: How) -> str | None:
+def _result(work: CompileContext, at: int, name: str, place: str, how: How) -> str | None:
     """The result that a condition or a list names, in our form; None after a problem."""
     if how == "when" and work.steps[at].draft.for_each and name.partition(".")[0] == ITEM:
         return name
@@ -61,7 +61,7 @@ def _result(work: Work, at: int, name: str, place: str, how: How) -> str | None:
     return ".".join((work.id(use.target), *path))
 
 
-def check_fields(work: Work) -> None:
+def check_fields(work: CompileContext) -> None:
     """Fields that instructions use of results whose schema is known, and the schemas themselves."""
     for step in work.steps:
         if step.draft.output is not None and (wrong := fields.schema_problem(step.draft.output)):
@@ -71,7 +71,7 @@ def check_fields(work: Work) -> None:
                 _check(work, piece.target, piece.path, f"{step.place}.instruction")
 
 
-def _check(work: Work, target: Target, path: Sequence[str], place: str, *, a_list: bool = False) -> None:
+def _check(work: CompileContext, target: Target, path: Sequence[str], place: str, *, a_list: bool = False) -> None:
     end, there = fields.declared(work.schema(target), path)
     if there:
         reference = work.reference(target, path)

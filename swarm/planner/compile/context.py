@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.planner.compile.expert_names import Found
+from swarm.planner.compile.expert_names import NameMatch
 from swarm.planner.compile.foreign_references import NOTHING, Foreign
 from swarm.planner.compile.graph import Edges
-from swarm.planner.compile.references import Mention, Places, Target
+from swarm.planner.compile.references import Mention, StepReferences, Target
 from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.types.card import Card
 from swarm.types.plan import ITEM, Condition
@@ -32,12 +32,12 @@ class Use:
 
 
 @dataclass(slots=True)
-class Step:
+class DraftedSubtask:
     """A step on its way to a subtask."""
 
     draft: DraftStep
     place: str
-    found: Found
+    found: NameMatch
     id: str = ""
     pieces: list[str | Use] = field(default_factory=list)
     """The instruction: text, and the references in it."""
@@ -50,15 +50,15 @@ class Step:
 
 
 @dataclass(slots=True)
-class Work:
+class CompileContext:
     """Shared by the parts of the compiler. What they find wrong or put right is told here, in order, once each."""
 
     draft: Draft
     cards: Mapping[str, Card]
     known: frozenset[str]
     mend_edges: bool
-    steps: list[Step]
-    places: Places
+    steps: list[DraftedSubtask]
+    places: StepReferences
     edges: Edges
     twice: Mapping[str, int]
     """Ids that several steps have as written, and how many."""

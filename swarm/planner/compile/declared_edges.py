@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from swarm.planner.compile.context import Use, Work, quoted
+from swarm.planner.compile.context import CompileContext, Use, quoted
 from swarm.planner.compile.expert_names import squeezed
 from swarm.planner.compile.graph import makers
 from swarm.planner.compile.references import Mention, Target, mentions
@@ -20,7 +20,7 @@ MAX_CUTS = 50
 """Circles of one plan that are mended; a plan with more says nothing about its order."""
 
 
-def declare(work: Work) -> None:
+def declare(work: CompileContext) -> None:
     """Add all declared edges."""
     makes = makers([step.draft.arguments for step in work.steps])
     for at, step in enumerate(work.steps):
@@ -35,7 +35,9 @@ def declare(work: Work) -> None:
         _link(work, f"links.{i}", link)
 
 
-def _targets(work: Work, at: int, name: str, place: str, makes: Mapping[str, Sequence[int]]) -> Sequence[Target]:
+def _targets(
+    work: CompileContext, at: int, name: str, place: str, makes: Mapping[str, Sequence[int]]
+) -> Sequence[Target]:
     places = work.places
     if name in work.twice and work.mend_edges:
         same = [i for i, step in enumerate(work.steps) if step.draft.id == name]
@@ -56,14 +58,14 @@ def _targets(work: Work, at: int, name: str, place: str, makes: Mapping[str, Seq
     return ()
 
 
-def _before(work: Work, at: int, name: str, place: str, steps: Sequence[int], how: str) -> Sequence[int]:
+def _before(work: CompileContext, at: int, name: str, place: str, steps: Sequence[int], how: str) -> Sequence[int]:
     """Of several steps that a name means those before this one, else one after it."""
     before = [i for i in steps if i < at] or [i for i in steps if i != at][:1] or steps[:1]
     work.mend(place, f"{quoted(name)} read as {', '.join(map(work.id, before))}, {how}")
     return before
 
 
-def _link(work: Work, place: str, link: tuple[str, str]) -> None:
+def _link(work: CompileContext, place: str, link: tuple[str, str]) -> None:
     """Between two steps, or all steps of two experts that stand in this order; else the first of each."""
     ends = [work.places.ends(name) for name in link]
     if any(not steps and squeezed(name) in _NO_STEP for name, steps in zip(link, ends, strict=True)):
@@ -78,7 +80,7 @@ def _link(work: Work, place: str, link: tuple[str, str]) -> None:
         work.edges.add(at, target, "links")
 
 
-def settle(work: Work) -> bool:
+def settle(work: CompileContext) -> bool:
     """Refuse or drop what cannot run: edges of a step to itself, and cycles. Dropped references become plain text.
 
     Whether there is no cycle left.
@@ -97,7 +99,7 @@ def settle(work: Work) -> bool:
     return not stuck
 
 
-def _drop(work: Work, at: int, target: int, what: str, remedy: str) -> bool:
+def _drop(work: CompileContext, at: int, target: int, what: str, remedy: str) -> bool:
     """Drop an edge if that is allowed, with the references that made it."""
     step, place = work.steps[at], f"{work.steps[at].place}.depends_on"
     if not work.mend_edges or work.edges.is_firm(at, target):

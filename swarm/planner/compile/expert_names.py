@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from swarm.text.english import STOP, WEAK_STEMS, stem
-from swarm.text.expert_ranking import Index, Match, index
+from swarm.text.expert_ranking import ExpertIndex, Match, index
 from swarm.types.card import Card
 
 AHEAD = 1.2
@@ -49,7 +49,7 @@ _LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NameMatch:
     """The expert, if there is one, how it was found (empty: by its exact name), and else those that come nearest."""
 
     expert: str | None
@@ -80,7 +80,7 @@ class _About:
         return 0 < len(rest) < len(set(name)) and any(rest <= set(deed) for deed in self.deeds)
 
 
-class Names:
+class ExpertNames:
     """The experts of one catalog by name. Made once for it; looking up a known name costs a dict's look-up.
 
     `titles` gives experts names beside their own: card name -> how a planner knows it.
@@ -95,17 +95,17 @@ class Names:
         self._stemmed = _unique((" ".join(parts(title)), name) for title, name in self._exact.items())
         self._cards = cards
         self._about: tuple[_About, ...] | None = None
-        self._index: Index | None = None
-        self._remembered: dict[tuple[str, str], Found] = {}
+        self._index: ExpertIndex | None = None
+        self._remembered: dict[tuple[str, str], NameMatch] = {}
 
     def title(self, expert: str) -> str:
         """How planners know an expert."""
         return self._titles.get(expert, expert)
 
-    def find(self, written: str, words: str = "", similar: Similar | None = None) -> Found:
+    def find(self, written: str, words: str = "", similar: Similar | None = None) -> NameMatch:
         """The expert that is meant by `written` in a step that says `words`."""
         if (exact := self._exact.get(written)) is not None:
-            return Found(exact)
+            return NameMatch(exact)
         written, words = written[:_LONGEST], words[:2_000]
         key = (written, words)
         if similar is None and key in self._remembered:
@@ -117,14 +117,14 @@ class Names:
 
     # -- by spelling
 
-    def _spelt(self, written: str) -> Found | None:
+    def _spelt(self, written: str) -> NameMatch | None:
         written = written.replace("\\", "").strip(" \t\r\n`*\"'<>:")
         for name in (written, *self._without_prefixes(written)):
             for table, key in ((self._plain, squeezed(name)), (self._stemmed, " ".join(parts(name)))):
                 if found := table.get(key):
-                    return Found(found, "another spelling")
+                    return NameMatch(found, "another spelling")
         if found := self._tails.get(squeezed(written)):
-            return Found(found, "its name without the prefix")
+            return NameMatch(found, "its name without the prefix")
         return self._without_aside(written)
 
     def _without_prefixes(self, written: str) -> Iterable[str]:
@@ -135,32 +135,32 @@ class Names:
                 return
             yield ".".join(segments[i:])
 
-    def _without_aside(self, written: str) -> Found | None:
+    def _without_aside(self, written: str) -> NameMatch | None:
         """`Translation (French)`, unless another expert's name goes on like that."""
         bare = _ASIDE.sub("", written)
         if bare == written or not (key := squeezed(bare)):
             return None
         found = self._plain.get(key)
         longer = [plain for plain in self._plain if plain.startswith(key) and plain != key]
-        return Found(found, "its name without the brackets") if found and not longer else None
+        return NameMatch(found, "its name without the brackets") if found and not longer else None
 
     # -- by meaning
 
-    def _meant(self, written: str, words: str, similar: Similar | None) -> Found:
+    def _meant(self, written: str, words: str, similar: Similar | None) -> NameMatch:
         bare = _ASIDE.sub("", written)
         every = parts(written if squeezed(bare) in self._plain else bare) or parts(written)
         name = tuple(word for word in every if word not in _NOISE) or every
         ranked = self._ranked(name, words)
         if (same := self._stemmed.get(" ".join(name))) is not None:
-            return Found(same, "its name with words added")
+            return NameMatch(same, "its name with words added")
         for rule in (self._named_within, self._said, self._part_of, self._covered):
             if found := rule(name, written, words, ranked):
                 return found
         if similar is not None and (found_ := similar(f"{written}: {words}" if words else written)) in self._cards:
-            return Found(found_, "an expert with that meaning")
-        return Found(None, candidates=tuple(self.title(match.expert) for match in ranked[:CANDIDATES]))
+            return NameMatch(found_, "an expert with that meaning")
+        return NameMatch(None, candidates=tuple(self.title(match.expert) for match in ranked[:CANDIDATES]))
 
-    def _named_within(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+    def _named_within(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
         """`Machine Translation` holds the whole name `Translation`; what it adds must not belong to others."""
         held = [about for about in self._abouts() if about.name and _holds(name, about.name)]
         most = max((len(about.name) for about in held), default=0)
@@ -170,9 +170,9 @@ class Names:
         about = longest[0]
         added = [word for word in name if word not in about.words and word not in _IDLE]
         same = name[-1] == about.name[-1] and not any(self._is_telling(word) for word in added)
-        return Found(about.expert, "its name with words added") if same or not added else None
+        return NameMatch(about.expert, "its name with words added") if same or not added else None
 
-    def _said(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+    def _said(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
         """The description says these very words, or words that they are the initials of."""
         short = {word.lower() for word in _ACRONYM.findall(written)} if _ACRONYM.fullmatch(written.strip()) else set()
         said = [
@@ -181,9 +181,9 @@ class Names:
             if (len(name) > 1 and any(_within(name, sentence) for sentence in about.sentences))
             or any(word in sentence for word in short for sentence in (*about.sentences, about.initials))
         ]
-        return Found(said[0].expert, "its description says so") if len(said) == 1 else None
+        return NameMatch(said[0].expert, "its description says so") if len(said) == 1 else None
 
-    def _part_of(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+    def _part_of(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
         """`Speech Recognition` is part of one name only. For a single word the step must say the rest of it."""
         longer = [about for about in self._abouts() if len(about.name) > len(name) and _within(name, about.name)]
         if len(longer) != 1 or all(word in WEAK_STEMS for word in name):
@@ -193,16 +193,16 @@ class Names:
             return None  # `book_online` is none of the things that are done with books
         rest = set(about.name) - set(name)
         if len(name) > 1 or (rest and rest <= set(parts(words))):
-            return Found(about.expert, "its name with words left out")
+            return NameMatch(about.expert, "its name with words left out")
         return None
 
-    def _covered(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> Found | None:
+    def _covered(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
         """One expert's name and one of its deeds have all these words, and they fit no other one nearly as well."""
         if len(name) < 2 or not ranked:
             return None
         covering = [about.expert for about in self._abouts() if about.covers(name)]
         clear = len(covering) == 1 and _ahead(covering[0], self._ranked(name, ""), AHEAD)
-        return Found(covering[0], "its description has these words") if clear else None
+        return NameMatch(covering[0], "its description has these words") if clear else None
 
     def _ranked(self, name: tuple[str, ...], words: str) -> list[Match]:
         if self._index is None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from swarm.planner.compile import fields
-from swarm.planner.compile.context import Step, Use, Work, quoted
+from swarm.planner.compile.context import CompileContext, DraftedSubtask, Use, quoted
 from swarm.planner.compile.foreign_references import Foreign
 from swarm.planner.compile.references import Mention, mentions, numbered_value, whole
 from swarm.planner.parse.draft import DraftStep
@@ -34,7 +34,7 @@ _LOOKED_AT = 100
 """Placeholders of one text by which it is told how the plan counts."""
 
 
-def instruct(work: Work, at: int) -> None:
+def write_instruction(work: CompileContext, at: int) -> None:
     """Put the instruction of a step together, and add the edges that it uses."""
     step = work.steps[at]
     uses: list[Use] = []
@@ -70,13 +70,13 @@ def _texts(value: object, depth: int = 0) -> Iterator[str]:
             yield from _texts(item, depth + 1)
 
 
-def _shown(work: Work, at: int, value: object, uses: list[Use]) -> str:
+def _shown(work: CompileContext, at: int, value: object, uses: list[Use]) -> str:
     """Text as it is, anything else as JSON, with a mark for each text in it that only names an earlier step."""
     marked = _marked(work, at, value, uses, 0)
     return marked if isinstance(marked, str) else json.dumps(marked, ensure_ascii=False, default=str)
 
 
-def _marked(work: Work, at: int, value: object, uses: list[Use], depth: int) -> object:
+def _marked(work: CompileContext, at: int, value: object, uses: list[Use], depth: int) -> object:
     if isinstance(value, str):
         if (use := _named_whole(work, at, value)) is None:
             return value
@@ -89,7 +89,7 @@ def _marked(work: Work, at: int, value: object, uses: list[Use], depth: int) -> 
     return value
 
 
-def _named_whole(work: Work, at: int, text: str) -> Use | None:
+def _named_whole(work: CompileContext, at: int, text: str) -> Use | None:
     """`node-1`, "the output of step 1", or an id that ends in a number; of an earlier step only, else it is text."""
     found = whole(text)
     if found is None or found.name in work.twice:
@@ -106,7 +106,7 @@ def _named_whole(work: Work, at: int, text: str) -> Use | None:
     return Use(*named, text)
 
 
-def _read(work: Work, at: int, text: str) -> None:
+def _read(work: CompileContext, at: int, text: str) -> None:
     """Text with references in it."""
     step, end = work.steps[at], 0
     for found in mentions(text):
@@ -127,14 +127,14 @@ def _read(work: Work, at: int, text: str) -> None:
     step.pieces.append(text[end:])
 
 
-def _literal(work: Work, found: Mention, written: str, place: str) -> str:
+def _literal(work: CompileContext, found: Mention, written: str, place: str) -> str:
     """What names no step: a reference that leads nowhere, or just text."""
     if REFERENCE.fullmatch(written) or found.form == "marked":
         work.dangling(place, written)
     return escaped(written)
 
 
-def _use(work: Work, at: int, use: Use) -> None:
+def _use(work: CompileContext, at: int, use: Use) -> None:
     step = work.steps[at]
     path = told_path(work, use)
     step.pieces.append(Use(use.target, path, use.written))
@@ -143,7 +143,7 @@ def _use(work: Work, at: int, use: Use) -> None:
         work.mend(_place(step), f"{quoted(use.written)} read as {ours}")
 
 
-def told_path(work: Work, use: Use) -> tuple[str, ...]:
+def told_path(work: CompileContext, use: Use) -> tuple[str, ...]:
     """The path without a first field that means all of a result, such as `.output`.
 
     In a form that is not ours a field is kept only where a schema tells of fields: a result of text has none.
@@ -157,5 +157,5 @@ def told_path(work: Work, use: Use) -> tuple[str, ...]:
     return use.path if schema is not None or use.written.startswith("${") else ()
 
 
-def _place(step: Step) -> str:
+def _place(step: DraftedSubtask) -> str:
     return f"{step.place}.instruction"

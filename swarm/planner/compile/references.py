@@ -98,7 +98,7 @@ def _path(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bases:
+class NumberBases:
     """For each word before a number: whether it counts from 0 or from 1, and what there is to say about it."""
 
     of: Mapping[str, int]
@@ -107,7 +107,7 @@ class Bases:
     """Words whose numbers would do both ways, and nothing else decides."""
 
 
-class Places:
+class StepReferences:
     """Which step a name means, in one draft."""
 
     def __init__(
@@ -132,7 +132,7 @@ class Places:
         for at, names in enumerate(experts):
             for key in {squeezed(name[:_LONGEST]) for name in names} - {""}:
                 self._experts.setdefault(key, []).append(at)
-        self.bases = Bases({})
+        self.bases = NumberBases({})
 
     def by_id(self, name: str) -> Target | None:
         """The step whose id this is, spelt as it may be."""
@@ -202,7 +202,7 @@ class Places:
         return (named[0],) if named else self.by_expert(name)
 
 
-def bases(numbers: Iterable[tuple[int, str, int]], edges: Collection[tuple[Target, Target]]) -> Bases:
+def bases(numbers: Iterable[tuple[int, str, int]], edges: Collection[tuple[Target, Target]]) -> NumberBases:
     """From (step, word, number): whether a word counts from 0 or from 1, so that numbers mean existing earlier steps.
 
     Where both would do, what agrees with the `edges` told otherwise decides, then what is usual for the word.
@@ -221,7 +221,7 @@ def bases(numbers: Iterable[tuple[int, str, int]], edges: Collection[tuple[Targe
             notes.append(f"numbers {f'of {word!r} ' if word else ''}read as counted from {of[word]}")
         if not word and sound == [len(found)] * 2 and agrees[0] == agrees[1]:
             unsure.add(word)
-    return Bases(of, tuple(notes), frozenset(unsure))
+    return NumberBases(of, tuple(notes), frozenset(unsure))
 
 
 def _better(sound: Sequence[int], agrees: Sequence[int], usual: int) -> int:

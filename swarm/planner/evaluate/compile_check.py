@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import BadDraft, NoDraft
-from swarm.planner.compile.compiler import Compiled, Rules, compiled
-from swarm.planner.evaluate.recordings import ANYONE, Experts, Line, Requests, lines, text
+from swarm.planner.compile.compiler import Compiled, CompileRules, compiled
+from swarm.planner.evaluate.recordings import ANYONE, Experts, RecordedLine, Requests, lines, text
 from swarm.planner.parse.draft import Draft, read
 from swarm.types.result import Mend
 
@@ -48,7 +48,7 @@ class Verdict:
         return about | {"categories": list(self.categories)}
 
 
-def judged(raw: str, known: Experts, rules: Rules, *, model: str = "", request: str = "") -> Verdict:
+def check_answer(raw: str, known: Experts, rules: CompileRules, *, model: str = "", request: str = "") -> Verdict:
     """Read and compile one text. Whatever is raised is in the verdict."""
     draft: Draft | None = None
     refused: NoDraft | BadDraft | None = None
@@ -129,7 +129,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class Report:
+class CompileReport:
     """What the verdicts come to. Its size does not grow with their number."""
 
     models: dict[str, Count] = field(default_factory=dict)
@@ -180,11 +180,11 @@ class Report:
         }
 
 
-def verdicts(outputs: Path, requests: Requests, rules: Rules) -> Iterator[tuple[Line, Verdict]]:
+def verdicts(outputs: Path, requests: Requests, rules: CompileRules) -> Iterator[tuple[RecordedLine, Verdict]]:
     """A verdict for each recorded text, in order, with the line it stands on. Raises BadInput."""
     for line in lines(outputs):
         place = f"{outputs}:{line.number}"
         request = text(outputs, line, "request_id")
         known = requests.experts(request, str(line.value.get("set", "")), place)
         raw, model = text(outputs, line, "raw"), str(line.value.get("model", ""))[:200]
-        yield line, judged(raw, known, rules, model=model, request=request)
+        yield line, check_answer(raw, known, rules, model=model, request=request)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swarm.errors import BadInput, TooLarge
-from swarm.planner.compile.expert_names import Found, Names, Similar
+from swarm.planner.compile.expert_names import ExpertNames, NameMatch, Similar
 from swarm.types.card import Card
 
 MAX_LINE = 8_000_000
@@ -31,7 +31,7 @@ _DESCRIPTION = ("description", "desc", "text", "summary")
 _SET = ("set", "domain")
 
 
-class Line(NamedTuple):
+class RecordedLine(NamedTuple):
     """An object of a file, and where it stands."""
 
     number: int
@@ -40,7 +40,7 @@ class Line(NamedTuple):
     value: dict[str, Any]
 
 
-def lines(path: Path) -> Iterator[Line]:
+def lines(path: Path) -> Iterator[RecordedLine]:
     """The objects of a JSON Lines file. Raises BadInput with the file and the line."""
     try:
         with path.open("rb") as file:
@@ -51,7 +51,7 @@ def lines(path: Path) -> Iterator[Line]:
                     return
                 end += len(raw)
                 if raw.strip(b" \t\r\n\xef\xbb\xbf"):
-                    yield Line(number, end, _object(path, number, raw))
+                    yield RecordedLine(number, end, _object(path, number, raw))
     except OSError as error:
         raise BadInput(str(path), f"cannot be read ({error.strerror})", "check the path and its permissions") from None
     except ValueError:
@@ -72,7 +72,7 @@ def _object(path: Path, number: int, raw: bytes) -> dict[str, Any]:
     return value
 
 
-def text(path: Path, line: Line, key: str) -> str:
+def text(path: Path, line: RecordedLine, key: str) -> str:
     value = line.value.get(key)
     if not isinstance(value, str):
         raise BadInput(f"{path}:{line.number}", f"{key!r} is missing or no text", f"give {key!r} as text")
@@ -90,7 +90,7 @@ class Experts:
     """Who may be named in a plan: as cards, and by the names that the recording gives them."""
 
     cards: Mapping[str, Card]
-    names: Names
+    names: ExpertNames
     written: tuple[str, ...]
 
 
@@ -105,14 +105,14 @@ def experts(tools: tuple[Tool, ...]) -> Experts:
         said = description if title.isascii() else f"{title}. {description}"
         cards[name] = Card(name=name, kind="instruction", description=said, model="")
         titles[name] = title
-    return Experts(cards, Names(cards, titles), tuple(title for title, _ in tools))
+    return Experts(cards, ExpertNames(cards, titles), tuple(title for title, _ in tools))
 
 
-class _Anyone(Names):
+class _Anyone(ExpertNames):
     """Takes every name for an expert: only the graph is looked at."""
 
-    def find(self, written: str, words: str = "", similar: Similar | None = None) -> Found:
-        return Found(ANYONE)
+    def find(self, written: str, words: str = "", similar: Similar | None = None) -> NameMatch:
+        return NameMatch(ANYONE)
 
 
 def anyone() -> Experts:
@@ -168,7 +168,7 @@ def _tools_file(path: Path) -> tuple[dict[str, tuple[Tool, ...]], tuple[Tool, ..
     return {of_set: tuple(tools) for of_set, tools in found.items() if of_set}, tuple(found.get("", ()))
 
 
-def _tools(path: Path, line: Line, given: object) -> tuple[Tool, ...]:
+def _tools(path: Path, line: RecordedLine, given: object) -> tuple[Tool, ...]:
     if not isinstance(given, list) or len(given) > MAX_TOOLS:
         raise BadInput(f"{path}:{line.number}", "'tools' is no list, or too long", f"list at most {MAX_TOOLS:,} tools")
     tools = tuple(tool for item in given if (tool := _tool(item)) is not None)

@@ -36,7 +36,7 @@ from swarm.text.english import (
     stem,
     stems,
 )
-from swarm.text.expert_ranking import CLEAR, THRESHOLD, Index, Match
+from swarm.text.expert_ranking import CLEAR, THRESHOLD, ExpertIndex, Match
 
 Role = Literal["task", "before", "after", "part", "refused"]
 """A task of its own; context for the next task; context for the one before; a part of that; fits nothing."""
@@ -62,7 +62,9 @@ def fits(ranked: Sequence[Match]) -> bool:
     return bool(ranked) and ranked[0].score >= THRESHOLD
 
 
-def role(clause: Clause, following: Clause | None, ranked: Sequence[Match], last: Task | None, index: Index) -> Role:
+def role(
+    clause: Clause, following: Clause | None, ranked: Sequence[Match], last: Task | None, index: ExpertIndex
+) -> Role:
     """What a clause is between the task before and the clause behind, if `ranked` are the experts that it fits."""
     if following and following.soft and _leads(clause):
         return "before"
@@ -226,7 +228,7 @@ def elaborates(clause: Clause, last: Task) -> bool:
     return known and (clause.verb in TELLING or (clause.wants and not clause.verb))
 
 
-def _is_thin(clause: Clause, best: Match, index: Index) -> bool:
+def _is_thin(clause: Clause, best: Match, index: ExpertIndex) -> bool:
     """Whether an expert shares one word with a clause that has more to say, and is called after another thing.
 
     "Find the refund rules" is for a "refund-policy", but "and identify areas" is not for an "identify-virus".
@@ -251,7 +253,7 @@ def _leans(clause: Clause, last: Task) -> bool:
 # -- what goes on with the task before -------------------------------------------------------------------------
 
 
-def continued(clause: Clause, last: Task, ranked: Sequence[Match], index: Index) -> Sequence[Match]:
+def continued(clause: Clause, last: Task, ranked: Sequence[Match], index: ExpertIndex) -> Sequence[Match]:
     """The experts that fit a task together with the clause behind it; none if that begins something new.
 
     A clause goes on if it opens no new part and fits the same expert, after a wish or because it speaks of what is

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from swarm.text.clause_openings import word
 from swarm.text.clauses import Clause
 from swarm.text.english import ARTICLES, AUXILIARIES, PREPOSITIONS, STOP, VAGUE, WEAK_STEMS, stem, stems
-from swarm.text.expert_ranking import CLEAR, Index, Match
+from swarm.text.expert_ranking import CLEAR, ExpertIndex, Match
 from swarm.text.tokens import BREAK, QUOTED, Token, tokens
 
 _LONG = 1_500
@@ -36,7 +36,7 @@ _FOREIGN = 0.5
 """What an expert may score on words that are for another, as a share of what that one scores."""
 
 
-class Part(NamedTuple):
+class Conjunct(NamedTuple):
     """`text[start:end]` of a clause, and the experts that it fits."""
 
     start: int
@@ -46,7 +46,7 @@ class Part(NamedTuple):
     meant: tuple[str, ...]
 
 
-def parted(text: str, clause: Clause, index: Index) -> list[Part]:
+def parted(text: str, clause: Clause, index: ExpertIndex) -> list[Conjunct]:
     """The parts of a clause that are for different experts, in order; none if it is for one."""
     if clause.end - clause.head > _LONG or len(clause.meant) < 3 or not (clause.asks or clause.wants):
         return []
@@ -88,14 +88,14 @@ def _link(given: Sequence[Token], at: int) -> int:
     return int(comma)
 
 
-def _part(own: Sequence[Token], clause: Clause, index: Index, *, first: bool) -> Part:
+def _part(own: Sequence[Token], clause: Clause, index: ExpertIndex, *, first: bool) -> Conjunct:
     words = [token.text for token in own if token.text != QUOTED and token.text[0] != BREAK]
     meant = stems(words)
     verb = stem(clause.verb or clause.words[0]) if first else ""
-    return Part(own[0].start, own[-1].end, index.ranked(meant, verb), words, meant)
+    return Conjunct(own[0].start, own[-1].end, index.ranked(meant, verb), words, meant)
 
 
-def _names_its_own(piece: Part, index: Index) -> bool:
+def _names_its_own(piece: Conjunct, index: ExpertIndex) -> bool:
     """Whether a piece reads like a thing of its own, and one expert claims all the words that name it."""
     words = piece.words
     if not words or AUXILIARIES.intersection(words[:_HEAD]) or not piece.ranked or piece.ranked[0].score < CLEAR:
@@ -117,17 +117,17 @@ def _telling(words: Iterable[str]) -> list[str]:
     return [one for one in stems(words) if one not in _EMPTY]
 
 
-def _apart(one: Part, other: Part, index: Index) -> bool:
+def _apart(one: Conjunct, other: Conjunct, index: ExpertIndex) -> bool:
     if not one.ranked or one.ranked[0].score < CLEAR or one.ranked[0].expert == other.ranked[0].expert:
         return False
     return _keeps_out(one, other) and _keeps_out(other, one)
 
 
-def _keeps_out(one: Part, other: Part) -> bool:
+def _keeps_out(one: Conjunct, other: Conjunct) -> bool:
     """Whether the expert of `other` has little to do with what `one` is about."""
     return dict(one.ranked).get(other.ranked[0].expert, 0.0) <= _FOREIGN * one.ranked[0].score
 
 
-def _together(one: Part, other: Part, index: Index) -> Part:
+def _together(one: Conjunct, other: Conjunct, index: ExpertIndex) -> Conjunct:
     meant = tuple(dict.fromkeys((*one.meant, *other.meant)))
-    return Part(one.start, other.end, one.ranked or index.ranked(meant), [*one.words, *other.words], meant)
+    return Conjunct(one.start, other.end, one.ranked or index.ranked(meant), [*one.words, *other.words], meant)

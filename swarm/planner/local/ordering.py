@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from swarm.planner.local.task import Task
 from swarm.text.english import LOOKUP, REPLYING, TELLING, VAGUE, WEAK_STEMS, stem
-from swarm.text.expert_ranking import Index
+from swarm.text.expert_ranking import ExpertIndex
 
 _ALL = frozenset("altogether both everything".split())
 _PLURAL = frozenset("answers findings outcomes outputs replies responses results".split())
@@ -61,7 +61,7 @@ class _Before:
     numbers: set[str] = field(default_factory=set)
     makers: dict[str, int] = field(default_factory=dict)
 
-    def add(self, task: Task, waits: Waits, index: Index) -> None:
+    def add(self, task: Task, waits: Waits, index: ExpertIndex) -> None:
         for other in waits.tasks:
             self.open_ends.pop(other, None)
         meant = set(task.meant)
@@ -72,7 +72,7 @@ class _Before:
         self.count += 1
 
 
-def waits(tasks: Sequence[Task], index: Index) -> list[Waits]:
+def waits(tasks: Sequence[Task], index: ExpertIndex) -> list[Waits]:
     """For every task what it waits for. Edges lead back only, so there is no cycle."""
     found: list[Waits] = []
     before = _Before()

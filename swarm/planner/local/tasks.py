@@ -12,11 +12,11 @@ from functools import cache
 
 from swarm.errors import NoPlan
 from swarm.planner.local.clause_roles import continued, fits, helps, role, undecided
-from swarm.planner.local.conjuncts import Part, parted
+from swarm.planner.local.conjuncts import Conjunct, parted
 from swarm.planner.local.task import Span, Task
 from swarm.text.clauses import MAX_CLAUSES, Clause, clauses
 from swarm.text.english import DEEDS, stem, stems
-from swarm.text.expert_ranking import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, Index, Match, Similar, mixed
+from swarm.text.expert_ranking import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, ExpertIndex, Match, Similar, mixed
 from swarm.text.tokens import tokens
 from swarm.types.card import Card
 from swarm.types.plan import MAX_SUBTASKS
@@ -28,7 +28,7 @@ _LOOKED_AT = 20_000
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’", " "))
 
 
-def tasks(text: str, index: Index, cards: Mapping[str, Card], similar: Similar | None = None) -> list[Task]:
+def tasks(text: str, index: ExpertIndex, cards: Mapping[str, Card], similar: Similar | None = None) -> list[Task]:
     """The tasks of `text` in order; together they span all of it. Raises NoPlan for a clause that fits nothing."""
     if similar is None and not index.knows(text):
         raise _nothing_fits(text, (), cards)
@@ -48,7 +48,7 @@ class _Reading:
     """The tasks so far, and the clauses that wait for the next one."""
 
     text: str
-    index: Index
+    index: ExpertIndex
     cards: Mapping[str, Card]
     similar: Similar | None
     found: list[Task] = field(default_factory=list)
@@ -139,7 +139,7 @@ class _Reading:
             following.context_meant += outline.meant
 
 
-def _named(text: str, clause: Clause, index: Index) -> str | None:
+def _named(text: str, clause: Clause, index: ExpertIndex) -> str | None:
     """The expert that a clause calls by its name, in quotation marks or as one word: "ask 'refund policy'"."""
     quoted = text[clause.quote[0] : clause.quote[1]] if clause.quote and clause.asks else ""
     said = [*clause.words, *(quoted.split(quoted[0], 2)[1:2] if quoted else ())]
@@ -154,7 +154,9 @@ def _meant(text: str) -> tuple[str, ...]:
 # -- tasks -----------------------------------------------------------------------------------------------------
 
 
-def _tasks(clause: Clause, ranked: Sequence[Match], parts: Sequence[Part], waiting: Sequence[Clause]) -> Iterator[Task]:
+def _tasks(
+    clause: Clause, ranked: Sequence[Match], parts: Sequence[Conjunct], waiting: Sequence[Clause]
+) -> Iterator[Task]:
     """The task of a clause, or one for each part of it that is for another expert."""
     if not parts:
         yield _task(clause, ranked, waiting)
@@ -192,7 +194,7 @@ def _task(clause: Clause, ranked: Sequence[Match], waiting: Sequence[Clause]) ->
     )
 
 
-def _whole(text: str, index: Index, cards: Mapping[str, Card]) -> Task:
+def _whole(text: str, index: ExpertIndex, cards: Mapping[str, Card]) -> Task:
     """A request without a clause that wants something goes to one expert, if one fits all of it."""
     ranked = index.ranked(_meant(text))
     if not fits(ranked):

@@ -29,7 +29,7 @@ from swarm.text.english import (
     stem,
     stems,
 )
-from swarm.text.expert_ranking import CLEAR, THRESHOLD, Index, Match
+from swarm.text.expert_ranking import CLEAR, THRESHOLD, ExpertIndex, Match
 from swarm.text.tokens import Token
 
 MOST = 20
@@ -91,7 +91,7 @@ class _Wish:
     first: bool
 
 
-def left_out(text: str, tasks: Sequence[Task], index: Index) -> tuple[str, ...]:
+def left_out(text: str, tasks: Sequence[Task], index: ExpertIndex) -> tuple[str, ...]:
     """The wishes that the experts of `tasks` do not claim, each with who is told of it."""
     found: dict[str, None] = {}
     experts = {task.expert for task in tasks}
@@ -110,7 +110,7 @@ def left_out(text: str, tasks: Sequence[Task], index: Index) -> tuple[str, ...]:
     return tuple(filter(None, found))[:MOST]
 
 
-def _doubtful(text: str, task: Task, experts: set[str], index: Index) -> str:
+def _doubtful(text: str, task: Task, experts: set[str], index: ExpertIndex) -> str:
     """A task whose expert hardly fits it: another comes as near, or the verb is not in its card."""
     first = task.ranked[0]
     done = task.verb in _ACTS and not index.says(first.expert, stem(task.verb))
@@ -124,7 +124,7 @@ def _doubtful(text: str, task: Task, experts: set[str], index: Index) -> str:
     return f"{said} (given to {first.expert}, {other or 'whose card hardly speaks of it'})"
 
 
-def several(text: str, clause: Clause, expert: str, index: Index) -> bool:
+def several(text: str, clause: Clause, expert: str, index: ExpertIndex) -> bool:
     """Whether a clause wants something that `expert` does not claim."""
     return next(_unclaimed(text, clause, expert, {expert}, index, opens=True), None) is not None
 
@@ -135,7 +135,7 @@ def leads(clause: Clause) -> bool:
 
 
 def _unclaimed(
-    text: str, clause: Clause, expert: str, experts: set[str], index: Index, *, opens: bool
+    text: str, clause: Clause, expert: str, experts: set[str], index: ExpertIndex, *, opens: bool
 ) -> Iterator[str]:
     own = text[clause.head : clause.end]
     given = folded(own)
@@ -189,7 +189,7 @@ def _is_doing(said: str) -> bool:
 _VERB_STEMS = frozenset(map(stem, VERBS))
 
 
-def _claims(own: Sequence[Token], expert: str, experts: set[str], index: Index) -> bool:
+def _claims(own: Sequence[Token], expert: str, experts: set[str], index: ExpertIndex) -> bool:
     """Whether a card of the plan speaks of this wish, or it is only about the answer."""
     at = next((i for i, token in enumerate(own) if token.text not in POLITE), 0)
     said, behind = word(own, at), word(own, at + 1)
@@ -210,7 +210,7 @@ def _claims(own: Sequence[Token], expert: str, experts: set[str], index: Index) 
     return not about or index.says(expert, about[0])
 
 
-def _for_others(own: str, given: Sequence[Token], experts: set[str], index: Index) -> Iterator[str]:
+def _for_others(own: str, given: Sequence[Token], experts: set[str], index: ExpertIndex) -> Iterator[str]:
     """Parts of a list that fit somebody who has no part in the plan, and nobody who has, or hardly."""
     spans = list(pieces(given))
     for start, end in spans if len(spans) > 1 else ():
@@ -223,14 +223,14 @@ def _for_others(own: str, given: Sequence[Token], experts: set[str], index: Inde
         yield f"{_shown(own[given[start].start : given[end - 1].end])} (may be for {other.expert})"
 
 
-def _best(meant: Sequence[str], experts: set[str], index: Index) -> tuple[Match | None, float]:
+def _best(meant: Sequence[str], experts: set[str], index: ExpertIndex) -> tuple[Match | None, float]:
     """Who fits best of those that have no part in the plan, and how well those fit who have."""
     ranked = index.ranked(meant)
     here = max((match.score for match in ranked if match.expert in experts), default=0.0)
     return next((match for match in ranked if match.expert not in experts), None), here
 
 
-def _of_nobody(own: str, given: Sequence[Token], expert: str, experts: set[str], index: Index) -> Iterator[str]:
+def _of_nobody(own: str, given: Sequence[Token], expert: str, experts: set[str], index: ExpertIndex) -> Iterator[str]:
     """Of a list of two, "flights to Rome and a hotel", the parts that have no word of a card of the plan."""
     spans = list(pieces(given))
     if len(spans) != 2 or word(given, spans[1][0]) not in ARTICLES or word(given, spans[1][0] - 1) not in LINKS:

@@ -15,7 +15,7 @@ from swarm.planner.compile.foreign_references import REQUEST
 from swarm.planner.compile.references import mentions
 from swarm.planner.local.planner import MAX_PLAN
 from swarm.planner.model.request_placeholder import marked
-from swarm.planner.model.stream_parser import Pieces
+from swarm.planner.model.stream_parser import StreamParser
 from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.types.plan import ITEM, Subtask, referenced
 
@@ -23,7 +23,7 @@ Compile = Callable[[Draft, Collection[str]], Compiled]
 """Compiles a draft whose steps may also name these ids. Raises BadDraft."""
 
 
-class Early:
+class EarlyDispatch:
     """Reads a plan piece by piece. `begun` is all that was found to be ready; `done` are results that steps may name.
 
     Each step is compiled once at most, when all that it names is there; of more than `most` the rest is left, and so
@@ -46,7 +46,7 @@ class Early:
 
     def restart(self) -> None:
         """The text begins anew. What had begun stays so."""
-        self._pieces = Pieces(self._experts)
+        self._pieces = StreamParser(self._experts)
         self._seen: set[str] = set()
         self._waiting: list[DraftStep] = []
 

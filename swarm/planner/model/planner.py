@@ -18,16 +18,16 @@ from swarm.engine import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
 from swarm.llm.base import Completion, Message, Model, ResponseFormat, cap_of
 from swarm.llm.openai.usage import failed, given_up
-from swarm.planner.base import Publish, Tried, aside, fallbacks
-from swarm.planner.compile.compiler import Compiled, Rules, compiled
-from swarm.planner.compile.expert_names import Names
+from swarm.planner.base import PriorPlan, Publish, fallbacks, in_thread_if_long
+from swarm.planner.compile.compiler import Compiled, CompileRules, compiled
+from swarm.planner.compile.expert_names import ExpertNames
 from swarm.planner.compile.foreign_references import Foreign
 from swarm.planner.model import prompt
-from swarm.planner.model.early_dispatch import Early
+from swarm.planner.model.early_dispatch import EarlyDispatch
 from swarm.planner.model.output_schema import form
 from swarm.planner.model.request_placeholder import bound, marked, unquoted
 from swarm.planner.model.shortlist import candidates, shortlist
-from swarm.planner.model.spare_capacity import Room, Slots, unknown
+from swarm.planner.model.spare_capacity import Slots, SpareCapacity, unknown
 from swarm.planner.parse.draft import Draft, read
 from swarm.settings import Settings
 from swarm.types.card import Card
@@ -63,7 +63,7 @@ class ModelPlanner:
         cards: Mapping[str, Card],
         *,
         publish: Publish | None = None,
-        tried: Tried | None = None,
+        tried: PriorPlan | None = None,
         first_step: float = math.inf,
     ) -> Planned:
         """The closed plan, or `failure` with the reason; either with a note on every turn and the usage of all.
@@ -72,10 +72,10 @@ class ModelPlanner:
         without a step it is given up. Raises what `publish` raises, and nothing else of ours.
         """
         until = asyncio.get_running_loop().time() + self._settings.plan_timeout
-        asking = await aside(
-            len(text) + 50 * len(cards), lambda: _Asking(self._model, self._settings, text, cards, publish, tried)
+        asking = await in_thread_if_long(
+            len(text) + 50 * len(cards), lambda: _Conversation(self._model, self._settings, text, cards, publish, tried)
         )
-        asking.first_step, asking.room = first_step, Room(self._model.name, self._slots)
+        asking.first_step, asking.room = first_step, SpareCapacity(self._model.name, self._slots)
         try:
             async with asyncio.timeout_at(until):
                 return await asking.plan(until)
@@ -85,7 +85,7 @@ class ModelPlanner:
             )
 
 
-class _Asking:
+class _Conversation:
     """One plan being asked for: what was said so far, what it cost, and the notes on it."""
 
     def __init__(
@@ -95,24 +95,26 @@ class _Asking:
         text: str,
         cards: Mapping[str, Card],
         publish: Publish | None,
-        tried: Tried | None,
+        tried: PriorPlan | None,
     ) -> None:
         self._model, self._settings, self._cards, self._publish = model, settings, cards, publish
-        self._rules, self._names = Rules.of(settings), Names(cards)
+        self._rules, self._names = CompileRules.of(settings), ExpertNames(cards)
         self._text, self._safe = text, escaped(text)
         shown, shortened = shortlist(text, cards)
         self._notes = [shortened] if shortened else []
         self._foreign = foreign = Foreign.of(text, *_results(tried))
-        self._question = prompt.Question(text=self._safe, cards=shown, tried=tried, foreign=foreign)
+        self._question = prompt.PlanningPrompt(text=self._safe, cards=shown, tried=tried, foreign=foreign)
         self._done = frozenset(done.id for done in tried.done) if tried else frozenset()
         self._usage = Usage()
         self._problems: list[str] = []
         self._last = self._noted = ""
         self._begun: dict[str, Subtask] = {}
-        self._early = Early(self._compiled, tuple(cards), self._done, settings.max_subtasks, foreign.placeholder)
+        self._early = EarlyDispatch(
+            self._compiled, tuple(cards), self._done, settings.max_subtasks, foreign.placeholder
+        )
         self._until = 0.0
         self._written = ""
-        self.first_step, self.room = math.inf, Room(model.name, unknown)
+        self.first_step, self.room = math.inf, SpareCapacity(model.name, unknown)
 
     async def plan(self, until: float) -> Planned:
         """Ask, and ask again, until there is a plan or no turn is left."""
@@ -233,7 +235,7 @@ class _Asking:
     async def _read(self, completion: Completion) -> Draft:
         cut = NoDraft("cut", "the answer was cut at the token limit", completion.remedy or MORE_TOKENS)
         try:
-            draft = await aside(
+            draft = await in_thread_if_long(
                 len(completion.text), lambda: read(completion.text, tuple(self._cards), self._settings.max_subtasks)
             )
         except NoDraft as error:
@@ -252,7 +254,7 @@ class _Asking:
             return error.reason == "no_plan"
 
     async def _whole(self, completion: Completion, draft: Draft) -> Compiled:
-        return await aside(len(completion.text), lambda: self._compiled(draft))
+        return await in_thread_if_long(len(completion.text), lambda: self._compiled(draft))
 
     def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
         """Also for a part of the plan; `known` are ids of steps before it."""
@@ -318,7 +320,7 @@ class _Asking:
         self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
 
 
-def _results(tried: Tried | None) -> tuple[str, ...]:
+def _results(tried: PriorPlan | None) -> tuple[str, ...]:
     """The words of others that came of the plan so far."""
     if tried is None:
         return ()

@@ -13,7 +13,7 @@ from typing import Any
 from swarm.errors import BadDraft, BadOutput, DraftReason, NoDraft, PlanRefused
 from swarm.llm.base import Message
 from swarm.llm.untrusted import wrap_untrusted
-from swarm.planner.base import Done, Tried
+from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.compile.foreign_references import NOTHING, REQUEST, Foreign
 from swarm.planner.model.output_schema import EXAMPLES, shown, skeleton
 from swarm.types.answer import Missing
@@ -118,22 +118,22 @@ def _field(kind: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PlanningPrompt:
     """What a plan is asked for: a request, the experts shown, and what came of the plan before, if there was one."""
 
     text: str
     cards: Mapping[str, Card]
-    tried: Tried | None = None
+    tried: PriorPlan | None = None
     foreign: Foreign = NOTHING
 
 
-def asked(question: Question) -> list[Message]:
+def asked(question: PlanningPrompt) -> list[Message]:
     """The first turn."""
     examples = question.foreign.named("\n\n".join(["Examples:", *map(shown, EXAMPLES)]))
     return [Message("system", _system(question, examples)), Message("user", _user(question))]
 
 
-def repaired(question: Question, text: str, problems: Sequence[str]) -> list[Message]:
+def repaired(question: PlanningPrompt, text: str, problems: Sequence[str]) -> list[Message]:
     """The first repair turn: what was answered, what is wrong with it, and a skeleton in place of the examples."""
     wrong = "\n".join(f"- {_cut(problem, 600)}" for problem in problems[:PROBLEMS])
     said = (
@@ -150,7 +150,7 @@ def repaired(question: Question, text: str, problems: Sequence[str]) -> list[Mes
     ]
 
 
-def restarted(question: Question, problems: Sequence[str]) -> list[Message]:
+def restarted(question: PlanningPrompt, problems: Sequence[str]) -> list[Message]:
     """The second repair turn: asked anew without what was answered, which would only be repeated."""
     avoid = "\n".join(f"- {_cut(problem, 300)}" for problem in problems[:8])
     shape = (
@@ -164,13 +164,13 @@ def restarted(question: Question, problems: Sequence[str]) -> list[Message]:
     return [Message("system", _system(question, shape)), Message("user", ask)]
 
 
-def _system(question: Question, shape: str) -> str:
+def _system(question: PlanningPrompt, shape: str) -> str:
     return "\n\n".join(
         [TASK, question.foreign.named(RULES), shape, f"The experts, one a line:\n{experts(question.cards)}"]
     )
 
 
-def _user(question: Question) -> str:
+def _user(question: PlanningPrompt) -> str:
     blocks = {REQUEST: _ends(question.text, MAX_SHOWN)}
     if (tried := question.tried) is None:
         return f"Plan for this request.\n\n{wrap_untrusted(blocks, _NOTICE)}"
@@ -180,7 +180,7 @@ def _user(question: Question) -> str:
     return f"{_AGAIN % example}\n\n{wrap_untrusted(blocks, _NOTICE)}"
 
 
-def _done(done: Done) -> dict[str, Any]:
+def _done(done: DoneSubtask) -> dict[str, Any]:
     asked, found = _cut(done.instruction, _INSTRUCTION), _cut(done.text, _RESULT)
     return {"id": done.id, "expert": done.expert, "instruction": asked, "result": found}
 

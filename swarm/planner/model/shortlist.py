@@ -7,7 +7,7 @@ from itertools import islice, zip_longest
 
 from swarm.text.clauses import clauses
 from swarm.text.english import stems
-from swarm.text.expert_ranking import Index, Match, index
+from swarm.text.expert_ranking import ExpertIndex, Match, index
 from swarm.text.tokens import tokens
 from swarm.types.card import Card
 
@@ -48,7 +48,7 @@ def candidates(names: Iterable[str], cards: Mapping[str, Card], each: int = CAND
     return {name: card for name, card in cards.items() if name in near}
 
 
-def _in_turns(text: str, words: Index) -> Iterator[str]:
+def _in_turns(text: str, words: ExpertIndex) -> Iterator[str]:
     """The best of every ranking, then the second best of every one, and so on; once each."""
     begins = text[:_LOOKED_AT]
     parts = (clause.meant for clause in islice(clauses(begins), _CLAUSES))

@@ -24,7 +24,7 @@ def unknown(endpoint: str) -> int | None:
     return None
 
 
-class Room:
+class SpareCapacity:
     """What may begin beside one planner's call of the model `planner`."""
 
     def __init__(self, planner: str, slots: Slots, clock: Callable[[], float] = time.monotonic) -> None:

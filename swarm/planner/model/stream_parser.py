@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from swarm.planner.parse.draft import MAX_TEXT, DraftStep, drafted
-from swarm.planner.parse.raw_steps import MAX_STEPS, Misfit, TooMany
-from swarm.planner.parse.scanner import Decoder, Names
+from swarm.planner.parse.raw_steps import MAX_STEPS, NotAStep, TooMany
+from swarm.planner.parse.scanner import Decoder, KnownExperts
 from swarm.planner.parse.step_finder import outline
 
 _OURS = frozenset(("id", "expert", "instruction", "depends_on", "output", "when", "for_each"))
@@ -24,7 +24,7 @@ _IN_TEXT = re.compile(r"[\"\\]")
 _IN_OBJECT = re.compile(r"[\"{}\[\]]")
 
 
-class Pieces:
+class StreamParser:
     """Feed it a text as it comes.
 
     It yields steps of exact JSON in our own format only, `{"subtasks": [...]}` or the bare list, also behind prose or
@@ -33,7 +33,7 @@ class Pieces:
     """
 
     def __init__(self, experts: Collection[str] = ()) -> None:
-        self._known = Names(experts)
+        self._known = KnownExperts(experts)
         self._decoder = Decoder()
         self._tail, self._at_start = "", True
         self._thought = ""
@@ -131,7 +131,7 @@ class Pieces:
             return None
         try:
             lines = outline({"subtasks": [written]}, self._known)
-        except (Misfit, TooMany, RecursionError):
+        except (NotAStep, TooMany, RecursionError):
             return None
         if lines is None or len(lines.steps) != 1:
             return None

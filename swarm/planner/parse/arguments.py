@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from swarm.planner.parse.loose_json import Reader
+from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.raw_steps import (
     ASSIGNED,
     ESCAPED,
     MAX_STEPS,
-    Outline,
+    RawStep,
+    RawSteps,
     TooMany,
-    Written,
     clean,
     dotted,
     plain_name,
 )
-from swarm.planner.parse.scanner import Names, normal
+from swarm.planner.parse.scanner import KnownExperts, normalized
 from swarm.planner.parse.values import Bare, Call
 
 _CALL = re.compile(r"(?<![\w.\-/])([^\W\d][\w.\-/]{0,120}+) ?\(")
@@ -32,11 +32,11 @@ _PURE = frozenset(
 class Arguments:
     """Makes arguments plain JSON, adding the steps hidden in them to `found`."""
 
-    def __init__(self, known: Names, found: Outline, numbers: Iterator[int]) -> None:
+    def __init__(self, known: KnownExperts, found: RawSteps, numbers: Iterator[int]) -> None:
         self.known, self.found, self.numbers = known, found, numbers
 
-    def _called(self, call: Call, place: str) -> Written:
-        return Written(expert=self._called_so(call.name), arguments=self._call_arguments(call), place=place)
+    def _called(self, call: Call, place: str) -> RawStep:
+        return RawStep(expert=self._called_so(call.name), arguments=self._call_arguments(call), place=place)
 
     def _called_so(self, name: str) -> str:
         """A name without escapes and without the `functions.` that some planners put before it."""
@@ -89,7 +89,7 @@ class Arguments:
 
     def _call_within(self, value: Mapping[str, object]) -> Call | None:
         """An object among arguments that calls a known expert, `{"name": ..., "arguments": {...}}`."""
-        keyed = {normal(key): item for key, item in value.items()}
+        keyed = {normalized(key): item for key, item in value.items()}
         name = next((keyed.pop(key) for key in ("name", "function", "tool", "expert") if key in keyed), None)
         given = next((keyed.pop(key) for key in ("arguments", "parameters", "args", "params") if key in keyed), None)
         if not isinstance(name, str) or not isinstance(given, dict) or keyed.keys() - {"type", "id"}:
@@ -124,14 +124,14 @@ class Arguments:
                 kept.append(text[at : opens.end()])
                 at = opens.end()
                 continue
-            reader = Reader(text, self.known)
+            reader = LooseReader(text, self.known)
             call = reader.read(opens.start())
             inner = self._hidden(call) if isinstance(call, Call) else str(call)
             kept += [text[at : opens.start()], inner]
             at = reader.at
         return "".join([*kept, text[at:]])
 
-    def _take(self, step: Written, keys: Iterable[str]) -> None:
+    def _take(self, step: RawStep, keys: Iterable[str]) -> None:
         found = self.found
         if len(found.steps) >= found.most:
             raise TooMany

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from swarm.planner.parse.values import MAX_NESTING, Unreadable, unescaped
+from swarm.planner.parse.values import MAX_NESTING, UnreadableValue, unescaped
 
 MAX_TOKENS = 8_000
 """Of one text, read slowly: some 40 ms."""
@@ -53,7 +53,7 @@ class Cursor:
             self._spend()
             body = BODY[quote].match(self.text, end)
             if body is None:
-                raise Unreadable("cut", len(self.text))
+                raise UnreadableValue("cut", len(self.text))
             end = body.end()
             if self._closes(end):
                 break
@@ -78,7 +78,7 @@ class Cursor:
     def _long_string(self, quotes: str) -> str:
         end = self.text.find(quotes, self.at + 3)
         if end < 0:
-            raise Unreadable("cut", len(self.text))
+            raise UnreadableValue("cut", len(self.text))
         raw, self.at = self.text[self.at + 3 : end], end + 3
         self._note("triple quotes")
         return unescaped(raw) if "\\" in raw else raw
@@ -105,14 +105,14 @@ class Cursor:
                 self._note("a comment")
             self.at = skipped.end()
         if self.at >= len(self.text):
-            raise Unreadable("cut", self.at)
+            raise UnreadableValue("cut", self.at)
         return self.at
 
     def _over(self, closer: str) -> bool:
         """Go to the next character; whether the text ends there and that is as good as the closing bracket."""
         try:
             self._ahead()
-        except Unreadable:
+        except UnreadableValue:
             if not self.closed:
                 raise
             self._note(f"a missing {closer}")
@@ -127,13 +127,13 @@ class Cursor:
 
     def _enter(self, closer: str) -> None:
         if len(self._open) >= MAX_NESTING:
-            raise Unreadable("too_deep", self.at)
+            raise UnreadableValue("too_deep", self.at)
         self._open.append(closer)
 
     def _spend(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise Unreadable("too_long", self.at)
+            raise UnreadableValue("too_long", self.at)
 
     def _note(self, what: str) -> None:
         self.notes[what] = None

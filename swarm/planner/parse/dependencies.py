@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from swarm.planner.parse.key_aliases import Keyed
-from swarm.planner.parse.raw_steps import MAX_STEPS, VARIABLE, Outline, Written, clean, dotted
-from swarm.planner.parse.scanner import normal
+from swarm.planner.parse.key_aliases import AliasedKeys
+from swarm.planner.parse.raw_steps import MAX_STEPS, VARIABLE, RawStep, RawSteps, clean, dotted
+from swarm.planner.parse.scanner import normalized
 from swarm.planner.parse.values import Bare
 
 _NO_STEP = frozenset(("", "none", "null", "na", "nil", "start", "nodependencies", "nodependency", "1"))
 _SPLIT = re.compile(r"\s*(?:[,;&|]|\band\b)\s*")
 
 
-def refer(steps: Sequence[Written]) -> None:
+def refer(steps: Sequence[RawStep]) -> None:
     """Write `${x}` for a bare `x` among arguments that is the variable of a call; then all bare words are text."""
     ids = {step.id for step in steps if step.id and VARIABLE.fullmatch(step.id)}
     for step in steps:
@@ -34,7 +34,7 @@ def _referred(value: object, ids: Collection[str]) -> object:
     return str(value)
 
 
-def names_that_are_ids(found: Outline) -> None:
+def names_that_are_ids(found: RawSteps) -> None:
     """Where dependencies speak of steps by `name`, the name is the id, whoever else it names."""
     names = [step.name for step in found.steps]
     spoken = {str(other) for step in found.steps for other in step.depends_on}
@@ -45,14 +45,14 @@ def names_that_are_ids(found: Outline) -> None:
         step.id = step.name
 
 
-def split_dependencies(found: Outline) -> None:
+def split_dependencies(found: RawSteps) -> None:
     """`"t1, t2"` names two steps, unless a step is called so."""
     ids = {step.id for step in found.steps} | {step.expert for step in found.steps}
     for step in found.steps:
         named: list[object] = []
         for other in map(str, step.depends_on):
             parts = [other] if other in ids else [part for part in _SPLIT.split(other.strip("[]()")) if part]
-            named += [part.strip("\"' ") for part in parts if part in ids or normal(part) not in _NO_STEP - {"1"}]
+            named += [part.strip("\"' ") for part in parts if part in ids or normalized(part) not in _NO_STEP - {"1"}]
         step.depends_on = list(dict.fromkeys(named))
 
 
@@ -61,7 +61,7 @@ def names_in(value: object) -> list[object]:
     if isinstance(value, list):
         return [name for item in value[:MAX_STEPS] for name in names_in(item)]
     if isinstance(value, dict):
-        keyed = Keyed(value)
+        keyed = AliasedKeys(value)
         for key in ("id", "step", "task", "name", "stepid", "taskid", "on", "source", "from", "node"):
             if isinstance(keyed.get(key), (str, int)):
                 return names_in(keyed[key])
@@ -75,7 +75,7 @@ def names_in(value: object) -> list[object]:
 
 def link(edge: object) -> tuple[str, str] | None:
     if isinstance(edge, dict):
-        keyed = Keyed(edge)
+        keyed = AliasedKeys(edge)
         ends = [
             next((keyed[key] for key in keys if key in keyed), None)
             for keys in (("source", "from", "start", "parent"), ("target", "to", "end", "child"))

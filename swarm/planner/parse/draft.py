@@ -17,13 +17,13 @@ from typing import Any
 from swarm.errors import NoDraft
 from swarm.llm.openai.reasoning_splitter import answer_in
 from swarm.planner.parse.dependencies import refer
-from swarm.planner.parse.raw_steps import MAX_STEPS, Further, Misfit, Outline, TooMany, Written
+from swarm.planner.parse.raw_steps import MAX_STEPS, Further, NotAStep, RawStep, RawSteps, TooMany
 from swarm.planner.parse.refusals import MAX_ALIKE, alike, is_program, shown, unread, why
-from swarm.planner.parse.scanner import Found, Names, Scan, repaired, whole
-from swarm.planner.parse.select import Choice, Part, choose, signature
+from swarm.planner.parse.scanner import Candidate, KnownExperts, Scanner, repaired, whole
+from swarm.planner.parse.select import Choice, PlanPart, choose, signature
 from swarm.planner.parse.step_finder import outline
 from swarm.planner.parse.tags import lined, tagged
-from swarm.planner.parse.values import Unreadable
+from swarm.planner.parse.values import UnreadableValue
 from swarm.types.result import Mend
 
 MAX_TEXT = 200_000
@@ -73,14 +73,14 @@ def read(text: str | bytes, experts: Collection[str] = (), accepted: int = 100) 
     source = _clean(text)
     most = min(MAX_STEPS, SAID_AGAIN * max(accepted, 50))
     try:
-        return _read(source, Names(experts), most)
+        return _read(source, KnownExperts(experts), most)
     except TooMany:
         raise NoDraft("too_many", f"more than {most:,} steps; plan fewer") from None
-    except Misfit as misfit:
+    except NotAStep as misfit:
         raise NoDraft("incomplete", f"{misfit}: an entry that is no step among steps; give each its expert") from None
     except Further:
         raise NoDraft("incomplete", "there are further steps beside the plan; put every step into one list") from None
-    except Unreadable as problem:
+    except UnreadableValue as problem:
         raise NoDraft(problem.reason, _UNREADABLE.get(problem.reason, "it cannot be read")) from None
     except RecursionError:
         raise NoDraft("too_deep", _UNREADABLE["too_deep"]) from None
@@ -93,16 +93,16 @@ _UNREADABLE = {
 }
 
 
-def _read(text: str, known: Names, most: int) -> Draft:
+def _read(text: str, known: KnownExperts, most: int) -> Draft:
     numbers = itertools.count(1)
-    stopped: Unreadable | None = None
-    scan: Scan | None = None
+    stopped: UnreadableValue | None = None
+    scan: Scanner | None = None
     if one := whole(text):
         parts = _parts([one], known, numbers, most)
     elif calls := tagged(text):
         parts = _parts(calls, known, numbers, most)
     else:
-        scan = Scan(text, known)
+        scan = Scanner(text, known)
         parts = _parts(scan, known, numbers, most)
         stopped = scan.stopped or (scan.computed if not parts else None)
     choice = choose(parts, text, stopped, known)
@@ -144,7 +144,7 @@ _ESCAPED_LIST = re.compile(r"\s*\\\[.*\\\]\s*", re.S)
 """A list in Markdown that keeps its brackets from being read as a link."""
 
 
-def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int], most: int) -> list[Part]:
+def _parts(found: Iterable[Candidate], known: KnownExperts, numbers: Iterator[int], most: int) -> list[PlanPart]:
     values = list(itertools.islice(found, most + 1))
     if len(values) > most:
         raise TooMany  # before the work of looking at each
@@ -152,15 +152,15 @@ def _parts(found: Iterable[Found], known: Names, numbers: Iterator[int], most: i
     for one in values:
         try:
             lines = outline(one.value, known, one.label, numbers, most)
-        except Misfit as misfit:
-            parts.append(Part(one, Outline(), misfit=str(misfit)))
+        except NotAStep as misfit:
+            parts.append(PlanPart(one, RawSteps(), misfit=str(misfit)))
             continue
         if lines is not None:
-            parts.append(Part(one, lines))
+            parts.append(PlanPart(one, lines))
     return parts
 
 
-def _check_beside(choice: Choice, text: str, scan: Scan, known: Names) -> None:
+def _check_beside(choice: Choice, text: str, scan: Scanner, known: KnownExperts) -> None:
     """Refuse a plan beside which an expert is called in a way that nothing here could read."""
     if is_program(text):
         return
@@ -169,7 +169,7 @@ def _check_beside(choice: Choice, text: str, scan: Scan, known: Names) -> None:
         raise NoDraft("incomplete", f"a call of {name[:80]!r} cannot be read; put every step into one list")
 
 
-def _check_complete(choice: Choice, text: str, known: Names, most: int) -> None:
+def _check_complete(choice: Choice, text: str, known: KnownExperts, most: int) -> None:
     """Refuse a plan that lost steps on the way, or says the same for ever."""
     for part in choice.parts:
         steps = part.outline.steps
@@ -192,7 +192,7 @@ def _check_complete(choice: Choice, text: str, known: Names, most: int) -> None:
 
 def _draft(choice: Choice) -> Draft:
     """One draft of all the parts that make the plan."""
-    steps: list[Written] = []
+    steps: list[RawStep] = []
     for part in choice.parts:
         own = [step for step in part.outline.steps if not step.hidden]
         if part.found.id and len(own) == 1 and not own[0].id:
@@ -214,7 +214,7 @@ def _draft(choice: Choice) -> Draft:
     )
 
 
-def _mends(part: Part) -> list[tuple[str, str]]:
+def _mends(part: PlanPart) -> list[tuple[str, str]]:
     found = part.found
     place = part.outline.steps[0].place
     mends = [(place, note) for note in found.notes]
@@ -227,7 +227,7 @@ def _mends(part: Part) -> list[tuple[str, str]]:
     return mends + list(part.outline.mends)
 
 
-def drafted(step: Written) -> DraftStep:
+def drafted(step: RawStep) -> DraftStep:
     return DraftStep(
         expert=step.expert,
         id=step.id,

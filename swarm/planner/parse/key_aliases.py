@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from swarm.planner.parse.scanner import normal
+from swarm.planner.parse.scanner import normalized
 
 WRAPPERS = tuple(
     "subtasks tasknodes steps plan tasks toolcalls functioncalls calls nodes actions subtasklist tasklist planlist "
@@ -62,7 +62,7 @@ _KINDS = {"wrapper": WRAPPERS, "expert": EXPERT, "id": ID, "arguments": ARGUMENT
 _MAX_CACHED = 400
 
 
-class Keyed(dict[str, object]):
+class AliasedKeys(dict[str, object]):
     """An object by its normalised keys, the first of equal ones counts; `of` gives those of a kind, best first."""
 
     __slots__ = ("keys_of",)
@@ -79,6 +79,6 @@ class Keyed(dict[str, object]):
 
 @lru_cache(2_000)
 def _kinds(keys: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    normals = tuple(map(normal, keys))
+    normals = tuple(map(normalized, keys))
     present = frozenset(normals)
     return normals, {kind: tuple(key for key in names if key in present) for kind, names in _KINDS.items()}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from swarm.planner.parse.cursor import BODY, GOES_ON, Cursor
-from swarm.planner.parse.regular_json import Irregular, Quick
-from swarm.planner.parse.values import MAX_NESTING, Bare, Call, Unreadable
+from swarm.planner.parse.regular_json import Irregular, RegularReader
+from swarm.planner.parse.values import MAX_NESTING, Bare, Call, UnreadableValue
 
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9][\d_]*+)(?:\.\d*)?(?:[eE][+-]?\d{1,3})?(?=\s*(?:[,\]})]|$|//|#|\n|;))")
 _WORD = re.compile(r"[A-Za-z_$][\w$.\-\\]*+")
@@ -30,7 +30,7 @@ _LITERALS = {"true": True, "false": False, "null": None, "True": True, "False": 
 _PYTHON = {"True", "False", "None"}
 
 
-class Reader(Cursor):
+class LooseReader(Cursor):
     """Reads values one after the other out of one text."""
 
     def read(self, at: int, closes: int | None = None) -> object:
@@ -68,7 +68,7 @@ class Reader(Cursor):
             self._note("an operation on results was left out")
             self.at = operator.end()
         if _LOOPS.match(self.text, self.at):
-            raise Unreadable("program", self.at)
+            raise UnreadableValue("program", self.at)
         return call
 
     def _atom(self, char: str) -> object:
@@ -92,7 +92,7 @@ class Reader(Cursor):
 
     def _regular(self) -> object:
         """A whole step read fast, where it alone is regular; else None."""
-        quick = Quick(self.text, self.at)
+        quick = RegularReader(self.text, self.at)
         try:
             value = quick.read()
         except Irregular:
@@ -143,7 +143,7 @@ class Reader(Cursor):
     def _expression(self, start: int) -> object:
         """What is computed is kept as it is written."""
         if self._among_steps() and _LOOPS.match(self.text, self.at):
-            raise Unreadable("program", self.at)
+            raise UnreadableValue("program", self.at)
         self.at = start
         return self._raw()
 
@@ -166,10 +166,10 @@ class Reader(Cursor):
             if depth < 0 or (depth == 0 and char in ",\n"):
                 break
             if depth > MAX_NESTING:
-                raise Unreadable("too_deep", self.at)
+                raise UnreadableValue("too_deep", self.at)
             self.at += 1
         if depth > 0:
-            raise Unreadable("cut", self.at)
+            raise UnreadableValue("cut", self.at)
         if self.at == start:
             self.at += 1
             self._note("a stray character")
@@ -324,7 +324,7 @@ class Reader(Cursor):
         named_only = opens[0].rstrip("( ")[-1:] == quote
         try:
             call = self._call(opens)
-        except Unreadable:
+        except UnreadableValue:
             if left - self.left > 200:
                 raise
             del self._open[depth:]

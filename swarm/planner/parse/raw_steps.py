@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from swarm.planner.parse.regular_json import Irregular, Quick
+from swarm.planner.parse.regular_json import Irregular, RegularReader
 from swarm.planner.parse.scanner import Decoder
 
 MAX_STEPS = 1_000
@@ -18,7 +18,7 @@ ESCAPED = re.compile(r"\\(?=[_*\[\]\-.])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 
 
-class Misfit(Exception):
+class NotAStep(Exception):
     """Internal: among the steps stands something that is none; leaving it out would lose a step."""
 
 
@@ -31,7 +31,7 @@ class TooMany(Exception):
 
 
 @dataclass(slots=True)
-class Written:
+class RawStep:
     """A step while it is being put together."""
 
     expert: str = ""
@@ -50,10 +50,10 @@ class Written:
 
 
 @dataclass(slots=True)
-class Outline:
+class RawSteps:
     """The steps of one value, and what it says beside them."""
 
-    steps: list[Written] = field(default_factory=list)
+    steps: list[RawStep] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     aggregate: str = ""
     mends: dict[tuple[str, str], None] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def parsed(text: str) -> object:
         return text if stripped[end:].strip() else value
     except (ValueError, RecursionError):
         pass
-    quick = Quick(stripped, 0)
+    quick = RegularReader(stripped, 0)
     try:
         value = quick.read()
     except Irregular:

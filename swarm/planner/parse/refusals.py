@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from swarm.errors import DraftReason
 from swarm.planner.parse.key_aliases import TELLING
-from swarm.planner.parse.scanner import Names, normal
+from swarm.planner.parse.scanner import KnownExperts, normalized
 
 MAX_ALIKE = 25
 """Steps that say exactly the same; more are a planner that does not stop."""
@@ -105,17 +105,17 @@ def _opening(text: str) -> str:
     return repr(words if len(words) <= 120 else words[:117] + "...")
 
 
-def shown(text: str, keys: Iterable[str], called: Collection[str], known: Names) -> int:
+def shown(text: str, keys: Iterable[str], called: Collection[str], known: KnownExperts) -> int:
     """At least so many steps stand in a text, counted without parsing it.
 
     Objects show as keys that all their steps have and as names of known experts, calls as names before a bracket.
     """
-    telling = [key for key in keys if normal(key) in TELLING] or list(keys)
+    telling = [key for key in keys if normalized(key) in TELLING] or list(keys)
     if not telling:
         keyed = sum(known(key[1]) for key in _KEY.finditer(text))
         return max(keyed, _calls_shown(text, called, known))
     least = min(_keys_shown(text, key) for key in sorted(telling, key=text.count)[:3])
-    names = [_keys_shown(text, key) for key in telling if normal(key) in _NAMES_A_STEP]
+    names = [_keys_shown(text, key) for key in telling if normalized(key) in _NAMES_A_STEP]
     return max(least, *names, sum(known(named[1]) for named in _NAMED.finditer(text)))
 
 
@@ -134,7 +134,7 @@ _NAMED = re.compile(
 )
 
 
-def unread(text: str, spans: Sequence[tuple[int, int]], known: Names) -> str:
+def unread(text: str, spans: Sequence[tuple[int, int]], known: KnownExperts) -> str:
     """A known expert that is called outside of `spans`, the places that were read; empty if there is none."""
     for named in itertools.chain(_CALLED.finditer(text), _NAMED.finditer(text)):
         if not known(named[1]) or (named.re is _CALLED and not _ARGUMENT_FOLLOWS.match(text, named.end())):
@@ -149,7 +149,7 @@ def _is_within(at: int, spans: Sequence[tuple[int, int]]) -> bool:
     return i > 0 and at < spans[i - 1][1]
 
 
-def _calls_shown(text: str, called: Collection[str], known: Names) -> int:
+def _calls_shown(text: str, called: Collection[str], known: KnownExperts) -> int:
     names = {name.replace("\\", "") for name in called}
     found = Counter(name.replace("\\", "") for name in re.findall(r"(?<![\w.\-])((?:\w[\w.\-/\\]{0,120}+))\s?\(", text))
     return sum(count for name, count in found.items() if name in names or known(name))

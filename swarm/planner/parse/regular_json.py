@@ -32,7 +32,7 @@ class Irregular(Exception):
     """Internal: something that only the slow reader can make sense of."""
 
 
-class Quick:
+class RegularReader:
     """Reads one value; `end` is then behind it, and `notes` says what was not JSON."""
 
     def __init__(self, text: str, at: int) -> None:

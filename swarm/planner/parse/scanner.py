@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from swarm.planner.parse.loose_json import Reader
-from swarm.planner.parse.regular_json import Irregular, Quick
-from swarm.planner.parse.values import Call, Unreadable
+from swarm.planner.parse.loose_json import LooseReader
+from swarm.planner.parse.regular_json import Irregular, RegularReader
+from swarm.planner.parse.values import Call, UnreadableValue
 
 MAX_MISSED = 40
 """Tries of exact JSON. Each miss counts the lines before it, so many misses would take quadratic time."""
@@ -64,16 +64,16 @@ _BUILTINS = frozenset(
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
-def normal(name: str) -> str:
+def normalized(name: str) -> str:
     """A name without case, separators and escapes, for comparison."""
     return _SEPARATORS.sub("", name).casefold()
 
 
-class Names:
+class KnownExperts:
     """The experts that are known, by normalised name."""
 
     def __init__(self, experts: Collection[str]) -> None:
-        self._normal = frozenset(map(normal, experts)) - {""}
+        self._normal = frozenset(map(normalized, experts)) - {""}
         self.spaced = any(" " in name for name in experts)
         self._asked: dict[str, bool] = {}
 
@@ -87,19 +87,19 @@ class Names:
         return told
 
     def _is_known(self, name: str) -> bool:
-        return (plain := normal(name)) in self._normal or plain.removeprefix("functions").removesuffix(
+        return (plain := normalized(name)) in self._normal or plain.removeprefix("functions").removesuffix(
             "call"
         ) in self._normal
 
     def exactly(self, name: str) -> bool:
-        return normal(name) in self._normal
+        return normalized(name) in self._normal
 
     def __bool__(self) -> bool:
         return bool(self._normal)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Candidate:
     """A value in the text, from `start` to `end`."""
 
     start: int
@@ -143,36 +143,36 @@ def _finite(digits: str) -> float | str:
     return number if abs(number) < 1e308 else digits
 
 
-def whole(text: str) -> Found | None:
+def whole(text: str) -> Candidate | None:
     """All of the text as one JSON value."""
     decoder = Decoder()
     try:
         value, end = decoder.read(text)
     except RecursionError:
-        raise Unreadable("too_deep", 0) from None
+        raise UnreadableValue("too_deep", 0) from None
     except ValueError:
         return None
-    return None if text[end:].strip() else Found(0, end, value, "json", exact=not decoder.doubled)
+    return None if text[end:].strip() else Candidate(0, end, value, "json", exact=not decoder.doubled)
 
 
-class Scan:
+class Scanner:
     """Goes through a text once and yields the values in it."""
 
-    def __init__(self, text: str, known: Names) -> None:
+    def __init__(self, text: str, known: KnownExperts) -> None:
         self.text, self.known = text, known
-        self.reader = Reader(text, known)
-        self.stopped: Unreadable | None = None
+        self.reader = LooseReader(text, known)
+        self.stopped: UnreadableValue | None = None
         """What could not be read: a value that does not end, for one. Neither it nor what follows is looked at."""
         self.looks = MAX_LOOKS
         self.passed = 0
         self.spans: list[tuple[int, int]] = []
         """The places that were read, in order."""
-        self.computed: Unreadable | None = None
+        self.computed: UnreadableValue | None = None
         """A list that is computed rather than written out."""
         self._decoders = (Decoder(), Decoder(strict=False))
         self._missed = 0
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[Candidate]:
         at = 0
         while opens := _OPENS.search(self.text, at):
             found = self._at(opens, at)
@@ -183,10 +183,10 @@ class Scan:
                 return
             at = found.end if found else max(opens.end(), self.passed)
 
-    def _at(self, opens: re.Match[str], after: int) -> Found | None:
+    def _at(self, opens: re.Match[str], after: int) -> Candidate | None:
         return self._block(opens.start(), after) if opens[0] in "[{" else self._call(opens, after)
 
-    def _block(self, start: int, after: int) -> Found | None:
+    def _block(self, start: int, after: int) -> Candidate | None:
         if not self._look(start):
             return None
         before = self._before(start, after)
@@ -194,40 +194,40 @@ class Scan:
         found = self._exact(start, rung) or (self._loose(start) if self.stopped is None else None)
         return self._labelled(found, before) if found else None
 
-    def _exact(self, start: int, rung: str) -> Found | None:
+    def _exact(self, start: int, rung: str) -> Candidate | None:
         for decoder in self._decoders if self._missed < MAX_MISSED else ():
             try:
                 value, end = decoder.read(self.text, start)
             except RecursionError:
-                self.stopped = Unreadable("too_deep", start)
+                self.stopped = UnreadableValue("too_deep", start)
                 return None
             except ValueError:
                 self._missed += 1
                 continue
             notes = () if decoder is self._decoders[0] else ("a line break inside a text",)
-            return Found(start, end, value, rung, notes, exact=not decoder.doubled)
+            return Candidate(start, end, value, rung, notes, exact=not decoder.doubled)
         return None
 
-    def _loose(self, start: int, *, regular: bool = True) -> Found | None:
+    def _loose(self, start: int, *, regular: bool = True) -> Candidate | None:
         try:
-            return _quickly(Quick(self.text, start), start) if regular else self._slowly(start)
+            return _quickly(RegularReader(self.text, start), start) if regular else self._slowly(start)
         except Irregular:
             return self._slowly(start)
 
-    def _slowly(self, start: int) -> Found | None:
+    def _slowly(self, start: int) -> Candidate | None:
         try:
             value = self.reader.read(start)
-        except Unreadable as problem:
+        except UnreadableValue as problem:
             value = None
             if problem.reason == "program":
                 self.passed, self.computed = problem.at, problem
             elif (value := self._fenced(start)) is None:
-                self.stopped = Unreadable(problem.reason, start)
+                self.stopped = UnreadableValue(problem.reason, start)
             if value is None:
                 return None
         else:
             value = self._within_its_tag(start, value)
-        return Found(start, self.reader.at, value, "loose", tuple(self.reader.notes), exact=False)
+        return Candidate(start, self.reader.at, value, "loose", tuple(self.reader.notes), exact=False)
 
     def _within_its_tag(self, start: int, value: object) -> object:
         """The value, unless it ran on behind the end of its own tag: then what stands before that."""
@@ -248,10 +248,10 @@ class Scan:
             end = closes.start()
         try:
             return self.reader.read(start, end)
-        except Unreadable:
+        except UnreadableValue:
             return None
 
-    def _labelled(self, found: Found, before: str) -> Found:
+    def _labelled(self, found: Candidate, before: str) -> Candidate:
         line = _LINE_BEGINS.search(before)
         given = (line["number"] or line["name"] or "") if line else ""
         label = ""
@@ -269,7 +269,7 @@ class Scan:
         """Count a place that is looked at closely; False when there were too many."""
         self.looks -= 1
         if self.looks < 0:
-            self.stopped = Unreadable("too_long", start)
+            self.stopped = UnreadableValue("too_long", start)
         return self.looks >= 0
 
     def _before(self, start: int, after: int) -> str:
@@ -284,7 +284,7 @@ class Scan:
 
     # -- calls -----------------------------------------------------------------------------------------------
 
-    def _call(self, opens: re.Match[str], after: int) -> Found | None:
+    def _call(self, opens: re.Match[str], after: int) -> Candidate | None:
         start, name = opens.start(), opens[0][:-1].strip()
         if name in _BUILTINS or not self._look(start):
             return None
@@ -300,7 +300,7 @@ class Scan:
             return None
         given = (line["number"] or line["name"] or "") if line else ""
         inline = not line or (bool(self.known) and not known)
-        return Found(start, found.end, found.value, "calls", found.notes, exact=False, id=given, inline=inline)
+        return Candidate(start, found.end, found.value, "calls", found.notes, exact=False, id=given, inline=inline)
 
     def _spaced_start(self, start: int, end: int, after: int) -> int:
         """Where a known name of several words begins that ends before this bracket."""
@@ -312,12 +312,12 @@ class Scan:
         return start
 
 
-def _quickly(quick: Quick, start: int) -> Found:
+def _quickly(quick: RegularReader, start: int) -> Candidate:
     value = quick.read()
-    return Found(start, quick.end, value, "loose", tuple(quick.notes), exact=False)
+    return Candidate(start, quick.end, value, "loose", tuple(quick.notes), exact=False)
 
 
-def repaired(text: str, start: int) -> Found | None:
+def repaired(text: str, start: int) -> Candidate | None:
     """What the repair library makes of a short value that is broken but not cut off.
 
     The library never refuses, so the steps must be counted; and it closes what is open, so the end must be in sight.
@@ -333,7 +333,7 @@ def repaired(text: str, start: int) -> Found | None:
         value = json_repair.loads(text[start:end], skip_json_loads=True)
     except (ValueError, RecursionError, IndexError, TypeError, KeyError, AttributeError):
         return None
-    return Found(start, end, value, "repair", ("the repair library read it",), exact=False)
+    return Candidate(start, end, value, "repair", ("the repair library read it",), exact=False)
 
 
 def _end_in_sight(text: str, start: int) -> int | None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from swarm.planner.parse.chat_turns import another_speaks, said_in_tokens, unmarked
-from swarm.planner.parse.raw_steps import Further, Misfit, Outline, Written
+from swarm.planner.parse.raw_steps import Further, NotAStep, RawStep, RawSteps
 from swarm.planner.parse.refusals import is_program, program_span
-from swarm.planner.parse.scanner import Found, Names, normal
-from swarm.planner.parse.values import Bare, Unreadable
+from swarm.planner.parse.scanner import Candidate, KnownExperts, normalized
+from swarm.planner.parse.values import Bare, UnreadableValue
 
 _FINAL = re.compile(
     r"\b(?:final|corrected|revised|updated|improved|optimi[sz]ed)\b(?:\W+\w+){0,3}?\W+"
@@ -50,11 +50,11 @@ _ADJACENT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlanPart:
     """A value of the text and the steps in it."""
 
-    found: Found
-    outline: Outline
+    found: Candidate
+    outline: RawSteps
     misfit: str = ""
     """Where something stands among its steps that is none."""
 
@@ -63,7 +63,7 @@ class Part:
 class Choice:
     """The parts that make the plan, in the order of the text, and what was decided on the way."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PlanPart, ...]
     notes: tuple[str, ...] = ()
     turned: bool = False
     """Whether another's turn begins behind it."""
@@ -73,14 +73,14 @@ class Choice:
         return self.parts[-1].found.end
 
 
-def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: Names) -> Choice | None:
+def choose(parts: Iterable[PlanPart], text: str, stopped: UnreadableValue | None, known: KnownExperts) -> Choice | None:
     """The plan among `parts`; None if there is none. Raises Unreadable if the plan goes on where the text is cut."""
     able = [part for part in parts if part.outline.steps or part.misfit]
     notes: dict[str, None] = {}
     if able and is_program(text):
         able = _written_out(able, text, known)
         notes["the text has a program beside the plan"] = None
-    inline: list[Part] = []
+    inline: list[PlanPart] = []
     if any(not part.found.inline for part in able):
         able = _in_line(able, text, known)
         inline = [part for part in able if part.found.inline]
@@ -97,14 +97,14 @@ def choose(parts: Iterable[Part], text: str, stopped: Unreadable | None, known: 
         able = able[sound:]
     kept, turned = _kept(able, text, notes, known)
     if broken := next((part for part in kept if part.misfit), None):
-        raise Misfit(broken.misfit)
+        raise NotAStep(broken.misfit)
     _check_mentions(inline, kept, text, known)
     if stopped is not None and not turned:
         _check_end(kept, text, stopped, notes)
     return Choice(tuple(kept), tuple(notes), turned)
 
 
-def _written_out(able: list[Part], text: str, known: Names) -> list[Part]:
+def _written_out(able: list[PlanPart], text: str, known: KnownExperts) -> list[PlanPart]:
     """The plans in or beside a program that are written out, not computed; those beside it if there are any."""
     begins, ends = program_span(text)
     variables = {part.found.id for part in able if part.found.id}
@@ -120,11 +120,11 @@ def _written_out(able: list[Part], text: str, known: Names) -> list[Part]:
         or [p for p in beside if p in able]
     )
     if not chosen:
-        raise Unreadable("program", 0)
+        raise UnreadableValue("program", 0)
     return _with_variables(chosen, able)
 
 
-def _with_variables(chosen: list[Part], able: list[Part]) -> list[Part]:
+def _with_variables(chosen: list[PlanPart], able: list[PlanPart]) -> list[PlanPart]:
     """The parts and the calls whose results they take, in order."""
     giving = {part.found.id: part for part in able if part.found.id}
     kept, waiting = {id(part) for part in chosen}, list(chosen)
@@ -138,12 +138,12 @@ def _with_variables(chosen: list[Part], able: list[Part]) -> list[Part]:
     return [part for part in able if id(part) in kept]
 
 
-def _is_sound(part: Part) -> bool:
+def _is_sound(part: PlanPart) -> bool:
     ids = [step.id for step in part.outline.steps if step.id]
     return part.outline.whole and not part.misfit and len(set(ids)) == len(ids)
 
 
-def _uses(step: Written, variables: Collection[str]) -> bool:
+def _uses(step: RawStep, variables: Collection[str]) -> bool:
     """Whether the step takes what only the program could tell: a variable that no call of the text gives."""
     return any(_head(word) not in variables for word in _words(step.arguments))
 
@@ -161,11 +161,11 @@ def _words(value: object) -> Iterator[Bare]:
             yield from _words(item)
 
 
-def _computed(step: Written) -> bool:
+def _computed(step: RawStep) -> bool:
     return any(isinstance(value, Bare) for value in (*step.arguments.values(), step.id, step.expert, *step.depends_on))
 
 
-def _kept(able: list[Part], text: str, notes: dict[str, None], known: Names) -> tuple[list[Part], bool]:
+def _kept(able: list[PlanPart], text: str, notes: dict[str, None], known: KnownExperts) -> tuple[list[PlanPart], bool]:
     kept, said, before = [able[0]], _signatures(able[0]), text[: able[0].found.start]
     since, looked, apart = kept[0], 0, False
     for i, part in enumerate(able[1:], 1):
@@ -216,7 +216,7 @@ class _Between(NamedTuple):
 
 
 def _relation(
-    part: Part, mine: set[str], said: set[str], kept: list[Part], between: _Between, known: Names
+    part: PlanPart, mine: set[str], said: set[str], kept: list[PlanPart], between: _Between, known: KnownExperts
 ) -> _Relation:
     """What a part is to the plan before it."""
     first, (near, adjacent, apart) = kept[0].outline, between
@@ -236,22 +236,22 @@ def _relation(
     return "adds" if joined and (adjacent or _all_known(part, known)) else "unclear"
 
 
-def _is_fresh(part: Part, kept: list[Part], known: Names) -> bool:
+def _is_fresh(part: PlanPart, kept: list[PlanPart], known: KnownExperts) -> bool:
     """Whether a step of it, written out, is for a known expert, and the plan does not have it."""
     said = {call for one in kept for call in _calls(one)}
     own = [step for step in part.outline.steps if known(step.expert) and not _computed(step)]
     return any(_call(step) not in said for step in own)
 
 
-def _all_known(part: Part, known: Names) -> bool:
+def _all_known(part: PlanPart, known: KnownExperts) -> bool:
     return not known or all(known(step.expert) for step in part.outline.steps)
 
 
-def _ids(part: Part) -> set[str]:
+def _ids(part: PlanPart) -> set[str]:
     return {step.id for step in part.outline.steps if step.id}
 
 
-def _check_end(kept: list[Part], text: str, stopped: Unreadable, notes: dict[str, None]) -> None:
+def _check_end(kept: list[PlanPart], text: str, stopped: UnreadableValue, notes: dict[str, None]) -> None:
     gap = text[kept[-1].found.end : stopped.at]
     if not another_speaks(gap, text[: kept[0].found.start]):
         gap = unmarked(gap)
@@ -261,9 +261,9 @@ def _check_end(kept: list[Part], text: str, stopped: Unreadable, notes: dict[str
     notes["what follows the plan cannot be read"] = None
 
 
-def _in_line(able: list[Part], text: str, known: Names) -> list[Part]:
+def _in_line(able: list[PlanPart], text: str, known: KnownExperts) -> list[PlanPart]:
     """Calls of experts in the same line as a call before them are steps like that, whatever stands between."""
-    parts: list[Part] = []
+    parts: list[PlanPart] = []
     for part in able:
         before = parts[-1] if parts else None
         if part.found.inline and before and not before.found.inline:
@@ -274,7 +274,7 @@ def _in_line(able: list[Part], text: str, known: Names) -> list[Part]:
     return parts
 
 
-def _check_mentions(inline: list[Part], kept: list[Part], text: str, known: Names) -> None:
+def _check_mentions(inline: list[PlanPart], kept: list[PlanPart], text: str, known: KnownExperts) -> None:
     """Refuse a plan beside which a sentence calls an expert with arguments, if no step of the plan says that.
 
     Not behind a place where another speaks, as far as labels tell; such a place is behind all that is before it.
@@ -295,19 +295,19 @@ def _check_mentions(inline: list[Part], kept: list[Part], text: str, known: Name
             raise Further
 
 
-def _calls(part: Part) -> set[str]:
+def _calls(part: PlanPart) -> set[str]:
     """What its steps call, but for ids and edges."""
     return set(map(_call, part.outline.steps))
 
 
-def _call(step: Written) -> str:
-    return f"{normal(step.expert)}|{step.arguments!r}"
+def _call(step: RawStep) -> str:
+    return f"{normalized(step.expert)}|{step.arguments!r}"
 
 
-def _signatures(part: Part) -> set[str]:
+def _signatures(part: PlanPart) -> set[str]:
     return {f"{step.id}|{signature(step)}" for step in part.outline.steps}
 
 
-def signature(step: Written) -> str:
+def signature(step: RawStep) -> str:
     """What a step says, but for its id."""
-    return f"{normal(step.expert)}|{step.instruction}|{step.arguments!r}|{step.depends_on!r}"
+    return f"{normalized(step.expert)}|{step.instruction}|{step.arguments!r}|{step.depends_on!r}"

@@ -6,54 +6,54 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from swarm.planner.parse.dependencies import link, names_that_are_ids, split_dependencies
-from swarm.planner.parse.key_aliases import ID, LINKS, Keyed
-from swarm.planner.parse.loose_json import Reader
+from swarm.planner.parse.key_aliases import ID, LINKS, AliasedKeys
+from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.raw_steps import (
     ASSIGNED,
     MAX_STEPS,
     NAME_LIKE,
     NUMBERED,
-    Misfit,
-    Outline,
+    NotAStep,
+    RawStep,
+    RawSteps,
     TooMany,
-    Written,
     clean,
     holds_json,
     inner_name,
     is_filler,
     parsed,
 )
-from swarm.planner.parse.scanner import Names, normal
-from swarm.planner.parse.step_reader import Steps
-from swarm.planner.parse.values import Call, Unreadable
+from swarm.planner.parse.scanner import KnownExperts, normalized
+from swarm.planner.parse.step_reader import StepReader
+from swarm.planner.parse.values import Call, UnreadableValue
 
 
 def outline(
-    value: object, known: Names, label: str = "", numbers: Iterator[int] | None = None, most: int = MAX_STEPS
-) -> Outline | None:
+    value: object, known: KnownExperts, label: str = "", numbers: Iterator[int] | None = None, most: int = MAX_STEPS
+) -> RawSteps | None:
     """The steps in a value; None if there are none. An empty list of steps is an outline without steps."""
-    found = Outline(most=most)
+    found = RawSteps(most=most)
     if label and not known(label) and NUMBERED.fullmatch(label):
         label = ""
     if label and isinstance(value, dict) and (not named(value, known) or _is_argued(value, label, known)):
         value = {"name": label, "arguments": value.get("arguments", value) if len(value) == 1 else value}
-    if not _Shapes(known, found, numbers or itertools.count(1)).gather(value, "steps", 0):
+    if not StepFinder(known, found, numbers or itertools.count(1)).gather(value, "steps", 0):
         return None
     names_that_are_ids(found)
     split_dependencies(found)
     return found
 
 
-def _is_argued(members: Mapping[str, object], label: str, known: Names) -> bool:
+def _is_argued(members: Mapping[str, object], label: str, known: KnownExperts) -> bool:
     """Whether a known name stands before arguments one of which happens to be called `function`, or the like."""
-    keyed = Keyed(members)
+    keyed = AliasedKeys(members)
     own = [keyed[key] for key in (*keyed.of("expert"), *keyed.of("perhaps")) if isinstance(keyed[key], str)]
     return known(label) and bool(own) and not any(known(str(name)) for name in own)
 
 
-def named(members: Mapping[str, object], known: Names) -> bool:
+def named(members: Mapping[str, object], known: KnownExperts) -> bool:
     """Whether an object names its expert itself, so that a name before it is not needed."""
-    keyed = Keyed(members)
+    keyed = AliasedKeys(members)
     if any(isinstance(keyed.get(key), (str, dict)) for key in (*keyed.of("expert"), "functioncall", "toolcall")):
         return True
     named = keyed.get("name") or keyed.get("action") or keyed.get("task")
@@ -62,16 +62,16 @@ def named(members: Mapping[str, object], known: Names) -> bool:
     return any(isinstance(keyed.get(key), list) for key in ("subtasks", "steps", "toolcalls", "plan", "tasknodes"))
 
 
-def _defines(keyed: Keyed) -> bool:
+def _defines(keyed: AliasedKeys) -> bool:
     """Whether it tells what a tool can do, as the planner was told: no step."""
     inner = keyed.get("function")
-    told = (Keyed(inner) if isinstance(inner, dict) else keyed).get("parameters")
+    told = (AliasedKeys(inner) if isinstance(inner, dict) else keyed).get("parameters")
     return (
         isinstance(told, dict) and told.get("type") in ("dict", "object") and isinstance(told.get("properties"), dict)
     )
 
 
-class _Shapes(Steps):
+class StepFinder(StepReader):
     """Finds the steps in lists, wrappers, mappings and calls."""
 
     def gather(self, value: object, place: str, depth: int) -> bool:
@@ -106,7 +106,7 @@ class _Shapes(Steps):
         if not any(taken):
             return False
         if not all(taken):
-            raise Misfit(place)
+            raise NotAStep(place)
         self.found.whole = True
         return True
 
@@ -136,11 +136,11 @@ class _Shapes(Steps):
 
     def _spoken(self, text: str, place: str) -> bool:
         """Calls written as text: `"f(a=1)"`, or several with commas between."""
-        reader, at, calls = Reader(text, self.known), 0, []
+        reader, at, calls = LooseReader(text, self.known), 0, []
         while at < len(text):
             try:
                 call = reader.read(at)
-            except Unreadable:
+            except UnreadableValue:
                 return False
             if not isinstance(call, Call):
                 return False
@@ -154,7 +154,7 @@ class _Shapes(Steps):
     # -- objects ---------------------------------------------------------------------------------------------
 
     def _object(self, members: Mapping[str, object], place: str, depth: int) -> bool:
-        keyed = Keyed(members)
+        keyed = AliasedKeys(members)
         if _defines(keyed):
             return False
         if keyed.get("type") in ("text", "thinking", "reasoning") and "text" in keyed:
@@ -166,7 +166,7 @@ class _Shapes(Steps):
             return True
         return self._mapped(members, place, depth) or self._described(members, keyed, place, depth)
 
-    def _is_step(self, keyed: Keyed) -> bool:
+    def _is_step(self, keyed: AliasedKeys) -> bool:
         """Whether it names who is to do it."""
         for key in keyed.of("expert"):
             named = keyed.get(key)
@@ -179,15 +179,15 @@ class _Shapes(Steps):
             or self._knows(keyed)
         )
 
-    def _is_listed_step(self, keyed: Keyed) -> bool:
+    def _is_listed_step(self, keyed: AliasedKeys) -> bool:
         """Whether it is a step whose id stands outside of it."""
         return self._is_step(keyed) or bool(keyed.of("depends"))
 
-    def _knows(self, keyed: Keyed) -> bool:
+    def _knows(self, keyed: AliasedKeys) -> bool:
         return any(isinstance(name := keyed.get(key), str) and self.known(name) for key in keyed.of("perhaps"))
 
-    def _wrapped(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> bool:
-        names = {normal(key): key for key in reversed(list(members))}
+    def _wrapped(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> bool:
+        names = {normalized(key): key for key in reversed(list(members))}
         inside = [
             key for key in keyed.of("wrapper") if isinstance(keyed.get(key), (list, dict)) or holds_json(keyed.get(key))
         ]
@@ -208,7 +208,7 @@ class _Shapes(Steps):
             return True
         return self._sentences(members, keyed, place, depth)
 
-    def _sentences(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> bool:
+    def _sentences(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> bool:
         """`{"plan": ["Search for flights", ...]}`: steps that name nobody."""
         for key in ("subtasks", "steps", "plan", "tasks"):
             lines = keyed.get(key)
@@ -216,7 +216,7 @@ class _Shapes(Steps):
                 if len(lines) > self.found.most:
                     raise TooMany
                 for i, line in enumerate(lines):
-                    self._take(Written(instruction=clean(line), place=f"{key}.{i}"), ())
+                    self._take(RawStep(instruction=clean(line), place=f"{key}.{i}"), ())
                 self.found.whole = True
                 return True
         return False
@@ -229,7 +229,7 @@ class _Shapes(Steps):
                 if isinstance(sentence, str) and not step.instruction:
                     step.instruction = clean(sentence)
 
-    def _beside(self, keyed: Keyed, wrapper: str) -> None:
+    def _beside(self, keyed: AliasedKeys, wrapper: str) -> None:
         for key in LINKS:
             edges = keyed.get(key)
             if key != wrapper and isinstance(edges, list):
@@ -253,20 +253,20 @@ class _Shapes(Steps):
             and all(NAME_LIKE.fullmatch(key) and isinstance(value, dict) for key, value in members.items())
         ):
             for name, arguments in members.items():
-                self._take(Written(expert=self._called_so(name), arguments=self._arguments(arguments), place=place), ())
+                self._take(RawStep(expert=self._called_so(name), arguments=self._arguments(arguments), place=place), ())
             return True
         listed = {key: value for key, value in members.items() if isinstance(value, dict)}
-        if len(listed) < len(members) or not all(self._is_listed_step(Keyed(value)) for value in listed.values()):
+        if len(listed) < len(members) or not all(self._is_listed_step(AliasedKeys(value)) for value in listed.values()):
             return False
         for key, value in listed.items():
             before = len(self.found.steps)
-            self._step(value, Keyed(value), f"{place}.{key}", depth + 1)
+            self._step(value, AliasedKeys(value), f"{place}.{key}", depth + 1)
             step = next(step for step in self.found.steps[before:] if not step.hidden)
             step.id = step.id or clean(key)
         self.found.whole = True
         return True
 
-    def _described(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> bool:
+    def _described(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> bool:
         """A step that names nobody: an id and an instruction, or a name and dependencies."""
         says = any(isinstance(keyed.get(key), str) and keyed[key] for key in keyed.of("instruction"))
         if not says or (depth == 0 and not keyed.of("depends") and not keyed.of("id")):

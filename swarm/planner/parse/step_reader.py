@@ -7,35 +7,35 @@ from collections.abc import Mapping
 
 from swarm.planner.parse.arguments import Arguments
 from swarm.planner.parse.dependencies import names_in
-from swarm.planner.parse.key_aliases import ARGUMENTS, EXPERT, INSTRUCTION, NOISE, PERHAPS_EXPERT, WRAPPERS, Keyed
+from swarm.planner.parse.key_aliases import ARGUMENTS, EXPERT, INSTRUCTION, NOISE, PERHAPS_EXPERT, WRAPPERS, AliasedKeys
 from swarm.planner.parse.raw_steps import (
     NAME_LIKE,
     NUMBERED,
     VARIABLE,
-    Misfit,
-    Written,
+    NotAStep,
+    RawStep,
     clean,
     holds_json,
     inner_name,
     parsed,
 )
-from swarm.planner.parse.scanner import normal
+from swarm.planner.parse.scanner import normalized
 
 _TELLING = NOISE.union(WRAPPERS, PERHAPS_EXPERT, EXPERT)
 _NO_EXPERT = frozenset(("", "none", "null", "na", "nil", "noneneeded", "notool", "notools", "notoolneeded"))
 
 
-class Steps(Arguments):
+class StepReader(Arguments):
     """Takes one object for a step, key by key."""
 
     @abstractmethod
     def gather(self, value: object, place: str, depth: int) -> bool:
         """Take the steps out of a value; False if it holds none. Half a list of steps is a Misfit."""
 
-    def _step(self, members: Mapping[str, object], keyed: Keyed, place: str, depth: int) -> None:
+    def _step(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> None:
         keyed = self._unfolded(keyed)
         used: set[str] = set()
-        step = Written(place=place)
+        step = RawStep(place=place)
         step.expert, expert_key = self._expert(keyed)
         used.add(expert_key)
         step.id = self._id(keyed, used)
@@ -57,15 +57,15 @@ class Steps(Arguments):
             if isinstance(keyed.get(key), list) and keyed[key]:
                 self._nested(step, keyed[key], place, key, depth)
 
-    def _nested(self, step: Written, inside: object, place: str, key: str, depth: int) -> None:
+    def _nested(self, step: RawStep, inside: object, place: str, key: str, depth: int) -> None:
         before = len(self.found.steps)
         if not self.gather(inside, f"{place}.{key}", depth + 1):
-            raise Misfit(place)
+            raise NotAStep(place)
         self.found.mend(place, "steps inside a step were put in line")
         if not step.expert and len(self.found.steps) > before:
             self.found.steps.remove(step)
 
-    def _unfolded(self, keyed: Keyed) -> Keyed:
+    def _unfolded(self, keyed: AliasedKeys) -> AliasedKeys:
         """`{"function": {"name": ..., "arguments": ...}}` with the inner object spread out."""
         for key in ("function", "functioncall", "toolcall", "tool", "action", "call", "agent", "expert", "api"):
             inner = keyed.get(key)
@@ -77,19 +77,19 @@ class Steps(Arguments):
             if not inner_name(inner):
                 ((name, arguments),) = inner.items()
                 inner = {"name": name, "arguments": arguments}
-            inner = Keyed(inner)
+            inner = AliasedKeys(inner)
             if "name" in outer and "name" in inner:
                 outer.setdefault("id", outer.pop("name"))
-            return Keyed({**outer, **inner})
+            return AliasedKeys({**outer, **inner})
         return keyed
 
-    def _expert(self, keyed: Keyed) -> tuple[str, str]:
+    def _expert(self, keyed: AliasedKeys) -> tuple[str, str]:
         for key in keyed.of("expert"):
             named = keyed.get(key)
             if isinstance(named, list) and len(named) == 1:
                 named = named[0]
             if isinstance(named, str) and (self.known(named) or not self._names_itself(keyed, key)):
-                return ("" if normal(named) in _NO_EXPERT else self._called_so(named)), key
+                return ("" if normalized(named) in _NO_EXPERT else self._called_so(named)), key
         for key in keyed.of("perhaps"):
             named = keyed.get(key)
             if isinstance(named, str) and self.known(named):
@@ -104,12 +104,12 @@ class Steps(Arguments):
             return self._called_so(named), "action" if "action" in keyed else "task"
         return "", ""
 
-    def _names_itself(self, keyed: Keyed, but: str) -> bool:
+    def _names_itself(self, keyed: AliasedKeys, but: str) -> bool:
         """Whether another key names a known expert."""
         keys = (*keyed.of("expert"), *keyed.of("perhaps"))
         return any(key != but and isinstance(name := keyed[key], str) and self.known(name) for key in keys)
 
-    def _id(self, keyed: Keyed, used: set[str]) -> str:
+    def _id(self, keyed: AliasedKeys, used: set[str]) -> str:
         for key in keyed.of("id"):
             given = keyed.get(key)
             if key in used or given is None or isinstance(given, bool):
@@ -122,7 +122,7 @@ class Steps(Arguments):
                 return clean(str(given)[:200])
         return ""
 
-    def _given(self, keyed: Keyed, used: set[str]) -> dict[str, object]:
+    def _given(self, keyed: AliasedKeys, used: set[str]) -> dict[str, object]:
         for key in keyed.of("arguments"):
             if key in used:
                 continue
@@ -135,13 +135,13 @@ class Steps(Arguments):
             return self._arguments(given)
         return {}
 
-    def _told_elsewhere(self, keyed: Keyed, used: set[str], but: str) -> bool:
+    def _told_elsewhere(self, keyed: AliasedKeys, used: set[str], but: str) -> bool:
         return any(
             isinstance(keyed.get(key), str) and keyed[key] and key not in used
             for key in keyed.of("instruction") if key != but and key not in ARGUMENTS
         )  # fmt: skip
 
-    def _instruction(self, keyed: Keyed, used: set[str]) -> str:
+    def _instruction(self, keyed: AliasedKeys, used: set[str]) -> str:
         for key in keyed.of("instruction"):
             told = keyed.get(key)
             if key not in used and isinstance(told, str) and told.strip():
@@ -149,7 +149,7 @@ class Steps(Arguments):
                 return clean(told)
         return ""
 
-    def _conditions(self, step: Written, keyed: Keyed, used: set[str]) -> None:
+    def _conditions(self, step: RawStep, keyed: AliasedKeys, used: set[str]) -> None:
         for key in ("when", "condition", "if", "runif", "onlyif"):
             if key in keyed and keyed[key] not in (None, "", True, {}) and step.when is None:
                 used.add(key)
@@ -176,12 +176,12 @@ class Steps(Arguments):
     def _plain_object(self, told: Mapping[str, object]) -> dict[str, object]:
         return {clean(str(key)): self._plain(value) for key, value in told.items()}
 
-    def _rest(self, step: Written, members: Mapping[str, object], keyed: Keyed, used: set[str]) -> None:
+    def _rest(self, step: RawStep, members: Mapping[str, object], keyed: AliasedKeys, used: set[str]) -> None:
         """Keys of no known meaning are arguments, where none are given as such."""
         if step.arguments or used & set(ARGUMENTS):
             return
         for key, value in members.items():
-            short = normal(key)
+            short = normalized(key)
             tells = short in _TELLING and not (short in EXPERT and step.expert)
             if short in keyed and short not in used and not tells and value is not None:
                 step.arguments[clean(key)] = self._plain(value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from swarm.planner.parse.scanner import Found, Names
-from swarm.planner.parse.values import Unreadable
+from swarm.planner.parse.scanner import Candidate, KnownExperts
+from swarm.planner.parse.values import UnreadableValue
 
 _MARKED = r"(?:[|\uff5c]\w{1,20}[|\uff5c]|\w{1,20}:)?"
 """What some models put into each of their tags, before its name."""
@@ -34,7 +34,7 @@ _SAYS = re.compile(
 _INPUT = re.compile(r"\s*action[ _]input\s*\d{0,3}\s*:[ \t]*([^\n]+)", re.I)
 
 
-def tagged(text: str) -> list[Found]:
+def tagged(text: str) -> list[Candidate]:
     """Calls as `<invoke name="f"><parameter name="a">x</parameter></invoke>` and its kin. Raises Unreadable."""
     if not any(word in text for word in ("parameter", "invoke", "<arg_key>")):
         return []
@@ -42,12 +42,12 @@ def tagged(text: str) -> list[Found]:
     if not opens or not _OPENED.search(text):
         return []
     if len(_OPENED.findall(text)) != len(_CLOSED.findall(text)):
-        raise Unreadable("cut", opens[0].start())
+        raise UnreadableValue("cut", opens[0].start())
     ends = [following.start() for following in opens[1:]] + [len(text)]
     return [_call(text, name, end) for name, end in zip(opens, ends, strict=True)]
 
 
-def _call(text: str, opens: re.Match[str], end: int) -> Found:
+def _call(text: str, opens: re.Match[str], end: int) -> Candidate:
     arguments = {
         (one["key"] or one["key2"]).strip(): (one["value"] if one["key"] else one["value2"]).strip()
         for one in _VALUE.finditer(text, opens.end(), end)
@@ -55,7 +55,7 @@ def _call(text: str, opens: re.Match[str], end: int) -> Found:
     if opens[3] and (inside := text.find("<parameters>", opens.end(), end)) >= 0:
         arguments = _tags(text, inside + len("<parameters>"), end)
     value = {"tool": opens[1] or opens[2] or opens[3], "arguments": arguments}
-    return Found(opens.start(), end, value, "tags")
+    return Candidate(opens.start(), end, value, "tags")
 
 
 def _tags(text: str, at: int, end: int) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _tags(text: str, at: int, end: int) -> dict[str, str]:
     return found
 
 
-def lined(text: str, known: Names) -> list[Found]:
+def lined(text: str, known: KnownExperts) -> list[Candidate]:
     """Numbered lines that each begin with a known expert, as `1. search: find tea`; all of them or none."""
     if not known:
         return []
@@ -76,7 +76,7 @@ def lined(text: str, known: Names) -> list[Found]:
     return found if len(found) == len(items) else []
 
 
-def _lines(text: str, items: list[re.Match[str]], known: Names) -> Iterator[Found]:
+def _lines(text: str, items: list[re.Match[str]], known: KnownExperts) -> Iterator[Candidate]:
     for item in items[:1_001]:
         says = _SAYS.fullmatch(item["rest"].strip())
         if says is None or not known(says["name"]):
@@ -85,4 +85,4 @@ def _lines(text: str, items: list[re.Match[str]], known: Names) -> Iterator[Foun
         if not told and (given := _INPUT.match(text, item.end())):
             told = given[1].strip()
         value = {"id": item["number"] or item["variable"], "tool": says["name"].strip(), "instruction": told}
-        yield Found(item.start(), item.end(), value, "lines")
+        yield Candidate(item.start(), item.end(), value, "lines")

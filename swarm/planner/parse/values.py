@@ -13,7 +13,7 @@ MAX_NESTING = 40
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.S)
 
 
-class Unreadable(Exception):
+class UnreadableValue(Exception):
     """Internal to the ways of reading: this place holds no value."""
 
     def __init__(self, reason: DraftReason, at: int) -> None:
