@@ -31,7 +31,7 @@ from swarm.llm.logged import LoggedModels
 from swarm.llm.metered import MeteredModels
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
 from swarm.planner.base import writer_of
-from swarm.planner.planner import Front
+from swarm.planner.planner import Planner
 from swarm.router.plan_cache import RedisPlanCache
 from swarm.router.router import Router
 from swarm.settings import LOCAL, Settings
@@ -201,7 +201,7 @@ async def working(
         if roles.router:
             worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.cap("answer"))
-        planner = Front(settings, models, RedisPlanCache(worker.connection, planner=settings.planner), speaking.slots)
+        planner = Planner(settings, models, RedisPlanCache(worker.connection, planner=settings.planner), speaking.slots)
         router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         accounts = Accounts.of(Ledger(worker.connection, settings), PriceTable(worker.connection), settings)
         worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}

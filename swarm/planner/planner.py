@@ -64,7 +64,7 @@ class PlanCache(Protocol):
         ...
 
 
-class Front:
+class Planner:
     """Plans requests. `models` reaches the planner's model, if the settings name one."""
 
     def __init__(

@@ -35,7 +35,7 @@ from swarm import logging
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.errors import ModelUnavailable
-from swarm.planner.planner import Front, Publish
+from swarm.planner.planner import Planner, Publish
 from swarm.runtime.expert_context import Context
 from swarm.settings import Settings
 from swarm.types.card import Card, Catalog, Kind
@@ -413,7 +413,7 @@ async def _die(ctx: tasks.Context, job: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def _die_in_a_stream(self: Front, request: Request, catalog: Catalog, *, publish: Publish, **more: Any) -> None:
+async def _die_in_a_stream(self: Planner, request: Request, catalog: Catalog, *, publish: Publish, **more: Any) -> None:
     only = Subtask(id="t1", expert=min(catalog.cards), instruction="0")
     await publish(Planned(subtasks=(only,), closed=False))
     os.kill(os.getpid(), signal.SIGKILL)
@@ -429,7 +429,7 @@ def main(argv: list[str]) -> int:
         setattr(heartbeat, constant, value)
     doomed = os.environ.get(DIES_IN)
     if doomed == "stream":
-        setattr(Front, "plan", _die_in_a_stream)  # noqa: B010
+        setattr(Planner, "plan", _die_in_a_stream)  # noqa: B010
     elif doomed:
         setattr(tasks, doomed, _die)
     run(work(settings.redis_url or "", settings, roles, os.environ, load_implementations(specs), socket=probe))

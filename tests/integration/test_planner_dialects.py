@@ -11,7 +11,7 @@ import pytest
 
 from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.model.planner import TURNS
-from swarm.planner.planner import Front
+from swarm.planner.planner import Planner
 from swarm.settings import Settings
 from swarm.testing.dialects import COMMON, DIALECTS, Dialect, FaultKind, InjectedFault
 from swarm.testing.model_server import Answer, ModelServer, Received, Stream, chunk
@@ -128,7 +128,7 @@ class ScriptedPlanner:
 
     def __init__(self, dialect: Dialect, server: ModelServer, models: OpenAIModels, *, streamed: bool) -> None:
         self.dialect, self.server, self.streamed = dialect, server, streamed
-        self._front = Front(Settings(planner="box/planner", plan_timeout=2.9, skip=False), models)
+        self._front = Planner(Settings(planner="box/planner", plan_timeout=2.9, skip=False), models)
         self.begun: list[Planned] = []
 
     async def plan(self, *answers: str | InjectedFault, request: str = REQUEST) -> tuple[Planned, int]:
@@ -257,7 +257,7 @@ async def test_a_server_that_hangs_or_hangs_up_is_given_up_in_time(streamed: boo
 
     for script in (hang, lambda request: None):
         async with ModelServer(script) as server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-            front = Front(Settings(planner="box/planner", plan_timeout=0.5, skip=False), models)
+            front = Planner(Settings(planner="box/planner", plan_timeout=0.5, skip=False), models)
             async with asyncio.timeout(3.0):
                 planned = await front.plan(Request(text=BEYOND), CATALOG, publish=publish if streamed else None)
 

@@ -16,7 +16,7 @@ from swarm.client.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
-from swarm.planner.planner import Front, PriorPlan, Publish
+from swarm.planner.planner import Planner, PriorPlan, Publish
 from swarm.router.planning import SupportsPlanning
 from swarm.router.router import Router
 from swarm.settings import Settings
@@ -96,7 +96,7 @@ async def writing(
     async with serving(settings, *EXPERTS) as process:
         writer = Synthesis(models, "test/writer", **more)
         log, shelf = process.worker.ctx["log"], process.shelf
-        planner = planner or Front(settings, models)
+        planner = planner or Planner(settings, models)
         process.worker.ctx["router"] = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
         yield process, models
 

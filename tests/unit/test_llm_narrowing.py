@@ -11,7 +11,7 @@ from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.schema_keywords import blamed, shaping, without
 from swarm.planner.model.output_schema import form
-from swarm.planner.planner import Front
+from swarm.planner.planner import Planner
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received, Reply
 from swarm.testing.openai_payloads import completion
@@ -113,7 +113,7 @@ async def test_a_plan_is_made_at_the_first_turn_where_its_bound_is_refused() -> 
 
     async with ModelServer(answers) as server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
         await models.get("box/planner").complete(ASKED, form=LIST)
-        front = Front(Settings(planner="box/planner", skip=False), models)
+        front = Planner(Settings(planner="box/planner", skip=False), models)
         planned = await front.plan(Request(text="Bake a cake"), Catalog(version="v1", cards={"faq": CARD}))
 
     assert (planned.planner, planned.failure) == ("box/planner", None), planned.notes

@@ -14,7 +14,7 @@ from swarm.errors import BrokerUnavailable, ModelRefused, ModelUnavailable, TooL
 from swarm.llm.base import Message, NoModels
 from swarm.planner import planner
 from swarm.planner.base import resolved, writer_of
-from swarm.planner.planner import DoneSubtask, Front, PlanCache, PriorPlan
+from swarm.planner.planner import DoneSubtask, PlanCache, Planner, PriorPlan
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.base import MAX_TEXT
@@ -42,10 +42,10 @@ TWO = json.dumps(
 )
 
 
-def a_front(script: Script | None = None, cache: PlanCache | None = None, **settings: Any) -> Front:
+def a_front(script: Script | None = None, cache: PlanCache | None = None, **settings: Any) -> Planner:
     """A front with a planner's model if there is a script for it."""
     given: dict[str, Any] = {"planner": "test/planner"} if script else {}
-    return Front(Settings(**given, **settings), ScriptedModels(script) if script else NoModels(), cache)
+    return Planner(Settings(**given, **settings), ScriptedModels(script) if script else NoModels(), cache)
 
 
 def never(messages: Sequence[Message]) -> str:
@@ -301,7 +301,7 @@ async def test_an_outage_that_stays_the_same_is_told_once_by_its_turns_and_by_wh
 
 
 async def test_an_endpoint_that_is_not_set_up_falls_back_and_says_what_to_set() -> None:
-    planned = await Front(Settings(planner="acme/big"), NoModels()).plan(Request(text=BOTH), CATALOG)
+    planned = await Planner(Settings(planner="acme/big"), NoModels()).plan(Request(text=BOTH), CATALOG)
 
     assert experts(planned) == ["triage", "reply"]
     told = planned.notes[1]

@@ -12,7 +12,7 @@ import pytest
 from swarm.llm.base import Message
 from swarm.planner.base import Publish
 from swarm.planner.model.spare_capacity import SLOW, SpareCapacity
-from swarm.planner.planner import Front
+from swarm.planner.planner import Planner
 from swarm.settings import Settings
 from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Card, Catalog
@@ -34,12 +34,12 @@ STEP = {"id": "t1", "expert": "policy", "instruction": "Say it.", "depends_on": 
 PLAN = json.dumps({"subtasks": [STEP, STEP | {"id": "t2", "expert": "triage"}], "aggregate": "join"})
 
 
-def front(pieces: Callable[[Sequence[Message]], AsyncIterator[str]], **settings: Any) -> Front:
+def front(pieces: Callable[[Sequence[Message]], AsyncIterator[str]], **settings: Any) -> Planner:
     given = {"planner": "box/planner", "skip": False, "plan_timeout": 5.0, **settings}
-    return Front(Settings(**given), ScriptedModels(pieces))
+    return Planner(Settings(**given), ScriptedModels(pieces))
 
 
-async def planned(front: Front, text: str, publish: Publish | None = None) -> Planned:
+async def planned(front: Planner, text: str, publish: Publish | None = None) -> Planned:
     return await front.plan(Request(text=text), Catalog(version="1", cards=CARDS), publish=publish)
 
 

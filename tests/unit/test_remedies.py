@@ -19,7 +19,7 @@ from swarm.llm.base import Completion, Message, ResponseFormat
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.model.planner import ModelPlanner
-from swarm.planner.planner import Front
+from swarm.planner.planner import Planner
 from swarm.settings import LOCAL, Settings
 from swarm.testing.model_server import DONE, ModelServer, Received, Reply, Script, Stream, chunk, completion
 from swarm.testing.openai_payloads import response, response_events
@@ -250,7 +250,7 @@ async def notes(tmp_path: Path, script: Script) -> tuple[str, ...]:
     """The notes on a plan for which a planner that answers like this was asked."""
     request = Request(text="Write a letter to the customer and summarise the document")
     async with served(tmp_path, script) as models:
-        planned = await Front(Settings(planner="box/small", skip=False), models).plan(request, catalog_of(CARDS))
+        planned = await Planner(Settings(planner="box/small", skip=False), models).plan(request, catalog_of(CARDS))
     assert planned.planner == LOCAL
     return planned.notes
 
