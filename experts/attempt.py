@@ -40,7 +40,7 @@ class Exited(RuntimeError):
 
 
 @dataclass
-class Ended(Generic[T]):
+class AttemptOutcome(Generic[T]):
     """What an attempt came to: a value or an error. `late`: its time was up before."""
 
     value: T | None = None
@@ -55,10 +55,10 @@ class Attempts:
     def __init__(self) -> None:
         self._left: dict[str, list[tuple[asyncio.Task[Any], Threads]]] = {}
 
-    async def run(self, expert: str, work: Work[T], seconds: float, allowance: Allowance = FREE) -> Ended[T]:
+    async def run(self, expert: str, work: Work[T], seconds: float, allowance: Allowance = FREE) -> AttemptOutcome[T]:
         """What `work` comes to within `seconds`. Only the CancelledError of who waits for it is raised."""
         if (left := self.left(expert)) >= MOST_LEFT:
-            return Ended(error=_too_many(expert, left))
+            return AttemptOutcome(error=_too_many(expert, left))
         threads = Threads(expert)
         end = asyncio.get_running_loop().time() + seconds
         task = asyncio.create_task(_tried(work, threads, until(end, allowance)), name=OF_EXPERT + expert)
@@ -95,20 +95,20 @@ class Attempts:
         _log.warning("expert_goes_on", expert=expert, problem=what, threads=calls, left=self.left(expert))
 
 
-async def _tried(work: Work[T], threads: Threads, limited: AbstractContextManager[None]) -> Ended[T]:
+async def _tried(work: Work[T], threads: Threads, limited: AbstractContextManager[None]) -> AttemptOutcome[T]:
     try:
         with threads.used(), limited:
-            return Ended(await work(threads))
+            return AttemptOutcome(await work(threads))
     except BaseException as error:  # out of a task, SystemExit and KeyboardInterrupt would end the whole worker
-        return Ended(error=error)
+        return AttemptOutcome(error=error)
 
 
-def _late(task: asyncio.Task[Ended[T]]) -> Ended[T]:
+def _late(task: asyncio.Task[AttemptOutcome[T]]) -> AttemptOutcome[T]:
     """An attempt whose time was up. What it still gave in its grace counts."""
     if not task.done():
-        return Ended(error=TimeoutError(), late=True, abandoned=True)
+        return AttemptOutcome(error=TimeoutError(), late=True, abandoned=True)
     if task.cancelled():  # before its first step
-        return Ended(error=TimeoutError(), late=True)
+        return AttemptOutcome(error=TimeoutError(), late=True)
     ended = task.result()
     ended.late = True
     return ended

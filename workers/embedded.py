@@ -14,7 +14,7 @@ from swarm import logging
 from swarm.settings import Settings
 from workers.catalog_publisher import publish, stamp, watch
 from workers.local_redis.server import private
-from workers.process import Process, Roles, handle_signals, working
+from workers.process import Process, Roles, build_process, handle_signals
 from workers.supervisor import supervised
 
 
@@ -49,7 +49,7 @@ async def embedded(
     loaded = implementations or {}
     async with (
         redis_for(settings) as url,
-        working(url, settings, Roles(), environ, loaded) as process,
+        build_process(url, settings, Roles(), environ, loaded) as process,
     ):
         if catalog is not None:
             folder = catalog
@@ -75,7 +75,7 @@ async def up(
     """
     async with (
         redis_for(settings) as url,
-        working(url, settings, Roles(), environ, implementations) as process,
+        build_process(url, settings, Roles(), environ, implementations) as process,
     ):
         watching = []
         if catalog is not None:

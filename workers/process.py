@@ -42,7 +42,7 @@ from workers.child_jobs import Asking
 from workers.config_sync import recorded
 from workers.lane import Lane
 from workers.shutdown import leave_behind, leaving, threads
-from workers.stats_buffer import Gathered
+from workers.stats_buffer import GatheredStats
 from workers.thread_guard import guarded
 from workers.worker import SwarmWorker
 
@@ -74,7 +74,7 @@ class Roles:
 
 @dataclass
 class Process:
-    """A worker and what its functions use. Made and closed by `working`."""
+    """A worker and what its functions use. Made and closed by `build_process`."""
 
     worker: SwarmWorker
     shelf: CatalogStore
@@ -158,7 +158,7 @@ def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def working(
+async def build_process(
     url: str,
     settings: Settings,
     roles: Roles,
@@ -196,7 +196,7 @@ async def working(
         ) as registry,
     ):
         process = Process(worker, shelf, roles, implementations, speaking, runs)
-        stats = Gathered(Stats(worker.connection))
+        stats = GatheredStats(Stats(worker.connection))
         worker.on_published = process.refresh
         if roles.router:
             worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
@@ -255,7 +255,7 @@ async def work(
     before: Callable[[Process], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT; a second signal ends the drain. `before` runs once Redis answers."""
-    async with working(url, settings, roles, environ, implementations) as process:
+    async with build_process(url, settings, roles, environ, implementations) as process:
         handle_signals(process.worker)
         async with health.serve(socket, process.worker.report):
             if before is not None:

@@ -26,7 +26,7 @@ Context = dict[Any, Any]
 
 
 @dataclass(frozen=True)
-class Settlement:
+class DeliveryResult:
     """What a delivery came to: an event for the log, and a body beside it. `solves` names the subtask, if it does."""
 
     kind: str
@@ -37,7 +37,7 @@ class Settlement:
 
 
 @dataclass(slots=True)
-class Told:
+class DeliveryLog:
     """What the log says of a delivery."""
 
     outcome: str = "ok"
@@ -67,7 +67,7 @@ async def advance(ctx: Context, job: str) -> None:
         ctx["told"].outcome = verdict
 
 
-async def plan(ctx: Context, job: str) -> Settlement | None:
+async def plan(ctx: Context, job: str) -> DeliveryResult | None:
     """One planning round. Nothing is left to write if it was over before its planner was done."""
     worker, claim = ctx["worker"], ctx["claim"]
     async with _paying(ctx) as account:
@@ -79,7 +79,7 @@ async def plan(ctx: Context, job: str) -> Settlement | None:
     return _settlement(planned)
 
 
-async def answer(ctx: Context, job: str) -> Settlement:
+async def answer(ctx: Context, job: str) -> DeliveryResult:
     """Make an answer too large for `advance`."""
     worker, claim = ctx["worker"], ctx["claim"]
     async with _paying(ctx) as account:
@@ -89,7 +89,7 @@ async def answer(ctx: Context, job: str) -> Settlement:
     return _settlement(event, body_key=event.body, body=body)
 
 
-async def run(ctx: Context, payload: str) -> Settlement:
+async def run(ctx: Context, payload: str) -> DeliveryResult:
     """Answer one subtask. Safe to run twice: the first Solution that is written counts.
 
     Raises NoRoom when its first model call may find room in its budget later, whatever its expert made of that.
@@ -160,6 +160,6 @@ async def _inputs(log: JobLog, envelope: Envelope) -> Mapping[str, Solution]:
     return with_item(envelope.subtask, found, envelope.item) if envelope.item else found
 
 
-def _settlement(event: AnyEvent, *, body_key: str = "", body: str = "", solves: str = "") -> Settlement:
+def _settlement(event: AnyEvent, *, body_key: str = "", body: str = "", solves: str = "") -> DeliveryResult:
     data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
-    return Settlement(kind=event.type, data=data, body_key=body_key, body=body, solves=solves)
+    return DeliveryResult(kind=event.type, data=data, body_key=body_key, body=body, solves=solves)

@@ -38,7 +38,7 @@ from swarm.settings import Settings
 from workers.heartbeat import LATELY, Beat
 from workers.lane import Lane
 from workers.supervisor import supervised
-from workers.tasks import Settlement, Told
+from workers.tasks import DeliveryLog, DeliveryResult
 from workers.wake import IDLE, Waker
 
 HEALTHY = 10.0
@@ -274,7 +274,7 @@ class SwarmWorker(Worker):
     async def _run(self, claim: Claim) -> None:
         """See one delivery through: run its function, then settle it, hand it back, or let it go."""
         begun = time.monotonic()
-        told = Told()
+        told = DeliveryLog()
         events.bind(_named(claim))
         try:
             settlement = await self._call(claim, told)
@@ -306,7 +306,7 @@ class SwarmWorker(Worker):
             **told.fields(),
         )
 
-    async def _broke_off(self, claim: Claim, told: Told, error: Exception) -> None:
+    async def _broke_off(self, claim: Claim, told: DeliveryLog, error: Exception) -> None:
         if self._ending and isinstance(error, PASSING):
             told.outcome = "left"  # nobody can be told; its lease hands it back
             _log.warning(events.DELIVERY_LEFT, worker=self.name, delivery=claim.id, error=str(error))
@@ -318,7 +318,7 @@ class SwarmWorker(Worker):
         waited_for_redis = isinstance(error, TimeoutError) and self._away_since is not None
         await self._hand_back(claim, delay=BUG_DELAY, lost=not waited_for_redis, why=_told(error))
 
-    async def _call(self, claim: Claim, told: Told) -> Settlement | None:
+    async def _call(self, claim: Claim, told: DeliveryLog) -> DeliveryResult | None:
         if self._ending:
             raise asyncio.CancelledError
         name, args, kwargs, _, _ = deserialize_job_raw(claim.record, deserializer=self.job_deserializer)
@@ -329,12 +329,12 @@ class SwarmWorker(Worker):
         self.job_tasks[claim.key] = self.tasks[claim.key]
         try:
             async with _within(function.timeout_s or self.job_timeout_s):
-                result: Settlement | None = await function.coroutine(context, *args, **kwargs)
+                result: DeliveryResult | None = await function.coroutine(context, *args, **kwargs)
                 return result
         finally:
             del self.job_tasks[claim.key]
 
-    async def _settle(self, claim: Claim, settlement: Settlement) -> None:
+    async def _settle(self, claim: Claim, settlement: DeliveryResult) -> None:
         await self.ride_out(
             lambda: self.queue.finish(
                 claim,

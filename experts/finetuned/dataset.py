@@ -34,19 +34,19 @@ Fields = tuple[int, Mapping[str, Any] | BadInput]
 """A row's line, and its fields or why they cannot be read."""
 
 
-class Row(NamedTuple):
+class TrainingRow(NamedTuple):
     text: str
     label: str
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TrainingRow]:
     """The rows of a CSV or TSV file with a header, or of a JSONL file.
 
     Raises BadInput for the first thing that is wrong, with a note for each of the others, at most TOLD in all.
     """
     name, text = path.name, _text(path)
     objects = path.suffix.lower() in (".jsonl", ".ndjson", ".json") or text.lstrip()[:1] in ("{", "[")
-    found: list[Row] = []
+    found: list[TrainingRow] = []
     wrong: dict[int, BadInput] = {}
     columns = _Columns()
     for line, fields in (_jsonl if objects else _csv)(name, text):
@@ -260,7 +260,7 @@ def _words(content: object) -> object:
 # -- rows --------------------------------------------------------------------------------------------------------
 
 
-def _row(name: str, line: int, fields: Mapping[str, Any]) -> Row:
+def _row(name: str, line: int, fields: Mapping[str, Any]) -> TrainingRow:
     place = f"{name}:{line}"
     text = fields.get("text")
     label = next((fields[one] for one in LABELS if fields.get(one) is not None), None)
@@ -276,7 +276,7 @@ def _row(name: str, line: int, fields: Mapping[str, Any]) -> Row:
         _wrong(place, "has no label", "fill it in, or remove the row")
     if len(label.strip()) > MAX_LABEL:
         _wrong(place, f"has a label of {len(label):,} characters", f"at most {MAX_LABEL} are accepted")
-    return Row(text.strip(), label.strip())
+    return TrainingRow(text.strip(), label.strip())
 
 
 def _wrong(place: str, problem: str, remedy: str) -> NoReturn:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experts.finetuned import minibatch
-from experts.finetuned.dataset import Row, check_labels, read_rows
+from experts.finetuned.dataset import TrainingRow, check_labels, read_rows
 from experts.finetuned.head import Head, softmax
 from experts.finetuned.head_features import Floats, Rows, counted, rarity, times, transposed, weighted
-from experts.finetuned.training_report import LabelCount, Report
+from experts.finetuned.training_report import LabelCount, TrainingReport
 from swarm.errors import SwarmError
 
 LOSS_WEIGHT = 30.0
@@ -40,12 +40,12 @@ Vector = NDArray[np.float64]
 Objective = Callable[[Vector], tuple[float, Vector]]
 
 
-def train(rows: Sequence[Row]) -> Head:
+def train(rows: Sequence[TrainingRow]) -> Head:
     """A calibrated head for `rows`, whose order does not matter to what is held out. BadInput below two labels."""
     return train_with_report(rows)[0]
 
 
-def train_with_report(rows: Sequence[Row]) -> tuple[Head, Report]:
+def train_with_report(rows: Sequence[TrainingRow]) -> tuple[Head, TrainingReport]:
     """As `train`, and how well heads did on rows that they had not seen."""
     check_labels("rows", (row.label for row in rows))
     labels = tuple(sorted({row.label for row in rows}))
@@ -56,10 +56,10 @@ def train_with_report(rows: Sequence[Row]) -> tuple[Head, Report]:
     size = len(labels)
     counts = (np.bincount(found, minlength=size) for found in (_numbers(rows, labels), truth, right))
     by_label = tuple(map(LabelCount, labels, *(map(int, each) for each in counts)))
-    return head, Report(by_label, crossed=_crossed(rows))
+    return head, TrainingReport(by_label, crossed=_crossed(rows))
 
 
-def train_file(source: Path, target: Path) -> Report:
+def train_file(source: Path, target: Path) -> TrainingReport:
     """Train on the rows in `source` and write the head to `target`, whole or not at all."""
     head, report = train_with_report(read_rows(source))
     content = head.to_bytes()
@@ -75,7 +75,7 @@ def _dims(rows: int, labels: int) -> int:
     return int(min(most, 2 ** int(np.log2(MAX_WEIGHTS // labels))))
 
 
-def _fit(rows: Sequence[Row], labels: Sequence[str], dims: int, temperature: float = 1.0) -> Head:
+def _fit(rows: Sequence[TrainingRow], labels: Sequence[str], dims: int, temperature: float = 1.0) -> Head:
     counts = counted([row.text for row in rows], dims)
     rare = rarity(counts, dims).astype(np.float16).astype(np.float32)
     weights, bias = _fitted(weighted(counts, rare), _numbers(rows, labels), dims, len(labels))
@@ -148,7 +148,9 @@ def _direction(gradient: Vector, pairs: Sequence[tuple[Vector, Vector, float]]) 
     return direction
 
 
-def _held_out(rows: Sequence[Row], labels: Sequence[str], dims: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _held_out(
+    rows: Sequence[TrainingRow], labels: Sequence[str], dims: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Logits of rows by heads that were fitted without them, and the rows' true labels."""
     folds = _folds(rows)
     logits, truth = [np.zeros((0, len(labels)))], [np.zeros(0, dtype=np.int64)]
@@ -162,7 +164,7 @@ def _held_out(rows: Sequence[Row], labels: Sequence[str], dims: int) -> tuple[ND
     return np.concatenate(logits), np.concatenate(truth)
 
 
-def _folds(rows: Sequence[Row]) -> list[int]:
+def _folds(rows: Sequence[TrainingRow]) -> list[int]:
     """The fold in which each row is held out: one in FOLDS of each label's texts, equal texts together.
 
     -1 for a label with one text: a head that is fitted without it could not know the label.
@@ -178,7 +180,7 @@ def _folds(rows: Sequence[Row]) -> list[int]:
     return [folds[row.label, row.text] for row in rows]
 
 
-def _crossed(rows: Sequence[Row]) -> bool:
+def _crossed(rows: Sequence[TrainingRow]) -> bool:
     return len(rows) < MANY
 
 
@@ -196,7 +198,7 @@ def _parts(vector: Vector, dims: int, labels: int) -> tuple[Vector, Vector]:
     return vector[: dims * labels].reshape(dims, labels), vector[dims * labels :]
 
 
-def _numbers(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.int64]:
+def _numbers(rows: Sequence[TrainingRow], labels: Sequence[str]) -> NDArray[np.int64]:
     place = {label: number for number, label in enumerate(labels)}
     return np.array([place[row.label] for row in rows], dtype=np.int64)
 

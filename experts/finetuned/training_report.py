@@ -21,7 +21,7 @@ class LabelCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrainingReport:
     """Rows and results of each label, by name.
 
     `crossed`: each fifth of the rows was held out in turn (cross-validation), not one fifth alone.

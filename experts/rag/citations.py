@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from experts.rag.chunking import Passage, Sentence, sentences
-from experts.rag.index import Hit, Index, terms, words
+from experts.rag.index import Hit, PassageIndex, terms, words
 from experts.rag.unspaced import UNSPACED
 from swarm.types.result import Citation
 
@@ -47,7 +47,7 @@ def stands(quote: str, text: str) -> bool:
     return bool(plain) and plain in " ".join(text.split())
 
 
-def best_quotes(question: str, hits: Iterable[Hit], index: Index) -> list[Citation]:
+def best_quotes(question: str, hits: Iterable[Hit], index: PassageIndex) -> list[Citation]:
     """Up to QUOTES sentences of the passages found, best first; before a row of a table the names of its columns."""
     weights = {term: index.weight(term) for term in index.asked(question)}
     hits = list(hits)

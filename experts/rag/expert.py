@@ -18,7 +18,7 @@ from experts.prompt_inputs import fenced, inline
 from experts.rag.chunking import Passage, passages
 from experts.rag.citations import best_quotes, cited_answer
 from experts.rag.documents import Document, load_documents
-from experts.rag.index import Hit, Index
+from experts.rag.index import Hit, PassageIndex
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Message, Model, Models
 from swarm.llm.untrusted import wrap_untrusted
@@ -57,15 +57,15 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     return CitingExpert(card, index, model_of(card, models))
 
 
-def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> Index:
+def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> PassageIndex:
     """All passages of these documents, ready to be searched. `name` and `about` say what they are as a whole."""
-    return Index([passage for document in documents for passage in passages(document)], name, about)
+    return PassageIndex([passage for document in documents for passage in passages(document)], name, about)
 
 
 class ExtractExpert:
     """Answers in the documents' own words. `data` is `{found, quotes, coverage}`; the confidence is the coverage."""
 
-    def __init__(self, card: Card, index: Index) -> None:
+    def __init__(self, card: Card, index: PassageIndex) -> None:
         self.card, self.index = card, index
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
@@ -93,7 +93,7 @@ class CitingExpert:
     answer without a quote that does is for the card to say (`uncited`).
     """
 
-    def __init__(self, card: Card, index: Index, model: Model) -> None:
+    def __init__(self, card: Card, index: PassageIndex, model: Model) -> None:
         self.card, self.index, self.model = card, index, model
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:

@@ -57,7 +57,7 @@ class Hit:
     coverage: float
 
 
-class Index:
+class PassageIndex:
     """Passages, ready to be searched. It never changes, so any number may search it at once.
 
     `name` and `about` describe the whole. Their words may stand in a question only to say whom it is for ("what does

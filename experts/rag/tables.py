@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 
-class Line(NamedTuple):
+class TableLine(NamedTuple):
     """A line of a paragraph. A row of a table has the header of its columns."""
 
     text: str
@@ -15,19 +15,19 @@ class Line(NamedTuple):
     """It is a header, or the rule below one: no row, and nothing that says something by itself."""
 
 
-def read_lines(lines: Sequence[str]) -> Iterator[Line]:
+def read_lines(lines: Sequence[str]) -> Iterator[TableLine]:
     """The lines of a paragraph, with those of its tables known for what they are."""
     header, number = "", 0
     while number < len(lines):
         line = lines[number]
         if number + 2 < len(lines) and "|" in line and _is_rule(lines[number + 1]) and "|" in lines[number + 2]:
             header = line.strip()
-            yield Line(line, ruled=True)
-            yield Line(lines[number + 1], ruled=True)
+            yield TableLine(line, ruled=True)
+            yield TableLine(lines[number + 1], ruled=True)
             number += 2
             continue
         header = header if "|" in line else ""
-        yield Line(line, header)
+        yield TableLine(line, header)
         number += 1
 
 

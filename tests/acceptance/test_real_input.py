@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.finetuned.dataset import Row
+from experts.finetuned.dataset import TrainingRow
 from experts.finetuned.head_training import train
 from experts.rag.documents import Document
 from experts.rag.expert import ENOUGH, indexed
@@ -28,9 +28,9 @@ pytestmark = [
 TOP, QUERIES = 10, 50
 
 
-def banking(name: str) -> list[Row]:
+def banking(name: str) -> list[TrainingRow]:
     with (DATA / "banking77" / name).open(newline="") as file:
-        return [Row(row["text"], row["category"]) for row in csv.DictReader(file)]
+        return [TrainingRow(row["text"], row["category"]) for row in csv.DictReader(file)]
 
 
 def card(folder: Path, name: str, front: str) -> None:

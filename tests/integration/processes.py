@@ -44,7 +44,7 @@ from swarm.types.plan import Subtask
 from swarm.types.request import Request
 from swarm.types.result import Solution
 from workers import health, heartbeat, tasks
-from workers.process import Process, Roles, run, work, working
+from workers.process import Process, Roles, build_process, run, work
 
 ROOT = Path(__file__).parents[2]
 STARTS = "SWARM_TEST_STARTS"
@@ -283,7 +283,7 @@ async def serving(
 ) -> AsyncIterator[Process]:
     """A worker in this process, by default of everything, as long as the block runs. None given: those of this file."""
     loaded = {each.spec: each for each in implementations} or load_implementations(SPECS)
-    async with working(settings.redis_url or "", settings, roles or Roles(), environ or {}, loaded) as process:
+    async with build_process(settings.redis_url or "", settings, roles or Roles(), environ or {}, loaded) as process:
         running = asyncio.create_task(process.worker.async_run())
         try:
             yield process

@@ -11,7 +11,7 @@ from swarm import errors
 from swarm.cli.base import exit_codes
 from swarm.cli.base.console import Screen, clean, flat, listed
 from swarm.cli.render import answer as answer_view
-from swarm.cli.render.live_job import JobView, Row, steps
+from swarm.cli.render.live_job import JobRow, JobView, steps
 from swarm.engine.receipt import TenantReceipt
 from swarm.types.answer import Answer, Ending, Missing, Part, Receipt, Segment
 from swarm.types.events import Ended, OutcomeRecorded, Planned, Released, Reset, RoundOpened, Started
@@ -178,7 +178,7 @@ def test_a_plan_of_a_thousand_is_told_in_a_few_lines() -> None:
 
 
 def test_a_row_as_json_says_how_it_went() -> None:
-    assert Row("a", "x", "do", ("b",), "it fits", state="skipped", reason="not now", ms=3).document() == {
+    assert JobRow("a", "x", "do", ("b",), "it fits", state="skipped", reason="not now", ms=3).document() == {
         "id": "a",
         "expert": "x",
         "why": "it fits",

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experts.finetuned import minibatch
-from experts.finetuned.dataset import Row, read_rows
+from experts.finetuned.dataset import TrainingRow, read_rows
 from experts.finetuned.expert import HeadExpert, subject
 from experts.finetuned.head import MAX_FILE, Head, head_problem
 from experts.finetuned.head_features import counted, rarity, times, weighted
@@ -28,7 +28,7 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 
 ROWS = [
-    Row(f"{start} {text}", label)
+    TrainingRow(f"{start} {text}", label)
     for start in ("please", "hello,", "again:", "why")
     for text, label in (
         ("where is my parcel", "delivery"), ("the courier is late with my package", "delivery"),
@@ -153,7 +153,7 @@ def rows_file(folder: Path, content: str | bytes, name: str = "rows.csv") -> Pat
 
 
 def test_rows_come_from_csv_and_jsonl(tmp_path: Path) -> None:
-    expected = [Row("a, b", "x"), Row("c", "y")]
+    expected = [TrainingRow("a, b", "x"), TrainingRow("c", "y")]
 
     assert read_rows(rows_file(tmp_path, '\ufefftext,label\n"a, b",x\nc,y\n')) == expected
     assert read_rows(rows_file(tmp_path, 'ID,Category,Text\n1,x,"a, b"\n2,y,c\n')) == expected
@@ -262,7 +262,10 @@ def test_a_number_that_no_comma_moves_does_not_make_a_rare_label_a_wrong_one(tmp
 )
 def test_rows_are_understood_in_the_forms_that_tools_write(tmp_path: Path, content: str, name: str) -> None:
     for encoding in ("utf-8", "utf-16"):
-        assert read_rows(rows_file(tmp_path, content.encode(encoding), name)) == [Row("a, b", "0"), Row("c", "1")]
+        assert read_rows(rows_file(tmp_path, content.encode(encoding), name)) == [
+            TrainingRow("a, b", "0"),
+            TrainingRow("c", "1"),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,11 @@ def test_rows_are_understood_in_the_forms_that_tools_write(tmp_path: Path, conte
     ],
 )
 def test_what_only_looks_like_a_mistake_is_read(tmp_path: Path, content: str, name: str) -> None:
-    assert read_rows(rows_file(tmp_path, content, name)) == [Row("a", "x"), Row("b", "y"), Row("c", "x")]
+    assert read_rows(rows_file(tmp_path, content, name)) == [
+        TrainingRow("a", "x"),
+        TrainingRow("b", "y"),
+        TrainingRow("c", "x"),
+    ]
 
 
 def test_a_number_is_one_label_however_it_is_written(tmp_path: Path) -> None:
@@ -293,7 +300,9 @@ def test_a_number_is_one_label_however_it_is_written(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_written_in_two_ways_are_told() -> None:
-    rows = [Row(f"{label} {n}", label) for label in ("1", "1.0", "Refund", "refund", "other") for n in range(20)]
+    rows = [
+        TrainingRow(f"{label} {n}", label) for label in ("1", "1.0", "Refund", "refund", "other") for n in range(20)
+    ]
     report = train_with_report(rows)[1]
 
     assert report.alike == (("1", "1.0"), ("Refund", "refund"))
@@ -318,7 +327,7 @@ def test_all_rows_that_are_wrong_are_told_at_once(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("many", [False, True])
 def test_rows_are_held_out_of_every_label_and_rare_ones_are_named(many: bool) -> None:
     sizes = {"common": 700 if many else 60, "rare": 6, "pair": 2, "single": 1}
-    rows = [Row(f"{label} thing {i}", label) for label, size in sizes.items() for i in range(size)]
+    rows = [TrainingRow(f"{label} thing {i}", label) for label, size in sizes.items() for i in range(size)]
     report = train_with_report(rows)[1]
     held_out = {each.label: each.held_out for each in report.by_label}
 
@@ -334,7 +343,7 @@ def test_rows_are_held_out_of_every_label_and_rare_ones_are_named(many: bool) ->
 
 
 def test_equal_texts_are_held_out_together() -> None:
-    rows = [Row(f"{label} {i // 4}", label) for label in ("x", "y") for i in range(40)]
+    rows = [TrainingRow(f"{label} {i // 4}", label) for label in ("x", "y") for i in range(40)]
 
     assert all(len({fold for row, fold in zip(rows, _folds(rows), strict=True) if row == one}) == 1 for one in rows)
 
@@ -400,7 +409,7 @@ def test_a_head_that_is_no_better_than_a_guess_is_called_so(tmp_path: Path, caps
 
 
 def test_a_head_that_has_learnt_is_told_without_a_warning() -> None:
-    rows = [Row(f"{word} number {i}", word) for i in range(300) for word in ("late", "broken")]
+    rows = [TrainingRow(f"{word} number {i}", word) for i in range(300) for word in ("late", "broken")]
     report = train_with_report(rows)[1]
 
     assert (report.crossed, report.warnings, report.held_out) == (False, (), 120)

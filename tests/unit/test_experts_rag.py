@@ -12,7 +12,7 @@ from experts.rag.chunking import LONGEST, Passage, passages, sentences
 from experts.rag.citations import cited_answer, stands
 from experts.rag.documents import Document, decoded
 from experts.rag.expert import CitingExpert, ExtractExpert, indexed
-from experts.rag.index import Index, terms
+from experts.rag.index import PassageIndex, terms
 from experts.rag.stemmer import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
@@ -181,7 +181,7 @@ def test_words_that_name_the_expert_are_not_missed() -> None:
 
 
 def test_an_empty_index_finds_nothing() -> None:
-    assert Index([]).search("anything") == []
+    assert PassageIndex([]).search("anything") == []
 
 
 # -- quoting ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from swarm.cli.base import exit_codes
 from swarm.cli.base import options as command_options
 from swarm.cli.base.console import Screen, listed
 from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, demo_folder, read_catalog
-from swarm.cli.commands.session import AFTER_CANCEL, Place, Pressed, Presses, cancel, presses
+from swarm.cli.commands.session import AFTER_CANCEL, AskSession, Pressed, Presses, cancel, presses
 from swarm.cli.commands.unserved_hint import hints
 from swarm.cli.render import answer as answer_view
 from swarm.cli.render.live_job import JobView, Shower
@@ -140,7 +140,7 @@ def ask(
     """
     edge = Edge.of(redis, as_json)
     question = _Question(wanted, command_options.seconds("timeout", timeout), edge.screen, edge.screen.err)
-    place = Place(edge, command_options.folder(catalog) if catalog else None, imports or [])
+    place = AskSession(edge, command_options.folder(catalog) if catalog else None, imports or [])
     return place.run(question)
 
 
@@ -161,7 +161,7 @@ def demo(model: OneModel = None, as_json: AsJson = False) -> int:
         screen.line()
         # no more than a deadline: what has not ended when the folder is gone cannot go on
         question = _Question({"text": DEMO_REQUEST, "deadline": deadline}, None, screen, screen.out)
-        code = Place(edge, cards, []).run(question)
+        code = AskSession(edge, cards, []).run(question)
     screen.line()
     screen.line(
         ('Your turn: swarm ask "..."  (experts are Markdown files; these are in ', "dim"), (f"{demo_folder()})", "dim")

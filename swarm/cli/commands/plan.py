@@ -16,7 +16,7 @@ from swarm.cli.base.console import Screen
 from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl
 from swarm.cli.commands.ask import Budget, Expert, File, Folder, JobName, Priority, Question, Tenant, taking
 from swarm.cli.commands.ask import options as request_options
-from swarm.cli.commands.session import Place, Pressed, cancel, presses
+from swarm.cli.commands.session import AskSession, Pressed, cancel, presses
 from swarm.cli.render import plan as plan_view
 from swarm.client.client import SwarmClient, new_job_id
 from swarm.engine.plan_report import PlanReport
@@ -78,7 +78,7 @@ def plan(
     edge = Edge.of(redis, as_json)
     path = plan_file.writable(save, force=force) if save is not None else None
     question = _Question(wanted, command_options.seconds("timeout", timeout), edge.screen, path, force)
-    return Place(edge, command_options.folder(catalog) if catalog else None, imports or []).run(question)
+    return AskSession(edge, command_options.folder(catalog) if catalog else None, imports or []).run(question)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ AFTER_CANCEL = 10.0
 T = TypeVar("T")
 
 
-class Question(Protocol):
+class RequestToAsk(Protocol):
     """Something to ask a swarm."""
 
     async def put(self, client: SwarmClient, *, embedded: bool) -> int:
@@ -36,14 +36,14 @@ class Question(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class AskSession:
     """The swarm that a question is put to: one that runs, or workers that are brought along."""
 
     edge: Edge
     catalog: Path | None
     imports: list[str]
 
-    def run(self, question: Question) -> int:
+    def run(self, question: RequestToAsk) -> int:
         loaded = implementations(self.imports)
         if self.catalog is not None:
             read_catalog(self.catalog, loaded)
@@ -53,7 +53,7 @@ class Place:
 
         return run(self._put(question))
 
-    async def _put(self, question: Question) -> int:
+    async def _put(self, question: RequestToAsk) -> int:
         await self.edge.await_up()
         async with self.edge.url() as url:
             # not before: who serves it is known once it is known which Redis it is
@@ -61,7 +61,7 @@ class Place:
                 return await self._at_a_running_swarm(url, question)
             return await self._with_own_workers(url, question)
 
-    async def _at_a_running_swarm(self, url: str, question: Question) -> int:
+    async def _at_a_running_swarm(self, url: str, question: RequestToAsk) -> int:
         if self.imports and self.catalog is None:
             raise BadInput("import", "the workers of this swarm load experts themselves", "start them with --import")
         if self.catalog is not None:
@@ -71,7 +71,7 @@ class Place:
         async with SwarmClient(url, settings=self.edge.settings) as client:
             return await question.put(client, embedded=False)
 
-    async def _with_own_workers(self, url: str, question: Question) -> int:
+    async def _with_own_workers(self, url: str, question: RequestToAsk) -> int:
         from swarm import logging
         from workers.embedded import embedded
 

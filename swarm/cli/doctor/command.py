@@ -39,7 +39,7 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|URL")
 
 
 @dataclass
-class Report:
+class DoctorReport:
     """What was found, and which checks were left out, by why."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -72,7 +72,7 @@ def doctor(
     if not 0 < seconds <= LONGEST:
         raise BadInput("timeout", f"{timeout[:40]!r} is no time for a check", f"give more than 0, up to {LONGEST:g}s")
     folder = options.folder(catalog) if catalog else None
-    report, environ = Report(), dict(os.environ)
+    report, environ = DoctorReport(), dict(os.environ)
     report.findings += _mended(environ)
     edge = Edge.of(redis, as_json, environ)
     edge.run(_examined(edge, folder, report, timeout=seconds, offline=offline))
@@ -95,7 +95,7 @@ def _mended(environ: dict[str, str]) -> list[Finding]:
             return found or [good("settings", "the settings are sound")]
 
 
-async def _examined(edge: Edge, folder: Path | None, report: Report, *, timeout: float, offline: bool) -> None:
+async def _examined(edge: Edge, folder: Path | None, report: DoctorReport, *, timeout: float, offline: bool) -> None:
     """Look at all that can be looked at. What is wrong is in the report; nothing is raised for it."""
     from swarm.cli.doctor.checks import CHECKS
     from swarm.cli.doctor.facts import Facts
@@ -127,7 +127,7 @@ async def _examined(edge: Edge, folder: Path | None, report: Report, *, timeout:
         report.findings += [finding for findings in made for finding in findings]
 
 
-def _possible(checks: Sequence[Check], facts: Facts, report: Report, gone: str, *, offline: bool) -> list[Check]:
+def _possible(checks: Sequence[Check], facts: Facts, report: DoctorReport, gone: str, *, offline: bool) -> list[Check]:
     """The checks for which there is what they need; the others are left out of the report, with the reason."""
     doing = []
     for check in checks:
@@ -144,7 +144,7 @@ def _possible(checks: Sequence[Check], facts: Facts, report: Report, gone: str, 
     return doing
 
 
-def _file(environ: Mapping[str, str], report: Report) -> bool:
+def _file(environ: Mapping[str, str], report: DoctorReport) -> bool:
     """Look at the file of endpoints, and at what else the environment holds. Whether endpoints can be used."""
     try:
         endpoints, path = Endpoints.load(environ), located(environ)
@@ -181,7 +181,7 @@ async def _lost(facts: Facts, timeout: float) -> Finding | None:
     return None
 
 
-async def _bounded(check: Check, facts: Facts, report: Report, timeout: float) -> Sequence[Finding]:
+async def _bounded(check: Check, facts: Facts, report: DoctorReport, timeout: float) -> Sequence[Finding]:
     """Make one check, within its time. Whatever happens in it is a line of the report."""
     try:
         async with asyncio.timeout(timeout):
@@ -207,7 +207,7 @@ def _hidden(text: str, environ: Mapping[str, str]) -> str:
     return " ".join(text.split())[:200]
 
 
-def _show(screen: Screen, report: Report) -> None:
+def _show(screen: Screen, report: DoctorReport) -> None:
     """For a person."""
     about = None
     for finding in in_order(report.findings):

@@ -44,7 +44,7 @@ _SETTLED = ("solved", "failed", "skipped", "dropped", "withdrawn")
 
 
 @dataclass
-class Row:
+class JobRow:
     """One subtask, or one item of it, as far as the job's events tell."""
 
     id: str
@@ -75,7 +75,7 @@ class JobView:
     """What has been seen of a job. Its rows are read off the same fold of the log that decides for the job."""
 
     job: str
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, JobRow] = field(default_factory=dict)
     planner: str = ""
     notes: tuple[str, ...] = ()
     mends: tuple[Mend, ...] = ()
@@ -163,10 +163,10 @@ class JobView:
             self._known = graph, {subtask.id: subtask for subtask in graph.subtasks}
         return self._known[1]
 
-    def _row(self, name: str, subtask: Subtask) -> Row:
-        return Row(name, subtask.expert, subtask.instruction, subtask.depends_on, self._why.get(subtask.id, ""))
+    def _row(self, name: str, subtask: Subtask) -> JobRow:
+        return JobRow(name, subtask.expert, subtask.instruction, subtask.depends_on, self._why.get(subtask.id, ""))
 
-    def _follow(self, row: Row, step: SubtaskState) -> None:
+    def _follow(self, row: JobRow, step: SubtaskState) -> None:
         match step.state:
             case "running":
                 row.state = "running" if row.started == step.attempt else "queued"
@@ -181,7 +181,7 @@ class JobView:
         elif step.state == "expanded":
             row.reason = f"{step.items:,} items"
 
-    def _moved(self, row: Row, event: Released | Started | OutcomeRecorded) -> None:
+    def _moved(self, row: JobRow, event: Released | Started | OutcomeRecorded) -> None:
         match event:
             case Released():
                 row.expert = event.expert or row.expert
@@ -240,13 +240,13 @@ def _head(view: JobView) -> str:
     return f"{view.job}  {done:,} of {len(view.rows):,} subtasks settled, {view.seconds:.1f} s"
 
 
-def _time(row: Row) -> str:
+def _time(row: JobRow) -> str:
     if row.state == "running":
         return f"{(time.monotonic() - row.since) * 1000:,.0f} ms"
     return f"{row.ms:,} ms" if row.ms is not None else ""
 
 
-def _about(row: Row) -> str:
+def _about(row: JobRow) -> str:
     if row.reason and row.state != "solved":
         return flat(row.reason, 200)
     waits = f"after {listed(row.depends_on, 4)}: " if row.depends_on else ""
@@ -323,7 +323,7 @@ def steps(view: JobView, event: AnyEvent) -> Iterator[str]:
             yield f"{name}  {row.expert}  failed ({flat(row.reason, 200)})"  # without an attempt that could say so
 
 
-def _told(rows: Iterable[Row]) -> Iterator[str]:
+def _told(rows: Iterable[JobRow]) -> Iterator[str]:
     """Lines for rows that are new."""
     every = list(rows)
     for row in every[:SHOWN]:
