@@ -1,4 +1,4 @@
-"""The README as a stranger reads it: its first lines show a result, and what it shows is true."""
+"""The README as a newcomer reads it: short, a result at once, and that result is true."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from swarm.settings import Settings
-
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+
+MAX_LINES = 130
+MAX_BYTES = 7_000
+RESULT_BY = 15
+"""The line of the README by which its code and the beginning of the answer are shown."""
 
 
 def swarm(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
@@ -30,6 +33,20 @@ def first_request() -> str:
     return "".join(re.findall(r'"([^"]*)"', README.partition("print(")[0]))
 
 
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= MAX_LINES
+    assert len(README.encode()) <= MAX_BYTES
+
+
+def test_code_and_its_answer_stand_within_the_first_lines() -> None:
+    top = "\n".join(README.splitlines()[:RESULT_BY])
+
+    assert "```python" in top
+    code, _, shown = top.partition("```text\n")
+    assert "print(" in code
+    assert shown.strip()
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("redis_binary")
 def test_the_first_request_gives_the_first_answer(tmp_path: Path) -> None:
@@ -39,16 +56,9 @@ def test_the_first_request_gives_the_first_answer(tmp_path: Path) -> None:
     shown = README.partition("```text\n")[2].partition("```")[0]
     quoted = re.search(r'- "(.*?) \.\.\.', shown)
     assert done.returncode == 0, done.stderr
-    assert tuple(answer["segments"][0]["subtasks"]) == ("r1.t3", "r1.t1", "r1.t2")
+    assert str(tuple(answer["segments"][0]["subtasks"])) in shown
     assert quoted is not None
     assert quoted[1] in answer["text"]
-
-
-def test_code_and_its_output_stand_within_the_first_fifteen_lines() -> None:
-    top = "\n".join(README.splitlines()[:15])
-
-    assert "```python" in top
-    assert "```text" in top
 
 
 @pytest.mark.timeout(60)
@@ -59,25 +69,3 @@ def test_the_demo_runs_without_key_or_network(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for expert in ("triage", "refund-policy", "reply-writer"):
         assert expert in done.stdout
-
-
-def test_every_command_it_names_exists() -> None:
-    named = set(re.findall(r"swarm (ask|plan|submit|watch|answer|jobs|cancel|up|worker|experts \w+)", README))
-    helped = subprocess.run(
-        [sys.executable, "-m", "swarm.cli", "--help"], capture_output=True, text=True, timeout=30, check=True
-    ).stdout
-
-    assert {verb.split()[0] for verb in named} <= set(re.findall(r"[a-z]+", helped))
-
-
-def test_every_setting_it_names_exists() -> None:
-    section = README.partition("## Settings")[2].partition("\n## ")[0]
-    named = {name.lower() for name in re.findall(r"`([A-Z_]{4,})`", section)}
-
-    assert named
-    assert named <= set(Settings.model_fields)
-
-
-def test_every_file_it_links_to_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
