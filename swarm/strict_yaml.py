@@ -4,7 +4,7 @@
 {'a': [1, 'two']}
 >>> load("a: 1\\na: 2")
 Traceback (most recent call last):
-swarm.strict_yaml.NotPlain: 'a' is given twice (line 2)
+swarm.strict_yaml.StrictYamlError: 'a' is given twice (line 2)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class StrictYamlError(Exception):
 
 
 def load(text: str, above: int = 0) -> Any:
-    """The value that stands in a text, `above` lines of its file being before it. Raises NotPlain.
+    """The value that stands in a text, `above` lines of its file being before it. Raises StrictYamlError.
 
     Aliases can make a small text huge, tags can make Python objects, depth can exhaust the stack, and of two equal
     keys the last one would win in silence. Dates and infinite numbers are taken.

@@ -36,7 +36,7 @@ class RetryWhileDown(Protocol):
 
 
 class SupportsPlanning(Protocol):
-    """What a turn is given to: see `swarm.planner.planner.Front`."""
+    """What a turn is given to: see `swarm.planner.planner.Planner`."""
 
     async def plan(
         self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None

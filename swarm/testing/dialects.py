@@ -1,10 +1,10 @@
 """How real OpenAI-compatible servers differ, as measured; each wraps a plain script "request -> text".
 
 >>> import asyncio
->>> from swarm.llm.base import Form, Message
+>>> from swarm.llm.base import Message, ResponseFormat
 >>> from swarm.llm.openai.models import OpenAIModels
 >>> from swarm.testing.model_server import ModelServer
->>> plan = Form("plan", {"type": "object"})
+>>> plan = ResponseFormat("plan", {"type": "object"})
 >>> async def main(dialect):
 ...     async with ModelServer(dialect.speaks(lambda request: '{"steps": []}')) as server:
 ...         async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:

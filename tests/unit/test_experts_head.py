@@ -354,9 +354,9 @@ def test_many_labels_are_learnt_within_little_memory() -> None:
     code = (
         "import resource\n"
         "from experts.finetuned import minibatch\n"
-        "from experts.finetuned.dataset import Row\n"
+        "from experts.finetuned.dataset import TrainingRow\n"
         "from experts.finetuned.head_training import train_with_report\n"
-        "rows = [Row(f'about thing{i} number {j}', f'label{i}') for i in range(1000) for j in range(2)]\n"
+        "rows = [TrainingRow(f'about thing{i} number {j}', f'label{i}') for i in range(1000) for j in range(2)]\n"
         "minibatch.EPOCHS = 3\n"
         "head, report = train_with_report(rows)\n"
         "print(report.accuracy, len(head.to_bytes()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"

@@ -34,7 +34,7 @@ class LooseReader(Cursor):
     """Reads values one after the other out of one text."""
 
     def read(self, at: int, closes: int | None = None) -> object:
-        """The value that begins at `at`; `self.at` is then behind it. Raises Unreadable.
+        """The value that begins at `at`; `self.at` is then behind it. Raises UnreadableValue.
 
         `closes` is where it is known to end: brackets still open there are taken as closed.
         """

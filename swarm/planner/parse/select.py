@@ -74,7 +74,7 @@ class Choice:
 
 
 def choose(parts: Iterable[PlanPart], text: str, stopped: UnreadableValue | None, known: KnownExperts) -> Choice | None:
-    """The plan among `parts`; None if there is none. Raises Unreadable if the plan goes on where the text is cut."""
+    """The plan among `parts`; None if there is none. Raises UnreadableValue if the plan goes on behind a cut."""
     able = [part for part in parts if part.outline.steps or part.misfit]
     notes: dict[str, None] = {}
     if able and is_program(text):

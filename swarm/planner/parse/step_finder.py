@@ -75,7 +75,7 @@ class StepFinder(StepReader):
     """Finds the steps in lists, wrappers, mappings and calls."""
 
     def gather(self, value: object, place: str, depth: int) -> bool:
-        """Take the steps out of a value; False if it holds none. Half a list of steps is a Misfit."""
+        """Take the steps out of a value; False if it holds none. Half a list of steps is NotAStep."""
         if depth > 12:
             return False
         if isinstance(value, Call):

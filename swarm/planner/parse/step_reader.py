@@ -30,7 +30,7 @@ class StepReader(Arguments):
 
     @abstractmethod
     def gather(self, value: object, place: str, depth: int) -> bool:
-        """Take the steps out of a value; False if it holds none. Half a list of steps is a Misfit."""
+        """Take the steps out of a value; False if it holds none. Half a list of steps is NotAStep."""
 
     def _step(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> None:
         keyed = self._unfolded(keyed)

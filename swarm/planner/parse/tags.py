@@ -35,7 +35,7 @@ _INPUT = re.compile(r"\s*action[ _]input\s*\d{0,3}\s*:[ \t]*([^\n]+)", re.I)
 
 
 def tagged(text: str) -> list[Candidate]:
-    """Calls as `<invoke name="f"><parameter name="a">x</parameter></invoke>` and its kin. Raises Unreadable."""
+    """Calls as `<invoke name="f"><parameter name="a">x</parameter></invoke>` and its kin. Raises UnreadableValue."""
     if not any(word in text for word in ("parameter", "invoke", "<arg_key>")):
         return []
     opens = list(_NAMED.finditer(text))
