@@ -36,8 +36,11 @@ def tracked() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, timeout=30)
     if listed.returncode:
         pytest.skip("no git repository here")
-    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    return [path for path in paths if path.is_file() or path.is_symlink()]
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name and _exists(ROOT / name)]
+
+
+def _exists(path: Path) -> bool:
+    return path.is_file() or path.is_symlink()
 
 
 def product() -> list[Path]:
@@ -69,5 +72,10 @@ def test_the_top_level_has_only_known_names() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= TOP_LEVEL
 
 
+def test_no_tracked_file_is_a_link() -> None:
+    """A tracked link leads out of each new clone: `make install` then clears an environment elsewhere."""
+    assert [path for path in tracked() if path.is_symlink()] == []
+
+
 def test_no_tracked_file_is_large() -> None:
-    assert [path for path in tracked() if path.lstat().st_size > MAX_BYTES] == []
+    assert [path for path in tracked() if path.stat().st_size > MAX_BYTES] == []
