@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from swarm.planner.parse.cursor import Cursor
 from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.raw_steps import (
     ASSIGNED,
@@ -35,10 +36,10 @@ class Arguments:
     def __init__(self, known: KnownExperts, found: RawSteps, numbers: Iterator[int]) -> None:
         self.known, self.found, self.numbers = known, found, numbers
 
-    def _called(self, call: Call, place: str) -> RawStep:
-        return RawStep(expert=self._called_so(call.name), arguments=self._call_arguments(call), place=place)
+    def called(self, call: Call, place: str) -> RawStep:
+        return RawStep(expert=self.called_so(call.name), arguments=self._call_arguments(call), place=place)
 
-    def _called_so(self, name: str) -> str:
+    def called_so(self, name: str) -> str:
         """A name without escapes and without the `functions.` that some planners put before it."""
         plain = plain_name(name)
         bare = plain.removeprefix("functions.").removesuffix(".call")
@@ -46,31 +47,31 @@ class Arguments:
 
     def _call_arguments(self, call: Call) -> dict[str, object]:
         if len(call.positional) == 1 and isinstance(call.positional[0], dict) and not call.named:
-            return self._arguments(call.positional[0])
-        given = {str(i): self._plain(value) for i, value in enumerate(call.positional)}
+            return self.arguments(call.positional[0])
+        given = {str(i): self.plain(value) for i, value in enumerate(call.positional)}
         if given and all(isinstance(value, str) and ASSIGNED.match(value) for value in call.positional):
             given = {
                 clean(key.strip()): clean(value.strip())
                 for key, _, value in (str(one).partition("=") for one in call.positional)
             }
-        return given | {clean(key): self._plain(value) for key, value in call.named.items()}
+        return given | {clean(key): self.plain(value) for key, value in call.named.items()}
 
-    def _arguments(self, given: object) -> dict[str, object]:
+    def arguments(self, given: object) -> dict[str, object]:
         if isinstance(given, dict):
-            return {clean(ESCAPED.sub("", str(key))): self._plain(value) for key, value in given.items()}
+            return {clean(ESCAPED.sub("", str(key))): self.plain(value) for key, value in given.items()}
         if isinstance(given, list):
             if given and all(
                 isinstance(one, dict) and "name" in one and "value" in one and len(one) <= 4 for one in given
             ):
-                return {clean(str(one["name"])): self._plain(one["value"]) for one in given}
+                return {clean(str(one["name"])): self.plain(one["value"]) for one in given}
             if len(given) == 1 and isinstance(given[0], dict):
-                return self._arguments(given[0])
-            return {str(i): self._plain(value) for i, value in enumerate(given[: 10 * MAX_STEPS])}
+                return self.arguments(given[0])
+            return {str(i): self.plain(value) for i, value in enumerate(given[: 10 * MAX_STEPS])}
         if given is None or given == "":
             return {}
-        return {"input": self._plain(given)}
+        return {"input": self.plain(given)}
 
-    def _plain(self, value: object) -> object:
+    def plain(self, value: object) -> object:
         """A value as JSON has it. A call inside becomes a step of its own."""
         if value is None or isinstance(value, (int, float)):
             return value
@@ -80,11 +81,11 @@ class Arguments:
         if isinstance(value, str):
             return clean(value)
         if isinstance(value, list):
-            return [self._plain(item) for item in value]
+            return [self.plain(item) for item in value]
         if isinstance(value, dict):
             if (call := self._call_within(value)) is not None:
                 return self._hidden(call)
-            return {clean(str(key)): self._plain(item) for key, item in value.items()}
+            return {clean(str(key)): self.plain(item) for key, item in value.items()}
         return self._hidden(value) if isinstance(value, Call) else value
 
     def _call_within(self, value: Mapping[str, object]) -> Call | None:
@@ -109,11 +110,11 @@ class Arguments:
         if not self.known(call.name) and (self.known or pure):
             self.found.bare = True
             return Bare(clean(call.source))
-        step = self._called(call, "")
+        step = self.called(call, "")
         step.hidden = True
         step.id = f"inner{next(self.numbers)}"
         self.found.mend(step.id, f"the call of {step.expert} among arguments became a step of its own")
-        self._take(step, ())
+        self.take(step, ())
         return f"${{{step.id}{dotted(call.path)}}}"
 
     def _expression(self, text: str) -> str:
@@ -124,14 +125,14 @@ class Arguments:
                 kept.append(text[at : opens.end()])
                 at = opens.end()
                 continue
-            reader = LooseReader(text, self.known)
-            call = reader.read(opens.start())
+            cursor = Cursor(text, self.known)
+            call = LooseReader(cursor).read(opens.start())
             inner = self._hidden(call) if isinstance(call, Call) else str(call)
             kept += [text[at : opens.start()], inner]
-            at = reader.at
+            at = cursor.at
         return "".join([*kept, text[at:]])
 
-    def _take(self, step: RawStep, keys: Iterable[str]) -> None:
+    def take(self, step: RawStep, keys: Iterable[str]) -> None:
         found = self.found
         if len(found.steps) >= found.most:
             raise TooMany

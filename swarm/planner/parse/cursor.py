@@ -35,43 +35,55 @@ class Cursor:
         self.closed = False
         self.left = MAX_TOKENS
         self.notes: dict[str, None] = {}
-        self._open: list[str] = []
+        self.open: list[str] = []
 
-    def _among_steps(self) -> bool:
+    @property
+    def char(self) -> str:
+        return self.text[self.at]
+
+    def match(self, pattern: re.Pattern[str], behind: int = 0) -> re.Match[str] | None:
+        """What `pattern` finds here, or some characters behind."""
+        return pattern.match(self.text, self.at + behind)
+
+    def starts(self, text: str) -> bool:
+        """Whether `text` stands here."""
+        return self.text.startswith(text, self.at)
+
+    def among_steps(self) -> bool:
         """Whether this is an item of a list, rather than a part of a step."""
-        return all(closer == "]" for closer in self._open)
+        return all(closer == "]" for closer in self.open)
 
     # -- strings ---------------------------------------------------------------------------------------------
 
-    def _string(self, quote: str) -> str:
-        if self.text.startswith(quote * 3, self.at):
+    def string(self, quote: str) -> str:
+        if self.starts(quote * 3):
             return self._long_string(quote * 3)
         if quote == "'":
-            self._note("single quotes")
+            self.note("single quotes")
         end = self.at + 1
         while True:
-            self._spend()
+            self.spend()
             body = BODY[quote].match(self.text, end)
             if body is None:
                 raise UnreadableValue("cut", len(self.text))
             end = body.end()
             if self._closes(end):
                 break
-            self._note("a quote inside a text")
-        if self._open and self._open[-1] == ")":
+            self.note("a quote inside a text")
+        if self.open and self.open[-1] == ")":
             end = self._before_next_call(self.at + 1, end)
         raw, self.at = self.text[self.at + 1 : end - 1], end
         if "a missing quote" in self.notes and self.text[end - 1] == ")":
             self.at = end - 1
         if "\n" in raw:
-            self._note("a line break inside a text")
+            self.note("a line break inside a text")
         return unescaped(raw) if "\\" in raw else raw
 
     def _before_next_call(self, start: int, end: int) -> int:
         """Where a text ends whose closing quote is missing, so that it runs on into the next call; else `end`."""
         for following in _NEXT_CALL.finditer(self.text, start, end):
             if self.known(following[1]):
-                self._note("a missing quote")
+                self.note("a missing quote")
                 return following.start() + 1
         return end
 
@@ -80,21 +92,21 @@ class Cursor:
         if end < 0:
             raise UnreadableValue("cut", len(self.text))
         raw, self.at = self.text[self.at + 3 : end], end + 3
-        self._note("triple quotes")
+        self.note("triple quotes")
         return unescaped(raw) if "\\" in raw else raw
 
     def _closes(self, end: int) -> bool:
         """Whether the quote before `end` ends the text, by what follows it."""
-        if not self._open:
+        if not self.open:
             return True
-        if GOES_ON.match(self.text, end) and self._open[-1] == ")":
+        if GOES_ON.match(self.text, end) and self.open[-1] == ")":
             return True
-        after = _AFTER_MEMBER if self._open[-1] == "}" else _AFTER_STRING
+        after = _AFTER_MEMBER if self.open[-1] == "}" else _AFTER_STRING
         return after.match(self.text, end) is not None
 
     # -- the place -------------------------------------------------------------------------------------------
 
-    def _ahead(self) -> int:
+    def ahead(self) -> int:
         """Go to the next character that is no space and no comment."""
         if (
             self.at < len(self.text)
@@ -102,38 +114,38 @@ class Cursor:
             and (skipped := _SKIP.match(self.text, self.at))
         ):
             if skipped[0].strip():
-                self._note("a comment")
+                self.note("a comment")
             self.at = skipped.end()
         if self.at >= len(self.text):
             raise UnreadableValue("cut", self.at)
         return self.at
 
-    def _over(self, closer: str) -> bool:
+    def over(self, closer: str) -> bool:
         """Go to the next character; whether the text ends there and that is as good as the closing bracket."""
         try:
-            self._ahead()
+            self.ahead()
         except UnreadableValue:
             if not self.closed:
                 raise
-            self._note(f"a missing {closer}")
+            self.note(f"a missing {closer}")
             return True
         return False
 
-    def _past(self, characters: str) -> int:
+    def past(self, characters: str) -> int:
         at = self.at
         while at < len(self.text) and self.text[at] in characters:
             at += 1
         return at
 
-    def _enter(self, closer: str) -> None:
-        if len(self._open) >= MAX_NESTING:
+    def enter(self, closer: str) -> None:
+        if len(self.open) >= MAX_NESTING:
             raise UnreadableValue("too_deep", self.at)
-        self._open.append(closer)
+        self.open.append(closer)
 
-    def _spend(self) -> None:
+    def spend(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise UnreadableValue("too_long", self.at)
 
-    def _note(self, what: str) -> None:
+    def note(self, what: str) -> None:
         self.notes[what] = None

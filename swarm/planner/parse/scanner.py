@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from swarm.planner.parse.cursor import Cursor
 from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.regular_json import Irregular, RegularReader
 from swarm.planner.parse.values import Call, UnreadableValue
@@ -160,7 +161,7 @@ class Scanner:
 
     def __init__(self, text: str, known: KnownExperts) -> None:
         self.text, self.known = text, known
-        self.reader = LooseReader(text, known)
+        self.reader = LooseReader(Cursor(text, known))
         self.stopped: UnreadableValue | None = None
         """What could not be read: a value that does not end, for one. Neither it nor what follows is looked at."""
         self.looks = MAX_LOOKS
@@ -227,16 +228,18 @@ class Scanner:
                 return None
         else:
             value = self._within_its_tag(start, value)
-        return Candidate(start, self.reader.at, value, "loose", tuple(self.reader.notes), exact=False)
+        cursor = self.reader.cursor
+        return Candidate(start, cursor.at, value, "loose", tuple(cursor.notes), exact=False)
 
     def _within_its_tag(self, start: int, value: object) -> object:
         """The value, unless it ran on behind the end of its own tag: then what stands before that."""
-        end, notes, closes = self.reader.at, self.reader.notes, _TAG_CLOSES.search(self.text, start, self.reader.at)
+        cursor = self.reader.cursor
+        end, notes, closes = cursor.at, cursor.notes, _TAG_CLOSES.search(self.text, start, cursor.at)
         if closes is None:
             return value
         within = self._fenced(start, closes.start())
         if within is None:
-            self.reader.at, self.reader.notes = end, notes
+            cursor.at, cursor.notes = end, notes
         return value if within is None else within
 
     def _fenced(self, start: int, end: int = -1) -> object:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+from swarm.planner.parse.arguments import Arguments
+from swarm.planner.parse.cursor import Cursor
 from swarm.planner.parse.dependencies import link, names_that_are_ids, split_dependencies
 from swarm.planner.parse.key_aliases import ID, LINKS, AliasedKeys
 from swarm.planner.parse.loose_json import LooseReader
@@ -37,7 +39,8 @@ def outline(
         label = ""
     if label and isinstance(value, dict) and (not named(value, known) or _is_argued(value, label, known)):
         value = {"name": label, "arguments": value.get("arguments", value) if len(value) == 1 else value}
-    if not StepFinder(known, found, numbers or itertools.count(1)).gather(value, "steps", 0):
+    arguments = Arguments(known, found, numbers or itertools.count(1))
+    if not StepFinder(StepReader(arguments)).gather(value, "steps", 0):
         return None
     names_that_are_ids(found)
     split_dependencies(found)
@@ -71,15 +74,19 @@ def _defines(keyed: AliasedKeys) -> bool:
     )
 
 
-class StepFinder(StepReader):
+class StepFinder:
     """Finds the steps in lists, wrappers, mappings and calls."""
+
+    def __init__(self, reader: StepReader) -> None:
+        self.reader, self.arguments = reader, reader.arguments
+        self.known, self.found = self.arguments.known, self.arguments.found
 
     def gather(self, value: object, place: str, depth: int) -> bool:
         """Take the steps out of a value; False if it holds none. Half a list of steps is NotAStep."""
         if depth > 12:
             return False
         if isinstance(value, Call):
-            self._take(self._called(value, place), ())
+            self.arguments.take(self.arguments.called(value, place), ())
             return True
         if isinstance(value, list):
             return self._listed(value, place, depth)
@@ -136,7 +143,8 @@ class StepFinder(StepReader):
 
     def _spoken(self, text: str, place: str) -> bool:
         """Calls written as text: `"f(a=1)"`, or several with commas between."""
-        reader, at, calls = LooseReader(text, self.known), 0, []
+        cursor, at, calls = Cursor(text, self.known), 0, []
+        reader = LooseReader(cursor)
         while at < len(text):
             try:
                 call = reader.read(at)
@@ -145,9 +153,9 @@ class StepFinder(StepReader):
             if not isinstance(call, Call):
                 return False
             calls.append(call)
-            at = reader.at + len(text[reader.at :]) - len(text[reader.at :].lstrip(" ,;\n"))
+            at = cursor.at + len(text[cursor.at :]) - len(text[cursor.at :].lstrip(" ,;\n"))
         for call in calls:
-            self._take(self._called(call, place), ())
+            self.arguments.take(self.arguments.called(call, place), ())
         self.found.mend(place, "a call in quotes")
         return True
 
@@ -165,6 +173,16 @@ class StepFinder(StepReader):
         if self._wrapped(members, keyed, place, depth):
             return True
         return self._mapped(members, place, depth) or self._described(members, keyed, place, depth)
+
+    def _step(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> None:
+        step, nested = self.reader.read(members, keyed, place)
+        for key, inside in nested.items():
+            before = len(self.found.steps)
+            if not self.gather(inside, f"{place}.{key}", depth + 1):
+                raise NotAStep(place)
+            self.found.mend(place, "steps inside a step were put in line")
+            if not step.expert and len(self.found.steps) > before:
+                self.found.steps.remove(step)
 
     def _is_step(self, keyed: AliasedKeys) -> bool:
         """Whether it names who is to do it."""
@@ -216,7 +234,7 @@ class StepFinder(StepReader):
                 if len(lines) > self.found.most:
                     raise TooMany
                 for i, line in enumerate(lines):
-                    self._take(RawStep(instruction=clean(line), place=f"{key}.{i}"), ())
+                    self.arguments.take(RawStep(instruction=clean(line), place=f"{key}.{i}"), ())
                 self.found.whole = True
                 return True
         return False
@@ -253,7 +271,14 @@ class StepFinder(StepReader):
             and all(NAME_LIKE.fullmatch(key) and isinstance(value, dict) for key, value in members.items())
         ):
             for name, arguments in members.items():
-                self._take(RawStep(expert=self._called_so(name), arguments=self._arguments(arguments), place=place), ())
+                self.arguments.take(
+                    RawStep(
+                        expert=self.arguments.called_so(name),
+                        arguments=self.arguments.arguments(arguments),
+                        place=place,
+                    ),
+                    (),
+                )
             return True
         listed = {key: value for key, value in members.items() if isinstance(value, dict)}
         if len(listed) < len(members) or not all(self._is_listed_step(AliasedKeys(value)) for value in listed.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 
 from swarm.planner.parse.arguments import Arguments
@@ -12,7 +11,6 @@ from swarm.planner.parse.raw_steps import (
     NAME_LIKE,
     NUMBERED,
     VARIABLE,
-    NotAStep,
     RawStep,
     clean,
     holds_json,
@@ -25,14 +23,16 @@ _TELLING = NOISE.union(WRAPPERS, PERHAPS_EXPERT, EXPERT)
 _NO_EXPERT = frozenset(("", "none", "null", "na", "nil", "noneneeded", "notool", "notools", "notoolneeded"))
 
 
-class StepReader(Arguments):
+class StepReader:
     """Takes one object for a step, key by key."""
 
-    @abstractmethod
-    def gather(self, value: object, place: str, depth: int) -> bool:
-        """Take the steps out of a value; False if it holds none. Half a list of steps is NotAStep."""
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments, self.known = arguments, arguments.known
 
-    def _step(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> None:
+    def read(
+        self, members: Mapping[str, object], keyed: AliasedKeys, place: str
+    ) -> tuple[RawStep, dict[str, list[object]]]:
+        """Add the step of an object to those found. Returns it, and by key the lists of steps inside of it."""
         keyed = self._unfolded(keyed)
         used: set[str] = set()
         step = RawStep(place=place)
@@ -52,18 +52,9 @@ class StepReader(Arguments):
         step.instruction = self._instruction(keyed, used)
         self._conditions(step, keyed, used)
         self._rest(step, members, keyed, used)
-        self._take(step, members)
-        for key in ("substeps", "children", "subtasks", "steps"):
-            if isinstance(keyed.get(key), list) and keyed[key]:
-                self._nested(step, keyed[key], place, key, depth)
-
-    def _nested(self, step: RawStep, inside: object, place: str, key: str, depth: int) -> None:
-        before = len(self.found.steps)
-        if not self.gather(inside, f"{place}.{key}", depth + 1):
-            raise NotAStep(place)
-        self.found.mend(place, "steps inside a step were put in line")
-        if not step.expert and len(self.found.steps) > before:
-            self.found.steps.remove(step)
+        self.arguments.take(step, members)
+        nested = ((key, keyed.get(key)) for key in ("substeps", "children", "subtasks", "steps"))
+        return step, {key: inside for key, inside in nested if isinstance(inside, list) and inside}
 
     def _unfolded(self, keyed: AliasedKeys) -> AliasedKeys:
         """`{"function": {"name": ..., "arguments": ...}}` with the inner object spread out."""
@@ -89,19 +80,19 @@ class StepReader(Arguments):
             if isinstance(named, list) and len(named) == 1:
                 named = named[0]
             if isinstance(named, str) and (self.known(named) or not self._names_itself(keyed, key)):
-                return ("" if normalized(named) in _NO_EXPERT else self._called_so(named)), key
+                return ("" if normalized(named) in _NO_EXPERT else self.arguments.called_so(named)), key
         for key in keyed.of("perhaps"):
             named = keyed.get(key)
             if isinstance(named, str) and self.known(named):
-                return self._called_so(named), key
+                return self.arguments.called_so(named), key
         if keyed.of("arguments"):
             for key in ("name", "action", "actionname", "task", "taskname", "method", "command", "operation", "call"):
                 named = keyed.get(key)
                 if isinstance(named, str) and 0 < len(named) <= 120 and "\n" not in named:
-                    return self._called_so(named), key
+                    return self.arguments.called_so(named), key
         named = keyed.get("action", keyed.get("task"))
         if isinstance(named, str) and NAME_LIKE.fullmatch(named) and not NUMBERED.fullmatch(named):
-            return self._called_so(named), "action" if "action" in keyed else "task"
+            return self.arguments.called_so(named), "action" if "action" in keyed else "task"
         return "", ""
 
     def _names_itself(self, keyed: AliasedKeys, but: str) -> bool:
@@ -132,7 +123,7 @@ class StepReader(Arguments):
             if isinstance(given, str) and key in INSTRUCTION and not self._told_elsewhere(keyed, used, key):
                 continue
             used.add(key)
-            return self._arguments(given)
+            return self.arguments.arguments(given)
         return {}
 
     def _told_elsewhere(self, keyed: AliasedKeys, used: set[str], but: str) -> bool:
@@ -174,7 +165,7 @@ class StepReader(Arguments):
                     step.id = clean(told.strip("$<>{}# "))
 
     def _plain_object(self, told: Mapping[str, object]) -> dict[str, object]:
-        return {clean(str(key)): self._plain(value) for key, value in told.items()}
+        return {clean(str(key)): self.arguments.plain(value) for key, value in told.items()}
 
     def _rest(self, step: RawStep, members: Mapping[str, object], keyed: AliasedKeys, used: set[str]) -> None:
         """Keys of no known meaning are arguments, where none are given as such."""
@@ -184,4 +175,4 @@ class StepReader(Arguments):
             short = normalized(key)
             tells = short in _TELLING and not (short in EXPERT and step.expert)
             if short in keyed and short not in used and not tells and value is not None:
-                step.arguments[clean(key)] = self._plain(value)
+                step.arguments[clean(key)] = self.arguments.plain(value)
