@@ -103,7 +103,7 @@ class Asker:
         try:
             async with asyncio.timeout(seconds + LATE):
                 new = await self._asking.worker.ride_out(lambda: log.submit(name, timed, parent=self._claim.job))
-                return new, await self._asking.client.wait(name)
+                return new, await self._asking.client.job(name).answer()
         except (asyncio.CancelledError, TimeoutError) as error:
             with contextlib.suppress(SwarmError, TimeoutError):
                 async with asyncio.timeout(LAST_WORD):

@@ -30,7 +30,7 @@ class Session:
         self.shelf = CatalogStore(self.connection, settings.max_age + settings.retention)
         self.stats = Stats(self.connection)
         self.dead = DeadLetters(self.connection, self.log)
-        self.follower = Notifications(url)
+        self.notifications = Notifications(url)
         self._held = self._hold()
         with contextlib.suppress(StopIteration):
             self._held.__anext__().send(None)  # to its yield, without waiting
@@ -43,7 +43,7 @@ class Session:
         try:
             yield
         finally:
-            await self.follower.aclose()
+            await self.notifications.aclose()
             await self.connection.aclose()
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
+from swarm.broker.job_log import JobLog
+from swarm.client.job import Job
 from swarm.errors import BrokerError, SwarmError
 from swarm.types.request import Request
-
-if TYPE_CHECKING:
-    from swarm.broker.job_log import JobLog
-    from swarm.client.job import Job
 
 LAST_WORD = 2.0
 """Seconds that a cancelled `ask` takes at most to cancel its job."""

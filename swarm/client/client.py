@@ -18,19 +18,15 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
 from swarm.broker.dead_letters import DeadLetter
-from swarm.broker.deltas import Delta, Views
 from swarm.broker.job_log import JobLog
-from swarm.broker.keys import Keys
-from swarm.broker.notifications import Listener
 from swarm.broker.session import Session, Sessions
 from swarm.broker.snapshot import take_snapshot
 from swarm.broker.snapshot_types import Snapshot
@@ -40,7 +36,6 @@ from swarm.client.job import Job, planning
 from swarm.client.tenant_cancel import cancel_all
 from swarm.engine.estimate import ExpertStats
 from swarm.engine.plan_report import PlanReport, report
-from swarm.engine.progress import Progress
 from swarm.engine.receipt import TenantReceipt
 from swarm.errors import (
     BadInput,
@@ -52,20 +47,16 @@ from swarm.errors import (
 )
 from swarm.settings import Settings
 from swarm.types.answer import Answer, JobInfo
-from swarm.types.base import JOB_ID, TENANT, TENANT_REMEDY, explain, received
+from swarm.types.base import JOB_ID, TENANT, TENANT_REMEDY, explain
 from swarm.types.card import Catalog
-from swarm.types.events import AnyEvent, Ended, Reset
 from swarm.types.plan import Plan
 from swarm.types.request import Request
 
 __all__ = ["Job", "SwarmClient", "make_request", "new_job_id"]
 
-EVENT_ID = r"[0-9]{1,18}-[0-9]{1,18}"
 LOOK = 1.0
 """Seconds after which a patient caller asks again, at most."""
 MOST_PATIENCE = 86_400
-
-T = TypeVar("T")
 
 
 class SwarmClient:
@@ -82,7 +73,6 @@ class SwarmClient:
             none = f"none serves {self.settings.data} now; one that starts says when it is up"
             remedy = f"give one, set SWARM_REDIS_URL, or start: swarm up ({none})"
             raise BadInput("redis", "no URL of a Redis", remedy)
-        self._keys = Keys(self.settings.prefix)
         self._sessions = Sessions(url, self.settings)
 
     @property
@@ -209,7 +199,7 @@ class SwarmClient:
         try:
             async with asyncio.timeout(timeout):
                 accepted, planned = await planning(job)
-                answer = await self.wait(job.id)
+                answer = await job.answer()
         except TimeoutError:
             raise WaitTimeout(job.id, timeout or 0.0) from None
         if answer.ending != "completed" or planned.failure is not None:
@@ -227,7 +217,7 @@ class SwarmClient:
         """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
         if not _matches(JOB_ID, job_id):
             raise BadInput("job_id", f"{str(job_id)[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
-        return Job(self, job_id)
+        return Job(self._sessions, job_id)
 
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
         """Open jobs, then the last that ended, newest first."""
@@ -238,16 +228,16 @@ class SwarmClient:
         version = await self._session.shelf.current()
         return None if version is None else await self._session.shelf.catalog(version)
 
-    async def census(self, told: Callable[[int, int], None] = lambda seen, of: None) -> Snapshot:
-        """What this swarm holds in Redis, without blocking it; `told` hears of keys looked at, and of how many."""
-        return await take_snapshot(self._session.connection, self.settings, told)
+    async def census(self, on_progress: Callable[[int, int], None] = lambda seen, of: None) -> Snapshot:
+        """Count what this swarm holds in Redis, without blocking it. `on_progress` gets keys read and keys in all."""
+        return await take_snapshot(self._session.connection, self.settings, on_progress)
 
     async def unserved(self, job: str) -> tuple[str, ...]:
         """The experts (`router` for the router pool) that a job waits for and no running worker serves."""
         return await unserved_of(self._session.connection, job)
 
     async def cancel_tenant(
-        self, tenant: str, *, timeout: float = 10.0, told: Callable[[int, int], None] = lambda done, of: None
+        self, tenant: str, *, timeout: float = 10.0, on_progress: Callable[[int, int], None] = lambda done, of: None
     ) -> TenantReceipt:
         """Cancel all open jobs of a tenant, those it submits meanwhile included, and say what each had done.
 
@@ -256,7 +246,7 @@ class SwarmClient:
         """
         if not _matches(TENANT, tenant):
             raise BadInput("tenant", f"{str(tenant)[:80]!r} is no tenant", TENANT_REMEDY)
-        return await cancel_all(self, tenant, timeout, told)
+        return await cancel_all(self.log, self.job, tenant, timeout, on_progress)
 
     async def dead(self) -> list[DeadLetter]:
         """The dead letters, newest first: deliveries that were given up after they lost their worker too often."""
@@ -276,84 +266,6 @@ class SwarmClient:
     async def drop_dead(self, name: str) -> bool:
         """Forget a dead letter; False when there is none."""
         return await self._session.dead.drop(name)
-
-    async def until(self, job: str, done: Callable[[Progress], bool]) -> Progress:
-        """The first progress of a job of which `done` holds; that must come. Raises JobNotFound."""
-        async with self._session.follower.place(self._keys.events(job)) as place:
-            while not done(progress := await self.log.progress(job)):
-                await place.news()
-        return progress
-
-    async def wait(self, job: str) -> Answer:
-        """The answer of a job, once there is one. A Redis that goes away is waited for. Raises JobNotFound."""
-        async with self._session.follower.place(self._keys.over(job)) as place:
-            met = False
-            while True:
-                if told := await place.news():
-                    return received(Answer, told)
-                try:
-                    if (answer := await self.log.answer(job)) is not None:
-                        return answer
-                    met = True
-                except BrokerUnavailable:
-                    if not met:
-                        raise
-
-    async def follow(self, job: str, after: str = "0-0") -> AsyncIterator[AnyEvent]:
-        """Events of a job, see `Job.events`."""
-        if not _matches(EVENT_ID, after):
-            raise BadInput(
-                "after", f"{str(after)[:80]!r} is no event id", "give the id of an event, such as 7-1732150000123"
-            )
-        async with self._session.follower.place(self._keys.events(job)) as place:
-            seen, met = after, False
-            while True:
-                over, page = await self._looked(place, job, partial(self.log.events, job, seen), patient=met)
-                met = True
-                if page is None:
-                    seen = "0-0"
-                    yield Reset()
-                    continue
-                for event in page:
-                    seen = event.id
-                    yield event
-                    if isinstance(event, Ended):
-                        return
-                if not page:
-                    if over:
-                        return
-                    await place.news()
-
-    async def watch(self, job: str, after: str = "0-0") -> AsyncIterator[Delta]:
-        """Pieces of texts that a job writes, see `Job.deltas`."""
-        if not _matches(EVENT_ID, after):
-            raise BadInput("after", f"{str(after)[:80]!r} is no id of a delta", "give the id of one that came")
-        keys, views = self._keys, Views(resumed=after != "0-0")
-        async with self._session.follower.place(keys.writing(job), keys.over(job)) as place:
-            seen, met = after, False
-            while True:
-                over, page = await self._looked(place, job, partial(self.log.deltas.after, job, seen), patient=met)
-                met = True
-                for seen, fields in page:
-                    yield views.delta(seen, fields)
-                if not page:
-                    if over:
-                        return
-                    await place.news()
-
-    async def _looked(
-        self, place: Listener, job: str, page: Callable[[], Coroutine[Any, Any, T]], *, patient: bool
-    ) -> tuple[bool, T]:
-        """Whether the job was over, and what `page` reads. A Redis that goes away is waited for if `patient`."""
-        while True:
-            try:
-                # over is asked first, so that what was over then holds nothing more after an empty page
-                over, found = await asyncio.gather(self.log.ended(job), page())
-                return over, found
-            except BrokerUnavailable:
-                if not patient:
-                    raise
-                await place.news()
 
 
 def _served(data: Path) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from swarm.broker.deltas import Delta
+from swarm.broker.job_log import JobLog
+from swarm.broker.session import Sessions
+from swarm.client.follow import JobFollower
 from swarm.engine.job_status import JobStatus
 from swarm.engine.progress import SETTLED, Progress, parent_id
 from swarm.errors import BadInput, WaitTimeout
@@ -14,18 +16,24 @@ from swarm.types.answer import Answer, Receipt
 from swarm.types.events import Accepted, AnyEvent, Planned
 from swarm.types.result import Failure, Solution, as_reason
 
-if TYPE_CHECKING:
-    from swarm.client.client import SwarmClient
-
 SHOWN = 50
 """Subtasks that an error names."""
 
 
 class Job:
-    """A job of a client. Cheap to make; it holds an id, not a connection."""
+    """A job of a client. It holds an id and no connection: each call uses the connection of its event loop."""
 
-    def __init__(self, client: SwarmClient, job_id: str) -> None:
-        self._client, self.id = client, job_id
+    def __init__(self, sessions: Sessions, job_id: str) -> None:
+        self._sessions, self.id = sessions, job_id
+
+    @property
+    def _log(self) -> JobLog:
+        return self._sessions.current.log
+
+    @property
+    def _follower(self) -> JobFollower:
+        session = self._sessions.current
+        return JobFollower(session.log, session.notifications, session.connection.keys)
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
@@ -35,7 +43,7 @@ class Job:
 
         After a `reset` (a failover rolled the log back) the events come again from the first. Raises JobNotFound.
         """
-        async for event in self._client.follow(self.id, after):
+        async for event in self._follower.follow(self.id, after):
             yield event
 
     async def deltas(self, after: str = "0-0") -> AsyncIterator[Delta]:
@@ -45,7 +53,7 @@ class Job:
         `reset`, forget what came before of its `subtask`: a worker was lost, or the model is asked again. Whoever
         comes late has about the last 1,000 pieces; the whole text is in the answer. Raises JobNotFound.
         """
-        async for delta in self._client.watch(self.id, after):
+        async for delta in self._follower.watch(self.id, after):
             yield delta
 
     async def answer(self, timeout: float | None = None) -> Answer:
@@ -54,25 +62,25 @@ class Job:
         With `timeout=0` it only looks: the answer of a job that has ended, else WaitTimeout at once.
         """
         if timeout == 0:
-            if (answer := await self._client.log.answer(self.id)) is None:
+            if (answer := await self._log.answer(self.id)) is None:
                 raise WaitTimeout(self.id, 0.0)
             return answer
         try:
             async with asyncio.timeout(timeout):
-                return await self._client.wait(self.id)
+                return await self._follower.wait(self.id)
         except TimeoutError:
             raise WaitTimeout(self.id, timeout or 0.0) from None
 
     async def status(self) -> JobStatus:
         """Where the job stands now. Raises JobNotFound."""
-        return JobStatus.of(self.id, await self._client.log.progress(self.id))
+        return JobStatus.of(self.id, await self._log.progress(self.id))
 
     async def result(self, subtask: str) -> Solution | Failure | None:
         """What a subtask came to, also while the job goes on; None: it is not settled, or was skipped.
 
         The results of a `for_each` are one. Raises BadInput for a subtask that a planned job has not, JobNotFound.
         """
-        progress = await self._client.log.progress(self.id)
+        progress = await self._log.progress(self.id)
         if subtask not in progress.steps:
             if _planned(progress) or progress.ended:
                 raise self._no_subtask(subtask, progress)
@@ -83,7 +91,7 @@ class Job:
             return Failure(reason=as_reason(step.reason), message=step.message or because)
         if step.state != "solved":
             return None
-        found = await self._client.log.results(self.id, *progress.sources([subtask]))
+        found = await self._log.results(self.id, *progress.sources([subtask]))
         return found.get(subtask)
 
     async def cancel(self, timeout: float = 10.0, *, subtask: str | None = None) -> Receipt:
@@ -95,7 +103,7 @@ class Job:
         seconds; it stays asked for.
         """
         if subtask is None:
-            await self._client.log.cancel(self.id)
+            await self._log.cancel(self.id)
             await self.answer(timeout)
         else:
             try:
@@ -107,18 +115,18 @@ class Job:
 
     async def receipt(self) -> Receipt:
         """What became of each attempt and what it used; of a job that goes on, as far as it is. Raises JobNotFound."""
-        return await self._client.log.receipt(self.id)
+        return await self._log.receipt(self.id)
 
     def _no_subtask(self, name: str, known: Progress) -> BadInput:
         there = ", ".join(list(known.steps)[:SHOWN]) or "none"
         return BadInput("subtask", f"job {self.id} has no subtask {name[:80]!r}; it has: {there}", "name one of them")
 
     async def _give_up(self, name: str) -> None:
-        known = await self._client.until(self.id, lambda p: name in p.steps or p.ended or _planned(p))
+        known = await self._follower.until(self.id, lambda p: name in p.steps or p.ended or _planned(p))
         if name not in known.steps:
             raise self._no_subtask(name, known)
-        if await self._client.log.cancel(self.id, name):
-            await self._client.until(self.id, lambda p: p.ended or _given_up(p, name))
+        if await self._log.cancel(self.id, name):
+            await self._follower.until(self.id, lambda p: p.ended or _given_up(p, name))
 
 
 def _planned(progress: Progress) -> bool:

@@ -1,45 +1,46 @@
-"""Cancelling all jobs of a tenant: everything is asked to end first, then waited for, a bounded number at once."""
+"""Cancel all jobs of a tenant: ask all of them to end first, then wait for them, a bounded number at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
+from swarm.broker.job_log import JobLog
+from swarm.client.job import Job
 from swarm.engine.receipt import TenantReceipt
 from swarm.errors import JobNotFound, WaitTimeout
 from swarm.types.answer import Receipt
 
-if TYPE_CHECKING:
-    from swarm.client.client import SwarmClient
-
 ROUNDS = 5
-"""How often it is looked whether more jobs were accepted meanwhile."""
+"""Rounds at most, each with the jobs that were accepted during the one before."""
 AT_ONCE = 32
+"""Jobs that are asked, or waited for, at the same time."""
 
 
 async def cancel_all(
-    client: SwarmClient, tenant: str, timeout: float, told: Callable[[int, int], None]
+    log: JobLog, job: Callable[[str], Job], tenant: str, timeout: float, on_progress: Callable[[int, int], None]
 ) -> TenantReceipt:
-    """See `SwarmClient.cancel_tenant`."""
-    clearing = _Clearing(client, timeout, told)
+    """Cancel the open jobs of `tenant`, see `SwarmClient.cancel_tenant`. `job` makes a Job of an id."""
+    cancelling = _Cancelling(log, job, timeout, on_progress)
     for _ in range(ROUNDS):
-        if not await clearing.round(await client.log.open(tenant)):
+        if not await cancelling.round(await log.open(tenant)):
             break
-    since = [job for job in await client.log.open(tenant) if job not in clearing.asked]
+    since = [name for name in await log.open(tenant) if name not in cancelling.asked]
     return TenantReceipt(
         tenant=tenant,
-        receipts=tuple(clearing.receipts),
-        pending=tuple(clearing.pending),
+        receipts=tuple(cancelling.receipts),
+        pending=tuple(cancelling.pending),
         accepted_since=tuple(since),
     )
 
 
-class _Clearing:
-    """What was asked to end, and what has."""
+class _Cancelling:
+    """The jobs that were asked to end, the receipts of those that have, and those still pending."""
 
-    def __init__(self, client: SwarmClient, timeout: float, told: Callable[[int, int], None]) -> None:
-        self._client, self._timeout, self._told = client, timeout, told
+    def __init__(
+        self, log: JobLog, job: Callable[[str], Job], timeout: float, on_progress: Callable[[int, int], None]
+    ) -> None:
+        self._log, self._job, self._timeout, self._on_progress = log, job, timeout, on_progress
         self.asked: set[str] = set()
         self.receipts: list[Receipt] = []
         self.pending: list[str] = []
@@ -47,7 +48,7 @@ class _Clearing:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def round(self, jobs: Collection[str]) -> bool:
-        """Ask those of `jobs` that were not asked, and wait for them; False when there is none."""
+        """Ask those of `jobs` that were not asked yet, and wait for them; False when there is none."""
         new = [job for job in jobs if job not in self.asked]
         self.asked.update(new)
         await asyncio.gather(*(self._ask(job) for job in new))
@@ -57,7 +58,7 @@ class _Clearing:
     async def _ask(self, job: str) -> None:
         async with self._slots:
             try:
-                await self._client.log.cancel(job)
+                await self._log.cancel(job)
             except JobNotFound:
                 self.asked.discard(job)  # its retention has passed since it was listed
 
@@ -65,13 +66,13 @@ class _Clearing:
         async with self._slots:
             before = len(self.receipts)
             try:
-                if await self._client.log.answer(job) is None:
-                    await self._client.job(job).answer(0.0 if self._stalled else self._timeout)
-                self.receipts.append(await self._client.log.receipt(job))
+                if await self._log.answer(job) is None:
+                    await self._job(job).answer(0.0 if self._stalled else self._timeout)
+                self.receipts.append(await self._log.receipt(job))
             except WaitTimeout:
                 self.pending.append(job)
-                # none of them ended meanwhile, so nobody takes cancels: the rest is only looked at
+                # no job ended within the timeout, so no router takes cancels: look at the rest without waiting
                 self._stalled = self._stalled or len(self.receipts) == before
             except JobNotFound:
                 return
-        self._told(len(self.receipts), len(self.asked))
+        self._on_progress(len(self.receipts), len(self.asked))

@@ -97,7 +97,7 @@ class Deliveries:
 
     def __init__(self, bench: Rig, script: str, job: str) -> None:
         self._bench, self._script, self._job, self._count = bench, script, job, 0
-        self._events = bench.client.follow(job)
+        self._events = bench.client.job(job).events()
 
     @classmethod
     async def open(cls, bench: Rig, plan: Plan = NO_OP) -> Deliveries:

@@ -131,7 +131,8 @@ class Rig:
     async def check_once(self, jobs: Iterable[str]) -> None:
         """Raise BenchError unless each attempt at a subtask of these jobs was started once."""
         for job in jobs:
-            starts = Counter([(e.subtask, e.attempt) async for e in self.client.follow(job) if isinstance(e, Started)])
+            events = self.client.job(job).events()
+            starts = Counter([(e.subtask, e.attempt) async for e in events if isinstance(e, Started)])
             if again := [subtask for (subtask, _), count in starts.items() if count > 1]:
                 raise BenchError(f"of job {job} these were started more than once: {', '.join(again)}")
 

@@ -91,7 +91,7 @@ async def test_a_settled_subtask_keeps_its_result_and_cancelling_again_changes_n
     client: SwarmClient, endless: Endless
 ) -> None:
     job = await client.submit("go", plan=[step("a", "slow"), step("b", "quick")])
-    await client.until(job.id, lambda p: "b" in p.solved and "a" in endless.running)
+    await job._follower.until(job.id, lambda p: "b" in p.solved and "a" in endless.running)
 
     first = await job.cancel(subtask="b")
     assert (first.ending, first.cancelled, first.finished) == (None, (), ("b",))
@@ -261,7 +261,7 @@ async def test_all_jobs_of_a_tenant_end_and_nobody_elses(client: SwarmClient, en
     other = await client.submit("go", plan=plan, tenant="other")
     heard: list[tuple[int, int]] = []
 
-    found = await client.cancel_tenant("acme", told=lambda done, of: heard.append((done, of)))
+    found = await client.cancel_tenant("acme", on_progress=lambda done, of: heard.append((done, of)))
 
     assert {receipt.job for receipt in found.receipts} == {job.id for job in mine}
     assert {receipt.ending for receipt in found.receipts} == {"cancelled"}

@@ -124,7 +124,7 @@ async def test_two_hundred_jobs_are_followed_on_one_connection(
         jobs = await asyncio.gather(*(client.submit("go", expert="gate") for _ in range(200)))
         following = [asyncio.create_task(every(job.events())) for job in jobs]
         answers = [asyncio.create_task(job.answer(9)) for job in jobs]
-        await until(lambda: len(client._session.follower._places) == 400, "all followers in their places")
+        await until(lambda: len(client._session.notifications._places) == 400, "all followers in their places")
         during = await connections(connection)
         gate.go_on.set()
         seen = await asyncio.wait_for(asyncio.gather(*following), 9)
@@ -165,7 +165,7 @@ async def test_whoever_joins_others_in_waiting_looks_at_once(client: SwarmClient
     async with serving(settings, ECHO):
         job = await client.submit("hello", expert="echo")
         await job.answer(20)
-    async with client._session.follower.place(client._session.connection.keys.over(job.id)) as somebody:
+    async with client._session.notifications.place(client._session.connection.keys.over(job.id)) as somebody:
         await somebody.news()
         begun = time.monotonic()
         answer = await job.answer(20)
@@ -206,7 +206,7 @@ async def test_a_client_can_be_closed_while_it_waits(settings: Settings, client:
     job = await client.submit("hello", expert="echo")
     async with SwarmClient(settings=settings) as other:
         waiting = asyncio.create_task(other.job(job.id).answer())
-        await until(lambda: other._session.follower._places, "somebody waiting")
+        await until(lambda: other._session.notifications._places, "somebody waiting")
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
@@ -217,7 +217,7 @@ async def test_waits_that_time_out_while_subscribing_leave_no_place_behind(
     client: SwarmClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await client.submit("hello", expert="echo")
-    follower = client._session.follower
+    follower = client._session.notifications
     subscribe = follower._subscribe
 
     async def slowly(name: str) -> None:
@@ -245,7 +245,7 @@ async def test_who_comes_second_while_the_first_still_subscribes_is_told_at_once
         stuck.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(client._session.follower, "_subscribe", never)
+    monkeypatch.setattr(client._session.notifications, "_subscribe", never)
     first = asyncio.create_task(job.answer(2))
     await stuck.wait()
     begun = time.monotonic()
@@ -256,7 +256,7 @@ async def test_who_comes_second_while_the_first_still_subscribes_is_told_at_once
 
     assert answer.text == "hello"
     assert took < 1.0
-    assert client._session.follower._places == {}
+    assert client._session.notifications._places == {}
 
 
 # -- what is no id
@@ -305,7 +305,7 @@ async def test_followers_survive_a_restart_of_redis(own_redis: OwnRedis, own_set
         await gate.inside.wait()
         own_redis.stop()
         gate.go_on.set()
-        await until(lambda: client._session.follower._channel is None, "a follower that knows")
+        await until(lambda: client._session.notifications._channel is None, "a follower that knows")
         await own_redis.start()
         answer = await waiting
         seen = await asyncio.wait_for(following, 5)
@@ -351,7 +351,7 @@ async def test_a_log_that_was_rolled_back_is_told_and_read_anew(
         await connection.call("XDEL", key, events[-1].id)
         await connection.call("HINCRBY", connection.keys.job(job.id), "seq", -1)
         following = asyncio.create_task(every(job.events(events[-1].id)))
-        await until(lambda: client._session.follower._places, "the follower in its place")
+        await until(lambda: client._session.notifications._places, "the follower in its place")
         gate.go_on.set()
         seen = await asyncio.wait_for(following, 5)
 

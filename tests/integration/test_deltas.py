@@ -321,14 +321,14 @@ async def test_readers_share_one_connection_and_leave_nothing_behind(
     client: SwarmClient, deltas: Deltas, hands: Hands, claim: Claim
 ) -> None:
     reading = [asyncio.create_task(every(client)) for _ in range(50)]
-    await until(lambda: len(client._session.follower._places) == 2, "everybody in place")
+    await until(lambda: len(client._session.notifications._places) == 2, "everybody in place")
     async with deltas.writing(claim, "t1") as writing:
         writing.add("heard by all")
     await end(hands, claim)
     seen = await asyncio.wait_for(asyncio.gather(*reading), 5)
 
     assert {"".join(d.text for d in each) for each in seen} == {"heard by all"}
-    assert client._session.follower._places == {}
+    assert client._session.notifications._places == {}
 
 
 # -- what a reader must forget

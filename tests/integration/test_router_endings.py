@@ -221,7 +221,7 @@ async def test_a_retry_does_not_outlive_the_deadline(client: SwarmClient) -> Non
 
     assert answer.ending == "deadline"
     assert kinds(events)[-1] == "ended"
-    assert await client.log._connection.call("ZCARD", client._keys.queue("run:flaky@1", "later")) == 0
+    assert await client.log._connection.call("ZCARD", client.log._keys.queue("run:flaky@1", "later")) == 0
 
 
 # -- cancel
@@ -284,7 +284,7 @@ async def test_a_cancel_before_anything_ran_withdraws_it(settings: Settings, cre
         job = await client.submit("hello", expert="echo")
         await until(lambda: _has(client, job.id, "released"), "the release")
         receipt = await job.cancel(timeout=5)
-        left = await client.log._connection.call("ZCARD", client._keys.queue("run:echo@1", "ready"))
+        left = await client.log._connection.call("ZCARD", client.log._keys.queue("run:echo@1", "ready"))
 
     assert (receipt.stopped, receipt.withdrawn, receipt.finished) == ((), ("t1:1",), ())
     assert left == 0

@@ -152,7 +152,7 @@ async def _cancel_tenant(edge: Edge, tenant: str, yes: bool) -> int:
             confirm(f"cancel all {count:,} open jobs of {tenant}?", edge, "nothing was cancelled")
         edge.warn_if_unserved()
         with edge.screen.busy(f"cancelling {count:,} jobs of {tenant}") as status:
-            found = await client.cancel_tenant(tenant, told=_progress(status, tenant))
+            found = await client.cancel_tenant(tenant, on_progress=_progress(status, tenant))
     edge.screen.document(found)
     for text in answer_view.clearance(found):
         edge.screen.line(text)
