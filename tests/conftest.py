@@ -19,7 +19,8 @@ import structlog
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
-from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
+from swarm.broker.job_log import JobLog, new_token
+from swarm.broker.job_records import Decision, JobState, decode_state
 from swarm.broker.keys import ENDED_KEPT, ETERNAL, WAKE_TOKENS, Keys
 from swarm.broker.queue import Claim, Queue, record
 from swarm.engine.reducer import fold
@@ -274,7 +275,7 @@ class Hands:
         """One decision; the claim is made here unless it is given."""
         claim = claim or await self.take("advance")
         assert claim.job == job
-        now = state(claim.extra)
+        now = decode_state(claim.extra)
         return await self.write(claim, now, self.decision(job, now))
 
     async def write(self, claim: Claim, now: JobState, decision: Decision, token: str | None = None) -> str:

@@ -15,7 +15,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 350
 OVER = {  # files that are still longer; a number may only be lowered
-    "swarm/broker/job_log.py": 377,
     "swarm/errors.py": 519,
     "swarm/llm/openai/reasoning_splitter.py": 367,
     "experts/registry.py": 376,

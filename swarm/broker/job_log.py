@@ -7,30 +7,27 @@ import hashlib
 import json
 import math
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic_core import from_json
 
 from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.deltas import Deltas
 from swarm.broker.eviction_check import EvictionCheck
+from swarm.broker.job_records import Decision, decode_events, decode_progress, encode_decision, encode_event
 from swarm.broker.ledger import FIELDS, Spent, micro, spent
 from swarm.broker.queue import Claim
 from swarm.broker.submit_errors import refusal
 from swarm.engine.job_status import JobStatus, info
-from swarm.engine.progress import Graph, Progress
+from swarm.engine.progress import Progress
 from swarm.engine.receipt import receipt, unsettled
 from swarm.engine.reducer import fold
 from swarm.engine.references import MAX_GATHERED, SKIPPED, gathered
-from swarm.engine.scheduler import Release, Withdraw
 from swarm.errors import JobNotFound, TooLarge
 from swarm.settings import Settings
 from swarm.types.answer import ENDINGS, Answer, JobInfo, Receipt
 from swarm.types.base import received
-from swarm.types.events import EVENTS, AnyEvent
+from swarm.types.events import AnyEvent
 from swarm.types.request import Request
 from swarm.types.result import Solution
 
@@ -42,19 +39,6 @@ MOST_CHILDREN = 1_000
 
 
 @dataclass(frozen=True)
-class JobState:
-    """A job as one decision sees it. `request` is there only before the first decision was written."""
-
-    progress: Progress
-    events: tuple[AnyEvent, ...]
-    cursor: int
-    token: str
-    catalog: str
-    request: Request | None
-    ended: bool
-
-
-@dataclass(frozen=True)
 class StoredJob:
     """What a job passes on to those that its experts ask for."""
 
@@ -62,62 +46,6 @@ class StoredJob:
     priority: int
     left: float
     """Seconds until it ends in any case; `inf` where a version before accepted it."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What one advance writes, all of it or nothing."""
-
-    progress: Progress
-    cursor: int
-    events: tuple[AnyEvent, ...] = ()
-    releases: tuple[tuple[Release, str, str], ...] = ()
-    """With the queue and the record of the delivery."""
-    withdrawals: tuple[Withdraw, ...] = ()
-    ask_answer: int = 0
-    """The number of the answer to be made in a delivery of its own; 0: none."""
-    ask_plan: int = 0
-    """The number of the plan to be made; 0: none."""
-    answer: Answer | None = None
-    regrown: bool = False
-
-
-def events(entries: Iterable[Any]) -> list[AnyEvent]:
-    """Entries of the log as values. A kind that only a newer process knows is passed over."""
-    return [event(fields[0], entry_id, fields[1]) for entry_id, fields in entries if fields[0].decode() in EVENTS]
-
-
-def event(kind: bytes, entry_id: bytes, data: bytes) -> AnyEvent:
-    """An entry of the log as a value."""
-    # the id becomes a field of the JSON, so that all of it is read in one go
-    rest = b"}" if data == b"{}" else b"," + data[1:]
-    return received(EVENTS[kind.decode()], b'{"id":"%b"%b' % (entry_id, rest))  # type: ignore[return-value]
-
-
-def state(raw: Sequence[Any]) -> JobState:
-    """What a claim of `advance` hands over, as values."""
-    request, graph, progress, cursor, token, catalog, ending, entries = raw
-    return JobState(
-        progress=_decided(graph, progress),
-        events=tuple(events(entries)),
-        cursor=int(cursor),
-        token=(token or b"").decode(),
-        catalog=(catalog or b"").decode(),
-        request=received(Request, request) if request else None,
-        ended=ending is not None,
-    )
-
-
-def _decided(graph: bytes | None, progress: bytes | None) -> Progress:
-    """A job as the last decision left it."""
-    dynamic = from_json(progress) if progress else {}
-    return Progress.model_validate(dynamic | {"graph": received(Graph, graph) if graph else Graph()})
-
-
-def planning(raw: Sequence[Any]) -> tuple[int, Request, str]:
-    """What a claim of `plan` hands over: the number of its round, the request, the catalog's version."""
-    number, request, catalog = raw
-    return int(number), received(Request, request), catalog.decode()
 
 
 class JobLog:
@@ -201,7 +129,7 @@ class JobLog:
         """
         durable = self._settings.durable if decision.answer is not None else False
         answer = await self._connection.script(
-            "advance", job, claim.owner, token, new_token, *_encoded(decision), durable=durable
+            "advance", job, claim.owner, token, new_token, *encode_decision(decision), durable=durable
         )
         return bytes(answer).decode()
 
@@ -210,8 +138,7 @@ class JobLog:
 
         May be repeated, for events that mean the same twice as once.
         """
-        data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
-        return bool(await self._connection.script("append", *claim.args, str(event.type), data) == b"ok")
+        return bool(await self._connection.script("append", *claim.args, *encode_event(event)) == b"ok")
 
     # -- reading
 
@@ -220,8 +147,8 @@ class JobLog:
         start = "-" if after == "0-0" else after
         raw = await self._connection.call("XRANGE", self._keys.log(job), start, "+", "COUNT", EVENTS_AT_ONCE)
         if after == "0-0":
-            return events(raw)
-        return events(raw[1:]) if raw and raw[0][0].decode() == after else None
+            return decode_events(raw)
+        return decode_events(raw[1:]) if raw and raw[0][0].decode() == after else None
 
     async def ended(self, job: str) -> bool:
         """Whether the job has ended. Raises JobNotFound."""
@@ -333,7 +260,7 @@ class JobLog:
         if request is None:
             return None
         since = await self._connection.call("XRANGE", self._keys.log(job), f"{int(cursor or 0) + 1}-0", "+")
-        status = JobStatus.of(job, fold(_decided(graph, progress), events(since)))
+        status = JobStatus.of(job, fold(decode_progress(graph, progress), decode_events(since)))
         return info(
             status,
             json.loads(request),
@@ -354,24 +281,3 @@ def new_token() -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _encoded(decision: Decision) -> list[str | int]:
-    """A decision as the flat arguments of the advance script."""
-    progress = decision.progress.model_dump_json(exclude={"graph"}, exclude_defaults=True)
-    graph = decision.progress.graph.model_dump_json(exclude_defaults=True) if decision.regrown else ""
-    answer = decision.answer
-    args: list[str | int] = [
-        decision.cursor, progress, graph,
-        len(decision.events), len(decision.releases), len(decision.withdrawals),
-        int(decision.ask_answer), decision.ask_plan,
-        answer.ending if answer else "", answer.model_dump_json(exclude_defaults=True) if answer else "",
-        "1" if answer and answer.complete else "",
-    ]  # fmt: skip
-    for item in decision.events:
-        args += [str(item.type), item.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)]
-    for release, queue, payload in decision.releases:
-        args += [release.subtask, release.attempt, release.expert, queue, release.delay, payload]
-    for withdrawal in decision.withdrawals:
-        args += [withdrawal.subtask, withdrawal.attempt]
-    return args

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol, TypeVar
 
 from swarm.broker.catalog_store import CatalogStore
-from swarm.broker.job_log import JobLog, planning
+from swarm.broker.job_log import JobLog
+from swarm.broker.job_records import decode_planning
 from swarm.broker.queue import Claim
 from swarm.engine.planning_rounds import DispatchedSubtasks, in_round
 from swarm.engine.progress import Progress
@@ -54,7 +55,7 @@ class PlanningTurn:
 
         The planner runs once, however often Redis goes away meanwhile: only `patient` calls are repeated.
         """
-        number, request, version = planning(claim.extra)
+        number, request, version = decode_planning(claim.extra)
         try:
             catalog = await patient(lambda: self._shelf.catalog(version))
         except EmptyCatalog as error:

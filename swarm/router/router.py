@@ -15,7 +15,8 @@ from typing import TypeVar
 from swarm import logging as events
 from swarm.answer.synthesis import Synthesis
 from swarm.broker.catalog_store import CatalogStore
-from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
+from swarm.broker.job_log import JobLog, new_token
+from swarm.broker.job_records import Decision, JobState, decode_state
 from swarm.broker.keys import expert_queue
 from swarm.broker.queue import Claim, record
 from swarm.engine.branching import LENGTH, needed
@@ -64,7 +65,7 @@ class Router:
 
     async def advance(self, claim: Claim) -> str:
         """Take one decision and write it. Answers what `JobLog.advance` does."""
-        job = state(claim.extra)
+        job = decode_state(claim.extra)
         decision = await self._decision(claim.job, job)
         verdict = await self._log.advance(claim.job, claim, job.token, new_token(), decision)
         if verdict == "done" and (answer := decision.answer) is not None:

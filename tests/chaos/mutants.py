@@ -16,7 +16,8 @@ from zlib import crc32
 from experts.registry import Registry
 from swarm.answer import aggregate
 from swarm.broker.catalog_store import CatalogStore
-from swarm.broker.job_log import Decision, JobLog
+from swarm.broker.job_log import JobLog
+from swarm.broker.job_records import Decision
 from swarm.types.answer import Receipt, Segment
 from swarm.types.card import Card, Catalog
 from swarm.types.plan import Subtask

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from swarm.broker.connection import Connection
-from swarm.broker.job_log import JobLog, new_token, state
+from swarm.broker.job_log import JobLog, new_token
+from swarm.broker.job_records import decode_state
 from swarm.broker.queue import Claim, Queue
 from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold
@@ -30,7 +31,7 @@ async def test_a_hundred_outcomes_while_one_decision_runs_cost_one_more(hands: H
     claims = await wide(hands, settings)
     await hands.solve(claims[0])
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     assert await flag(hands) == "running"
 
     await asyncio.gather(*(hands.solve(other) for other in claims[1:]))
@@ -62,7 +63,7 @@ async def test_what_comes_after_the_claim_is_decided_on_next_and_not_lost(hands:
     await hands.begin("j", "t1:a", "t2:b", "t3:c<-t1,t2")
     await hands.solve(await hands.run("a"))
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     await hands.solve(await hands.run("b"))
     decided = hands.decision("j", now)
     assert decided.releases == ()
@@ -71,7 +72,7 @@ async def test_what_comes_after_the_claim_is_decided_on_next_and_not_lost(hands:
     assert await hands.write(claim, now, decided) == "again"
 
     again = await hands.take("advance")
-    assert [event.type for event in state(again.extra).events] == ["started", "outcome"]
+    assert [event.type for event in decode_state(again.extra).events] == ["started", "outcome"]
     assert await hands.advance("j", again) == "done"
     assert await hands.stands("run:c") == {"ready": ["j:t3:1"]}
 
@@ -94,25 +95,25 @@ async def test_a_flag_set_before_the_claim_is_answered_by_that_claim(hands: Hand
 async def test_a_router_that_dies_after_its_claim_is_followed_by_one_that_decides_the_same(hands: Hands) -> None:
     await hands.submit("j", "t1:a", "t2:b<-t1")
     dead = await hands.take("advance", hands.worker("r1"))
-    first = hands.decision("j", state(dead.extra))
+    first = hands.decision("j", decode_state(dead.extra))
     await hands.expire_lease(dead)
 
     claim = await hands.take("advance", hands.worker("r2"))
-    second = hands.decision("j", state(claim.extra))
+    second = hands.decision("j", decode_state(claim.extra))
 
     assert second.progress == first.progress
     assert (second.cursor, second.events) == (first.cursor, first.events)
     assert [each[0] for each in second.releases] == [each[0] for each in first.releases]
-    assert await hands.write(dead, state(dead.extra), first) == "gone"
+    assert await hands.write(dead, decode_state(dead.extra), first) == "gone"
     assert await hands.history("j") == ["accepted"]
-    assert await hands.write(claim, state(claim.extra), second) == "done"
+    assert await hands.write(claim, decode_state(claim.extra), second) == "done"
     assert await hands.history("j") == ["accepted", "planned", "released t1:1"]
 
 
 async def test_writing_again_after_a_lost_reply_doubles_nothing(hands: Hands) -> None:
     await hands.submit("j", "t1:a", "t2:b")
     claim = await hands.take("advance")
-    now, token = state(claim.extra), new_token()
+    now, token = decode_state(claim.extra), new_token()
     decided = hands.decision("j", now)
 
     assert await hands.write(claim, now, decided, token) == "done"
@@ -126,7 +127,7 @@ async def test_writing_again_after_a_lost_reply_doubles_nothing(hands: Hands) ->
 async def test_writing_again_after_another_decision_writes_nothing(hands: Hands) -> None:
     await hands.submit("j", "t1:a", "t2:b<-t1")
     claim = await hands.take("advance")
-    now, token = state(claim.extra), new_token()
+    now, token = decode_state(claim.extra), new_token()
     decided = hands.decision("j", now)
     assert await hands.write(claim, now, decided, token) == "done"
     await hands.solve(await hands.run("a"))
@@ -142,7 +143,7 @@ async def test_a_decision_on_what_has_been_decided_since_is_a_conflict(hands: Ha
     await hands.begin("j", "t1:a", "t2:b")
     await hands.solve(await hands.run("a"))
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     await hands.call("HSET", hands.keys.job("j"), "token", "somebody else's")
     before = await hands.history("j")
 
@@ -180,7 +181,7 @@ async def test_progress_is_the_fold_of_the_log_up_to_the_cursor(hands: Hands) ->
         if decision is not None:
             await hands.solve(decision)
 
-    now = state((await hands.take("advance")).extra)
+    now = decode_state((await hands.take("advance")).extra)
     events = await hands.log.events("j") or []
     assert now.progress == fold(Progress(), events[: now.cursor])
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -191,14 +192,14 @@ async def test_progress_is_the_fold_of_the_log_up_to_the_cursor(hands: Hands) ->
 async def test_the_request_is_handed_over_only_before_the_first_decision(hands: Hands) -> None:
     await hands.submit("j", "t1:a")
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     assert now.request == a_request("t1:a")
     assert (now.catalog, now.cursor, now.token, now.ended) == ("v1", 0, "", False)
     await hands.advance("j", claim)
 
     await hands.solve(await hands.run("a"))
 
-    now = state((await hands.take("advance")).extra)
+    now = decode_state((await hands.take("advance")).extra)
     assert now.request is None
     assert now.token
 
@@ -206,13 +207,13 @@ async def test_the_request_is_handed_over_only_before_the_first_decision(hands: 
 async def test_releasing_what_is_in_the_queue_already_adds_nothing(hands: Hands) -> None:
     await hands.submit("j", "t1:a", "t2:b")
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     decided = hands.decision("j", now)
     await hands.write(claim, now, decided)
     running = await hands.run("a")
     await hands.log.cancel("j")
     again = await hands.take("advance")
-    reread = state(again.extra)
+    reread = decode_state(again.extra)
 
     assert await hands.write(again, reread, decided) == "done"
 
@@ -243,7 +244,7 @@ async def test_an_answer_written_by_a_delivery_reaches_the_next_decision(hands: 
     await hands.begin("j", "t1:a")
     await hands.solve(await hands.run("a"))
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     decided = hands.decision("j", now)
     asked = type(decided)(decided.progress, decided.cursor, ask_answer=True)
     assert await hands.write(claim, now, asked) == "done"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from swarm.broker.connection import Connection
-from swarm.broker.job_log import Decision, JobLog, state
+from swarm.broker.job_log import JobLog
+from swarm.broker.job_records import Decision, decode_state
 from swarm.broker.keys import WAKE_TOKENS
 from swarm.broker.queue import Queue, record
 from swarm.engine.scheduler import Release
@@ -21,7 +22,7 @@ async def release_two_attempts(hands: Hands) -> None:
     """A job whose subtask t1 has attempts 1 and 2 in the queue of `a` at once."""
     await hands.submit("j", "t1:a", "t2:b<-t1")
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     decided = hands.decision("j", now)
     second = (Release(subtask="t1", attempt=2, expert="a"), "run:a", record("run", "j", "t1"))
     both = Decision(decided.progress, decided.cursor, events=decided.events, releases=(*decided.releases, second))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from swarm.broker.job_log import state
+from swarm.broker.job_records import decode_state
 from swarm.engine.scheduler import Withdraw
 from swarm.errors import JobNotFound
 from swarm.types.events import Accepted, Ended
@@ -103,7 +103,7 @@ async def test_a_held_delivery_of_a_job_that_ended_behind_its_back_is_dropped_wi
 async def test_a_decision_on_a_job_that_has_ended_writes_nothing(hands: Hands) -> None:
     await hands.submit("j", "t1:a")
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     await hands.call("HSET", hands.keys.job("j"), "ending", "cancelled")
 
     assert await hands.write(claim, now, hands.decision("j", now)) == "done"
@@ -128,7 +128,7 @@ async def test_what_a_decision_withdraws_is_stopped_or_never_runs(hands: Hands) 
     running = await hands.run("a", hands.worker("w1"))
     await hands.solve(await hands.run("c"))
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     decided = hands.decision("j", now)
     withdrawals = tuple(Withdraw(subtask=name, attempt=1) for name in ("t1", "t2"))
     decided = replace(decided, withdrawals=withdrawals)
@@ -234,7 +234,7 @@ async def test_a_plan_is_not_made_once_the_cancel_of_its_job_was_asked(hands: Ha
 async def test_what_a_decision_releases_after_the_cancel_was_asked_never_starts(hands: Hands) -> None:
     await hands.submit("j", "t1:a")
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     await hands.log.cancel("j")
     await hands.write(claim, now, hands.decision("j", now))
 
@@ -300,13 +300,13 @@ async def test_a_due_timer_ticks_once_and_asks_for_a_decision(hands: Hands) -> N
 async def test_a_timer_that_falls_due_while_a_decision_runs_is_decided_on_next(hands: Hands) -> None:
     await hands.submit("j", "t1:a")
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     await hands.fall_due("advance", "j:@timer:1")
     assert await hands.claim("advance") == []
 
     assert await hands.write(claim, now, hands.decision("j", now)) == "again"
 
-    read = state((await hands.take("advance")).extra).events
+    read = decode_state((await hands.take("advance")).extra).events
     assert [event.type for event in read] == ["tick", "planned", "released"]
 
 

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from swarm.broker import keys as listed
 from swarm.broker.expert_stats import Stats
-from swarm.broker.job_log import Decision, JobLog, state
+from swarm.broker.job_log import JobLog
+from swarm.broker.job_records import Decision, decode_state
 from swarm.broker.ledger import Ledger
 from swarm.broker.limiters import Limiters, model_limiters
 from swarm.broker.plan_store import PlanStore
@@ -91,7 +92,7 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
             await hands.expire_lease(await hands.run("b"))
         await hands.claim("run:b")
         await look()
-        now = state((claim := await hands.take("advance")).extra)
+        now = decode_state((claim := await hands.take("advance")).extra)
         decided = hands.decision("j1", now)
         await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_answer=True))
         await hands.submit("j2")

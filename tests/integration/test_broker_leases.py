@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.broker.job_log import Decision, planning, state
+from swarm.broker.job_records import Decision, decode_planning, decode_state
 from swarm.broker.keys import SEEN_FIELDS
 from swarm.broker.queue import MAX_LOST, Claim
 from tests.conftest import Hands
@@ -306,7 +306,7 @@ async def test_an_answer_that_loses_every_writer_is_made_without_one(hands: Hand
     await hands.begin("j", "t1:a")
     await hands.solve(await hands.run("a"))
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     decided = hands.decision("j", now)
     assert await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_answer=True)) == "done"
 
@@ -339,13 +339,13 @@ async def test_a_decision_that_loses_every_router_ends_the_job(hands: Hands) -> 
 async def test_a_planner_that_takes_over_opens_a_new_round(hands: Hands) -> None:
     await hands.submit("j")
     first = await hands.take("plan", hands.worker("w1"))
-    assert planning(first.extra)[0] == 1
+    assert decode_planning(first.extra)[0] == 1
     assert await hands.stands("advance") == {"later": ["j:@timer:1"]}
     await hands.expire_lease(first)
 
     second = await hands.take("plan", hands.worker("w2"))
 
-    number, request, catalog = planning(second.extra)
+    number, request, catalog = decode_planning(second.extra)
     assert (number, request.text, catalog) == (2, "do it", "v1")
     assert await hands.history("j") == ["accepted", "round 1", "round 2"]
     assert (await hands.stands("advance"))["ready"] == ["j:advance"], "to withdraw what the first round started"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
-from swarm.broker.job_log import Decision, JobLog, JobState, new_token, state
+from swarm.broker.job_log import JobLog, new_token
+from swarm.broker.job_records import Decision, JobState, decode_state
 from swarm.broker.keys import ETERNAL, WAKE_TOKENS
 from swarm.broker.queue import MAX_LOST, Claim
 from swarm.engine.progress import Progress
@@ -149,7 +150,7 @@ class Play:
             await self.decide(claim)
 
     async def decide(self, claim: Claim) -> str:
-        now, token = state(claim.extra), new_token()
+        now, token = decode_state(claim.extra), new_token()
         decided = self.hands.decision(claim.job, now)
         self.written.append((claim, now, decided, token))
         return await self.hands.write(claim, now, decided, token)
@@ -275,7 +276,7 @@ async def check_events(play: Play) -> None:
         assert {(e.subtask, e.attempt) for e in events if e.type in ("started", "outcome")} <= released
         raw = await play.hands.call("HMGET", play.connection.keys.job(job), "progress", "cursor", "graph")
         if raw[0] is not None:
-            now = state([None, raw[2], raw[0], raw[1], None, None, None, []])
+            now = decode_state([None, raw[2], raw[0], raw[1], None, None, None, []])
             assert now.progress == fold(Progress(), events[: now.cursor])
 
 

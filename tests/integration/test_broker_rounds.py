@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm.broker.job_log import Decision, planning, state
+from swarm.broker.job_records import Decision, decode_planning, decode_state
 from swarm.broker.queue import MAX_LOST
 from swarm.settings import Settings
 from swarm.types.events import Accepted, Planned
@@ -52,13 +52,13 @@ async def test_another_plan_is_asked_for_once_however_often_it_is_decided(hands:
     for expert, again in (("a", 2), ("b", 2), ("c", 3)):
         await hands.solve(await hands.run(expert))
         claim = await hands.take("advance")
-        now = state(claim.extra)
+        now = decode_state(claim.extra)
         decided = hands.decision("j", now)
         assert await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_plan=again)) == "done"
         if expert == "a":
             assert await hands.stands("plan") == {"ready": ["j:plan:2"]}
             plan = await hands.take("plan")
-            number, request, version = planning(plan.extra)
+            number, request, version = decode_planning(plan.extra)
             assert (number, request.text, version) == (1, "do it", "v1")
             assert await hands.worker().finish(plan, "planned", '{"round":1,"failure":{"reason":"bug","message":"x"}}')
         if expert == "b":
@@ -72,7 +72,7 @@ async def test_an_answer_is_asked_for_once_however_often_it_is_decided(hands: Ha
     for expert in ("a", "b"):
         await hands.solve(await hands.run(expert))
         claim = await hands.take("advance")
-        now = state(claim.extra)
+        now = decode_state(claim.extra)
         decided = hands.decision("j", now)
         assert await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_answer=1)) == "done"
         if expert == "a":
@@ -105,7 +105,7 @@ async def test_a_planner_that_dies_of_planning_again_closes_its_round_as_failed(
     await hands.begin("j", "t1:a", "t2:b")
     await hands.solve(await hands.run("a"))
     claim = await hands.take("advance")
-    now = state(claim.extra)
+    now = decode_state(claim.extra)
     decided = hands.decision("j", now)
     await hands.write(claim, now, Decision(decided.progress, decided.cursor, ask_plan=2))
     for number in range(MAX_LOST):
