@@ -1,46 +1,52 @@
-"""Gates: what an expert, a model and an endpoint can take at once and per minute, whoever asks them.
+"""Rate limiters and circuit breakers of experts, models and endpoints, shared by all processes.
 
-A claim takes a delivery only if each of its gates lets it in; else that queue is passed over, without a slot or a try,
-and the delivery keeps its place. A gate counts
+A claim takes a delivery only if each of its limiters admits it. Otherwise it passes over that queue without using a
+slot or an attempt, and the delivery keeps its place. A limiter counts
 
-- what runs now (`concurrency`). A place is held as long as the lease, so that of a killed worker frees itself;
-- requests per minute, evenly: after a pause `burst` of them may begin at once;
-- tokens per minute: a claim is charged what calls used lately on the average (1,000 before the first), later corrected
-  to what was used. A gate that owes tokens lets nobody in until that is paid off.
+- deliveries that run now (`concurrency`). A place is held as long as the lease, so a killed worker's place frees
+  itself;
+- requests per minute, evenly spaced: after a pause `burst` of them may begin at once;
+- tokens per minute: a claim is charged the recent average of a call (1,000 before the first), later corrected to the
+  tokens used. A limiter that owes tokens admits nothing until they are paid off.
 
-A model's gate also learns. When the server refuses a call because of its limits, half of what runs may run, and where
-rates are set half of them holds; each round of answers gives one place back, each second a twentieth of the rate. A
-gate without limits has none until its server refuses, and has none again when twice as many may run as did then, or
-after ten minutes. What the server says of when to come again holds for all.
+A model's limiter also adapts. When the server refuses a call because of its limits, concurrency and rates are halved;
+each round of answers gives one place back, each second a twentieth of the rate. A limiter without configured limits has
+none until its server refuses, and has none again when twice as many calls may run as ran then, or after ten minutes. A
+pause that the server asks for (`Retry-After`) always holds.
 
-The gates of a model and of its endpoint have a breaker, for what fails altogether. Five calls in a row that fail within
-a minute, with no answer in between, open it: where one call in ten fails anyhow, that comes about once in 100,000
-calls, and a model that is rarely asked does not add up the failures of a day. What nothing was reached for counts at
-the endpoint; time-outs, 5xx and broken streams at the model. For five seconds, about the time of a restart and little
-against an attempt, nobody asks; then one call tries, of all workers together, and the others wait for what comes of it,
-as long as its delivery's lease runs. An answer, also a refusal, closes the breaker; a failure doubles the pause, to a
-minute at most. So all is as before at the latest a minute and one call after a server is back.
+Models and endpoints also have a circuit breaker. Five calls in a row that fail within a minute, with no answer in
+between, open it: where one call in ten fails anyway, that happens about once in 100,000 calls, and the failures of a
+rarely used model do not add up over a day. Failed connections count at the endpoint; timeouts, 5xx and broken streams
+at the model. An open breaker blocks all calls for five seconds, about the time of a restart and little compared with an
+attempt. Then it is half-open: one call of all workers together probes the server, and the others wait for its outcome
+as long as the lease of its delivery runs. An answer, also a refusal, closes the breaker; a failure doubles the pause,
+up to a minute. So calls flow again at most a minute and one call after a server is back.
 
-While it is open, an expert without fallbacks waits in its queue as at any gate. Where there are some, and for planning
-and answers, whose own ways without a model stand in, deliveries run, and the reservation of the call is refused.
+While it is open, an expert without fallbacks waits in its queue as at any limiter. Deliveries of an expert with
+fallbacks run, as do planning and answers, which have ways without a model; the reservation of the call is refused.
 
-Nobody waits for it for longer than five minutes, the time in which a server of a large model is up again; who cannot
-wait so long gives a deadline. From then on calls are refused for good, so what waited and what comes fails at once
-(`unavailable`, not tried again), until the call that still tries each minute is answered. A model that has been dead
-all along therefore fails its subtasks within five minutes and one attempt, and later ones in milliseconds.
+Deliveries wait for an open breaker for at most five minutes, the time in which a server of a large model restarts; a
+job that cannot wait so long gives a deadline. After that, calls fail at once for good (`unavailable`, not retried)
+until a probe, one each minute, is answered. So a model that is down from the start fails its subtasks within five
+minutes and one attempt, and later ones in milliseconds.
 
-A pause that a server asks for holds up the queues of its model; a call to another model than the delivery came for,
-such as a fallback, is refused meanwhile.
+A pause that a server asks for holds back the queues of its model; a call to a model other than the delivery's own, such
+as a fallback, is refused meanwhile.
 
-Limits of an expert stand in its card, those of models and endpoints in Redis, set by `swarm limits`.
+Limits of an expert are in its card, those of models and endpoints in Redis, set by `swarm limits`. Keys and fields in
+Redis call a limiter `gate`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Iterable, Mapping
 
+from swarm.broker.clock import now_ms
 from swarm.broker.connection import Connection
 from swarm.broker.keys import LIMITS_KEPT
+from swarm.broker.snapshot_types import Breaker
 from swarm.errors import BadInput, TooLarge
 from swarm.types.card import Card, Limits
 
@@ -49,9 +55,9 @@ _TARGET = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")
 
 
 def limiters_of(card: Card) -> str:
-    """The gates of an expert as the claim script reads them; empty where there is nothing to count.
+    """Limiters of an expert as the claim script reads them; empty if nothing is limited.
 
-    A `!` before them: it waits for a breaker to close, since it has no fallbacks.
+    A leading `!`: its deliveries wait for a breaker to close, since the expert has no fallbacks.
     """
     own = f"expert:{card.name} ={_encoded(card.limits)}" if card.limits != Limits() else ""
     model = model_limiters(card.model)
@@ -60,42 +66,42 @@ def limiters_of(card: Card) -> str:
 
 
 def model_limiters(model: str) -> str:
-    """The gates of a model and its endpoint; empty for `local/` ones, which have no server."""
+    """Limiters of a model and its endpoint; empty for `local/` models, which have no server."""
     return f"model:{model} endpoint:{model.partition('/')[0]}" if has_limiters(model) else ""
 
 
 def has_limiters(model: str) -> bool:
-    """Whether there is a server behind a name."""
+    """Whether a model runs on a server, and so has limiters."""
     return "/" in model and _TARGET.fullmatch(model) is not None
 
 
 def target(name: str) -> str:
-    """The gate that a person means by `openai` or `openai/gpt-6-luna`. Raises BadInput."""
+    """Limiter of `openai` or `openai/gpt-6-luna`, as a user writes it. Raises BadInput."""
     if not _TARGET.fullmatch(name):
         raise BadInput(
             "name",
             f"{name[:100]!r} is neither an endpoint nor a model of one",
-            "give openai or openai/gpt-6-luna; what an expert may take stands in its card",
+            "give openai or openai/gpt-6-luna; the limits of an expert are in its card",
         )
     return f"model:{name}" if "/" in name else f"endpoint:{name}"
 
 
 class Limiters:
-    """The limits that are set in Redis."""
+    """Limits of models and endpoints, kept in Redis."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def limits(self) -> dict[str, Limits]:
-        """All that are set, by `endpoint` or `endpoint/model`."""
+        """All limits, by `endpoint` or `endpoint/model`."""
         raw = await self._connection.call("HGETALL", self._connection.keys.limits)
         pairs = zip(raw[::2], raw[1::2], strict=True)
         return {gate.decode().partition(":")[2]: _decoded(value.decode()) for gate, value in sorted(pairs)}
 
     async def set(self, name: str, limits: Limits) -> None:
-        """Replace the limits of an endpoint or a model; workers hold to them from their next claim on.
+        """Replace the limits of an endpoint or a model; they hold from the next claim of each worker.
 
-        Raises BadInput, and TooLarge where there are too many.
+        Raises BadInput, and TooLarge if limits of too many models are set.
         """
         gate = target(name)
         if limits == Limits():
@@ -108,7 +114,7 @@ class Limiters:
             )
 
     async def drop(self, name: str) -> bool:
-        """Forget the limits of an endpoint or a model. False: it had none."""
+        """Delete the limits of an endpoint or a model; False if it had none."""
         return bool(await self._connection.script("limits_drop", target(name)))
 
 
@@ -119,3 +125,27 @@ def _encoded(limits: Limits) -> str:
 def _decoded(text: str) -> Limits:
     found = {name: int(value) for name, value in zip(_FIELDS, text.split(","), strict=True) if value}
     return Limits(**found)
+
+
+async def open_breakers(connection: Connection, names: Iterable[str]) -> tuple[dict[str, Breaker], int]:
+    """Open breakers among these, by `endpoint` or `endpoint/model`, and the swarm's time in milliseconds.
+
+    Raises BrokerErrors, and BadInput for a name that is neither.
+    """
+    every = sorted(set(names))
+    gates = [connection.keys.gate(target(name)) for name in every]
+    fields = await asyncio.gather(*(connection.call("HMGET", gate, "broken", "shut") for gate in gates))
+    now = int(await now_ms(connection))
+    found = {}
+    for name, (since, until) in zip(every, fields, strict=True):
+        if since is not None and until is not None:
+            found[name] = breaker_of({"broken": since.decode(), "shut": until.decode()}, now)
+    return {name: breaker for name, breaker in found.items() if breaker is not None}, now
+
+
+def breaker_of(fields: Mapping[str, str], now: int) -> Breaker | None:
+    """Breaker of a limiter with these fields; None if it is closed."""
+    if "broken" not in fields:
+        return None
+    until = int(fields["shut"])
+    return Breaker(since=int(fields["broken"]), until=until, half_open=until <= now)

@@ -30,9 +30,9 @@ from swarm.broker.keys import (
     Keys,
     expert_queue,
 )
-from swarm.broker.limiters import Limiters, target
+from swarm.broker.limiters import Limiters, breaker_of, target
 from swarm.broker.plan_store import PlanStore
-from swarm.broker.snapshot_types import Breaker, Gate, Held, Kind, Memory, PersistentKey, QueueStatus, Snapshot
+from swarm.broker.snapshot_types import Gate, Held, Kind, Memory, PersistentKey, QueueStatus, Snapshot
 from swarm.broker.workers import running_workers, unserved
 from swarm.settings import Settings
 from swarm.types.card import Limits
@@ -272,14 +272,6 @@ def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, que
         breaker=breaker_of(fields, now),
         waiting=tuple(sorted(name for name in waits if name in queues and queues[name].ready)),
     )
-
-
-def breaker_of(fields: Mapping[str, str], now: int) -> Breaker | None:
-    """The breaker of a gate with these fields, if it is open."""
-    if "broken" not in fields:
-        return None
-    until = int(fields["shut"])
-    return Breaker(since=int(fields["broken"]), until=until, half_open=until <= now)
 
 
 def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> float:

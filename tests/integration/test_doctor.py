@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from swarm.broker.acl import rule
-from swarm.broker.breakers import broken
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
+from swarm.broker.limiters import open_breakers
 from swarm.broker.redis_health import vitals
 from swarm.broker.workers import running_workers
 from swarm.cli.base import exit_codes
@@ -340,7 +340,7 @@ async def test_open_breakers_and_the_figures_of_redis_are_read(connection: Conne
     await connection.call("HSET", connection.keys.gate("model:box/small"), "broken", now - 9_000, "shut", now + 5_000)
     await connection.call("PEXPIRE", connection.keys.gate("model:box/small"), 60_000)
 
-    found, at = await broken(connection, ["box/small", "box"])
+    found, at = await open_breakers(connection, ["box/small", "box"])
     seen = await vitals(connection)
 
     assert list(found) == ["box/small"]

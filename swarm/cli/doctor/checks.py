@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import swarm
-from swarm.broker.breakers import broken
 from swarm.broker.ledger import Ledger
-from swarm.broker.limiters import Limiters
+from swarm.broker.limiters import Limiters, open_breakers
 from swarm.broker.price_table import PriceTable
 from swarm.broker.workers import running_workers
 from swarm.cli.doctor import catalog, price_tables
@@ -49,7 +48,7 @@ async def _listed(facts: Facts) -> list[Finding]:
 
 async def _broken(facts: Facts) -> list[Finding]:
     users = await facts.users()
-    found, now = await broken(facts.redis, {*users, *map(doctor_endpoints.where, users)})
+    found, now = await open_breakers(facts.redis, {*users, *map(doctor_endpoints.where, users)})
     return list(doctor_redis.broken(found, now, len(users)))
 
 
