@@ -37,7 +37,7 @@ BATCH = 256
 WAIT_MS = 1000
 """How long a durable write may take to reach a replica."""
 
-LIBRARY = ("_base", "_clock", "_money", "_gates", "_queue", "_jobs")
+LIBRARY = ("_base", "_clock", "_ledger", "_breaker", "_limits", "_queue", "_jobs")
 """What all scripts share, in the order in which one uses the other."""
 
 

@@ -107,7 +107,7 @@ class Queue:
         They are taken from one queue after the other, from the one with the number `first` on.
 
         Expired leases and due timers come back first; what is settled or ended is dropped. A queue that one of its
-        `gates` (see gates.py) holds up is passed over. What is not noted to hold deliveries is not looked into, except
+        `gates` (see limiters.py) holds up is passed over. Queues not noted to hold deliveries are skipped, except
         for the queue `also`, or all with `*`: processes of an older version make no such notes.
         """
         served = queues if isinstance(queues, Served) else Served(queues, gates)

@@ -13,7 +13,7 @@ from swarm.broker.keys import Keys
 
 
 class Served:
-    """Queues in order, and the gates (see gates.py) of those that have some."""
+    """Queues in order, and the gates (see limiters.py) of those that have some."""
 
     def __init__(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
         self.queues, self.gates = tuple(queues), dict(gates or {})

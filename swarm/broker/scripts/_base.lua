@@ -57,5 +57,5 @@ local function wake(queue)
   end
 end
 
--- Defined below, in the files that follow this one: _clock, _money, _gates, _queue, _jobs, in this order.
-local to_ready, release_gates, money_lost, unpark, gate_report
+-- Defined in the files that follow this one, in this order: _clock, _ledger, _breaker, _limits, _queue, _jobs.
+local to_ready, release_gates, money_lost, unpark, wake_waiting, gate_report

@@ -2,7 +2,7 @@
 -- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, the time that the worker
 -- measured or '', '*' to look into every queue, the name of one to look into at any rate, or '', where in the text that
 -- follows the queue to begin with stands, and that: after a line break, a line for each queue, 'NAME GATE GATE ...', see
--- gates.py and served.py. Else it looks only into those that are noted to hold deliveries.
+-- limiters.py and served_queues.py. Else it looks only into those that are noted to hold deliveries.
 -- Answers {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, the time};
 -- `extra` is the job's state for `advance`, the round's number for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])

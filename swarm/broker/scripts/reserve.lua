@@ -6,6 +6,8 @@
 -- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended or is to
 -- end), {'broken', gate, ms, '0', words} (its breaker is open: what the last call said), {'dead', ...} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
 -- and free stands 'probe' if the call is to try out what was broken.
+-- ms in which a call that has ended is settled, at most
+local SETTLED_MS = 2000
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
 local M = money_key(job)

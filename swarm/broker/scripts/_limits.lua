@@ -1,30 +1,18 @@
--- What an endpoint, a model and an expert can take at once and per minute: their gates. See gates.py.
--- A gate's hash holds
---   tat, step         requests: when the last one that was let in is due, if all go evenly; ms between two
+-- Rate limiters of experts, models and endpoints: what each can take at once and per minute. See limiters.py. Keys and names
+-- here call a limiter `gate`. Its hash holds, besides its breaker (see _breaker.lua),
+--   tat, step         requests: when the last admitted one is due, if all are spaced evenly; ms between two
 --   owed, at, pay, spare   tokens: how many are owed at the time `at` (below 0: to spare, `spare` at most), paid off per ms
---   mean              tokens of a call, the last ones counting most: what a claim is charged until the truth is known
---   cap, peak         adaptive: how many may run, since too many were refused; how many ran then
---   rate, grown       adaptive: the share of the rates that is used, since too many were refused; when it last grew
+--   mean              tokens of a call, recent ones weighted most: what a claim is charged until the usage is known
+--   cap, peak         adaptive: how many may run, since the server refused; how many ran then
+--   rate, grown       adaptive: the share of the rates that is used, since the server refused; when it last grew
 --   cut, pause        when `cap` and `rate` were last cut; until when nothing begins
---   fails             the breaker: when the last calls failed, since one was answered
---   why               what the last failed call said
---   broken, shut, span, probe   and while it is open: since when; until when nobody asks, and for how many ms that was;
---                     who then tries it out, as 'DELIVERY OWNER HOLD UNTIL', the hold being '-' until it has reserved
---   waits, w:QUEUE    the queues to wake when a place is free; since when one is held here, and when it was last seen so
--- A delivery's field `gates` names those it went through; `#N` after a name are the tokens that it was charged there.
+--   waits, w:QUEUE    the queues to wake when a place is free; since when one is held here, and when that was last seen
+-- The field `gates` of a delivery names those that admitted it; `#N` after a name is the number of tokens charged there.
 
-local GATE_MS = '86400000'
 local FIRST_MEAN = 1000
 local FORGOTTEN = 600000
 local LONGEST_PAUSE = 600000
-local FAILS, FAILS_MS, FIRST_SPAN, LONGEST_SPAN = 5, 60000, 5000, 60000
--- how long anybody waits for an open breaker
-local DEAD_MS = 300000
--- what telling of a call takes beyond its own time
-local SETTLED_MS = 2000
 local looked = {}
-
-local function gate_key(gate) return P .. ':gate:' .. gate end
 
 -- Calls `each(gate, word that follows it or nil)`; such a word begins with `mark`.
 local function each_gate(words, mark, each)
@@ -40,9 +28,6 @@ local function each_gate(words, mark, each)
   end
   if gate then each(gate) end
 end
-
--- Whether a breaker has been open for so long that nobody waits for it any more.
-local function is_dead(broken, now) return math.abs(now - broken) >= DEAD_MS end
 
 -- Until when a gate has a pause that its server asked for; nil: it has none.
 local function paused_till(pause, now)
@@ -80,30 +65,6 @@ local function look_at(name, limits, now)
   end
   looked[name] = g
   return g
-end
-
--- Until when whoever tries out a broken gate is waited for: as long as its lease runs and, if it has reserved for its call,
--- that call may take and has not come to its end. Nil: nobody tries.
-local function trying(probe, now)
-  local id, owner, hold, till = string.match(probe or '', '^(%S+) (%S+) (%S+) (%d+)$')
-  till = tonumber(till)
-  if not till or till <= now then return end
-  local f = call('HMGET', delivery_key(id), 'owner', 'queue', 'holds')
-  if f[1] ~= owner or (hold ~= '-' and not string.find(' ' .. (f[3] or '') .. ' ', ' ' .. hold .. ' ', 1, true)) then return end
-  local lease = tonumber(call('ZSCORE', queue_key(f[2], 'leases'), id) or '')
-  if not lease then return end
-  if lease > cutoff(now) then return math.min(till, now + lease - cutoff(now)) end
-end
-
--- When somebody may ask at a gate whose breaker is open; nil: now, to try it out.
-local function mended_at(shut, probe, now)
-  if shut > now and shut < now + LONGEST_SPAN + 1000 then return shut end
-  return trying(probe, now)
-end
-
--- Somebody asks at a gate whose breaker was open, and nobody else does until it is known what comes of that.
-local function try_out(K, id, owner, hold, till)
-  call('HSET', K, 'probe', id .. ' ' .. owner .. ' ' .. hold .. ' ' .. int(till))
 end
 
 -- When a gate that lets nobody in may open again; nil if it is open. `waits`: an open breaker shuts it, too.
@@ -213,7 +174,7 @@ local function keep_places(id, gates, expiry)
 end
 
 -- The queues that are held up at a gate may look again.
-local function wake_waiting(gate)
+function wake_waiting(gate)
   local K = gate_key(gate)
   local waits = call('HGET', K, 'waits')
   if not waits then return end
@@ -272,69 +233,6 @@ local function count_tokens(K, f, now, tokens)
   local owed = math.max(-f[4], f[1] - math.max(0, now - f[2]) * f[3]) + tokens
   local mean = 0.8 * (tonumber(f[5]) or FIRST_MEAN) + 0.2 * tokens
   call('HSET', K, 'owed', string.format('%.3f', owed), 'at', string.format('%.3f', now), 'mean', string.format('%.1f', mean))
-end
-
--- Another call failed: the FAILS-th in a row within FAILS_MS opens the breaker.
-local function count_failure(K, fails, now)
-  local times = {}
-  for at in string.gmatch(fails or '', '%d+') do
-    if math.abs(now - at) < FAILS_MS then table.insert(times, at) end
-  end
-  table.insert(times, int(now))
-  if #times < FAILS then
-    call('HSET', K, 'fails', table.concat(times, ' '))
-  else
-    call('HDEL', K, 'fails')
-    call('HSET', K, 'broken', int(now), 'shut', int(now + FIRST_SPAN), 'span', FIRST_SPAN)
-  end
-  call('PEXPIRE', K, GATE_MS)
-end
-
--- What a call said of a gate's health: it is 'up' or 'down', or '' nothing. `who` made it: 'DELIVERY OWNER HOLD '. An open
--- breaker heeds only the failure of who tried it out; others may have begun before it opened.
-local function heed(gate, fails, broken, span, probe, health, who, now, why)
-  local K = gate_key(gate)
-  local tried = probe and string.sub(probe, 1, #who) == who
-  if health == 'up' then
-    if fails or broken then call('HDEL', K, 'fails', 'broken', 'shut', 'span', 'probe', 'why') end
-    if broken then wake_waiting(gate) end
-  elseif health == 'down' and not broken then
-    call('HSET', K, 'why', why)
-    count_failure(K, fails, now)
-  elseif health == 'down' and tried then
-    span = math.min(LONGEST_SPAN, 2 * span)
-    call('HDEL', K, 'probe')
-    call('HSET', K, 'shut', int(now + span), 'span', span, 'why', why)
-    call('PEXPIRE', K, GATE_MS)
-  elseif tried then
-    call('HDEL', K, 'probe')
-    wake_waiting(gate)
-  end
-end
-
--- The gates of a model, '' for one that has none.
-local function gates_of_model(model)
-  return model == '' and {} or {'model:' .. model, 'endpoint:' .. string.match(model, '^[^/]+')}
-end
-
--- Whether a call may be made: nil and the gates that it tries out; or the gate that is broken, the ms until somebody may ask
--- there (while another call tries it out, as many as it was shut for), whether nobody waits for that any more, and why it is.
-local function broken_gate(model, id, owner, hold, now)
-  local tries = {}
-  for _, gate in ipairs(gates_of_model(model)) do
-    local K = gate_key(gate)
-    local shut_till = tonumber(call('HGET', K, 'shut') or '')
-    if shut_till then
-      local f = call('HMGET', K, 'probe', 'span', 'broken', 'why')
-      local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
-      local mended = mended_at(shut_till, not mine and f[1], now)
-      if mended then
-        return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now), f[4] or ''
-      end
-      table.insert(tries, K)
-    end
-  end
-  return nil, tries
 end
 
 -- Of a model through whose gate a delivery did not come, as of a fallback: its gate and the ms for which its server wants no

@@ -1,0 +1,104 @@
+-- Circuit breakers of models and endpoints. See limiters.py. A breaker is part of the hash of its limiter (see _limits.lua):
+--   fails    when the last calls failed, since one was answered
+--   why      error text of the last failed call
+--   broken   since when it is open; absent: it is closed
+--   shut     until when nobody may call; after that it is half-open
+--   span     how many ms that pause is
+--   probe    the call that probes the half-open breaker, 'DELIVERY OWNER HOLD UNTIL'; HOLD is '-' until it has reserved
+
+local GATE_MS = '86400000'
+local FAILS, FAILS_MS, FIRST_SPAN, LONGEST_SPAN = 5, 60000, 5000, 60000
+-- how long deliveries wait for an open breaker
+local DEAD_MS = 300000
+
+local function gate_key(gate) return P .. ':gate:' .. gate end
+
+-- The gates of a model, '' for one that has none.
+local function gates_of_model(model)
+  return model == '' and {} or {'model:' .. model, 'endpoint:' .. string.match(model, '^[^/]+')}
+end
+
+-- Whether a breaker has been open for so long that nobody waits for it any more.
+local function is_dead(broken, now) return math.abs(now - broken) >= DEAD_MS end
+
+-- Until when whoever tries out a broken gate is waited for: as long as its lease runs and, if it has reserved for its call,
+-- that call may take and has not come to its end. Nil: nobody tries.
+local function trying(probe, now)
+  local id, owner, hold, till = string.match(probe or '', '^(%S+) (%S+) (%S+) (%d+)$')
+  till = tonumber(till)
+  if not till or till <= now then return end
+  local f = call('HMGET', delivery_key(id), 'owner', 'queue', 'holds')
+  if f[1] ~= owner or (hold ~= '-' and not string.find(' ' .. (f[3] or '') .. ' ', ' ' .. hold .. ' ', 1, true)) then return end
+  local lease = tonumber(call('ZSCORE', queue_key(f[2], 'leases'), id) or '')
+  if not lease then return end
+  if lease > cutoff(now) then return math.min(till, now + lease - cutoff(now)) end
+end
+
+-- When somebody may ask at a gate whose breaker is open; nil: now, to try it out.
+local function mended_at(shut, probe, now)
+  if shut > now and shut < now + LONGEST_SPAN + 1000 then return shut end
+  return trying(probe, now)
+end
+
+-- Somebody asks at a gate whose breaker was open, and nobody else does until it is known what comes of that.
+local function try_out(K, id, owner, hold, till)
+  call('HSET', K, 'probe', id .. ' ' .. owner .. ' ' .. hold .. ' ' .. int(till))
+end
+
+-- Another call failed: the FAILS-th in a row within FAILS_MS opens the breaker.
+local function count_failure(K, fails, now)
+  local times = {}
+  for at in string.gmatch(fails or '', '%d+') do
+    if math.abs(now - at) < FAILS_MS then table.insert(times, at) end
+  end
+  table.insert(times, int(now))
+  if #times < FAILS then
+    call('HSET', K, 'fails', table.concat(times, ' '))
+  else
+    call('HDEL', K, 'fails')
+    call('HSET', K, 'broken', int(now), 'shut', int(now + FIRST_SPAN), 'span', FIRST_SPAN)
+  end
+  call('PEXPIRE', K, GATE_MS)
+end
+
+-- What a call said of a gate's health: it is 'up' or 'down', or '' nothing. `who` made it: 'DELIVERY OWNER HOLD '. An open
+-- breaker heeds only the failure of who tried it out; others may have begun before it opened.
+local function heed(gate, fails, broken, span, probe, health, who, now, why)
+  local K = gate_key(gate)
+  local tried = probe and string.sub(probe, 1, #who) == who
+  if health == 'up' then
+    if fails or broken then call('HDEL', K, 'fails', 'broken', 'shut', 'span', 'probe', 'why') end
+    if broken then wake_waiting(gate) end
+  elseif health == 'down' and not broken then
+    call('HSET', K, 'why', why)
+    count_failure(K, fails, now)
+  elseif health == 'down' and tried then
+    span = math.min(LONGEST_SPAN, 2 * span)
+    call('HDEL', K, 'probe')
+    call('HSET', K, 'shut', int(now + span), 'span', span, 'why', why)
+    call('PEXPIRE', K, GATE_MS)
+  elseif tried then
+    call('HDEL', K, 'probe')
+    wake_waiting(gate)
+  end
+end
+
+-- Whether a call may be made: nil and the gates that it tries out; or the gate that is broken, the ms until somebody may ask
+-- there (while another call tries it out, as many as it was shut for), whether nobody waits for that any more, and why it is.
+local function broken_gate(model, id, owner, hold, now)
+  local tries = {}
+  for _, gate in ipairs(gates_of_model(model)) do
+    local K = gate_key(gate)
+    local shut_till = tonumber(call('HGET', K, 'shut') or '')
+    if shut_till then
+      local f = call('HMGET', K, 'probe', 'span', 'broken', 'why')
+      local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
+      local mended = mended_at(shut_till, not mine and f[1], now)
+      if mended then
+        return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now), f[4] or ''
+      end
+      table.insert(tries, K)
+    end
+  end
+  return nil, tries
+end
