@@ -25,7 +25,7 @@ GIVEN_UP = {
 """How the sentence on the ending counts what was given up for one of these reasons."""
 
 
-class SubtaskStates:
+class MutableProgress:
     """A progress while events are folded into it: the same facts, but mutable, so that a fold is linear."""
 
     graph: Graph
@@ -69,43 +69,46 @@ class SubtaskStates:
         facts = vars(self)
         return self._start.model_copy(update={name: facts[name] for name in vars(self._start)})
 
-    def _put(self, name: str, step: SubtaskState) -> None:
+    def put(self, name: str, step: SubtaskState) -> None:
         before = self.steps.get(name)
         self._unsettled -= before is not None and before.state not in SETTLED
         self._unsettled += step.state not in SETTLED
         self.steps[name] = step
 
-    def _change(self, name: str, **changes: object) -> None:
+    def change(self, name: str, **changes: object) -> None:
         if (step := self.steps.get(name)) is not None and step.state not in SETTLED:
-            self._put(name, step.model_copy(update=changes))
+            self.put(name, step.model_copy(update=changes))
 
-    def _because(self, cause: Ending, why: str) -> None:
+    def end_with(self, cause: Ending, why: str) -> None:
         if self.cause is None or RANK.index(cause) < RANK.index(self.cause):
             self.cause, self.why = cause, why
 
-    def _withdraw(self, names: Iterable[str]) -> None:
+    def withdraw(self, names: Iterable[str]) -> None:
         for name in list(names):
-            self._put(name, self.steps[name].model_copy(update={"state": "withdrawn"}))
+            self.put(name, self.steps[name].model_copy(update={"state": "withdrawn"}))
+
+    def set_graph(self, graph: Graph) -> None:
+        self.graph, self._children = graph, None
 
     # -- what follows from a step
 
-    def _give_up(self, name: str, **why: object) -> None:
-        self._change(name, state="failed", **why)
+    def give_up(self, name: str, **why: object) -> None:
+        self.change(name, state="failed", **why)
         if name == parent_id(name):
-            self._drop_descendants(name)
+            self.drop_descendants(name)
         else:
             self._item_settled(parent_id(name))
 
-    def _drop_descendants(self, root: str) -> None:
+    def drop_descendants(self, root: str) -> None:
         because = self.steps[root].because or root
-        stack = list(self._children_of(root))
+        stack = list(self.children_of(root))
         while stack:
             name = stack.pop()
             if self.steps[name].state not in SETTLED:
-                self._change(name, state="dropped", reason="dependency", because=because)
-                stack.extend(self._children_of(name))
+                self.change(name, state="dropped", reason="dependency", because=because)
+                stack.extend(self.children_of(name))
 
-    def _children_of(self, name: str) -> list[str]:
+    def children_of(self, name: str) -> list[str]:
         if self._children is None:
             self._children, self._by_id = {}, {subtask.id: subtask for subtask in self.graph.subtasks}
             for subtask in self.graph.subtasks:
@@ -113,7 +116,7 @@ class SubtaskStates:
                     self._children.setdefault(other, []).append(subtask.id)
         return self._children.get(name, [])
 
-    def _gave_up(self, name: str) -> bool:
+    def gave_up(self, name: str) -> bool:
         return name in self.steps and self.steps[name].state in ("failed", "dropped")
 
     def _item_settled(self, parent: str) -> None:
@@ -123,46 +126,46 @@ class SubtaskStates:
         if self.steps[parent].state != "expanded" or any(state not in SETTLED for state in items):
             return  # from the last, which is open for longest, so that this looks at few
         if any(self.steps[item_id(parent, number)].state == "solved" for number in range(1, count + 1)):
-            self._change(parent, state="solved")
-            self._went_well(parent)
+            self.change(parent, state="solved")
+            self.solved(parent)
         else:
-            self._give_up(parent, reason="expert_error", message=f"none of its {count} items was solved")
+            self.give_up(parent, reason="expert_error", message=f"none of its {count} items was solved")
 
-    def _went_well(self, name: str) -> None:
+    def solved(self, name: str) -> None:
         """What follows from a result, beyond that others may begin."""
         if name != parent_id(name):
             self._item_settled(parent_id(name))
         elif self.graph.branches:
-            self._branch(self._children_of(name))
+            self.branch(self.children_of(name))
 
-    def _branch(self, names: Iterable[str]) -> None:
+    def branch(self, names: Iterable[str]) -> None:
         """Skip, expand or give up what can be by now, and then what waited for it."""
         stack = list(reversed(list(names)))
         while stack:
             name = stack.pop()
             if self.steps[name].state != "waiting":
                 continue
-            self._children_of(name)
+            self.children_of(name)
             subtask = self._by_id[name]
             states = {i: self.steps[i].state if i in self.steps else "waiting" for i in subtask.depends_on}
             known = Known(self.values, self.unknown, self.max_items, len(self.steps))
             match branch(subtask, states, known):
                 case Skip(message):
-                    self._change(name, state="skipped", message=message)
-                    stack.extend(reversed(self._children_of(name)))
+                    self.change(name, state="skipped", message=message)
+                    stack.extend(reversed(self.children_of(name)))
                 case Refuse(reason, message):
-                    self._give_up(name, reason=reason, message=message)
+                    self.give_up(name, reason=reason, message=message)
                 case Expand(0):
-                    self._change(name, state="solved", empty=True, message=f"{subtask.for_each} is an empty list")
-                    stack.extend(reversed(self._children_of(name)))
+                    self.change(name, state="solved", empty=True, message=f"{subtask.for_each} is an empty list")
+                    stack.extend(reversed(self.children_of(name)))
                 case Expand(count):
-                    self._change(name, state="expanded", items=count)
+                    self.change(name, state="expanded", items=count)
                     for number in range(1, count + 1):
-                        self._put(item_id(name, number), SubtaskState(round=self.steps[name].round))
+                        self.put(item_id(name, number), SubtaskState(round=self.steps[name].round))
 
     # -- what follows from all of them
 
-    def _complete(self) -> None:
+    def finish_plan(self) -> None:
         """When the plan is whole and every subtask of it is settled, the job has its cause, or needs a new plan."""
         if not self.planned or self.open_round is not None or self.cause is not None:
             return
@@ -171,17 +174,17 @@ class SubtaskStates:
         states = [s.state for s in self.steps.values() if s.state not in ("withdrawn", "skipped") and not s.items]
         solved = states.count("solved")
         if not states:
-            self._because("rejected", "the plan has no subtasks")
+            self.end_with("rejected", "the plan has no subtasks")
         elif (solved == len(states) and not self.lacking) or self.plan_only:
-            self._because("completed", "")
-        elif self._may_plan_again():
+            self.end_with("completed", "")
+        elif self.may_plan_again():
             self.replan = self.rounds + 1
         elif solved == len(states):
-            self._because("completed", "")
+            self.end_with("completed", "")
         else:
             self._short(f"{solved} of {len(states)} subtasks were solved", "partial" if solved else "failed")
 
-    def _may_plan_again(self) -> bool:
+    def may_plan_again(self) -> bool:
         return self.again and self.rounds <= self.replans and not final(self.steps.values())
 
     def _short(self, count: str, ending: Ending) -> None:
@@ -189,4 +192,4 @@ class SubtaskStates:
         given_up = Counter(step.reason for step in self.steps.values() if step.state == "failed" and not step.items)
         lost = [f"{given_up[reason]} {words}" for reason, words in GIVEN_UP.items() if given_up[reason]]
         why = ", ".join((count, *lost))
-        self._because("over_budget" if UNAFFORDABLE & given_up.keys() else ending, why)
+        self.end_with("over_budget" if UNAFFORDABLE & given_up.keys() else ending, why)
