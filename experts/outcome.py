@@ -1,22 +1,34 @@
-"""Which Failure an error stands for: those of this project, and those by which the usual clients say what went wrong.
+"""Turns what an expert returned or raised into an Outcome: a checked Solution or a Failure.
 
-Clients of HTTP, databases and queues are told by their form (names of classes, a status, a Retry-After header), since
-none of them is imported here. What nobody meant is a bug and no failure: it would go wrong again.
+`judged` checks a result; `known_failure` translates an error, of this project or of a common client library.
+Errors of client libraries (HTTP, databases, queues) are recognised by class name, status and Retry-After header, since
+none of those libraries is imported here. Any other error is a bug of the expert, which another attempt would repeat.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from experts.output_schema import misfit, too_deep
+from experts.result_repair import repaired
 from swarm.errors import BadInput, BrokerError, ExpertError
 from swarm.llm.openai.retry_after import retry_after
-from swarm.types.result import Failure, as_reason
+from swarm.runtime.thread_pool import in_thread
+from swarm.types.base import MAX_DEPTH
+from swarm.types.card import Card
+from swarm.types.plan import Subtask
+from swarm.types.result import Failure, Outcome, Solution, as_reason
 
+MAX_SOLUTION = 1_000_000
+"""Maximum size of a solution in bytes of JSON."""
+MAX_MESSAGE = 2_000
+"""Maximum characters of a Failure's message, which is stored in the job's log and sent to all its readers."""
 MAX_WORDS = 500
-"""Characters of a foreign error's words."""
+"""Maximum characters of the message of an error from a client library."""
 
 _PASSES = frozenset(
     getattr(errno, name)
@@ -39,6 +51,47 @@ _STAYS = frozenset("SSLCertVerificationError SSLError ClientConnectorCertificate
 """Classes below those that no further try mends."""
 _THROTTLED = ("throttl", "toomanyrequests", "requestlimitexceeded", "slowdown", "provisionedthroughputexceeded")
 """In the error codes of AWS, whose status is 400."""
+
+
+async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
+    """Check a result of an expert: plain JSON, within the size limits, and valid by the output schema.
+
+    The subtask's schema takes precedence over the card's. A bad result of a language model is retryable; that of a
+    program is not, since it would be the same again.
+    """
+    again = not card.model.startswith("local/")
+    if not isinstance(solution, Solution):
+        return Failure(reason="bug", message=f"{card.name} returned {type(solution).__name__}, not a Solution")
+    solution = repaired(solution)
+    try:
+        encoded = solution.model_dump_json()
+    except (ValueError, RecursionError) as error:
+        return Failure(reason="bad_output", message=f"the solution is no JSON: {str(error)[:300]}", retryable=again)
+    if (size := len(encoded.encode())) > MAX_SOLUTION:
+        message = f"the solution has {size:,} bytes, at most {MAX_SOLUTION:,} may travel; ask for less"
+        return Failure(reason="too_large", message=message, usage=solution.usage)
+    data = None if solution.data is None else json.loads(encoded)["data"]
+    if too_deep(data):
+        message = f"the data is nested more than {MAX_DEPTH} levels deep; ask for flatter data"
+        return Failure(reason="bad_output", message=message, retryable=again, usage=solution.usage)
+    if problem := await _misfit(data, solution.text, card, subtask):
+        return Failure(reason="bad_output", message=problem, retryable=again, usage=solution.usage)
+    return solution if solution.data is None else Solution.model_validate_json(encoded)
+
+
+async def _misfit(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
+    if card.output is None and subtask.output is None:
+        return None
+    schema = (card.output or {}) if subtask.output is None else subtask.output
+    return await in_thread(misfit, data, text, schema)
+
+
+def shortened(failure: Failure) -> Failure:
+    """Cut a failure's message to MAX_MESSAGE characters of valid Unicode."""
+    message = failure.message.encode("utf-8", "replace").decode()
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 3] + "..."
+    return failure if message == failure.message else failure.model_copy(update={"message": message})
 
 
 def words_of(error: BaseException) -> str:

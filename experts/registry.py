@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import math
 import time
 from collections import OrderedDict
@@ -25,26 +24,20 @@ import structlog
 from experts.attempt import Attempts, called
 from experts.attempt_threads import Threads
 from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
-from experts.outcome import known_failure, words_of
-from experts.output_schema import misfit, schema_problem, too_deep
+from experts.outcome import judged, known_failure, shortened, words_of
+from experts.output_schema import schema_problem
 from experts.prompt_inputs import inline
-from experts.result_repair import repaired
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
 from swarm.llm.base import Models, NoModels
 from swarm.runtime.expert_context import Context
 from swarm.runtime.thread_pool import in_thread
-from swarm.types.base import MAX_DEPTH
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Outcome, Solution
 
-MAX_SOLUTION = 1_000_000
-"""Bytes of a solution as JSON."""
 SIZE = 64
 """Experts held at once. Those in use are never closed, so a burst may hold more for a while."""
 
-MAX_MESSAGE = 2_000
-"""Characters of a Failure's message: it goes into the log of the job and to all who watch it."""
 NEAR = 0.02
 """Seconds before the end of an attempt in which a model that gives up does so for want of time."""
 CLOSING = 5.0
@@ -137,7 +130,7 @@ class Registry:
         Only CancelledError and NoRoom pass.
         """
         outcome = await self._settle(card, subtask, inputs, allowance, context, begin)
-        return _short(outcome) if isinstance(outcome, Failure) else outcome
+        return shortened(outcome) if isinstance(outcome, Failure) else outcome
 
     async def _settle(
         self,
@@ -328,49 +321,8 @@ async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:
     return None
 
 
-def _short(failure: Failure) -> Failure:
-    """The failure with a message that may travel: not too long, and valid Unicode."""
-    message = failure.message.encode("utf-8", "replace").decode()
-    if len(message) > MAX_MESSAGE:
-        message = message[: MAX_MESSAGE - 3] + "..."
-    return failure if message == failure.message else failure.model_copy(update={"message": message})
-
-
 def _no_room(error: BaseException) -> NoRoom | None:
     """The NoRoom that an error is or, as a group, holds: nothing was spent, so nothing has come of it."""
     if isinstance(error, BaseExceptionGroup):
         return next((found for part in error.exceptions if (found := _no_room(part)) is not None), None)
     return error if isinstance(error, NoRoom) else None
-
-
-async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
-    """The solution if it may travel: plain JSON, small enough, and its data as the schema wants it.
-
-    The subtask's schema goes before the card's. What a model got wrong may be asked again; what a program got wrong
-    it would get wrong again.
-    """
-    again = not card.model.startswith("local/")
-    if not isinstance(solution, Solution):
-        return Failure(reason="bug", message=f"{card.name} returned {type(solution).__name__}, not a Solution")
-    solution = repaired(solution)
-    try:
-        encoded = solution.model_dump_json()
-    except (ValueError, RecursionError) as error:
-        return Failure(reason="bad_output", message=f"the solution is no JSON: {str(error)[:300]}", retryable=again)
-    if (size := len(encoded.encode())) > MAX_SOLUTION:
-        message = f"the solution has {size:,} bytes, at most {MAX_SOLUTION:,} may travel; ask for less"
-        return Failure(reason="too_large", message=message, usage=solution.usage)
-    data = None if solution.data is None else json.loads(encoded)["data"]
-    if too_deep(data):
-        message = f"the data is nested more than {MAX_DEPTH} levels deep; ask for flatter data"
-        return Failure(reason="bad_output", message=message, retryable=again, usage=solution.usage)
-    if problem := await _misfit(data, solution.text, card, subtask):
-        return Failure(reason="bad_output", message=problem, retryable=again, usage=solution.usage)
-    return solution if solution.data is None else Solution.model_validate_json(encoded)
-
-
-async def _misfit(data: object, text: str, card: Card, subtask: Subtask) -> str | None:
-    if card.output is None and subtask.output is None:
-        return None
-    schema = (card.output or {}) if subtask.output is None else subtask.output
-    return await in_thread(misfit, data, text, schema)

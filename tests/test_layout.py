@@ -17,7 +17,6 @@ MAX_LINES = 350
 OVER = {  # files that are still longer; a number may only be lowered
     "swarm/errors.py": 519,
     "swarm/llm/openai/reasoning_splitter.py": 367,
-    "experts/registry.py": 376,
     "workers/worker.py": 488,
 }
 MAX_BYTES = 1_000_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experts.instruction.expert import ChatExpert
+from experts.outcome import judged
 from experts.rag.documents import Document
 from experts.rag.expert import CitingExpert, indexed
-from experts.registry import judged
 from swarm.errors import ModelUnavailable
 from swarm.llm.base import Message, Models
 from swarm.llm.fallback import with_fallbacks

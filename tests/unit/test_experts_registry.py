@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from experts.base import Expert, time_left
-from experts.outcome import known_failure
-from experts.registry import MAX_SOLUTION, Registry, takes_context
+from experts.outcome import MAX_SOLUTION, known_failure
+from experts.registry import Registry, takes_context
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
 from swarm.types.card import Blob, Card
 from swarm.types.plan import Subtask
@@ -436,7 +436,7 @@ async def test_data_and_schema_may_not_both_be_large() -> None:
 
 
 async def test_a_check_runs_beside_the_loop_and_within_the_time_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experts.registry.misfit", lambda data, text, schema: time.sleep(0.5))
+    monkeypatch.setattr("experts.outcome.misfit", lambda data, text, schema: time.sleep(0.5))
 
     outcome = await settled(answering(Solution(text="", data={})), output=SCHEMA, timeout=0.05)
 

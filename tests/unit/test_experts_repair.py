@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.registry import judged
+from experts.outcome import judged
 from experts.result_repair import repaired
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
