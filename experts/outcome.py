@@ -19,7 +19,7 @@ from swarm.errors import BadInput, BrokerError, ExpertError
 from swarm.llm.openai.retry_after import retry_after
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.base import MAX_DEPTH
-from swarm.types.card import Card
+from swarm.types.card import Card, is_local
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Outcome, Solution, as_reason
 
@@ -59,7 +59,7 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     The subtask's schema takes precedence over the card's. A bad result of a language model is retryable; that of a
     program is not, since it would be the same again.
     """
-    again = not card.model.startswith("local/")
+    again = not is_local(card.model)
     if not isinstance(solution, Solution):
         return Failure(reason="bug", message=f"{card.name} returned {type(solution).__name__}, not a Solution")
     solution = repaired(solution)

@@ -24,6 +24,7 @@ import structlog
 from experts.attempt import Attempts, called
 from experts.attempt_threads import Threads
 from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
+from experts.kinds import KINDS
 from experts.outcome import judged, known_failure, shortened, words_of
 from experts.output_schema import schema_problem
 from experts.prompt_inputs import inline
@@ -43,34 +44,12 @@ NEAR = 0.02
 CLOSING = 5.0
 """Seconds that one expert may take to close."""
 
-Recipe = Callable[[Card, LoadBlob, Models], Awaitable[Expert]]
 MakeContext = Callable[[], Awaitable[Context]]
 Begin = Callable[[], Awaitable[None]]
 Implementations = Mapping[str, Callable[[], Expert]]
 """`Card.implementation` -> what makes the expert."""
 
 _log = structlog.get_logger()
-
-
-async def _instruction(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    from experts.instruction.expert import build
-
-    return await build(card, load_blob, models)
-
-
-async def _rag(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    from experts.rag.expert import build
-
-    return await build(card, load_blob, models)
-
-
-async def _finetuned(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    from experts.finetuned.expert import build
-
-    return await build(card, load_blob, models)
-
-
-RECIPES: Mapping[str, Recipe] = MappingProxyType({"instruction": _instruction, "rag": _rag, "fine-tuned": _finetuned})
 
 
 @dataclass
@@ -223,7 +202,7 @@ class Registry:
 
     async def _make(self, card: Card) -> Expert:
         if card.implementation is None:
-            return await RECIPES[card.kind](card, self._load_blob, self._models)
+            return await KINDS[card.kind].build(card, self._load_blob, self._models)
         make = self._implementations.get(card.implementation)
         if make is None:
             raise MissingDependency(

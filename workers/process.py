@@ -35,7 +35,7 @@ from swarm.planner.planner import Planner
 from swarm.router.plan_cache import RedisPlanCache
 from swarm.router.router import Router
 from swarm.settings import LOCAL, Settings
-from swarm.types.card import Blob, Card, Catalog, Kind
+from swarm.types.card import KINDS, Blob, Card, Catalog, Kind, is_local
 from workers import event_loop, health, tasks
 from workers.call_budget import Accounts
 from workers.child_jobs import Asking
@@ -65,7 +65,7 @@ class Roles:
     """What one process does: route, and serve experts of some kinds or by name. All kinds and no names: every one."""
 
     router: bool = True
-    kinds: Collection[Kind] = ("instruction", "rag", "fine-tuned")
+    kinds: Collection[Kind] = KINDS
     experts: Collection[str] = ()
 
     def serves(self, card: Card) -> bool:
@@ -112,7 +112,7 @@ class Process:
 
     def _make_ready(self, cards: Iterable[Card]) -> None:
         """Load what calls of these experts' models need, and tell those that are not set up here."""
-        asking = [card for card in cards if card.implementation is None and not card.model.startswith("local/")]
+        asking = [card for card in cards if card.implementation is None and not is_local(card.model)]
         for card in asking:
             for name in (card.model, *card.fallback_models):
                 try:

@@ -21,21 +21,14 @@ from pydantic import ValidationError
 from experts.catalog import optional_checks
 from experts.catalog.files import Files
 from experts.catalog.front_matter import parse, split
+from experts.kinds import HEAD, KINDS, TEMPLATE, ExpertKind
 from swarm.errors import InvalidCard
 from swarm.types.base import explain
-from swarm.types.card import Blob, Card, Limits, Uncited
+from swarm.types.card import Blob, Card, Limits, Uncited, is_local
 from swarm.types.sampling import Sampling
 
 MAX_CARD = 256_000
 MAX_DESCRIPTION = 4_000
-LOCAL = {"instruction": "local/template", "rag": "local/extract", "fine-tuned": "local/head"}
-"""The model of each kind that needs no key and no network."""
-TAKES = {
-    "local/template": ": the body is then a Jinja template of the answer, not an instruction",
-    "local/extract": " and quotes the documents",
-    "local/head": " and takes a head that you train",
-}
-"""What a card must know of such a model before it is told to use it."""
 FIELDS = (
     "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback", "partial",
     "uncited", *Sampling.model_fields,
@@ -70,6 +63,7 @@ class CardReader:
         self.blobs: dict[str, bytes] = {}
         self.card: Card | None = None
         self._front: Mapping[str, Any] = {}
+        self._spec: ExpertKind | None = None
         self._body = ""
         self._stem = path.stem
         if self._checked(self._open) and (found := self._fields()) is not None:
@@ -78,6 +72,8 @@ class CardReader:
     def _open(self) -> bool:
         front, self._body = split(self.files.text(self.path, MAX_CARD), self.path)
         self._front = parse(front, self.path)
+        kind = self._front.get("kind")
+        self._spec = KINDS.get(kind) if isinstance(kind, str) else None
         return True
 
     def _fields(self) -> dict[str, Any] | None:
@@ -131,10 +127,10 @@ class CardReader:
         return name
 
     def _kind(self) -> str:
-        remedy = f"choose one of {', '.join(LOCAL)}"
+        remedy = f"choose one of {', '.join(KINDS)}"
         kind = self._string("kind", remedy)
-        if kind not in LOCAL:
-            near = get_close_matches(kind.lower(), LOCAL, n=1, cutoff=0.5)
+        if kind not in KINDS:
+            near = get_close_matches(kind.lower(), KINDS, n=1, cutoff=0.5)
             self._wrong("kind", f"{kind[:80]!r} is unknown", f"did you mean {near[0]!r}?" if near else remedy)
         return kind
 
@@ -146,26 +142,22 @@ class CardReader:
 
     def _model(self) -> str:
         remedy = "name it endpoint/model, such as openai/gpt-6-luna, or by an endpoint that has a default model"
-        kind = self._front.get("kind")
-        local = LOCAL.get(kind) if isinstance(kind, str) else None
-        if local:
-            remedy += f", or use {local}, which needs no key{TAKES[local]}"
+        local = self._spec.local_model if self._spec else ""
+        if self._spec:
+            remedy += f", or use {local}, which needs no key{self._spec.local_model_hint}"
         model = self._string("model", remedy)
         if not _MODEL.fullmatch(model):
             self._wrong("model", f"{model[:80]!r} is neither endpoint/model nor an endpoint", remedy)
-        if local and model.startswith("local/") and model != local:
-            self._wrong(
-                "model",
-                f"{model[:80]!r} does not serve the kind {kind}",
-                f"use {local}, or an endpoint's model",
-            )
+        if local and is_local(model) and model != local:
+            problem = f"{model[:80]!r} does not serve the kind {self._front.get('kind')}"
+            self._wrong("model", problem, f"use {local}, or an endpoint's model")
         return model
 
     def _instruction(self) -> str:
         body = self._body.strip()
-        if self._front.get("kind") == "instruction" and not body:
+        if self._spec and self._spec.needs_instruction and not body:
             self._wrong("body", "is empty", "write the instruction below the front matter")
-        if self._front.get("model") == "local/template":
+        if self._front.get("model") == TEMPLATE:
             self._check_template(body)
         return body
 
@@ -195,7 +187,7 @@ class CardReader:
     def _sampling(self) -> Sampling:
         given = {name: self._front[name] for name in Sampling.model_fields if name in self._front}
         model = self._front.get("model")
-        if given and isinstance(model, str) and model.startswith("local/"):
+        if given and isinstance(model, str) and is_local(model):
             self._wrong(next(iter(given)), f"is for a language model, and {model[:80]} asks none", "leave it out")
         try:
             return Sampling.model_validate(given)
@@ -243,11 +235,11 @@ class CardReader:
     def _fallback_models(self) -> tuple[str, ...]:
         own = self._front.get("model")
         models = [name for name in self._standing_in() if isinstance(name, str) and "/" in name]
-        if models and isinstance(own, str) and own.startswith("local/"):
+        if models and isinstance(own, str) and is_local(own):
             self._wrong("fallback", f"names the model {models[0]!r}, but {own} asks none", "name experts only")
         if own in models:
             self._wrong("fallback", f"names the card's own model {own!r}", "name another model, or leave it out")
-        if local := [name for name in models if name.startswith("local/")]:
+        if local := [name for name in models if is_local(name)]:
             self._wrong("fallback", f"names {local[0]!r}, which is no endpoint's model", "name an expert that has it")
         return tuple(dict.fromkeys(models))
 
@@ -255,7 +247,7 @@ class CardReader:
         given = self._front.get("uncited")
         if given is None:
             return "keep"
-        if self._front.get("kind") != "rag" or str(self._front.get("model")).startswith("local/"):
+        if not (self._spec and self._spec.cites) or is_local(str(self._front.get("model"))):
             self._wrong("uncited", "belongs to the kind rag with a model", "remove it; others only quote, or never do")
         if given not in get_args(Uncited):
             self._wrong("uncited", f"{str(given)[:80]!r} is unknown", f"choose one of {', '.join(get_args(Uncited))}")
@@ -269,7 +261,8 @@ class CardReader:
         return given if isinstance(given, (list, tuple)) else [given]
 
     def _blobs(self) -> tuple[Blob, ...]:
-        wanted = self._documents() if self._front.get("kind") == "rag" else self._head()
+        files = self._spec.files if self._spec else ""
+        wanted = self._documents() if files == "documents" else self._head()
         return tuple(self._keep(path, content) for path, content in wanted)
 
     def _keep(self, path: str, content: bytes) -> Blob:
@@ -293,7 +286,7 @@ class CardReader:
     def _head(self) -> Iterator[tuple[str, bytes]]:
         if "documents" in self._front:
             self._wrong("documents", "belong to the kind rag", "remove them, or change the kind")
-        given, trained = self._front.get("head"), self._front.get("model") == "local/head"
+        given, trained = self._front.get("head"), self._front.get("model") == HEAD
         if given is not None and not trained:
             self._wrong("head", "belongs to the model local/head", "remove it, or change the model")
         if not trained:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experts.catalog.front_matter import has_front_matter, parse, split
+from experts.kinds import TEMPLATE
 
 TIMEOUT = "120s"
 """Of each card: models take longer than what runs in the process."""
@@ -34,7 +35,7 @@ def _card(folder: Path, front: dict[str, Any], body: str, model: str) -> str:
 
     was, description = front.get("model"), str(front.get("description", "")).strip()
     front |= {"model": model, "timeout": TIMEOUT}
-    if was == "local/template":
+    if was == TEMPLATE:
         body = f"{description}\n\n{_MANNER}\n\n{body}"
     if head := front.pop("head", None):
         body = f"{description}\n\nAnswer with the label that fits best."

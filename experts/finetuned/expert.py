@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from experts.base import Expert, LoadBlob
 from experts.finetuned.head import Head
 from experts.instruction.expert import ChatExpert, model_of
+from experts.kinds import HEAD
 from experts.prompt_inputs import inline
 from swarm.llm.base import Models
 from swarm.runtime.thread_pool import in_thread
@@ -31,7 +32,7 @@ _ASKED = re.compile(
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of a fine-tuned card."""
-    if card.model != "local/head":
+    if card.model != HEAD:
         return ChatExpert(card, model_of(card, models))
     content = await load_blob(card.blobs[0])
     return HeadExpert(card, await in_thread(Head.from_bytes, content))

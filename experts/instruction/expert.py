@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experts.base import Expert, LoadBlob, time_left
+from experts.kinds import TEMPLATE
 from experts.limited_completion import written
 from experts.output_correction import corrected
 from experts.output_schema import find_json
@@ -23,7 +24,7 @@ DEFAULT_INSTRUCTION = "Answer the request. Be brief and exact; say so when you d
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of an instruction card."""
-    if card.model == "local/template":
+    if card.model == TEMPLATE:
         return TemplateExpert(card)
     return ChatExpert(card, model_of(card, models))
 

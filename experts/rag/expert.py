@@ -12,6 +12,7 @@ from functools import partial
 
 from experts.base import Expert, LoadBlob
 from experts.instruction.expert import data_in, model_of, system_text
+from experts.kinds import EXTRACT
 from experts.limited_completion import written
 from experts.output_correction import corrected
 from experts.prompt_inputs import fenced, inline
@@ -52,7 +53,7 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
     """The expert of a rag card, its documents indexed."""
     documents = await load_documents(card, load_blob)
     index = await in_thread(indexed, documents, card.name.replace("-", " "), card.description)
-    if card.model == "local/extract":
+    if card.model == EXTRACT:
         return ExtractExpert(card, index)
     return CitingExpert(card, index, model_of(card, models))
 

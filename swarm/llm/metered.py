@@ -23,6 +23,7 @@ from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import Completion, Guardable, Message, Model, Models, ResponseFormat, cap_of, sampling_of, whole
 from swarm.llm.openai.usage import failed, given_up
 from swarm.llm.strict_schema import strictly
+from swarm.types.card import is_local
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling
 
@@ -199,7 +200,7 @@ class MeteredModel:
 
     def _account(self) -> BudgetAccount | None:
         # a name without a model is never asked: it is an error that says which there are
-        return None if self.name.startswith("local/") or "/" not in self.name else ACCOUNT.get()
+        return None if is_local(self.name) or "/" not in self.name else ACCOUNT.get()
 
 
 class _Call:

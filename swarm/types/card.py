@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -10,12 +10,14 @@ from swarm.types.base import Input, Name, Value
 from swarm.types.sampling import Sampling
 
 Kind = Literal["instruction", "rag", "fine-tuned"]
-
-
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Uncited = Literal["keep", "fallback", "refuse"]
-
-
 """The answer stands as `unverified`; another expert is asked; or it counts as not found."""
+
+
+def is_local(model: str) -> bool:
+    """Whether a model runs in this process, so that calling it needs no endpoint and costs nothing."""
+    return model.startswith("local/")
 
 
 class Blob(Value):

@@ -38,7 +38,7 @@ from swarm.errors import ModelUnavailable
 from swarm.planner.planner import Planner, Publish
 from swarm.runtime.expert_context import Context
 from swarm.settings import Settings
-from swarm.types.card import Card, Catalog, Kind
+from swarm.types.card import KINDS, Card, Catalog
 from swarm.types.events import AnyEvent, Planned
 from swarm.types.plan import Subtask
 from swarm.types.request import Request
@@ -54,7 +54,6 @@ DIES_IN = "SWARM_TEST_DIES_IN"
 is a planner that has published one subtask."""
 BEAT = "SWARM_TEST_BEAT"
 """Constants of the heartbeat in processes of workers, as JSON."""
-KINDS: tuple[Kind, ...] = ("instruction", "rag", "fine-tuned")
 ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
 

@@ -6,12 +6,14 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import structlog
 
 from experts.base import Expert, time_left
+from experts.kinds import KINDS, Builder, ExpertKind
 from experts.outcome import MAX_SOLUTION, known_failure
 from experts.registry import Registry, takes_context
 from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
@@ -247,6 +249,10 @@ async def test_what_is_not_installed_is_said() -> None:
 # -- building and closing --------------------------------------------------------------------------------------
 
 
+def built_by(build: Builder) -> ExpertKind:
+    return replace(KINDS["instruction"], build=build)
+
+
 class Workshop:
     """Makes experts for a registry, by slow builds of the kind `instruction`, and keeps the book."""
 
@@ -255,7 +261,7 @@ class Workshop:
         self.closed: list[str] = []
         self.fail = 0
         self.solve: Solve = solve or answering(Solution(text="ok"))
-        monkeypatch.setattr(sys.modules["experts.registry"], "RECIPES", {"instruction": self.build})
+        monkeypatch.setattr(sys.modules["experts.registry"], "KINDS", {"instruction": built_by(self.build)})
 
     async def build(self, card: Card, load_blob: object, models: object) -> Expert:
         self.built.append(card.version)
@@ -358,7 +364,7 @@ async def test_an_error_in_closing_does_not_keep_others_open(monkeypatch: pytest
             broken = Scripted(answering(Solution(text="ok")))
             monkeypatch.setattr(broken, "aclose", fails)
             monkeypatch.setattr(shop, "build", None)
-            monkeypatch.setattr(sys.modules["experts.registry"], "RECIPES", {"instruction": _giving(broken)})
+            monkeypatch.setattr(sys.modules["experts.registry"], "KINDS", {"instruction": built_by(_giving(broken))})
             await registry.settle(versions("2")[0], ASKED, {})
 
     assert shop.closed == ["1"]

@@ -15,7 +15,7 @@ from swarm.cli.base import exit_codes, options
 from swarm.cli.base.console import Screen, listed
 from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, implementations, read_catalog, shelf_of
 from swarm.errors import BadInput, ModelRefused
-from swarm.types.card import Catalog
+from swarm.types.card import Catalog, is_local
 
 if TYPE_CHECKING:
     from experts.catalog.files import FileNote
@@ -151,7 +151,7 @@ def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]
     endpoints, found = Endpoints.load(environ), []
     for card in catalog.cards.values():
         for model in (card.model, *card.fallback_models):
-            if card.implementation or model.startswith("local/"):
+            if card.implementation or is_local(model):
                 continue
             try:
                 endpoints.of_model(model)
@@ -162,6 +162,8 @@ def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]
 
 def _documents(loaded: Loaded) -> dict[str, object]:
     """For each expert with documents how many were read, and what to know of the files of its folders."""
+    from experts.kinds import KINDS
+
     return {
         "documents": [
             {
@@ -171,7 +173,7 @@ def _documents(loaded: Loaded) -> dict[str, object]:
                 "warnings": [{"path": note.path, "reason": note.text} for note in notes if not note.left_out],
             }
             for name, card in loaded.catalog.cards.items()
-            if card.kind == "rag" and (notes := loaded.notes.get(name, ())) is not None
+            if KINDS[card.kind].files == "documents" and (notes := loaded.notes.get(name, ())) is not None
         ]
     }
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,14 +30,13 @@ from swarm.client.discovery import as_up
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.llm.endpoints import Endpoints
 from swarm.settings import Settings
-from swarm.types.card import Kind
+from swarm.types.card import KINDS
 
 if TYPE_CHECKING:
     from experts.python_experts import Implementation
     from workers.process import Process, Roles
 
 POOLS = ("router", "experts")
-KINDS: tuple[Kind, ...] = get_args(Kind)
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LONGEST_WAIT = 2.0
 """Seconds between looks for a Redis that is not there yet."""

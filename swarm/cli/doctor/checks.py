@@ -19,7 +19,7 @@ from swarm.cli.doctor.facts import Facts
 from swarm.cli.doctor.findings import About, Finding, bad, good, raised, warning
 from swarm.errors import SwarmError
 from swarm.llm.base import NoModels
-from swarm.types.card import Blob, Card
+from swarm.types.card import Blob, Card, is_local
 from swarm.types.price import Price
 
 AGAIN = "publish the catalog again: swarm experts publish DIR"
@@ -108,16 +108,16 @@ async def _files(facts: Facts) -> list[Finding]:
 
 async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[Finding]:
     """What is wrong with one card's files. No model is asked: documents behind one are indexed as those without."""
-    from experts.catalog.card_reader import LOCAL
+    from experts.kinds import KINDS
     from experts.rag.expert import ExtractExpert
-    from experts.registry import RECIPES
 
-    if not (card.model.startswith("local/") or card.kind == "rag"):
+    kind = KINDS[card.kind]
+    if not (is_local(card.model) or (kind.files and not kind.files_only_if_local)):
         return []
-    if card.kind != "instruction" and not card.blobs:
+    if kind.files and not card.blobs:
         return [bad("catalog", f"{card.name} has no files", AGAIN)]
     try:
-        expert = await RECIPES[card.kind](card.model_copy(update={"model": LOCAL[card.kind]}), load, NoModels())
+        expert = await kind.build(card.model_copy(update={"model": kind.local_model}), load, NoModels())
     except SwarmError as error:
         found = raised("catalog", error, AGAIN)
         return [bad("catalog", f"{card.name}: {found.text}", found.remedy)]

@@ -12,11 +12,10 @@ from swarm.cli.doctor.findings import Finding, bad, good, many, raised, warning
 from swarm.errors import ExpertError
 from swarm.llm.openai.model_list import ListedModel, named
 from swarm.settings import Settings
-from swarm.types.card import Card
+from swarm.types.card import Card, is_local
 
 SOON = 90
 """Days before a model's end in which it is warned of."""
-LOCAL = "local/"
 
 
 KeyIs = Literal["", "accepted", "not asked for"]
@@ -47,7 +46,7 @@ def used(cards: Iterable[Card], settings: Settings, full: Callable[[str], str]) 
     found: dict[str, tuple[str, ...]] = {}
 
     def add(model: str, user: str) -> None:
-        if model and not model.startswith(LOCAL):
+        if model and not is_local(model):
             found[full(model)] = (*found.get(full(model), ()), user)
 
     for card in cards:
