@@ -251,22 +251,26 @@ def test_lists_for_several_parts_of_a_request_are_one_plan() -> None:
         '<invoke name="search">\n<parameter name="q">tea</parameter>\n</invoke>',
         "<tool_call>\n<function=search>\n<parameter=q>\ntea\n</parameter>\n</function>\n</tool_call>",
         "<tool_call>search\n<arg_key>q</arg_key>\n<arg_value>tea</arg_value>\n</tool_call>",
+        "<invoke>\n<tool_name>search</tool_name>\n<parameters>\n<q>tea</q>\n</parameters>\n</invoke>",
+        '<x:invoke name="search"><x:parameter name="q">{"name": "book", "arguments": {}}</x:parameter></x:invoke>',
+        '<｜DSML｜invoke name="search">\n<｜DSML｜parameter name="q">["book", {"n": 1}]</｜DSML｜parameter>',
+        "<function=search>\n<parameter=q>book(n=1)</parameter>\n</function>",
+        '<invoke name="search"><parameter name="q">tea</parameter></invoke>\nbook(n=2)',
     ],
 )
-def test_arguments_in_tags_of_their_own(text: str) -> None:
-    assert steps(text) == [("search", {"q": "tea"})]
-    assert refused(text[: text.index("tea") + 3]) == "cut"
+def test_calls_with_a_tag_for_each_argument_are_refused_whole(text: str) -> None:
+    with pytest.raises(NoDraft, match="write the plan as JSON") as error:
+        read(text, ["search", "book"])
+
+    assert error.value.reason == "incomplete"
 
 
-def test_lines_that_begin_with_a_known_expert_are_steps_if_all_of_them_do() -> None:
-    draft = read("My plan:\n1. **search**: find tea\n2. book: take ${1}", ["search", "book"])
+def test_a_tag_around_the_arguments_names_a_call() -> None:
+    assert steps('<function=search>{"q": "tea"}</function>') == [("search", {"q": "tea"})]
 
-    assert [(s.id, s.expert, s.instruction) for s in draft.steps] == [
-        ("1", "search", "find tea"),
-        ("2", "book", "take ${1}"),
-    ]
-    assert draft.rung == "lines"
-    assert refused("1. search: find tea\n2. then drink it", "search", "book") == "no_plan"
+
+def test_numbered_lines_are_no_plan() -> None:
+    assert refused("1. search: find tea\n2. book: take ${1}", "search", "book") == "no_plan"
 
 
 # -- broken JSON ---------------------------------------------------------------------------------------------------

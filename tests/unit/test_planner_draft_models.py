@@ -64,22 +64,6 @@ def test_two_calls_in_the_form_of_a_family(text: str) -> None:
     assert steps(text) == TWO
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<function_calls>\n<invoke>\n<tool_name>search</tool_name>\n<parameters>\n<q>tea</q>\n<n>2</n>\n</parameters>\n"
-        "</invoke>\n</function_calls>",
-        '<｜DSML｜invoke name="search">\n<｜DSML｜parameter name="q" string="true">tea</｜DSML｜parameter>\n'
-        '<｜DSML｜parameter name="n" string="false">2</｜DSML｜parameter>\n</｜DSML｜invoke>',
-        '<x:invoke name="search"><x:parameter name="q">tea</x:parameter><x:parameter name="n">2</x:parameter>'
-        "</x:invoke>",
-    ],
-)
-def test_calls_in_tags_with_a_tag_for_each_argument(text: str) -> None:
-    assert steps(text, "search") == [("search", {"q": "tea", "n": "2"})]
-    assert refused(text[: text.index("2") + 1], "search") == "cut"
-
-
 def test_tags_of_parameters_without_a_call_are_no_plan() -> None:
     assert refused('<parameter name="q">tea</parameter>', "search") == "no_plan"
 
@@ -152,9 +136,7 @@ def test_a_list_for_the_second_part_of_a_request_adds_to_the_first() -> None:
     assert [expert for expert, _ in steps(text)] == ["triage", "triage", "math.gcd"]
 
 
-@pytest.mark.parametrize(
-    "line", ["triage(text='{}')\n", '{{"name": "triage", "arguments": {{"text": "{}"}}}}\n', "{0}. triage: that {0}\n"]
-)
+@pytest.mark.parametrize("line", ["triage(text='{}')\n", '{{"name": "triage", "arguments": {{"text": "{}"}}}}\n'])
 def test_a_text_with_far_more_steps_than_are_accepted_is_refused_early(line: str) -> None:
     text = "".join(line.format(i) for i in range(450))
 

@@ -18,11 +18,10 @@ from swarm.errors import NoDraft
 from swarm.llm.openai.reasoning_splitter import answer_in
 from swarm.planner.parse.dependencies import refer
 from swarm.planner.parse.raw_steps import MAX_STEPS, Further, NotAStep, RawStep, RawSteps, TooMany
-from swarm.planner.parse.refusals import MAX_ALIKE, alike, is_program, shown, unread, why
+from swarm.planner.parse.refusals import MAX_ALIKE, alike, has_argument_tags, is_program, shown, unread, why
 from swarm.planner.parse.scanner import Candidate, KnownExperts, Scanner, repaired, whole
 from swarm.planner.parse.select import Choice, PlanPart, choose, signature
 from swarm.planner.parse.step_finder import outline
-from swarm.planner.parse.tags import lined, tagged
 from swarm.planner.parse.values import UnreadableValue
 from swarm.types.result import Mend
 
@@ -99,8 +98,8 @@ def _read(text: str, known: KnownExperts, most: int) -> Draft:
     scan: Scanner | None = None
     if one := whole(text):
         parts = _parts([one], known, numbers, most)
-    elif calls := tagged(text):
-        parts = _parts(calls, known, numbers, most)
+    elif has_argument_tags(text):
+        raise NoDraft("incomplete", "calls with a tag for each argument are not read; write the plan as JSON")
     else:
         scan = Scanner(text, known)
         parts = _parts(scan, known, numbers, most)
@@ -108,7 +107,6 @@ def _read(text: str, known: KnownExperts, most: int) -> Draft:
     choice = choose(parts, text, stopped, known)
     if scan and choice and known:
         _check_beside(choice, text, scan, known)
-    choice = choice or choose(_parts(lined(text, known), known, numbers, most), text, stopped, known)
     if choice is None and stopped and stopped.reason == "cut" and (last := repaired(text, stopped.at)):
         choice = choose(_parts([last], known, numbers, most), text, None, known)
     if choice is None and stopped and stopped.reason != "cut":

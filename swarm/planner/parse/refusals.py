@@ -54,6 +54,22 @@ _QUESTION = re.compile(
 )
 
 
+_MARK = r"(?:[|\uff5c]\w{1,20}[|\uff5c]|\w{1,20}:)?"
+"""What some models put into each of their tags, before its name."""
+_CALL_TAG = re.compile(
+    rf"<{_MARK}(?:invoke|function|tool)(?:\s+name)?\s*=|<tool_call>\s*[\w.\-/]{{1,100}}\s*<|<invoke>"
+)
+_ARGUMENT_TAG = re.compile(rf"<{_MARK}parameter\b|<parameters>|<arg_(?:key|value)>")
+
+
+def has_argument_tags(text: str) -> bool:
+    """Whether the text calls by tags that hold a tag for each argument: `<invoke name="f"><parameter name="a">`.
+
+    A value found inside of one is a part of an argument, not a plan.
+    """
+    return bool(_CALL_TAG.search(text) and _ARGUMENT_TAG.search(text))
+
+
 def is_program(text: str) -> bool:
     """Whether the text computes something, rather than naming steps."""
     return bool(_DEFINITION.search(text) or _LOOP.search(text))
