@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextvars import Token
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self
 
 from swarm import logging as events
 from swarm.broker.ledger import Ledger, Reserved
@@ -18,6 +17,7 @@ from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
 from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metered import ACCOUNT, BudgetAccount, CallOutcome, Reservation
+from swarm.router.planning import RetryWhileDown
 from swarm.settings import Settings
 from swarm.types.price import Price
 from swarm.types.result import Usage
@@ -32,13 +32,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 NOTHING = Usage()
 
 _log = events.get_logger("accounts")
-T = TypeVar("T")
-
-
-class RideOut(Protocol):
-    """Repeats an idempotent call until Redis answers."""
-
-    async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -53,9 +46,9 @@ class Accounts:
     def of(cls, ledger: Ledger, prices: PriceTable, settings: Settings) -> Accounts:
         return cls(ledger, prices, settings.max_output)
 
-    def paying(self, claim: Claim, ride_out: RideOut, *, parks: bool = False) -> DeliveryAccount:
+    def paying(self, claim: Claim, retry_while_down: RetryWhileDown, *, parks: bool = False) -> DeliveryAccount:
         """The account of the calls made inside its block."""
-        return DeliveryAccount(self, claim, ride_out, parks=parks)
+        return DeliveryAccount(self, claim, retry_while_down, parks=parks)
 
 
 class DeliveryAccount:
@@ -66,9 +59,9 @@ class DeliveryAccount:
     call after it; without, and after a first call, there is nothing to do but wait.
     """
 
-    def __init__(self, accounts: Accounts, claim: Claim, ride_out: RideOut, *, parks: bool) -> None:
+    def __init__(self, accounts: Accounts, claim: Claim, retry_while_down: RetryWhileDown, *, parks: bool) -> None:
         self._ledger, self._prices, self._max_output = accounts.ledger, accounts.prices, accounts.max_output
-        self._claim, self._ride_out, self._parks = claim, ride_out, parks
+        self._claim, self._retry_while_down, self._parks = claim, retry_while_down, parks
         self.no_room: NoRoom | None = None
         self._numbers = count(1)
         self._calls = 0
@@ -98,13 +91,13 @@ class DeliveryAccount:
         self._goes_on()
         until = time.monotonic() + seconds
         await self.booked()
-        price = await self._ride_out(lambda: self._prices.price(model))
+        price = await self._retry_while_down(lambda: self._prices.price(model))
         cap = wanted or most_written(model, price, self._max_output)
         amount = None if price is None else price.greatest(sent, cap + RUN_AHEAD)
         number, pause = next(self._numbers), FIRST_PAUSE
         while True:
             left = max(0.0, until - time.monotonic())
-            found = await self._ride_out(partial(self._reserved, number, amount, model, left))
+            found = await self._retry_while_down(partial(self._reserved, number, amount, model, left))
             if found.verdict in ("ok", "free"):
                 break
             if found.verdict != "full":
@@ -142,7 +135,7 @@ class DeliveryAccount:
         cost = {"told": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
         if cost is not None and held.cap is not None and cost > held.amount:
             _log.warning(events.OVERSHOT, delivery=self._claim.id, model=held.model, held=held.amount, cost=cost)
-        booking = asyncio.ensure_future(self._ride_out(lambda: self._settled(held, cost, used)))
+        booking = asyncio.ensure_future(self._retry_while_down(lambda: self._settled(held, cost, used)))
         self._booking.add(booking)
         booking.add_done_callback(self._booking.discard)
         paid = Usage(presumed=held.amount) if cost is None else Usage(cost=cost)

@@ -51,7 +51,7 @@ class Asking:
         """What makes the context of a delivery, inside its attempt."""
 
         async def make() -> Context:
-            standing = await self.worker.ride_out(lambda: self.log.standing(claim.job))
+            standing = await self.worker.retry_while_down(lambda: self.log.standing(claim.job))
             ends = time.monotonic() + min(time_left(math.inf), standing.left)
             asker = Asker(self, claim, envelope.subtask.id, standing.tenant, standing.priority)
             return Context(claim.job, envelope.subtask.id, envelope.attempt, standing.tenant, ends, asker)
@@ -102,7 +102,9 @@ class Asker:
         log, timed = self._asking.log, request.model_copy(update={"deadline": seconds, "max_age": seconds})
         try:
             async with asyncio.timeout(seconds + LATE):
-                new = await self._asking.worker.ride_out(lambda: log.submit(name, timed, parent=self._claim.job))
+                new = await self._asking.worker.retry_while_down(
+                    lambda: log.submit(name, timed, parent=self._claim.job)
+                )
                 return new, await self._asking.client.job(name).answer()
         except (asyncio.CancelledError, TimeoutError) as error:
             with contextlib.suppress(SwarmError, TimeoutError):

@@ -28,8 +28,8 @@ async def recorded(worker: SwarmWorker, endpoints: Endpoints) -> None:
         return
     gates, book = Limiters(worker.connection), PriceTable(worker.connection)
     try:
-        limits = await worker.ride_out(lambda: _limits(gates, endpoints.limits))
-        prices = await worker.ride_out(lambda: _prices(book, endpoints.prices))
+        limits = await worker.retry_while_down(lambda: _limits(gates, endpoints.limits))
+        prices = await worker.retry_while_down(lambda: _prices(book, endpoints.prices))
     except (BrokerError, TooLarge) as error:
         _log.warning(events.RECORDED, problem=str(error))
         return

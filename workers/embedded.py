@@ -53,7 +53,7 @@ async def embedded(
     ):
         if catalog is not None:
             folder = catalog
-            await process.worker.ride_out(lambda: publish(process.shelf, folder, loaded))
+            await process.worker.retry_while_down(lambda: publish(process.shelf, folder, loaded))
         running = asyncio.create_task(process.worker.async_run())
         try:
             yield url
@@ -80,7 +80,7 @@ async def up(
         watching = []
         if catalog is not None:
             folder, seen = catalog, stamp(catalog)
-            await process.worker.ride_out(lambda: publish(process.shelf, folder, implementations))
+            await process.worker.retry_while_down(lambda: publish(process.shelf, folder, implementations))
             watching.append(
                 asyncio.create_task(supervised("watch", lambda: watch(process.shelf, folder, implementations, seen)))
             )

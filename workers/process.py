@@ -185,7 +185,7 @@ async def build_process(
     log = JobLog(worker.connection, settings)
 
     async def load(blob: Blob) -> bytes:
-        return await worker.ride_out(lambda: shelf.blob(blob))
+        return await worker.retry_while_down(lambda: shelf.blob(blob))
 
     async with (
         speaking,
@@ -259,7 +259,7 @@ async def work(
         handle_signals(process.worker)
         async with health.serve(socket, process.worker.report):
             if before is not None:
-                await process.worker.until_stopped(process.worker.ride_out(lambda: before(process)))
+                await process.worker.until_stopped(process.worker.retry_while_down(lambda: before(process)))
             await process.worker.async_run()
 
 

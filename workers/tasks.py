@@ -60,7 +60,7 @@ class DeliveryLog:
 async def advance(ctx: Context, job: str) -> None:
     """Decide what comes next. The decision's own script acknowledges."""
     worker, claim = ctx["worker"], ctx["claim"]
-    verdict = await worker.ride_out(lambda: ctx["router"].advance(claim))
+    verdict = await worker.retry_while_down(lambda: ctx["router"].advance(claim))
     if verdict == "conflict":
         await worker.queue.hand_back([claim])
     if verdict in ("conflict", "gone"):
@@ -71,7 +71,7 @@ async def plan(ctx: Context, job: str) -> DeliveryResult | None:
     """One planning round. Nothing is left to write if it was over before its planner was done."""
     worker, claim = ctx["worker"], ctx["claim"]
     async with _paying(ctx) as account:
-        planned = await ctx["router"].plan(claim, worker.ride_out)
+        planned = await ctx["router"].plan(claim, worker.retry_while_down)
     if planned is None:
         return None
     planned = planned.model_copy(update={"usage": account.onto(planned.usage)})
@@ -83,7 +83,7 @@ async def answer(ctx: Context, job: str) -> DeliveryResult:
     """Make an answer too large for `advance`."""
     worker, claim = ctx["worker"], ctx["claim"]
     async with _paying(ctx) as account:
-        event, body = await worker.ride_out(lambda: ctx["router"].answer(claim))
+        event, body = await worker.retry_while_down(lambda: ctx["router"].answer(claim))
     event = event.model_copy(update={"usage": account.onto(event.usage)})
     ctx["told"].settled(event.usage, event.failure)
     return _settlement(event, body_key=event.body, body=body)
@@ -124,22 +124,22 @@ async def run(ctx: Context, payload: str) -> DeliveryResult:
 
 
 def _paying(ctx: Context, *, parks: bool = False) -> DeliveryAccount:
-    account: DeliveryAccount = ctx["accounts"].paying(ctx["claim"], ctx["worker"].ride_out, parks=parks)
+    account: DeliveryAccount = ctx["accounts"].paying(ctx["claim"], ctx["worker"].retry_while_down, parks=parks)
     ctx["told"].account = account
     return account
 
 
 async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
     worker, claim, log, shelf = ctx["worker"], ctx["claim"], ctx["log"], ctx["shelf"]
-    ride_out = worker.ride_out
+    retry_while_down = worker.retry_while_down
     try:
-        catalog = await ride_out(lambda: shelf.catalog(envelope.catalog))
+        catalog = await retry_while_down(lambda: shelf.catalog(envelope.catalog))
         card = catalog.cards[envelope.expert]
     except (EmptyCatalog, KeyError):
         gone = f"{envelope.expert} of catalog {envelope.catalog} is no longer in Redis; submit the job again"
         return Failure(reason="no_expert", message=gone)
     try:
-        inputs = await ride_out(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
+        inputs = await retry_while_down(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
     except (TooLarge, UnusableInput) as error:
         return Failure(reason="bad_input", message=str(error))
     worker.limit(claim, time_allowed(card, envelope.subtask))

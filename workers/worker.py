@@ -335,7 +335,7 @@ class SwarmWorker(Worker):
             del self.job_tasks[claim.key]
 
     async def _settle(self, claim: Claim, settlement: DeliveryResult) -> None:
-        await self.ride_out(
+        await self.retry_while_down(
             lambda: self.queue.finish(
                 claim,
                 settlement.kind,
@@ -348,13 +348,13 @@ class SwarmWorker(Worker):
 
     async def _hand_back(self, claim: Claim, *, delay: float = 0.0, lost: bool = False, why: str = "") -> None:
         with contextlib.suppress(BrokerError):
-            await self.ride_out(lambda: self.queue.hand_back([claim], delay=delay, lost=lost, why=why))
+            await self.retry_while_down(lambda: self.queue.hand_back([claim], delay=delay, lost=lost, why=why))
 
     async def _park(self, claim: Claim, full: NoRoom) -> None:
         with contextlib.suppress(BrokerError):
-            await self.ride_out(lambda: self.queue.park(claim, full.scope, full.need))
+            await self.retry_while_down(lambda: self.queue.park(claim, full.scope, full.need))
 
-    async def ride_out(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def retry_while_down(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat an idempotent call until Redis answers. A worker that must end meanwhile lets its lease run out."""
         pause = 0.05
         while True:

@@ -58,10 +58,11 @@ class JobLog:
 
     # -- accepting and ending
 
-    async def submit(self, job: str, request: Request, *, patience: float = 0.0, parent: str = "") -> bool:
+    async def submit(self, job: str, request: Request, *, busy_timeout: float = 0.0, parent: str = "") -> bool:
         """Accept a job, or raise what speaks against it. False when this very job was accepted before.
 
-        Whoever comes again after Busy, when told to or each second, within `patience` seconds, has a place kept for it.
+        A caller that repeats it after Busy, after `retry_after` or each second, for up to `busy_timeout` seconds, has a
+        place kept for it.
 
         With `parent` it is a part of that job, asked for by an expert: it waits for no place, is paid from the budget
         of that job, and is cancelled with it. Repeated with less time left it is the same job.
@@ -86,7 +87,7 @@ class JobLog:
             settings.replans if request.replans is None else request.replans,
             "true" if request.plan_only else "false", settings.max_items, request.priority,
             micro(request.budget), micro(settings.tenant_budget), micro(settings.day_budget),
-            round(patience * 1000), parent, settings.ask_depth, MOST_CHILDREN, self._tenant_bytes(), *named,
+            round(busy_timeout * 1000), parent, settings.ask_depth, MOST_CHILDREN, self._tenant_bytes(), *named,
             durable=settings.durable, repeats=True,
         )  # fmt: skip
         verdict, *facts = (item.decode() if isinstance(item, bytes) else item for item in answer)

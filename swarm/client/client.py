@@ -56,7 +56,7 @@ __all__ = ["Job", "SwarmClient", "make_request", "new_job_id"]
 
 LOOK = 1.0
 """Seconds after which a patient caller asks again, at most."""
-MOST_PATIENCE = 86_400
+MAX_BUSY_TIMEOUT = 86_400
 
 
 class SwarmClient:
@@ -110,7 +110,7 @@ class SwarmClient:
         budget: float | None = None,
         priority: int = 0,
         job_id: str | None = None,
-        patience: float = 0.0,
+        busy_timeout: float = 0.0,
     ) -> Job:
         """Accept a request and return at once. Repeating it with the same `job_id` gives the same job.
 
@@ -118,7 +118,7 @@ class SwarmClient:
         often one may plan again after failures (None: as the settings say). `budget` is what its model calls may
         cost, all together, in US dollars; each step of `priority` (0 to 9) is a head start
         of 100 subtasks, over other tenants too.
-        While the swarm is Busy it is asked again, at least once a second, for `patience` seconds in all.
+        While the swarm is Busy it is asked again, at least once a second, for `busy_timeout` seconds in all.
         Raises BadInput (with the field and the remedy), Busy, OverBudget, TenantFull, EmptyCatalog, UnknownExpert,
         JobConflict.
         """
@@ -126,16 +126,16 @@ class SwarmClient:
             text=text, expert=expert, plan=plan, deadline=deadline, max_age=max_age, attempts=attempts,
             replans=replans, tenant=tenant, budget=budget, priority=priority,
         )  # fmt: skip
-        return await self._accepted(job_id, request, _seconds("patience", patience))
+        return await self._accepted(job_id, request, _seconds("busy_timeout", busy_timeout))
 
     async def _accepted(
         self,
         job_id: str | None,
         request: Request,
-        patience: float = 0.0,
+        busy_timeout: float = 0.0,
         sent: Callable[[Awaitable[Job]], Awaitable[Job]] = lambda asked: asked,
     ) -> Job:
-        job, until = self.job(new_job_id() if job_id is None else job_id), time.monotonic() + patience
+        job, until = self.job(new_job_id() if job_id is None else job_id), time.monotonic() + busy_timeout
         while True:
             try:
                 return await sent(self._asked(job, request, max(0.0, until - time.monotonic())))
@@ -145,13 +145,13 @@ class SwarmClient:
                 # what it says is an estimate: there may be room sooner, and asking again keeps the place
                 await asyncio.sleep(min(busy.retry_after, LOOK, left))
 
-    async def _asked(self, job: Job, request: Request, patience: float) -> Job:
+    async def _asked(self, job: Job, request: Request, busy_timeout: float) -> Job:
         try:
-            await self.log.submit(job.id, request, patience=patience)
+            await self.log.submit(job.id, request, busy_timeout=busy_timeout)
         except BrokerUnavailable:
             # the answer may have been lost on its way; asking again with the same id never doubles the job
             try:
-                await self.log.submit(job.id, request, patience=patience)
+                await self.log.submit(job.id, request, busy_timeout=busy_timeout)
             except BrokerUnconfirmed as error:
                 raise BrokerUnconfirmed(error.where, error.seconds, job.id, error.on) from None
         return job
@@ -177,11 +177,11 @@ class SwarmClient:
         """
         cancels = on_cancel == "cancel" if on_cancel else job_id is None
         job = self.job(new_job_id() if job_id is None else job_id)
-        patience = _seconds("patience", options.pop("patience", 0.0))
+        busy_timeout = _seconds("busy_timeout", options.pop("busy_timeout", 0.0))
         request = make_request(text=text, **options)
         submission = Submission()
         try:
-            await self._accepted(job.id, request, patience, submission.seen_through)
+            await self._accepted(job.id, request, busy_timeout, submission.seen_through)
             return await job.answer(timeout)
         except asyncio.CancelledError as error:
             await submission.given_up(error, self.log, job.id, request, cancels)
@@ -288,9 +288,9 @@ def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None
 
 
 def _seconds(field: str, given: object) -> float:
-    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= MOST_PATIENCE:
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= MAX_BUSY_TIMEOUT:
         return float(given)
-    raise BadInput(field, f"{str(given)[:40]!r} is no time", f"give seconds, a number from 0 to {MOST_PATIENCE:,}")
+    raise BadInput(field, f"{str(given)[:40]!r} is no time", f"give seconds, a number from 0 to {MAX_BUSY_TIMEOUT:,}")
 
 
 def _matches(pattern: str, given: object) -> bool:

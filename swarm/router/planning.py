@@ -50,20 +50,20 @@ class PlanningTurn:
     def __init__(self, log: JobLog, shelf: CatalogStore, planner: SupportsPlanning) -> None:
         self._log, self._shelf, self._planner = log, shelf, planner
 
-    async def turn(self, claim: Claim, patient: RetryWhileDown) -> Planned | None:
+    async def turn(self, claim: Claim, retry_while_down: RetryWhileDown) -> Planned | None:
         """The event that closes the round; None if the job or the claim was over before.
 
-        The planner runs once, however often Redis goes away meanwhile: only `patient` calls are repeated.
+        The planner runs once, however often Redis goes away meanwhile: only `retry_while_down` calls are repeated.
         """
         number, request, version = decode_planning(claim.extra)
         try:
-            catalog = await patient(lambda: self._shelf.catalog(version))
+            catalog = await retry_while_down(lambda: self._shelf.catalog(version))
         except EmptyCatalog as error:
             return Planned(round=number, failure=Failure(reason="no_expert", message=str(error)))
-        before = await patient(lambda: self._log.progress(claim.job)) if _plans_again(claim) else None
+        before = await retry_while_down(lambda: self._log.progress(claim.job)) if _plans_again(claim) else None
         earlier = before.steps if before else ()
-        tried = await self._tried(claim.job, before, patient) if before else None
-        stream = _Stream(self._log, claim, number, catalog, earlier, patient)
+        tried = await self._tried(claim.job, before, retry_while_down) if before else None
+        stream = _Stream(self._log, claim, number, catalog, earlier, retry_while_down)
         try:
             publish = None if request.plan_only else stream.publish
             planned = await self._planner.plan(request, catalog, publish=publish, tried=tried)
@@ -71,7 +71,7 @@ class PlanningTurn:
             return None
         return None if stream.over else stream.closed(planned)
 
-    async def _tried(self, job: str, progress: Progress, patient: RetryWhileDown) -> PriorPlan:
+    async def _tried(self, job: str, progress: Progress, retry_while_down: RetryWhileDown) -> PriorPlan:
         solved = [s for s in progress.subtasks if progress.steps[s.id].state == "solved"]
         shown = min(SHOWN, SHOWN_IN_ALL // (2 * max(1, len(solved))))
         done, room = [], READ
@@ -79,14 +79,14 @@ class PlanningTurn:
             text = ""
             room -= sum(progress.steps[name].size for name in progress.items_of(subtask.id))
             if room >= 0:
-                text = await self._text(job, progress, subtask.id, patient)
+                text = await self._text(job, progress, subtask.id, retry_while_down)
             done.append(DoneSubtask(subtask.id, subtask.expert, unescaped(subtask.instruction)[:shown], text[:shown]))
         return PriorPlan(done=tuple(done), failed=progress.missing()[:FAILED], lacking=progress.lacking)
 
-    async def _text(self, job: str, progress: Progress, name: str, patient: RetryWhileDown) -> str:
+    async def _text(self, job: str, progress: Progress, name: str, retry_while_down: RetryWhileDown) -> str:
         inputs, groups = progress.sources([name])
         try:
-            results = await patient(lambda: self._log.results(job, inputs, groups))
+            results = await retry_while_down(lambda: self._log.results(job, inputs, groups))
         except TooLarge:
             return ""
         return results[name].text if name in results else ""
@@ -107,9 +107,9 @@ class _Stream:
         number: int,
         catalog: Catalog,
         earlier: Collection[str],
-        patient: RetryWhileDown,
+        retry_while_down: RetryWhileDown,
     ) -> None:
-        self._log, self._claim, self._patient = log, claim, patient
+        self._log, self._claim, self._retry_while_down = log, claim, retry_while_down
         self._number, self._catalog, self._earlier = number, catalog, earlier
         self._pieces = DispatchedSubtasks()
         self.over = False
@@ -120,7 +120,7 @@ class _Stream:
         new = self._pieces.take(piece.model_copy(update={"subtasks": known}))
         if not self.over and new.subtasks:
             event = in_round(new, self._number, self._earlier)
-            self.over = not await self._patient(lambda: self._log.append(self._claim, event))
+            self.over = not await self._retry_while_down(lambda: self._log.append(self._claim, event))
         if self.over:
             raise RoundOver(self._claim.job)
 

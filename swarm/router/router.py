@@ -73,13 +73,13 @@ class Router:
             _log.info(events.JOB_ENDED, job=claim.job, ending=answer.ending, complete=answer.complete, **used)
         return verdict
 
-    async def plan(self, claim: Claim, patient: RetryWhileDown = once) -> Planned | None:
+    async def plan(self, claim: Claim, retry_while_down: RetryWhileDown = once) -> Planned | None:
         """One planning round: the event that closes it, or None if it was over before.
 
-        A planner that gives up rejects the job, with its reason. `patient` repeats a call while Redis is away, so
-        that the planner itself is asked once.
+        A planner that gives up rejects the job, with its reason. `retry_while_down` repeats single calls while Redis is
+        away, so that the planner itself is asked once.
         """
-        return await self._planning.turn(claim, patient)
+        return await self._planning.turn(claim, retry_while_down)
 
     async def answer(self, claim: Claim) -> tuple[Answered, str]:
         """Make the answer of a job whose subtasks are settled: the event, and the answer's body."""

@@ -106,7 +106,7 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
         for full in ({"max_open": 1}, {"max_open_tenant": 1}):
             log = JobLog(hands.connection, Settings.model_validate(full))
             with pytest.raises(Busy):
-                await log.submit("j5", a_request("t1:b"), patience=3_600)
+                await log.submit("j5", a_request("t1:b"), busy_timeout=3_600)
         await Stats(hands.connection).add({"a": {"attempts": 1}})
         plans = PlanStore(hands.connection)
         await plans.add("acme", "v2", b"a plan")

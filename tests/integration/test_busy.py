@@ -29,9 +29,9 @@ async def paced(hands: Hands, scope: str, gap: float, *, seconds_ago: float = 0.
     await hands.call("SET", f"{hands.keys.prefix}:pace{scope}", f"{since:.0f} 0 0 {gap}", "PX", 60_000)
 
 
-async def refused(hands: Hands, job: str, tenant: str = "default", *, patience: float = 0.0) -> Busy:
+async def refused(hands: Hands, job: str, tenant: str = "default", *, busy_timeout: float = 0.0) -> Busy:
     with pytest.raises(Busy) as caught:
-        await hands.log.submit(job, a_request("t1:a", tenant=tenant), patience=patience)
+        await hands.log.submit(job, a_request("t1:a", tenant=tenant), busy_timeout=busy_timeout)
     return caught.value
 
 
@@ -68,8 +68,8 @@ async def test_each_that_waits_is_told_a_later_time_and_keeps_it_when_it_asks_ag
         await hands.submit(f"j{number}", "t1:a")
     await paced(hands, ":default", 1_000)
 
-    told = [(await refused(hands, f"k{number}", patience=60)).retry_after for number in range(4)]
-    again = (await refused(hands, "k3", patience=60)).retry_after
+    told = [(await refused(hands, f"k{number}", busy_timeout=60)).retry_after for number in range(4)]
+    again = (await refused(hands, "k3", busy_timeout=60)).retry_after
 
     assert told == [1.0, 2.0, 3.0, 4.0]
     assert again == pytest.approx(4.0, abs=0.5)
@@ -83,7 +83,7 @@ async def test_who_does_not_wait_does_not_lengthen_what_others_are_told(hands: H
     told = [(await refused(hands, f"k{number}")).retry_after for number in range(4)]
     assert told == [pytest.approx(1.0, abs=0.3)] * 4
 
-    await refused(hands, "gone", patience=60)
+    await refused(hands, "gone", busy_timeout=60)
     assert (await refused(hands, "k")).retry_after == pytest.approx(2.0, abs=0.3)
     await hands.call("ZADD", f"{hands.keys.prefix}:asked:default", "XX", await hands.now() - 1, "gone")
     assert (await refused(hands, "k")).retry_after == pytest.approx(1.0, abs=0.3)
@@ -94,22 +94,22 @@ async def test_a_free_place_is_kept_for_a_patient_caller_whose_time_has_come(han
     for number in range(2):
         await hands.submit(f"j{number}", "t1:a")
     await paced(hands, ":default", 50)
-    await refused(hands, "patient", patience=5)
+    await refused(hands, "patient", busy_timeout=5)
     await ends(hands, "j0")
     await paced(hands, ":default", 50)
 
     assert (await refused(hands, "newcomer")).open_jobs == 1
-    await hands.log.submit("patient", a_request("t1:a"), patience=5)
+    await hands.log.submit("patient", a_request("t1:a"), busy_timeout=5)
 
     assert (await refused(hands, "newcomer")).open_jobs == 2
 
 
-async def test_a_place_is_not_kept_for_one_that_does_not_come_or_has_no_patience(hands: Hands) -> None:
+async def test_a_place_is_not_kept_for_one_that_does_not_come_or_has_no_busy_timeout(hands: Hands) -> None:
     for number in range(2):
         await hands.submit(f"j{number}", "t1:a")
     await paced(hands, ":default", 50)
-    await refused(hands, "gone", patience=5)
-    await refused(hands, "brief", patience=0.01)
+    await refused(hands, "gone", busy_timeout=5)
+    await refused(hands, "brief", busy_timeout=0.01)
     await refused(hands, "single")
     key = f"{hands.keys.prefix}:waiting:default"
     assert await hands.call("ZRANGE", key, 0, -1) == [b"gone"]
@@ -158,7 +158,7 @@ async def test_the_pace_is_measured_while_jobs_are_open_and_has_a_lifetime(hands
 
     for number in range(2):
         await hands.submit(f"j{number}", "t1:a")
-    assert (await refused(hands, "k", patience=60)).retry_after == pytest.approx(3, rel=0.2)
+    assert (await refused(hands, "k", busy_timeout=60)).retry_after == pytest.approx(3, rel=0.2)
     for key in ("pace", "pace:default", "waiting:default", "asked:default"):
         assert await hands.call("PTTL", f"{hands.keys.prefix}:{key}") > 0
 
@@ -167,7 +167,7 @@ async def test_who_got_in_waits_no_more(hands: Hands) -> None:
     for number in range(2):
         await hands.submit(f"j{number}", "t1:a")
     await paced(hands, ":default", 1_000)
-    await refused(hands, "k1", patience=5)
+    await refused(hands, "k1", busy_timeout=5)
     await ends(hands, "j0")
 
     await hands.log.submit("k1", a_request("t1:a"))
@@ -182,7 +182,7 @@ async def test_a_patient_submit_does_not_sleep_through_room_that_comes_early(han
     await paced(hands, ":default", 15_000)
     async with SwarmClient(settings=settings) as client:
         begun = time.monotonic()
-        waits = asyncio.create_task(client.submit("go", expert="a", patience=20))
+        waits = asyncio.create_task(client.submit("go", expert="a", busy_timeout=20))
         await until(lambda: hands.call("EXISTS", f"{hands.keys.prefix}:asked:default"), "a caller that waits")
         await ends(hands, "j0")
         await waits
@@ -190,14 +190,14 @@ async def test_a_patient_submit_does_not_sleep_through_room_that_comes_early(han
     assert time.monotonic() - begun < 3
 
 
-@pytest.mark.parametrize("patience", ["x", -1, float("nan"), float("inf"), True, None])
-async def test_a_patience_that_is_no_time_is_refused_as_other_arguments_are(
-    settings: Settings, patience: float
+@pytest.mark.parametrize("busy_timeout", ["x", -1, float("nan"), float("inf"), True, None])
+async def test_a_busy_timeout_that_is_no_time_is_refused_as_other_arguments_are(
+    settings: Settings, busy_timeout: float
 ) -> None:
     async with SwarmClient(settings=settings) as client:
-        with pytest.raises(BadInput, match=r"^patience: .* is no time; give seconds") as caught:
-            await client.submit("go", expert="a", patience=patience)
-    assert caught.value.field == "patience"
+        with pytest.raises(BadInput, match=r"^busy_timeout: .* is no time; give seconds") as caught:
+            await client.submit("go", expert="a", busy_timeout=busy_timeout)
+    assert caught.value.field == "busy_timeout"
 
 
 # -- under load --------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ async def test_who_waits_as_long_as_it_is_told_usually_gets_in(settings: Setting
             while True:
                 count += 1
                 try:
-                    await client.log.submit(job, request, patience=30)
+                    await client.log.submit(job, request, busy_timeout=30)
                     break
                 except Busy as busy:
                     await asyncio.sleep(busy.retry_after)
@@ -251,7 +251,7 @@ async def test_a_patient_submit_gets_in_and_an_impatient_one_is_told(settings: S
         with pytest.raises(Busy):
             await client.submit("go", expert="brief")
         with pytest.raises(Busy):
-            await client.submit("go", expert="brief", patience=0.01)
+            await client.submit("go", expert="brief", busy_timeout=0.01)
 
-        job = await client.submit("go", expert="brief", patience=8)
+        job = await client.submit("go", expert="brief", busy_timeout=8)
         assert (await job.answer(20)).ending == "completed"

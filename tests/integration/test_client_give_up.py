@@ -156,7 +156,7 @@ async def test_an_ask_that_finds_no_room_is_not_accepted_when_it_is_given_up(set
     await publish(few, *CREW)
     async with SwarmClient(settings=few) as client:
         await client.submit("first", expert="slow", job_id="first")
-        asking = asyncio.create_task(client.ask("second", expert="slow", patience=60))
+        asking = asyncio.create_task(client.ask("second", expert="slow", busy_timeout=60))
         await asyncio.sleep(0.3)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError) as raised:

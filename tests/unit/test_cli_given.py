@@ -182,7 +182,7 @@ def test_what_is_no_job_id_is_refused(text: str) -> None:
 
 
 def test_ask_submit_and_plan_take_the_same_request() -> None:
-    alone = {"attempts", "replans", "patience"}
+    alone = {"attempts", "replans", "busy_timeout"}
     every = {name: option.default for name, option in inspect.signature(ask.options).parameters.items()}
     of_plans = {name: default for name, default in every.items() if name not in alone}
     for verb, wanted in ((ask.ask, every), (jobs.submit, every), (plan.plan, of_plans)):

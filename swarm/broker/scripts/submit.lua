@@ -35,7 +35,7 @@ if parent ~= '' then
   if call('SCARD', job_key(parent) .. ':children') >= tonumber(ARGV[23]) then return {'many', ARGV[23]} end
 end
 
-local patience = tonumber(ARGV[20])
+local busy_timeout = tonumber(ARGV[20])
 local SOONEST_MS, LATEST_MS, LOOK_MS, LATE_MS, LONGEST_LEAD_MS, MOST_WAITING = 50, 300000, 1000, 1000, 500, 1000
 
 -- Ms between two endings, or nil when nothing was measured. A pace that has stopped since is none any more.
@@ -48,7 +48,7 @@ end
 
 -- Who waits for a place has a turn in `waiting`: when one is likely to be free. From a little before that on until it
 -- comes, the next free place is kept for it. It looks again every LOOK_MS, its turn unchanged; who no longer does
--- (`asked`: until when it counts) waits no more. Callers without patience are not known to come: they have no turn.
+-- (`asked`: until when it counts) waits no more. Callers without a busy_timeout may never come again: they have no turn.
 local function due_in(scope, gap)
   local key, count = P .. ':waiting' .. scope, 0
   local lead = math.max(SOONEST_MS, math.min(LONGEST_LEAD_MS, 3 * gap))
@@ -77,7 +77,7 @@ local function come_again(scope, over, gap, due)
     local ahead = call('ZCARD', key)
     wait = math.max(SOONEST_MS, math.min(LATEST_MS, gap * math.max(1, over + ahead)))
     turn = now + wait
-    if ahead >= MOST_WAITING or wait > patience then return math.ceil(wait) end
+    if ahead >= MOST_WAITING or wait > busy_timeout then return math.ceil(wait) end
   end
   call('ZADD', key, turn, job)
   call('ZADD', asked, now + math.min(wait, LOOK_MS) + LATE_MS, job)

@@ -55,8 +55,8 @@ Priority = Annotated[
     int, typer.Option("--priority", help="0 to 9: each step is a head start of 100 subtasks, over other tenants too.")
 ]
 Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose account.")]
-Patience = Annotated[
-    str | None, typer.Option("--patience", metavar="SECONDS", help="Wait so long for room while the swarm is full.")
+BusyTimeout = Annotated[
+    str | None, typer.Option("--busy-timeout", metavar="SECONDS", help="Wait so long for room while the swarm is full.")
 ]
 JobName = Annotated[
     str | None, typer.Option("--job-id", metavar="ID", help="Your own id: asking again with it gives the same job.")
@@ -82,7 +82,7 @@ def options(
     budget: Budget = None,
     priority: Priority = 0,
     job_id: JobName = None,
-    patience: Patience = None,
+    busy_timeout: BusyTimeout = None,
 ) -> dict[str, Any]:
     """What `SwarmClient.submit` takes, from what was written on the command line."""
     asked, whole = command_options.request(text, file, plan)
@@ -97,7 +97,7 @@ def options(
         "budget": command_options.dollars("budget", budget),
         "priority": priority,
         "job_id": job_id,
-    } | ({} if patience is None else {"patience": command_options.seconds("patience", patience)})
+    } | ({} if busy_timeout is None else {"busy_timeout": command_options.seconds("busy_timeout", busy_timeout)})
 
 
 Verb = Callable[..., int]

@@ -76,11 +76,11 @@ def watch(
 
 def answer(job: JobArgument, timeout: Timeout = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """Wait until a job has ended and print its answer. --timeout 0 only looks."""
-    edge, name, patience = Edge.of(redis, as_json), options.job_id(job), options.seconds("timeout", timeout)
+    edge, name, limit = Edge.of(redis, as_json), options.job_id(job), options.seconds("timeout", timeout)
 
     async def answered() -> int:
         async with edge.client() as client:
-            found = await _answer(edge, client, name, patience)
+            found = await _answer(edge, client, name, limit)
             progress = await client.log.progress(name)
             experts = {subtask.id: progress.expert_of(subtask) for subtask in progress.subtasks}
             answer_view.show(edge.screen, found, experts)
@@ -170,15 +170,15 @@ def _progress(status: object, tenant: str) -> Callable[[int, int], None]:
     return told
 
 
-async def _answer(edge: Edge, client: SwarmClient, job: str, patience: float | None) -> Answer:
+async def _answer(edge: Edge, client: SwarmClient, job: str, timeout: float | None) -> Answer:
     """At once if it is there; else after a wait."""
     found = await client.log.answer(job)
     if found is not None:
         return found
-    if patience == 0:
+    if timeout == 0:
         raise WaitTimeout(job, 0)
     edge.warn_if_unserved()
-    return await client.job(job).answer(patience)
+    return await client.job(job).answer(timeout)
 
 
 def _show_jobs(screen: Screen, infos: list[JobInfo], none: str) -> None:
