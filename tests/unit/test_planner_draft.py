@@ -57,7 +57,7 @@ def test_our_own_format_is_read_as_it_is_written() -> None:
     assert second.depends_on == ("t1",)
     assert second.when == {"result": "t1.label", "equals": "refund"}
     assert second.for_each == "t1.items"
-    assert (draft.aggregate, draft.rung, draft.mends) == ("join", "json", ())
+    assert (draft.aggregate, draft.read_as, draft.mends) == ("join", "json", ())
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_the_repair_library_is_the_last_rung() -> None:
     draft = read('```json\n{"subtasks": [{"id": "t1", "expert": "a", "instruction": b"}]}\n```')
 
     assert [(s.id, s.expert, s.instruction) for s in draft.steps] == [("t1", "a", "b")]
-    assert draft.rung == "repair"
+    assert draft.read_as == "repair"
     assert "the repair library read it" in mends(draft)
 
 

@@ -56,7 +56,7 @@ def test_an_example_is_a_plan_that_reads_and_compiles_without_a_mend(example: An
     result = compiled(draft, experts, CompileRules())
 
     assert (result.subtasks, result.aggregate, result.mends) == (example.plan.united(), example.plan.aggregate, ())
-    assert draft.rung == "json"
+    assert draft.read_as == "json"
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.request[:20])

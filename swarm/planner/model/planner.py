@@ -242,7 +242,7 @@ class _Conversation:
             if error.reason == "no_plan" and _EMPTY.search(completion.text):
                 raise NoDraft("no_plan", "the plan is empty: it has no subtasks") from None
             raise cut if completion.cut and error.reason != "refusal" else error from None
-        if completion.cut and draft.rung != "json":
+        if completion.cut and draft.read_as != "json":
             raise cut
         return draft
 
@@ -265,7 +265,7 @@ class _Conversation:
         return replace(plan, subtasks=bound(plan.subtasks, self._safe, foreign.placeholder))
 
     def _closed(self, turn: int, completion: Completion, draft: Draft, plan: Compiled) -> Planned:
-        self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.rung}{_asked_by(completion)}")
+        self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.read_as}{_asked_by(completion)}")
         if begun := self._begun:
             kept = sum(begun.get(subtask.id) == subtask for subtask in plan.subtasks)
             self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them in vain")

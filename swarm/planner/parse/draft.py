@@ -1,8 +1,8 @@
-"""What a planner's text says, before it is known whether that can run.
+"""Read a planner's text into a draft: its steps as they were written, not yet checked against the catalog.
 
-The ladder, cheapest rung first: the whole text as JSON; JSON inside prose and fences; almost-JSON and calls; a repair
-library. What the rungs find is looked at for steps, and of several plans in one text one is chosen (`select.py`). A
-text that is no plan, or one that lost steps on the way, is refused with its kind.
+The ways of reading, cheapest first: the whole text as JSON; JSON inside prose and fences; almost-JSON and calls; a
+repair library. The values found are searched for steps, and of several plans in one text one is chosen (`select.py`).
+A text that holds no plan, or lost steps on the way, is refused with the kind of its fault.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Draft:
     aggregate: str = ""
     mends: tuple[Mend, ...] = ()
     """What had to be put right to read it."""
-    rung: str = ""
-    """Which way of reading it was: `json`, `fence`, ..."""
+    read_as: str = ""
+    """The way of reading that found it: `json`, `fence`, `block`, `loose`, `calls` or `repair`."""
 
 
 def read(text: str | bytes, experts: Collection[str] = (), accepted: int = 100) -> Draft:
@@ -174,7 +174,7 @@ def _check_complete(choice: Choice, text: str, known: KnownExperts, most: int) -
         if part.found.exact:
             continue
         stretch = text[part.found.start : part.found.end]
-        if part.found.rung == "calls" and stretch.count("(") <= len(steps):
+        if part.found.read_as == "calls" and stretch.count("(") <= len(steps):
             continue
         stands = shown(stretch, part.outline.keys, {step.expert for step in steps}, known)
         if stands > len(steps):
@@ -208,7 +208,7 @@ def _draft(choice: Choice) -> Draft:
         links=tuple(link for part in choice.parts for link in part.outline.links),
         aggregate=next((part.outline.aggregate for part in choice.parts if part.outline.aggregate), ""),
         mends=tuple(Mend(place=place, what=what) for place, what in mends),
-        rung=choice.parts[0].found.rung,
+        read_as=choice.parts[0].found.read_as,
     )
 
 
@@ -216,9 +216,9 @@ def _mends(part: PlanPart) -> list[tuple[str, str]]:
     found = part.found
     place = part.outline.steps[0].place
     mends = [(place, note) for note in found.notes]
-    if found.rung in ("fence", "block") and found.end - found.start:
+    if found.read_as in ("fence", "block") and found.end - found.start:
         mends.append(("", "a plan inside of prose or a fence"))
-    if found.rung == "json" and not found.exact:
+    if found.read_as == "json" and not found.exact:
         mends.append((place, "an object repeats a key; the last one counts"))
     if found.label:
         mends.append((place, "the name stood before its arguments"))

@@ -106,7 +106,7 @@ class Candidate:
     start: int
     end: int
     value: object
-    rung: str
+    read_as: str
     notes: tuple[str, ...] = ()
     exact: bool = True
     """Read as it is written: then nothing can be lost."""
@@ -191,11 +191,11 @@ class Scanner:
         if not self._look(start):
             return None
         before = self._before(start, after)
-        rung = "fence" if "```" in before else "block"
-        found = self._exact(start, rung) or (self._loose(start) if self.stopped is None else None)
+        read_as = "fence" if "```" in before else "block"
+        found = self._exact(start, read_as) or (self._loose(start) if self.stopped is None else None)
         return self._labelled(found, before) if found else None
 
-    def _exact(self, start: int, rung: str) -> Candidate | None:
+    def _exact(self, start: int, read_as: str) -> Candidate | None:
         for decoder in self._decoders if self._missed < MAX_MISSED else ():
             try:
                 value, end = decoder.read(self.text, start)
@@ -206,7 +206,7 @@ class Scanner:
                 self._missed += 1
                 continue
             notes = () if decoder is self._decoders[0] else ("a line break inside a text",)
-            return Candidate(start, end, value, rung, notes, exact=not decoder.doubled)
+            return Candidate(start, end, value, read_as, notes, exact=not decoder.doubled)
         return None
 
     def _loose(self, start: int, *, regular: bool = True) -> Candidate | None:
@@ -330,7 +330,7 @@ def repaired(text: str, start: int) -> Candidate | None:
         return None
     try:
         import json_repair
-    except ImportError:  # an extra: without it, one rung is missing
+    except ImportError:  # an optional extra
         return None
     try:
         value = json_repair.loads(text[start:end], skip_json_loads=True)
