@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 MAX_LINES = 350
 OVER = {  # files that are still longer; a number may only be lowered
     "swarm/errors.py": 519,
-    "swarm/llm/openai/reasoning_splitter.py": 367,
     "workers/worker.py": 488,
 }
 MAX_BYTES = 1_000_000

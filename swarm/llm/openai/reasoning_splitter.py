@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 
+from swarm.llm.openai.harmony import BARE_ANALYSIS, BARE_FINAL, HARMONY_STARTS, HarmonyChannels
 from swarm.llm.openai.reasoning_tags import TAGS, WRAPPERS, Tag
 
 MAX_THOUGHTS = 20_000
@@ -31,12 +32,7 @@ _MARK = re.compile("|".join(map(re.escape, _MARKS)), re.IGNORECASE)
 _BEGUN = frozenset(mark[:size] for mark in _MARKS for size in range(1, len(mark)))
 _LONGEST = max(map(len, _MARKS))
 _FIRST = frozenset(mark[0] for mark in _MARKS)
-_HARMONY = re.compile(r"<\|(start|end|message|channel|constrain|return|call)\|>")
-_PART_OF_TOKEN = re.compile(r"<(\|[a-z]{0,9}\|?)?")
-_HARMONY_STARTS = ("<|start|>", "<|channel|>")
-_BARE_HARMONY, _BARE_FINAL = "analysis", "assistantfinal"
-"""Harmony without its special tokens, as some servers send it: `analysisThe user asks ...assistantfinalHello`."""
-_STARTS = (*_BY_OPEN, *_HARMONY_STARTS, *_FENCES, _BARE_HARMONY + "?")
+_STARTS = (*_BY_OPEN, *HARMONY_STARTS, *_FENCES, BARE_ANALYSIS + "?")
 _AFTER = (*_BY_OPEN, *_BY_CLOSE, *WRAPPERS)
 _QUOTES = frozenset("`\"'“”‘’«»")
 _CONTEXT = 64
@@ -69,7 +65,7 @@ class Splitter:
         self._paired: set[Tag] = set()
         self._fenced = False
         self._tail, self._truncated = "", False
-        self._channel, self._header, self._inside = "", "", False
+        self._channels = HarmonyChannels()
         self._out: list[str] = []
         self._held: list[str] = []
         self._pending: list[str] = []
@@ -140,12 +136,12 @@ class Splitter:
             return last and self._is_text()
         if tag := next((tag for tag in TAGS if low.startswith(tag.open)), None):
             return self._opens(tag, at + len(tag.open))
-        if low.startswith(_HARMONY_STARTS):
+        if low.startswith(HARMONY_STARTS):
             self.opened, self._state = True, self._harmony
             return True
         if not last and any(mark.startswith(low) for mark in _STARTS):
             return False
-        if low.startswith(_BARE_HARMONY) and self._rest[at + len(_BARE_HARMONY) :][:1].isupper():
+        if low.startswith(BARE_ANALYSIS) and self._rest[at + len(BARE_ANALYSIS) :][:1].isupper():
             self._state = self._bare_harmony
             return True
         if low.startswith(("{", "[", *_FENCES)):
@@ -244,41 +240,27 @@ class Splitter:
         return True
 
     def _bare_harmony(self, last: bool) -> bool:
-        end = self._rest.find(_BARE_FINAL, self._at)
+        end = self._rest.find(BARE_FINAL, self._at)
         if end < 0 and not last:
-            self._wait(max(self._at, len(self._rest) - len(_BARE_FINAL) + 1))
+            self._wait(max(self._at, len(self._rest) - len(BARE_FINAL) + 1))
             return False
         if end >= 0:
             self._wait(end)
             self._think("".join(self._before))
             self._before.clear()
-            self._at, self.opened = end + len(_BARE_FINAL), True
+            self._at, self.opened = end + len(BARE_FINAL), True
             self._sure()
         return self._is_text()
 
     def _harmony(self, last: bool) -> bool:
-        found = _HARMONY.search(self._rest, self._at)
-        end = found.start() if found else len(self._rest) if last else _token_until(self._rest, self._at)
-        said, self._at = self._rest[self._at : end], found.end() if found else end
-        if not self._inside:
-            self._header += said[: max(0, 1_000 - len(self._header))]
-        elif self._channel in ("", "final"):
+        piece = self._channels.next(self._rest, self._at, last=last)
+        self._at = piece.end
+        if piece.is_answer:
             self._sure()
-            self._put(said)
+            self._put(piece.text)
         else:
-            self._think(said)
-        if found is not None:
-            self._token(found[1])
-        return found is not None
-
-    def _token(self, name: str) -> None:
-        if name == "message":
-            self._channel = (self._header.split() or [""])[0] if self._channel else ""
-            self._inside = True
-        elif name == "constrain":
-            self._header += " "
-        else:
-            self._channel, self._header, self._inside = "?" if name == "channel" else "", "", False
+            self._think(piece.text)
+        return piece.before_token
 
     # -- what is given, held, or kept as thoughts
 
@@ -339,12 +321,6 @@ def _sure_until(said: str, start: int) -> int:
         if said[at].lower() in _FIRST and said[at:].lower() in _BEGUN:
             return at
     return len(said)
-
-
-def _token_until(said: str, start: int) -> int:
-    """Where a token of Harmony begins that is not whole yet."""
-    at = said.rfind("<", max(start, len(said) - 14))
-    return at if at >= 0 and _PART_OF_TOKEN.fullmatch(said, at) else len(said)
 
 
 def _wrapped_until(said: str, wrapper: str) -> int:
