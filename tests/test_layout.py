@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,21 @@ def test_no_two_classes_have_one_name() -> None:
                 places[node.name].append(str(path.relative_to(ROOT)))
 
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    """Imports for type checkers count, those inside functions do not; `static_order` raises a CycleError."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in product()}
+    imports: dict[str, set[str]] = {}
+    for path in product():
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        top = ast.parse(path.read_text()).body
+        guarded = [inner for node in top if isinstance(node, ast.If) for inner in node.body]
+        found = [node for node in (*top, *guarded) if isinstance(node, ast.ImportFrom)]
+        named = {(f"{node.module}.{each.name}", str(node.module)) for node in found for each in node.names}
+        imports[name] = {full if full in modules else module for full, module in named} & modules - {name}
+
+    assert set(TopologicalSorter(imports).static_order()) == modules
 
 
 def test_loose_files_of_swarm_are_the_five_named_ones() -> None:

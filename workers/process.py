@@ -231,7 +231,7 @@ async def _warming(models: OpenAIModels, settings: Settings, roles: Roles) -> As
 
     async def load() -> None:
         for variable, found in unnamed.items():
-            problem = await models.nameless(found.endpoint)
+            problem = await found.connection.no_default_model()
             _log.warning(events.NO_MODEL, variable=variable, model=found.name, problem=str(problem))
         await models.warm()
 

@@ -9,8 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from swarm.errors import ExpertError
-from swarm.llm.endpoints import Endpoint
-from swarm.llm.openai.models import Api, OpenAIModels
+from swarm.llm.openai.connection import Api, OpenAIConnection
 from swarm.llm.openai.response_parser import MAX_STREAM, ServerError
 from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.testing.model_server import Answer, Cut, Received, Reply, Stream
@@ -27,24 +26,24 @@ _EVENT = re.compile(r"(?<=\n\n)")
 
 
 class Recorder:
-    """The script of a `ModelServer` that asks `endpoint`, and gives each request with its answer to `write`, as a line.
+    """The script of a `ModelServer` that asks a real endpoint, and writes each request with its answer as a line.
 
     The endpoint's secrets stand in none, even where it repeats them. What never reached the endpoint is answered with
     502, and not written down; nor are lists of models, since whoever plays a recording has its own.
     """
 
-    def __init__(self, models: OpenAIModels, endpoint: Endpoint, write: Callable[[str], object]) -> None:
-        self._models, self._endpoint, self._write = models, endpoint, write
+    def __init__(self, connection: OpenAIConnection, write: Callable[[str], object]) -> None:
+        self._connection, self._endpoint, self._write = connection, connection.endpoint, write
 
     async def __call__(self, request: Received) -> Answer:
         where, route = self._endpoint, request.route
         if not route or (route != "models" and not (isinstance(request.body, dict) and request.body.get("model"))):
             return Reply(error("only requests to a model are passed on: a JSON object that names it"), 400)
-        patience = CallTimeouts.of(where.timeouts, TIMEOUT, asyncio.get_running_loop().time())
+        timeouts = CallTimeouts.of(where.timeouts, TIMEOUT, asyncio.get_running_loop().time())
         try:
             if request.streamed:
-                return await self._streamed(request, route, patience)
-            whole = await self._models.whole(where, route, request.body or {}, patience, where.name, most=MAX_STREAM)
+                return await self._streamed(request, route, timeouts)
+            whole = await self._connection.read(route, request.body or {}, timeouts, where.name, most=MAX_STREAM)
             answer = Reply(self._text(whole))
         except ServerError as problem:
             answer = Reply(self._text(problem.raw), problem.status, _kept(problem.headers))
@@ -54,16 +53,16 @@ class Recorder:
             self._write(line(request, answer))
         return answer
 
-    async def _streamed(self, request: Received, route: Api, patience: CallTimeouts) -> Stream:
+    async def _streamed(self, request: Received, route: Api, timeouts: CallTimeouts) -> Stream:
         where = self._endpoint
-        await self._models.ready(where.name, patience)
+        await self._connection.ready(where.name, timeouts)
         async with AsyncExitStack() as opened:
-            with self._models.translated(where.name, where, patience):
-                response = await self._models.sent(where, route, request.body, patience, opened)
-            return Stream(self._passed(request, response, patience, opened.pop_all()))
+            with self._connection.translated(where.name, timeouts):
+                response = await self._connection.send(route, request.body, timeouts, opened)
+            return Stream(self._passed(request, response, timeouts, opened.pop_all()))
 
     async def _passed(
-        self, request: Received, response: Any, patience: CallTimeouts, opened: AsyncExitStack
+        self, request: Received, response: Any, timeouts: CallTimeouts, opened: AsyncExitStack
     ) -> AsyncIterator[bytes]:
         """The pieces of a stream as they come. It is written down when it has ended, whole or broken."""
         import httpx2
@@ -72,7 +71,7 @@ class Recorder:
         async with opened:
             coming = aiter(response.iter_bytes())
             try:
-                while part := await _next(coming, patience.until):
+                while part := await _next(coming, timeouts.until):
                     parts += part
                     yield part
                     if len(parts) > MAX_STREAM:

@@ -69,14 +69,14 @@ SPELT = {
 @pytest.mark.parametrize(("body", "model"), SPELT.values(), ids=SPELT)
 async def test_a_list_is_read_as_each_server_spells_it(body: Any, model: ListedModel) -> None:
     async with served(lambda request: Reply(body)) as (server, models):
-        assert await models.offered("box") == (model,)
+        assert await models.get("box").connection.list_models() == (model,)
     assert (server.requests[0].method, server.requests[0].path) == ("GET", "/v1/models")
 
 
 @pytest.mark.parametrize("reply", [Reply({"data": []}), Reply({}, 404), Reply("", 405), Reply({"detail": "no"}, 501)])
 async def test_a_server_that_lists_none_is_no_error(reply: Reply) -> None:
     async with served(lambda request: reply) as (_, models):
-        assert await models.offered("box") == ()
+        assert await models.get("box").connection.list_models() == ()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_a_server_that_lists_none_is_no_error(reply: Reply) -> None:
 async def test_what_is_no_list_is_a_typed_error(reply: Reply | None, kind: type[ExpertError]) -> None:
     async with served(lambda request: reply) as (_, models):
         with pytest.raises(kind, match=r"^box: "):
-            await models.offered("box", timeout=5)
+            await models.get("box").connection.list_models(timeout=5)
 
 
 async def test_a_silent_server_is_left_in_time() -> None:
@@ -102,7 +102,7 @@ async def test_a_silent_server_is_left_in_time() -> None:
         await models.warm()
         begun = time.monotonic()
         with pytest.raises(ModelUnavailable, match=r"no answer within 0\.2 s"):
-            await models.offered("box", timeout=0.2)
+            await models.get("box").connection.list_models(timeout=0.2)
     assert time.monotonic() - begun < 2
 
 

@@ -21,7 +21,7 @@ from swarm.errors import ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, Model
 from swarm.llm.endpoint_config import Timeouts
 from swarm.llm.endpoints import Endpoint
-from swarm.llm.openai.chat import refused
+from swarm.llm.openai.connection import refused
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.response_parser import ServerError
 from swarm.llm.openai.timeouts import CallTimeouts
@@ -455,7 +455,7 @@ async def test_headers_query_and_the_key_go_with_every_call(tmp_path: Path) -> N
         models_of(tmp_path, server.url, more, TOKEN="tok-1") as models,
     ):
         await models.get("box").complete(HELLO)
-        await models.offered("box")
+        await models.get("box").connection.list_models()
         await models.embedder("box").embed(["hello"])
 
     assert [request.method for request in server.requests] == ["POST", "GET", "POST"]

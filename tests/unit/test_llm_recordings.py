@@ -133,7 +133,7 @@ async def through(script: Script, written: list[str]) -> AsyncIterator[tuple[Mod
     async with ModelServer(script) as real:
         environ = {"SWARM_ENDPOINT_REAL_URL": real.url, "SWARM_ENDPOINT_REAL_KEY": "sk-1234567890"}
         async with OpenAIModels(environ) as models:
-            recorder = Recorder(models, models.endpoints.get("real"), written.append)
+            recorder = Recorder(models.connection(models.endpoints.get("real")), written.append)
             async with ModelServer(recorder) as server:
                 yield real, server.url
 
@@ -232,7 +232,7 @@ async def test_who_leaves_takes_the_call_at_the_endpoint_along(streamed: bool) -
 async def test_what_never_reached_the_endpoint_is_not_recorded() -> None:
     written: list[str] = []
     async with OpenAIModels({"SWARM_ENDPOINT_REAL_URL": "http://127.0.0.1:9/v1"}) as models:
-        recorder = Recorder(models, models.endpoints.get("real"), written.append)
+        recorder = Recorder(models.connection(models.endpoints.get("real")), written.append)
         async with ModelServer(recorder) as server, httpx2.AsyncClient() as http:
             nobody = await http.post(f"{server.url}/chat/completions", json=HELLO)
             streamed = await http.post(f"{server.url}/chat/completions", json=HELLO | {"stream": True})

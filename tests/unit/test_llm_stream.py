@@ -305,9 +305,9 @@ async def test_an_error_without_end_is_read_to_its_cap_only() -> None:
 async def test_an_error_that_grows_when_it_is_unpacked_is_read_to_its_cap_only() -> None:
     bomb = Reply(gzip.compress(b"all is lost " * 3_000_000), 500, {"content-encoding": "gzip"})
     async with served(lambda request: bomb) as (_, model):
-        patience = CallTimeouts.of(Timeouts(), 5, asyncio.get_running_loop().time())
+        timeouts = CallTimeouts.of(Timeouts(), 5, asyncio.get_running_loop().time())
         with pytest.raises(ServerError) as caught:
-            await model.models.whole(model.endpoint, "models", {}, patience, "box")
+            await model.connection.read("models", {}, timeouts, "box")
 
     assert str(caught.value.body).startswith("all is lost all is lost")
     assert len(str(caught.value.body)) <= MAX_ERROR

@@ -191,8 +191,8 @@ async def _reachable(model: str) -> None:
             found = models.get(model)
             await models.warm()  # what takes long to load here is not the server's time
             if not found.model:
-                raise await models.nameless(found.endpoint)
-            await models.offered(found.endpoint.name)
+                raise await found.connection.no_default_model()
+            await found.connection.list_models()
         except ExpertError as error:
             raise BadInput("model", str(error)) from None
 

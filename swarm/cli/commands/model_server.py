@@ -184,12 +184,12 @@ async def _recorded(server: _Server, path: Path, to: str) -> int:
 
     async with OpenAIModels(os.environ) as models:
         try:
-            endpoint = models.endpoints.get(to)
+            connection = models.connection(models.endpoints.get(to))
         except ModelRefused as error:
             raise BadInput("to", str(error)) from None
         _append(path, "")
         await models.warm()  # before the first who asks, whose time is his own
-        server.script = Recorder(models, endpoint, write)
+        server.script = Recorder(connection, write)
         return await _served(server, {"records": str(path), "to": to}, (), None)
 
 

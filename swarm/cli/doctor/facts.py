@@ -154,7 +154,7 @@ class Facts:
         begun = time.perf_counter()
         key = asyncio.ensure_future(_key_is(where, models, self._timeout)) if where.key else None
         try:
-            offered = await models.offered(name, self._timeout)
+            offered = await models.connection(where).list_models(self._timeout)
             took = time.perf_counter() - begun
             return replace(asked, offered=offered, seconds=took, key=await key if key and offered else "")
         except ExpertError as error:
@@ -167,9 +167,9 @@ class Facts:
 async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyIs:
     """What a list that was given for a key says of that key: some servers give it to anybody."""
     bare = replace(where, name=f"{where.name} without a key", key="", headers={})  # a name, so a client, of its own
-    patience = CallTimeouts.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
+    timeouts = CallTimeouts.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
     try:
-        return "not asked for" if listed(await models.whole(bare, "models", {}, patience, bare.name)) else ""
+        return "not asked for" if listed(await models.connection(bare).read("models", {}, timeouts, bare.name)) else ""
     except ServerError as error:
         return "accepted" if error.status in (400, 401, 403) else ""
     except ExpertError:

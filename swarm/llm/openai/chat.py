@@ -12,33 +12,28 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
+from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Again, Completion, Message, ResponseFormat, cap_of, sampling_of, whole
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai import responses
-from swarm.llm.openai.error_table import classify, reason
+from swarm.llm.openai.connection import OpenAIConnection, refused
+from swarm.llm.openai.reasoning_memory import Thinking
 from swarm.llm.openai.response_parser import AFTER_DONE, AFTER_FINISH, ResponseParser, ServerError
 from swarm.llm.openai.responses import Responses
-from swarm.llm.openai.retry_after import exhausted, retry_after
-from swarm.llm.openai.structured_output import FormatFallback, worded
+from swarm.llm.openai.retry_after import exhausted
+from swarm.llm.openai.structured_output import CapabilityCache, FormatFallback, worded
 from swarm.llm.openai.timeouts import CallTimeouts
-from swarm.llm.openai.transport import moved
 from swarm.llm.openai.usage import counted, failed, prompt_tokens
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
 from swarm.types.sampling import Sampling, setting_of
 
-if TYPE_CHECKING:
-    from swarm.llm.openai.models import OpenAIModels
-
 LONG = 50_000
 """Characters of an answer from which it is read as a form in a thread."""
 NEARLY = 0.9
 """The share of the tokens allowed from which on an answer that was cut has all of them: servers count differently."""
-BEGUN = frozenset({408, 499})
-"""Client errors of a call that the server had taken on: of time-outs, and of a client that has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,7 @@ class _Ask:
 
     messages: Sequence[Message]
     max_tokens: int | None
-    patience: CallTimeouts
+    timeouts: CallTimeouts
     sampling: Sampling
     readers: list[ResponseParser] = field(default_factory=list)
     """Of the requests that were sent for it, the last one last."""
@@ -70,9 +65,14 @@ class OpenAIModel:
 
     name: str
     model: str
-    endpoint: Endpoint
-    models: OpenAIModels = field(repr=False)
+    connection: OpenAIConnection = field(repr=False)
+    capabilities: CapabilityCache = field(repr=False)
+    thinking: Thinking = field(repr=False)
     again: Again | None = field(default=None, repr=False)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.connection.endpoint
 
     def guarded(self, again: Again) -> OpenAIModel:
         return replace(self, again=again)
@@ -115,8 +115,8 @@ class OpenAIModel:
         timeout: float,
     ) -> _Ask:
         found = sampling_of(self, sampling)
-        patience = CallTimeouts.of(self.endpoint.timeouts, timeout, _now())
-        return _Ask(messages, max_tokens or cap_of(self, sampling), patience, found)
+        timeouts = CallTimeouts.of(self.endpoint.timeouts, timeout, _now())
+        return _Ask(messages, max_tokens or cap_of(self, sampling), timeouts, found)
 
     async def _counted(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error says what was used before it."""
@@ -132,14 +132,14 @@ class OpenAIModel:
     async def _answered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer, every error in our words, and with what the server may charge for it."""
         if not self.model:
-            raise await self.models.nameless(self.endpoint, ask.patience.left(_now()))
+            raise await self.connection.no_default_model(ask.timeouts.left(_now()))
         if self.endpoint.api == "responses" and (unknown := responses.unknown(ask.sampling)):
             raise unusable(
                 f"{self.name}: the responses API has no {' and no '.join(unknown)}; leave it out of the card"
             )
-        await self.models.ready(self.name, ask.patience)
+        await self.connection.ready(self.name, ask.timeouts)
         try:
-            with self.models.translated(self.name, self.endpoint, ask.patience):
+            with self.connection.translated(self.name, ask.timeouts):
                 async with aclosing(self._laddered(ask, form)) as items:
                     async for item in items:
                         yield item
@@ -152,7 +152,7 @@ class OpenAIModel:
     async def _laddered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
         limit = self.endpoint.limit_name
-        ladder = FormatFallback(self.models.notes, self.name, form, streamed=True, limit=limit)
+        ladder = FormatFallback(self.capabilities, self.name, form, streamed=True, limit=limit)
         begun = answered = False
         while not answered:
             try:
@@ -178,15 +178,15 @@ class OpenAIModel:
     async def _once(self, ask: _Ask, ladder: FormatFallback) -> AsyncGenerator[str | Completion]:
         """One request, and its answer as it comes."""
         words = Responses() if self.endpoint.api == "responses" else None
-        splitter = self.models.thinking.splitter(self.name, self.endpoint)
+        splitter = self.thinking.splitter(self.name, self.endpoint)
         reader = ResponseParser(ladder.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
         ask.readers.append(reader)
-        patience, begun, first = ask.patience, _now(), 0.0
-        patience.sends(begun, streamed=ladder.streamed)
+        timeouts, begun, first = ask.timeouts, _now(), 0.0
+        timeouts.sends(begun, streamed=ladder.streamed)
         async with AsyncExitStack() as opened:
-            async with asyncio.timeout_at(patience.until):
+            async with asyncio.timeout_at(timeouts.until):
                 chunks = await self._sent(ask, ladder, opened)
-            until = patience.until
+            until = timeouts.until
             while (chunk := await _next(chunks, until, reader)) is not None:
                 before = reader.written
                 for piece in reader.feed(chunk):
@@ -202,11 +202,11 @@ class OpenAIModel:
                     reader.stop()
                     break
                 if ladder.streamed and reader.written > before:
-                    patience.came(_now())
-                until = _until(reader, patience, until)
+                    timeouts.came(_now())
+                until = _until(reader, timeouts, until)
         for piece in reader.end():
             yield piece
-        self.models.thinking.ended(self.name, splitter, free=ladder.way in (None, "words") and not reader.withheld)
+        self.thinking.ended(self.name, splitter, free=ladder.way in (None, "words") and not reader.withheld)
         ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
         reader.remedy = _more_tokens(reader, ask.max_tokens, self.endpoint)
         try:
@@ -222,7 +222,7 @@ class OpenAIModel:
     async def _sent(self, ask: _Ask, ladder: FormatFallback, opened: AsyncExitStack) -> AsyncIterator[bytes]:
         """Send the request; the bytes of the answer, once its status is known and good."""
         body = self._body(ask, ladder)
-        response = await self.models.sent(self.endpoint, self.endpoint.api, body, ask.patience, opened)
+        response = await self.connection.send(self.endpoint.api, body, ask.timeouts, opened)
         ask.readers[-1].pause = exhausted(response.headers, time.time())
         chunks: AsyncIterator[bytes] = response.iter_bytes()
         return chunks
@@ -241,28 +241,6 @@ class OpenAIModel:
         if ladder.asks_usage:
             body["stream_options"] = {"include_usage": True}
         return {**ask.sampling.extra, **responses.asked(body)} if self.endpoint.api == "responses" else body
-
-
-def refused(name: str, endpoint: Endpoint, error: ServerError) -> ExpertError:
-    """What an error of a server means for another attempt, and what it may charge for it."""
-    fault = classify(error.status, error.body)
-    said = endpoint.clean(reason(error.body) or str(error))
-    where = "an error instead of an answer" if error.inside else f"HTTP {error.status}"
-    model = name.partition("/")[2] or name
-    remedy = fault.remedy.format(where=f"the endpoint {endpoint.name!r}", model=model)
-    if 300 <= error.status < 400:
-        remedy = moved(endpoint, error.headers.get("location", "")) or remedy
-    message = f"{name}: {where}: {said}" + (f"; {remedy}" if remedy else "")
-    found = fault.raised(message, retry_after(error.headers, error.body, time.time()))
-    found.billed = _billed(error)
-    found.limited = fault.retryable and (error.status == 429 or fault.kind == "rate")
-    return found
-
-
-def _billed(error: ServerError) -> Billed:
-    """A request that a server refuses costs nothing. What becomes of one in which it fails is not known."""
-    refused = 300 <= error.status < 500 and error.status not in BEGUN
-    return "nothing" if refused and not error.inside else "unknown"
 
 
 def _more_tokens(reader: ResponseParser, cap: int | None, endpoint: Endpoint) -> str:
@@ -288,10 +266,10 @@ async def _next(chunks: AsyncIterator[bytes], until: float, reader: ResponsePars
         raise
 
 
-def _until(reader: ResponseParser, patience: CallTimeouts, until: float) -> float:
+def _until(reader: ResponseParser, timeouts: CallTimeouts, until: float) -> float:
     """Until when to go on reading: not for long once the answer stands."""
     if not reader.finished:
-        return patience.until
+        return timeouts.until
     return min(until, _now() + (AFTER_DONE if reader.done else AFTER_FINISH))
 
 

@@ -16,19 +16,15 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.endpoints import Endpoint
-from swarm.llm.openai.chat import refused
+from swarm.llm.openai.connection import OpenAIConnection, refused
 from swarm.llm.openai.response_parser import ServerError, raise_error
 from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.usage import counted, estimated, text_tokens
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.result import Usage
-
-if TYPE_CHECKING:
-    from swarm.llm.openai.models import OpenAIModels
 
 AT_ONCE = 64
 """Texts in one request,"""
@@ -56,20 +52,19 @@ class OpenAIEmbedder:
 
     name: str
     model: str
-    endpoint: Endpoint
-    models: OpenAIModels = field(repr=False)
+    connection: OpenAIConnection = field(repr=False)
 
     async def embed(self, texts: Sequence[str], *, timeout: float = 60.0) -> Embedded:
         """The vectors of `texts`, within `timeout` seconds for all of them. Raises ExpertErrors as a model does."""
         now = asyncio.get_running_loop().time()
-        patience = CallTimeouts.of(self.endpoint.timeouts, timeout, now)
+        timeouts = CallTimeouts.of(self.connection.endpoint.timeouts, timeout, now)
         if not self.model:
-            raise await self.models.nameless(self.endpoint, patience.left(now))
+            raise await self.connection.no_default_model(timeouts.left(now))
         vectors: list[tuple[float, ...]] = []
         usage = Usage()
         try:
             for some in batches(texts):
-                more, used = await self._once(some, patience)
+                more, used = await self._once(some, timeouts)
                 vectors += more
                 usage += used
                 same_length(self.name, vectors)
@@ -78,14 +73,14 @@ class OpenAIEmbedder:
             raise
         return Embedded(tuple(vectors), usage, self.name)
 
-    async def _once(self, texts: Sequence[str], patience: CallTimeouts) -> tuple[list[tuple[float, ...]], Usage]:
+    async def _once(self, texts: Sequence[str], timeouts: CallTimeouts) -> tuple[list[tuple[float, ...]], Usage]:
         body = {"model": self.model, "input": list(texts)}
         try:
-            answer = await self.models.whole(self.endpoint, "embeddings", body, patience, self.name, most=MAX_BYTES)
+            answer = await self.connection.read("embeddings", body, timeouts, self.name, most=MAX_BYTES)
             found = in_thread(read, answer, len(texts)) if len(answer) > LONG else None
             vectors, told = read(answer, len(texts)) if found is None else await found
         except ServerError as error:
-            raise refused(self.name, self.endpoint, error) from None
+            raise refused(self.name, self.connection.endpoint, error) from None
         except BadOutput as error:
             raise error.worded(f"{self.name}: {str(error).removeprefix(f'{self.name}: ')}") from None
         return vectors, estimated(counted(told), sent=sum(map(text_tokens, texts)), received=0)

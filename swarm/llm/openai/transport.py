@@ -119,12 +119,12 @@ def _start_of(response: Response) -> AsyncByteStream:
 # -- what went wrong -----------------------------------------------------------------------------------------------
 
 
-def timed_out(name: str, where: Endpoint, patience: CallTimeouts, cause: BaseException | None) -> ExpertError:
+def timed_out(name: str, where: Endpoint, timeouts: CallTimeouts, cause: BaseException | None) -> ExpertError:
     """That something took too long, which `cause` may know better."""
     import httpx2
 
     if isinstance(cause, httpx2.ConnectTimeout):
-        late = f"{name}: no connection to {where.host} {patience.unconnected(where.name)}"
+        late = f"{name}: no connection to {where.host} {timeouts.unconnected(where.name)}"
         error = of_health(ModelUnavailable(f"{late}; {_remedy(where)}"), "endpoint")
         error.billed = "nothing"
     elif isinstance(cause, httpx2.PoolTimeout):
@@ -132,7 +132,7 @@ def timed_out(name: str, where: Endpoint, patience: CallTimeouts, cause: BaseExc
         error = ModelUnavailable(f"{name}: {full}; raise `connections` in [endpoints.{where.name}] of swarm.toml")
         error.billed = "nothing"
     else:
-        error = of_health(ModelUnavailable(f"{name}: {patience.late(where.name)}"), "model")
+        error = of_health(ModelUnavailable(f"{name}: {timeouts.late(where.name)}"), "model")
     return error
 
 
