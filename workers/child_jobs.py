@@ -1,8 +1,8 @@
-"""Jobs that experts ask for: how they are named, submitted, waited for and given up.
+"""Jobs that experts ask for (child jobs): named, submitted, waited for and cancelled.
 
-A job that is asked for has a name made of the subtask that asks and of what it asks, so an attempt that is made again
-finds the jobs of the one before. While it waits, its own delivery holds no slot: else as many parents as there are
-slots would wait for children that need one.
+The id of a child job is a hash of the subtask that asks and of what it asks, so a repeated attempt finds the jobs of
+the one before. While the parent waits, its delivery holds no slot: otherwise parents could fill all slots and wait for
+children that need one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from swarm.types.answer import Answer
 from swarm.types.plan import Plan
 from swarm.types.request import Envelope, Request
 from workers.lane import Lane
-from workers.worker import SwarmWorker
+from workers.running import DeliveryRunner
 
 LATE = 2.0
 """Seconds after its deadline for which the ending of a job is waited for."""
@@ -39,31 +39,31 @@ SHORTEST = 0.05
 
 
 @dataclass(frozen=True)
-class Asking:
-    """Asks for the experts of one process."""
+class ChildJobs:
+    """Submits child jobs for the experts of one process."""
 
-    worker: SwarmWorker
+    runner: DeliveryRunner
     lane: Lane
     log: JobLog
     client: SwarmClient
 
     def context(self, claim: Claim, envelope: Envelope) -> Callable[[], Awaitable[Context]]:
-        """What makes the context of a delivery, inside its attempt."""
+        """A function that makes the expert's Context of a delivery; called inside its attempt."""
 
         async def make() -> Context:
-            standing = await self.worker.retry_while_down(lambda: self.log.standing(claim.job))
+            standing = await self.runner.retry_while_down(lambda: self.log.standing(claim.job))
             ends = time.monotonic() + min(time_left(math.inf), standing.left)
-            asker = Asker(self, claim, envelope.subtask.id, standing.tenant, standing.priority)
-            return Context(claim.job, envelope.subtask.id, envelope.attempt, standing.tenant, ends, asker)
+            ask = DeliveryChildJobs(self, claim, envelope.subtask.id, standing.tenant, standing.priority)
+            return Context(claim.job, envelope.subtask.id, envelope.attempt, standing.tenant, ends, ask)
 
         return make
 
 
-class Asker:
-    """Asks for one delivery."""
+class DeliveryChildJobs:
+    """Submits the child jobs of one delivery and waits for their answers."""
 
-    def __init__(self, asking: Asking, claim: Claim, subtask: str, tenant: str, priority: int) -> None:
-        self._asking, self._claim, self._subtask = asking, claim, subtask
+    def __init__(self, jobs: ChildJobs, claim: Claim, subtask: str, tenant: str, priority: int) -> None:
+        self._jobs, self._claim, self._subtask = jobs, claim, subtask
         self._tenant, self._priority = tenant, priority
         self._asked: Counter[str] = Counter()
         self._waiting = 0
@@ -74,7 +74,7 @@ class Asker:
     ) -> Answer:
         """Also from a loop of its own in a thread, where a plain `def solve` may have one."""
         asked = self._ask(text, expert, plan, seconds)
-        loop = self._asking.worker.loop
+        loop = self._jobs.runner.loop
         if asyncio.get_running_loop() is loop:
             return await asked
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, loop))
@@ -99,13 +99,11 @@ class Asker:
 
     async def _answer(self, name: str, request: Request, seconds: float) -> tuple[bool, Answer]:
         """Whether the job is a new one, and its answer. It is cancelled when nobody waits for it any more."""
-        log, timed = self._asking.log, request.model_copy(update={"deadline": seconds, "max_age": seconds})
+        log, timed = self._jobs.log, request.model_copy(update={"deadline": seconds, "max_age": seconds})
         try:
             async with asyncio.timeout(seconds + LATE):
-                new = await self._asking.worker.retry_while_down(
-                    lambda: log.submit(name, timed, parent=self._claim.job)
-                )
-                return new, await self._asking.client.job(name).answer()
+                new = await self._jobs.runner.retry_while_down(lambda: log.submit(name, timed, parent=self._claim.job))
+                return new, await self._jobs.client.job(name).answer()
         except (asyncio.CancelledError, TimeoutError) as error:
             with contextlib.suppress(SwarmError, TimeoutError):
                 async with asyncio.timeout(LAST_WORD):
@@ -118,12 +116,12 @@ class Asker:
 
     async def _goes_on_elsewhere(self) -> bool:
         """Whether the delivery comes again, here or elsewhere: then what it asked for is still wanted."""
-        return self._asking.worker.ending or await self._asking.worker.queue.moved(self._claim)
+        return self._jobs.runner.ending or await self._jobs.runner.queue.moved(self._claim)
 
     @contextlib.asynccontextmanager
     async def _without_slot(self) -> AsyncIterator[None]:
         """Give the slot back for the block. Of several blocks at once the first gives it and the last takes it."""
-        lane = self._asking.lane
+        lane = self._jobs.lane
         self._waiting += 1
         if self._holds:
             self._holds = False

@@ -53,7 +53,7 @@ async def embedded(
     ):
         if catalog is not None:
             folder = catalog
-            await process.worker.retry_while_down(lambda: publish(process.shelf, folder, loaded))
+            await process.worker.retry_while_down(lambda: publish(process.catalog_store, folder, loaded))
         running = asyncio.create_task(process.worker.async_run())
         try:
             yield url
@@ -80,9 +80,11 @@ async def up(
         watching = []
         if catalog is not None:
             folder, seen = catalog, stamp(catalog)
-            await process.worker.retry_while_down(lambda: publish(process.shelf, folder, implementations))
+            await process.worker.retry_while_down(lambda: publish(process.catalog_store, folder, implementations))
             watching.append(
-                asyncio.create_task(supervised("watch", lambda: watch(process.shelf, folder, implementations, seen)))
+                asyncio.create_task(
+                    supervised("watch", lambda: watch(process.catalog_store, folder, implementations, seen))
+                )
             )
         handle_signals(process.worker)
         ready(url, process)

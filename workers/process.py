@@ -1,4 +1,4 @@
-"""From settings to a running worker: which lanes this process has, and what its functions work with."""
+"""Build a worker process from its settings: its lanes, the services of its functions, its life cycle."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import signal
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, TypeVar, cast
 
-from arq.worker import func
+from arq.typing import WorkerCoroutine
+from arq.worker import Function, func
 
 from experts.python_experts import Implementation, makers
 from experts.registry import Registry
@@ -38,31 +39,33 @@ from swarm.settings import LOCAL, Settings
 from swarm.types.card import KINDS, Blob, Card, Catalog, Kind, is_local
 from workers import event_loop, health, tasks
 from workers.call_budget import Accounts
-from workers.child_jobs import Asking
+from workers.child_jobs import ChildJobs
 from workers.config_sync import recorded
 from workers.lane import Lane
+from workers.running import DeliveryResult
 from workers.shutdown import leave_behind, leaving, threads
-from workers.stats_buffer import GatheredStats
+from workers.stats_buffer import StatsBuffer
+from workers.tasks import DeliveryContext, Services
 from workers.thread_guard import guarded
 from workers.worker import SwarmWorker
 
 _log = events.get_logger("worker")
 
 ADVANCE_SLOTS = 16
-"""Of their own, so that slow planners never keep a job from going on."""
-SHOWN = 10
-"""Names in a warning."""
-COLLECT_AFTER = 10_000
-"""Objects made and kept, after which cycles among the new ones are looked for."""
+"""Slots for decisions alone, so that slow planners never delay a running job."""
+MAX_NAMES = 10
+"""Names in a warning, at most."""
+GC_THRESHOLD = 10_000
+"""New objects after which the garbage collector looks for cycles among them."""
 NO_LIMIT = math.inf
-"""Seconds. A subtask's time is limited by its card; this is for the function around it."""
+"""Seconds for the `run` function: the card limits the time of the subtask inside it."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """What one process does: route, and serve experts of some kinds or by name. All kinds and no names: every one."""
+    """Roles of one process: to route, and to serve experts by kind or by name. All kinds and no names: every expert."""
 
     router: bool = True
     kinds: Collection[Kind] = KINDS
@@ -74,66 +77,66 @@ class Roles:
 
 @dataclass
 class Process:
-    """A worker and what its functions use. Made and closed by `build_process`."""
+    """A worker and the catalog, models and lane it serves. `build_process` makes and closes it."""
 
     worker: SwarmWorker
-    shelf: CatalogStore
+    catalog_store: CatalogStore
     roles: Roles
     loaded: Mapping[str, Implementation]
     models: OpenAIModels
     runs: Lane = field(default_factory=lambda: Lane("run", [], 1))
     _warming: asyncio.Task[None] | None = None
-    _told: bool = False
+    _warned: bool = False
 
     async def refresh(self) -> None:
-        """Serve the experts of every version that a job may be pinned to, as far as this process can."""
-        cards = serving(await self.shelf.alive(), self.roles, self.loaded)
+        """Serve the experts of each catalog version that a job may be pinned to, if this process can run them."""
+        cards = serving(await self.catalog_store.alive(), self.roles, self.loaded)
         if sorted(cards) != self.runs.queues:
             _log.info(events.SERVING, worker=self.worker.name, queues=sorted(cards))
             self._make_ready(cards.values())
-        elif not cards and not self._told:
-            self._tell_of_nothing(await self.shelf.alive())
+        elif not cards and not self._warned:
+            self._warn_of_nothing(await self.catalog_store.alive())
         full = self.models.endpoints.full
         gates = {q: limiters_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
         self.runs.serve(sorted(cards), {queue: words for queue, words in gates.items() if words})
 
-    def _tell_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
-        """A process that is to serve experts and has none says so once, with what would help."""
-        self._told = True
+    def _warn_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
+        """Log once, with the remedy, that a process meant to serve experts has none."""
+        self._warned = True
         if problem := nothing_to_serve(catalogs, self.roles):
             _log.warning(events.SERVES_NOTHING, worker=self.worker.name, problem=problem)
 
     async def close(self) -> None:
-        """Close the worker; its models are closed by whoever made them."""
+        """Close the worker. Its models stay open: `build_process` closes them."""
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.worker.close()
 
     def _make_ready(self, cards: Iterable[Card]) -> None:
-        """Load what calls of these experts' models need, and tell those that are not set up here."""
-        asking = [card for card in cards if card.implementation is None and not is_local(card.model)]
-        for card in asking:
+        """Load what calls of these experts' models need; log each model that is not set up here."""
+        with_model = [card for card in cards if card.implementation is None and not is_local(card.model)]
+        for card in with_model:
             for name in (card.model, *card.fallback_models):
                 try:
                     self.models.get(name)
                 except ModelRefused as error:
                     _log.warning(events.NO_MODEL, expert=card.name, model=name, problem=str(error))
-        if asking and self._warming is None:
+        if with_model and self._warming is None:
             self._warming = asyncio.create_task(self.models.warm())
 
 
 def serving(catalogs: Sequence[Catalog], roles: Roles, loaded: Mapping[str, Implementation]) -> dict[str, Card]:
-    """The queues of these experts, and the card of each in the first catalog that has it.
+    """Map each queue that a process serves to its expert's card, from the first catalog that has it.
 
-    An expert in plain Python is served only where it is loaded, in that version.
+    An expert in plain Python is served only by a process that has loaded it in that version.
     """
     cards = [card for catalog in reversed(catalogs) for card in catalog.cards.values()]
-    return {expert_queue(card): card for card in cards if roles.serves(card) and _able(card, loaded)}
+    return {expert_queue(card): card for card in cards if roles.serves(card) and _loaded_here(card, loaded)}
 
 
 def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles) -> str:
-    """Why a process has none of these catalogs' experts to serve, and the remedy; empty for one that only routes.
+    """Explain why a process serves none of these catalogs' experts, with the remedy; empty for one that only routes.
 
     >>> nothing_to_serve([], Roles())
     'no catalog is published; publish one: swarm experts publish DIR'
@@ -144,17 +147,27 @@ def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles) -> str:
         return "no catalog is published; publish one: swarm experts publish DIR"
     cards = {card.name: card for catalog in reversed(catalogs) for card in catalog.cards.values()}
     if imports := sorted({c.implementation for c in cards.values() if roles.serves(c) and c.implementation}):
-        return f"its experts are in plain Python; start it with --import {' --import '.join(imports[:SHOWN])}"
+        return f"its experts are in plain Python; start it with --import {' --import '.join(imports[:MAX_NAMES])}"
     asked = ", ".join(sorted(roles.experts) or sorted(roles.kinds))
-    known = ", ".join(sorted(cards)[:SHOWN]) or "none"
+    known = ", ".join(sorted(cards)[:MAX_NAMES]) or "none"
     return f"no published expert fits {asked}; published: {known}"
 
 
-def _able(card: Card, loaded: Mapping[str, Implementation]) -> bool:
+def _loaded_here(card: Card, loaded: Mapping[str, Implementation]) -> bool:
     if card.implementation is None:
         return True
     found = loaded.get(card.implementation)
     return found is not None and found.card.version == card.version
+
+
+def _function(
+    name: str,
+    task: Callable[Concatenate[DeliveryContext, ...], Coroutine[Any, Any, DeliveryResult | None]],
+    *,
+    timeout: float | None = None,
+) -> Function:
+    """A task as arq registers it. arq's type wants a dict as first argument; `SwarmWorker` passes a DeliveryContext."""
+    return func(cast(WorkerCoroutine, task), name=name, timeout=timeout)
 
 
 @contextlib.asynccontextmanager
@@ -164,52 +177,58 @@ async def build_process(
     roles: Roles,
     environ: Mapping[str, str],
     implementations: Mapping[str, Implementation],
-) -> Any:
-    """A Process that is ready to run; everything it opened is closed in reverse. Raises BadInput for a bad config."""
-    speaking = OpenAIModels(environ)
-    named = {field: speaking.endpoints.full(getattr(settings, field)) for field in ("planner", "synthesis")}
+) -> AsyncIterator[Process]:
+    """Build a Process that is ready to run and close all it opened, in reverse. Raises BadInput for a bad config."""
+    openai = OpenAIModels(environ)
+    named = {field: openai.endpoints.full(getattr(settings, field)) for field in ("planner", "synthesis")}
     settings = settings.model_copy(update=named)
     runs = Lane("run", [], settings.slots)
     models_of = {PLAN: model_limiters(settings.planner), ANSWER: model_limiters(writer_of(settings))}
-    thinking = Lane("plan", [PLAN, ANSWER], settings.router_slots, {queue: g for queue, g in models_of.items() if g})
-    lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), thinking]
+    planning = Lane("plan", [PLAN, ANSWER], settings.router_slots, {queue: g for queue, g in models_of.items() if g})
+    lanes = [Lane("advance", [ADVANCE], ADVANCE_SLOTS), planning]
     lanes = (lanes if roles.router else []) + ([runs] if roles.kinds or roles.experts else [])
     functions = [
-        func(tasks.advance, name="advance"),
-        func(tasks.plan, name="plan"),
-        func(tasks.answer, name="answer"),
-        func(tasks.run, name="run", timeout=NO_LIMIT),
+        _function("advance", tasks.advance),
+        _function("plan", tasks.plan),
+        _function("answer", tasks.answer),
+        _function("run", tasks.run, timeout=NO_LIMIT),
     ]
     worker = SwarmWorker(url, settings, functions, lanes)
-    shelf = CatalogStore(worker.connection, settings.max_age + settings.retention)
+    catalog_store = CatalogStore(worker.connection, settings.max_age + settings.retention)
     log = JobLog(worker.connection, settings)
 
     async def load(blob: Blob) -> bytes:
-        return await worker.retry_while_down(lambda: shelf.blob(blob))
+        return await worker.retry_while_down(lambda: catalog_store.blob(blob))
 
     async with (
-        speaking,
+        openai,
         Registry(
             load,
-            models := LoggedModels(MeteredModels(speaking), contents=settings.log_contents),
+            models := LoggedModels(MeteredModels(openai), contents=settings.log_contents),
             makers(implementations),
         ) as registry,
     ):
-        process = Process(worker, shelf, roles, implementations, speaking, runs)
-        stats = GatheredStats(Stats(worker.connection))
+        process = Process(worker, catalog_store, roles, implementations, openai, runs)
         worker.on_published = process.refresh
         if roles.router:
-            worker.on_startup = lambda ctx: worker.until_stopped(recorded(worker, speaking.endpoints))
+            worker.on_startup = lambda _: worker.until_stopped(recorded(worker, openai.endpoints))
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.cap("answer"))
-        planner = Planner(settings, models, RedisPlanCache(worker.connection, planner=settings.planner), speaking.slots)
-        router = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
-        accounts = Accounts.of(Ledger(worker.connection, settings), PriceTable(worker.connection), settings)
-        worker.ctx |= {"log": log, "shelf": shelf, "registry": registry, "router": router, "stats": stats}
+        planner = Planner(settings, models, RedisPlanCache(worker.connection, planner=settings.planner), openai.slots)
         client = SwarmClient(url, settings=settings)
-        worker.ctx |= {"accounts": accounts, "settings": settings, "asking": Asking(worker, runs, log, client)}
+        stats = StatsBuffer(Stats(worker.connection))
+        worker.services = Services(
+            settings=settings,
+            job_log=log,
+            catalog_store=catalog_store,
+            registry=registry,
+            router=Router(log, catalog_store, planner, max_answer=settings.max_answer, writer=writer),
+            accounts=Accounts.of(Ledger(worker.connection, settings), PriceTable(worker.connection), settings),
+            stats=stats,
+            child_jobs=ChildJobs(worker.runner, runs, log, client),
+        )
         try:
             with guarded():
-                async with stats, _warming(speaking, settings, roles):
+                async with stats, _warming(openai, settings, roles):
                     yield process
         finally:
             await client.aclose()
@@ -218,7 +237,7 @@ async def build_process(
 
 @contextlib.asynccontextmanager
 async def _warming(models: OpenAIModels, settings: Settings, roles: Roles) -> AsyncIterator[None]:
-    """Make the planner's and the writer's model ready beside the rest; what is not set up is told now already."""
+    """Load the planner's and the writer's models in the background; log at once those that are not set up."""
     names = {"SWARM_PLANNER": settings.planner, "SWARM_SYNTHESIS": settings.synthesis} if roles.router else {}
     wanted = {variable: name for variable, name in names.items() if name not in ("", LOCAL)}
     unnamed: dict[str, OpenAIModel] = {}
@@ -254,7 +273,7 @@ async def work(
     socket: Path | None = None,
     before: Callable[[Process], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
-    """Run a worker until SIGTERM or SIGINT; a second signal ends the drain. `before` runs once Redis answers."""
+    """Run a worker until SIGTERM or SIGINT; a second signal ends the drain. `before` runs as soon as Redis answers."""
     async with build_process(url, settings, roles, environ, implementations) as process:
         handle_signals(process.worker)
         async with health.serve(socket, process.worker.report):
@@ -264,7 +283,7 @@ async def work(
 
 
 def handle_signals(worker: SwarmWorker) -> None:
-    """The first signal drains, the second hands back at once."""
+    """Stop `worker` on SIGTERM or SIGINT: the first signal drains, the second hands back at once."""
     stopping = False
 
     def stop() -> None:
@@ -278,11 +297,11 @@ def handle_signals(worker: SwarmWorker) -> None:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """asyncio.run, on uvloop where it is installed. The process leaves hard when experts do not let it end."""
-    # What a delivery needs comes and goes without cycles. To look for cycles at every 700 new objects, through all that
-    # was ever imported, took 8 % of a worker's time and 10 % of a router's, with subtasks that do nothing.
+    """Run a coroutine as asyncio.run does, on uvloop if installed. Exits hard if experts do not let the process end."""
+    # A delivery makes no reference cycles. Looking for them at every 700 new objects, through all imported modules,
+    # took 8 % of a worker's time and 10 % of a router's, with subtasks that do nothing.
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
     known = threads()
     try:
         with contextlib.ExitStack() as ending:
@@ -292,7 +311,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _closing(coroutine: Coroutine[Any, Any, T], ending: contextlib.ExitStack) -> T:
-    """What `coroutine` gives. From its end on, what is left of experts in the loop has a short while."""
+    """Await `coroutine`; then give tasks that experts left in the loop a short time to end."""
     try:
         return await coroutine
     finally:

@@ -25,7 +25,7 @@ LAST = 1.0
 _log = events.get_logger("worker")
 
 
-class GatheredStats:
+class StatsBuffer:
     """Counts outcomes. Use it as an async context manager: at its end it flushes once more."""
 
     def __init__(self, stats: Stats, every: float = EVERY) -> None:

@@ -1,98 +1,88 @@
-"""The arq functions: decode, settle or route, and say what is to be written. The worker writes it, in one script.
-
-What they note in the context's `told` stands in the delivery's line of the log.
-"""
+"""The arq functions: decode a delivery, route or run it, and return what is to be written. The worker writes it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from experts.base import Allowance
 from experts.prompt_inputs import with_item
-from experts.registry import time_allowed
-from swarm import logging as events
+from experts.registry import Registry, time_allowed
+from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.job_log import JobLog
+from swarm.broker.queue import Claim
 from swarm.errors import EmptyCatalog, TooLarge, UnusableInput
+from swarm.router.router import Router
+from swarm.settings import Settings
 from swarm.types.base import received
 from swarm.types.events import AnyEvent, OutcomeRecorded
 from swarm.types.request import Envelope
-from swarm.types.result import Failure, Outcome, Solution, Usage
-from workers.call_budget import NOTHING, DeliveryAccount
-
-Context = dict[Any, Any]
+from swarm.types.result import Failure, Outcome, Solution
+from workers.call_budget import Accounts, DeliveryAccount
+from workers.child_jobs import ChildJobs
+from workers.running import DeliveryLog, DeliveryResult, DeliveryRunner
+from workers.stats_buffer import StatsBuffer
 
 
 @dataclass(frozen=True)
-class DeliveryResult:
-    """What a delivery came to: an event for the log, and a body beside it. `solves` names the subtask, if it does."""
+class Services:
+    """Services that the functions of one process share. `build_process` opens and closes them."""
 
-    kind: str
-    data: str
-    body_key: str = ""
-    body: str = ""
-    solves: str = ""
-
-
-@dataclass(slots=True)
-class DeliveryLog:
-    """What the log says of a delivery."""
-
-    outcome: str = "ok"
-    usage: Usage = NOTHING
-    account: DeliveryAccount | None = None
-
-    def settled(self, usage: Usage, failure: Failure | None) -> None:
-        self.usage = usage
-        if failure is not None:
-            self.outcome = failure.reason
-
-    def fields(self) -> dict[str, Any]:
-        """What was used is told also of a delivery that came to nothing."""
-        said: dict[str, Any] = {"outcome": self.outcome}
-        if self.account is not None and (self.account.called or self.usage.calls):
-            said |= events.used(self.account.onto(self.usage))
-        return said
+    settings: Settings
+    job_log: JobLog
+    catalog_store: CatalogStore
+    registry: Registry
+    router: Router
+    accounts: Accounts
+    stats: StatsBuffer
+    child_jobs: ChildJobs
 
 
-async def advance(ctx: Context, job: str) -> None:
-    """Decide what comes next. The decision's own script acknowledges."""
-    worker, claim = ctx["worker"], ctx["claim"]
-    verdict = await worker.retry_while_down(lambda: ctx["router"].advance(claim))
+@dataclass(frozen=True)
+class DeliveryContext:
+    """First argument of each function: the delivery's claim, its runner, the process's services and its log line."""
+
+    claim: Claim
+    runner: DeliveryRunner
+    services: Services
+    log_line: DeliveryLog
+
+
+async def advance(ctx: DeliveryContext, job: str) -> None:
+    """Decide what the job does next. The script that writes the decision acknowledges the delivery."""
+    verdict = await ctx.runner.retry_while_down(lambda: ctx.services.router.advance(ctx.claim))
     if verdict == "conflict":
-        await worker.queue.hand_back([claim])
+        await ctx.runner.queue.hand_back([ctx.claim])
     if verdict in ("conflict", "gone"):
-        ctx["told"].outcome = verdict
+        ctx.log_line.outcome = verdict
 
 
-async def plan(ctx: Context, job: str) -> DeliveryResult | None:
-    """One planning round. Nothing is left to write if it was over before its planner was done."""
-    worker, claim = ctx["worker"], ctx["claim"]
+async def plan(ctx: DeliveryContext, job: str) -> DeliveryResult | None:
+    """Run one planning round. Returns None if the round was closed before its planner was done."""
     async with _paying(ctx) as account:
-        planned = await ctx["router"].plan(claim, worker.retry_while_down)
+        planned = await ctx.services.router.plan(ctx.claim, ctx.runner.retry_while_down)
     if planned is None:
         return None
     planned = planned.model_copy(update={"usage": account.onto(planned.usage)})
-    ctx["told"].settled(planned.usage, planned.failure)
-    return _settlement(planned)
+    ctx.log_line.settled(planned.usage, planned.failure)
+    return _result(planned)
 
 
-async def answer(ctx: Context, job: str) -> DeliveryResult:
-    """Make an answer too large for `advance`."""
-    worker, claim = ctx["worker"], ctx["claim"]
+async def answer(ctx: DeliveryContext, job: str) -> DeliveryResult:
+    """Make an answer that is too large for `advance`, or that a model writes."""
     async with _paying(ctx) as account:
-        event, body = await worker.retry_while_down(lambda: ctx["router"].answer(claim))
+        event, body = await ctx.runner.retry_while_down(lambda: ctx.services.router.answer(ctx.claim))
     event = event.model_copy(update={"usage": account.onto(event.usage)})
-    ctx["told"].settled(event.usage, event.failure)
-    return _settlement(event, body_key=event.body, body=body)
+    ctx.log_line.settled(event.usage, event.failure)
+    return _result(event, body_key=event.body, body=body)
 
 
-async def run(ctx: Context, payload: str) -> DeliveryResult:
-    """Answer one subtask. Safe to run twice: the first Solution that is written counts.
+async def run(ctx: DeliveryContext, payload: str) -> DeliveryResult:
+    """Run the expert of one subtask. Safe to run twice: the first Solution that is written counts.
 
-    Raises NoRoom when its first model call may find room in its budget later, whatever its expert made of that.
+    Raises NoRoom when its first model call finds no room in a budget that may have room later, even if the expert
+    caught that error.
     """
     envelope = received(Envelope, payload)
     begun = time.monotonic()
@@ -103,11 +93,11 @@ async def run(ctx: Context, payload: str) -> DeliveryResult:
     if account.called:
         outcome = outcome.model_copy(update={"usage": account.onto(outcome.usage)})
     ms = round((time.monotonic() - begun) * 1000)
-    ctx["stats"].record(envelope.expert, outcome, ms)
+    ctx.services.stats.record(envelope.expert, outcome, ms)
     failure, solution = (outcome, None) if isinstance(outcome, Failure) else (None, outcome)
-    ctx["told"].settled(outcome.usage, failure)
+    ctx.log_line.settled(outcome.usage, failure)
     body = outcome.model_dump_json(exclude_defaults=True) if failure is None else ""
-    key = f"{envelope.subtask.id}.{envelope.attempt}.{ctx['claim'].number}" if body else ""
+    key = f"{envelope.subtask.id}.{envelope.attempt}.{ctx.claim.number}" if body else ""
     event = OutcomeRecorded(
         subtask=envelope.subtask.id,
         attempt=envelope.attempt,
@@ -120,46 +110,48 @@ async def run(ctx: Context, payload: str) -> DeliveryResult:
         model=solution.model if solution else "",
         failed_models=solution.failed_models if solution else (),
     )
-    return _settlement(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
+    return _result(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
 
 
-def _paying(ctx: Context, *, parks: bool = False) -> DeliveryAccount:
-    account: DeliveryAccount = ctx["accounts"].paying(ctx["claim"], ctx["worker"].retry_while_down, parks=parks)
-    ctx["told"].account = account
+def _paying(ctx: DeliveryContext, *, parks: bool = False) -> DeliveryAccount:
+    account = ctx.services.accounts.paying(ctx.claim, ctx.runner.retry_while_down, parks=parks)
+    ctx.log_line.account = account
     return account
 
 
-async def _outcome(ctx: Context, envelope: Envelope) -> Outcome:
-    worker, claim, log, shelf = ctx["worker"], ctx["claim"], ctx["log"], ctx["shelf"]
-    retry_while_down = worker.retry_while_down
+async def _outcome(ctx: DeliveryContext, envelope: Envelope) -> Outcome:
+    services, runner, claim = ctx.services, ctx.runner, ctx.claim
     try:
-        catalog = await retry_while_down(lambda: shelf.catalog(envelope.catalog))
+        catalog = await runner.retry_while_down(lambda: services.catalog_store.catalog(envelope.catalog))
         card = catalog.cards[envelope.expert]
     except (EmptyCatalog, KeyError):
         gone = f"{envelope.expert} of catalog {envelope.catalog} is no longer in Redis; submit the job again"
         return Failure(reason="no_expert", message=gone)
+    inputs: Mapping[str, Solution] = {}
     try:
-        inputs = await retry_while_down(lambda: _inputs(log, envelope)) if envelope.inputs or envelope.groups else {}
+        if envelope.inputs or envelope.groups:
+            inputs = await runner.retry_while_down(lambda: _inputs(services.job_log, envelope))
     except (TooLarge, UnusableInput) as error:
         return Failure(reason="bad_input", message=str(error))
-    worker.limit(claim, time_allowed(card, envelope.subtask))
-    allowance = Allowance.of(ctx["settings"], envelope.attempt, envelope.after)
-    context = ctx["asking"].context(claim, envelope)
-    settle: Callable[..., Awaitable[Outcome]] = ctx["registry"].settle
+    runner.limit(claim, time_allowed(card, envelope.subtask))
+    allowance = Allowance.of(services.settings, envelope.attempt, envelope.after)
+    context = services.child_jobs.context(claim, envelope)
     try:
-        return await settle(card, envelope.subtask, inputs, allowance, context, lambda: worker.begin(claim))
+        return await services.registry.settle(
+            card, envelope.subtask, inputs, allowance, context, lambda: runner.begin(claim)
+        )
     finally:
-        worker.solved(claim)
+        runner.attempt_ended(claim)
 
 
 async def _inputs(log: JobLog, envelope: Envelope) -> Mapping[str, Solution]:
-    """The results that the subtask waits for, in the order in which it names them, and its item if it has one."""
+    """Results that the subtask depends on, in the order in which it names them, and its item if it has one."""
     found: Mapping[str, Solution] = await log.results(envelope.job, envelope.inputs, envelope.groups)
     if envelope.groups:
         found = {name: found[name] for name in envelope.subtask.depends_on if name in found}
     return with_item(envelope.subtask, found, envelope.item) if envelope.item else found
 
 
-def _settlement(event: AnyEvent, *, body_key: str = "", body: str = "", solves: str = "") -> DeliveryResult:
+def _result(event: AnyEvent, *, body_key: str = "", body: str = "", solves: str = "") -> DeliveryResult:
     data = event.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)
     return DeliveryResult(kind=event.type, data=data, body_key=body_key, body=body, solves=solves)

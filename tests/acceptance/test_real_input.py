@@ -40,7 +40,7 @@ def card(folder: Path, name: str, front: str) -> None:
 async def asked(settings: Settings, folder: Path, expert: str, texts: list[str]) -> list[Answer]:
     """Publish the folder, then ask its expert all of `texts` at once, from one client."""
     async with serving(settings) as process, SwarmClient(settings.redis_url, settings=settings) as swarm:
-        await publish(process.shelf, folder, {})
+        await publish(process.catalog_store, folder, {})
         return await asyncio.gather(*(swarm.ask(text, expert=expert, timeout=60) for text in texts))
 
 

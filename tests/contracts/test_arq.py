@@ -147,7 +147,7 @@ def test_our_attributes_hide_none_of_arqs(stock: Worker) -> None:
     set_by_us = set(re.findall(r"self\.(\w+)(?:, self\.\w+)* = ", inspect.getsource(SwarmWorker.__init__)))
     set_by_us |= set(re.findall(r", self\.(\w+)[^=\n]* = ", inspect.getsource(SwarmWorker.__init__)))
 
-    assert {"name", "queue", "lanes", "_beat", "_stopping"} <= set_by_us
+    assert {"name", "queue", "lanes", "_heartbeat", "_stopping"} <= set_by_us
     assert not set_by_us & (set(vars(stock)) | set(dir(Worker)))
 
 

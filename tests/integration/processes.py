@@ -21,6 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -36,6 +37,8 @@ from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.errors import ModelUnavailable
 from swarm.planner.planner import Planner, Publish
+from swarm.router.planning import SupportsPlanning
+from swarm.router.router import Router
 from swarm.runtime.expert_context import Context
 from swarm.settings import Settings
 from swarm.types.card import KINDS, Card, Catalog
@@ -291,6 +294,14 @@ async def serving(
             await running
 
 
+def route_by(process: Process, planner: SupportsPlanning, **options: Any) -> None:
+    """Let a process route with this planner, and these options of Router."""
+    services = process.worker.services
+    assert services is not None
+    router = Router(services.job_log, services.catalog_store, planner, **options)
+    process.worker.services = replace(services, router=router)
+
+
 # -- workers of their own ----------------------------------------------------------------------------------------
 
 
@@ -408,7 +419,7 @@ class Fleet:
         return path.read_text().split() if path.exists() else []
 
 
-async def _die(ctx: tasks.Context, job: str) -> None:
+async def _die(ctx: tasks.DeliveryContext, job: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

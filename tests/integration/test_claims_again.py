@@ -61,25 +61,26 @@ async def test_a_delivery_claimed_again_by_its_own_process_stops_the_older_copy_
     await publish(settings, twice.expert)
     async with SwarmClient(settings=settings) as client, serving(settings, twice.expert) as process:
         worker = process.worker
-        renew = worker._beat._renew
+        renew = worker._heartbeat._renew
 
         def fails() -> list[Claim]:
             if twice.starts == 1:
                 raise redis.exceptions.ConnectionError("the heartbeat does not get through")
             return renew()
 
-        monkeypatch.setattr(worker._beat, "_renew", fails)
+        monkeypatch.setattr(worker._heartbeat, "_renew", fails)
         job = await client.submit("go", expert="twice")
         answer = await job.answer(4.5)
-        await until(lambda: not worker.tasks, "the end of every copy", 1)
+        await until(lambda: not worker.runner.tasks, "the end of every copy", 1)
         events = await client.log.events(job.id) or []
 
     assert (answer.ending, answer.text) == ("completed", "the second")
     assert claims(events, "t1") == [(1, 1), (1, 2)]
     assert [event.type for event in events].count("outcome") == 1
-    assert worker.jobs_failed == 0
+    assert worker.runner.failed == 0
     assert [lane.busy for lane in worker.lanes] == [0] * len(worker.lanes)
-    assert (worker._claims, worker._current, worker._stopped, worker.job_tasks) == ({}, {}, set(), {})
+    runner = worker.runner
+    assert (runner._claims, runner._current, runner._stopped, runner._cancellable) == ({}, {}, set(), {})
 
 
 async def test_successive_claims_of_advance_have_different_owners(hands: Hands) -> None:
@@ -218,7 +219,7 @@ async def test_a_worker_whose_claims_are_answered_to_nobody_completes_every_job(
             jobs = [await client.submit("go", plan=FAN) for _ in range(8)]
             answers = await asyncio.gather(*(job.answer(20) for job in jobs))
             proxy.every = 0
-            failed = process.worker.jobs_failed
+            failed = process.worker.runner.failed
         logs = [await client.log.events(job.id) or [] for job in jobs]
 
     assert proxy.cuts > 0

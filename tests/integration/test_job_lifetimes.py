@@ -193,7 +193,7 @@ async def test_it_ends_so_though_its_catalog_is_gone(brief: Settings, client: Sw
         answer = await job.answer(20)
 
     assert answer.ending == "deadline"
-    assert process.worker.jobs_failed == 0
+    assert process.worker.runner.failed == 0
 
 
 async def test_after_its_retention_a_job_is_forgotten_whole_and_its_id_free(

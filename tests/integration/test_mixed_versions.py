@@ -92,7 +92,7 @@ async def test_who_asks_for_an_expert_of_an_unknown_kind_is_rejected_and_told_wh
     assert answer.ending == "rejected"
     assert "oracle" in answer.reason
     assert "echo" in answer.reason
-    assert process.worker.jobs_failed == 0
+    assert process.worker.runner.failed == 0
 
 
 async def test_a_worker_of_a_kind_without_any_card_is_healthy(settings: Settings) -> None:
@@ -134,7 +134,7 @@ async def test_an_event_of_an_unknown_kind_is_passed_over_by_callers_and_routers
     assert kinds(seen) == whole
     assert kinds(rest) == whole[4:]
     assert set(progress.solved) == {"t1", "t2"}
-    assert process.worker.jobs_failed == 0
+    assert process.worker.runner.failed == 0
 
 
 # -- messages ------------------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ async def test_a_thousand_parked_subtasks_of_one_expert_delay_no_other(
         await submit(client, "poor")
         await until(_number(hands, 1_000), "a thousand parked", 8)
         after = await took(client)
-        await until(lambda: not process.worker.tasks, "free slots")
+        await until(lambda: not process.worker.runner.tasks, "free slots")
 
     print(f"a job beside a thousand parked ones: {after * 1000:.1f} ms, alone {before * 1000:.1f} ms")
     assert after < before + 0.2

@@ -187,7 +187,7 @@ async def test_the_deadline_stops_what_runs(settings: Settings, crew: Crew) -> N
         job = await client.submit("x", expert="hangs", deadline=0.5)
         await until(lambda: crew.inside, "a running subtask")
         await job.answer(20)
-        await until(lambda: not process.worker.tasks, "free slots")
+        await until(lambda: not process.worker.runner.tasks, "free slots")
         ended = (await client.log.events(job.id) or [])[-1]
 
     assert ended.type == "ended"

@@ -13,7 +13,6 @@ import pytest
 from swarm.client.client import SwarmClient
 from swarm.errors import ModelRefused, RoundOver
 from swarm.planner.planner import PriorPlan, Publish
-from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.types.card import Catalog
 from swarm.types.events import AnyEvent, Planned, Withdrawn
@@ -21,8 +20,8 @@ from swarm.types.plan import Plan, Subtask
 from swarm.types.request import Request
 from swarm.types.result import Failure, Solution, Usage
 from tests.builders import planned
-from tests.integration.processes import EXPERTS, ROUTER, Fleet, echo, expert, kinds, publish, serving, until
-from workers import worker as workers_worker
+from tests.integration.processes import EXPERTS, ROUTER, Fleet, echo, expert, kinds, publish, route_by, serving, until
+from workers import running
 
 Turn = Callable[[Publish | None, PriorPlan | None], Awaitable[Planned]]
 
@@ -76,8 +75,7 @@ async def planned_by(settings: Settings, crew: Crew, script: Script) -> AsyncIte
     """A swarm of one worker whose planner is `script`."""
     await publish(settings, *crew.experts)
     async with SwarmClient(settings=settings) as client, serving(settings, *crew.experts) as process:
-        ctx = process.worker.ctx
-        ctx["router"] = Router(ctx["log"], ctx["shelf"], script, max_answer=settings.max_answer)
+        route_by(process, script, max_answer=settings.max_answer)
         yield client
 
 
@@ -358,7 +356,7 @@ async def test_a_planner_that_dies_of_planning_again_leaves_what_is_done(
     async def has_a_bug(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         raise ZeroDivisionError("the planner is broken")
 
-    monkeypatch.setattr(workers_worker, "BUG_DELAY", 0.01)
+    monkeypatch.setattr(running, "BUG_DELAY", 0.01)
     async with planned_by(settings, crew, Script(FIRST, *[has_a_bug] * 3)) as client:
         job = await client.submit("go")
         answer = await job.answer(20)

@@ -18,7 +18,7 @@ from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution, Usage
 from tests.integration.processes import expert, publish, serving, until
-from workers.stats_buffer import GatheredStats
+from workers.stats_buffer import StatsBuffer
 
 USED = Usage(calls=2, input_tokens=100, output_tokens=20, cost=900)
 
@@ -29,7 +29,7 @@ def stats(connection: Connection) -> Stats:
 
 
 async def test_what_many_workers_gather_adds_up(stats: Stats) -> None:
-    async with GatheredStats(stats) as one, GatheredStats(stats) as other:
+    async with StatsBuffer(stats) as one, StatsBuffer(stats) as other:
         for gathered in (one, other):
             gathered.record("triage", Solution(text="x", usage=USED), 1000)
             gathered.record("triage", Failure(reason="timeout", message="late", usage=Usage(calls=1, cost=100)), 5000)
@@ -55,7 +55,7 @@ async def test_outcomes_go_to_redis_together_after_a_while_and_again_when_more_c
     async def solved(count: int) -> bool:
         return (await stats.stats(["a"])).get("a", ExpertStats()).solved == count
 
-    async with GatheredStats(Counted(stats._connection), every=0.05) as gathered:
+    async with StatsBuffer(Counted(stats._connection), every=0.05) as gathered:
         for _ in range(50):
             gathered.record("a", Solution(text="x"), 1)
         await until(lambda: solved(50), "the first fifty on record")
@@ -68,7 +68,7 @@ async def test_outcomes_go_to_redis_together_after_a_while_and_again_when_more_c
 
 async def test_a_flush_that_fails_loses_only_what_it_held(stats: Stats) -> None:
     async with Connection.open("unix:///nowhere/redis.sock") as nowhere:
-        lost = GatheredStats(Stats(nowhere), every=0.01)
+        lost = StatsBuffer(Stats(nowhere), every=0.01)
         lost.record("a", Solution(text="x"), 1)
         await asyncio.sleep(0.05)
         lost._stats = stats

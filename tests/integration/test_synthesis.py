@@ -18,7 +18,6 @@ from swarm.llm.base import Completion, Message
 from swarm.logging import SYNTHESIS_FELL_BACK, bound
 from swarm.planner.planner import Planner, PriorPlan, Publish
 from swarm.router.planning import SupportsPlanning
-from swarm.router.router import Router
 from swarm.settings import Settings
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer
@@ -27,7 +26,7 @@ from swarm.types.events import Answered, Planned
 from swarm.types.plan import Subtask
 from swarm.types.request import Request
 from swarm.types.result import Citation, Solution, Usage
-from tests.integration.processes import echo, expert, kinds, publish, serving, until
+from tests.integration.processes import echo, expert, kinds, publish, route_by, serving, until
 from workers.process import Process
 
 PLAN = {
@@ -95,9 +94,7 @@ async def writing(
     models = ScriptedModels(script)
     async with serving(settings, *EXPERTS) as process:
         writer = Synthesis(models, "test/writer", **more)
-        log, shelf = process.worker.ctx["log"], process.shelf
-        planner = planner or Planner(settings, models)
-        process.worker.ctx["router"] = Router(log, shelf, planner, max_answer=settings.max_answer, writer=writer)
+        route_by(process, planner or Planner(settings, models), max_answer=settings.max_answer, writer=writer)
         yield process, models
 
 

@@ -30,7 +30,7 @@ async def asked(settings: Settings, folder: Path, uncited: str, said: str = UNCI
         serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": server.url}) as process,
         SwarmClient(settings.redis_url, settings=settings) as swarm,
     ):
-        await publish(process.shelf, folder, {})
+        await publish(process.catalog_store, folder, {})
         answer = await swarm.ask("How long do refunds take?", expert="desk", timeout=20)
         assert len(server.requests) == 1
         return answer

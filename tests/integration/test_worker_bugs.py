@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-import workers.worker
+import workers.running
 from swarm.broker.queue import Claim
 from swarm.client.client import SwarmClient
 from swarm.router.router import Router
@@ -26,7 +26,7 @@ async def broken(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
 
 @pytest.fixture
 async def client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SwarmClient]:
-    monkeypatch.setattr(workers.worker, "BUG_DELAY", 0.02)
+    monkeypatch.setattr(workers.running, "BUG_DELAY", 0.02)
     async with SwarmClient(settings=settings) as client:
         yield client
 
@@ -39,7 +39,7 @@ async def test_a_bug_in_an_expert_fails_one_subtask(settings: Settings, client: 
         async with serving(settings, bad, good) as process:
             answer = await client.ask("go", plan=plan, timeout=20)
             again = await client.ask("still there", expert="good", timeout=20)
-            failed = process.worker.jobs_failed
+            failed = process.worker.runner.failed
 
     assert (answer.ending, answer.text) == ("partial", "hello")
     assert [(missing.subtask, missing.reason) for missing in answer.missing] == [("bad", "bug")]
@@ -69,7 +69,7 @@ async def test_a_bug_in_the_router_ends_one_job_and_no_worker(
         async with serving(settings, done) as process:
             answer = await (await client.submit("the test's echo", job_id="unlucky", **options)).answer(20)
             other = await (await client.submit("the test's echo", job_id="lucky", **options)).answer(20)
-            failed = process.worker.jobs_failed
+            failed = process.worker.runner.failed
     letters = await client.log._connection.call("XRANGE", f"{settings.prefix}:dead", "-", "+")
 
     assert answer.ending == ending

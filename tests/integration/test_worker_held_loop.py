@@ -40,7 +40,7 @@ from tests.integration.processes import (
     until,
 )
 from workers import heartbeat
-from workers.heartbeat import Beat
+from workers.heartbeat import Heartbeat
 
 LEASE = 0.5
 STUCK = {"HELD": 0.2, "STUCK": 0.5, "GRACE": 0.2}
@@ -305,7 +305,7 @@ async def test_jobs_of_one_process_end_while_its_experts_hold_the_loop_one_after
 
 
 @asynccontextmanager
-async def held_by(task: str, worker: Beat, claims: list[Claim]) -> AsyncIterator[None]:
+async def held_by(task: str, worker: Heartbeat, claims: list[Claim]) -> AsyncIterator[None]:
     """For the block, a task of this name holds the event loop that a heartbeat watches."""
     over = threading.Event()
 
@@ -327,8 +327,8 @@ async def held_by(task: str, worker: Beat, claims: list[Claim]) -> AsyncIterator
         worker.close()
 
 
-def a_beat(hands: Hands, url: str, gone: Callable[[list[Claim]], None] = lambda claims: None) -> Beat:
-    return Beat(url, hands.keys.prefix, hands.worker("w1", LEASE), LEASE, lambda: "", gone)
+def a_beat(hands: Hands, url: str, gone: Callable[[list[Claim]], None] = lambda claims: None) -> Heartbeat:
+    return Heartbeat(url, hands.keys.prefix, hands.worker("w1", LEASE), LEASE, lambda: "", gone)
 
 
 async def test_decisions_go_back_untried_while_an_expert_holds_the_loop(
@@ -417,7 +417,7 @@ async def test_a_claim_that_others_took_over_is_not_begun(settings: Settings, mo
     ):
         worker, tried = process.worker, asyncio.Event()
         thief = Queue(worker.connection, "thief")
-        begin = worker.begin
+        begin = worker.runner.begin
 
         async def late(claim: Claim) -> None:
             if tried.is_set():
@@ -425,14 +425,14 @@ async def test_a_claim_that_others_took_over_is_not_begun(settings: Settings, mo
             tried.set()
             await worker.queue.hand_back([claim])
             (taken,), _ = await thief.claim([claim.queue], 1)
-            worker._beat.drop(claim)
+            worker._heartbeat.drop(claim)
             try:
                 await begin(claim)
                 begun.append("what others have")
             finally:
                 await thief.hand_back([taken])
 
-        monkeypatch.setattr(worker, "begin", late)
+        monkeypatch.setattr(worker.runner, "begin", late)
         answer = await client.ask("go", expert="noting", timeout=20)
 
     assert answer.complete

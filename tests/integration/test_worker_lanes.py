@@ -184,7 +184,7 @@ async def test_two_workers_share_the_work(settings: Settings, client: SwarmClien
     async with serving(two, held) as one, serving(two, held) as other:
         job = await client.submit("go", plan=plan(*((f"t{i}", "held") for i in range(8))))
         await until(lambda: len(gate.inside) == 4, "four subtasks on two workers of two slots")
-        ran = [len(each.worker.tasks) for each in (one, other)]
+        ran = [len(each.worker.runner.tasks) for each in (one, other)]
         gate.open()
         await job.answer(20)
 

@@ -12,7 +12,7 @@ from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.integration.processes import expert, kinds, publish, serving, until
-from workers.worker import SwarmWorker
+from workers.control import ControlChannel
 
 
 class Long:
@@ -49,7 +49,7 @@ async def test_a_cancel_stops_what_runs_at_once(settings: Settings, client: Swar
         await until(lambda: long.seen, "a running subtask")
         receipt = await job.cancel(timeout=5)
         await until(lambda: long.seen == ["started", "cancelled", "closed"], "the stop")
-        await until(lambda: not process.worker.tasks, "a free slot")
+        await until(lambda: not process.worker.runner.tasks, "a free slot")
 
     assert receipt.stopped == ("t1:1",)
     assert receipt.ending == "cancelled"
@@ -58,10 +58,10 @@ async def test_a_cancel_stops_what_runs_at_once(settings: Settings, client: Swar
 async def test_without_the_channel_the_beat_brings_the_cancel(
     settings: Settings, client: SwarmClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def deaf(self: SwarmWorker) -> None:
+    async def deaf(self: ControlChannel) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(SwarmWorker, "_listen", deaf)
+    monkeypatch.setattr(ControlChannel, "listen", deaf)
     long = Long()
     running = expert("long", long.solve)
     await publish(settings, running)
@@ -93,7 +93,7 @@ async def test_whoever_ignores_a_stop_changes_nothing(settings: Settings, client
         await inside.wait()
         await job.cancel(timeout=5)
         await deaf_ended.wait()
-        await until(lambda: not process.worker.tasks, "a free slot")
+        await until(lambda: not process.worker.runner.tasks, "a free slot")
         events = await client.log.events(job.id) or []
         answer = await job.answer(20)
 
@@ -118,7 +118,7 @@ async def test_only_the_cancelled_job_is_stopped(settings: Settings, client: Swa
         other = await client.submit("other", expert="gated")
         await until(lambda: sorted(inside) == ["one", "other"], "both running")
         await one.cancel(timeout=5)
-        await until(lambda: len(process.worker.tasks) == 1, "one stopped")
+        await until(lambda: len(process.worker.runner.tasks) == 1, "one stopped")
         go_on.set()
         answer = await other.answer(20)
 

@@ -213,8 +213,8 @@ class _Worker:
 
         if (folder := self._folder) is not None:
             seen = stamp(folder)
-            await publish(process.shelf, folder, self._loaded)
-            watching = supervised("watch", lambda: watch(process.shelf, folder, self._loaded, seen))
+            await publish(process.catalog_store, folder, self._loaded)
+            watching = supervised("watch", lambda: watch(process.catalog_store, folder, self._loaded, seen))
             self._watching = asyncio.create_task(watching)
         self._screen.document(
             {
