@@ -16,6 +16,7 @@ from swarm.types.events import (
     Planned,
     Released,
     RoundOpened,
+    Tick,
     Withdrawn,
 )
 from tests.chaos.answers import Problem
@@ -23,7 +24,7 @@ from tests.chaos.causes import UNPAID, Causes
 from tests.chaos.clock import ALIKE
 from tests.chaos.drive import Record
 from tests.chaos.load import has_budget
-from tests.chaos.runs import Run, tries_of
+from tests.chaos.runs import Run, open_round, tries_of
 from tests.chaos.timing import PROMISE, TOLD, Timeline
 
 FAR = 2.5
@@ -74,7 +75,8 @@ def ending_problems(case: Case) -> Iterator[Problem]:
         yield Problem("wrong_ending", "it was cancelled, and nobody had asked for that")
     if ending == "over_budget" and not has_budget(case.record.work):
         yield Problem("wrong_ending", "it ended over its budget, and has none")
-    if ending != "cancelled" and (asked := _asked(case)) and case.ended.at - asked.at > FAR * 1000:
+    asked = _asked(case)
+    if asked and ending != "cancelled" and not _over(case, asked) and case.ended.at - asked.at > FAR * 1000:
         yield Problem(
             "wrong_ending", f"it ended as {ending}, {(case.ended.at - asked.at) / 1000:.1f} s after its cancel"
         )
@@ -97,6 +99,11 @@ def _natural(case: Case) -> tuple[str, ...]:
 
 def _due(case: Case) -> int:
     return next((event.due for event in case.events if isinstance(event, Accepted)), 0)
+
+
+def _over(case: Case, asked: CancelAsked) -> bool:
+    """Whether the deadline had passed, and stood in the log, before the cancel was asked for."""
+    return any(isinstance(event, Tick) and _due(case) <= event.at and event.seq < asked.seq for event in case.events)
 
 
 def _asked(case: Case) -> CancelAsked | None:
@@ -176,9 +183,9 @@ def _taken(events: Sequence[AnyEvent], *, stopped: bool) -> set[str]:
 
 
 def _dropped(events: Sequence[AnyEvent]) -> set[str]:
-    """What was withdrawn from the plan, though it had a result: that of a round which was never closed."""
-    rounds = [event.round for event in events if isinstance(event, RoundOpened)]
-    closed = {event.round for event in events if isinstance(event, Planned) and event.closed}
+    """What was withdrawn from the plan, though it had a result: that of a round given up before it was closed."""
+    rounds = {event.round for event in events if isinstance(event, RoundOpened)} - {open_round(events)}
+    closed = {event.round for event in events if isinstance(event, Planned) and event.closed and event.subtasks}
     return {
         subtask.id
         for event in events if isinstance(event, Planned) and event.round in rounds and event.round not in closed

@@ -8,12 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 from experts.prompt_inputs import with_item
 from experts.registry import MakeContext
 from swarm.engine.references import SKIPPED, gathered
-from swarm.types.events import Accepted, AnyEvent, CancelAsked, Ended, OutcomeRecorded, Planned, Released, Started
+from swarm.types.events import (
+    Accepted,
+    AnyEvent,
+    CancelAsked,
+    Ended,
+    OutcomeRecorded,
+    Planned,
+    Released,
+    RoundOpened,
+    Started,
+)
 from swarm.types.plan import Condition, Subtask
 from swarm.types.result import Failure, Solution
 from tests.chaos.oracle import Oracle
@@ -117,8 +128,33 @@ def tries_of(events: Iterable[AnyEvent], unseen: Container[str] = ()) -> dict[st
 
 
 def plan_in(events: Iterable[AnyEvent]) -> Planned:
-    """The plan that the job ran by: the first that was closed with something in it."""
-    return next((each for each in events if isinstance(each, Planned) and each.closed and each.subtasks), Planned())
+    """The plan that the job ran by: the first that was closed with something in it.
+
+    A job that ended while its plan was being written ran by the pieces that had come of it (`closed` is False then).
+    """
+    known = list(takewhile(lambda event: not isinstance(event, Ended), events))
+    plans = [each for each in known if isinstance(each, Planned)]
+    if (closed := next((each for each in plans if each.closed and each.subtasks), None)) is not None:
+        return closed
+    number = open_round(known)
+    pieces = [each for each in plans if each.round == number]
+    if not pieces:
+        return Planned()
+    return Planned(round=number, subtasks=tuple(one for each in pieces for one in each.subtasks), closed=False)
+
+
+def open_round(events: Iterable[AnyEvent]) -> int:
+    """The round that was still being planned when the job ended; 0: none."""
+    number = 0
+    for event in events:
+        match event:
+            case RoundOpened():
+                number = max(number, event.round)
+            case Planned() if event.closed and event.round == number:
+                number = 0
+            case Ended():
+                break
+    return number
 
 
 def version_of(events: Iterable[AnyEvent]) -> str:

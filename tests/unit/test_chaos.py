@@ -12,7 +12,8 @@ import pytest
 from experts.limited_completion import FEWEST
 from swarm.client.client import make_request
 from swarm.types.answer import Answer
-from swarm.types.events import OutcomeRecorded, Started
+from swarm.types.events import AnyEvent, Ended, OutcomeRecorded, Planned, RoundOpened, Started
+from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Usage
 from tests.chaos.audit import KINDS as KINDS_FOUND
 from tests.chaos.audit import bill, log_problems, planned_as, same
@@ -23,6 +24,7 @@ from tests.chaos.fleet import Life
 from tests.chaos.load import SHAPES, load, work
 from tests.chaos.logs import Said
 from tests.chaos.report import PROOF, markdown
+from tests.chaos.runs import open_round, plan_in
 from tests.chaos.schedule import KINDS, schedule
 from tests.chaos.script import TAG, says
 from tests.chaos.stalls import Stall
@@ -223,6 +225,23 @@ def test_an_outcome_of_a_claim_that_lost_its_lease_counts_and_one_of_a_claim_tha
     assert list(log_problems([started(1.0, 1), started(2.0, 2), late])) == []
     problems = log_problems([started(1.0, 1), started(2.0, 2), strange])
     assert [each.words for each in problems] == ["t1.1.3 was written by claim 3, which never began it"]
+
+
+def test_a_job_that_ends_while_its_plan_is_written_ran_by_the_pieces_of_the_round_that_is_open() -> None:
+    one, two, three = (Subtask(id=name, expert="echo", instruction="x") for name in ("r1.t1", "r2.t1", "r2.t2"))
+    log: list[AnyEvent] = [
+        RoundOpened(round=1),
+        Planned(round=1, subtasks=(one,), closed=False),
+        RoundOpened(round=2),
+        Planned(round=2, subtasks=(two,), closed=False),
+        Planned(round=2, subtasks=(three,), closed=False),
+    ]
+    whole = Planned(round=2, subtasks=(two, three), planner="chaos/planner")
+    refused = Planned(round=2, failure=Failure(reason="refused", message="no plan"))
+
+    assert (plan_in([*log, Ended(ending="cancelled"), whole]).subtasks, open_round(log)) == ((two, three), 2)
+    assert (plan_in([*log, whole]), open_round([*log, whole])) == (whole, 0)
+    assert (plan_in([*log, refused]).subtasks, open_round([*log, refused])) == ((), 0)
 
 
 # -- the table of the README ----------------------------------------------------------------------------------------
