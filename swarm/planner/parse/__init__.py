@@ -1,1 +1,1 @@
-"""From the text of a planner's model to a draft of a plan."""
+"""Read the text of a planner's model into a draft of a plan."""

@@ -1,4 +1,4 @@
-"""Calls and arguments of steps. A call among the arguments of another is a step of its own."""
+"""Turn the calls and arguments of steps into plain JSON. A call among the arguments of another becomes a step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PURE = frozenset(
 
 
 class Arguments:
-    """Makes arguments plain JSON, adding the steps hidden in them to `found`."""
+    """Turns arguments into plain JSON, and adds the steps nested in them to `found`."""
 
     def __init__(self, known: KnownExperts, found: RawSteps, numbers: Iterator[int]) -> None:
         self.known, self.found, self.numbers = known, found, numbers
@@ -40,7 +40,7 @@ class Arguments:
         return RawStep(expert=self.called_so(call.name), arguments=self._call_arguments(call), place=place)
 
     def called_so(self, name: str) -> str:
-        """A name without escapes and without the `functions.` that some planners put before it."""
+        """Remove escapes from a name, and the prefix `functions.` that some planners write."""
         plain = plain_name(name)
         bare = plain.removeprefix("functions.").removesuffix(".call")
         return bare if not self.known.exactly(plain) and (not self.known or self.known(bare)) else plain
@@ -72,7 +72,7 @@ class Arguments:
         return {"input": self.plain(given)}
 
     def plain(self, value: object) -> object:
-        """A value as JSON has it. A call inside becomes a step of its own."""
+        """Return a value as plain JSON. A call inside of it becomes a step of its own."""
         if value is None or isinstance(value, (int, float)):
             return value
         if isinstance(value, Bare):
@@ -89,7 +89,10 @@ class Arguments:
         return self._hidden(value) if isinstance(value, Call) else value
 
     def _call_within(self, value: Mapping[str, object]) -> Call | None:
-        """An object among arguments that calls a known expert, `{"name": ..., "arguments": {...}}`."""
+        """Return the call that an argument makes if it is an object like `{"name": ..., "arguments": {...}}`.
+
+        Only calls of known experts count.
+        """
         keyed = {normalized(key): item for key, item in value.items()}
         name = next((keyed.pop(key) for key in ("name", "function", "tool", "expert") if key in keyed), None)
         given = next((keyed.pop(key) for key in ("arguments", "parameters", "args", "params") if key in keyed), None)
@@ -118,7 +121,7 @@ class Arguments:
         return f"${{{step.id}{dotted(call.path)}}}"
 
     def _expression(self, text: str) -> str:
-        """An expression with the calls of known experts in it taken out: `2 * ${inner1}`."""
+        """Replace the calls of known experts in an expression by references: `2 * ${inner1}`."""
         at, kept = 0, []
         while (opens := _CALL.search(text, at)) and self.known:
             if not self.known(opens[1]):

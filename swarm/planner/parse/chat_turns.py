@@ -1,7 +1,7 @@
-"""Who speaks between two values of a planner's text: the planner going on, or somebody whose turn it plays.
+"""Decide whether a new chat turn begins between two values of a planner's text.
 
-Chat templates mark turns with tokens, prompts with labels such as `Observation:`. A token in which nobody says anything
-is no more than a separator.
+A planner may write the next turn of the user or a tool as well; what it says there is no plan. Chat templates mark
+turns with tokens, prompts with labels such as `Observation:`. A token with no text behind it is only a separator.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ _SPOKEN = re.compile(r"\w")
 
 
 def another_speaks(gap: str, before: str) -> bool:
-    """Whether the text between two values holds another's turn. `before` is what stands before the first value.
+    """Whether another role's turn begins in the text between two values. `before` is the text before the first value.
 
-    Where the planner numbers parts of its own plan ("Question 1: ...", "Question 2: ..."), that is no turn.
+    Numbered parts of the planner's own plan ("Question 1: ...", "Question 2: ...") are no turns.
     """
     return said_in_tokens(gap) or _labelled("\n".join(said for _, said in _segments(gap)), before)
 
 
 def unmarked(gap: str) -> str:
-    """The gap without the tokens of chat templates and the role names behind them."""
+    """Remove the tokens of chat templates, and the role names behind them, from the text between two values."""
     return _OWN_LABEL.sub("\n", "\n".join(said for _, said in _segments(gap)))
 
 
 def said_in_tokens(gap: str) -> bool:
-    """Whether tokens of a chat template give the word to another, who says something."""
+    """Whether a chat template token opens a turn of another role that has text."""
     return any(other and _SPOKEN.search(said) for other, said in _segments(gap))
 
 
 def _segments(gap: str) -> Iterator[tuple[bool, str]]:
-    """What is said between tokens, each with whether it is another's turn."""
+    """Yield the text between tokens, each with whether it is another role's turn."""
     other, at, opened = False, 0, False
     for token in _TOKEN.finditer(gap):
         yield _spoken(other, gap[at : token.start()], opened)
@@ -73,7 +73,7 @@ def _spoken(other: bool, said: str, opened: bool) -> tuple[bool, str]:
 
 
 def _speaker(token: str, behind: str, other: bool) -> bool:
-    """Whether another speaks behind a token."""
+    """Whether a token opens the turn of another role."""
     if _OPENS_OTHER.match(token) or _OTHER_ROLE.match(token):
         return True
     if _CLOSES_OTHER.match(token) or _OWN_ROLE.match(token):
@@ -93,5 +93,5 @@ def _labelled(gap: str, before: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _numbered(text: str) -> frozenset[str]:
-    """The words with which the parts of a text are numbered."""
+    """Return the words that number the parts of a text."""
     return frozenset(label["word"].casefold() for label in _LABEL.finditer(text) if label["number"])

@@ -1,4 +1,4 @@
-"""A place in a text, and how the slow reader gets on from there: over spaces, comments and texts in quotes."""
+"""The position of the loose reader in its text: it skips spaces and comments, and reads quoted strings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from swarm.planner.parse.values import MAX_NESTING, UnreadableValue, unescaped
 
 MAX_TOKENS = 8_000
-"""Of one text, read slowly: some 40 ms."""
+"""The most tokens the loose reader reads of one text; they take about 40 ms."""
 
 _SKIP = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|\#(?=[\s#!\-=]|[A-Za-z]+[ \n])[^\n]*)*+")
 BODY = {'"': re.compile(r'[^"\\]*(?:\\.[^"\\]*)*+"', re.S), "'": re.compile(r"[^'\\]*(?:\\.[^'\\]*)*+'", re.S)}
@@ -27,7 +27,7 @@ def _nobody(_: str) -> bool:
 
 
 class Cursor:
-    """Reads forward only. `notes` are the liberties taken since they were last emptied."""
+    """Reads forward only. `notes` lists the deviations from JSON accepted since it was last emptied."""
 
     def __init__(self, text: str, known: Callable[[str], bool] = _nobody) -> None:
         self.text, self.known = text, known
@@ -42,15 +42,15 @@ class Cursor:
         return self.text[self.at]
 
     def match(self, pattern: re.Pattern[str], behind: int = 0) -> re.Match[str] | None:
-        """What `pattern` finds here, or some characters behind."""
+        """Match `pattern` at the current position, or `behind` characters after it."""
         return pattern.match(self.text, self.at + behind)
 
     def starts(self, text: str) -> bool:
-        """Whether `text` stands here."""
+        """Whether the text at the current position starts with `text`."""
         return self.text.startswith(text, self.at)
 
     def among_steps(self) -> bool:
-        """Whether this is an item of a list, rather than a part of a step."""
+        """Whether the position is among the items of a list of steps, rather than inside of a step."""
         return all(closer == "]" for closer in self.open)
 
     # -- strings ---------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class Cursor:
         return unescaped(raw) if "\\" in raw else raw
 
     def _before_next_call(self, start: int, end: int) -> int:
-        """Where a text ends whose closing quote is missing, so that it runs on into the next call; else `end`."""
+        """Return where a string ends that lacks its closing quote and runs on into the next call; otherwise `end`."""
         for following in _NEXT_CALL.finditer(self.text, start, end):
             if self.known(following[1]):
                 self.note("a missing quote")
@@ -96,7 +96,7 @@ class Cursor:
         return unescaped(raw) if "\\" in raw else raw
 
     def _closes(self, end: int) -> bool:
-        """Whether the quote before `end` ends the text, by what follows it."""
+        """Whether the quote before `end` closes the string, judged by what follows it."""
         if not self.open:
             return True
         if GOES_ON.match(self.text, end) and self.open[-1] == ")":
@@ -107,7 +107,7 @@ class Cursor:
     # -- the place -------------------------------------------------------------------------------------------
 
     def ahead(self) -> int:
-        """Go to the next character that is no space and no comment."""
+        """Skip spaces and comments; return the new position. Raises UnreadableValue at the end of the text."""
         if (
             self.at < len(self.text)
             and self.text[self.at] in " \n\t\r/#\f\v\xa0"
@@ -121,7 +121,7 @@ class Cursor:
         return self.at
 
     def over(self, closer: str) -> bool:
-        """Go to the next character; whether the text ends there and that is as good as the closing bracket."""
+        """Move to the next character; return whether the text ends instead, and counts as closed there."""
         try:
             self.ahead()
         except UnreadableValue:

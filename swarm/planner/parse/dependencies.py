@@ -1,4 +1,4 @@
-"""Which steps a step waits for, as far as its own words tell."""
+"""Read which steps a step depends on, as far as its own text says so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPLIT = re.compile(r"\s*(?:[,;&|]|\band\b)\s*")
 
 
 def refer(steps: Sequence[RawStep]) -> None:
-    """Write `${x}` for a bare `x` among arguments that is the variable of a call; then all bare words are text."""
+    """Replace each unquoted `x` among arguments that is the variable of a call by `${x}`. All others become text."""
     ids = {step.id for step in steps if step.id and VARIABLE.fullmatch(step.id)}
     for step in steps:
         step.arguments = {key: _referred(value, ids) for key, value in step.arguments.items()}
@@ -35,7 +35,7 @@ def _referred(value: object, ids: Collection[str]) -> object:
 
 
 def names_that_are_ids(found: RawSteps) -> None:
-    """Where dependencies speak of steps by `name`, the name is the id, whoever else it names."""
+    """Use `name` as the id where dependencies do."""
     names = [step.name for step in found.steps]
     spoken = {str(other) for step in found.steps for other in step.depends_on}
     spoken.update(name for link in found.links for name in link)
@@ -46,7 +46,7 @@ def names_that_are_ids(found: RawSteps) -> None:
 
 
 def split_dependencies(found: RawSteps) -> None:
-    """`"t1, t2"` names two steps, unless a step is called so."""
+    """Split `"t1, t2"` into two ids, unless one step has the whole text as its id."""
     ids = {step.id for step in found.steps} | {step.expert for step in found.steps}
     for step in found.steps:
         named: list[object] = []
@@ -57,7 +57,7 @@ def split_dependencies(found: RawSteps) -> None:
 
 
 def names_in(value: object) -> list[object]:
-    """The steps that a value of dependencies names, as text; -1 stands for none."""
+    """Return the ids in a dependency value as text; -1 means no dependency."""
     if isinstance(value, list):
         return [name for item in value[:MAX_STEPS] for name in names_in(item)]
     if isinstance(value, dict):

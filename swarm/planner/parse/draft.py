@@ -26,48 +26,48 @@ from swarm.planner.parse.values import UnreadableValue
 from swarm.types.result import Mend
 
 MAX_TEXT = 200_000
-"""Characters of a planner's text."""
+"""Characters of a planner's text that are read; a longer text is refused."""
 SAID_AGAIN = 4
-"""How often a text may say the steps of its plan: as a draft, as an example, once more at the end."""
+"""How often a text may repeat the steps of its plan: as a draft, as an example, once more at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class DraftStep:
-    """One step as it was written. Names and edges are the planner's own words, not yet looked up."""
+    """One step as it was written. Its names and edges are not yet resolved."""
 
     expert: str
     id: str = ""
-    """Empty where the text gives none."""
+    """The step's id; empty if the text gives none."""
     instruction: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """By name; unnamed ones are "0", "1", ..."""
+    """Arguments by name; unnamed ones are "0", "1", ..."""
     depends_on: tuple[str, ...] = ()
     output: Mapping[str, Any] | None = None
     when: Mapping[str, Any] | None = None
     for_each: str = ""
     place: str = ""
-    """Where it stands in the text's own structure, such as `steps.2`."""
+    """The path of the step in the text's own structure, such as `steps.2`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """All the steps of a text, in its order."""
+    """All the steps of a text, in the order of the text."""
 
     steps: tuple[DraftStep, ...]
     links: tuple[tuple[str, str], ...] = ()
-    """Edges told apart from the steps: (from, to), ids or experts as written."""
+    """Edges listed apart from the steps: (from, to), each an id or an expert as written."""
     aggregate: str = ""
     mends: tuple[Mend, ...] = ()
-    """What had to be put right to read it."""
+    """Repairs that were needed to read the text."""
     read_as: str = ""
     """The way of reading that found it: `json`, `fence`, `block`, `loose`, `calls` or `repair`."""
 
 
 def read(text: str | bytes, experts: Collection[str] = (), accepted: int = 100) -> Draft:
-    """The steps that a text names. `experts` are known names: they tell calls and plans from prose and programs.
+    """Read the steps of a planner's text. `experts` are known names, which help to tell a plan from prose and programs.
 
-    Raises NoDraft, and nothing else whatever the text. A draft has every step that its plan shows. Where so many steps
-    are accepted, a text with several times more is not read to its end.
+    Raises NoDraft, and nothing else, for any text. A draft has every step that its plan shows. A text with several
+    times more steps than `accepted` is not read to its end.
     """
     source = _clean(text)
     most = min(MAX_STEPS, SAID_AGAIN * max(accepted, 50))
@@ -118,7 +118,7 @@ def _read(text: str, known: KnownExperts, most: int) -> Draft:
 
 
 def _clean(text: str | bytes) -> str:
-    """The text without encoding marks, control characters and the planner's thinking aloud."""
+    """Remove encoding marks, control characters and the model's thoughts. Raises NoDraft if nothing is left."""
     if len(text) > 4 * MAX_TEXT:
         raise NoDraft("too_long", f"{len(text):,} characters, at most {MAX_TEXT:,} are read; plan shorter")
     if isinstance(text, bytes):
@@ -139,13 +139,13 @@ def _clean(text: str | bytes) -> str:
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 _ESCAPED_LIST = re.compile(r"\s*\\\[.*\\\]\s*", re.S)
-"""A list in Markdown that keeps its brackets from being read as a link."""
+"""A list whose brackets are escaped for Markdown, so that they are not shown as a link."""
 
 
 def _parts(found: Iterable[Candidate], known: KnownExperts, numbers: Iterator[int], most: int) -> list[PlanPart]:
     values = list(itertools.islice(found, most + 1))
     if len(values) > most:
-        raise TooMany  # before the work of looking at each
+        raise TooMany  # before each of them is examined
     parts = []
     for one in values:
         try:
@@ -159,7 +159,7 @@ def _parts(found: Iterable[Candidate], known: KnownExperts, numbers: Iterator[in
 
 
 def _check_beside(choice: Choice, text: str, scan: Scanner, known: KnownExperts) -> None:
-    """Refuse a plan beside which an expert is called in a way that nothing here could read."""
+    """Refuse a plan if the text calls an expert beside it in a form that cannot be read."""
     if is_program(text):
         return
     end = min(choice.end if choice.turned else len(text), scan.stopped.at if scan.stopped else len(text))
@@ -168,7 +168,7 @@ def _check_beside(choice: Choice, text: str, scan: Scanner, known: KnownExperts)
 
 
 def _check_complete(choice: Choice, text: str, known: KnownExperts, most: int) -> None:
-    """Refuse a plan that lost steps on the way, or says the same for ever."""
+    """Refuse a plan that lost steps while it was read, or repeats one step without end."""
     for part in choice.parts:
         steps = part.outline.steps
         if part.found.exact:
@@ -185,11 +185,11 @@ def _check_complete(choice: Choice, text: str, known: KnownExperts, most: int) -
     if len(every) > most:
         raise TooMany
     if len(every) > MAX_ALIKE and alike(map(signature, every)):
-        raise NoDraft("repeats", "the same step again and again")
+        raise NoDraft("repeats", "the text repeats one step without end; write it once")
 
 
 def _draft(choice: Choice) -> Draft:
-    """One draft of all the parts that make the plan."""
+    """Build one draft of all the parts that make up the plan."""
     steps: list[RawStep] = []
     for part in choice.parts:
         own = [step for step in part.outline.steps if not step.hidden]

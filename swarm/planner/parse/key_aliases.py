@@ -1,4 +1,4 @@
-"""What keys mean in the plans that models write, whatever their schema; the first of a kind counts."""
+"""The keys that models use in plans, grouped by meaning, best first: models follow many different schemas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERHAPS_EXPERT = tuple(
     "name action actionname task taskname method command operation op call type step title id node model module"
     " role".split()
 )
-"""These name an expert only if it is a known one, or if arguments stand beside them."""
+"""Keys that name an expert only if their value is a known one, or if the object has arguments."""
 ID = tuple(
     "id stepid taskid subtaskid nodeid callid toolcallid uid label var variable varname ref key stepnumber stepno "
     "tasknumber"
@@ -56,14 +56,14 @@ NOISE = frozenset(
 )
 
 TELLING = frozenset((*EXPERT, *ID, *INSTRUCTION, *DEPENDS, *PERHAPS_EXPERT, *ARGUMENTS))
-"""Keys that only a step has, or nearly so."""
+"""Keys that hardly occur outside of steps."""
 _KINDS = {"wrapper": WRAPPERS, "expert": EXPERT, "id": ID, "arguments": ARGUMENTS, "instruction": INSTRUCTION,
           "depends": DEPENDS, "perhaps": PERHAPS_EXPERT}  # fmt: skip
 _MAX_CACHED = 400
 
 
 class AliasedKeys(dict[str, object]):
-    """An object by its normalised keys, the first of equal ones counts; `of` gives those of a kind, best first."""
+    """An object by its normalised keys. Of equal keys the first counts; `of` returns those of a kind, best first."""
 
     __slots__ = ("keys_of",)
 

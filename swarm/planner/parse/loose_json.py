@@ -1,7 +1,7 @@
-"""A reader of almost-JSON: comments, commas too many or too few, Python's literals, single quotes, and calls `f(a=1)`.
+"""Read almost-JSON: comments, commas too many or too few, Python literals, single quotes, and calls `f(a=1)`.
 
-It goes forward only, names each liberty it took, and gives up where the text ends inside a value: what is missing
-there cannot be guessed.
+It reads forward only and notes each deviation from JSON that it accepts. It refuses a text that ends inside a value,
+since what is missing there cannot be guessed.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _PYTHON = {"True", "False", "None"}
 
 
 class LooseReader:
-    """Reads values one after the other out of the text of a cursor, which is then behind the last."""
+    """Reads one value after another from a cursor's text. After each, the cursor is at its end."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
 
     def read(self, at: int, closes: int | None = None) -> object:
-        """The value that begins at `at`; `self.cursor.at` is then behind it. Raises UnreadableValue.
+        """Read the value that begins at `at`, and leave the cursor at its end. Raises UnreadableValue.
 
-        `closes` is where it is known to end: brackets still open there are taken as closed.
+        `closes` is where the value is known to end: brackets still open there count as closed.
         """
         whole = self.cursor.text
         if closes is not None:
@@ -65,7 +65,7 @@ class LooseReader:
         return value
 
     def _joined(self, call: Call) -> Call:
-        """Over an operator behind a call among steps: what is computed of the results is for another step to do."""
+        """Skip an operator behind a call among steps: computing with results would be another step's work."""
         while self.cursor.open and (operator := self.cursor.match(_JOINED)):
             self.cursor.spend()
             self.cursor.note("an operation on results was left out")
@@ -94,7 +94,7 @@ class LooseReader:
         return self._number() if char in "+-0123456789" else self._word()
 
     def _regular(self) -> object:
-        """A whole step read fast, where it alone is regular; else None."""
+        """Read a whole step with the fast reader; None if the step is not regular."""
         quick = RegularReader(self.cursor.text, self.cursor.at)
         try:
             value = quick.read()
@@ -134,7 +134,7 @@ class LooseReader:
         return self._raw()
 
     def _ticked(self) -> object:
-        """A value between backticks, as Markdown marks code."""
+        """Read a value between backticks, as Markdown marks code."""
         end = self.cursor.text.find("`", self.cursor.at + 1, self.cursor.at + 400)
         if end < 0:
             return self._raw()
@@ -144,14 +144,14 @@ class LooseReader:
         return value
 
     def _expression(self, start: int) -> object:
-        """What is computed is kept as it is written."""
+        """Keep an expression as it is written. Raises UnreadableValue for a loop among steps."""
         if self.cursor.among_steps() and self.cursor.match(_LOOPS):
             raise UnreadableValue("program", self.cursor.at)
         self.cursor.at = start
         return self._raw()
 
     def _raw(self) -> Bare:
-        """Anything up to the next comma, line or closing bracket outside of brackets and quotes of its own."""
+        """Read up to the next comma, line break or closing bracket outside of nested brackets and quotes."""
         start, depth = self.cursor.at, 0
         while self.cursor.at < len(self.cursor.text):
             self.cursor.spend()
@@ -245,7 +245,7 @@ class LooseReader:
         return self._value()
 
     def _ended(self, closer: str) -> bool:
-        """Step to the next item, over commas; whether there is none."""
+        """Move over commas to the next item; return whether there is none."""
         while True:
             if self.cursor.over(closer):
                 return True
@@ -268,7 +268,7 @@ class LooseReader:
                 return False
 
     def _between(self, closer: str) -> None:
-        """Over the comma behind an item, noting one too many or too few."""
+        """Move over the comma behind an item, and note one too many or too few."""
         if self.cursor.over(closer):
             return
         char = self.cursor.char
@@ -314,7 +314,7 @@ class LooseReader:
         )
 
     def _is_quoted_call(self) -> bool:
-        """Quotes around a call count only where steps stand, not around a text among its arguments."""
+        """Whether a quoted call stands here. It counts only among steps; among arguments it is a text."""
         if not self.cursor.among_steps():
             return False
         name = self.cursor.match(_NAME_OPENS, 1)

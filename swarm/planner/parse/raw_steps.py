@@ -1,4 +1,4 @@
-"""The steps of one value while they are put together, and the texts in them made fit to be stored."""
+"""Steps of one value while they are read, and helpers that clean their texts."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 
 
 class NotAStep(Exception):
-    """Internal: among the steps stands something that is none; leaving it out would lose a step."""
+    """Internal: an entry among the steps is no step; leaving it out would lose one."""
 
 
 class Further(Exception):
-    """Internal: the text has steps behind its plan that can be neither added to it nor left out."""
+    """Internal: the text has more steps behind its plan, which can be neither added nor left out."""
 
 
 class TooMany(Exception):
-    """Internal: more steps than any plan may have."""
+    """Internal: the text has more steps than a plan may have."""
 
 
 @dataclass(slots=True)
 class RawStep:
-    """A step while it is being put together."""
+    """A step while it is read."""
 
     expert: str = ""
     id: str = ""
@@ -44,27 +44,27 @@ class RawStep:
     for_each: str = ""
     place: str = ""
     name: str = ""
-    """Its `name`, where that may be an id as well."""
+    """The value of its key `name`, which may be an id as well."""
     hidden: bool = False
-    """A call among the arguments of another step."""
+    """Whether it is a call among the arguments of another step."""
 
 
 @dataclass(slots=True)
 class RawSteps:
-    """The steps of one value, and what it says beside them."""
+    """The steps of one value, with its links and its aggregate."""
 
     steps: list[RawStep] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     aggregate: str = ""
     mends: dict[tuple[str, str], None] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
-    """Keys, as written, that every step has: so often they must stand in the text."""
+    """Keys, as written, that every step has: the text must hold each at least once for every step."""
     bare: bool = False
-    """Words without quotes stand among the arguments: variables, perhaps."""
+    """Whether unquoted words stand among the arguments; they may be variables."""
     most: int = MAX_STEPS
-    """Steps that it may have."""
+    """How many steps are allowed."""
     whole: bool = False
-    """A list or an object of steps, rather than a step."""
+    """Whether the value is a list or an object of steps, rather than one step."""
 
     def mend(self, place: str, what: str) -> None:
         if len(self.mends) < 200:
@@ -72,7 +72,7 @@ class RawSteps:
 
 
 def inner_name(inner: Mapping[str, object]) -> str:
-    """The expert that an object inside of a step names; empty if it names none."""
+    """Return the expert that an object inside of a step names; empty if it names none."""
     name = inner.get("name") or inner.get("Name") or inner.get("tool") or inner.get("function")
     return name if isinstance(name, str) else ""
 
@@ -86,7 +86,7 @@ def holds_json(value: object) -> bool:
 
 
 def parsed(text: str) -> object:
-    """What JSON or almost-JSON inside a text says; the text itself where it is neither."""
+    """Parse a text that is JSON or almost-JSON; return any other text as it is."""
     stripped = text.strip()
     try:
         value, end = Decoder(strict=False).read(stripped)
@@ -102,7 +102,7 @@ def parsed(text: str) -> object:
 
 
 def dotted(path: str) -> str:
-    """`["a"][0].b` as `.a.0.b`."""
+    """Rewrite a path: `["a"][0].b` becomes `.a.0.b`."""
     return re.sub(r"\[[\"']?([^\]\"']*)[\"']?\]", r".\1", path)
 
 
@@ -111,7 +111,7 @@ def plain_name(name: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Without control characters and half characters, which nothing behind this could store."""
+    """Remove control characters and lone surrogates, which cannot be stored."""
     if type(text) is str and text.isascii() and text.isprintable():
         return text
     if not _CONTROL.search(text):

@@ -1,4 +1,4 @@
-"""What makes a text suspect: why it is no plan, how many steps it shows, and whether it runs on for ever."""
+"""Find faults of a planner's text: why it holds no plan, whether steps were lost, whether it repeats without end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm.planner.parse.key_aliases import TELLING
 from swarm.planner.parse.scanner import KnownExperts, normalized
 
 MAX_ALIKE = 25
-"""Steps that say exactly the same; more are a planner that does not stop."""
+"""Equal steps that a plan may have; more of them come from a model that does not stop."""
 MAX_NAMES = 200
 
 _REFUSAL = re.compile(
@@ -55,7 +55,7 @@ _QUESTION = re.compile(
 
 
 _MARK = r"(?:[|\uff5c]\w{1,20}[|\uff5c]|\w{1,20}:)?"
-"""What some models put into each of their tags, before its name."""
+"""A marker that some models write before the name of each tag."""
 _CALL_TAG = re.compile(
     rf"<{_MARK}(?:invoke|function|tool)(?:\s+name)?\s*=|<tool_call>\s*[\w.\-/]{{1,100}}\s*<|<invoke>"
 )
@@ -63,20 +63,20 @@ _ARGUMENT_TAG = re.compile(rf"<{_MARK}parameter\b|<parameters>|<arg_(?:key|value
 
 
 def has_argument_tags(text: str) -> bool:
-    """Whether the text calls by tags that hold a tag for each argument: `<invoke name="f"><parameter name="a">`.
+    """Whether the text writes calls as tags with a tag for each argument: `<invoke name="f"><parameter name="a">`.
 
-    A value found inside of one is a part of an argument, not a plan.
+    A value inside of such a tag is a part of an argument, not a plan.
     """
     return bool(_CALL_TAG.search(text) and _ARGUMENT_TAG.search(text))
 
 
 def is_program(text: str) -> bool:
-    """Whether the text computes something, rather than naming steps."""
+    """Whether the text is a program that would compute its steps."""
     return bool(_DEFINITION.search(text) or _LOOP.search(text))
 
 
 def program_span(text: str) -> tuple[int, int]:
-    """Where the first line of a program begins, and where the block of its last one ends."""
+    """Return where the first line of a program begins and where the block of its last line ends."""
     lines = [found.start() for pattern in (_DEFINITION, _LOOP, _IMPORT, _PRINTS) for found in pattern.finditer(text)]
     if not lines:
         return len(text), len(text)
@@ -92,7 +92,7 @@ def program_span(text: str) -> tuple[int, int]:
 
 
 def is_endless(text: str) -> bool:
-    """Whether the end of the text has been said many times before."""
+    """Whether the text repeats its end many times."""
     tail = text[-120:]
     return (len(text) > 2_000 and len(set(tail)) > 0 and text.count(tail) >= 5) or (
         len(text) > 500 and len(set(text[-200:])) <= 2
@@ -100,9 +100,9 @@ def is_endless(text: str) -> bool:
 
 
 def why(text: str, *, cut: bool) -> tuple[DraftReason, str]:
-    """What a text is in which no plan was found."""
+    """Classify a text without a plan: the reason, and a message for the model."""
     if is_endless(text):
-        return "repeats", "the text says the same again and again"
+        return "repeats", "the text repeats itself without end; write each step once"
     if _REFUSAL.search(text[:600]):
         return "refusal", f"the text declines: {_opening(text)}"
     if is_program(text) or _IMPORT.search(text):
@@ -112,7 +112,7 @@ def why(text: str, *, cut: bool) -> tuple[DraftReason, str]:
     if _QUESTION.search(text[-600:]):
         return "question", f"the text asks back: {_opening(text[-200:])}"
     if _PRETENDED.search(text):
-        return "pretended", "the text tells results of steps that nobody has run"
+        return "pretended", "the text makes up results of steps that have not run; write only the plan"
     return "no_plan", f"no list of steps, no calls and no JSON in the text: {_opening(text)}"
 
 
@@ -122,9 +122,9 @@ def _opening(text: str) -> str:
 
 
 def shown(text: str, keys: Iterable[str], called: Collection[str], known: KnownExperts) -> int:
-    """At least so many steps stand in a text, counted without parsing it.
+    """Count the steps that a text shows, without parsing it; the true number may be higher.
 
-    Objects show as keys that all their steps have and as names of known experts, calls as names before a bracket.
+    Objects are counted by keys that all steps have and by names of known experts, calls by names before a bracket.
     """
     telling = [key for key in keys if normalized(key) in TELLING] or list(keys)
     if not telling:
@@ -140,7 +140,7 @@ def _keys_shown(text: str, key: str) -> int:
 
 
 _NAMES_A_STEP = ("expert", "expertname", "tool", "toolname", "agent", "agentname")
-"""Keys that steps have and their arguments hardly ever."""
+"""Keys that steps have and arguments hardly ever have."""
 _ARGUMENT_FOLLOWS = re.compile(r"[`*\"']{0,3}\s{0,3}\(\s{0,20}(?:[\"'\d\[{]|(?:\w|\\_){1,60}\s{0,3}=(?!=))")
 _CALLED = re.compile(r"(?<![\w.\-])((?:[^\W\d](?:[\w.\-/]|\\[_.\-]){0,120}+))(?=[`*\"']{0,3}\s{0,3}\()")
 _KEY = re.compile(r"[\"']([^\"'\n]{1,100})[\"']\s{0,3}:\s{0,3}[{\[]")
@@ -151,7 +151,7 @@ _NAMED = re.compile(
 
 
 def unread(text: str, spans: Sequence[tuple[int, int]], known: KnownExperts) -> str:
-    """A known expert that is called outside of `spans`, the places that were read; empty if there is none."""
+    """Return a known expert that is called outside of `spans`, the places that were read; empty if there is none."""
     for named in itertools.chain(_CALLED.finditer(text), _NAMED.finditer(text)):
         if not known(named[1]) or (named.re is _CALLED and not _ARGUMENT_FOLLOWS.match(text, named.end())):
             continue
@@ -172,5 +172,5 @@ def _calls_shown(text: str, called: Collection[str], known: KnownExperts) -> int
 
 
 def alike(signatures: Iterable[object]) -> bool:
-    """Whether too many steps say exactly the same."""
+    """Whether too many steps are equal."""
     return any(count > MAX_ALIKE for count in Counter(signatures).values())

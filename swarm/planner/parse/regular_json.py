@@ -1,6 +1,6 @@
-"""A fast reader of what is regular: values and calls as JSON or Python write them, with comments and commas at the end.
+"""Read regular values fast: JSON and Python literals and calls, with comments and trailing commas.
 
-It gives up at the first surprise; `loose_json.py` then reads the same place slowly.
+It gives up at anything else; `loose_json.py` then reads the same place, more slowly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SPACE = r"\s*+"
 _GAP = r"\s*+(?:(?://|\#\s)[^\n]*+\s*+)*+"
 _TOKEN = re.compile(rf"{_GAP}(?:(?P<text>{_TEXT})|(?P<mark>[\[\]{{}}(),:=])|(?P<word>{_WORD})|(?P<number>{_NUMBER}))")
 
-# Runs of what is flat are read at once: a plan is mostly that.
+# Runs of scalars are read at once: most of a plan consists of them.
 _ITEM = re.compile(rf"{_SPACE}({_SCALAR}){_SPACE}(?:,|(?=\]))")
 _ITEMS = re.compile(rf"(?:{_SPACE}{_SCALAR}{_SPACE}(?:,|(?=\])))++")
 _MEMBER = re.compile(rf"{_SPACE}({_TEXT}){_SPACE}:{_SPACE}({_SCALAR}){_SPACE}(?:,|(?=\}}))")
@@ -29,11 +29,11 @@ _PYTHON = frozenset(("True", "False", "None"))
 
 
 class Irregular(Exception):
-    """Internal: something that only the slow reader can make sense of."""
+    """Internal: only the loose reader may be able to read this."""
 
 
 class RegularReader:
-    """Reads one value; `end` is then behind it, and `notes` says what was not JSON."""
+    """Reads one value. `end` is the position behind it, `notes` lists what was not JSON."""
 
     def __init__(self, text: str, at: int) -> None:
         self.text = text
@@ -42,7 +42,7 @@ class RegularReader:
         self._depth = 0
 
     def read(self) -> object:
-        """Raises Irregular."""
+        """Read the value. Raises Irregular."""
         return self._value(self._next())
 
     def _next(self) -> re.Match[str]:
@@ -162,7 +162,7 @@ class RegularReader:
             self.notes["a comma at the end"] = None
 
     def _after(self, closer: str) -> re.Match[str]:
-        """The token behind an item and its comma: the next item's first, or the closing bracket."""
+        """Return the token behind an item and its comma: the first of the next item, or the closing bracket."""
         token = self._next()
         mark = token["mark"]
         if mark == ",":

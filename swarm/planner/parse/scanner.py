@@ -1,4 +1,4 @@
-"""Ways to find values in a text, the cheapest first: exact JSON, blocks in prose and fences, almost-JSON and calls."""
+"""Find the values in a text, cheapest way first: exact JSON, blocks in prose and fences, almost-JSON and calls."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from swarm.planner.parse.regular_json import Irregular, RegularReader
 from swarm.planner.parse.values import Call, UnreadableValue
 
 MAX_MISSED = 40
-"""Tries of exact JSON. Each miss counts the lines before it, so many misses would take quadratic time."""
+"""Failed tries of exact JSON. The parser counts lines on each, so that many would take quadratic time."""
 MAX_LOOKS = 1_500
-"""Places of one text where a value may begin."""
+"""Places of one text that are tried as the beginning of a value."""
 MAX_REPAIRED = 8_000
-"""Characters given to the repair library, which takes long."""
+"""Characters given to the repair library, which is slow."""
 
 _OPENS = re.compile(
     r"\[(?=\s*+(?:[\"'{\[(<]|//|/\*|[^\W\d](?:[\w.\-/ ]|\\[_.\-]){0,120}+\())"
     r"|\{(?=\s*+(?:[\"'}]|//|/\*|[^\W\d][\w\-]{0,60}+\s*+[:=]))"
     r"|(?<![\w.\-\\/])[^\W\d](?:[\w.\-/]|\\[_.\-]){0,120}+ ?\("
 )
-"""Where a value may begin: a list or an object that begins like one, or a call."""
+"""The beginning of a list, an object or a call."""
 _CLOSES = re.compile(r"```|</\w")
 _TAG_CLOSES = re.compile(r"</(?:tool_?call|function_?call|call)s?>", re.I)
 _LAST_LINE = re.compile(r"\n([ \t]*)([\]}]{1,3})\s*\Z")
@@ -39,7 +39,7 @@ _LINE_BEGINS = re.compile(
     re.I,
 )
 _QUICK_NAME = re.compile(r"[^\W\d][\w.\-]*")
-"""Names of calls that the fast reader takes for one word."""
+"""Names of calls that the fast reader can read."""
 _DEFINES = re.compile(r"\b(?:def|class|async def)\s+$|\bfunction\s+$")
 _LABEL_NOISE = re.compile(
     r"```\w*|\[ARGS\]|<\|constrain\|>\w+|<[|\uff5c][^<>\n]{0,60}[|\uff5c]>|<[^<>=\n]{0,40}>"
@@ -66,12 +66,12 @@ _SEPARATORS = re.compile(r"[\W_]+")
 
 
 def normalized(name: str) -> str:
-    """A name without case, separators and escapes, for comparison."""
+    """Return a name without case, separators and escapes, for comparison."""
     return _SEPARATORS.sub("", name).casefold()
 
 
 class KnownExperts:
-    """The experts that are known, by normalised name."""
+    """Tells whether a name is that of a known expert. Names are normalised first."""
 
     def __init__(self, experts: Collection[str]) -> None:
         self._normal = frozenset(map(normalized, experts)) - {""}
@@ -101,7 +101,7 @@ class KnownExperts:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A value in the text, from `start` to `end`."""
+    """A value found in the text, from `start` to `end`."""
 
     start: int
     end: int
@@ -109,17 +109,17 @@ class Candidate:
     read_as: str
     notes: tuple[str, ...] = ()
     exact: bool = True
-    """Read as it is written: then nothing can be lost."""
+    """Whether it was read as it is written, so that nothing can be lost."""
     label: str = ""
-    """A name that stands before an object of arguments."""
+    """The name before an object of arguments; empty if there is none."""
     id: str = ""
-    """The number or variable that it is given in the text."""
+    """The number or variable that the text gives it; empty if there is none."""
     inline: bool = False
-    """In the middle of a sentence."""
+    """Whether it stands in the middle of a sentence."""
 
 
 class Decoder:
-    """JSON as the standard has it; line breaks inside texts are allowed if not `strict`."""
+    """Reads standard JSON. Line breaks inside strings are allowed if not `strict`."""
 
     def __init__(self, *, strict: bool = True) -> None:
         self.doubled = False
@@ -129,7 +129,7 @@ class Decoder:
         )
 
     def read(self, text: str, at: int = 0) -> tuple[object, int]:
-        """The value at `at` and where it ends. Raises ValueError or RecursionError."""
+        """Read the value at `at`; return it and its end. Raises ValueError or RecursionError."""
         self.doubled = False
         return self._json.raw_decode(text, at)
 
@@ -145,7 +145,7 @@ def _finite(digits: str) -> float | str:
 
 
 def whole(text: str) -> Candidate | None:
-    """All of the text as one JSON value."""
+    """Read all of the text as one JSON value; None if it is not one."""
     decoder = Decoder()
     try:
         value, end = decoder.read(text)
@@ -157,19 +157,19 @@ def whole(text: str) -> Candidate | None:
 
 
 class Scanner:
-    """Goes through a text once and yields the values in it."""
+    """Scans a text once and yields the values in it."""
 
     def __init__(self, text: str, known: KnownExperts) -> None:
         self.text, self.known = text, known
         self.reader = LooseReader(Cursor(text, known))
         self.stopped: UnreadableValue | None = None
-        """What could not be read: a value that does not end, for one. Neither it nor what follows is looked at."""
+        """Why the scan stopped early, such as a value without an end. Nothing behind that place is read."""
         self.looks = MAX_LOOKS
         self.passed = 0
         self.spans: list[tuple[int, int]] = []
-        """The places that were read, in order."""
+        """The places that were read, in the order of the text."""
         self.computed: UnreadableValue | None = None
-        """A list that is computed rather than written out."""
+        """Why a list was skipped: a program computes it."""
         self._decoders = (Decoder(), Decoder(strict=False))
         self._missed = 0
 
@@ -232,7 +232,7 @@ class Scanner:
         return Candidate(start, cursor.at, value, "loose", tuple(cursor.notes), exact=False)
 
     def _within_its_tag(self, start: int, value: object) -> object:
-        """The value, unless it ran on behind the end of its own tag: then what stands before that."""
+        """Read the value again up to the end of its tag if it ran on behind that."""
         cursor = self.reader.cursor
         end, notes, closes = cursor.at, cursor.notes, _TAG_CLOSES.search(self.text, start, cursor.at)
         if closes is None:
@@ -243,7 +243,7 @@ class Scanner:
         return value if within is None else within
 
     def _fenced(self, start: int, end: int = -1) -> object:
-        """What stands before the end of a fence or tag, which shows that brackets were forgotten, not cut off."""
+        """Read a value up to the end of its fence or tag, which shows that brackets were forgotten, not cut off."""
         if end < 0:
             closes = _CLOSES.search(self.text, start)
             if closes is None:
@@ -269,16 +269,16 @@ class Scanner:
         return self.known(label["name"]) or (" " not in label["name"] and not self.known)
 
     def _look(self, start: int) -> bool:
-        """Count a place that is looked at closely; False when there were too many."""
+        """Count a place that is tried; return False once there were too many."""
         self.looks -= 1
         if self.looks < 0:
             self.stopped = UnreadableValue("too_long", start)
         return self.looks >= 0
 
     def _before(self, start: int, after: int) -> str:
-        """What stands before a place, not farther than the value before it.
+        """Return the text before a place, back to the value before it at most.
 
-        In the middle of a line it begins with a mark: \\1 behind a value, \\0 elsewhere.
+        If it begins in the middle of a line, a mark comes first: \\1 behind a value, \\0 elsewhere.
         """
         low = max(after, start - 200)
         within = low > 0 and self.text[low - 1] != "\n"
@@ -306,7 +306,7 @@ class Scanner:
         return Candidate(start, found.end, found.value, "calls", found.notes, exact=False, id=given, inline=inline)
 
     def _spaced_start(self, start: int, end: int, after: int) -> int:
-        """Where a known name of several words begins that ends before this bracket."""
+        """Return where a known name of several words begins that ends before this bracket."""
         low = max(after, start - 80, self.text.rfind("\n", 0, start) + 1)
         words = [word.start() for word in re.finditer(r"\S+", self.text[low:start])]
         for at in words[-6:]:
@@ -321,9 +321,9 @@ def _quickly(quick: RegularReader, start: int) -> Candidate:
 
 
 def repaired(text: str, start: int) -> Candidate | None:
-    """What the repair library makes of a short value that is broken but not cut off.
+    """Read a short value that is broken but not cut off with the repair library; None if that is not possible.
 
-    The library never refuses, so the steps must be counted; and it closes what is open, so the end must be in sight.
+    The library never refuses, so the caller must count the steps. It closes open brackets, so the end must be known.
     """
     end = _end_in_sight(text, start)
     if end is None or end - start > MAX_REPAIRED:
@@ -340,7 +340,7 @@ def repaired(text: str, start: int) -> Candidate | None:
 
 
 def _end_in_sight(text: str, start: int) -> int | None:
-    """Where a value ends: before the end of its fence or tag, or on the last line, below its opening bracket."""
+    """Return where a value ends: before the end of its fence or tag, or on the last line, below its opening bracket."""
     if closes := _CLOSES.search(text, start):
         return closes.start()
     last = _LAST_LINE.search(text)

@@ -1,8 +1,8 @@
-"""Which of the values found in a text are its plan.
+"""Choose which of the values found in a text are its plan.
 
-Several may be parts of one plan, the same plan said twice, or different plans. The first whole plan counts, unless a
-later one is announced as the final or corrected one; what merely adds steps is added; what follows once the planner
-plays another's turn, or tells results, is not read. Whatever is left out is reported.
+Several values may be parts of one plan, the same plan twice, or different plans. The first whole plan counts, unless a
+later one is announced as the final or corrected one. Values that only add steps are added. Nothing is read behind the
+beginning of another chat turn, or of pretended results. Everything left out is reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FINAL = re.compile(
     re.I,
 )
 _LAST = re.compile(r"\bfinal\W+(?:steps|calls?)\b", re.I)
-"""The end of the plan, not another plan."""
+"""Words that announce the last steps of the plan, not another plan."""
 _OTHER = re.compile(
     r"\b(?:alternative(?:ly)?|(?:an)?other (?:way|plan|option|approach|possib\w+|solution|version|example)"
     r"|equivalent(?:ly)?|option \w|versions?|instead|(?:the )?same (?:plan|calls?|thing|results?|steps?)|for example)\b"
@@ -40,9 +40,9 @@ _FURTHER = re.compile(
 )
 _POSSIBLE = re.compile(r"\b(?:could|might) (?:also|well|just as well)\b|\b(?:one|you|we) (?:could|might)\b", re.I)
 _NEAR = 300
-"""Characters before a part that may say what it is."""
+"""Characters before a part that are searched for an announcement of it."""
 _SENTENCE = re.compile(r"\n|[.:!?] |[.:!?]$")
-# possessive, or a long run of blanks would be tried in all the ways to share it out
+# possessive: otherwise a long run of blanks would be split in every possible way
 _ADJACENT = re.compile(
     r"(?:[\s,;+&.|\-*\u2022\"'\])}]|`(?!``\w))*+(?:(?:and|then|next)?[\s:,]*+)?(?:\d{1,3}[.):]\s*+)?"
     r"(?:</?[^<>\n]{1,40}>\s*+|```\w*+\s*+)*+"
@@ -51,22 +51,22 @@ _ADJACENT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlanPart:
-    """A value of the text and the steps in it."""
+    """A value of the text, and the steps in it."""
 
     found: Candidate
     outline: RawSteps
     misfit: str = ""
-    """Where something stands among its steps that is none."""
+    """The path of an entry among its steps that is no step; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The parts that make the plan, in the order of the text, and what was decided on the way."""
+    """The parts that make up the plan, in the order of the text, with notes on the choice."""
 
     parts: tuple[PlanPart, ...]
     notes: tuple[str, ...] = ()
     turned: bool = False
-    """Whether another's turn begins behind it."""
+    """Whether another chat turn begins behind the plan."""
 
     @property
     def end(self) -> int:
@@ -74,7 +74,10 @@ class Choice:
 
 
 def choose(parts: Iterable[PlanPart], text: str, stopped: UnreadableValue | None, known: KnownExperts) -> Choice | None:
-    """The plan among `parts`; None if there is none. Raises UnreadableValue if the plan goes on behind a cut."""
+    """Choose the plan among `parts`; None if there is none.
+
+    Raises UnreadableValue if the plan goes on behind the place where reading stopped.
+    """
     able = [part for part in parts if part.outline.steps or part.misfit]
     notes: dict[str, None] = {}
     if able and is_program(text):
@@ -105,7 +108,7 @@ def choose(parts: Iterable[PlanPart], text: str, stopped: UnreadableValue | None
 
 
 def _written_out(able: list[PlanPart], text: str, known: KnownExperts) -> list[PlanPart]:
-    """The plans in or beside a program that are written out, not computed; those beside it if there are any."""
+    """Keep the plans in or beside a program that are written out, not computed; those beside it come first."""
     begins, ends = program_span(text)
     variables = {part.found.id for part in able if part.found.id}
     able = [
@@ -125,7 +128,7 @@ def _written_out(able: list[PlanPart], text: str, known: KnownExperts) -> list[P
 
 
 def _with_variables(chosen: list[PlanPart], able: list[PlanPart]) -> list[PlanPart]:
-    """The parts and the calls whose results they take, in order."""
+    """Return the parts and the calls whose results they use, in the order of the text."""
     giving = {part.found.id: part for part in able if part.found.id}
     kept, waiting = {id(part) for part in chosen}, list(chosen)
     while waiting:
@@ -144,12 +147,12 @@ def _is_sound(part: PlanPart) -> bool:
 
 
 def _uses(step: RawStep, variables: Collection[str]) -> bool:
-    """Whether the step takes what only the program could tell: a variable that no call of the text gives."""
+    """Whether the step uses a variable that no call of the text assigns, so that only the program knows its value."""
     return any(_head(word) not in variables for word in _words(step.arguments))
 
 
 def _head(word: str) -> str:
-    """`found` of `found.items[0]`."""
+    """Return the variable of an expression: `found` of `found.items[0]`."""
     return re.split(r"\W", word, maxsplit=1)[0]
 
 
@@ -172,7 +175,7 @@ def _kept(able: list[PlanPart], text: str, notes: dict[str, None], known: KnownE
         if since is not kept[-1]:
             since, looked, apart = kept[-1], i - 1, False
         while looked < i - 2 and able[looked + 1].found.end <= part.found.start - _NEAR:
-            looked += 1  # what stands before was looked at with an earlier part
+            looked += 1  # the text before it was searched for an earlier part
         begin = max(since.found.end, able[looked].found.end)
         gap = text[begin : part.found.start]
         if another_speaks(gap, before):
@@ -208,7 +211,7 @@ _Relation = Literal["again", "replaces", "fuller", "another", "adds", "unclear"]
 
 
 class _Between(NamedTuple):
-    """What stands between a plan and a part behind it: its end, whether it is nothing, whether it tells them apart."""
+    """The text between a plan and a part behind it: its end, whether it is only separators, whether it says "or"."""
 
     near: str
     adjacent: bool
@@ -218,7 +221,7 @@ class _Between(NamedTuple):
 def _relation(
     part: PlanPart, mine: set[str], said: set[str], kept: list[PlanPart], between: _Between, known: KnownExperts
 ) -> _Relation:
-    """What a part is to the plan before it."""
+    """Decide how a part relates to the plan before it."""
     first, (near, adjacent, apart) = kept[0].outline, between
     if mine <= said and not part.misfit:
         return "again"
@@ -237,7 +240,7 @@ def _relation(
 
 
 def _is_fresh(part: PlanPart, kept: list[PlanPart], known: KnownExperts) -> bool:
-    """Whether a step of it, written out, is for a known expert, and the plan does not have it."""
+    """Whether the part has a step for a known expert that the plan lacks, with all values written out."""
     said = {call for one in kept for call in _calls(one)}
     own = [step for step in part.outline.steps if known(step.expert) and not _computed(step)]
     return any(_call(step) not in said for step in own)
@@ -262,7 +265,7 @@ def _check_end(kept: list[PlanPart], text: str, stopped: UnreadableValue, notes:
 
 
 def _in_line(able: list[PlanPart], text: str, known: KnownExperts) -> list[PlanPart]:
-    """Calls of experts in the same line as a call before them are steps like that, whatever stands between."""
+    """Count inline calls of experts as steps if they follow another call in the same sentence."""
     parts: list[PlanPart] = []
     for part in able:
         before = parts[-1] if parts else None
@@ -275,9 +278,9 @@ def _in_line(able: list[PlanPart], text: str, known: KnownExperts) -> list[PlanP
 
 
 def _check_mentions(inline: list[PlanPart], kept: list[PlanPart], text: str, known: KnownExperts) -> None:
-    """Refuse a plan beside which a sentence calls an expert with arguments, if no step of the plan says that.
+    """Refuse a plan if a sentence beside it calls an expert with arguments that no step of the plan has.
 
-    Not behind a place where another speaks, as far as labels tell; such a place is behind all that is before it.
+    Calls behind the beginning of another chat turn, as far as labels show one, do not count.
     """
     begins, ends = kept[0].found.start, kept[-1].found.end
     said = {call for part in kept for call in _calls(part)}
@@ -296,7 +299,7 @@ def _check_mentions(inline: list[PlanPart], kept: list[PlanPart], text: str, kno
 
 
 def _calls(part: PlanPart) -> set[str]:
-    """What its steps call, but for ids and edges."""
+    """Return what its steps call, without ids and edges."""
     return set(map(_call, part.outline.steps))
 
 
@@ -309,5 +312,5 @@ def _signatures(part: PlanPart) -> set[str]:
 
 
 def signature(step: RawStep) -> str:
-    """What a step says, but for its id."""
+    """Return a step's content without its id, for comparison."""
     return f"{normalized(step.expert)}|{step.instruction}|{step.arguments!r}|{step.depends_on!r}"

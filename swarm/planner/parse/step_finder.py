@@ -1,4 +1,4 @@
-"""From values to steps, by what they mean: planners have never agreed on one schema."""
+"""Find the steps in a value by the meaning of its keys, since models use many schemas."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from swarm.planner.parse.values import Call, UnreadableValue
 def outline(
     value: object, known: KnownExperts, label: str = "", numbers: Iterator[int] | None = None, most: int = MAX_STEPS
 ) -> RawSteps | None:
-    """The steps in a value; None if there are none. An empty list of steps is an outline without steps."""
+    """Find the steps in a value; None if there are none. An empty list of steps gives RawSteps without steps."""
     found = RawSteps(most=most)
     if label and not known(label) and NUMBERED.fullmatch(label):
         label = ""
@@ -48,14 +48,14 @@ def outline(
 
 
 def _is_argued(members: Mapping[str, object], label: str, known: KnownExperts) -> bool:
-    """Whether a known name stands before arguments one of which happens to be called `function`, or the like."""
+    """Whether a known name stands before arguments, one of which happens to have a key such as `function`."""
     keyed = AliasedKeys(members)
     own = [keyed[key] for key in (*keyed.of("expert"), *keyed.of("perhaps")) if isinstance(keyed[key], str)]
     return known(label) and bool(own) and not any(known(str(name)) for name in own)
 
 
 def named(members: Mapping[str, object], known: KnownExperts) -> bool:
-    """Whether an object names its expert itself, so that a name before it is not needed."""
+    """Whether an object names its expert itself, so that it needs no name before it."""
     keyed = AliasedKeys(members)
     if any(isinstance(keyed.get(key), (str, dict)) for key in (*keyed.of("expert"), "functioncall", "toolcall")):
         return True
@@ -66,7 +66,7 @@ def named(members: Mapping[str, object], known: KnownExperts) -> bool:
 
 
 def _defines(keyed: AliasedKeys) -> bool:
-    """Whether it tells what a tool can do, as the planner was told: no step."""
+    """Whether an object is the definition of a tool, copied from the prompt, and so no step."""
     inner = keyed.get("function")
     told = (AliasedKeys(inner) if isinstance(inner, dict) else keyed).get("parameters")
     return (
@@ -82,7 +82,7 @@ class StepFinder:
         self.known, self.found = self.arguments.known, self.arguments.found
 
     def gather(self, value: object, place: str, depth: int) -> bool:
-        """Take the steps out of a value; False if it holds none. Half a list of steps is NotAStep."""
+        """Add the steps of a value; return False if it has none. Raises NotAStep for a list with other entries too."""
         if depth > 12:
             return False
         if isinstance(value, Call):
@@ -123,7 +123,7 @@ class StepFinder:
         )
 
     def _paired(self, items: Sequence[object]) -> Sequence[object]:
-        """A name and the arguments that follow it as one: `["search", {"query": ...}, ...]`."""
+        """Join a name and the arguments that follow it: `["search", {"query": ...}, ...]`."""
         if not any(self._is_name(item) for item in items):
             return items
         paired: list[object] = []
@@ -135,14 +135,14 @@ class StepFinder:
         return paired
 
     def _said_in_words(self, items: Sequence[object]) -> dict[str, object]:
-        """`["search", "query=x"]`"""
+        """Read a list such as `["search", "query=x"]` as one step; empty if it is none."""
         rest = [item for item in items[1:] if isinstance(item, str)]
         if not rest or len(rest) < len(items) - 1 or not self._is_name(items[0]) or not all(map(ASSIGNED.match, rest)):
             return {}
         return {"name": items[0], "arguments": dict(item.split("=", 1) for item in rest)}
 
     def _spoken(self, text: str, place: str) -> bool:
-        """Calls written as text: `"f(a=1)"`, or several with commas between."""
+        """Add calls written as a string: `"f(a=1)"`, or several with commas between."""
         cursor, at, calls = Cursor(text, self.known), 0, []
         reader = LooseReader(cursor)
         while at < len(text):
@@ -185,7 +185,7 @@ class StepFinder:
                 self.found.steps.remove(step)
 
     def _is_step(self, keyed: AliasedKeys) -> bool:
-        """Whether it names who is to do it."""
+        """Whether the object names its expert."""
         for key in keyed.of("expert"):
             named = keyed.get(key)
             if isinstance(named, str) or (isinstance(named, dict) and inner_name(named)):
@@ -198,7 +198,7 @@ class StepFinder:
         )
 
     def _is_listed_step(self, keyed: AliasedKeys) -> bool:
-        """Whether it is a step whose id stands outside of it."""
+        """Whether the object is a step whose id is its key in the object around it."""
         return self._is_step(keyed) or bool(keyed.of("depends"))
 
     def _knows(self, keyed: AliasedKeys) -> bool:
@@ -227,7 +227,7 @@ class StepFinder:
         return self._sentences(members, keyed, place, depth)
 
     def _sentences(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> bool:
-        """`{"plan": ["Search for flights", ...]}`: steps that name nobody."""
+        """Add steps without experts: `{"plan": ["Search for flights", ...]}`."""
         for key in ("subtasks", "steps", "plan", "tasks"):
             lines = keyed.get(key)
             if isinstance(lines, list) and lines and all(isinstance(line, str) and line.strip() for line in lines):
@@ -240,7 +240,7 @@ class StepFinder:
         return False
 
     def _told(self, sentences: object, before: int) -> None:
-        """Sentences listed beside the nodes, one for each, are their instructions."""
+        """Use the sentences listed beside the nodes, one for each, as their instructions."""
         steps = self.found.steps[before:]
         if isinstance(sentences, list) and len(sentences) == len(steps):
             for step, sentence in zip(steps, sentences, strict=True):
@@ -257,7 +257,7 @@ class StepFinder:
             self.found.aggregate = clean(how)
 
     def _mapped(self, members: Mapping[str, object], place: str, depth: int) -> bool:
-        """`{"search": {"query": ...}}`, or `{"step1": {"tool": ...}, ...}`."""
+        """Add the steps of `{"search": {"query": ...}}` or `{"step1": {"tool": ...}, ...}`."""
         if members and all(self.known(key) and holds_json(value) for key, value in members.items()):
             members = {key: parsed(str(value)) for key, value in members.items()}
         if not members or not all(isinstance(value, (dict, list)) for value in members.values()):
@@ -292,7 +292,7 @@ class StepFinder:
         return True
 
     def _described(self, members: Mapping[str, object], keyed: AliasedKeys, place: str, depth: int) -> bool:
-        """A step that names nobody: an id and an instruction, or a name and dependencies."""
+        """Add a step without an expert: it has an id and an instruction, or a name and dependencies."""
         says = any(isinstance(keyed.get(key), str) and keyed[key] for key in keyed.of("instruction"))
         if not says or (depth == 0 and not keyed.of("depends") and not keyed.of("id")):
             return False

@@ -1,4 +1,4 @@
-"""One object of a plan and the step it means."""
+"""Read one object of a plan as a step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_EXPERT = frozenset(("", "none", "null", "na", "nil", "noneneeded", "notool",
 
 
 class StepReader:
-    """Takes one object for a step, key by key."""
+    """Reads one object as a step, key by key."""
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments, self.known = arguments, arguments.known
@@ -32,7 +32,7 @@ class StepReader:
     def read(
         self, members: Mapping[str, object], keyed: AliasedKeys, place: str
     ) -> tuple[RawStep, dict[str, list[object]]]:
-        """Add the step of an object to those found. Returns it, and by key the lists of steps inside of it."""
+        """Read an object as a step and add it to those found; return it, and by key the lists of steps nested in it."""
         keyed = self._unfolded(keyed)
         used: set[str] = set()
         step = RawStep(place=place)
@@ -57,13 +57,13 @@ class StepReader:
         return step, {key: inside for key, inside in nested if isinstance(inside, list) and inside}
 
     def _unfolded(self, keyed: AliasedKeys) -> AliasedKeys:
-        """`{"function": {"name": ..., "arguments": ...}}` with the inner object spread out."""
+        """Merge the inner object of `{"function": {"name": ..., "arguments": ...}}` into the outer one."""
         for key in ("function", "functioncall", "toolcall", "tool", "action", "call", "agent", "expert", "api"):
             inner = keyed.get(key)
             if not isinstance(inner, dict) or not (inner_name(inner) or len(inner) == 1):
                 continue
             if self._names_itself(keyed, key) and not self.known(inner_name(inner)):
-                continue  # an argument of that name
+                continue  # it is an argument of that name
             outer = {name: value for name, value in keyed.items() if name not in (key, "type")}
             if not inner_name(inner):
                 ((name, arguments),) = inner.items()
@@ -168,7 +168,7 @@ class StepReader:
         return {clean(str(key)): self.arguments.plain(value) for key, value in told.items()}
 
     def _rest(self, step: RawStep, members: Mapping[str, object], keyed: AliasedKeys, used: set[str]) -> None:
-        """Keys of no known meaning are arguments, where none are given as such."""
+        """Use keys of unknown meaning as arguments, if the step has no others."""
         if step.arguments or used & set(ARGUMENTS):
             return
         for key, value in members.items():

@@ -1,4 +1,4 @@
-"""Values that JSON has no word for, and what escapes in texts stand for."""
+"""Values that JSON does not have, such as calls, and the decoding of escapes in strings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.S)
 
 
 class UnreadableValue(Exception):
-    """Internal to the ways of reading: this place holds no value."""
+    """Internal: no value can be read at this place."""
 
     def __init__(self, reason: DraftReason, at: int) -> None:
         self.reason, self.at = reason, at
@@ -22,14 +22,14 @@ class UnreadableValue(Exception):
 
 
 class Bare(str):
-    """Words that stood without quotes: a name, a placeholder or an expression."""
+    """Words written without quotes: a name, a placeholder or an expression."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`name(...)`. `path` is what is taken of its result: `.field` or `[0]`."""
+    """A call `name(...)`. `path` is the part of its result that is used: `.field` or `[0]`."""
 
     name: str
     positional: tuple[object, ...] = ()
@@ -39,7 +39,7 @@ class Call:
 
 
 def unescaped(raw: str) -> str:
-    """The text that escapes stand for. What is no escape of JSON or Python keeps its backslash, but for `\\_`."""
+    """Decode the escapes of JSON and Python. Any other backslash is kept, except in `\\_`."""
     return _ESCAPE.sub(_unescape, raw)
 
 
