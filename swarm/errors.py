@@ -3,37 +3,37 @@
 Each message says what is wrong and what to do about it.
 
     SwarmError
-    ├── BadInput                 refused at the door: the field and the remedy
+    ├── BadInput                 the input is refused: field and remedy
     │   ├── TooLarge
     │   ├── UnknownExpert
     │   ├── InvalidPlan
     │   ├── InvalidCard
     │   └── EmptyCatalog
-    ├── Refused                  sound, but not now
+    ├── Refused                  the input is sound, but not accepted now
     │   ├── Busy
     │   ├── OverBudget
     │   └── TenantFull
-    ├── NoRoom                   a call's cost does not fit yet; it waits in the queue, not in a slot
+    ├── NoRoom                   a model call does not fit its budget yet; it waits in the queue, not in a slot
     ├── NoPlan                   no expert fits the request
     ├── PlanRefused              a planner's text is no plan that can run
-    │   ├── NoDraft              it cannot be read as a plan
-    │   └── BadDraft             it can, but the plan cannot run
-    ├── PlanningFailed           a request that was only to be planned has no plan
+    │   ├── NoDraft              the text cannot be read as a plan
+    │   └── BadDraft             the text was read, but its plan cannot run
+    ├── PlanningFailed           `plan` found no plan for the request
     ├── JobNotFound
     ├── JobConflict              the job id is taken by another request
-    ├── RoundOver                a planner's subtasks are not wanted any more
-    ├── BrokerError              what Redis said
+    ├── RoundOver                a planner's subtasks are no longer needed
+    ├── BrokerError              Redis refused or failed
     │   ├── BrokerUnavailable
-    │   │   └── BrokerUnconfirmed  written, but not yet on a replica
-    │   ├── BrokerUntrusted      TLS came to nothing
+    │   │   └── BrokerUnconfirmed  written, but not yet confirmed by a replica or the disk
+    │   ├── BrokerUntrusted      TLS failed
     │   ├── BrokerDenied
     │   ├── BrokerReadOnly
     │   ├── BrokerFull
-    │   ├── BrokerEvicts         it may drop accepted jobs
-    │   └── BrokerUndurable      it cannot keep what SWARM_DURABLE=disk asks for
-    ├── EmbeddedUnavailable      no Redis given, none to start
-    ├── WaitTimeout              the caller's patience ended, the job goes on
-    └── ExpertError              raised inside an expert; beyond it only a Failure travels
+    │   ├── BrokerEvicts         Redis may drop accepted jobs
+    │   └── BrokerUndurable      Redis cannot provide what SWARM_DURABLE=disk asks for
+    ├── EmbeddedUnavailable      no Redis is given, and none can be started
+    ├── WaitTimeout              the caller's time limit passed, the job goes on
+    └── ExpertError              raised inside an expert; outside it becomes a Failure
         ├── ModelUnavailable
         ├── ModelRefused
         │   ├── ContextTooLong
@@ -42,13 +42,13 @@ Each message says what is wrong and what to do about it.
         │   ├── WrongKey
         │   └── QuotaSpent
         ├── Unaffordable         no budget for this call
-        ├── Unpriced             a budget holds, and the model has no price
+        ├── Unpriced             a budget applies, and the model has no price
         ├── BadOutput
         ├── UnusableInput
         ├── MissingDependency
-        ├── AskRefused           an expert asks the swarm, and may not
-        ├── Retryable            for experts of one's own: another try may help
-        └── GiveUp               and: none will
+        ├── AskRefused           an expert may not ask the swarm here
+        ├── Retryable            raised by your own expert: another try may help
+        └── GiveUp               raised by your own expert: no further try will help
 """
 
 from __future__ import annotations
@@ -62,23 +62,23 @@ DraftReason = Literal[
     "empty", "refusal", "program", "question", "pretended", "cut", "incomplete", "repeats", "too_long", "too_deep",
     "too_many", "no_plan",
 ]  # fmt: skip
-"""Why a text is no plan: `cut` ends in the middle, `incomplete` lost steps when it was mended."""
+"""Why a text is no plan: `cut` ends in the middle, `incomplete` lost steps when it was repaired."""
 Billed = Literal["unknown", "nothing", "told"]
-"""What a failed model call costs: nothing, if its server provably took nothing on; what its `tokens` cost; unknown."""
+"""Cost of a failed model call: nothing, if its server provably did no work; the price of its `tokens`; unknown."""
 Down = Literal["", "model", "endpoint"]
-"""What a failed call says of health: nothing, or that this model or its whole endpoint may not answer others either."""
+"""Health sign of a failed call: none, or this model or its whole endpoint may fail other callers too."""
 
 
 class SwarmError(Exception):
-    """Any error this project raises on purpose. It can be pickled and copied: another process sees the same error."""
+    """Base of every error that this project raises on purpose. Pickling and copying keep its facts."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # an exception is made again by calling its class with `args`, which is the message and not what it was made of
+        # by default unpickling calls the class with `args`: that is the message, not the arguments of `__init__`
         return _rebuilt, (type(self), self.args), vars(self)
 
 
 def _rebuilt(kind: type[SwarmError], args: tuple[Any, ...]) -> SwarmError:
-    """An error with this message, without its own facts, which are put back as they were."""
+    """Create an error with this message without `__init__`; pickle restores its attributes."""
     return kind.__new__(kind, *args)
 
 
@@ -91,7 +91,7 @@ class BadInput(SwarmError):
 
 
 class TooLarge(BadInput):
-    """Something exceeds its cap, in bytes or in number."""
+    """A value exceeds its limit, in bytes or in number."""
 
     def __init__(
         self, field: str, size: int, limit: int, unit: str = "bytes", remedy: str = "shorten or split it"
@@ -130,7 +130,7 @@ class InvalidCard(BadInput):
 
 
 class EmptyCatalog(BadInput):
-    """There are no experts yet."""
+    """No experts have been published yet."""
 
     def __init__(self, where: str = "") -> None:
         super().__init__(
@@ -145,7 +145,7 @@ class Refused(SwarmError):
 
 
 class Busy(Refused):
-    """As many jobs are open as the settings allow. Submit again after `retry_after` seconds."""
+    """The limit of open jobs is reached. Submit again after `retry_after` seconds."""
 
     def __init__(self, scope: str, open_jobs: int, limit: int, retry_after: float) -> None:
         self.scope, self.open_jobs, self.limit, self.retry_after = scope, open_jobs, limit, retry_after
@@ -155,7 +155,7 @@ class Busy(Refused):
 
 
 class OverBudget(Refused):
-    """A job's budget does not fit into what is left of its tenant's or the day's. `left` and `limit` are US dollars."""
+    """A job's budget exceeds what is left of its tenant's or the day's budget. `left` and `limit` are US dollars."""
 
     def __init__(self, scope: str, budget: float, left: float, limit: float) -> None:
         self.scope, self.budget, self.left, self.limit = scope, budget, left, limit
@@ -166,7 +166,7 @@ class OverBudget(Refused):
 
 
 class TenantFull(Refused):
-    """A tenant's jobs keep as many bytes in Redis as they may. They keep less as jobs expire."""
+    """A tenant's jobs have reached their limit of bytes in Redis. Expiring jobs free some."""
 
     def __init__(self, tenant: str, held: int, limit: int) -> None:
         self.tenant, self.held, self.limit = tenant, held, limit
@@ -177,10 +177,10 @@ class TenantFull(Refused):
 
 
 class NoRoom(SwarmError):
-    """A model call's greatest cost does not fit its budget while others of the same scope are open.
+    """The worst-case cost of a model call does not fit its budget while other calls of the same scope are open.
 
-    Raised through an expert before anything was spent: the delivery is parked under `scope` and comes back when
-    `need` micro-dollars may fit. It is no outcome, so nothing but the worker may catch it.
+    It is raised inside an expert before anything was spent. The worker parks the delivery under `scope` and resumes it
+    when `need` micro-dollars may fit. It is no outcome, so nothing but the worker may catch it.
     """
 
     def __init__(self, scope: str, need: int) -> None:
@@ -205,7 +205,7 @@ class PlanRefused(SwarmError):
 
 
 class NoDraft(PlanRefused):
-    """A text that cannot be read as a plan. `reason` says of what kind it is, `remedy` what an operator can do."""
+    """A text cannot be read as a plan. `reason` is the kind of text, `remedy` what an operator can do."""
 
     def __init__(self, reason: DraftReason, problem: str, remedy: str = "") -> None:
         self.reason, self.problem = reason, problem
@@ -213,7 +213,7 @@ class NoDraft(PlanRefused):
 
 
 class BadDraft(PlanRefused):
-    """A draft that cannot run: each of `problems` has its place, what is wrong, and the remedy or the candidates."""
+    """A draft cannot run. Each of `problems` has its place, the fault, and the remedy or the candidates."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -222,7 +222,7 @@ class BadDraft(PlanRefused):
 
 
 class PlanningFailed(SwarmError):
-    """A request that was only to be planned has no plan. `notes` say which ways were tried."""
+    """`SwarmClient.plan` found no plan for its request. `notes` say which ways of planning were tried."""
 
     def __init__(self, job_id: str, ending: str, problem: str, *, reason: str = "", notes: Iterable[str] = ()) -> None:
         self.job_id, self.ending, self.reason, self.notes = job_id, ending, reason, tuple(notes)
@@ -230,11 +230,11 @@ class PlanningFailed(SwarmError):
 
 
 class JobNotFound(SwarmError):
-    """No such job, or its retention has passed."""
+    """No job has this id, or its retention has passed."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        super().__init__(f"no job {job_id!r}; it never was, or its retention has passed (see: swarm jobs)")
+        super().__init__(f"no job {job_id!r}; it never existed, or its retention has passed (see: swarm jobs)")
 
 
 class JobConflict(SwarmError):
@@ -246,7 +246,7 @@ class JobConflict(SwarmError):
 
 
 class RoundOver(SwarmError):
-    """A planner is still writing, and its job has ended or another planner has it. It must stop."""
+    """The job of a planner has ended, or another planner has claimed it. The planner must stop."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -258,7 +258,7 @@ class BrokerError(SwarmError):
 
 
 class BrokerUnavailable(BrokerError):
-    """Redis cannot be reached, or is still loading."""
+    """Redis cannot be reached, or is still loading its data."""
 
     def __init__(self, where: str, cause: str) -> None:
         self.where = where
@@ -272,7 +272,7 @@ _LOOK_AT = {"replica": "that a replica is connected (INFO replication)", "disk":
 
 
 class BrokerUnconfirmed(BrokerUnavailable):
-    """It is written, but not yet on a replica, or on the disk. Repeating it with the same id is safe."""
+    """A write has reached Redis, but no replica, or not its disk. Repeating it with the same id is safe."""
 
     def __init__(
         self, where: str, seconds: float, job_id: str = "", on: Literal["replica", "disk"] = "replica"
@@ -287,7 +287,7 @@ class BrokerUnconfirmed(BrokerUnavailable):
 
 
 class BrokerUntrusted(BrokerError):
-    """TLS with Redis failed: a certificate that is not trusted, missing, or for another name; or no TLS there."""
+    """TLS with Redis failed: its certificate is untrusted, missing or for another name, or it speaks no TLS."""
 
     def __init__(self, where: str, cause: str) -> None:
         self.where = where
@@ -298,7 +298,7 @@ class BrokerUntrusted(BrokerError):
 
 
 class BrokerDenied(BrokerError):
-    """Redis knows the user or password not, or does not let it do this."""
+    """Redis rejects the user or password, or its ACL forbids the command."""
 
     def __init__(self, where: str, cause: str, remedy: str = "check user, password and ACL in SWARM_REDIS_URL") -> None:
         self.where = where
@@ -322,7 +322,7 @@ class BrokerFull(BrokerError):
 
 
 class BrokerEvicts(BrokerError):
-    """Redis drops keys when its memory is full, and accepted jobs with them."""
+    """Redis drops keys, accepted jobs among them, when its memory is full."""
 
     def __init__(self, where: str, policy: str) -> None:
         self.where, self.policy = where, policy
@@ -333,7 +333,7 @@ class BrokerEvicts(BrokerError):
 
 
 class BrokerUndurable(BrokerError):
-    """This Redis cannot say that a write is on its disk, which SWARM_DURABLE=disk asks for."""
+    """This Redis cannot confirm that a write is on its disk, which SWARM_DURABLE=disk asks for."""
 
     def __init__(self, where: str, cause: str) -> None:
         self.where = where
@@ -348,7 +348,7 @@ class EmbeddedUnavailable(SwarmError):
 
 
 class WaitTimeout(SwarmError):
-    """The wait ended before the job did. The job goes on."""
+    """The time limit of a wait passed before the job ended. The job goes on."""
 
     def __init__(self, job_id: str, seconds: float) -> None:
         self.job_id, self.seconds = job_id, seconds
@@ -362,19 +362,19 @@ class ExpertError(SwarmError):
     reason = "expert_error"
     retryable = False
     tokens: tuple[int, int] = (0, 0)
-    """Sent to a model and received from it before this."""
+    """Tokens sent to a model and received from it before the error."""
     estimated = False
-    """Whether its server did not tell all of these."""
+    """Whether some of `tokens` are estimated, because the server did not report them."""
     billed: Billed = "unknown"
     """What the server may charge for the call."""
     limited = False
-    """Whether the server said that it was asked too much at once."""
+    """Whether the server refused the call because of a rate limit."""
     elsewhere = False
-    """Whether another model may do what this one did not."""
+    """Whether another model may succeed where this one failed."""
     broken = False
-    """Whether its model had been failing everybody: it was not asked, or only to see whether it is well again."""
+    """Whether the circuit breaker of the model was open: no call was made, or one that only tested the server."""
     down: Down = ""
-    """Set only for what may pass by itself: what will not says so at every call, which costs nothing."""
+    """Set only for failures that may pass by themselves; a permanent one is reported at every call, at no cost."""
 
     def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
         if retryable is not None:
@@ -383,7 +383,7 @@ class ExpertError(SwarmError):
         super().__init__(message)
 
     def worded(self, message: str) -> Self:
-        """The same error in other words."""
+        """Return a copy of this error with another message."""
         same = copy(self)
         same.args = (message,)
         return same
@@ -398,48 +398,48 @@ class ModelUnavailable(ExpertError):
 
 
 class ModelRefused(ExpertError):
-    """The model's server will not answer this: a bad request, a wrong URL, or for a reason with a class of its own."""
+    """The model's server refuses the call: a bad request, a wrong URL, or a reason that has a subclass."""
 
     reason = "refused"
 
 
 class ContextTooLong(ModelRefused):
-    """The messages have more tokens than the model reads. Ask for less at once, or a model with a longer context."""
+    """The messages exceed the model's context. Ask for less at once, or use a model with a longer context."""
 
     reason = "too_long"
     elsewhere = True
 
 
 class ContentRefused(ModelRefused):
-    """The model or a filter before it will not speak about this. Word it differently, or ask another model."""
+    """The model, or a content filter of its server, refuses the subject. Reword it, or ask another model."""
 
     reason = "content_refused"
     elsewhere = True
 
 
 class ModelGone(ModelRefused):
-    """The endpoint has no such model, or has it no more. Name one that it offers."""
+    """The endpoint has no such model, or no longer has it. Name one that it offers."""
 
     reason = "model_gone"
     elsewhere = True
 
 
 class WrongKey(ModelRefused):
-    """The endpoint does not know the key, or wants one."""
+    """The endpoint rejects the key, or requires one."""
 
     reason = "wrong_key"
     elsewhere = True
 
 
 class QuotaSpent(ModelRefused):
-    """The account behind the key has no credit left. No pause helps; pay, raise its limit, or use another endpoint."""
+    """The account of the key has no credit left. Pay, raise its limit, or use another endpoint."""
 
     reason = "quota_spent"
     elsewhere = True
 
 
 class Unaffordable(ExpertError):
-    """A model call's greatest cost does not fit its budget, and nothing is open that could give some back."""
+    """The worst-case cost of a model call exceeds its budget, and no open call could release some of it."""
 
     reason = "over_budget"
     billed = "nothing"
@@ -447,7 +447,7 @@ class Unaffordable(ExpertError):
 
 
 class Unpriced(ExpertError):
-    """A budget holds and this model has no price. Import prices (swarm prices import), or set SWARM_UNPRICED=count."""
+    """A budget applies and the model has no price. Run `swarm prices import`, or set SWARM_UNPRICED=count."""
 
     reason = "unpriced"
     billed = "nothing"
@@ -455,35 +455,35 @@ class Unpriced(ExpertError):
 
 
 MORE_TOKENS = "raise max_tokens of its card or endpoint, or what its server lets it write"
-"""What helps where an answer was cut and nobody knows at which limit."""
+"""Remedy for an answer that was cut at an unknown limit."""
 
 
 class BadOutput(ExpertError):
-    """A model's answer is not of the form that was asked for. Asking again may help."""
+    """A model's answer does not have the requested form. Asking again may help."""
 
     reason = "bad_output"
     retryable = True
     elsewhere = True
     problem = ""
-    """What was wrong with the answer, as a model may be told: "was empty"."""
+    """The fault of the answer, in words that can be sent to the model: "was empty"."""
 
     @classmethod
     def echoed(cls, model: str, problem: str) -> BadOutput:
-        """The model wrote nothing of its own."""
+        """Make the error for an answer that only repeats its prompt."""
         echoed = cls.with_problem(problem)
         echoed.retryable = False
         return echoed.worded(f"{model}: {echoed}")
 
     @classmethod
     def with_problem(cls, problem: str, remedy: str = "") -> BadOutput:
-        """The answer is of no use, which its model may be told, and the `remedy` whoever runs it."""
+        """Make the error for a useless answer: `problem` is for the model, `remedy` for the operator."""
         error = cls(f"the answer {problem}" + (f"; {remedy}" if remedy else ""))
         error.problem = problem
         return error
 
     @classmethod
     def cut(cls, model: str, remedy: str = "", why: str = "the answer was cut at the token limit") -> BadOutput:
-        """The model was not done when it had written all the tokens that it may. Asking again does not help."""
+        """Make the error for an answer that was cut at its token limit. Asking again does not help."""
         said = f"{why}; {remedy or MORE_TOKENS}"
         cut = cls(f"{model}: {said}" if model else said, retryable=False)
         cut.reason = "cut"
@@ -491,29 +491,29 @@ class BadOutput(ExpertError):
 
 
 class UnusableInput(ExpertError):
-    """The instruction asks for something that the results before it do not hold. Mend the plan."""
+    """The instruction refers to something that the earlier results do not contain. Correct the plan."""
 
     reason = "bad_input"
 
 
 class MissingDependency(ExpertError):
-    """An optional package is needed here. Install the extra that the message names."""
+    """An optional package is missing. Install the extra that the message names."""
 
     reason = "missing_dependency"
 
 
 class AskRefused(ExpertError):
-    """An expert asked the swarm where it may not: too far down, too often, or for a job that is over."""
+    """An expert may not ask the swarm here: too deep, too often, or for a job that has ended."""
 
     reason = "refused"
 
 
 class Retryable(ExpertError):
-    """For experts in plain Python: what went wrong may pass, so try again, after `retry_after` seconds if given."""
+    """Raise this in your own expert for a passing failure. It is retried, after `retry_after` seconds if given."""
 
     reason = "unavailable"
     retryable = True
 
 
 class GiveUp(ExpertError):
-    """For experts in plain Python: no further try would help. The message says what is wrong and what to do."""
+    """Raise this in your own expert when no further try would help. Say in the message what is wrong and what to do."""

@@ -1,4 +1,4 @@
-"""One frozen Settings, made from a mapping (usually the environment) once, at the edge of a process."""
+"""Settings of a process: one frozen value, read once from a mapping, usually the environment."""
 
 from __future__ import annotations
 
@@ -24,120 +24,121 @@ LOCAL = "local/planner"
 MAX_RESULTS = 64_000_000
 PREFIX = "1 to 64 of A-Z a-z 0-9 _ -"
 SHOWN = 40
-"""Characters of a value that is refused."""
+"""Characters of a refused value that a message shows."""
 _MODEL = re.compile(r"(?!local(?:/|$))[a-z0-9][a-z0-9_-]{0,63}(?:/\S+)?")
 
 
 class Settings(Input):
-    """How this process works. Every field can be set as `SWARM_<FIELD>` in the environment. Times are seconds.
+    """Configuration of this process. Set each field as `SWARM_<FIELD>` in the environment. Times are seconds.
 
-    A variable that is empty, or nothing but blanks, counts as unset.
+    An empty or blank variable counts as unset.
 
     >>> Settings.load({"SWARM_LEASE": "3"}).lease
     3.0
     """
 
     redis_url: str | None = Field(default=None, repr=False)
-    """redis://, rediss://, unix:// or redis+sentinel://; None: a private Redis is started where a command allows it."""
+    """URL of Redis: redis://, rediss://, unix:// or redis+sentinel://. Without one, some commands start a private
+    Redis."""
     prefix: str = Field(default="swarm", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    """Of all keys: several installations share one Redis under different prefixes."""
+    """Prefix of all keys. Several installations can share one Redis under different prefixes."""
     data: Path = Path("~/.local/share/swarm-router")
-    """The folder of the private Redis."""
+    """Folder of the private Redis."""
 
     slots: int = Field(default=20, ge=1, le=10_000)
-    """Subtasks a worker process runs at once."""
+    """Subtasks that a worker process runs at once."""
     router_slots: int = Field(default=8, ge=1, le=1_000)
-    """Planners and answers a router process runs at once; `advance` has slots of its own."""
+    """Planners and answers that a router process runs at once. `advance` has its own slots."""
     lease: Seconds = Field(default=1.5, ge=0.3, le=300)
-    """A worker that is not heard of for so long is taken for dead."""
+    """A worker counts as dead when its last heartbeat is older than this."""
     drain: Seconds = Field(default=20.0, ge=0, le=3_600)
-    """After SIGTERM, how long running subtasks may finish before they are handed back."""
+    """Time after SIGTERM in which running subtasks may finish. Then they are handed back."""
 
     planner: str = LOCAL
-    """The model that plans: `endpoint/model`, or `endpoint` for its default one; `local/planner` plans without any."""
+    """Model that plans: `endpoint/model`, or `endpoint` for its default. `local/planner` plans without a model."""
     synthesis: str = ""
-    """The model that writes answers out of several results; empty: the planner's, if that is one."""
+    """Model that writes answers from several results. Unset: the planner's model, if it has one."""
     replans: int = Field(default=1, ge=0, le=5)
-    """How often a planner may plan again after failures, for requests that do not say."""
+    """How often a planner may plan again after failures, if the request does not say."""
     skip: bool = True
-    """Whether a request that one expert clearly fits goes to it without a planner's model."""
+    """Whether a request that clearly fits one expert goes to it without asking the planner's model."""
     plan_cache: bool = True
-    """Whether plans of similar earlier requests of the same tenant and catalog are used again."""
+    """Whether plans of similar earlier requests, of the same tenant and catalog, are reused."""
     mend_edges: bool = False
-    """Whether circular, dangling and self dependencies of a planner are dropped; else the planner is asked again."""
+    """Whether circular, dangling and self dependencies of a plan are dropped. If not, the planner is asked again."""
     plan_timeout: Seconds = Field(default=60.0, gt=0, le=280)
-    """For the planner's model, all its turns together."""
+    """Time limit of the planner's model for all its turns together."""
     plan_first_step: Seconds = Field(default=20.0, ge=0, le=280)
-    """How long the planner's model may take until its first step, and from one to the next, if `local/planner` has a
-    plan for every wish of the request; twice as long if it has one for some; 0: always as long as `plan_timeout`."""
+    """Time limit of the planner's model for its first step, and from one step to the next, if `local/planner` has a
+    plan for the whole request. Doubled if that plan covers only a part. 0: only `plan_timeout` applies."""
     max_subtasks: int = Field(default=100, ge=1, le=1_000)
-    """Of a planner's plan. A caller's may have 1,000."""
+    """Subtasks in a planner's plan. A caller's own plan may have 1,000."""
     max_depth: int = Field(default=20, ge=1, le=1_000)
-    """Subtasks one behind the other in a planner's plan."""
+    """Length of the longest chain of dependent subtasks in a planner's plan."""
     max_items: int = Field(default=100, ge=1, le=1_000)
-    """Items that one `for_each` may have."""
+    """Items of one `for_each`."""
 
     tenant_budget: Dollars | None = Field(default=None, ge=0)
-    """US dollars that one tenant's model calls may cost in a day (UTC), unless it has a budget of its own."""
+    """US dollars that one tenant's model calls may cost in a day (UTC), unless the tenant has its own budget."""
     day_budget: Dollars | None = Field(default=None, ge=0)
     """US dollars that the model calls of all tenants may cost in a day (UTC)."""
     unpriced: Literal["refuse", "count"] = "refuse"
-    """A model without a price, where a budget holds: its calls are refused, or only their tokens are counted."""
+    """Treatment of a model without a price where a budget applies: refuse its calls, or only count their tokens."""
     max_output: Tokens = Field(default=4_096, ge=1)
-    """Tokens that a model may write in one call where neither the card nor the endpoint has `max_tokens`, if a budget
-    holds; the three defaults below are never more."""
+    """Tokens that a model may write in one call, if a budget applies and neither the card nor the endpoint has
+    `max_tokens`. It is also the upper limit of the three settings below."""
     answer_tokens: Tokens = Field(default=2_048, ge=0)
-    """Tokens that a model may write for one answer in words, thoughts included, where neither the card nor the endpoint
-    has `max_tokens`; 0: as many as the server lets it. One that only thought so far is given four times as many."""
+    """Tokens that a model may write for one answer in prose, reasoning included, if neither the card nor the endpoint
+    has `max_tokens`. A model that used them all for reasoning gets four times as many. 0: no limit but the server's."""
     schema_tokens: Tokens = Field(default=2_048, ge=0)
     """The same for one answer in JSON."""
     plan_tokens: Tokens = Field(default=4_096, ge=0)
     """The same for one turn of the planner's model."""
     ask_depth: int = Field(default=3, ge=0, le=10)
-    """How deep jobs may lie that experts ask for, one inside the other; 0: experts may not ask."""
+    """Depth to which experts may start jobs inside jobs. 0: experts may not ask the swarm."""
     log_contents: bool = False
-    """Whether lines of the log may hold prompts, answers and what errors say; else they hold ids, sizes and times."""
+    """Whether log lines may contain prompts, answers and error messages. If not: only ids, sizes and times."""
     durable: bool | Literal["disk"] = False
-    """Whether a job is accepted only once a replica has it (`true`: Redis' WAIT), or the disk of Redis (`disk`).
+    """Whether a job is accepted only after a replica has it (`true`, by Redis' WAIT), or the disk of Redis (`disk`).
 
-    Its ending waits for that too, but not long.
+    The ending of a job waits for the same confirmation, for a short time only.
     """
 
     window: int = Field(default=64, ge=1, le=1_000)
-    """Subtasks of one job in flight at once."""
+    """Subtasks of one job that are in flight at once."""
     max_age: Seconds = Field(default=86_400.0, gt=0, le=7 * 86_400)
-    """After this a job ends in any case."""
+    """Time after which a job ends in any case."""
     retention: Seconds = Field(default=86_400.0, gt=0, le=30 * 86_400)
-    """How long a job is kept after its end. One that has not ended is kept for 30 days after its greatest age."""
+    """How long a job is kept after its end. A job that has not ended is kept for 30 days beyond `max_age`."""
     max_open: int = Field(default=20_000, ge=1)
-    """Jobs open at once, of all tenants."""
+    """Open jobs of all tenants."""
     max_open_tenant: int | None = Field(default=None, ge=1)
-    """The same of one tenant; by default half of `max_open`, so that none takes every place."""
+    """Open jobs of one tenant. Default: half of `max_open`, so that no tenant fills the swarm alone."""
     retry_after: Seconds = Field(default=2.0, gt=0)
-    """What `Busy` asks a caller to wait."""
+    """Time that `Busy` asks a caller to wait, while no pace of endings has been measured."""
     max_request: Bytes = Field(default=1_100_000, ge=1_000)
     """Bytes of one encoded request, its plan included."""
     max_results: Bytes = Field(default=MAX_RESULTS, ge=1_000)
-    """Bytes of results that one job may keep; one more is a failure, `too_large`."""
+    """Bytes of results that one job may keep. A result beyond that fails with `too_large`."""
     max_results_tenant: Bytes | None = Field(default=None, ge=1_000)
-    """Bytes that all jobs of one tenant may keep in Redis: requests, results and answers, until they expire. By default
-    half of `maxmemory`; where Redis has none there is no bound. Plans and logs beside them are not counted."""
+    """Bytes that all jobs of one tenant may keep in Redis: requests, results and answers, until they expire. Default:
+    half of `maxmemory`, or no limit if Redis has no `maxmemory`. Plans and logs are not counted."""
     max_answer: Bytes = Field(default=4_000_000, ge=1_000)
-    """Bytes of results that one answer is made of."""
+    """Bytes of results from which one answer is made."""
 
     @field_validator("planner", "synthesis")
     @classmethod
     def _is_a_model(cls, name: str, field: ValidationInfo) -> str:
-        """Refused at the start, since a name that no model can have would show only in what stands in for it."""
+        """Refuse an impossible model name at the start. Otherwise only the fallback's answers would show it."""
         local = field.field_name == "planner"
         if _MODEL.fullmatch(name) or name == (LOCAL if local else ""):
             return name
-        own = f", and the one without a model {LOCAL}" if local else ""
-        named = "endpoint/model, such as openai/gpt-6-luna, or by an endpoint alone that has a default model"
-        raise ValueError(f"{name[:100]!r} is no model; one is named {named}{own}")
+        own = f", or {LOCAL} to plan without a model" if local else ""
+        named = "endpoint/model, such as openai/gpt-6-luna, or an endpoint that has a default model"
+        raise ValueError(f"{name[:100]!r} is no model; give {named}{own}")
 
     def cap(self, what: Literal["answer", "schema", "plan"]) -> Cap:
-        """Tokens that a model may write where nobody else says, at most `max_output`; 0: no cap.
+        """Return the default limit of tokens that a model may write, at most `max_output`; 0: no limit.
 
         >>> Settings(answer_tokens=9_000).cap("answer"), Settings(answer_tokens=9_000).cap("answer").by
         (4096, 'SWARM_MAX_OUTPUT')
@@ -149,12 +150,12 @@ class Settings(Input):
 
     @property
     def open_tenant(self) -> int:
-        """Jobs that one tenant may have open at once."""
+        """Limit of open jobs of one tenant."""
         return self.max_open_tenant or (self.max_open + 1) // 2
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
-        """From `SWARM_*` variables; empty ones count as unset. Raises BadInput naming the variable."""
+        """Read `SWARM_*` variables; empty ones count as unset. Raises BadInput with the name of the variable."""
         given = {
             name: environ[key] for name in cls.model_fields if environ.get(key := f"SWARM_{name.upper()}", "").strip()
         }
@@ -171,7 +172,7 @@ class Settings(Input):
 
 
 def _form(field: FieldInfo) -> str:
-    """What a setting takes: a number with its unit and range, or words. Nothing for a text of another form.
+    """Describe the values of a setting: a number with its unit and range, or words. Empty for any other text.
 
     >>> _form(Settings.model_fields["lease"])
     'a number of seconds, 0.3 to 300'
@@ -207,7 +208,7 @@ def _range(field: FieldInfo) -> str:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """The types that an annotation names, without what is said about them."""
+    """Return the types in an annotation, without their metadata."""
     if get_origin(annotation) is Annotated:
         return _kinds(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -216,13 +217,13 @@ def _kinds(annotation: Any) -> set[Any]:
 
 
 def _notes(field: FieldInfo) -> list[Any]:
-    """What is said about a type, also where it is one of two."""
+    """Return the metadata of a type, also where it is one part of a union."""
     inside = [part for kind in get_args(field.annotation) if get_origin(kind) is Annotated for part in get_args(kind)]
     return [*field.metadata, *inside]
 
 
 def _written(value: object) -> str:
-    """As it may be given.
+    """Write a value as a user would.
 
     >>> _written(604_800.0), _written(True)
     ('604800', 'true')
