@@ -15,8 +15,8 @@ from heapq import nlargest
 from unicodedata import normalize
 
 from experts.rag.chunking import Passage
-from experts.rag.stemmer import stem
 from experts.rag.unspaced import RUN, UNSPACED, borders, pieces
+from swarm.text.english import stem
 
 K1, B = 1.2, 0.75
 HEADING = 2

@@ -1,7 +1,7 @@
-"""What the planner without a model knows of English: stems, stop words, verbs, and words that point somewhere.
+"""English word lists and the stemmer, for the planner without a model and for retrieval.
 
-Only lists and a stemmer. A request in another language still plans when its words are those of the cards; it
-merely gets no edges from order words.
+A request in another language still gets a plan where it shares words with the cards, but no dependencies from words
+of order such as "then".
 """
 
 from __future__ import annotations
@@ -164,9 +164,13 @@ _ENDINGS = tuple(
 )
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
-    """The part that `classify`, `classifies`, `classifier` and `classification` share."""
+    """Reduce a word in lower case to the stem that its family shares, verbs and nouns alike.
+
+    >>> stem("classify"), stem("classifies"), stem("classification")
+    ('class', 'class', 'class')
+    """
     word = word.removesuffix("'s").removesuffix("’s")
     if word.startswith("email"):
         word = word[1:]  # one word with "mail" and "e-mail"

@@ -13,10 +13,10 @@ from experts.rag.citations import cited_answer, stands
 from experts.rag.documents import Document, decoded
 from experts.rag.expert import CitingExpert, ExtractExpert, indexed
 from experts.rag.index import PassageIndex, terms
-from experts.rag.stemmer import stem
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
 from swarm.testing.scripted_model import ScriptedModel
+from swarm.text.english import stem
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Citation, Solution, Usage
@@ -152,7 +152,7 @@ def test_documents_are_decoded_with_one_sort_of_line_end() -> None:
 @pytest.mark.parametrize(
     "words",
     ["return returns returned returning", "refund refunds refunded", "cancel cancelled cancellation", "policy policies",
-     "delivery deliver delivered", "damage damaged damages", "arrive arrived arrival"],
+     "delivery deliveries deliver delivered", "damage damaged damages", "arrive arrived arrival"],
 )  # fmt: skip
 def test_forms_of_a_word_have_one_stem(words: str) -> None:
     assert len({stem(word) for word in words.split()}) == 1
