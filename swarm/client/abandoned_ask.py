@@ -1,4 +1,4 @@
-"""An ask that is given up: what becomes of its job, and how its caller learns of it."""
+"""Cancel or keep the job of an `ask` whose caller was cancelled, and report which of both was done."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from swarm.errors import BrokerError, SwarmError
 from swarm.types.request import Request
 
 LAST_WORD = 2.0
-"""Seconds that a cancelled `ask` takes at most to cancel its job."""
+"""Seconds that a cancelled `ask` may take to cancel its job."""
 LOOK = 0.05
-"""Seconds between looks whether the job is there, while its submission is under way."""
+"""Seconds between two checks whether the job was accepted, while its submission is under way."""
 
-_log = logging.getLogger("swarm.client")  # structlog is not there where only the client is installed
+_log = logging.getLogger("swarm.client")  # a bare client install has no structlog
 
 
 class Submission:
-    """One that is seen through though its caller is cancelled, so that a cancel of its job cannot overtake it."""
+    """A submission that completes even if its caller is cancelled, so that the cancel of its job cannot overtake it."""
 
     def __init__(self) -> None:
         self._asked: asyncio.Future[Job] | None = None
 
-    def seen_through(self, asked: Awaitable[Job]) -> Awaitable[Job]:
-        """Submit, once more; what a patient caller does in between is not held up."""
+    def shielded(self, asked: Awaitable[Job]) -> Awaitable[Job]:
+        """Run one submission, shielded from the cancellation of the caller. The pauses between two are not shielded."""
         self._asked = asyncio.ensure_future(asked)
         return asyncio.shield(self._asked)
 
-    async def given_up(
+    async def abandon(
         self, error: asyncio.CancelledError, log: JobLog, job: str, request: Request, cancels: bool
     ) -> None:
-        """Cancel the job, or leave it; say in a note of `error`, and in the program's log, what became of it.
+        """Cancel the job, or leave it running. A note on `error` and a log line name the job and its state.
 
         `asyncio.wait_for` and `asyncio.timeout` raise a TimeoutError, with `error` and its note as `__cause__`.
         """
         try:
             async with asyncio.timeout(LAST_WORD):
-                became = await self._end(log, job, request, cancels)
+                state = await self._end(log, job, request, cancels)
         except (SwarmError, TimeoutError):
-            became = f"may go on, Redis did not answer in time (see: swarm cancel {job})"
+            state = f"may go on, Redis did not answer in time (see: swarm cancel {job})"
         finally:
             if self._asked is not None:
                 self._asked.cancel()
-        error.add_note(f"job {job} {became}")
-        _log.warning("an ask was given up: job %s %s", job, became)
+        error.add_note(f"job {job} {state}")
+        _log.warning("the caller of an ask was cancelled: job %s %s", job, state)
 
     async def _end(self, log: JobLog, job: str, request: Request, cancels: bool) -> str:
-        """Wait until the job is there; that a replica or the disk confirms it may take much longer."""
+        """Wait until the job is accepted, then end it. The confirmation by a replica or the disk is not waited for."""
         while not await log.holds(job, request):
             if self._asked is None or _refused(self._asked):
                 return "was not accepted"
-            # what broke its connection may still arrive
+            # a submission whose connection broke may still arrive
             await asyncio.sleep(LOOK)
         if not cancels:
             return "goes on"

@@ -1,4 +1,4 @@
-"""What a caller holds: submit a request, follow its job, read its answer, cancel it.
+"""SwarmClient: submit a request, follow its job, read its answer, cancel it.
 
     async with SwarmClient("redis://localhost") as swarm:
         job = await swarm.submit("Which of our parcels are late, and what do we owe for them?", deadline=30)
@@ -7,8 +7,8 @@
         print((await job.answer()).text)
         print((await swarm.plan("Which of our parcels are late?")).estimate.seconds)  # planned, not run
 
-One connection carries the calls and one more the events of all jobs, however many are followed. A client works in any
-event loop, thread and process: each loop has two such connections of its own, which are closed when it ends.
+A client works in any event loop, thread and process. Each loop has two connections of its own, one for calls and one
+for the notifications of all followed jobs. They are closed when the loop ends.
 """
 
 from __future__ import annotations
@@ -55,29 +55,29 @@ from swarm.types.request import Request
 __all__ = ["Job", "SwarmClient", "make_request", "new_job_id"]
 
 LOOK = 1.0
-"""Seconds after which a patient caller asks again, at most."""
+"""Longest pause in seconds between two submissions of a request that met Busy."""
 MAX_BUSY_TIMEOUT = 86_400
 
 
 class SwarmClient:
-    """A front to the swarm behind one Redis. Use it as an async context manager, or `aclose` it.
+    """A client of the swarm that works on one Redis. Use it as an async context manager, or `aclose` it.
 
-    `url` None takes SWARM_REDIS_URL from the environment, else the private Redis of the `swarm up` that serves
-    SWARM_DATA now. Raises BadInput for a URL that is none, and where there is none.
+    Without `url` it uses SWARM_REDIS_URL, else the private Redis of the `swarm up` that serves SWARM_DATA now. Raises
+    BadInput for an invalid URL, and where no Redis is found.
     """
 
     def __init__(self, url: str | None = None, *, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.load(os.environ)
         url = url or self.settings.redis_url or _served(self.settings.data)
         if not url:
-            none = f"none serves {self.settings.data} now; one that starts says when it is up"
+            none = f"none is up on {self.settings.data} now"
             remedy = f"give one, set SWARM_REDIS_URL, or start: swarm up ({none})"
-            raise BadInput("redis", "no URL of a Redis", remedy)
+            raise BadInput("redis", "no Redis URL is given", remedy)
         self._sessions = Sessions(url, self.settings)
 
     @property
     def log(self) -> JobLog:
-        """The jobs in Redis, read over the connection of the running event loop."""
+        """The log of all jobs in Redis, over the connection of the running event loop."""
         return self._session.log
 
     @property
@@ -93,7 +93,7 @@ class SwarmClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what the running event loop has open. It is opened again when it is used again."""
+        """Close the connections of the running event loop. Further use opens them again."""
         await self._sessions.aclose()
 
     async def submit(
@@ -114,11 +114,11 @@ class SwarmClient:
     ) -> Job:
         """Accept a request and return at once. Repeating it with the same `job_id` gives the same job.
 
-        `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner is asked; `replans` is how
-        often one may plan again after failures (None: as the settings say). `budget` is what its model calls may
-        cost, all together, in US dollars; each step of `priority` (0 to 9) is a head start
-        of 100 subtasks, over other tenants too.
-        While the swarm is Busy it is asked again, at least once a second, for `busy_timeout` seconds in all.
+        `deadline` and `max_age` are seconds from now. With `expert` or `plan` no planner runs. `replans` is how often
+        the planner may plan again after failures (None: the settings decide). `budget` limits the cost of all model
+        calls of the job, in US dollars. Each step of `priority` (0 to 9) is a head start of 100 subtasks, over other
+        tenants too.
+        While the swarm is Busy, it submits again at least once a second, for up to `busy_timeout` seconds.
         Raises BadInput (with the field and the remedy), Busy, OverBudget, TenantFull, EmptyCatalog, UnknownExpert,
         JobConflict.
         """
@@ -142,14 +142,14 @@ class SwarmClient:
             except Busy as busy:
                 if (left := until - time.monotonic()) <= 0:
                     raise
-                # what it says is an estimate: there may be room sooner, and asking again keeps the place
+                # `retry_after` is an estimate: there may be room sooner, and submitting again keeps the place in line
                 await asyncio.sleep(min(busy.retry_after, LOOK, left))
 
     async def _asked(self, job: Job, request: Request, busy_timeout: float) -> Job:
         try:
             await self.log.submit(job.id, request, busy_timeout=busy_timeout)
         except BrokerUnavailable:
-            # the answer may have been lost on its way; asking again with the same id never doubles the job
+            # only the reply of Redis may be lost; submitting again with the same id never doubles the job
             try:
                 await self.log.submit(job.id, request, busy_timeout=busy_timeout)
             except BrokerUnconfirmed as error:
@@ -165,15 +165,15 @@ class SwarmClient:
         job_id: str | None = None,
         **options: Any,
     ) -> Answer:
-        """Submit and wait for the answer; options as for `submit`.
+        """Submit a request and wait for its answer. It takes the options of `submit`.
 
-        After `timeout` seconds the job goes on, and the WaitTimeout has its `job_id`.
+        After `timeout` seconds it raises WaitTimeout with the `job_id`; the job goes on.
 
-        Whoever waits may be cancelled: by `asyncio.wait_for`, a web client that hangs up, Ctrl-C. Nobody reads the
-        answer then, so its job is cancelled as well; with `on_cancel="leave"` it goes on. A job that you named with
-        `job_id` may have other readers: it goes on unless `on_cancel="cancel"`. A warning in the log (`swarm.client`)
-        and a note on the CancelledError, which is the `__cause__` of the TimeoutError of `asyncio.wait_for`, have the
-        job's id and what became of it.
+        If the caller is cancelled (by `asyncio.wait_for`, a web client that disconnects, Ctrl-C), nobody reads the
+        answer, so the job is cancelled too. With `on_cancel="leave"` it goes on. A job with a `job_id` of yours may
+        have other readers: it goes on unless `on_cancel="cancel"`. A warning in the log (`swarm.client`) and a note on
+        the CancelledError name the job and its state; under `asyncio.wait_for` that error is the `__cause__` of the
+        TimeoutError.
         """
         cancels = on_cancel == "cancel" if on_cancel else job_id is None
         job = self.job(new_job_id() if job_id is None else job_id)
@@ -181,19 +181,19 @@ class SwarmClient:
         request = make_request(text=text, **options)
         submission = Submission()
         try:
-            await self._accepted(job.id, request, busy_timeout, submission.seen_through)
+            await self._accepted(job.id, request, busy_timeout, submission.shielded)
             return await job.answer(timeout)
         except asyncio.CancelledError as error:
-            await submission.given_up(error, self.log, job.id, request, cancels)
+            await submission.abandon(error, self.log, job.id, request, cancels)
             raise
 
     async def plan(
         self, text: str, *, timeout: float | None = None, job_id: str | None = None, **options: Any
     ) -> PlanReport:
-        """Plan a request and run nothing: the plan, who does what and why, and what it will take by past runs.
+        """Plan a request without running it: the plan, why each expert was chosen, and an estimate from past runs.
 
-        Options as for `submit`. The report's `plan`, changed or not, can be submitted: `submit(text, plan=...)`.
-        Raises what `submit` does, PlanningFailed when there is no plan, WaitTimeout after `timeout` seconds.
+        It takes the options of `submit`. Submit the report's `plan`, edited or not, with `submit(text, plan=...)`.
+        Raises what `submit` raises, PlanningFailed if no plan is found, WaitTimeout after `timeout` seconds.
         """
         job = await self._accepted(job_id, make_request(text=text, plan_only=True, **options))
         try:
@@ -210,17 +210,17 @@ class SwarmClient:
         return report(job.id, plan, planned, answer.usage, (planned.at - accepted.at) / 1000, stats)
 
     async def stats(self, names: Iterable[str]) -> dict[str, ExpertStats]:
-        """What is on record of these experts' past runs; one without any is left out."""
+        """Statistics of the past runs of these experts; an expert without runs is left out."""
         return await self._session.stats.stats(names)
 
     def job(self, job_id: str) -> Job:
-        """A job by its id; whether it exists shows when it is used. Raises BadInput for what can be no id."""
+        """Return the job with this id, without checking that it exists. Raises BadInput for an invalid id."""
         if not _matches(JOB_ID, job_id):
             raise BadInput("job_id", f"{str(job_id)[:80]!r} is no job id", "use 1 to 64 of A-Z a-z 0-9 _ -")
         return Job(self._sessions, job_id)
 
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
-        """Open jobs, then the last that ended, newest first."""
+        """List open jobs, then the jobs that ended last, newest first."""
         return await self.log.jobs(limit, ended=ended)
 
     async def experts(self) -> Catalog | None:
@@ -233,52 +233,53 @@ class SwarmClient:
         return await take_snapshot(self._session.connection, self.settings, on_progress)
 
     async def unserved(self, job: str) -> tuple[str, ...]:
-        """The experts (`router` for the router pool) that a job waits for and no running worker serves."""
+        """Experts (`router` for the router pool) that a job needs and no running worker serves."""
         return await unserved_of(self._session.connection, job)
 
     async def cancel_tenant(
         self, tenant: str, *, timeout: float = 10.0, on_progress: Callable[[int, int], None] = lambda done, of: None
     ) -> TenantReceipt:
-        """Cancel all open jobs of a tenant, those it submits meanwhile included, and say what each had done.
+        """Cancel all open jobs of a tenant and return their receipts. Jobs that it submits meanwhile are included.
 
-        All are asked at once, and waited for as long as one of them ends within `timeout` seconds; `told` hears how
-        many have ended, of how many. A tenant that never stops submitting is followed for a few rounds only.
+        All jobs are asked to end at once. The wait goes on as long as one of them ends within `timeout` seconds;
+        `on_progress` gets the number of jobs that have ended, and of all. If the tenant keeps submitting, its new jobs
+        are cancelled for a few rounds only.
         """
         if not _matches(TENANT, tenant):
             raise BadInput("tenant", f"{str(tenant)[:80]!r} is no tenant", TENANT_REMEDY)
         return await cancel_all(self.log, self.job, tenant, timeout, on_progress)
 
     async def dead(self) -> list[DeadLetter]:
-        """The dead letters, newest first: deliveries that were given up after they lost their worker too often."""
+        """List the dead letters, newest first: deliveries that lost their worker too often."""
         return await self._session.dead.all()
 
     async def dead_letter(self, name: str) -> DeadLetter:
-        """One of them, with what the job's log says around it. Raises BadInput when there is none."""
+        """Return one dead letter with the nearby events of its job's log. Raises BadInput if it does not exist."""
         return await self._session.dead.letter(name)
 
     async def retry_dead(self, name: str) -> Job:
-        """Submit the request behind a dead letter anew; twice is once. Raises BadInput when it is no longer kept."""
+        """Submit the request of a dead letter again. A repetition gives the same job. Raises BadInput if it expired."""
         letter, request = await self._session.dead.request(name)
         job = await self._accepted(letter.again, request)
         await self._session.dead.mark(name, job.id)
         return job
 
     async def drop_dead(self, name: str) -> bool:
-        """Forget a dead letter; False when there is none."""
+        """Delete a dead letter. Returns False if it does not exist."""
         return await self._session.dead.drop(name)
 
 
 def _served(data: Path) -> str | None:
-    """The Redis of a `swarm up` that runs on this machine."""
+    """Return the URL of the Redis of a `swarm up` that runs on this machine."""
     try:
         from swarm.client.discovery import up_url
-    except ImportError:  # a system without such locks
+    except ImportError:  # a system without file locks
         return None
     return up_url(data)
 
 
 def make_request(*, text: str, plan: Plan | Mapping[str, Any] | list[Any] | None = None, **fields: Any) -> Request:
-    """A Request out of what a caller gave, or BadInput with the field and the remedy."""
+    """Build a Request. Raises BadInput with the field and the remedy."""
     whole = plan if plan is None or isinstance(plan, Plan) else Plan.read(plan)
     try:
         return Request(text=text, plan=whole, **fields)
@@ -298,5 +299,5 @@ def _matches(pattern: str, given: object) -> bool:
 
 
 def new_job_id() -> str:
-    """Unique, and sorted by time."""
+    """Return a unique job id. Later ids sort after earlier ones."""
     return f"{int(time.time()):x}{secrets.token_hex(6)}"

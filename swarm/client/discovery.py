@@ -1,6 +1,6 @@
-"""Who serves a data folder: a `swarm up` says so in it, by a lock that ends with its process.
+"""Find the `swarm up` that serves a data folder, by a lock in the folder that ends with its process.
 
-The lock's file is empty while that `swarm up` starts, and then holds the URL of the Redis that it serves.
+The lock's file is empty while `swarm up` starts, and then holds the URL of its Redis.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import IO
 _LONGEST_URL = 4_096
 _LOOKS = 3
 _PAUSE = 0.001
-"""Seconds. Whoever only looks holds the lock much shorter than that."""
+"""Seconds between two attempts; a reader holds the lock for much less."""
 
 
 @contextlib.contextmanager
 def as_up(data: Path) -> Iterator[Callable[[str], None]]:
-    """Say that a `swarm up` starts on this folder; call what is yielded with the URL once it serves.
+    """Mark this folder as served by a starting `swarm up`. Call the yielded function with the URL once it serves.
 
-    It is said until the block ends or the process does. One that serves this folder beside it is not hidden.
+    The mark stays until the block or the process ends. It does not hide another `swarm up` on the same folder.
     """
     path = _lock(data)
     with path.open("ab") as file:
         if _alone(file):
-            file.truncate(0)  # what one that is gone has left
+            file.truncate(0)  # the URL of a `swarm up` that has ended
         fcntl.flock(file, fcntl.LOCK_SH)
 
         def serves(url: str) -> None:
@@ -38,7 +38,7 @@ def as_up(data: Path) -> Iterator[Callable[[str], None]]:
 
 
 def up_starts(data: Path) -> bool:
-    """Whether a `swarm up` on this folder has begun and does not serve yet."""
+    """Whether a `swarm up` on this folder is starting."""
     return _said(data) == ""
 
 
@@ -48,7 +48,7 @@ def up_runs(data: Path, url: str | None) -> bool:
 
 
 def up_url(data: Path) -> str | None:
-    """The URL of the private Redis that a `swarm up` serves on this folder now, if that Redis takes connections."""
+    """Return the URL of the private Redis of the `swarm up` on this folder, if it accepts connections."""
     url = _said(data)
     scheme, _, path = (url or "").partition("://")
     if scheme != "unix":
@@ -61,7 +61,7 @@ def up_url(data: Path) -> str | None:
 
 
 def _said(data: Path) -> str | None:
-    """What stands in the folder's lock, while somebody holds it."""
+    """Return the content of the folder's lock file while a `swarm up` holds the lock, else None."""
     try:
         with _lock(data).open("rb") as file:
             return None if _alone(file) else file.read(_LONGEST_URL).decode("utf-8", "replace")
@@ -70,7 +70,7 @@ def _said(data: Path) -> str | None:
 
 
 def _alone(file: IO[bytes]) -> bool:
-    """Take the lock unless a `swarm up` holds it. One who only looks, as here, does not count as one."""
+    """Take the lock unless a `swarm up` holds it. Returns False only if it is held for longer than a reader would."""
     for look in range(_LOOKS):
         if look:
             time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""One job in a caller's hands: its events, its answer, its end."""
+"""Job: the events, answer, status, cancel and receipt of one job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swarm.types.events import Accepted, AnyEvent, Planned
 from swarm.types.result import Failure, Solution, as_reason
 
 SHOWN = 50
-"""Subtasks that an error names."""
+"""Subtasks that an error message names."""
 
 
 class Job:
@@ -39,27 +39,27 @@ class Job:
         return f"Job({self.id!r})"
 
     async def events(self, after: str = "0-0") -> AsyncIterator[AnyEvent]:
-        """What happens, from the event after the one with id `after`, up to and with `ended`.
+        """Yield the events after the one with id `after`, up to and including `ended`.
 
-        After a `reset` (a failover rolled the log back) the events come again from the first. Raises JobNotFound.
+        After a `reset` (a failover rolled the log back) all events come again from the first. Raises JobNotFound.
         """
         async for event in self._follower.follow(self.id, after):
             yield event
 
     async def deltas(self, after: str = "0-0") -> AsyncIterator[Delta]:
-        """Texts while they are written, from the piece after the one with id `after` until the job ends.
+        """Yield pieces of text as a model writes them, after the piece with id `after`, until the job ends.
 
-        Today the answer alone, where a model writes it; a job without such an answer has none. Where a piece has
-        `reset`, forget what came before of its `subtask`: a worker was lost, or the model is asked again. Whoever
-        comes late has about the last 1,000 pieces; the whole text is in the answer. Raises JobNotFound.
+        Only an answer that a model writes has pieces today. A piece with `reset` voids the earlier pieces of its
+        `subtask`: a worker was lost, or the model is asked again. A late reader gets about the last 1,000 pieces; the
+        whole text is in the answer. Raises JobNotFound.
         """
         async for delta in self._follower.watch(self.id, after):
             yield delta
 
     async def answer(self, timeout: float | None = None) -> Answer:
-        """The answer, as soon as the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on.
+        """Wait for the job to end and return its answer. Raises WaitTimeout after `timeout` seconds; the job goes on.
 
-        With `timeout=0` it only looks: the answer of a job that has ended, else WaitTimeout at once.
+        `timeout=0` does not wait: it returns the answer of a job that has ended, or raises WaitTimeout at once.
         """
         if timeout == 0:
             if (answer := await self._log.answer(self.id)) is None:
@@ -72,13 +72,13 @@ class Job:
             raise WaitTimeout(self.id, timeout or 0.0) from None
 
     async def status(self) -> JobStatus:
-        """Where the job stands now. Raises JobNotFound."""
+        """Return the current state of the job and its subtasks. Raises JobNotFound."""
         return JobStatus.of(self.id, await self._log.progress(self.id))
 
     async def result(self, subtask: str) -> Solution | Failure | None:
-        """What a subtask came to, also while the job goes on; None: it is not settled, or was skipped.
+        """Return the result or failure of a subtask, also while the job runs. None: it is not settled, or was skipped.
 
-        The results of a `for_each` are one. Raises BadInput for a subtask that a planned job has not, JobNotFound.
+        The items of a `for_each` give one result. Raises BadInput for a subtask that is not in the plan, JobNotFound.
         """
         progress = await self._log.progress(self.id)
         if subtask not in progress.steps:
@@ -95,12 +95,12 @@ class Job:
         return found.get(subtask)
 
     async def cancel(self, timeout: float = 10.0, *, subtask: str | None = None) -> Receipt:
-        """Cancel, wait until it is done, and say what was stopped, withdrawn and finished, and what was used.
+        """Cancel the job and wait for its end. The receipt lists what was stopped, withdrawn, finished and spent.
 
-        With `subtask` only that one is given up, with all its items and with what waits for it; the rest goes on, and
-        no new plan is made around it. What has ended or is settled already keeps its ending or its result. Raises
-        BadInput for a subtask that the job has not, WaitTimeout when no router took the cancel within `timeout`
-        seconds; it stays asked for.
+        With `subtask` only that subtask is cancelled, with all its items and everything that depends on it. The rest
+        goes on, and no new plan is made around it. A job that has ended keeps its ending, a settled subtask its result.
+        Raises BadInput for a subtask that is not in the job, WaitTimeout if no router took the cancel within `timeout`
+        seconds; the cancel then stays requested.
         """
         if subtask is None:
             await self._log.cancel(self.id)
@@ -114,7 +114,7 @@ class Job:
         return await self.receipt()
 
     async def receipt(self) -> Receipt:
-        """What became of each attempt and what it used; of a job that goes on, as far as it is. Raises JobNotFound."""
+        """Return the outcome and cost of every attempt, so far if the job still runs. Raises JobNotFound."""
         return await self._log.receipt(self.id)
 
     def _no_subtask(self, name: str, known: Progress) -> BadInput:
@@ -130,18 +130,18 @@ class Job:
 
 
 def _planned(progress: Progress) -> bool:
-    """Whether it is known which subtasks a job has."""
+    """Whether the planning of a job is finished, so that all its subtasks are known."""
     return progress.planned and progress.open_round is None
 
 
 def _given_up(progress: Progress, name: str) -> bool:
-    """Whether a subtask and its items are settled, and nothing of it is left to take back."""
+    """Whether a subtask and its items are settled, and no attempt of them is left to withdraw."""
     of = [step for each, step in progress.steps.items() if name in (each, parent_id(each))]
     return all(step.state in SETTLED and not step.unwanted for step in of)
 
 
 async def planning(job: Job) -> tuple[Accepted, Planned]:
-    """When the job was accepted, and how its planning ended."""
+    """Wait for the end of a job that is only planned: its `accepted` event, and the last one of its planning."""
     accepted, planned = Accepted(), Planned()
     async for event in job.events():
         match event:

@@ -103,7 +103,11 @@ async def test_a_wait_that_times_out_cancels_its_job_and_names_it(
     cause = raised.value.__cause__
     assert cause is not None
     assert cause.__notes__ == [f"job {job.id} is cancelled"]
-    assert (WARNED, logging.WARNING, f"an ask was given up: job {job.id} is cancelled") in caplog.record_tuples
+    assert (
+        WARNED,
+        logging.WARNING,
+        f"the caller of an ask was cancelled: job {job.id} is cancelled",
+    ) in caplog.record_tuples
     assert (await client.job(job.id).answer(10)).ending == "cancelled"
 
 
