@@ -6,7 +6,6 @@ passage has (by which `local/extract` knows when to say no), and any thread may 
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,9 +15,11 @@ from unicodedata import normalize
 
 from experts.rag.chunking import Passage
 from experts.rag.unspaced import RUN, UNSPACED, borders, pieces
+from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import stem
 
-K1, B = 1.2, 0.75
+B = 0.75
+"""How much a longer passage counts less."""
 HEADING = 2
 """How often the words of the nearest heading count as if they stood in the text; those above it count once."""
 NAMING = 0.5
@@ -81,8 +82,8 @@ class PassageIndex:
     def weight(self, term: str) -> float:
         """How much a word says: the rarer, the more; one that occurs nowhere says most."""
         seen = len(self._postings.get(term, ()))
-        rarity = math.log(1.0 + (len(self.passages) - seen + 0.5) / (seen + 0.5))
-        return rarity * NAMING if term in self._name else rarity
+        weight = rarity(seen, len(self.passages))
+        return weight * NAMING if term in self._name else weight
 
     def asked(self, question: str) -> tuple[str, ...]:
         """The stems a question is about, once each; if it has asking words only, those."""
@@ -105,8 +106,7 @@ class PassageIndex:
         for term in asked:
             weight = self.weight(term)
             for number, times in self._postings.get(term, ()):
-                damp = K1 * (1 - B + B * self._lengths[number] / self._mean)
-                scores[number] += weight * times * (K1 + 1) / (times + damp)
+                scores[number] += weight * saturated(times, self._lengths[number] / self._mean, b=B)
                 covered[number] += weight if term in needed else 0.0
         whole = sum(self.weight(term) for term in needed) or 1.0
         best = nlargest(count, scores, key=lambda number: (scores[number], -number))

@@ -6,13 +6,13 @@ nearly everything ("find", "write") half.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import WEAK_STEMS, stems
 from swarm.text.tokens import tokens, words_of
 from swarm.types.card import Card
@@ -34,7 +34,8 @@ _VERB = 1.5
 """What the verb of a clause counts."""
 _FIRST, _FADING, _LEAST = 3, 0.07, 0.3
 """Words of a clause that count in full, what each behind them counts less, and what each counts at least."""
-_K1, _B = 1.2, 0.5
+_B = 0.5
+"""How much a longer description counts less."""
 
 
 class Match(NamedTuple):
@@ -114,13 +115,13 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> ExpertIndex:
     lengths = {name: sum(words.values()) for name, words in counted.items()}
     mean = sum(lengths.values()) / max(1, len(lengths))
     holders = Counter(stem for stem, _ in {(stem, family) for name, _, family in cards for stem in counted[name]})
-    unit = _rarity(1, families)
+    unit = rarity(1, families)
     postings: dict[str, dict[str, float]] = {}
     for name, words in counted.items():
-        norm = _K1 * (1 - _B + _B * lengths[name] / max(1.0, mean))
+        length = lengths[name] / max(1.0, mean)
         for stem, times in words.items():
-            worth = _rarity(holders[stem], families) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
-            postings.setdefault(stem, {})[name] = worth * times * (_K1 + 1) / (times + norm)
+            worth = rarity(holders[stem], families) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
+            postings.setdefault(stem, {})[name] = worth * saturated(times, length, b=_B)
     return ExpertIndex(postings, {squeezed(name): name for name, _, _ in cards if not name.isalnum()})
 
 
@@ -139,7 +140,3 @@ def _counted(name: str, description: str) -> Counter[str]:
 
 def _words(text: str) -> list[str]:
     return [token.text for token in tokens(text.replace('"', " ").replace("-", " "))]
-
-
-def _rarity(holders: int, families: int) -> float:
-    return math.log(1 + (families - holders + 0.5) / (holders + 0.5))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from swarm.errors import NoPlan
 from swarm.planner.base import fallbacks
 from swarm.planner.local import planner as local_planner
+from swarm.text.bm25 import saturated
 from swarm.text.english import stems
 from swarm.text.expert_ranking import Similar
 from swarm.text.tokens import tokens
@@ -36,7 +37,6 @@ _ENOUGH = 0.45
 """The share of votes that an expert needs."""
 _OWN_WORDS = 0.2
 """What it counts that the request's own words name the expert."""
-_K1 = 1.2
 _FEW = 20
 """Requests that are taken to be kept from the beginning: among few, no word is known to be rare."""
 
@@ -93,7 +93,7 @@ def _weighed(text: str) -> dict[str, float]:
     said = [stem for token in tokens(text) for stem in stems((token.text,))]
     counts = Counter(said)
     counts.update(f"{one} {two}" for one, two in pairwise(said))
-    return {word: times * (_K1 + 1) / (times + _K1) for word, times in counts.items()}
+    return {word: saturated(times) for word, times in counts.items()}
 
 
 # -- a plan by their example -----------------------------------------------------------------------------------
