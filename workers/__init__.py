@@ -1,1 +1,1 @@
-"""Where experts run: processes that claim deliveries and see them through."""
+"""Worker processes: claim deliveries, run them and settle them."""

@@ -1,4 +1,4 @@
-"""Who pays for a delivery's model calls: its job, its tenant and the day, by the books in Redis."""
+"""Charge the model calls of a delivery to the budgets of its job, its tenant and the day, in the ledger in Redis."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from swarm.types.result import Usage
 from swarm.types.sampling import Cap, setting_of
 
 RUN_AHEAD = 32
-"""Tokens beyond its cap that are held for an answer: what a server that ignores the cap may write before it notices
-that it was hung up on. At 200 a second it has 160 ms for that."""
+"""Tokens reserved beyond an answer's cap, for a server that ignores the cap: it may write so many before it notices
+that the connection was closed. At 200 tokens a second it has 160 ms for that."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-"""Seconds between two looks for room, in a delivery that cannot be put aside."""
+"""Seconds between two tries to reserve, in a delivery that cannot be parked."""
 
 NOTHING = Usage()
 
@@ -36,7 +36,7 @@ _log = events.get_logger("accounts")
 
 @dataclass(frozen=True)
 class Accounts:
-    """Opens an account for each delivery."""
+    """Opens a DeliveryAccount for each delivery."""
 
     ledger: Ledger
     prices: PriceTable
@@ -47,16 +47,16 @@ class Accounts:
         return cls(ledger, prices, settings.max_output)
 
     def paying(self, claim: Claim, retry_while_down: RetryWhileDown, *, parks: bool = False) -> DeliveryAccount:
-        """The account of the calls made inside its block."""
+        """An account that pays for the model calls made inside its `async with` block."""
         return DeliveryAccount(self, claim, retry_while_down, parks=parks)
 
 
 class DeliveryAccount:
-    """Pays for the calls of one claim, as an async context manager; at its end all that was settled is in the books.
+    """Pays for the model calls of one claim. An async context manager; at its end all settled costs are in the ledger.
 
-    What is still held when the claim ends is presumed, by the script that ends it.
-    With `parks` a first call that finds no room raises NoRoom, so that the delivery is put aside, and so does every
-    call after it; without, and after a first call, there is nothing to do but wait.
+    The script that ends the claim charges reservations still open then as presumed cost.
+    With `parks`, a first call that finds no room in a budget raises NoRoom, so that the delivery is parked, and so does
+    every call after it. Without `parks`, and after a first call, a call waits for room.
     """
 
     def __init__(self, accounts: Accounts, claim: Claim, retry_while_down: RetryWhileDown, *, parks: bool) -> None:
@@ -66,7 +66,7 @@ class DeliveryAccount:
         self._numbers = count(1)
         self._calls = 0
         self._open: dict[int, tuple[Reservation, Price | None]] = {}
-        self._booking: set[asyncio.Task[int | None]] = set()
+        self._writes: set[asyncio.Task[int | None]] = set()
         self._used = NOTHING
         self._before: Token[BudgetAccount | None] | None = None
 
@@ -80,19 +80,23 @@ class DeliveryAccount:
         if self._before is not None:
             ACCOUNT.reset(self._before)
         if error is None:
-            await self.booked()
+            await self.written()
 
     @property
     def called(self) -> bool:
-        """Whether a model was asked."""
+        """Whether a model was called."""
         return self._calls > 0
 
     async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
-        self._goes_on()
+        """Reserve the worst-case cost of a call; wait for room at most `seconds`.
+
+        Raises NoRoom, Unaffordable, Unpriced, or ModelUnavailable for a model whose breaker is open.
+        """
+        self._require_room()
         until = time.monotonic() + seconds
-        await self.booked()
+        await self.written()
         price = await self._retry_while_down(lambda: self._prices.price(model))
-        cap = wanted or most_written(model, price, self._max_output)
+        cap = wanted or largest_answer(model, price, self._max_output)
         amount = None if price is None else price.greatest(sent, cap + RUN_AHEAD)
         number, pause = next(self._numbers), FIRST_PAUSE
         while True:
@@ -106,26 +110,32 @@ class DeliveryAccount:
                 self.no_room = NoRoom(found.scope, amount or 0)
                 raise self.no_room
             if time.monotonic() + pause > until:
-                waited = f"{model}: a call may cost {_dollars(amount or 0)}, and {seconds:.3g} s brought no room for it"
-                raise Unaffordable(f"{waited} in {_named(found.scope)}; raise the limit, or let fewer run at once")
+                waited = (
+                    f"{model}: a call may cost {_dollars(amount or 0)}, and in {seconds:.3g} s no room for it came up"
+                )
+                raise Unaffordable(f"{waited} in {_named(found.scope)}; raise the limit, or run fewer jobs at once")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         self._calls += 1
         held = Reservation(number, model, cap if found.verdict == "ok" else None, amount or 0, found.probe)
         self._open[number] = held, price
         try:
-            self._goes_on()  # another call may have found no room meanwhile
+            self._require_room()  # another call may have found no room meanwhile
         except NoRoom:
             self.settle(held, CallOutcome("nothing"))
             raise
         return held
 
-    def _goes_on(self) -> None:
-        """Raises NoRoom if this delivery is to be put aside."""
+    def _require_room(self) -> None:
+        """Raises NoRoom if a call of this delivery found no room, so that it is parked."""
         if self.no_room is not None:
             raise self.no_room
 
     def settle(self, held: Reservation, used: CallOutcome) -> Usage:
+        """Replace a reservation with the call's cost, in the background; return the usage that this adds.
+
+        A call of unknown cost keeps its reservation as presumed cost. Settling twice adds nothing.
+        """
         if held.number not in self._open:
             return Usage()
         if used.left:
@@ -135,20 +145,20 @@ class DeliveryAccount:
         cost = {"told": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
         if cost is not None and held.cap is not None and cost > held.amount:
             _log.warning(events.OVERSHOT, delivery=self._claim.id, model=held.model, held=held.amount, cost=cost)
-        booking = asyncio.ensure_future(self._retry_while_down(lambda: self._settled(held, cost, used)))
-        self._booking.add(booking)
-        booking.add_done_callback(self._booking.discard)
+        write = asyncio.ensure_future(self._retry_while_down(lambda: self._settled(held, cost, used)))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
         paid = Usage(presumed=held.amount) if cost is None else Usage(cost=cost)
         self._used += used.counted + paid
         return paid
 
-    async def booked(self) -> None:
-        """Wait until all that was settled is in the books."""
-        while self._booking:
-            await asyncio.gather(*self._booking)
+    async def written(self) -> None:
+        """Wait until all settled costs are in the ledger."""
+        while self._writes:
+            await asyncio.gather(*self._writes)
 
     def onto(self, usage: Usage) -> Usage:
-        """What all calls used and cost, which is counted here alone; `usage` as it is if there was none."""
+        """Usage of all calls of this delivery as counted here; `usage` unchanged if it made no call."""
         if not self.called:
             return usage
         unknown = self._used.presumed + sum(held.amount for held, _ in self._open.values())
@@ -171,11 +181,11 @@ class DeliveryAccount:
         )
 
 
-def most_written(model: str, price: Price | None, most: int) -> Cap:
-    """Tokens that an answer may have where neither card nor endpoint nor a default says: `most`, or its price's."""
-    if price is not None and price.max_output and price.max_output < most:
-        return Cap(price.max_output, f"the most of its price (swarm prices set {model} --max-output)")
-    return Cap(most, "SWARM_MAX_OUTPUT")
+def largest_answer(model: str, price: Price | None, max_output: int) -> Cap:
+    """Most tokens of an answer whose card and endpoint set no cap: `max_output`, or that of its price if smaller."""
+    if price is not None and price.max_output and price.max_output < max_output:
+        return Cap(price.max_output, f"the max_output of its price (swarm prices set {model} --max-output)")
+    return Cap(max_output, "SWARM_MAX_OUTPUT")
 
 
 def _cost(price: Price | None, used: CallOutcome) -> int:
@@ -189,17 +199,17 @@ def _refusal(found: Reserved, model: str, amount: int, cap: int) -> Unaffordable
         )
         return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
     if found.verdict == "gone":
-        gone = ModelUnavailable(f"{model} was not asked: this delivery is no longer wanted here")
+        gone = ModelUnavailable(f"{model} was not asked: this delivery was stopped, or another worker has it")
         gone.billed = "nothing"
         return gone
     if found.verdict in ("broken", "dead", "paused"):
-        return _unasked(found, model)
+        return _not_called(found, model)
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
-    dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
-    return Unaffordable(f"{dear}; raise it" + (f", or lower {setting_of(cap)}" if found.left > 0 else ""))
+    too_dear = f"{model}: a call may cost {_dollars(amount)}, and {left} in {_named(found.scope)}"
+    return Unaffordable(f"{too_dear}; raise it" + (f", or lower {setting_of(cap)}" if found.left > 0 else ""))
 
 
-def _unasked(found: Reserved, model: str) -> ModelUnavailable:
+def _not_called(found: Reserved, model: str) -> ModelUnavailable:
     kind, _, name = found.scope.partition(":")
     dead, seconds = found.verdict == "dead", found.left / 1000
     again = f"it is tried again in {seconds:.3g} s"
@@ -207,7 +217,7 @@ def _unasked(found: Reserved, model: str) -> ModelUnavailable:
     why = {
         "broken": f"the {kind} {name} has failed every call of late{last}; {again}; check its server (swarm stats)",
         "dead": f"the {kind} {name} has failed every call for minutes{last}; {again}; check its server, then ask again",
-        "paused": f"its server wants no calls for another {seconds:.3g} s",
+        "paused": f"its server accepts no calls for another {seconds:.3g} s",
     }[found.verdict]
     after = None if dead else seconds
     error = ModelUnavailable(f"{model} was not asked: {why}", retryable=not dead, retry_after=after)
@@ -216,7 +226,7 @@ def _unasked(found: Reserved, model: str) -> ModelUnavailable:
 
 
 def _named(scope: str) -> str:
-    """A scope in words."""
+    """Words for a budget's scope."""
     kind, _, rest = scope.partition(":")
     return {"job": "the job's budget", "day": "the day's budget"}.get(
         kind, f"the day's budget of {rest.rpartition(':')[0]}"

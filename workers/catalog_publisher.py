@@ -1,4 +1,4 @@
-"""From a folder of cards to the current catalog, once or whenever the folder changes."""
+"""Publish a folder of cards as the current catalog, once or whenever the folder changes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from swarm.runtime.thread_pool import in_thread
 
 WATCH = 1.0
 """Seconds between looks at a watched folder."""
-TOLD = 10
-"""Files left out that one line of the log names."""
+MAX_FILES = 10
+"""Files that one log line names, at most."""
 
 Stamp = frozenset[tuple[str, int, int]]
 
@@ -24,34 +24,34 @@ _log = events.get_logger("catalog")
 
 
 def read(folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
-    """The folder's catalog together with the experts in plain Python. Raises what `read_folder` does."""
+    """Read the folder's catalog and add the experts in plain Python. Raises what `read_folder` raises."""
     return with_implementations(read_folder(folder), cards(implementations))
 
 
-async def publish(shelf: CatalogStore, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
+async def publish(store: CatalogStore, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
     """Make the folder the current catalog. Publishing the same content again changes nothing."""
     loaded = await in_thread(read, folder, implementations)
-    former = await shelf.publish(loaded.catalog, loaded.blobs)
+    former = await store.publish(loaded.catalog, loaded.blobs)
     version, names = loaded.catalog.version, sorted(loaded.catalog.cards)
     if former != version:
         _log.info(events.CATALOG, version=version, former=former, experts=names)
-        _tell_left_out(loaded)
+        _log_left_out(loaded)
     return loaded
 
 
-def _tell_left_out(loaded: Loaded) -> None:
-    """Log the files of documents' folders that no expert answers from."""
+def _log_left_out(loaded: Loaded) -> None:
+    """Log the files in documents' folders that could not be read into any expert."""
     for name, notes in loaded.notes.items():
         if left := [str(note) for note in notes if note.left_out]:
-            read, told = len(loaded.catalog.cards[name].blobs), left[:TOLD]
-            _log.warning(events.LEFT_OUT, expert=name, read=read, left_out=len(left), files=told)
+            read, named = len(loaded.catalog.cards[name].blobs), left[:MAX_FILES]
+            _log.warning(events.LEFT_OUT, expert=name, read=read, left_out=len(left), files=named)
 
 
-async def watch(shelf: CatalogStore, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
-    """Publish again whenever a file of the folder changes. What is wrong is logged, and the last good one stays.
+async def watch(store: CatalogStore, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
+    """Publish again whenever a file of the folder changes. A bad catalog is logged, and the last good one stays.
 
-    A change waits until the folder has stood still from one look to the next, as an editor or a copy is then done.
-    `seen` is the folder's stamp from before it was last published, so that no change in between is missed.
+    A change is published once two looks find the same folder: an editor or a copy is then done. `seen` is the stamp of
+    the folder from before it was last published, so that no change in between is missed.
     """
     now = seen
     while True:
@@ -60,7 +60,7 @@ async def watch(shelf: CatalogStore, folder: Path, implementations: Mapping[str,
         if now == seen or now != before:
             continue
         try:
-            await publish(shelf, folder, implementations)
+            await publish(store, folder, implementations)
         except BrokerError as error:
             _log.warning(events.REDIS_AWAY, error=str(error))
         except SwarmError as error:
@@ -71,7 +71,7 @@ async def watch(shelf: CatalogStore, folder: Path, implementations: Mapping[str,
 
 
 def stamp(folder: Path) -> Stamp:
-    """What changes when a file of the folder does."""
+    """Fingerprint a folder: path, time of change and size of each file."""
     found = set()
     for path in folder.rglob("*"):
         try:

@@ -30,12 +30,12 @@ from swarm.types.request import Envelope, Request
 from workers.lane import Lane
 from workers.running import DeliveryRunner
 
-LATE = 2.0
-"""Seconds after its deadline for which the ending of a job is waited for."""
-LAST_WORD = 1.0
-"""Seconds that an attempt which is given up takes at most to cancel what it asked for."""
-SHORTEST = 0.05
-"""Seconds that a job has at least."""
+ENDING_GRACE = 2.0
+"""Seconds after a child job's deadline in which its ending must arrive."""
+CANCEL_TIMEOUT = 1.0
+"""Seconds that a cancelled attempt may take to cancel its child jobs."""
+MIN_DEADLINE = 0.05
+"""Seconds that a child job has at least."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class DeliveryChildJobs:
     async def __call__(
         self, text: str, expert: str | None, plan: Plan | Mapping[str, Any] | list[Any] | None, seconds: float
     ) -> Answer:
-        """Also from a loop of its own in a thread, where a plain `def solve` may have one."""
+        """Ask the swarm and wait for its answer. May be called from another event loop, such as one of `def solve`."""
         asked = self._ask(text, expert, plan, seconds)
         loop = self._jobs.runner.loop
         if asyncio.get_running_loop() is loop:
@@ -89,38 +89,41 @@ class DeliveryChildJobs:
         number = self._asked[what]
         async with self._without_slot():
             for again in count():
-                left = max(SHORTEST, until - time.monotonic())
+                left = max(MIN_DEADLINE, until - time.monotonic())
                 name = _child(self._claim.job, self._subtask, what, number, again)
                 new, answer = await self._answer(name, request, left)
-                # one of an attempt before that came to nothing is asked for anew
+                # a failed child job of an earlier attempt is submitted anew
                 if new or answer.ending in ("completed", "partial"):
                     return answer
         raise AssertionError("unreachable")
 
     async def _answer(self, name: str, request: Request, seconds: float) -> tuple[bool, Answer]:
-        """Whether the job is a new one, and its answer. It is cancelled when nobody waits for it any more."""
+        """Submit a child job unless it exists; return whether it is new, and its answer.
+
+        A child job is cancelled when the wait for it ends early and its parent runs nowhere else.
+        """
         log, timed = self._jobs.log, request.model_copy(update={"deadline": seconds, "max_age": seconds})
         try:
-            async with asyncio.timeout(seconds + LATE):
+            async with asyncio.timeout(seconds + ENDING_GRACE):
                 new = await self._jobs.runner.retry_while_down(lambda: log.submit(name, timed, parent=self._claim.job))
                 return new, await self._jobs.client.job(name).answer()
         except (asyncio.CancelledError, TimeoutError) as error:
             with contextlib.suppress(SwarmError, TimeoutError):
-                async with asyncio.timeout(LAST_WORD):
-                    if not await self._goes_on_elsewhere():
+                async with asyncio.timeout(CANCEL_TIMEOUT):
+                    if not await self._continues_elsewhere():
                         await log.cancel(name)
             if isinstance(error, TimeoutError):
-                waited = f"job {name}, which it asked for, did not end within {seconds + LATE:.3g} s"
+                waited = f"job {name}, which it asked for, did not end within {seconds + ENDING_GRACE:.3g} s"
                 raise TimeoutError(f"{waited}; see that routers run and that Redis answers") from None
             raise
 
-    async def _goes_on_elsewhere(self) -> bool:
-        """Whether the delivery comes again, here or elsewhere: then what it asked for is still wanted."""
+    async def _continues_elsewhere(self) -> bool:
+        """Whether the delivery is run again, here or elsewhere: it then still needs its child jobs."""
         return self._jobs.runner.ending or await self._jobs.runner.queue.moved(self._claim)
 
     @contextlib.asynccontextmanager
     async def _without_slot(self) -> AsyncIterator[None]:
-        """Give the slot back for the block. Of several blocks at once the first gives it and the last takes it."""
+        """Free the delivery's slot for the block. Of overlapping blocks the first frees it, the last takes it back."""
         lane = self._jobs.lane
         self._waiting += 1
         if self._holds:
@@ -132,7 +135,7 @@ class DeliveryChildJobs:
             self._waiting -= 1
             if not self._holds:
                 self._holds = True
-                lane.take()  # at once, since it is given back at the end of the delivery in any case
+                lane.take()  # without waiting for room: the end of the delivery frees it in any case
             raise
         self._waiting -= 1
         if not self._waiting and not self._holds:
@@ -141,6 +144,6 @@ class DeliveryChildJobs:
 
 
 def _child(job: str, subtask: str, what: str, number: int, again: int) -> str:
-    """The id of the job that a subtask asks for the `number`th time in these words."""
+    """Id of the child job that a subtask asks for the `number`th time in these words, on try `again`."""
     parts = "\n".join([job, subtask, str(number), str(again), what])
     return f"a{hashlib.sha256(parts.encode()).hexdigest()[:40]}"

@@ -1,6 +1,6 @@
-"""The limits and prices that `swarm.toml` gives, put where all workers see them.
+"""Write the limits and prices of `swarm.toml` to Redis, where all workers see them.
 
-They stand in Redis, as those of `swarm limits` and `swarm prices` do; what the file does not say stays as it is there.
+`swarm limits` and `swarm prices` write to the same place. Entries that the file does not name stay as they are.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from workers.worker import SwarmWorker
 _log = events.get_logger("worker")
 
 
-async def recorded(worker: SwarmWorker, endpoints: Endpoints) -> None:
-    """Write what differs, once Redis answers, and tell of it in one line. What Redis refuses ends no worker."""
+async def sync_config(worker: SwarmWorker, endpoints: Endpoints) -> None:
+    """Write the entries that differ once Redis answers, and log them in one line. A refusal by Redis is logged too."""
     if not (endpoints.limits or endpoints.prices):
         return
-    gates, book = Limiters(worker.connection), PriceTable(worker.connection)
+    limiters, table = Limiters(worker.connection), PriceTable(worker.connection)
     try:
-        limits = await worker.retry_while_down(lambda: _limits(gates, endpoints.limits))
-        prices = await worker.retry_while_down(lambda: _prices(book, endpoints.prices))
+        limits = await worker.retry_while_down(lambda: _sync_limits(limiters, endpoints.limits))
+        prices = await worker.retry_while_down(lambda: _sync_prices(table, endpoints.prices))
     except (BrokerError, TooLarge) as error:
         _log.warning(events.RECORDED, problem=str(error))
         return
@@ -37,23 +37,23 @@ async def recorded(worker: SwarmWorker, endpoints: Endpoints) -> None:
         _log.info(events.RECORDED, limits=limits, prices=prices)
 
 
-async def _limits(gates: Limiters, given: Mapping[str, Limits]) -> list[str]:
-    """The endpoints whose limits were others."""
-    standing = await gates.limits()
-    others = [name for name, limits in given.items() if standing.get(name) != limits]
-    for name in others:
-        await gates.set(name, given[name])
-    return others
+async def _sync_limits(limiters: Limiters, given: Mapping[str, Limits]) -> list[str]:
+    """Write the limits that differ; return their endpoints."""
+    stored = await limiters.limits()
+    changed = [name for name, limits in given.items() if stored.get(name) != limits]
+    for name in changed:
+        await limiters.set(name, given[name])
+    return changed
 
 
-async def _prices(book: PriceTable, given: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The models whose prices were others. A price without a day of its own is of the day on which it came."""
+async def _sync_prices(table: PriceTable, given: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Write the prices that differ; return their models. A price without a date gets today's."""
     written = {}
     for model, fields in given.items():
-        before = (await book.all(escape(model))).get(model)
+        before = (await table.all(escape(model))).get(model)
         if before is None or renewed(before, fields) != before:
             origin = {"source": "swarm.toml", "as_of": datetime.now(UTC).date()}
             written[model] = renewed(before, {**origin, **fields})
     if written:
-        await book.put(written)
+        await table.put(written)
     return list(written)

@@ -1,4 +1,4 @@
-"""The whole swarm in one process: a private Redis (if no URL is given) and workers for everything beside it."""
+"""Run a whole swarm in one process: a worker with all roles and, if no URL is given, a private Redis."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from workers.supervisor import supervised
 
 @contextlib.asynccontextmanager
 async def redis_for(settings: Settings) -> AsyncIterator[str]:
-    """The URL that the settings give, or that of a private Redis that runs as long as the block.
+    """Yield the URL of the settings, or of a private Redis that runs as long as the block.
 
-    A private Redis that another process has started on the same data folder is shared, and one that is lost is
-    started again. Raises EmbeddedUnavailable.
+    A private Redis that another process started on the same data folder is shared; one that dies is started again.
+    Raises EmbeddedUnavailable.
     """
     if settings.redis_url:
         yield settings.redis_url
@@ -39,12 +39,12 @@ async def embedded(
     catalog: Path | None = None,
     implementations: Mapping[str, Implementation] | None = None,
 ) -> AsyncIterator[str]:
-    """All workers, running as long as the block; `catalog` is published first. Gives the URL of their Redis.
+    """Run a worker with all roles as long as the block; publish `catalog` first. Yields the URL of its Redis.
 
-    A program that has not set up structlog gets warnings on standard error, in our own form.
+    A program that has not set up structlog gets warnings on standard error, in the format of `swarm`.
     """
     if not structlog.is_configured():
-        # structlog's default prints local variables, and with them what was asked
+        # structlog's default prints local variables, and with them the requests
         logging.setup("warning", contents=settings.log_contents)
     loaded = implementations or {}
     async with (
@@ -67,11 +67,11 @@ async def up(
     environ: Mapping[str, str],
     catalog: Path | None,
     implementations: Mapping[str, Implementation],
-    ready: Callable[[str, Process], None],
+    on_ready: Callable[[str, Process], None],
 ) -> None:
-    """`embedded` until SIGTERM or SIGINT, with the drain of the settings; the catalog's folder is watched.
+    """Run the swarm until SIGTERM or SIGINT, then drain; publish the catalog again when its folder changes.
 
-    `ready` is called with the URL once everything runs.
+    `on_ready` is called with the URL once everything runs.
     """
     async with (
         redis_for(settings) as url,
@@ -87,7 +87,7 @@ async def up(
                 )
             )
         handle_signals(process.worker)
-        ready(url, process)
+        on_ready(url, process)
         try:
             await process.worker.async_run()
         finally:

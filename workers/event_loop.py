@@ -1,9 +1,9 @@
-"""The event loop of a worker's process. Code of experts cannot end it.
+"""The event loop of a worker's process, which code of experts cannot end.
 
-SystemExit and KeyboardInterrupt that leave a callback (of `loop.call_soon`, a protocol, a future) end the run of any
-loop, of asyncio and of uvloop alike. Nothing is lost by that, as what was ready stays ready: the loop is run on until
-what the process is there for is done. `loop.stop()` is ignored meanwhile. In a loop of somebody else's program, where
-embedded workers may run, this cannot be done.
+A SystemExit or KeyboardInterrupt that leaves a callback (of `loop.call_soon`, a protocol, a future) ends the run of any
+loop, of asyncio and uvloop alike. Callbacks that were ready stay ready, so the loop is simply run again until the
+process's own coroutine is done. `loop.stop()` is ignored meanwhile. Embedded workers in the loop of another program do
+not have this protection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Contained(asyncio.AbstractEventLoop):
-    """What the class of a loop is extended by."""
+    """Mixin for an event loop class: run again after an exit that a callback raised."""
 
     signals_handled = False
     _awaited: asyncio.Future[Any] | None = None
@@ -48,19 +48,19 @@ class _Contained(asyncio.AbstractEventLoop):
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """asyncio.run in such a loop, of uvloop where it is installed."""
-    with asyncio.Runner(loop_factory=_class_of_loop()) as runner:
+    """Run a coroutine as asyncio.run does, in a loop that experts cannot end; on uvloop if installed."""
+    with asyncio.Runner(loop_factory=_loop_class()) as runner:
         return runner.run(coroutine)
 
 
 def signals_handled() -> None:
-    """From now on, a KeyboardInterrupt in the running loop does not come from Ctrl-C but from code of an expert."""
+    """Take each KeyboardInterrupt in the running loop from now on for one of an expert: signals have handlers."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, _Contained):
         loop.signals_handled = True
 
 
-def _class_of_loop() -> type[asyncio.AbstractEventLoop]:
+def _loop_class() -> type[asyncio.AbstractEventLoop]:
     kind: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
     with contextlib.suppress(ImportError):
         import uvloop

@@ -1,8 +1,8 @@
-"""The probe that compose.yaml calls. It asks the very process beside it, over a unix socket in that container.
+"""Health probe that compose.yaml calls: asks the worker of its own container over a unix socket.
 
-    python -m workers.health [SOCKET]      0: healthy, 1: not, 2: nobody listens
+    python -m workers.health [SOCKET]      exit code 0: healthy, 1: unhealthy, 2: no answer
 
-The socket's path comes from the argument or from SWARM_HEALTH_SOCKET.
+The path of the socket comes from the argument or from SWARM_HEALTH_SOCKET.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ANSWER_WITHIN = 3.0
 
 @contextlib.asynccontextmanager
 async def serve(path: Path | None, report: Callable[[], Mapping[str, Any]]) -> AsyncIterator[None]:
-    """Answer each connection to `path` with one line of JSON, as long as the block runs. None: nothing to serve.
+    """Answer each connection to `path` with one line of JSON, as long as the block runs. None: serve nothing.
 
-    A socket that somebody left there is replaced. Raises BadInput for one that is in use, and for anything else.
+    A socket that an ended process left there is replaced. Raises BadInput for one in use and for any other file.
     """
-    import asyncio  # not above: the probe starts often, and needs none of it
+    import asyncio  # not at the top: the probe starts often and does not need it
 
     if path is None:
         yield
@@ -49,7 +49,7 @@ async def serve(path: Path | None, report: Callable[[], Mapping[str, Any]]) -> A
     try:
         yield
     finally:
-        # before it is closed: until then no other file gets its number
+        # before closing: until then no other file can get the same inode number
         with contextlib.suppress(OSError):
             if os.path.samestat(ours, path.lstat()):
                 path.unlink()
@@ -61,7 +61,7 @@ def _bound(path: Path) -> socket.socket:
 
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _make_room(path)
+        _remove_stale(path)
         mask = os.umask(0o177)
         try:
             found.bind(str(path))
@@ -70,15 +70,15 @@ def _bound(path: Path) -> socket.socket:
     except OSError as error:
         found.close()
         why = error.strerror or error
-        raise BadInput("health-socket", f"{path} cannot be listened at ({why})", "give another path") from None
+        raise BadInput("health-socket", f"cannot listen on {path} ({why})", "give another path") from None
     except BadInput:
         found.close()
         raise
     return found
 
 
-def _make_room(path: Path) -> None:
-    """Remove the socket of a process that is gone. Raises BadInput for what is not ours to remove."""
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a process that has ended. Raises BadInput for a socket in use and for any other file."""
     from swarm.errors import BadInput
 
     try:
@@ -86,7 +86,7 @@ def _make_room(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise BadInput("health-socket", f"{path} is there and is no socket", "give another path, or remove it")
+        raise BadInput("health-socket", f"{path} exists and is not a socket", "give another path, or remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(ANSWER_WITHIN)
         try:
@@ -96,11 +96,11 @@ def _make_room(path: Path) -> None:
             return
         except TimeoutError:
             pass
-    raise BadInput("health-socket", f"another process listens at {path}", "give each process a path of its own")
+    raise BadInput("health-socket", f"another process listens on {path}", "give each process a path of its own")
 
 
 def ask(path: str) -> dict[str, Any]:
-    """What the process behind `path` says of itself. Raises OSError when nobody answers in time."""
+    """Ask the process that listens on `path` for its report. Raises OSError if it does not answer in time."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(ANSWER_WITHIN)
         connection.connect(path)
@@ -112,12 +112,12 @@ def ask(path: str) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     path = argv[1] if len(argv) > 1 else os.environ.get("SWARM_HEALTH_SOCKET", "").strip()
     if not path:
-        print("no socket: give its path, or set SWARM_HEALTH_SOCKET as for the worker", file=sys.stderr)
+        print("no socket given: give its path, or set SWARM_HEALTH_SOCKET as for the worker", file=sys.stderr)
         return 2
     try:
         report = ask(path)
     except (OSError, ValueError) as error:
-        print(f"nobody answers at {path}: {error}", file=sys.stderr)
+        print(f"no process answers on {path}: {error}; see that the worker runs with this socket", file=sys.stderr)
         return 2
     print(json.dumps(report))
     return 0 if report.get("healthy") else 1

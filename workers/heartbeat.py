@@ -40,7 +40,7 @@ RECENT = 2.0
 GRACE = 5.0
 """Seconds after the end of an attempt for which its lease is kept while the event loop is stuck."""
 BATCH = 250
-"""Leases renewed by one call to Redis, so that a call never holds it for thousands."""
+"""Leases renewed by one script call, so that no call blocks Redis for long."""
 RETRY_PAUSE = 0.05
 """Seconds until the next renewal while Redis is away."""
 
@@ -109,7 +109,7 @@ class Heartbeat:
         self._held_until = -math.inf
         self._away = False
         """Whether the last renewal failed."""
-        self._thread = threading.Thread(target=self._run, name="swarm-beat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="swarm-heartbeat", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the thread and watch this event loop. Called in the loop's thread."""

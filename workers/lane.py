@@ -1,4 +1,4 @@
-"""A lane of a worker: the queues it serves, and the slots in which it runs what comes from them."""
+"""A lane of a worker: the queues it serves, and the slots in which it runs their deliveries."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from collections.abc import Mapping, Sequence
 
 from swarm.broker.served_queues import Served
 
-EVERY = 5.0
-"""Seconds after which a lane looks into all its queues, as an older process enqueues without a note of it."""
+FULL_LOOK = 5.0
+"""Seconds between looks into all queues of a lane: processes of older versions enqueue without noting the queue."""
 
 
 class Lane:
-    """Queues that share slots. What runs in one lane never takes a slot of another."""
+    """Queues that share slots. A delivery of one lane never takes a slot of another."""
 
     def __init__(self, name: str, queues: Sequence[str], slots: int, gates: Mapping[str, str] | None = None) -> None:
         self.name, self.slots, self.busy = name, slots, 0
         self.served = Served(queues, gates)
         self.unsure = False
-        """Whether the answer to the last claim was lost."""
+        """Whether the reply to the last claim was lost."""
         self.claiming = 0
-        """Slots that a claim under way may fill."""
+        """Slots that the claim under way may fill."""
         self._returning: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
         self._room.set()
         self._turn = 0
         self.woken = ""
-        """The queue whose wake list had a token."""
+        """The queue whose wake list had a token at the last wait."""
         self._looks_at = 0.0
 
     @property
     def free(self) -> int:
+        """Slots that a new claim may fill."""
         return self.slots - self.busy - len(self._returning)
 
     @property
@@ -40,39 +41,41 @@ class Lane:
         return list(self.served.queues)
 
     def serve(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
-        """Serve these queues from the next claim on; `gates`: what the deliveries of some must go through."""
+        """Serve these queues from the next claim on; `gates` names the limiters of a queue's deliveries."""
         if (tuple(queues), gates or {}) != (self.served.queues, self.served.gates):
             self.served = Served(queues, gates)
 
     def turn(self) -> int:
-        """The number of the queue to begin with: each time another, so that none waits behind a full one."""
+        """The number of the queue to begin with, another at each call, so that no queue waits behind a full one."""
         self._turn = (self._turn + 1) % max(1, len(self.served.queues))
         return self._turn
 
     def also(self) -> str:
-        """Where the next claim looks beyond noted queues: the one that woke us, or all (`*`)."""
+        """Queues that the next claim reads beside the noted ones: the one that woke this lane, or all (`*`)."""
         now = time.monotonic()
         if now < self._looks_at:
             return self.woken
-        self._looks_at = now + EVERY
+        self._looks_at = now + FULL_LOOK
         return "*"
 
     def take(self) -> None:
+        """Occupy a slot, even beyond `slots`."""
         self.busy += 1
-        self._see()
+        self._update()
 
     def give(self) -> None:
+        """Free a slot. Deliveries that wait in `retake` get it first."""
         self.busy -= 1
-        self._see()
+        self._update()
 
     async def retake(self) -> None:
-        """Take again a slot that was given for a while: in turn, and before anything new is claimed.
+        """Take back a slot that was given away for a while: in order of asking, and before anything new is claimed.
 
-        It is taken also if this is cancelled.
+        The slot is taken even if this is cancelled.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._returning.append(turn)
-        self._see()
+        self._update()
         try:
             await turn
         except asyncio.CancelledError:
@@ -82,12 +85,12 @@ class Lane:
             raise
 
     def claimed(self) -> None:
-        """The claim under way is over, and what it took has been started."""
+        """Record that the claim under way is over and its deliveries have been started."""
         self.claiming = 0
-        self._see()
+        self._update()
 
-    def _see(self) -> None:
-        """Let those in that return, as far as there is room, and tell who waits for a free slot."""
+    def _update(self) -> None:
+        """Give free slots to deliveries in `retake`, then wake a claim that waits for one."""
         while self._returning and self.busy + self.claiming < self.slots:
             if not (turn := self._returning.popleft()).cancelled():
                 turn.set_result(None)

@@ -40,7 +40,7 @@ from swarm.types.card import KINDS, Blob, Card, Catalog, Kind, is_local
 from workers import event_loop, health, tasks
 from workers.call_budget import Accounts
 from workers.child_jobs import ChildJobs
-from workers.config_sync import recorded
+from workers.config_sync import sync_config
 from workers.lane import Lane
 from workers.running import DeliveryResult
 from workers.shutdown import leave_behind, leaving, threads
@@ -211,7 +211,7 @@ async def build_process(
         process = Process(worker, catalog_store, roles, implementations, openai, runs)
         worker.on_published = process.refresh
         if roles.router:
-            worker.on_startup = lambda _: worker.until_stopped(recorded(worker, openai.endpoints))
+            worker.on_startup = lambda _: worker.until_stopped(sync_config(worker, openai.endpoints))
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.cap("answer"))
         planner = Planner(settings, models, RedisPlanCache(worker.connection, planner=settings.planner), openai.slots)
         client = SwarmClient(url, settings=settings)

@@ -1,7 +1,7 @@
-"""The end of a worker's process, also when code of experts does not end.
+"""End a worker's process even if code of experts does not end.
 
-An event loop waits for its tasks when it is closed, and Python for its threads. An expert that swallows cancellation
-or hangs in a thread of its own would keep the process for ever; so it leaves hard a short while after the work is done.
+A closing event loop waits for its tasks, and Python for its threads. An expert that swallows cancellation or hangs in
+a thread of its own would keep the process for ever, so the process exits hard a short time after its work is done.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from swarm import logging as events
 from swarm.runtime.thread_pool import LEFT_HARD, NAME
 
-PATIENCE = 3.0
-"""Seconds that what is left of experts has to end once the worker is closed."""
+EXIT_TIMEOUT = 3.0
+"""Seconds that tasks and threads of experts have to end once the worker is closed."""
 
 _log = events.get_logger("worker")
 
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """End the process hard if the block takes too long. A block that ends by itself changes nothing."""
+    """Exit the process hard if the block takes longer than EXIT_TIMEOUT."""
     over = threading.Event()
     threading.Thread(target=_watch, args=(over,), name="swarm-leaving", daemon=True).start()
     try:
@@ -33,10 +33,7 @@ def leaving() -> Iterator[None]:
 
 
 def leave_behind(known: frozenset[int]) -> None:
-    """For the rest of the process: if threads that experts started are left, do not wait for them for long.
-
-    `known` are the threads from before, by their identity.
-    """
+    """Exit the process hard after EXIT_TIMEOUT if threads of experts are left. `known`: idents of all other threads."""
     here = threading.current_thread()
     others = [thread for thread in threading.enumerate() if thread is not here and thread.ident not in known]
     if any(not thread.daemon and not thread.name.startswith(NAME) for thread in others):
@@ -44,14 +41,14 @@ def leave_behind(known: frozenset[int]) -> None:
 
 
 def threads() -> frozenset[int]:
-    """The threads that there are now."""
+    """Idents of the threads that run now."""
     return frozenset(thread.ident for thread in threading.enumerate() if thread.ident is not None)
 
 
 def _watch(over: threading.Event) -> None:
-    if over.wait(PATIENCE):
+    if over.wait(EXIT_TIMEOUT):
         return
-    _log.warning(events.LEFT_HARD, seconds=PATIENCE, problem="tasks or threads of experts do not end")
+    _log.warning(events.LEFT_HARD, seconds=EXIT_TIMEOUT, problem="tasks or threads of experts do not end")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

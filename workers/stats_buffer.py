@@ -1,7 +1,7 @@
-"""What the experts of this process did, gathered in memory and added to their records now and then.
+"""Statistics of the experts of this process: counted in memory, added to those in Redis every few seconds.
 
-No subtask waits for it and none costs a call of its own. A process that is killed loses what it had gathered since the
-last time, and nothing but statistics is lost.
+No subtask waits for a flush or costs a call of its own. A killed process loses the counts since its last flush, which
+nothing but statistics depends on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swarm.errors import BrokerError
 from swarm.types.result import Outcome, Solution
 
 EVERY = 2.0
-"""Seconds between an outcome and its way to Redis, together with all others since."""
+"""Seconds from the first outcome after a flush to the next flush."""
 LAST = 1.0
 """Seconds that the last flush may take when the process ends."""
 
@@ -26,7 +26,7 @@ _log = events.get_logger("worker")
 
 
 class StatsBuffer:
-    """Counts outcomes. Use it as an async context manager: at its end it flushes once more."""
+    """Counts outcomes and flushes them to Redis. An async context manager; it flushes once more at its end."""
 
     def __init__(self, stats: Stats, every: float = EVERY) -> None:
         self._stats, self._every = stats, every
@@ -49,11 +49,11 @@ class StatsBuffer:
             _log.debug(events.STATS_LOST, error="Redis did not answer in time")
 
     def record(self, expert: str, outcome: Outcome, ms: int) -> None:
-        """Count one attempt, which took the expert `ms` milliseconds."""
+        """Count one attempt that took `ms` milliseconds."""
         counts = self._counts.get(expert)
         if counts is None:
             if len(self._counts) >= EXPERTS_KEPT:
-                return  # nobody serves so many at once; the next flush makes room
+                return  # no process serves so many at once; the next flush makes room
             counts = self._counts[expert] = Counter()
         counts["attempts"] += 1
         if isinstance(outcome, Solution):
@@ -74,7 +74,7 @@ class StatsBuffer:
             await self._flush()
 
     async def _flush(self) -> None:
-        """Give what was gathered to Redis. If that fails it is lost: to try again might count it twice."""
+        """Add the counts to Redis. They are lost if that fails: trying again might count them twice."""
         counts, self._counts = self._counts, {}
         try:
             await self._stats.add(counts)

@@ -1,4 +1,4 @@
-"""Keeping the loops of a process alive: an error ends one turn of a loop, never the process."""
+"""Restart the background loops of a process: an error ends one run of a loop, never the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from swarm import logging as events
 
 SHORTEST, LONGEST = 0.1, 5.0
-"""Seconds before a loop is started again: twice as many each time, until one has run for LONGEST."""
+"""Seconds before a loop is started again; they double each time until a run has lasted LONGEST."""
 
 _log = events.get_logger("worker")
 
@@ -21,9 +21,9 @@ async def supervised(
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run `loop` until it returns, this task is cancelled, or it is `stopped`; start it again when an error ends it.
+    """Run `loop` until it returns, this task is cancelled, or `stopped` returns True; restart it after each error.
 
-    Each error is logged. `pause` waits, no longer than until it is stopped.
+    Errors are logged. `pause` waits the given seconds, or less if the loop is stopped.
     """
     seconds = SHORTEST
     while not stopped():
@@ -32,15 +32,17 @@ async def supervised(
             await loop()
             return
         except asyncio.CancelledError as error:
-            if _is_ours():
+            if _is_cancelled():
                 raise
-            _log.error(events.LOOP_RESTARTED, loop=name, exc_info=error)  # a library lost somebody else's cancel
+            _log.error(
+                events.LOOP_RESTARTED, loop=name, exc_info=error
+            )  # a library let the cancellation of another task through
         except Exception as error:
             _log.error(events.LOOP_RESTARTED, loop=name, exc_info=error)
         seconds = SHORTEST if time.monotonic() - begun > LONGEST else min(2 * seconds, LONGEST)
         await pause(seconds)
 
 
-def _is_ours() -> bool:
+def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

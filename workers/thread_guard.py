@@ -1,9 +1,8 @@
-"""What a worker's event loop needs so that code of experts can neither end it nor fill its threads.
+"""Guard a worker's event loop: code of experts can neither end it nor fill its threads.
 
-SystemExit and KeyboardInterrupt that leave a task end a loop. An attempt's own task is safe from that; this makes the
-tasks safe that experts start themselves, in any program's loop. What leaves a callback is contained in
-`workers.event_loop`.
-And what experts give to the loop's default pool runs in threads of their own.
+A SystemExit or KeyboardInterrupt that leaves a task ends its event loop. The task of an attempt catches them; this
+module catches them in tasks that experts start themselves, in any program's loop. `workers.event_loop` catches those
+that leave a callback. Work that experts give to the loop's default thread pool runs in threads of the expert's own.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from experts.attempt_threads import ExpertThreads, expert_now
 
 
 class _Guarded(Coroutine[Any, Any, Any]):
-    """A coroutine out of which nothing comes that ends a loop."""
+    """A coroutine that raises Exited in place of an exception that would end the event loop."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
@@ -43,7 +42,7 @@ class _Guarded(Coroutine[Any, Any, Any]):
 
 
 def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-    """A task; one that code of an expert starts is guarded, and named after the expert unless it has a name."""
+    """Make a task. One that an expert's code starts is guarded, and bears the expert's name unless it has its own."""
     if (expert := expert_now()) is not None and asyncio.iscoroutine(coroutine):
         coroutine = _Guarded(coroutine)
         more.setdefault("name", OF_EXPERT + expert)
@@ -52,7 +51,7 @@ def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> async
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Guard the running loop for the block; one that has a task factory of its own keeps it."""
+    """Guard the running loop for the block. A loop that has a task factory keeps it."""
     loop = asyncio.get_running_loop()
     _set_pool(loop)
     before = loop.get_task_factory()
@@ -66,6 +65,6 @@ def guarded() -> Iterator[None]:
 
 
 def _set_pool(loop: asyncio.AbstractEventLoop) -> None:
-    """Give the loop its pool, unless its owner has chosen one; a loop of uvloop does not tell."""
+    """Set the loop's default thread pool unless it has one (a loop of uvloop does not show that)."""
     if getattr(loop, "_default_executor", None) is None:
         loop.set_default_executor(ExpertThreads(thread_name_prefix="asyncio"))

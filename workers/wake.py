@@ -1,4 +1,4 @@
-"""Waiting to be woken: a connection of its own that blocks on the wake lists of queues."""
+"""Waiting for work: a connection of its own that blocks on the wake lists of queues."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from swarm.broker.connection_errors import hang_up, translated
 from swarm.errors import BrokerError
 
 IDLE = 0.5
-"""Seconds after which a worker looks again even if nobody woke it."""
+"""Seconds after which a worker looks for work even if nothing woke it."""
 LATE = 1.0
-"""Seconds after the end of a wait by which Redis must have answered."""
+"""Seconds that Redis may take to answer after the end of a wait."""
 PAUSE = 0.05
-"""Seconds after a connection broke."""
+"""Seconds of pause after a connection broke."""
 
 
 class Waker:
-    """Waits on wake lists. `turn` asks Redis anything, over another connection; `silent` is told when none answers."""
+    """Waits on wake lists. `ping` sends any command on another connection; `on_silence`: Redis did not answer."""
 
-    def __init__(self, url: str, turn: Callable[[], Coroutine[Any, Any, None]], silent: Callable[[], None]) -> None:
+    def __init__(self, url: str, ping: Callable[[], Coroutine[Any, Any, None]], on_silence: Callable[[], None]) -> None:
         self._client, self._where = open_client(url, socket_timeout=None), shown(url)
-        self._turn, self._silent = turn, silent
+        self._ping, self._on_silence = ping, on_silence
         self._wire: Any = None
         self._lists: Sequence[str] = ()
         self._command = b""
@@ -34,21 +34,21 @@ class Waker:
 
     async def __aexit__(self, *_: object) -> None:
         await self._hang_up()
-        with contextlib.suppress(Exception):  # what is broken is closed as well
+        with contextlib.suppress(Exception):  # a broken client raises, and is closed all the same
             await self._client.aclose()
 
     async def wait(self, lists: Sequence[str], seconds: float) -> str:
-        """The one of `lists` that had a token; empty after `seconds`, or when the connection breaks."""
+        """Wait for a token; return the list that had one, or "" after `seconds` or when the connection breaks."""
         if seconds <= 0.001:
             return ""
-        turning = asyncio.create_task(self._in_time(seconds)) if seconds < IDLE else None
+        pinging = asyncio.create_task(self._ping_at_end(seconds)) if seconds < IDLE else None
         try:
             with translated(self._where):
                 async with asyncio.timeout(seconds + LATE):
                     return await self._blocked(lists, seconds)
         except BrokerError as error:
             if isinstance(error.__cause__, TimeoutError):
-                self._silent()
+                self._on_silence()
             await self._hang_up()
             await asyncio.sleep(min(seconds, PAUSE))
             return ""
@@ -56,8 +56,8 @@ class Waker:
             await self._hang_up()
             raise
         finally:
-            if turning is not None:
-                turning.cancel()
+            if pinging is not None:
+                pinging.cancel()
 
     async def _blocked(self, lists: Sequence[str], seconds: float) -> str:
         if self._wire is None:
@@ -69,10 +69,10 @@ class Waker:
         found = await self._wire.read_response()
         return "" if found is None else found[0].decode()
 
-    async def _in_time(self, seconds: float) -> None:
-        """Redis ends a wait when it looks at its clock, so make it look when this one is over."""
+    async def _ping_at_end(self, seconds: float) -> None:
+        """Ping Redis when a short wait is over: it ends waits only when it looks at its clock, ten times a second."""
         await asyncio.sleep(seconds + 0.001)
-        await self._turn()
+        await self._ping()
 
     async def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
@@ -80,7 +80,7 @@ class Waker:
 
 
 def _blocking(lists: Sequence[str]) -> bytes:
-    """BLPOP on these lists as it goes to Redis, but for the time: of thousands it is made once.
+    """Encode BLPOP on these lists for Redis, without the timeout; encoded once, as there may be thousands.
 
     >>> _blocking(["a"])
     b'*3\\r\\n$5\\r\\nBLPOP\\r\\n$1\\r\\na\\r\\n'

