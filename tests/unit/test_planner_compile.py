@@ -472,12 +472,12 @@ def test_number_depth_width_and_cost_of_a_plan_are_capped() -> None:
 
     assert problems(*chain, rules=CompileRules(max_subtasks=3)) == ["steps: 4, at most 3 are accepted; plan fewer"]
     assert problems(*chain, rules=CompileRules(max_depth=3)) == [
-        "steps: 4 wait one behind the other, at most 3 may; plan flatter"
+        "steps: the longest chain has 4 steps, at most 3 are allowed; plan flatter"
     ]
     assert problems(step(), step(), rules=CompileRules(max_width=1)) == [
-        "steps: 2 run side by side, at most 1 may; plan fewer"
+        "steps: 2 would run at once, at most 1 are allowed; plan fewer"
     ]
-    with pytest.raises(BadDraft, match=r"estimated at \$0.0300, at most \$0.0200 may be spent"):
+    with pytest.raises(BadDraft, match=r"about \$0.0300, at most \$0.0200 is allowed"):
         compiled(Draft((step(), step())), DESK, CompileRules(max_cost=20_000), costs={"triage": 15_000})
 
 

@@ -1,1 +1,1 @@
-"""From a draft to a plan that can run."""
+"""Compile a draft into a plan that can run."""

@@ -1,7 +1,7 @@
-"""From a draft to a plan that can run: experts, ids, references and edges put right, each mend told.
+"""Compile a draft into a plan that can run: resolve its experts, ids, references and edges, and report each repair.
 
-Nothing is guessed that the text does not say. What cannot be put right is refused with all that is wrong at once, in
-words made for the planner's repair turn: the place, the problem, and the remedy or the candidates.
+Nothing is guessed that the text does not say. A draft that cannot be repaired is refused with all its problems at once,
+each worded for the model's next turn: the place, the problem, and the remedy or the candidates.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from swarm.types.plan import ITEM, Aggregate, Plan, Subtask
 from swarm.types.result import Mend
 
 MAX_ID = 56
-"""Characters: a round's prefix still fits before it."""
+"""Characters of an id, with room left for a round's prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompileRules:
-    """What a plan may be. `mend_edges`: drop self, dangling and circular edges instead of refusing them."""
+    """Limits of a plan. `mend_edges` drops self, dangling and circular edges instead of refusing them."""
 
     mend_edges: bool = False
     max_subtasks: int = 100
     max_depth: int = 20
     max_width: int = 1_000
     max_cost: int | None = None
-    """Micro-dollars, against the sum of what its experts cost."""
+    """The most that its experts may cost together, in micro-dollars."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -52,14 +52,14 @@ class CompileRules:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A plan that can run: a subtask for every step, in the order of the text, all edges in `depends_on`."""
+    """A plan that can run: a subtask for every step, in the order of the text, with all edges in `depends_on`."""
 
     subtasks: tuple[Subtask, ...]
     aggregate: Aggregate
     mends: tuple[Mend, ...]
-    """All that was put right, also what the draft tells of itself."""
+    """All repairs, including those that reading the text needed."""
     why: dict[str, str]
-    """Subtask id -> how its expert was found."""
+    """How each subtask's expert was found, by subtask id."""
 
 
 def compiled(
@@ -73,11 +73,11 @@ def compiled(
     costs: Mapping[str, int] | None = None,
     foreign: Foreign = NOTHING,
 ) -> Compiled:
-    """The plan of a draft, or BadDraft with everything that is wrong with it; it raises nothing else.
+    """Compile a draft. Raises BadDraft with all its problems, and nothing else.
 
-    `known` are ids of results that are there already and may be referred to. `names` are those of `cards`, made
-    beforehand where many drafts are compiled. `similar` finds experts by meaning, `costs` are estimates per expert.
-    What may be a copy of `foreign` texts names no result.
+    `known` are ids of earlier results that may be referred to. `names` are those of `cards`, built once where many
+    drafts are compiled. `similar` finds experts by meaning, `costs` are estimates per expert. A reference that may be
+    copied from `foreign` texts refers to no result.
     """
     if not draft.steps:
         raise BadDraft(["steps: the plan has none; give at least one"])
@@ -89,7 +89,7 @@ def compiled(
         write_instruction(work, at)
         conditions(work, at)
         if work.placeholders > MAX_PLACEHOLDERS:
-            break  # it is refused; what follows would only take time
+            break  # the draft is refused anyway
     acyclic = settle(work)
     check_fields(work)
     if acyclic:
@@ -109,7 +109,7 @@ def _begun(
     similar: Similar | None,
     foreign: Foreign,
 ) -> CompileContext:
-    """The steps with their experts and ids, and the ways in which they may be named."""
+    """Resolve the steps' experts and ids, and collect the names by which they can be referred to."""
     steps = [
         DraftedSubtask(step, step.place or f"steps.{i}", names.find(step.expert, said(step), similar))
         for i, step in enumerate(draft.steps)
@@ -130,7 +130,7 @@ def _begun(
 
 
 def _ids(written: Sequence[str], known: Collection[str]) -> list[str]:
-    """An id of its own for every step: the one that was written if it will do, else t1, t2, ... by its place."""
+    """Give every step a unique id: the written one if it is valid and free, otherwise t1, t2, ... by its place."""
     wanted = [re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:MAX_ID].strip("-") for name in written]
     reserved = {name for name in wanted if name}
     taken = {*known, ITEM}
@@ -151,7 +151,7 @@ def _free(base: str, taken: Collection[str]) -> str:
 
 
 def _tell_names(work: CompileContext, step: DraftedSubtask, title: str) -> None:
-    """What is wrong with the names that a step gives, and what was put right."""
+    """Report the problems and repairs of a step's expert and id."""
     written, found = step.draft.expert, step.found
     if found.expert is None:
         near = f"nearest: {', '.join(found.candidates)}" if found.candidates else "name one of those that were listed"
@@ -165,7 +165,7 @@ def _tell_names(work: CompileContext, step: DraftedSubtask, title: str) -> None:
 
 
 def _counted(work: CompileContext) -> NumberBases:
-    """Whether numbers that refer to steps count from 0 or from 1."""
+    """Find out whether numbers that refer to steps count from 0 or from 1."""
     numbers = [
         (at, *found)
         for at, step in enumerate(work.steps)
@@ -184,12 +184,14 @@ def _check_caps(work: CompileContext, rules: CompileRules, costs: Mapping[str, i
     deepest, widest = max(level) + 1, max(Counter(level).values())
     cost = sum(costs.get(step.expert, 0) for step in work.steps)
     if deepest > rules.max_depth:
-        work.problem("steps", f"{deepest} wait one behind the other, at most {rules.max_depth} may; plan flatter")
+        work.problem(
+            "steps", f"the longest chain has {deepest} steps, at most {rules.max_depth} are allowed; plan flatter"
+        )
     if widest > rules.max_width:
-        work.problem("steps", f"{widest} run side by side, at most {rules.max_width} may; plan fewer")
+        work.problem("steps", f"{widest} would run at once, at most {rules.max_width} are allowed; plan fewer")
     if rules.max_cost is not None and cost > rules.max_cost:
         estimate, cap = cost / 1e6, rules.max_cost / 1e6
-        work.problem("steps", f"estimated at ${estimate:.4f}, at most ${cap:.4f} may be spent; plan fewer")
+        work.problem("steps", f"the plan would cost about ${estimate:.4f}, at most ${cap:.4f} is allowed; plan fewer")
 
 
 _AGGREGATES: Mapping[str, Aggregate] = {
@@ -206,12 +208,12 @@ def _aggregate(work: CompileContext) -> Aggregate:
     written = work.draft.aggregate
     found = _AGGREGATES.get(re.sub(r"[^a-z]", "", written[:100].lower()))
     if found is None or (written and found != written):
-        work.mend("aggregate", f"{quoted(written)} read as {found or 'auto: it is none of ours'}")
+        work.mend("aggregate", f"{quoted(written)} read as {found or 'auto: it is no known way'}")
     return found or "auto"
 
 
 def _plan(work: CompileContext, aggregate: Aggregate) -> tuple[Subtask, ...]:
-    """The subtasks, proved to be a plan together with those that are solved already."""
+    """Build the subtasks, and check that they form a plan together with those already solved. Raises BadDraft."""
     built = [] if work.problems else [_subtask(work, at) for at in range(len(work.steps))]
     subtasks = tuple(subtask for subtask in built if subtask is not None)
     if not work.problems:

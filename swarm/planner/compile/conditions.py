@@ -1,4 +1,4 @@
-"""`when` and `for_each` of a step, and whether the fields that a plan uses are promised by those who give them."""
+"""Read `when` and `for_each` of a step, and check the fields a plan uses against the schemas of their results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _when(work: CompileContext, at: int) -> None:
 
 
 def _result(work: CompileContext, at: int, name: str, place: str, how: How) -> str | None:
-    """The result that a condition or a list names, in our form; None after a problem."""
+    """Return the result that a condition or a list names, in our form; None after reporting a problem."""
     if how == "when" and work.steps[at].draft.for_each and name.partition(".")[0] == ITEM:
         return name
     found = next(mentions(name), None) or next(mentions(f"${{{name}}}"), None)
@@ -62,7 +62,7 @@ def _result(work: CompileContext, at: int, name: str, place: str, how: How) -> s
 
 
 def check_fields(work: CompileContext) -> None:
-    """Fields that instructions use of results whose schema is known, and the schemas themselves."""
+    """Check the schemas of steps, and the fields that instructions use of results with a known schema."""
     for step in work.steps:
         if step.draft.output is not None and (wrong := fields.schema_problem(step.draft.output)):
             work.problem(f"{step.place}.output", wrong)

@@ -1,4 +1,4 @@
-"""A plan while it is compiled: its steps, what is known of them, and what was found wrong or put right."""
+"""The state of a plan while it is compiled: its steps, edges, problems and repairs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from swarm.types.result import Mend
 MAX_PROBLEMS = 50
 MAX_MENDS = 500
 MAX_PLACEHOLDERS = 1_000
-"""Of one plan; by far more than sound plans have."""
+"""References in one plan; real plans have far fewer."""
 _DOUBTFUL = "stands in the request or a result too"
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A reference in an instruction; `written` is how the planner put it."""
+    """A reference in an instruction; `written` is its original text."""
 
     target: Target
     path: tuple[str, ...]
@@ -33,14 +33,14 @@ class Use:
 
 @dataclass(slots=True)
 class DraftedSubtask:
-    """A step on its way to a subtask."""
+    """A step while it is compiled into a subtask."""
 
     draft: DraftStep
     place: str
     found: NameMatch
     id: str = ""
     pieces: list[str | Use] = field(default_factory=list)
-    """The instruction: text, and the references in it."""
+    """The instruction as text and references."""
     when: Condition | None = None
     for_each: str = ""
 
@@ -51,7 +51,7 @@ class DraftedSubtask:
 
 @dataclass(slots=True)
 class CompileContext:
-    """Shared by the parts of the compiler. What they find wrong or put right is told here, in order, once each."""
+    """State shared by the parts of the compiler. It collects each problem once, and the repairs in order."""
 
     draft: Draft
     cards: Mapping[str, Card]
@@ -61,15 +61,15 @@ class CompileContext:
     places: StepReferences
     edges: Edges
     twice: Mapping[str, int]
-    """Ids that several steps have as written, and how many."""
+    """Ids that more than one step has, with the number of these steps."""
     foreign: Foreign = NOTHING
-    """What instructions may have copied from texts of others."""
+    """References in the request and in results, which instructions may have copied."""
     problems: dict[str, None] = field(default_factory=dict)
     mends: list[Mend] = field(default_factory=list)
     placeholders: int = 0
 
     def counted(self) -> bool:
-        """Count a placeholder. Past the cap it is a problem, and nothing more need be read."""
+        """Count a placeholder; return False, with a problem reported, once the plan has too many."""
         self.placeholders += 1
         if self.placeholders > MAX_PLACEHOLDERS:
             self.problem("steps", f"more than {MAX_PLACEHOLDERS:,} placeholders; plan fewer steps")
@@ -84,14 +84,14 @@ class CompileContext:
             self.mends.append(Mend(place=place, what=what))
 
     def dangling(self, place: str, name: str) -> None:
-        """A reference or an edge that leads nowhere."""
+        """Report a reference or an edge to a step that does not exist."""
         if self.mend_edges:
             self.mend(place, f"{quoted(name)} is no step of the plan; dropped")
         else:
             self.problem(place, f"{quoted(name)} is no step of the plan; {self.every_step()}")
 
     def doubtful(self, at: int, mention: Mention, written: str, place: str) -> None:
-        """A reference that may be a copy of a text of others: a problem if it names an id, else it is left as text."""
+        """Report a reference that may copy foreign text: a problem if it names an id, otherwise it stays text."""
         parts = (mention.name, *mention.path)
         ids = {name: self.places.by_id(name) for name in (".".join(parts[:end]) for end in range(len(parts), 0, -1))}
         target = next((to for name, to in ids.items() if to == name or isinstance(to, int)), None)
@@ -113,19 +113,19 @@ class CompileContext:
         return f"the steps are {', '.join(every[:12])}" + (f" and {len(every) - 12} more" if len(every) > 12 else "")
 
     def by_id(self, name: str, place: str) -> Target | None:
-        """The step of this id; a problem if several have it."""
+        """Return the step with this id; report a problem if several steps have it."""
         found = self.places.by_id(name)
         if name in self.twice and found is not None:
             self.problem(place, f"{quoted(name)} is the id of {self.twice[name]} steps; give each its own")
         return found
 
     def resolved(self, at: int, mention: Mention, written: str, place: str) -> Use | None:
-        """What a mention in the step at `at` refers to: a step by its id or number, else the last one of an expert."""
+        """Resolve a mention in the step at `at`: to a step by id or number, otherwise to the last one of an expert."""
         if (target := self._counted_otherwise(at, mention)) is not None:
             return Use(target, mention.path, written)
         if (named := self.places.named(mention)) is not None and self.is_step(named[0]):
             if mention.form == "said" and isinstance(named[0], int) and named[0] >= at:
-                return None  # a sentence about steps, not about their results
+                return None  # the sentence speaks of steps, not of their results
             self.by_id(mention.name, place)
             return Use(*named, written)
         if mention.form in ("ours", "loose"):
@@ -134,7 +134,10 @@ class CompileContext:
         return None
 
     def _counted_otherwise(self, at: int, mention: Mention) -> int | None:
-        """Planners mix both ways: where one means no earlier step, a declared edge may say that it is the other."""
+        """Return the step from the other base of counting, since models mix both.
+
+        It counts if the usual base gives no earlier step and a declared edge leads to this one.
+        """
         if mention.form not in ("ours", "marked") or self.places.number(mention.name) is None:
             return None
         usual, other = self.places.numbered(mention.name), self.places.counted_otherwise(mention.name)
@@ -151,7 +154,7 @@ class CompileContext:
         return f"${{{'.'.join((self.id(target), *path))}}}"
 
     def schema(self, target: Target) -> Mapping[str, Any] | None:
-        """What is promised of a result: by the step itself, or by its expert's card."""
+        """Return the schema of a result: the step's own, otherwise that of its expert's card."""
         if isinstance(target, str):
             return None
         step = self.steps[target]
@@ -160,11 +163,11 @@ class CompileContext:
 
 
 def quoted(text: str) -> str:
-    """A planner's own words in a message, not too many of them."""
+    """Quote a text of the plan in a message, shortened."""
     return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
 def said(step: DraftStep) -> str:
-    """What a step is about: its instruction, else the texts among its arguments."""
+    """Return the text of a step: its instruction, otherwise the strings among its arguments."""
     texts: Sequence[str] = [value[:200] for value in list(step.arguments.values())[:10] if isinstance(value, str)]
     return step.instruction or " ".join(texts)

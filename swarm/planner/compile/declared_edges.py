@@ -1,7 +1,7 @@
-"""The edges that a draft declares: `depends_on` of its steps, and links told apart from them.
+"""Add the edges that a draft declares: `depends_on` of its steps, and its list of links.
 
-Ends are ids, numbers, names of experts, or what some step says that it makes. Where a name means several steps, all
-those before are meant: an edge too many costs time, a missing one costs the answer.
+The ends of an edge are ids, numbers, experts, or products that a step declares. A name that fits several steps means
+all those before: a needless edge costs time, a missing one costs the answer.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from swarm.planner.compile.references import Mention, Target, mentions
 from swarm.types.plan import escaped
 
 _NO_STEP = frozenset(("", "none", "null", "start", "end", "begin", "finish"))
-"""Ends of links that say where the plan begins or ends."""
+"""Ends of links that mark the beginning or the end of the plan."""
 MAX_CUTS = 50
-"""Circles of one plan that are mended; a plan with more says nothing about its order."""
+"""Cycles of one plan that are repaired; the order of a plan with more cannot be known."""
 
 
 def declare(work: CompileContext) -> None:
@@ -59,14 +59,14 @@ def _targets(
 
 
 def _before(work: CompileContext, at: int, name: str, place: str, steps: Sequence[int], how: str) -> Sequence[int]:
-    """Of several steps that a name means those before this one, else one after it."""
+    """Choose, of the steps that a name may mean, those before this one, otherwise one after it."""
     before = [i for i in steps if i < at] or [i for i in steps if i != at][:1] or steps[:1]
     work.mend(place, f"{quoted(name)} read as {', '.join(map(work.id, before))}, {how}")
     return before
 
 
 def _link(work: CompileContext, place: str, link: tuple[str, str]) -> None:
-    """Between two steps, or all steps of two experts that stand in this order; else the first of each."""
+    """Add the edges of a link: between two steps, or between all steps of two experts that stand in this order."""
     ends = [work.places.ends(name) for name in link]
     if any(not steps and squeezed(name) in _NO_STEP for name, steps in zip(link, ends, strict=True)):
         return
@@ -81,9 +81,9 @@ def _link(work: CompileContext, place: str, link: tuple[str, str]) -> None:
 
 
 def settle(work: CompileContext) -> bool:
-    """Refuse or drop what cannot run: edges of a step to itself, and cycles. Dropped references become plain text.
+    """Refuse or drop edges of a step to itself, and cycles. References along dropped edges become plain text.
 
-    Whether there is no cycle left.
+    Returns whether no cycle is left.
     """
     for at in range(len(work.steps)):
         if at in work.edges.waits[at]:
@@ -91,7 +91,7 @@ def settle(work: CompileContext) -> bool:
     stuck, cuts = any(at in waits for at, waits in enumerate(work.edges.waits)), 0
     while not stuck and (cycle := work.edges.cycle()):
         if (cuts := cuts + 1) > MAX_CUTS:
-            work.problem("steps", f"more than {MAX_CUTS} circles; let each step wait for earlier ones only")
+            work.problem("steps", f"more than {MAX_CUTS} cycles; let each step wait for earlier ones only")
             return False
         shown = " -> ".join(map(work.id, cycle if len(cycle) <= 10 else (*cycle[:5], *cycle[-5:])))
         at, target = work.edges.backward(cycle)
@@ -100,7 +100,7 @@ def settle(work: CompileContext) -> bool:
 
 
 def _drop(work: CompileContext, at: int, target: int, what: str, remedy: str) -> bool:
-    """Drop an edge if that is allowed, with the references that made it."""
+    """Drop an edge and the references along it; return False, with a problem reported, if that is not allowed."""
     step, place = work.steps[at], f"{work.steps[at].place}.depends_on"
     if not work.mend_edges or work.edges.is_firm(at, target):
         work.problem(place, f"{what}; {remedy}")

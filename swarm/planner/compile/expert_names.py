@@ -1,9 +1,9 @@
-"""Which expert a planner meant by a name that is none.
+"""Find the expert that a model meant by a name that is not in the catalog.
 
-Spelling first: case, spaces, `.`, `_`, `-`, Markdown escapes, prefixes such as `functions.`, endings of words. Then
-meaning, by what the cards say; each rule wants one expert and no second that comes near it. Letters that look alike
-are no evidence ("Text Classification" is no "Token Classification"), nor is a shared last word: two names with the
-same last word and different ones before it are different things.
+Spelling comes first: case, spaces, `.`, `_`, `-`, Markdown escapes, prefixes such as `functions.`, endings of words.
+Then meaning, by the text of the cards; each rule needs one expert without a close second. Similar letters are no
+evidence ("Text Classification" is no "Token Classification"), nor is a shared last word: names with the same last word
+and different ones before it mean different things.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from swarm.text.expert_ranking import ExpertIndex, Match, index
 from swarm.types.card import Card
 
 AHEAD = 1.2
-"""How many times the score of the next one an expert must have that is found by the words of its description."""
+"""The factor by which an expert found by its description must score above the next."""
 CANDIDATES = 5
-"""Experts named to a planner for a name that is none."""
+"""Experts proposed to the model for an unknown name."""
 
 Similar = Callable[[str], str | None]
-"""An encoder's word on it: the one expert whose description means this text, None where it is not sure."""
+"""Returns the one expert whose description has the meaning of a text, by an encoder; None if it is not sure."""
 
 _NOISE = frozenset("agent api assistant bot expert function model models plugin service specialist task tool".split())
 _IDLE = frozenset(stem(word) for word in "engine modeling module process processing response system text".split()) | {
     stem(word) for word in _NOISE
 }
-"""Stems that add nothing to a name that is there: every expert takes and gives text."""
+"""Stems that add no meaning to a name: every expert takes and returns text."""
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+|[^\W_]")
 _MAKING = {
     stem(word): "make" for word in "create creation creator generate generation generator produce synthesize".split()
 }
-"""Words for making something: which one is said means nothing."""
+"""Verbs of making something, which count as equal."""
 _NO_LETTER = re.compile(r"[\W_]+")
 _ASIDE = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
 _ACRONYM = re.compile(r"[A-Z][A-Za-z]?[A-Z]{1,4}")
@@ -45,12 +45,12 @@ _GIVEN = re.compile(
     r"[^,;.]*?(?=\b(?:by|into|using)\b|[,;.(]|$)"
 )
 _LONGEST = 200
-"""Characters of a name that are looked at."""
+"""Characters of a name that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameMatch:
-    """The expert, if there is one, how it was found (empty: by its exact name), and else those that come nearest."""
+    """The expert that a name means and how it was found (empty: exact name); without one, the nearest candidates."""
 
     expert: str | None
     how: str = ""
@@ -59,13 +59,13 @@ class NameMatch:
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """The words of one card, as stems."""
+    """The words of one card as stems."""
 
     expert: str
     name: tuple[str, ...]
     sentences: tuple[tuple[str, ...], ...]
     deeds: tuple[tuple[str, ...], ...]
-    """The sentences without what is given to the expert."""
+    """The sentences without the expert's input."""
     initials: tuple[str, ...]
 
     @property
@@ -73,17 +73,17 @@ class _About:
         return frozenset((*self.name, *(word for sentence in self.sentences for word in sentence)))
 
     def covers(self, name: tuple[str, ...]) -> bool:
-        """Whether the name and one thing that it is said to do have all these words, and the name has one of them."""
+        """Whether the name and one of the deeds together have all these words, and the name at least one of them."""
         if self.name and self.name[-1] == name[-1] and not set(self.name) <= set(name):
-            return False  # another kind of the same thing
+            return False  # it is another kind of the same thing
         rest = {_MAKING.get(word, word) for word in name if word not in self.name}
         return 0 < len(rest) < len(set(name)) and any(rest <= set(deed) for deed in self.deeds)
 
 
 class ExpertNames:
-    """The experts of one catalog by name. Made once for it; looking up a known name costs a dict's look-up.
+    """The experts of one catalog by name. It is built once per catalog; finding an exact name is one dict look-up.
 
-    `titles` gives experts names beside their own: card name -> how a planner knows it.
+    `titles` gives experts a second name, by which models know them: card name -> title.
     """
 
     def __init__(self, cards: Mapping[str, Card], titles: Mapping[str, str] | None = None) -> None:
@@ -99,11 +99,11 @@ class ExpertNames:
         self._remembered: dict[tuple[str, str], NameMatch] = {}
 
     def title(self, expert: str) -> str:
-        """How planners know an expert."""
+        """Return the name by which models know an expert."""
         return self._titles.get(expert, expert)
 
     def find(self, written: str, words: str = "", similar: Similar | None = None) -> NameMatch:
-        """The expert that is meant by `written` in a step that says `words`."""
+        """Find the expert that `written` means in a step with the text `words`."""
         if (exact := self._exact.get(written)) is not None:
             return NameMatch(exact)
         written, words = written[:_LONGEST], words[:2_000]
@@ -128,7 +128,7 @@ class ExpertNames:
         return self._without_aside(written)
 
     def _without_prefixes(self, written: str) -> Iterable[str]:
-        """What is left of `functions.find` after each part of the front, unless other experts have that part."""
+        """Yield a name without its first parts (`functions.find`), up to a part that other experts' names have too."""
         segments = re.split(r"[./:]+", written)
         for i in range(1, len(segments)):
             if segments[i - 1] in self._spaces:
@@ -136,7 +136,7 @@ class ExpertNames:
             yield ".".join(segments[i:])
 
     def _without_aside(self, written: str) -> NameMatch | None:
-        """`Translation (French)`, unless another expert's name goes on like that."""
+        """Find `Translation (French)` without its brackets, unless another expert's name begins with the rest."""
         bare = _ASIDE.sub("", written)
         if bare == written or not (key := squeezed(bare)):
             return None
@@ -161,7 +161,7 @@ class ExpertNames:
         return NameMatch(None, candidates=tuple(self.title(match.expert) for match in ranked[:CANDIDATES]))
 
     def _named_within(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
-        """`Machine Translation` holds the whole name `Translation`; what it adds must not belong to others."""
+        """Find `Translation` in `Machine Translation`; the added words must not belong to other experts."""
         held = [about for about in self._abouts() if about.name and _holds(name, about.name)]
         most = max((len(about.name) for about in held), default=0)
         longest = [about for about in held if len(about.name) == most]
@@ -173,7 +173,7 @@ class ExpertNames:
         return NameMatch(about.expert, "its name with words added") if same or not added else None
 
     def _said(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
-        """The description says these very words, or words that they are the initials of."""
+        """Find the one expert whose description has these words, or has words with these initials."""
         short = {word.lower() for word in _ACRONYM.findall(written)} if _ACRONYM.fullmatch(written.strip()) else set()
         said = [
             about
@@ -184,7 +184,7 @@ class ExpertNames:
         return NameMatch(said[0].expert, "its description says so") if len(said) == 1 else None
 
     def _part_of(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
-        """`Speech Recognition` is part of one name only. For a single word the step must say the rest of it."""
+        """Find the one expert whose name contains the words. For a single word the step must have the others."""
         longer = [about for about in self._abouts() if len(about.name) > len(name) and _within(name, about.name)]
         if len(longer) != 1 or all(word in WEAK_STEMS for word in name):
             return None
@@ -197,7 +197,7 @@ class ExpertNames:
         return None
 
     def _covered(self, name: tuple[str, ...], written: str, words: str, ranked: list[Match]) -> NameMatch | None:
-        """One expert's name and one of its deeds have all these words, and they fit no other one nearly as well."""
+        """Find the one expert whose name and deed have all these words, and that is clearly ahead of the others."""
         if len(name) < 2 or not ranked:
             return None
         covering = [about.expert for about in self._abouts() if about.covers(name)]
@@ -215,12 +215,12 @@ class ExpertNames:
         return self._about
 
     def _is_telling(self, word: str) -> bool:
-        """Whether names of the catalog are told apart by this word."""
+        """Whether the word is a part of some expert's name."""
         return any(word in about.name for about in self._abouts())
 
 
 def squeezed(name: str) -> str:
-    """Letters and digits only, in lower case."""
+    """Reduce a name to letters and digits in lower case."""
     return _squeezed(name) if len(name) <= _LONGEST else _NO_LETTER.sub("", name.casefold())
 
 
@@ -231,26 +231,26 @@ def _squeezed(name: str) -> str:
 
 @lru_cache(maxsize=8_192)
 def parts(text: str) -> tuple[str, ...]:
-    """The stems of the words that mean something, in order: `Text-to-Image` is not `Image-to-Text`."""
+    """Return the stems of the words without stop words, in order: `Text-to-Image` is not `Image-to-Text`."""
     words = [word.lower() for word in _WORD.findall(text)]
     return tuple(word if word.isdigit() else stem(word) for word in words if word not in STOP)
 
 
 def _ahead(expert: str, ranked: list[Match], times: float) -> bool:
-    """Whether its score is that of any other, `times` over."""
+    """Whether an expert's score is at least `times` that of any other."""
     scores = {match.expert: match.score for match in ranked}
     own = scores.pop(expert, 0.0)
     return own >= times * max(scores.values(), default=0.0)
 
 
 def _tails(title: str) -> Iterable[str]:
-    """`maps.route.find` -> `route.find`, `find`."""
+    """Return the shorter forms of a dotted name: `maps.route.find` -> `route.find`, `find`."""
     segments = title.split(".")
     return (".".join(segments[i:]) for i in range(1, len(segments)))
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Keys that mean one name only."""
+    """Keep the keys that mean one name only."""
     found: dict[str, str] = {}
     twice = set()
     for key, name in pairs:
@@ -269,18 +269,18 @@ def _about(expert: str, title: str, description: str) -> _About:
 
 
 def _initials(sentence: str) -> Iterable[str]:
-    """Of each three and four words that follow one another."""
+    """Return the initials of each three and four words in a row."""
     words = [word for word in re.split(r"[\W_]+", sentence.lower()) if word]
     return ("".join(word[0] for word in words[i : i + n]) for n in (3, 4) for i in range(len(words) - n + 1))
 
 
 def _holds(longer: Collection[str], shorter: tuple[str, ...]) -> bool:
-    """Whether all these words are in `longer`, in their order."""
+    """Whether `longer` has all the words of `shorter` in their order, and more."""
     rest = iter(longer)
     return len(shorter) < len(longer) and all(word in rest for word in shorter)
 
 
 def _within(name: tuple[str, ...], sentence: tuple[str, ...]) -> bool:
-    """Whether the words stand in the sentence one behind the other."""
+    """Whether the words stand in the sentence next to each other."""
     n = len(name)
     return any(sentence[i : i + n] == name for i in range(len(sentence) - n + 1))

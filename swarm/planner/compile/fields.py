@@ -1,4 +1,4 @@
-"""What a plan says of results: the fields that it uses, the conditions on them, and the schemas that promise them."""
+"""Read the fields of results that a plan uses, its conditions on them, and the schemas that declare them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from swarm.types.base import json_problem
 
 _UNTOLD = ("$ref", "anyOf", "oneOf", "allOf", "patternProperties", "if")
-"""What may promise more fields than `properties` does."""
+"""Keywords that may declare more fields than `properties` does."""
 WHOLE = frozenset("answer content output outputs response result results return_value returned text value".split())
-"""Fields by which planners mean all of a result."""
+"""Fields by which models mean the whole result."""
 
 _COMPARISONS: Mapping[str, str] = {
     **dict.fromkeys("equals equal eq is value == = ===".split(), "equals"),
@@ -33,9 +33,9 @@ _WORDS = {"equal": "==", "equals": "==", "is": "==", "is not": "!=", "not equal"
 
 
 def declared(schema: Mapping[str, Any] | None, path: Sequence[str]) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
-    """The schema at the end of a path, and where a field is not promised the fields that are.
+    """Follow a path through a schema; return the schema at its end, and the declared fields if one is missing.
 
-    `(None, ())` means that nothing is known there; `(None, fields)` that the path leads nowhere.
+    `(None, ())` means that the schema says nothing there; `(None, fields)` that the path does not exist.
     """
     for name in path:
         if not isinstance(schema, Mapping) or any(key in schema for key in _UNTOLD):
@@ -56,7 +56,7 @@ def declared(schema: Mapping[str, Any] | None, path: Sequence[str]) -> tuple[Map
 
 
 def condition(written: Mapping[str, Any] | str) -> tuple[dict[str, Any] | None, str]:
-    """A condition as an object or as words -> (its own form, what was wrong with it). The result is still unchecked.
+    """Read a condition given as an object or in words; return it in our form, or the problem. Its result is unchecked.
 
     >>> condition("${t1.label} == 'refund'")[0]
     {'result': 't1.label', 'equals': 'refund'}
@@ -95,7 +95,7 @@ def _from_words(text: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _literal(text: str) -> object:
-    """A JSON or Python literal, else the words themselves."""
+    """Read a JSON or Python literal; any other text is returned as it is."""
     for written in (text, text.replace("'", '"')):
         try:
             value: object = json.loads(written)
@@ -107,7 +107,7 @@ def _literal(text: str) -> object:
 
 
 def bare(reference: str) -> str:
-    """`${t1.items}` -> `t1.items`."""
+    """Remove the marks of a reference: `${t1.items}` -> `t1.items`."""
     text = reference.strip()
     for opens, closes in (("${", "}"), ("{{", "}}")):
         if text.startswith(opens) and text.endswith(closes):
@@ -123,7 +123,7 @@ _KEYWORDS = frozenset(
 
 
 def schema_problem(schema: Mapping[str, Any]) -> str | None:
-    """Why this has not the shape of a JSON schema; None if it has. What it means is for the experts to check."""
+    """Say why a value does not have the shape of a JSON schema; None if it has. The experts check what it means."""
     if not isinstance(schema, dict) or (problem := json_problem(schema)):
         return problem if isinstance(schema, dict) else "no JSON object; write a JSON schema"
     if schema and not _KEYWORDS.intersection(schema):

@@ -1,8 +1,8 @@
-"""What a model's plan may have copied from texts of others: a request, and results of an earlier round. Pure.
+"""Detect references that a plan may have copied from foreign text: the request, and results of an earlier round.
 
-A model is the author of its plan, but not of the words that it copied into it, changed or not. So a reference whose
-name stands in those texts behind a brace or another sign of references is doubtful, and never resolved. The model is
-told beforehand to name its steps otherwise.
+The model is the author of its plan, but not of the words it copied into it, changed or not. A reference whose name
+stands in foreign text behind a brace or another sign of references is doubtful and never resolved. The prompt asks the
+model to name its steps differently.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from swarm.planner.compile.expert_names import squeezed
 from swarm.planner.compile.references import Mention, mentions
 
 REQUEST = "request"
-"""`{{request}}` in an instruction stands for the words of the request."""
+"""The placeholder for the whole request in an instruction: `{{request}}`."""
 IDS = "t"
-"""What ids of steps begin with."""
+"""The prefix of step ids."""
 _BEGINNINGS = (IDS, "s", *(IDS + letter for letter in ascii_lowercase))
 _UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+")
 _BETWEEN = re.compile(r"[\s\\'\"`]+")
-"""What may stand between a sign and a name."""
+"""Characters that may stand between a sign and a name."""
 _SIGNED = re.compile(r"[{<#$]([\w.\-\[\]]{1,256})")
 _TO_NUMBER = re.compile(r"\A[^\W\d]*[-_]?\d{1,4}")
 _SAID = re.compile(r"(?:of|from)((?:step|task|subtask|node)[_#-]?\d{1,4})")
@@ -35,15 +35,15 @@ _NUMBERED = re.compile(r"(?<![^\W_])([a-z]{1,2})(?=\d)")
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Names in texts of others that look like references. Without texts it has none."""
+    """Names in foreign text that look like references."""
 
     names: frozenset[str] = frozenset()
     text: str = ""
-    """The texts in one case and width, with single spaces."""
+    """The foreign text in one case and width, with single spaces."""
     ids: str = IDS
-    """What ids of steps may begin with so that the texts have none of them."""
+    """A prefix of step ids that the foreign text does not use."""
     placeholder: str = REQUEST
-    """What may stand for the words of the request and is none of them."""
+    """A placeholder for the request that the foreign text does not contain."""
 
     @classmethod
     def of(cls, *texts: str) -> Foreign:
@@ -58,12 +58,12 @@ class Foreign:
         return cls(frozenset(names), " ".join(plain.split()), ids, placeholder)
 
     def named(self, words: str) -> str:
-        """Words of ours with such ids and such a placeholder as the texts do not have."""
+        """Replace the ids and the placeholder in a prompt text by those that the foreign text does not have."""
         words = re.sub(rf"\b{IDS}(?=\d)", self.ids, words)
         return words.replace(f"{{{{{REQUEST}}}}}", f"{{{{{self.placeholder}}}}}")
 
     def has(self, mention: Mention) -> bool:
-        """Whether a reference may be a copy. In our own form its whole path counts, in others also a part of it."""
+        """Whether a reference may be a copy. In our form its whole path must match, in others the beginning of it."""
         if not self.names:
             return False
         parts = (mention.name, *mention.path)
@@ -71,7 +71,7 @@ class Foreign:
         return any(squeezed("".join(parts[:end])) in self.names for end in range(shortest, len(parts) + 1))
 
     def says(self, value: str) -> bool:
-        """Whether a value that is nothing but a name stands in the texts."""
+        """Whether the foreign text contains a value that is only a name."""
         if not self.text:
             return False
         plain = " ".join(_UNSEEN.sub("", unicodedata.normalize("NFKC", value)).casefold().split())
@@ -79,7 +79,7 @@ class Foreign:
 
 
 NOTHING = Foreign()
-"""No texts of others."""
+"""No foreign text."""
 
 
 def _names(written: str, plain: str) -> Iterator[str]:

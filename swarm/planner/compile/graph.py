@@ -1,4 +1,4 @@
-"""The edges of a plan while it is compiled: which step waits for what, and every way in which the text says so."""
+"""The edges of a plan while it is compiled, each with the places of the text that declare it."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from swarm.types.plan import find_cycle
 How = Literal["depends_on", "links", "instruction", "when", "for_each"]
 
 _FIRM = frozenset(("when", "for_each"))
-"""A subtask makes no sense without such an edge."""
+"""Kinds of edges without which a subtask cannot run."""
 _MAKES = frozenset("target targets makes creates produces product products provides".split())
 
 
 class Edges:
-    """Of `count` steps."""
+    """The edges between `count` steps."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.waits: list[dict[Target, set[How]]] = [{} for _ in range(count)]
 
     def add(self, at: int, target: Target, how: How) -> None:
-        """The step at `at` waits for `target`."""
+        """Make the step at `at` wait for `target`."""
         self.waits[at].setdefault(target, set()).add(how)
 
     def drop(self, at: int, target: Target) -> None:
         del self.waits[at][target]
 
     def is_firm(self, at: int, target: Target) -> bool:
-        """Whether the step cannot do without this edge."""
+        """Whether the step cannot run without this edge."""
         return bool(self.waits[at][target] & _FIRM)
 
     def cycle(self) -> tuple[int, ...]:
-        """Some cycle, closed, each step waiting for the next; empty if there is none."""
+        """Return a cycle, closed, in which each step waits for the next; empty if there is none."""
         own = {str(at): [str(t) for t in waits if isinstance(t, int)] for at, waits in enumerate(self.waits)}
         return tuple(map(int, find_cycle(own)))
 
     def backward(self, cycle: Sequence[int]) -> tuple[int, int]:
-        """The edge of a cycle that waits for a later step; of several one that carries no data, and is not firm."""
+        """Choose the edge of a cycle to drop: one that waits for a later step, carries no data and is not firm."""
         later = [(at, target) for at, target in pairwise(cycle) if at < target]
         return min(later, key=lambda edge: (self.is_firm(*edge), "instruction" in self.waits[edge[0]][edge[1]]))
 
 
 def makers(arguments: Sequence[Mapping[str, object]]) -> Mapping[str, Sequence[int]]:
-    """Material -> the steps that make it, where steps say what they make."""
+    """Map each product that steps declare to the steps that make it."""
     found: dict[str, list[int]] = {}
     for at, members in enumerate(arguments):
         made = [value for name, value in members.items() if name.lower() in _MAKES]
@@ -57,7 +57,7 @@ def makers(arguments: Sequence[Mapping[str, object]]) -> Mapping[str, Sequence[i
 
 
 def levels(edges: Edges) -> list[int]:
-    """Of each step, how many stand before it on its longest path. There must be no cycle."""
+    """Return for each step the number of steps before it on its longest path. The edges must have no cycle."""
     level = [-1] * edges.count
     for root in range(edges.count):
         stack = [root]

@@ -1,4 +1,4 @@
-"""The instruction of a step: its own words and its arguments, with every reference to a result in our form.
+"""Write the instruction of a step: its text and its arguments, with every reference to a result in our form.
 
     {"instruction": "Summarise it", "arguments": {"text": "<node-0>", "words": 50}}
 
@@ -8,7 +8,7 @@ becomes
     text: ${t1}
     words: 50
 
-Nothing is added. A step without any words is asked by its expert's name, as a call without arguments is.
+Nothing is added. A step without text, such as a call without arguments, gets its expert's name as the instruction.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from swarm.planner.parse.draft import DraftStep
 from swarm.types.plan import ITEM, REFERENCE, escaped
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
-"""Around the number of a use while arguments are turned into text; no character of any language."""
+"""Delimiters of a reference's number while arguments are turned into text; no language uses these characters."""
 _MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 _NESTED = 20
 _LONGEST_NAME = 200
 _LOOKED_AT = 100
-"""Placeholders of one text by which it is told how the plan counts."""
+"""Placeholders of one text that are searched to find out how the plan counts."""
 
 
 def write_instruction(work: CompileContext, at: int) -> None:
-    """Put the instruction of a step together, and add the edges that it uses."""
+    """Write the instruction of a step, and add the edges that its references need."""
     step = work.steps[at]
     uses: list[Use] = []
     lines = [step.draft.instruction.strip()]
@@ -52,7 +52,7 @@ def write_instruction(work: CompileContext, at: int) -> None:
 
 
 def names(step: DraftStep, foreign: Foreign) -> Iterator[str]:
-    """Every name in a step that may refer to a step by its number, but copies; of endless ones the first."""
+    """Yield the names in a step that may refer to a step by number, without copies of foreign text."""
     yield from step.depends_on
     for text in (step.instruction, *_texts(dict(step.arguments))):
         for found in islice(mentions(text), _LOOKED_AT):
@@ -71,7 +71,7 @@ def _texts(value: object, depth: int = 0) -> Iterator[str]:
 
 
 def _shown(work: CompileContext, at: int, value: object, uses: list[Use]) -> str:
-    """Text as it is, anything else as JSON, with a mark for each text in it that only names an earlier step."""
+    """Return a text as it is, other values as JSON, with a mark for each string that only names an earlier step."""
     marked = _marked(work, at, value, uses, 0)
     return marked if isinstance(marked, str) else json.dumps(marked, ensure_ascii=False, default=str)
 
@@ -90,7 +90,7 @@ def _marked(work: CompileContext, at: int, value: object, uses: list[Use], depth
 
 
 def _named_whole(work: CompileContext, at: int, text: str) -> Use | None:
-    """`node-1`, "the output of step 1", or an id that ends in a number; of an earlier step only, else it is text."""
+    """Resolve a value that only names an earlier step: `node-1`, "the output of step 1", or an id with a number."""
     found = whole(text)
     if found is None or found.name in work.twice:
         return None
@@ -107,7 +107,7 @@ def _named_whole(work: CompileContext, at: int, text: str) -> Use | None:
 
 
 def _read(work: CompileContext, at: int, text: str) -> None:
-    """Text with references in it."""
+    """Read the references in a text."""
     step, end = work.steps[at], 0
     for found in mentions(text):
         if not work.counted():
@@ -128,7 +128,7 @@ def _read(work: CompileContext, at: int, text: str) -> None:
 
 
 def _literal(work: CompileContext, found: Mention, written: str, place: str) -> str:
-    """What names no step: a reference that leads nowhere, or just text."""
+    """Escape a mention of no step: a dangling reference, which is reported, or plain text."""
     if REFERENCE.fullmatch(written) or found.form == "marked":
         work.dangling(place, written)
     return escaped(written)
@@ -144,9 +144,9 @@ def _use(work: CompileContext, at: int, use: Use) -> None:
 
 
 def told_path(work: CompileContext, use: Use) -> tuple[str, ...]:
-    """The path without a first field that means all of a result, such as `.output`.
+    """Remove a first field that means the whole result, such as `.output`, from a path.
 
-    In a form that is not ours a field is kept only where a schema tells of fields: a result of text has none.
+    In foreign forms of reference a field is kept only if the result has a schema: a text has no fields.
     """
     schema = work.schema(use.target)
     properties = schema.get("properties") if schema else None

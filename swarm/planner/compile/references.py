@@ -1,7 +1,7 @@
-"""How planners refer to a step: `${t1}`, `<node-0>`, `<GENERATED>-0`, `#E1`, `$1`, `{{t1}}`, "Step 1", by an expert.
+"""Find references to steps in all common forms: `${t1}`, `<node-0>`, `<GENERATED>-0`, `#E1`, `$1`, `{{t1}}`, "Step 1".
 
-A form that can mean nothing else (`${...}`, `<node-3>`, `#E3`) is a reference even where no such step is; any other
-is one only if it names a step, else it is text.
+A form without another meaning (`${...}`, `<node-3>`, `#E3`) is a reference even if there is no such step. Any other is
+one only if it names a step or its expert; otherwise it is text.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple, TypeVar
 from swarm.planner.compile.expert_names import squeezed
 
 Target = int | str
-"""A step by its place from 0, or the id of a result of an earlier round."""
+"""A step by its index, or the id of a result of an earlier round."""
 Form = Literal["ours", "marked", "loose", "dollar", "said"]
-"""`said`: in the words of a sentence."""
+"""The form of a reference; `said` is one in the words of a sentence."""
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -43,7 +43,7 @@ _WHOLE = re.compile(
 _NUMBERED_VALUE = re.compile(rf"(?:node|step|generated|result|output)[-_]?\d{{1,4}}{_PATH}|.*\b(?:of|from) .*\d", re.I)
 _INDEX = re.compile(r"\[[\"']?(\w{1,99})[\"']?\]")
 _LONGEST = 200
-"""Characters of a value that may be nothing but a reference."""
+"""Characters of a value that may be only a reference."""
 
 
 class Mention(NamedTuple):
@@ -57,7 +57,7 @@ class Mention(NamedTuple):
 
 
 def mentions(text: str) -> Iterator[Mention]:
-    """All places that may name a step, in order."""
+    """Yield all places that may name a step, in order."""
     if _HINT.search(text):
         yield from map(_mention, _MENTION.finditer(text))
 
@@ -80,7 +80,7 @@ def _mention(found: re.Match[str]) -> Mention:
 
 
 def whole(text: str) -> Mention | None:
-    """A value that is nothing but a name with a number (`node-1`, `t1.field`) or "the output of NAME"."""
+    """Read a value that is only a name with a number (`node-1`, `t1.field`) or "the output of NAME"."""
     found = _WHOLE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if found is None:
         return None
@@ -88,7 +88,7 @@ def whole(text: str) -> Mention | None:
 
 
 def numbered_value(text: str) -> Mention | None:
-    """The same, where it says itself that its number is that of a step: `node-1`, but not `Task 1` or `N1`."""
+    """Read such a value if its form shows that the number is that of a step: `node-1`, but not `Task 1` or `N1`."""
     found = whole(text)
     return found if found and _NUMBERED_VALUE.fullmatch(text.strip()) else None
 
@@ -99,16 +99,16 @@ def _path(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NumberBases:
-    """For each word before a number: whether it counts from 0 or from 1, and what there is to say about it."""
+    """Whether the numbers behind each word count from 0 or from 1, with notes for the plan."""
 
     of: Mapping[str, int]
     notes: tuple[str, ...] = ()
     open: frozenset[str] = frozenset()
-    """Words whose numbers would do both ways, and nothing else decides."""
+    """Words whose numbers are possible both ways."""
 
 
 class StepReferences:
-    """Which step a name means, in one draft."""
+    """Resolves names to steps within one draft."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class StepReferences:
         experts: Sequence[Collection[str]],
         known: Collection[str],
     ) -> None:
-        """For each step: its id as written ("" for none), its id in the plan, and the names of its expert."""
+        """Takes for each step its id as written ("" for none), its id in the plan, and the names of its expert."""
         self._range, self._known = range(len(written)), known
         self._exact: dict[str, int] = {}
         for at, name in enumerate(written):
@@ -135,7 +135,7 @@ class StepReferences:
         self.bases = NumberBases({})
 
     def by_id(self, name: str) -> Target | None:
-        """The step whose id this is, spelt as it may be."""
+        """Return the step with this id, in any spelling."""
         if (found := self._exact.get(name)) is not None:
             return found
         if name in self._known:
@@ -144,11 +144,11 @@ class StepReferences:
         return self._tails.get(name) if loose is None else loose
 
     def by_expert(self, name: str) -> Sequence[int]:
-        """All steps of that expert."""
+        """Return all steps of an expert."""
         return self._experts.get(squeezed(name[:_LONGEST]), ())
 
     def named(self, mention: Mention) -> tuple[Target, tuple[str, ...]] | None:
-        """The step that a mention means and the path of fields in its result; None if it names no step."""
+        """Resolve a mention to a step and the path of fields in its result; None if it names no step."""
         parts = (mention.name, *mention.path)
         for length in range(min(len(parts), 3), 0, -1):
             if (found := self.by_id(".".join(parts[:length]))) is not None:
@@ -159,20 +159,20 @@ class StepReferences:
         return None if at is None else (at, mention.path)
 
     def _numbered_mention(self, mention: Mention) -> int | None:
-        """`$5` and `{{5}}` may be anything: they count only where the steps have numbers for ids."""
+        """Resolve a number. `$5` and `{{5}}` may mean anything: they count only if the steps have numbers for ids."""
         if mention.name.isdigit() and mention.form in ("dollar", "loose"):
             return self._numbers.get(int(mention.name))
         return None if mention.form == "dollar" else self.numbered(mention.name)
 
     def number(self, name: str) -> tuple[str, int] | None:
-        """The word and the number of a name like `Step 3` or `3` that tells a step by its place."""
+        """Split a name that gives a step's place, such as `Step 3` or `3`, into its word and its number."""
         found = _NUMBERED.fullmatch(name.strip())
         if found is None or self._numbers or self.by_id(name) is not None:
             return None
         return (found[1] or "").lower(), int(found[2])
 
     def numbered(self, name: str) -> int | None:
-        """The step of that number: where all ids end in numbers the one with that id, else by its place."""
+        """Return the step with a number: by id if all ids end in numbers, otherwise by place."""
         found = _NUMBERED.fullmatch(name.strip())
         if found is None or self._numbers:
             return self._numbers.get(int(found[2])) if found else None
@@ -180,7 +180,7 @@ class StepReferences:
         return at if at in self._range else None
 
     def counted_otherwise(self, name: str) -> int | None:
-        """The step of that number if the planner counted from 1 here and from 0 elsewhere, or the other way round."""
+        """Return the step with a number, counted from the other base than elsewhere in the plan."""
         found = _NUMBERED.fullmatch(name.strip())
         if found is None or self.number(name) is None:
             return None
@@ -192,7 +192,7 @@ class StepReferences:
         return self.bases.of.get(known, int(known in _ONE_BASED))
 
     def ends(self, name: str) -> Sequence[Target]:
-        """The steps that an end of a link means: by id, by number, or all of an expert."""
+        """Return the steps that an end of a link means: by id, by number, or all of an expert."""
         if (found := self.by_id(name)) is not None:
             return (found,)
         if (at := self.numbered(name)) is not None:
@@ -203,9 +203,9 @@ class StepReferences:
 
 
 def bases(numbers: Iterable[tuple[int, str, int]], edges: Collection[tuple[Target, Target]]) -> NumberBases:
-    """From (step, word, number): whether a word counts from 0 or from 1, so that numbers mean existing earlier steps.
+    """Decide for each word whether its numbers count from 0 or from 1, so that they mean existing earlier steps.
 
-    Where both would do, what agrees with the `edges` told otherwise decides, then what is usual for the word.
+    `numbers` has (step, word, number). If both are possible, agreement with the `edges` decides, then the usual way.
     """
     seen: dict[str, list[tuple[int, int]]] = {}
     for at, word, number in numbers:
@@ -232,7 +232,7 @@ def _better(sound: Sequence[int], agrees: Sequence[int], usual: int) -> int:
 
 
 def _once(pairs: Iterable[tuple[K, V]]) -> dict[K, V]:
-    """Keys that mean one thing only."""
+    """Keep the keys that mean one thing only."""
     found: dict[K, V] = {}
     twice = set()
     for key, value in pairs:
