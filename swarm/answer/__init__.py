@@ -1,1 +1,1 @@
-"""From outcomes to one answer."""
+"""Make one answer from the outcomes of subtasks."""

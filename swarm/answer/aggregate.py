@@ -1,10 +1,10 @@
-"""Results -> one Answer that says where each part came from and what is missing. Pure; no model writes here.
+"""Combine results into one Answer that names the source of each part and what is missing. Pure; it asks no model.
 
-Ways: `pass`, the result of the one sink; `join`, sections in plan order; `vote`, the label most sinks gave;
-`synthesis`, what a model wrote out of the sections (`swarm.answer.synthesis`) if it did, else `join`. A sink is a
-subtask that no other waits for. Where a sink has no result, the nearest subtasks before it that have one stand
-in for it, so a job that ends early still answers with the best there is. Edges are those in `depends_on`, which a
-plan writes out before it travels (`Plan.united`).
+Ways: `pass`, the result of the one sink; `join`, sections in plan order; `vote`, the label that most sinks gave;
+`synthesis`, a text that a model wrote from the sections (`swarm.answer.synthesis`), or `join` if there is none. A sink
+is a subtask on which no other depends. A sink without a result is replaced by the nearest subtasks before it that have
+one, so a job that ends early still answers with the best results it has. Edges are those in `depends_on`, which a plan
+writes out before it is stored (`Plan.united`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from swarm.types.plan import Aggregate, Subtask
 from swarm.types.result import Citation, Solution, Usage
 
 MOST_BEHIND = 32
-"""Results behind one section, nearest first, whose citations it carries. More would make the reader read it all."""
+"""Earlier results whose citations one section carries, nearest first. More would be too long to read."""
 
 
 def wanted(subtasks: Sequence[Subtask], how: Aggregate, solved: Collection[str], ending: Ending) -> tuple[str, ...]:
-    """The subtasks whose results `aggregate` needs, in plan order: the sections and what they cite."""
+    """Subtasks whose results `aggregate` needs, in plan order: the sections and the results they cite."""
     if ending == "rejected":
         return ()
     graph = _Graph(subtasks)
@@ -33,7 +33,7 @@ def wanted(subtasks: Sequence[Subtask], how: Aggregate, solved: Collection[str],
 
 
 def sections(subtasks: Sequence[Subtask], how: Aggregate, solved: Collection[str]) -> tuple[str, ...]:
-    """The subtasks whose results are shown, in plan order."""
+    """Subtasks whose results the answer shows, in plan order."""
     return tuple(_sections(_Graph(subtasks), how, solved))
 
 
@@ -48,15 +48,15 @@ def aggregate(
     reason: str = "",
     written: SourcedText | None = None,
 ) -> Answer:
-    """The answer of a job from whatever results there are. `answer.aggregate` is the way it was really made.
+    """Make the answer of a job from the results that exist. `answer.aggregate` is the way that was really used.
 
-    With `written`, what a model made of the results is the text, and its paragraphs are the segments.
+    With `written`, the text of a model is the answer, and its paragraphs are the segments.
     """
     graph = _Graph(subtasks)
     shown = _sections(graph, how, results)
     used = "synthesis" if written else _way(graph, how, shown)
     text, data = _written(used, graph, [(i, results[i]) for i in shown], ending)
-    told: set[Citation] = set()
+    cited: set[Citation] = set()
     parts = written.paragraphs if written else [Paragraph(results[i].text, (i,)) for i in shown]
     return Answer(
         job=job,
@@ -65,7 +65,7 @@ def aggregate(
         text=written.text if written else text,
         data=data,
         aggregate=used,
-        segments=tuple(_segment(graph, part, results, told) for part in parts),
+        segments=tuple(_segment(graph, part, results, cited) for part in parts),
         missing=tuple(missing),
         usage=usage,
         reason=reason,
@@ -77,7 +77,7 @@ def aggregate(
 
 
 class _Graph:
-    """The subtasks of a plan by id, in plan order, and what each built on."""
+    """The subtasks of a plan by id, in plan order, with their dependencies and the sinks."""
 
     def __init__(self, subtasks: Iterable[Subtask]) -> None:
         self.subtasks = {subtask.id: subtask for subtask in subtasks}
@@ -85,11 +85,11 @@ class _Graph:
         self.sinks = [i for i in self.subtasks if i not in needed]
 
     def before(self, start: str) -> list[str]:
-        """All that a subtask built on, nearest first."""
+        """All subtasks on which `start` depends, nearest first."""
         return self.nearest(start, ())
 
     def nearest(self, start: str, stops: Collection[str]) -> list[str]:
-        """What lies before a subtask, nearest first; nothing beyond a member of `stops`."""
+        """Subtasks on which `start` depends, nearest first, without those behind a member of `stops`."""
         seen, order = {start}, [start]
         for i in order:
             new = self.subtasks[i].depends_on if i == start or i not in stops else ()
@@ -100,7 +100,7 @@ class _Graph:
 
 
 def _sections(graph: _Graph, how: Aggregate, solved: Collection[str]) -> list[str]:
-    """The subtasks whose results are shown, in plan order."""
+    """Subtasks whose results the answer shows, in plan order."""
     there = [i for i in graph.sinks if i in solved]
     if how == "vote" and there:
         return there
@@ -119,23 +119,23 @@ def _way(graph: _Graph, how: Aggregate, sections: Sequence[str]) -> str:
     return "pass" if how in ("auto", "pass") and list(sections) == graph.sinks and len(sections) == 1 else "join"
 
 
-def _segment(graph: _Graph, part: Paragraph, results: Mapping[str, Solution], told: set[Citation]) -> Segment:
-    """A part with the subtasks it is from, then those that these built on, nearest first, and what they cite.
+def _segment(graph: _Graph, part: Paragraph, results: Mapping[str, Solution], cited: set[Citation]) -> Segment:
+    """Make a segment: its subtasks, then those they depend on, nearest first, and the citations of all.
 
-    A citation stands at the first part that builds on it: `told` holds those that earlier ones have.
+    A citation stands at the first segment that uses it; `cited` holds those of earlier segments.
     """
     before = dict.fromkeys(n for i in part.subtasks for n in graph.before(i)[:MOST_BEHIND])
     behind = tuple(n for n in before if n not in part.subtasks)[:MOST_BEHIND]
     named = (c for n in (*part.subtasks, *behind) if n in results for c in results[n].citations)
-    cited = [c for c in dict.fromkeys(named) if c not in told]
-    told.update(cited)
+    new = [c for c in dict.fromkeys(named) if c not in cited]
+    cited.update(new)
     experts = dict.fromkeys(graph.subtasks[i].expert for i in part.subtasks)
     own = [results[i] for i in part.subtasks if i in results]
     return Segment(
         text=part.text,
         subtasks=(*part.subtasks, *behind),
         expert=", ".join(experts),
-        citations=tuple(cited),
+        citations=tuple(new),
         model=", ".join(dict.fromkeys(each.model for each in own if each.model)),
         confidence=min((each.confidence for each in own if each.confidence is not None), default=None),
         caveats=tuple(dict.fromkeys(caveat for each in own for caveat in each.caveats)),
@@ -157,7 +157,7 @@ def _written(used: str, graph: _Graph, shown: Sequence[tuple[str, Solution]], en
 
 
 def _join(graph: _Graph, shown: Sequence[tuple[str, Solution]]) -> tuple[str, dict[str, Any] | None]:
-    """The texts, under headings if there are several; the data by subtask id."""
+    """Join the texts, under headings if there are several; the data is by subtask id."""
     texts = [solution.text for _, solution in shown]
     if len(shown) > 1:
         texts = [f"## {graph.subtasks[i].expert} ({i})\n\n{solution.text}" for i, solution in shown]
@@ -165,7 +165,7 @@ def _join(graph: _Graph, shown: Sequence[tuple[str, Solution]]) -> tuple[str, di
 
 
 def _vote(labels: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The commonest label; of equals the first in plan order, and all of them are named in `tied`."""
+    """Return the most frequent label; of equals the first in plan order. `tied` names all of the equals."""
     counts = Counter(labels)
     most = max(counts.values())
     leading = [label for label, count in counts.items() if count == most]

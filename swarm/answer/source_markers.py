@@ -1,8 +1,8 @@
-"""Marks of provenance in a text that a model writes: `[t1]` or `[r1.t2, t3]` behind what rests on these subtasks.
+"""Parse source marks in a text that a model writes: `[t1]` or `[r1.t2, t3]` after words based on these subtasks.
 
-A mark is a group in square brackets whose words are all ids of subtasks, or look like one. In round brackets, where
-asides and arguments stand too, every word must be an id that is known and has a letter and a digit. Other brackets are
-text: `[x]`, `[see below]`, `f(t1)`, and `[words](link)` whatever the words. Marks are for us: what is shown has none.
+A mark is a group in square brackets whose words are all ids of subtasks, or look like one. In round brackets, which
+also enclose remarks and arguments, every word must be a known id with a letter and a digit. Other brackets are plain
+text: `[x]`, `[see below]`, `f(t1)` and every `[words](link)`. Readers never see marks: the shown text has none.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MAX_PARAGRAPHS = 500
-"""Of one text; what follows belongs to the last."""
+"""Paragraphs of one text; the rest belongs to the last one."""
 
 _ROUND = r"[A-Za-z0-9_.#&,; \t-]"
 _MARK = re.compile(
     r"[ \t]{0,8}(?:\[(?P<square>[^\[\]\n]{1,300})\](?!\()|(?<![\w\])])\((?P<round>" + _ROUND + r"{1,100})\))"
 )
 _OPEN = re.compile(r"[ \t]{0,8}(?:\[[^\[\]\n]{0,300}\]?|\(" + _ROUND + r"{0,100})?\Z")
-"""What may be, or stand before, a mark of which the rest is still to come."""
+"""The beginning of a mark, or of the space before it, at the end of a text that is still growing."""
 _LONGEST = 320
-"""Characters that `_OPEN` can match, and a few."""
+"""Upper limit of the characters that `_OPEN` can match."""
 _ID = re.compile(r"[A-Za-z0-9_-]+(?:[.#][A-Za-z0-9_-]+)*")
 _LETTER_AND_DIGIT = re.compile(r"[A-Za-z].*[0-9]|[0-9].*[A-Za-z]")
 _GAP = re.compile(r"\n[ \t\r]*\n\s*")
 _LOOKED_UP = 1_000
-"""Groups in brackets that are kept as they were read."""
+"""Groups in brackets whose meaning is cached."""
 _BETWEEN = frozenset({"and", "&"})
 
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A part of a text, without marks, and the subtasks that its marks name."""
+    """A paragraph without its marks, and the subtasks that they name."""
 
     text: str
     subtasks: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class SourcedText:
-    """A text without its marks, and what they said. `unknown` are marks that look like ids and are none."""
+    """A text without its marks, with its paragraphs. `unknown` are marks that look like ids of no subtask."""
 
     text: str
     paragraphs: tuple[Paragraph, ...] = ()
@@ -48,9 +48,9 @@ class SourcedText:
 
 
 class MarkerParser:
-    """The marks that may stand in one text: the ids of its subtasks.
+    """Recognises the marks of one text, given the ids of its subtasks.
 
-    An id is known in any case, without its round where that is not ambiguous, and with a field of its result.
+    An id matches in upper or lower case, without its round if that is unambiguous, and with a field of its result.
 
     >>> marks = MarkerParser(["r1.t1", "r1.t2"])
     >>> marks.named("T1, r1.t2.label")
@@ -72,9 +72,9 @@ class MarkerParser:
         self._shapes = {_shape(key) for key in self._names if any(c.isdigit() for c in key)}
 
     def named(self, inside: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        """The subtasks that a group in brackets names, and what else it seems to name; None if it is no mark.
+        """Return the subtasks that a group in brackets names, and unknown ids in it; None if it is no mark.
 
-        A text has few marks, many times each: what was looked up is kept, up to a cap.
+        The same few marks come many times in a text, so results are cached, up to a limit.
         """
         if inside not in self._found:
             if len(self._found) >= _LOOKED_UP:
@@ -83,7 +83,7 @@ class MarkerParser:
         return self._found[inside]
 
     def of(self, found: re.Match[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        """The same for a group in either kind of brackets."""
+        """Do the same for a match of a group in square or round brackets."""
         if (inside := found["round"]) is None:
             return self.named(found["square"])
         named = self.named(inside)
@@ -110,18 +110,18 @@ class MarkerParser:
 
 
 class MarkerStripper:
-    """Gives a text on without its marks, piece by piece, each as soon as it is clear that it is none.
+    """Removes marks from a text that comes in pieces. Each part is passed on as soon as it is clearly no mark.
 
-    However the text was cut into pieces, what comes out is the same.
+    The output does not depend on how the text was cut into pieces.
     """
 
     def __init__(self, marks: MarkerParser) -> None:
         self._marks, self._held = marks, ""
         self._last = ""
-        """The character before what is held: behind some no round bracket opens a mark."""
+        """The character before the held text: after some characters a round bracket opens no mark."""
 
     def add(self, piece: str) -> str:
-        """What can be shown now that `piece` has come."""
+        """Take a piece and return the text that can be shown now."""
         whole = self._held + piece
         tail = whole[-_LONGEST:]
         still_open = _OPEN.search(tail)
@@ -130,12 +130,12 @@ class MarkerStripper:
         return self._clean(whole, cut)
 
     def end(self) -> str:
-        """The rest, as nothing more will come."""
+        """Return the rest, after the last piece."""
         rest, self._held = self._held, ""
         return self._clean(rest, len(rest))
 
     def _clean(self, text: str, cut: int) -> str:
-        """`text[:cut]` without its marks. What stands around it is seen: it may tell that a group is none."""
+        """Return `text[:cut]` without its marks. The text around it can show that a group is no mark."""
         at = len(self._last)
         around, end = self._last + text, at + cut
         whole = around[:end]
@@ -151,7 +151,7 @@ class MarkerStripper:
 
 
 def read(text: str, marks: MarkerParser) -> SourcedText:
-    """A whole text: what is shown of it, its paragraphs with their subtasks, and marks that name nothing."""
+    """Parse a whole text: the shown text, its paragraphs with their subtasks, and marks that name no subtask."""
     paragraphs: list[Paragraph] = []
     unknown: dict[str, None] = {}
     for part in _GAP.split(text, MAX_PARAGRAPHS - 1):
@@ -160,14 +160,14 @@ def read(text: str, marks: MarkerParser) -> SourcedText:
         shown = plain(part, marks).strip()
         if shown:
             paragraphs.append(Paragraph(shown, known))
-        elif known and paragraphs:  # marks in a line of their own belong to what they follow
+        elif known and paragraphs:  # marks on a line of their own belong to the paragraph before
             last = paragraphs.pop()
             paragraphs.append(Paragraph(last.text, tuple(dict.fromkeys(last.subtasks + known))))
     return SourcedText(plain(text, marks).strip(), tuple(paragraphs), tuple(unknown))
 
 
 def plain(text: str, marks: MarkerParser) -> str:
-    """`text` without its marks."""
+    """Return `text` without its marks."""
     shown = MarkerStripper(marks)
     return shown.add(text) + shown.end()
 

@@ -1,8 +1,8 @@
-"""The answer that a model writes out of several results: what it is asked, and what is made of what it says.
+"""Let a model write one answer from several results: build its prompt, stream its text, check the outcome.
 
-The request and the results go in as data, each in a block that nothing inside can close and results under the ids of
-their subtasks; the model marks what rests on which (`swarm.answer.source_markers`). What does not come out well is a
-Failure, and then the parts are joined instead: no answer ever waits for a model longer than `timeout`.
+The prompt holds the request and the results as untrusted data, each in delimiters that its text cannot close, results
+under the ids of their subtasks. The model marks the sources of each paragraph (`swarm.answer.source_markers`). An
+unusable text is a Failure, and the results are joined instead; no answer waits for a model longer than `timeout`.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from swarm.types.plan import Subtask, unescaped
 from swarm.types.result import Failure, Solution, Usage, as_reason
 
 ROOM = 40_000
-"""Characters of results in one prompt; about 10,000 tokens, which the smaller models have room for."""
+"""Characters of results in one prompt: about 10,000 tokens, which fit the context of small models."""
 LEAST = 400
-"""Characters that each section must get; with less of each, a model could only guess."""
+"""Characters that each section must get; from less a model could only guess."""
 ASKED = 300
-"""Characters of an instruction that are shown beside its result."""
+"""Characters of an instruction that are shown with its result."""
 TIMEOUT = 120.0
-"""Seconds for one answer, all tries together."""
+"""Seconds for one answer, all attempts together."""
 TRIES = 2
 PAUSE = 0.5
 LONGEST_PAUSE = 10.0
-"""Seconds before the second try, unless and at most if the server asks for others."""
+"""Seconds before the second attempt: `PAUSE`, or what the server asks for, up to `LONGEST_PAUSE`."""
 _FENCED = re.compile(r"```[A-Za-z]{0,20}[ \t]{0,8}\n(.*)```", re.DOTALL)
 _LONG = 50_000
-"""Characters from which a text is read in a thread."""
+"""Characters above which a text is parsed in a thread."""
 MAX_LACKING = 500
 LACKING = "LACKING:"
 REQUEST = "the request"
-"""The name of the request's block; no subtask can be called so."""
+"""Name of the request's block. No subtask can have it as its id."""
 
 SYSTEM = """You write the answer to a request out of results that others have found.
 
@@ -65,19 +65,19 @@ NOTICE = (
 
 @dataclass(frozen=True, slots=True)
 class SynthesisQuestion:
-    """What a model is asked. `shortened` names what it does not see whole."""
+    """The prompt of a model. `shortened` names the request or results that it sees only in part."""
 
     messages: tuple[Message, ...]
     marks: MarkerParser
     shortened: tuple[str, ...] = ()
     may_lack: bool = False
     prose: bool = True
-    """That the request does not speak of JSON, so that an answer in it is none."""
+    """Whether the answer must be prose: the request does not mention JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenAnswer:
-    """What a model wrote: an answer, or if `lacking` is set what it would need for one."""
+    """The text of a model: an answer, or, in `lacking`, what is missing for one."""
 
     marked: SourcedText
     usage: Usage
@@ -85,16 +85,16 @@ class WrittenAnswer:
 
 
 class Show(Protocol):
-    """Where a text can be seen while it is written. Neither method waits."""
+    """Receives a text while it is written. Neither method waits."""
 
     def begin(self) -> None:
-        """The text starts anew; what was shown of it before is void."""
+        """Start the text again; what was shown before is void."""
         ...
 
     def add(self, text: str) -> None: ...
 
 
-# -- what is asked ---------------------------------------------------------------------------------------------
+# -- the prompt ------------------------------------------------------------------------------------------------
 
 
 def question(
@@ -107,14 +107,14 @@ def question(
     may_lack: bool = False,
     room: int = ROOM,
 ) -> SynthesisQuestion | Failure:
-    """What to ask for an answer out of `sections`, with the results behind them as far as there is room.
+    """Build the prompt for an answer from `sections`, with the results behind them as far as there is room.
 
-    A Failure if there are too many sections to show enough of each.
+    Returns a Failure if there are too many sections to show enough of each.
     """
-    shown = {s.id: _told(s, results[s.id]) for s in subtasks if s.id in results}
+    shown = {s.id: _presented(s, results[s.id]) for s in subtasks if s.id in results}
     first = [i for i in shown if i in sections]
     if len(first) * LEAST > room:
-        return Failure(reason="too_large", message=f"{len(first):,} results are more than a model is given at once")
+        return Failure(reason="too_large", message=f"{len(first):,} results are too many for one prompt")
     texts = {REQUEST: _fitted(request, room // 4)}
     texts |= _shared({i: shown[i] for i in first}, room)
     left = room - sum(len(text) for i, text in texts.items() if i != REQUEST)
@@ -142,8 +142,8 @@ def _messages(
     return Message("system", rules), Message("user", f"{ask}\n\n{wrap_untrusted(texts, NOTICE)}")
 
 
-def _told(subtask: Subtask, solution: Solution) -> str:
-    """A result with what was asked for it, and its fields if they say more than its words."""
+def _presented(subtask: Subtask, solution: Solution) -> str:
+    """Return a result with its instruction, and with its data if that says more than the text."""
     asked = _fitted(" ".join(unescaped(subtask.instruction).split()), ASKED)
     data = "" if solution.data is None else json.dumps(solution.data, ensure_ascii=False)
     fields = f"\n{data}" if data and data != solution.text and solution.data != solution.text else ""
@@ -151,7 +151,7 @@ def _told(subtask: Subtask, solution: Solution) -> str:
 
 
 def _shared(texts: Mapping[str, str], room: int) -> dict[str, str]:
-    """The texts, those cut that exceed a fair share of `room`: what short ones leave goes to the long ones."""
+    """Cut the texts that exceed a fair share of `room`. Room that short texts leave goes to the long ones."""
     given: dict[str, int] = {}
     for waiting, name in enumerate(sorted(texts, key=lambda i: len(texts[i]))):
         given[name] = min(len(texts[name]), room // (len(texts) - waiting))
@@ -160,7 +160,7 @@ def _shared(texts: Mapping[str, str], room: int) -> dict[str, str]:
 
 
 def _fitted(text: str, size: int) -> str:
-    """`text` in at most `size` characters: its beginning and its end, and how much is left out between."""
+    """Return at most `size` characters of `text`: its beginning, its end, and a note on what is left out."""
     if len(text) <= size:
         return text
     mark = f"\n[... {len(text) - size:,} characters or more are left out here ...]\n"
@@ -170,11 +170,11 @@ def _fitted(text: str, size: int) -> str:
     return text[: size - len(mark) - end] + mark + text[len(text) - end :]
 
 
-# -- what is made of it ----------------------------------------------------------------------------------------
+# -- the model's text ------------------------------------------------------------------------------------------
 
 
 class Synthesis:
-    """Has answers written by the model `name`, `endpoint/model`. `most` caps the bytes of one, `tokens` its tokens."""
+    """Writes answers with the model `name` (`endpoint/model`). `most` limits their bytes, `tokens` their tokens."""
 
     def __init__(
         self, models: Models, name: str, *, timeout: float = TIMEOUT, most: int = 4_000_000, tokens: int = 0
@@ -191,7 +191,7 @@ class Synthesis:
         return bool(self._name)
 
     async def write(self, asked: SynthesisQuestion, show: Show) -> WrittenAnswer | Failure:
-        """Ask, show the text as it comes, and read it. What may pass is tried once more; never raises ours."""
+        """Ask the model, show its text as it comes, and parse it. A passing failure is retried once; none is raised."""
         until = time.monotonic() + self._timeout
         usage, tries = Usage(), TRIES
         while True:
@@ -219,7 +219,7 @@ class Synthesis:
             async with asyncio.timeout(seconds):
                 return await self._streamed(self._model(), asked, show, seconds)
         except TimeoutError:
-            raise ModelUnavailable(f"{self._name}: no whole answer within {self._timeout:g} s") from None
+            raise ModelUnavailable(f"{self._name}: no complete answer within {self._timeout:g} s") from None
 
     def _model(self) -> Model:
         if not self._name:
@@ -236,7 +236,7 @@ class Synthesis:
                 if size > self._most:
                     raise BadOutput(f"{model.name}: the answer exceeds {self._most:,} bytes", retryable=False)
                 if isinstance(piece, Completion):
-                    if not piece.text.startswith("".join(given)):  # the model had been thinking aloud
+                    if not piece.text.startswith("".join(given)):  # the pieces before were reasoning, not the answer
                         show.begin()
                         visible = _Visible(asked, show)
                     visible.end(piece.text)
@@ -247,7 +247,7 @@ class Synthesis:
 
 
 class _Visible:
-    """What is shown of a text that is being written: no marks, and nothing of a line that says what is lacking."""
+    """Shows a text while it is written, without its marks and without a line that says what is lacking."""
 
     def __init__(self, asked: SynthesisQuestion, show: Show) -> None:
         self._unmarked, self._show = MarkerStripper(asked.marks), show
@@ -263,16 +263,16 @@ class _Visible:
             if _may_lack(self._come):
                 return
             self._begun, piece = True, self._come
-        self._tell(self._unmarked.add(piece))
+        self._pass_on(self._unmarked.add(piece))
 
     def end(self, text: str) -> None:
-        """The text is whole, and is `text`: what did not come piece by piece is shown now."""
+        """Show the rest of `text`, the whole text, that did not come in pieces."""
         if not (self._may_lack and _lacks(text)):
             self.add(text[self._length :])
             rest = "" if self._begun else self._unmarked.add(self._come)
-            self._tell(rest + self._unmarked.end())
+            self._pass_on(rest + self._unmarked.end())
 
-    def _tell(self, text: str) -> None:
+    def _pass_on(self, text: str) -> None:
         if text:
             self._show.add(text)
 
@@ -283,7 +283,7 @@ def _lacks(text: str) -> bool:
 
 
 def _may_lack(begun: str) -> bool:
-    """Whether a text that begins so may still become such a line."""
+    """Whether a text with this beginning can still become such a line."""
     text = begun.strip()
     return text.startswith(LACKING[: len(text)]) and "\n" not in text
 
@@ -299,18 +299,18 @@ def _written(asked: SynthesisQuestion, completion: Completion, usage: Usage) -> 
     if asked.may_lack and _lacks(text):
         lacking = " ".join(text.strip().removeprefix(LACKING).split())[:MAX_LACKING]
         if not lacking:
-            raise BadOutput(f"{completion.model}: it says that something is lacking, and not what")
+            raise BadOutput(f"{completion.model}: the answer says that something is lacking, but not what")
         return WrittenAnswer(SourcedText(""), usage, lacking)
     marked = read(text, asked.marks)
     if remark := echo(marked.text, asked.messages, (SYSTEM, NOTICE)):
         raise BadOutput.echoed(completion.model, remark.problem)
     if asked.prose and _is_json(marked.text):
-        raise BadOutput(f"{completion.model}: the answer is JSON, and text was asked for")
+        raise BadOutput(f"{completion.model}: the answer is JSON, but prose was asked for")
     return WrittenAnswer(marked, usage)
 
 
 def _is_json(text: str) -> bool:
-    """Whether a whole text is a JSON object or list, in a code fence or without."""
+    """Whether a whole text is a JSON object or list, with or without a code fence."""
     fenced = _FENCED.fullmatch(text.strip())
     said = (fenced[1] if fenced else text).strip()
     if said[:1] + said[-1:] not in ("{}", "[]"):

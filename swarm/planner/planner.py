@@ -126,7 +126,7 @@ class Planner:
             async with asyncio.timeout(_CACHE_SECONDS):
                 return await self._cache.find(request, catalog)
         except (BrokerError, TimeoutError) as error:
-            return None, f"plan cache: not asked ({str(error) or 'it took too long'})"
+            return None, f"plan cache: not used ({str(error) or 'it took too long'})"
 
     async def _asked(
         self, request: Request, catalog: Catalog, publish: Publish | None, tried: PriorPlan | None

@@ -1,1 +1,1 @@
-"""The flow of a job: read, decide, write."""
+"""Move a job forward, one delivery at a time: read its log, decide, write."""

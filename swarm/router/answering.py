@@ -1,7 +1,7 @@
-"""Making a job's answer: reading the results it needs, and having a model write it where the plan wants that.
+"""Make the answer of a job: read its results, and let a model write the text where the plan asks for that.
 
-`made` is for a decision and asks no model. `delivered` is a delivery of its own, for results that are too large for a
-decision and for a model that takes its time; what the model does not bring about is joined.
+`made` is part of a decision and asks no model. `delivered` is a delivery of its own, for results that are too large for
+a decision and for answers that a model writes; if the model fails, the results are joined.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _log = events.get_logger("answering")
 
 NO_MODEL = "no model wrote this answer, its parts were joined"
 SHOWN = 10
-"""Names listed in a reason."""
+"""Names that a reason lists."""
 
 
 @dataclass(frozen=True)
 class GatheredResults:
-    """What an answer is made of, read once."""
+    """The inputs of an answer, read once: subtasks, results, and what is missing."""
 
     job: str
     ending: Ending
@@ -42,23 +42,22 @@ class GatheredResults:
     max_answer: int
 
     def answer(self, *reasons: str, usage: Usage | None = None, written: SourcedText | None = None) -> Answer:
-        """The answer, with why it is as it is."""
+        """Make the answer. Its reason lists everything that limits it."""
         left_out = _listed("perhaps not done", self.progress.left_out)
         unbacked = _listed(
             "no quote of its answer stands in the documents, so it is unverified", self._with("unverified")
         )
         ended = _listed("ends too early, at a limit", self._with("cut"))
         again = f"planning again failed: {self.progress.unplanned}" if self.progress.unplanned else ""
-        told = (self.progress.why, again, *self._limits(), *reasons, left_out, unbacked, ended)
-        why = "; ".join(filter(None, told))
+        why = "; ".join(filter(None, (self.progress.why, again, *self._limits(), *reasons, left_out, unbacked, ended)))
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
-        # every subtask was solved, but what the answer lacks of it is missing all the same
+        # every subtask was solved, but the answer lacks some of the results
         ending = "partial" if self.ending == "completed" and self.missing else self.ending
         return aggregate(self.job, self.subtasks, how, self.results, self.missing, ending, used, why, written=written)
 
     def _limits(self) -> Iterator[str]:
-        """What was solved and is not in the answer; and lists that had nothing to go through."""
+        """Reasons for results that are solved but not in the answer, and for empty lists of `for_each`."""
         if cut := self._lacking("too_large"):
             cap = f"the {self.max_answer:,} bytes of an answer (SWARM_MAX_ANSWER of the routers)"
             yield _listed(f"{len(cut):,} parts do not fit {cap}", cut)
@@ -67,34 +66,34 @@ class GatheredResults:
         yield from (f"{name}: {step.message}" for name, step in self.progress.steps.items() if step.empty)
 
     def _lacking(self, reason: str) -> list[str]:
-        """Solved subtasks whose results the answer lacks for this reason."""
+        """Solved subtasks whose results are missing from the answer for this reason."""
         solved = self.progress.solved
         return [each.subtask for each in self.missing if each.reason == reason and each.subtask in solved]
 
     def _with(self, caveat: Caveat) -> list[str]:
-        """The subtasks whose results have this caveat."""
+        """Subtasks whose results have this caveat."""
         said = [s for s in self.subtasks if s.id in self.results and caveat in self.results[s.id].caveats]
         return [f"{subtask.id} ({subtask.expert})" for subtask in said]
 
 
 class Answers:
-    """Answers of jobs of one Redis. `max_answer` caps the bytes of results that one is made of."""
+    """Makes answers for the jobs of one Redis. `max_answer` limits the bytes of results in one answer."""
 
     def __init__(self, log: JobLog, *, max_answer: int, writer: Synthesis | None = None) -> None:
         self._log, self._max_answer, self._writer = log, max_answer, writer
 
     async def made(self, job: str, progress: Progress, ending: Ending) -> Answer:
-        """The answer of a job that ends now: the one that was delivered, or one of what is there."""
+        """Make the answer of a job that ends now: the one that was delivered, or one from the results that exist."""
         if progress.answer and ending in ("completed", "partial"):
             body = (await self._log.bodies(job, [progress.answer]))[progress.answer]
             return received(Answer, body).model_copy(update={"usage": progress.usage})
         gathered = await self._gathered(job, progress, ending)
         unwritten = progress.graph.aggregate == "synthesis" and gathered.results
-        failed = f"writing it apart failed: {progress.unanswered}" if progress.unanswered else ""
+        failed = f"the delivery that writes the answer failed: {progress.unanswered}" if progress.unanswered else ""
         return gathered.answer(NO_MODEL if unwritten else "", failed)
 
     async def delivered(self, claim: Claim) -> tuple[Answered, str]:
-        """The answer of a job whose subtasks are settled: the event, and the answer's body."""
+        """Make the answer of a job whose subtasks are settled. Returns the event and the answer's body."""
         progress = await self._log.progress(claim.job)
         gathered = await self._gathered(claim.job, progress, progress.cause or "completed")
         if progress.graph.aggregate != "synthesis" or not gathered.results:
@@ -102,19 +101,19 @@ class Answers:
         outcome, shortened = await self._written(claim, gathered)
         usage = outcome.usage
         if isinstance(outcome, Failure):
-            self._tell_of(claim.job, outcome)
+            self._log_fallback(claim.job, outcome)
             answer = gathered.answer(f"{NO_MODEL}: {outcome.message}", usage=usage)
             return _event(progress, answer, usage, outcome)
         if outcome.lacking:
             return Answered(usage=usage, lacking=outcome.lacking), ""
         reasons = (
-            _listed("too long to be read whole by the model that wrote this", shortened),
-            _listed("marks of sources that are none", outcome.marked.unknown),
+            _listed("too long for the model that wrote this answer, which read only parts of it", shortened),
+            _listed("source marks that name no subtask", outcome.marked.unknown),
             _unsourced(outcome.marked),
         )
         return _event(progress, gathered.answer(*reasons, usage=usage, written=outcome.marked), usage)
 
-    def _tell_of(self, job: str, failure: Failure) -> None:
+    def _log_fallback(self, job: str, failure: Failure) -> None:
         model = self._writer.name if self._writer else ""
         message = events.own(failure.message)
         _log.warning(events.SYNTHESIS_FELL_BACK, job=job, model=model, reason=failure.reason, message=message)
@@ -122,9 +121,9 @@ class Answers:
     async def _written(
         self, claim: Claim, gathered: GatheredResults
     ) -> tuple[WrittenAnswer | Failure, tuple[str, ...]]:
-        """What a model writes, or why none did; and what it did not see whole."""
+        """Let the model write. Returns its text or the failure, and the names of results that it saw only in part."""
         if self._writer is None:
-            return Failure(reason="refused", message="this process was given no model for it"), ()
+            return Failure(reason="refused", message="this process has no model to write answers"), ()
         progress = gathered.progress
         asked = question(
             (await self._log.request(claim.job)).text,
@@ -143,7 +142,7 @@ class Answers:
         return outcome, asked.shortened
 
     async def _gathered(self, job: str, progress: Progress, ending: Ending) -> GatheredResults:
-        # by whom they were answered: after a fallback that is not who was asked first
+        # the expert that answered: after a fallback it is not the planned one
         subtasks = tuple(_by(progress.expert_of(s), s) for s in progress.parts())
         solved = progress.solved
         names = wanted(subtasks, progress.graph.aggregate, solved, ending) if subtasks else ()
@@ -177,15 +176,15 @@ def _event(
 
 def _lost(experts: Mapping[str, str], gone: Collection[str], cut: Collection[str]) -> tuple[Missing, ...]:
     why = dict.fromkeys(gone, ("gone", "its result is no longer in Redis"))
-    why |= dict.fromkeys(cut, ("too_large", "the answer reached its greatest size before this part"))
+    why |= dict.fromkeys(cut, ("too_large", "the answer reached its maximum size before this part"))
     return tuple(Missing(subtask=n, expert=experts[n], reason=r, message=m) for n, (r, m) in why.items())
 
 
 def _unsourced(marked: SourcedText) -> str:
-    """How much of a text rests on nothing that it names. A heading is told by what stands under it."""
-    told = [p for p in marked.paragraphs if "\n" in p.text or not p.text.startswith("#")]
-    bare = sum(not paragraph.subtasks for paragraph in told)
-    return f"{bare:,} of {len(told):,} paragraphs name no source" if bare else ""
+    """Count the paragraphs that cite no source; skip headings."""
+    counted = [p for p in marked.paragraphs if "\n" in p.text or not p.text.startswith("#")]
+    bare = sum(not paragraph.subtasks for paragraph in counted)
+    return f"{bare:,} of {len(counted):,} paragraphs name no source" if bare else ""
 
 
 def _listed(what: str, names: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""A planner's turn: what it may publish while it writes, what it is told of earlier plans, and how its round closes."""
+"""Run one planning round: publish subtasks early, pass the results of earlier rounds on, close the round."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SHOWN = 2_000
 """Characters of one instruction and of one result that a planner sees when it plans again."""
 SHOWN_IN_ALL = 50_000
 READ = 4_000_000
-"""Bytes of results that are read for that."""
+"""Bytes of results that are read for `PriorPlan`."""
 FAILED = 100
-"""Failures that it sees."""
+"""Failures that a planner sees when it plans again."""
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class RetryWhileDown(Protocol):
 
 
 class SupportsPlanning(Protocol):
-    """What a turn is given to: see `swarm.planner.planner.Planner`."""
+    """Makes plans, as `swarm.planner.planner.Planner` does."""
 
     async def plan(
         self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None
@@ -45,15 +45,15 @@ class SupportsPlanning(Protocol):
 
 
 class PlanningTurn:
-    """Turns of planners in one Redis."""
+    """Runs planning rounds for the jobs of one Redis."""
 
     def __init__(self, log: JobLog, shelf: CatalogStore, planner: SupportsPlanning) -> None:
         self._log, self._shelf, self._planner = log, shelf, planner
 
     async def turn(self, claim: Claim, retry_while_down: RetryWhileDown) -> Planned | None:
-        """The event that closes the round; None if the job or the claim was over before.
+        """Run the planner and return the event that closes its round; None if the job or the claim was over before.
 
-        The planner runs once, however often Redis goes away meanwhile: only `retry_while_down` calls are repeated.
+        The planner runs once, even if Redis is unreachable meanwhile: only calls in `retry_while_down` are repeated.
         """
         number, request, version = decode_planning(claim.extra)
         try:
@@ -93,12 +93,12 @@ class PlanningTurn:
 
 
 def _plans_again(claim: Claim) -> bool:
-    """Whether this is `job:plan:2`, and not `job:plan`, which a planner that was killed had before."""
+    """Whether this is a later round (`job:plan:2`); `job:plan` is the first one, also when it is delivered again."""
     return claim.id.count(":") > 1
 
 
 class _Stream:
-    """What one planner publishes, and how that becomes its whole plan."""
+    """The subtasks that one planner publishes early, and their merge into its whole plan."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Stream:
         self.over = False
 
     async def publish(self, piece: Planned) -> None:
-        """Have these begin. Raises RoundOver when nobody wants more of this planner."""
+        """Start these subtasks. Raises RoundOver if the round has ended meanwhile."""
         known = tuple(subtask for subtask in piece.subtasks if self._known(subtask))
         new = self._pieces.take(piece.model_copy(update={"subtasks": known}))
         if not self.over and new.subtasks:
@@ -125,7 +125,7 @@ class _Stream:
             raise RoundOver(self._claim.job)
 
     def closed(self, planned: Planned) -> Planned:
-        """The whole plan, under the ids of its round."""
+        """Return the whole plan, with the ids of its round."""
         unknown = [subtask for subtask in planned.subtasks if not self._known(subtask)]
         if unknown and planned.failure is None:
             why = f"the planner {planned.planner} chose {unknown[0].expert!r}, which the catalog does not have"

@@ -1,10 +1,10 @@
-"""The flow of a job: read, decide, write, forget. Nothing of a job is held here between two deliveries.
+"""Router: move a job forward, one delivery at a time. It reads the log, decides and writes; it keeps no state of a job.
 
-    plan      a planner's turn: the request becomes subtasks, which are appended to the log
-    advance   what the log calls for: subtasks are released, the job ends
-    answer    results too large for `advance`, or such as a model is to write about, become one answer
+    plan      run the planner: append the subtasks of the request to the log
+    advance   release subtasks that are ready, or end the job
+    answer    make an answer that is too large for `advance`, or that a model writes
 
-Each is a delivery; whoever claims it goes on where the log stands, whatever became of the last one.
+Each of these is a delivery. A router that claims it continues from the log, also after a crash of the one before.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _log = events.get_logger("router")
 
 
 async def once(call: Callable[[], Awaitable[T]]) -> T:
-    """For callers that do not wait for a Redis that is away."""
+    """Make one call without a retry: for callers that do not wait for an unreachable Redis."""
     return await call()
 
 
 class Router:
-    """Decides for jobs of one Redis. `max_answer` caps the bytes of results that one answer is made of."""
+    """Decides what the jobs of one Redis do next. `max_answer` limits the bytes of results in one answer."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Router:
         self._answers = Answers(log, max_answer=max_answer, writer=writer)
 
     async def advance(self, claim: Claim) -> str:
-        """Take one decision and write it. Answers what `JobLog.advance` does."""
+        """Take one decision and write it. Returns the verdict of `JobLog.advance`."""
         job = decode_state(claim.extra)
         decision = await self._decision(claim.job, job)
         verdict = await self._log.advance(claim.job, claim, job.token, new_token(), decision)
@@ -74,15 +74,15 @@ class Router:
         return verdict
 
     async def plan(self, claim: Claim, retry_while_down: RetryWhileDown = once) -> Planned | None:
-        """One planning round: the event that closes it, or None if it was over before.
+        """Run one planning round and return the event that closes it, or None if the round was over before.
 
-        A planner that gives up rejects the job, with its reason. `retry_while_down` repeats single calls while Redis is
-        away, so that the planner itself is asked once.
+        A planner that finds no plan rejects the job, with its reason. `retry_while_down` repeats single calls while
+        Redis is unreachable, so the planner itself runs once.
         """
         return await self._planning.turn(claim, retry_while_down)
 
     async def answer(self, claim: Claim) -> tuple[Answered, str]:
-        """Make the answer of a job whose subtasks are settled: the event, and the answer's body."""
+        """Make the answer of a job whose subtasks are settled. Returns the event and the answer's body."""
         return await self._answers.delivered(claim)
 
     # -- deciding
@@ -123,7 +123,7 @@ class Router:
         )
 
     async def _catalog(self, version: str, progress: Progress) -> Catalog:
-        """The cards that a job was accepted with. One that is to end needs none: a long outage may outlast them."""
+        """Return the catalog that a job was accepted with. A job that must end needs none: it may have expired."""
         try:
             return await self._shelf.catalog(version)
         except EmptyCatalog:
@@ -132,7 +132,7 @@ class Router:
             return Catalog(version=version, cards={})
 
     async def _valued(self, job: str, progress: Progress, places: tuple[str, ...]) -> Valued:
-        """What conditions and lists ask for, out of the results themselves, one result after the other."""
+        """Read the values that conditions and `for_each` refer to, from one result after the other."""
         of: dict[str, list[str]] = {}
         for place in places:
             named = referenced(place.removesuffix(LENGTH), progress.steps)
@@ -158,7 +158,7 @@ class Router:
 
 
 def _given(request: Request, catalog: Catalog, writes: bool) -> Planned | None:
-    """What the caller planned, if the caller did. What is wrong with it rejects the job, and costs no worker a try."""
+    """Return the caller's plan, if there is one. A faulty plan rejects the job here, before a worker tries it."""
     try:
         return planner_planner.given(request, catalog, writes=writes)
     except BadInput as error:
@@ -166,7 +166,7 @@ def _given(request: Request, catalog: Catalog, writes: bool) -> Planned | None:
 
 
 def _delivery(job: str, progress: Progress, catalog: Catalog, release: Release, subtask: Subtask) -> str:
-    """What goes to the expert's queue."""
+    """Encode one attempt at a subtask for the expert's queue."""
     inputs, groups = progress.sources(subtask.depends_on)
     item = release.subtask.removeprefix(subtask.id).removeprefix("#")
     envelope = Envelope(

@@ -97,7 +97,7 @@ async def test_a_long_request_is_not_planned_by_examples(cache: RedisPlanCache) 
     planned, note = await cache.imitate(Request(text=text), CATALOG)
 
     assert planned is None
-    assert note == "examples: not asked, more than 4,000 characters"
+    assert note == "examples: not used, the request has more than 4,000 characters"
 
 
 @pytest.mark.parametrize("other", [{"tenant": "other"}, {"version": "v2"}])
@@ -114,7 +114,9 @@ async def test_what_the_caller_planned_is_neither_kept_nor_looked_up(cache: Redi
     await cache.keep(a_request(7, expert="parcels"), CATALOG, a_plan(7))
 
     assert (await cache.find(a_request(7), CATALOG))[0] is None
-    assert (await cache.find(a_request(7, expert="parcels"), CATALOG))[1] == ("plan cache: not asked, the caller chose")
+    assert (await cache.find(a_request(7, expert="parcels"), CATALOG))[1] == (
+        "plan cache: not used, the caller chose the plan or expert"
+    )
 
 
 async def test_a_plan_that_is_too_long_is_passed_over(cache: RedisPlanCache) -> None:
@@ -209,8 +211,8 @@ async def test_without_redis_there_is_a_note_and_nothing_else(prefix: str) -> No
         imitated, why = await cache.imitate(a_request(7), CATALOG)
 
     assert planned is imitated is None
-    assert note.startswith("plan cache: not asked (")
-    assert why.startswith("examples: not asked (")
+    assert note.startswith("plan cache: not used (")
+    assert why.startswith("examples: not used (")
 
 
 async def test_similar_requests_give_a_plan_where_none_can_be_bound(cache: RedisPlanCache) -> None:

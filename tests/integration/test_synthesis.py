@@ -198,7 +198,7 @@ async def test_what_was_cut_and_marks_that_name_nothing_are_told(client: SwarmCl
         answer = await client.ask("Why?", plan=plan, timeout=20)
 
     assert (answer.text, answer.aggregate) == ("So it is.", "synthesis")
-    assert "too long to be read whole" in answer.reason
+    assert "too long for the model that wrote this answer" in answer.reason
     assert "t1" in answer.reason
     assert "t7" in answer.reason
 
@@ -361,7 +361,7 @@ async def test_a_model_that_never_ends_is_not_waited_for(client: SwarmClient, se
     answer, _ = await failing(client, settings, writer, timeout=0.2)
 
     assert answer.aggregate == "join"
-    assert "no whole answer within" in answer.reason
+    assert "no complete answer within" in answer.reason
     assert writer.closed == 1
 
 

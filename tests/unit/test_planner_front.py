@@ -231,7 +231,7 @@ async def test_a_plan_cache_that_is_away_costs_no_plan() -> None:
     planned = await a_front(says(TWO), BrokenCache()).plan(Request(text=BOTH), CATALOG)
 
     assert planned.failure is None
-    assert any("plan cache: not asked" in note for note in planned.notes)
+    assert any("plan cache: not used" in note for note in planned.notes)
 
 
 # -- after the model ---------------------------------------------------------------------------------------------
