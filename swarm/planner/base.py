@@ -1,4 +1,4 @@
-"""What the ways to a plan share: what they are given and publish, and how the answer is made."""
+"""Values and helpers shared by all ways of planning."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from swarm.types.plan import Aggregate, Subtask
 T = TypeVar("T")
 
 LONG = 10_000
-"""Characters from which a text is read in a thread."""
+"""Characters from which a text is processed in a thread."""
 
 Publish = Callable[[Planned], Awaitable[None]]
-"""Takes subtasks that can begin while the rest is still being written: a Planned that is not closed."""
+"""Publishes subtasks that can begin while the rest of the plan is written: a Planned that is not closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoneSubtask:
-    """A solved subtask, as a planner that plans again sees it. `text` is the beginning of its result."""
+    """A solved subtask, as shown to the model that plans again. `text` is the beginning of its result."""
 
     id: str
     expert: str
@@ -34,29 +34,29 @@ class DoneSubtask:
 
 @dataclass(frozen=True, slots=True)
 class PriorPlan:
-    """What came of the plan so far, for a planner that plans again."""
+    """The outcome of the plan so far, for planning again."""
 
     done: tuple[DoneSubtask, ...] = ()
     failed: tuple[Missing, ...] = ()
     lacking: str = ""
-    """What the results do not hold, in the words of the model that was to write the answer."""
+    """What the results lack, in the words of the model that was to write the answer."""
 
 
 def fallbacks(subtasks: Iterable[Subtask], cards: Mapping[str, Card]) -> dict[str, tuple[str, ...]]:
-    """Subtask id -> experts to try when its own fails for good; only subtasks that have some."""
+    """Map subtask ids to the experts to try if their own fails for good. Subtasks without fallbacks are left out."""
     return {s.id: cards[s.expert].fallback for s in subtasks if s.expert in cards and cards[s.expert].fallback}
 
 
 async def in_thread_if_long(size: int, function: Callable[[], T]) -> T:
-    """Call it here if what it reads is short, in a thread if it is long, so that the process goes on renewing."""
+    """Call `function` directly for a short text, in a thread for a long one, so that leases go on being renewed."""
     return function() if size < LONG else await in_thread(function)
 
 
 def resolved(aggregate: Aggregate, subtasks: Sequence[Subtask], *, writes: bool, again: bool = False) -> Aggregate:
-    """What `auto` means for a whole plan: `synthesis` for several results where a model can write, else itself.
+    """Resolve the aggregate `auto` of a whole plan: `synthesis` for several results if a model can write, else `auto`.
 
-    Edges must be written out in `depends_on`. A `for_each` gives several results, and so does a plan that takes up
-    where another stopped (`again`).
+    Edges must be written out in `depends_on`. A `for_each` gives several results, and so does a plan that continues
+    an earlier one (`again`).
     """
     if aggregate != "auto" or not writes:
         return aggregate
@@ -66,5 +66,5 @@ def resolved(aggregate: Aggregate, subtasks: Sequence[Subtask], *, writes: bool,
 
 
 def writer_of(settings: Settings) -> str:
-    """The model that writes answers out of several results; empty if there is none."""
+    """Return the model that writes answers from several results; empty if there is none."""
     return settings.synthesis or (settings.planner if settings.planner != LOCAL else "")

@@ -1,7 +1,7 @@
-"""The ways from a request to a plan, cheapest first: given, skipped, cached, asked of a model, fallen back.
+"""Plan a request in the cheapest way that works: given plan, one expert, plan cache, model, planning without a model.
 
-Each way answers with a Planned, or with None and a note that leaves the request to the next. What the caller gave is
-never second-guessed; without a planner's model the local planner has the one and last word.
+Each way returns a Planned, or None and a note, which leaves the request to the next way. A plan of the caller is never
+changed. Without a model only the local planner is used.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from swarm.types.result import Failure
 _log = events.get_logger("planner")
 
 GIVEN = "given"
-"""The name of the planner when the caller was it."""
+"""The planner's name if the caller gave the plan or the expert."""
 
 _CACHE_SECONDS = 2.0
-"""What a look into the plan cache may cost; a planner is not much slower."""
+"""Time limit of a plan cache look-up; asking a model does not take much longer."""
 _LOOKED_AT = 20_000
 MAX_WHY = 500
-"""Characters of why a planner's model gave no plan, in a note."""
+"""Characters of the model's failure in a note."""
 _ANSWERED = frozenset({"bad_output", "cut", "too_long", "content_refused"})
-"""Reasons for no plan of a model that does answer, so that it may well write an answer."""
+"""Failures of planning by a model that does respond, so that it may still write the answer."""
 
 
 class PlanCache(Protocol):
-    """Plans of earlier requests. A BrokerError of any method never costs the plan."""
+    """Keeps plans of earlier requests. A BrokerError of any method does not fail the planning."""
 
     async def find(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
-        """The plan of a similar request, bound to this one and compiled anew; and why there is one, or none."""
+        """Return the plan of a similar request, adapted to this one and checked; and the reason for a hit or miss."""
         ...
 
     async def imitate(self, request: Request, catalog: Catalog) -> tuple[Planned | None, str]:
-        """A plan after the example of similar requests: a guess; and why there is one, or none."""
+        """Return a guess from the plans of similar requests; and the reason for it or for none."""
         ...
 
     async def keep(self, request: Request, catalog: Catalog, planned: Planned) -> None:
-        """Remember what a model planned."""
+        """Keep a plan that a model made."""
         ...
 
 
 class Planner:
-    """Plans requests. `models` reaches the planner's model, if the settings name one."""
+    """Plans requests. `models` opens the model that the settings name for planning, if any."""
 
     def __init__(
         self, settings: Settings, models: Models, cache: PlanCache | None = None, slots: Slots = unknown
@@ -76,10 +76,10 @@ class Planner:
     async def plan(
         self, request: Request, catalog: Catalog, *, publish: Publish | None = None, tried: PriorPlan | None = None
     ) -> Planned:
-        """The plan of a request, closed; with `failure` set if there is none. Raises what `publish` raises.
+        """Plan a request. The result is closed, with `failure` set if there is no plan. Raises what `publish` raises.
 
-        What `publish` was given before stands in the closed plan too, unless it was rejected meanwhile. With `tried`
-        the plan takes up what is done by its ids and does not repeat it.
+        Subtasks given to `publish` are in the closed plan too, unless they were rejected meanwhile. With `tried` the
+        plan refers to solved subtasks by their ids and does not repeat them.
         """
         try:
             planned = await self._planned(request, catalog, publish, tried)
@@ -141,7 +141,7 @@ class Planner:
         return await planner.plan(request.text, catalog.cards, publish=publish, tried=tried, first_step=first_step)
 
     async def _patience(self, text: str, catalog: Catalog) -> float:
-        """How long the model's first step is waited for: the better a plan stands ready without it, the shorter."""
+        """Return how long to wait for the model's first step: the better the plan without it, the shorter."""
         seconds = self._settings.plan_first_step
         if not seconds:
             return math.inf
@@ -152,7 +152,7 @@ class Planner:
         return seconds * 2 if ready.left_out else seconds
 
     async def _fallen_back(self, request: Request, catalog: Catalog, failure: Failure, failed: Planned) -> Planned:
-        """The best plan without a model, or where nobody fits the model's failure; what the model used in any case."""
+        """Plan without the model that failed; if no expert fits, return its failure. Its usage is kept."""
         try:
             planned = await self._without_a_model(request, catalog)
         except (NoPlan, BadInput) as error:
@@ -163,19 +163,19 @@ class Planner:
         planned = _noted(planned, [*failed.notes, why]).model_copy(update={"usage": failed.usage})
         silent = failure.reason not in _ANSWERED and writer_of(self._settings) == self._settings.planner
         several = resolved(planned.aggregate, planned.subtasks, writes=True) == "synthesis"
-        # a model that did not answer now would only be waited for again
+        # the model did not respond, and would only be waited for again
         return planned.model_copy(update={"aggregate": "join"}) if silent and several else planned
 
     def _tell_of(self, failure: Failure, instead: str) -> None:
-        unusable = failure.reason == "bad_output"  # such a message quotes the model, and the model the request
+        unusable = failure.reason == "bad_output"  # such a message quotes the model, which quotes the request
         message = "none of its answers was a plan that can run" if unusable else events.own(failure.message)
         model = self._settings.planner
         _log.warning(events.PLANNER_FELL_BACK, model=model, reason=failure.reason, message=message, instead=instead)
 
     async def _without_a_model(self, request: Request, catalog: Catalog) -> Planned:
-        """The local planner's plan if it covers every clause; else, where words fit somebody at all, a guess.
+        """Return the local planner's plan if it covers every clause, otherwise a guess if the words fit any expert.
 
-        Guessed is after the plans of similar requests, or the one expert that fits best. Raises NoPlan.
+        The guess follows the plans of similar requests, or is the one expert that fits best. Raises NoPlan.
         """
         try:
             return await _locally(request.text, catalog)
@@ -196,7 +196,7 @@ class Planner:
         return None
 
     async def _kept(self, request: Request, catalog: Catalog, planned: Planned) -> None:
-        """Only what needed no mending is worth using again; words around a plan are no matter."""
+        """Keep a plan in the cache if its steps needed no repair."""
         if self._cache is None or any(mend.place for mend in planned.mends):
             return
         with contextlib.suppress(BrokerError, TimeoutError):
@@ -205,10 +205,10 @@ class Planner:
 
 
 def given(request: Request, catalog: Catalog, *, writes: bool = False) -> Planned | None:
-    """The caller's own plan, or the one subtask `t1` for the caller's expert; None if the caller left it to us.
+    """Return the caller's own plan, or the subtask `t1` for the caller's expert; None if the request gives neither.
 
-    `writes`: whether a model can write an answer out of several results. Raises UnknownExpert for a name that the
-    catalog lacks.
+    `writes` tells whether a model can write an answer from several results. Raises UnknownExpert for a name that is
+    not in the catalog.
     """
     if request.plan is not None:
         united = request.plan.united()
@@ -221,7 +221,7 @@ def given(request: Request, catalog: Catalog, *, writes: bool = False) -> Planne
 
 
 def _single(text: str, expert: str) -> Subtask:
-    """The whole request for one expert."""
+    """Give the whole request to one expert. Raises TooLarge."""
     safe = escaped(text)
     if (size := len(safe.encode())) > MAX_TEXT:
         raise TooLarge("text", size, MAX_TEXT)
@@ -243,7 +243,7 @@ async def _locally(text: str, catalog: Catalog) -> Planned:
 
 
 def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
-    """The whole request for the expert that it fits best, if it fits one at all."""
+    """Give the whole request to the expert it fits best; None if it fits none."""
     ranked = index(cards).ranked(stems(token.text for token in tokens(text[:_LOOKED_AT])))
     if not ranked or ranked[0].score < THRESHOLD:
         return None
@@ -256,7 +256,7 @@ def _best(text: str, cards: Mapping[str, Card]) -> Planned | None:
 
 
 def _noted(planned: Planned, notes: Iterable[str]) -> Planned:
-    """With the notes of the ways before it."""
+    """Add the notes of the ways that were tried before."""
     return planned.model_copy(update={"notes": (*notes, *planned.notes)})
 
 

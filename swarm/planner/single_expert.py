@@ -1,8 +1,8 @@
-"""Requests for which nobody has to plan: one wish, and one expert that it clearly fits.
+"""Skip planning for a request with one wish that clearly fits one expert.
 
-A wrong skip loses steps, so everything must agree: there is one clause that wants something (quotations, statements
-and greetings beside it are its material), it is short, no part of it is for another expert, and no other expert comes
-near. The words cannot tell steps that a request does not name.
+A wrong skip loses steps, so all of this must hold: only one clause wants something (quotations, statements and
+greetings beside it are its material), it is short, no part of it is for another expert, and no other expert scores
+nearly as high. Steps that a request does not name cannot be found from its words.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from swarm.types.plan import Subtask, escaped
 
 NAME = "skip"
 SURE = 2.0
-"""What the expert must score: about two words of its own."""
+"""The score that the expert needs: about two words of its own."""
 WHOLE = 1.0
-"""What it must score if it has every word of the wish that means something."""
+"""The score that it needs if its card has every telling word of the wish."""
 AHEAD = 0.4
-"""What share of that the next expert may score; more, and something in the wish may be for it."""
+"""The most that the next expert may score, as a share of that; with more, a part of the wish may be for it."""
 BEHIND = 0.75
-"""What share it may score if it has no word that the first has not, and nothing in the wish is joined to another."""
+"""The same limit if the next expert has no word that the first lacks, and the wish joins no two things."""
 LONG = 40
-"""Words, quotations left out, above which a request is rarely for one expert."""
+"""Words without quotations above which a request is rarely for one expert."""
 _LOOKED_AT = 20_000
-"""Characters of a text that is looked at; a longer one is left to the planner."""
+"""Characters of a request; a longer one is always planned."""
 _EMPTY = WEAK_STEMS | VAGUE
 _JOINS = LINKS | {"or", "well"}
 _JOINING = LINKS | frozenset(", as or please then well".split())
 _ASIDE = 3
-"""Words of a greeting, which need no full stop behind them."""
+"""Words of a greeting, which may end without a full stop."""
 
 
 def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
-    """The plan of one subtask `t1` if one expert is clearly enough; and why, or why not, with the scores."""
+    """Return the plan of one subtask `t1` if one expert is clearly enough; and the reason, with the scores."""
     if len(text) > _LOOKED_AT:
         return None, f"not skipped: more than {_LOOKED_AT:,} characters"
     safe = escaped(text)
@@ -76,15 +76,15 @@ def skipped(text: str, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
 
 
 def _breaks_off(text: str, last: Clause, wish: Clause) -> bool:
-    """Whether a sentence about the wish has no end, so that what else was wanted may be lost."""
+    """Whether the last sentence breaks off, so that another wish may be lost."""
     said = sum(word[0].isalnum() for word in last.words)
     return last is not wish and said > _ASIDE and text.rstrip()[-1:].isalnum()
 
 
 def _commands_twice(text: str, wish: Clause) -> bool:
-    """Whether a second command stands behind "and" or "as well as", or "also" says that there is one.
+    """Whether a second command follows "and" or "as well as", or "also" announces one.
 
-    A command that begins with an unknown word is no boundary of clauses: "tally to a and tally to b".
+    Clauses are not split at a command that begins with an unknown word: "tally to a and tally to b".
     """
     own = tokens(text[wish.head : wish.end])
     at = next((i for i, token in enumerate(own) if token.text not in POLITE), 0)
@@ -106,7 +106,7 @@ def _second(own: Sequence[Token], at: int, first: str) -> bool:
 
 
 def _doubt(text: str, clause: Clause, ranked: Sequence[Match], words: ExpertIndex) -> str:
-    """Why it may take more than the first of `ranked`; empty if it does not."""
+    """Return why the wish may need more than the first of `ranked`; empty if it does not."""
     telling = [one for one in clause.wished if one not in _EMPTY] or clause.wished
     first = ranked[0] if ranked else Match("", 0.0)
     whole = all(words.says(first.expert, one) for one in telling)

@@ -1,1 +1,1 @@
-"""Whether a model is fit to plan: recorded answers, run through the compiler."""
+"""Measure whether a model is fit to plan, on its recorded answers."""

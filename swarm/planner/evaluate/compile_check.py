@@ -1,4 +1,4 @@
-"""Recorded answers of planners, run through the compiler: is a model fit to plan?"""
+"""Compile recorded answers of models, and count how many are plans that can run."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from swarm.planner.parse.draft import Draft, read
 from swarm.types.result import Mend
 
 MAX_CATEGORIES = 100
-"""Kinds of refusals and mends that are told apart; the rest is `other`."""
+"""Kinds of refusals and repairs that are counted apart; the rest is `other`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one text: its plan, or why it is none."""
+    """The result of one text: its plan, or why it has none."""
 
     model: str
     request: str
     ms: float
     plan: Compiled | None = None
     experts: tuple[str, ...] = ()
-    """Of each subtask, as the recording names it."""
+    """The expert of each subtask, as the recording names it."""
     problems: tuple[str, ...] = ()
     mends: tuple[Mend, ...] = ()
     categories: tuple[str, ...] = ()
     exception: str = ""
 
     def document(self) -> dict[str, Any]:
-        """For a line of a file."""
+        """Return the verdict as a JSON object."""
         about: dict[str, Any] = {"model": self.model, "request_id": self.request, "valid": self.plan is not None}
         if self.plan is not None:
             shown = [s.model_dump(mode="json", exclude_defaults=True) for s in self.plan.subtasks]
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def check_answer(raw: str, known: Experts, rules: CompileRules, *, model: str = "", request: str = "") -> Verdict:
-    """Read and compile one text. Whatever is raised is in the verdict."""
+    """Read and compile one text. Every exception is kept in the verdict."""
     draft: Draft | None = None
     refused: NoDraft | BadDraft | None = None
     exception = ""
@@ -59,7 +59,7 @@ def check_answer(raw: str, known: Experts, rules: CompileRules, *, model: str = 
         plan = compiled(draft, known.cards, rules, names=known.names)
     except (NoDraft, BadDraft) as error:
         refused = error
-    except Exception as error:  # a measuring tool counts bugs, it does not end on them
+    except Exception as error:  # a measuring tool counts bugs and goes on
         exception = f"{type(error).__name__}: {error}"
     else:
         ms = (time.perf_counter() - begun) * 1e3
@@ -112,7 +112,7 @@ _MENDS = (
 
 
 def _kind(said: str, kinds: Sequence[tuple[re.Pattern[str], str]]) -> str:
-    """The first that fits; what the reader of texts says is a kind by itself."""
+    """Return the first kind that fits a message; each message of the text reader is a kind of its own."""
     found = next((kind for pattern, kind in kinds if pattern.search(said)), None)
     return found or _VARIES.sub("_", said.rpartition(": ")[2])[:60]
 
@@ -125,12 +125,12 @@ class Count:
     n: int = 0
     valid: int = 0
     mended: int = 0
-    """Of the valid ones, those that had something put right."""
+    """Valid plans that needed repairs."""
 
 
 @dataclass(slots=True)
 class CompileReport:
-    """What the verdicts come to. Its size does not grow with their number."""
+    """Counts over many verdicts. Its size does not grow with their number."""
 
     models: dict[str, Count] = field(default_factory=dict)
     categories: Counter[str] = field(default_factory=Counter)
@@ -181,7 +181,7 @@ class CompileReport:
 
 
 def verdicts(outputs: Path, requests: Requests, rules: CompileRules) -> Iterator[tuple[RecordedLine, Verdict]]:
-    """A verdict for each recorded text, in order, with the line it stands on. Raises BadInput."""
+    """Yield a verdict for each recorded text, in order, with its line. Raises BadInput."""
     for line in lines(outputs):
         place = f"{outputs}:{line.number}"
         request = text(outputs, line, "request_id")

@@ -1,7 +1,7 @@
-"""Files of recorded answers: the texts, what was asked, and which experts could be named.
+"""Read files of recorded answers, with their requests and the experts that could be named.
 
-JSON Lines, read line by line. Outputs have `model`, `request_id`, `raw` and perhaps `set`; requests have `request_id`
-and perhaps `tools` and `domain`; a file of tools has the `tools` of a `domain` a line, or one tool a line.
+The files are JSON Lines. Outputs have `model`, `request_id`, `raw` and optionally `set`; requests have `request_id` and
+optionally `tools` and `domain`; a file of tools has the `tools` of one `domain` per line, or one tool per line.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from swarm.planner.compile.expert_names import ExpertNames, NameMatch, Similar
 from swarm.types.card import Card
 
 MAX_LINE = 8_000_000
-"""Bytes."""
+"""Bytes of a line."""
 MAX_REQUESTS = 200_000
 MAX_TOOLS = 10_000
 ANYONE = "anyone"
-"""The expert of every step where only the graph is looked at."""
+"""The expert of every step if only the graph is checked."""
 
 _NAME = ("name", "id", "expert", "tool", "title")
 _DESCRIPTION = ("description", "desc", "text", "summary")
@@ -32,16 +32,16 @@ _SET = ("set", "domain")
 
 
 class RecordedLine(NamedTuple):
-    """An object of a file, and where it stands."""
+    """An object of a file, with its line."""
 
     number: int
     end: int
-    """Bytes of the file up to the end of this line."""
+    """Offset in bytes of the end of this line."""
     value: dict[str, Any]
 
 
 def lines(path: Path) -> Iterator[RecordedLine]:
-    """The objects of a JSON Lines file. Raises BadInput with the file and the line."""
+    """Yield the objects of a JSON Lines file. Raises BadInput with the file and the line."""
     try:
         with path.open("rb") as file:
             end = 0
@@ -82,12 +82,12 @@ def text(path: Path, line: RecordedLine, key: str) -> str:
 # -- experts -------------------------------------------------------------------------------------------------------
 
 Tool = tuple[str, str]
-"""Name and description."""
+"""A tool's name and description."""
 
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """Who may be named in a plan: as cards, and by the names that the recording gives them."""
+    """The experts that a plan may name: as cards, and by their names in the recording."""
 
     cards: Mapping[str, Card]
     names: ExpertNames
@@ -96,7 +96,7 @@ class Experts:
 
 @lru_cache(maxsize=256)
 def experts(tools: tuple[Tool, ...]) -> Experts:
-    """Cards for these tools, under names that cards may have; kept for the last sets of tools."""
+    """Build cards for these tools, with names that are valid for cards; the last sets of tools are cached."""
     cards: dict[str, Card] = {}
     titles: dict[str, str] = {}
     for number, (title, description) in enumerate(tools):
@@ -109,23 +109,23 @@ def experts(tools: tuple[Tool, ...]) -> Experts:
 
 
 class _Anyone(ExpertNames):
-    """Takes every name for an expert: only the graph is looked at."""
+    """Accepts every name as an expert, for checking the graph only."""
 
     def find(self, written: str, words: str = "", similar: Similar | None = None) -> NameMatch:
         return NameMatch(ANYONE)
 
 
 def anyone() -> Experts:
-    """Experts that are whatever a plan calls them."""
+    """Return experts that accept every name."""
     cards = {ANYONE: Card(name=ANYONE, kind="instruction", description="", model="")}
     return Experts(cards, _Anyone(cards), ())
 
 
 class Requests:
-    """Which experts each recorded request could choose from."""
+    """The experts that each recorded request could choose from."""
 
     def __init__(self, requests: Path, tools: Path | None = None, *, graph_only: bool = False) -> None:
-        """Reads both files. Raises BadInput."""
+        """Read both files. Raises BadInput."""
         self._path, self._anyone = requests, anyone() if graph_only else None
         self._by_set, self._for_all = _tools_file(tools) if tools else ({}, ())
         self._tools: dict[str, tuple[Tool, ...] | None] = {}
@@ -141,7 +141,7 @@ class Requests:
                 raise TooLarge(str(requests), line.number, MAX_REQUESTS, "requests")
 
     def experts(self, request: str, of_set: str, place: str) -> Experts:
-        """The request's own tools, else those of its set, else those for all. Raises BadInput naming `place`."""
+        """Return a request's experts: its own tools, else those of its set, else the common ones. Raises BadInput."""
         if request not in self._tools:
             raise BadInput(place, f"no request {request[:80]!r} in {self._path}", "give the requests that were asked")
         if self._anyone:
@@ -154,7 +154,7 @@ class Requests:
 
 
 def _tools_file(path: Path) -> tuple[dict[str, tuple[Tool, ...]], tuple[Tool, ...]]:
-    """Tools by the set they belong to, and those of no set."""
+    """Read the tools by the set they belong to, and those of no set."""
     found: dict[str, dict[Tool, None]] = {}
     for line in lines(path):
         given = line.value.get("tools")

@@ -1,1 +1,1 @@
-"""Planning without a model."""
+"""Plan without a model."""

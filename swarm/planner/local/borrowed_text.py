@@ -1,4 +1,4 @@
-"""Which tasks need a text that stands with another one: "classify this message: '...', then write a reply"."""
+"""Find texts that a task needs but that stand with another: "classify this message: '...', then write a reply"."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _POINTERS = frozenset("above below following same that the this those".split())
 
 
 def borrowed(tasks: Sequence[Task]) -> list[tuple[Span, ...]]:
-    """For every task the texts of others that it speaks of, as places in the request.
+    """Return for every task the texts of other tasks that it refers to, as places in the request.
 
-    "This message", "it" and "reply" mean the nearest quotation before, else the next one behind; a word of a
-    statement ("my parcel came on Monday") means that statement. Too much costs tokens, too little the answer.
+    "This message", "it" and "reply" mean the nearest quotation before, otherwise the next one behind. A word of a
+    statement ("my parcel came on Monday") means that statement. A needless text costs tokens, a missing one the answer.
     """
     behind = _next_quotes(tasks)
     before: Span | None = None

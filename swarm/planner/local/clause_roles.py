@@ -1,8 +1,8 @@
-"""What a clause is beside its neighbours: a task of its own, a part of the task before, or context of one of them.
+"""Decide the role of a clause: a task of its own, a part of the task before, or context of a neighbour.
 
-A clause that fits an expert is a task, unless it goes on with the task before: after a wish ("I need X. Please
-find ...") or where it takes up what was spoken of. A clause that fits none joins a neighbour if it looks like context
-(a quotation, a statement, a greeting, a wish about how, a detail that is asked for); else it refuses the request.
+A clause that fits an expert is a task, unless it continues the task before: after a wish ("I need X. Please find ...")
+or by referring to something already mentioned. A clause that fits none joins a neighbour if it looks like context (a
+quotation, a statement, a greeting, a wish about how, a detail that is asked for); otherwise the request is refused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from swarm.text.english import (
 from swarm.text.expert_ranking import CLEAR, THRESHOLD, ExpertIndex, Match
 
 Role = Literal["task", "before", "after", "part", "refused"]
-"""A task of its own; context for the next task; context for the one before; a part of that; fits nothing."""
+"""In order: a task of its own, context of the next task, context of the one before, a part of that, fits nothing."""
 
 _EMPTY = VAGUE | WEAK_STEMS
 _HELP = frozenset("assist assistance help support".split())
@@ -49,13 +49,13 @@ _KNOWN = frozenset("its that the their these this those".split())
 _PRONOUNS = frozenset("it its them their".split())
 _SUBORDINATE = frozenset("how if that to whether which who".split())
 _THINGS = frozenset(stem(word) for word in MATERIAL)
-"""What an expert may be called after beside what it does: a "translate-text" translates anything."""
+"""Nouns in expert names that do not limit what they do: a "translate-text" translates anything."""
 _NEAR = 0.7
-"""What share of the best score the expert of the task before must reach for a clause that takes up its thing."""
+"""Share of the best score that the previous task's expert needs for a clause that refers to the same thing."""
 _BY_FAR = 2 * CLEAR
-"""What an expert must score for a clause that looks like a detail of another's task."""
+"""Score that an expert needs for a clause that looks like a detail of another expert's task."""
 _FAINT = 0.4
-"""Two clauses are about one thing if one scores no more than this share of the other."""
+"""Two clauses are about one thing if one scores at most this share of the other."""
 
 
 def fits(ranked: Sequence[Match]) -> bool:
@@ -65,7 +65,7 @@ def fits(ranked: Sequence[Match]) -> bool:
 def role(
     clause: Clause, following: Clause | None, ranked: Sequence[Match], last: Task | None, index: ExpertIndex
 ) -> Role:
-    """What a clause is between the task before and the clause behind, if `ranked` are the experts that it fits."""
+    """Decide the role of a clause between the task before and the clause behind; `ranked` are the experts that fit."""
     if following and following.soft and _leads(clause):
         return "before"
     if is_context(clause) or (last and _is_about(clause, last, ranked)):
@@ -81,7 +81,7 @@ def role(
 
 
 def undecided(clause: Clause, following: Clause | None, last: Task | None) -> Role:
-    """What a clause is that fits two experts alike: context, if it can be, of the task before or the next."""
+    """Decide the role of a clause that fits two experts equally: context of a neighbour if possible."""
     if last and not clause.order and (elaborates(clause, last) or not _PRONOUNS.isdisjoint(clause.words)):
         return "after"
     return "before" if clause.wants and following and not following.order else "refused"
@@ -96,16 +96,16 @@ def helps(clause: Clause) -> bool:
 
 
 def _leads(clause: Clause) -> bool:
-    """Whether only what stands behind a comma or "and" says what is wanted: "when you have found it, ...".
+    """Whether the wish itself follows a comma or "and": "when you have found it, ...".
 
-    Or the object of its verb: "check and cancel my booking".
+    The same holds if only the object of its verb follows: "check and cancel my booking".
     """
     bare = clause.verb in LOOKUP and not clause.quote and len(clause.meant) < 2
     return bare or (bool(clause.words) and clause.words[0] in CONDITIONS)
 
 
 def _introduces(clause: Clause, following: Clause) -> bool:
-    """Whether the clause only leads to the next: "As you know, ...", "I need some information about this: ..."."""
+    """Whether the clause only introduces the next: "As you know, ...", "I need some information about this: ..."."""
     wishes = clause.asks or clause.acts or clause.words[0] in VERBS
     return (following.soft and not wishes) or not VAGUE.isdisjoint(clause.meant[:3])
 
@@ -120,7 +120,7 @@ def _is_told_by(clause: Clause, following: Clause) -> bool:
 
 
 def is_context(clause: Clause) -> bool:
-    """A quotation, a greeting, a statement, or words that only point elsewhere: no task whatever they fit."""
+    """Whether the clause is a quotation, a greeting, a statement or a mere reference, and so no task."""
     meant = clause.meant
     if not meant or _offers(clause.words):
         return True
@@ -150,9 +150,9 @@ def is_pleasant(clause: Clause) -> bool:
 _WISHED = frozenset("have take thank".split())
 _SIGNING = frozenset("cheers love regards sincerely yours".split())
 _SIGNED = 6
-"""Words of a name and what stands before it."""
+"""Words of a signature."""
 _HOPED = frozenset("email find finds letter mail message note".split())
-"""What pleasantries say of themselves: "I hope this email finds you well"."""
+"""Words in which pleasantries refer to the message: "I hope this email finds you well"."""
 
 
 def _offers(words: Sequence[str]) -> bool:
@@ -163,12 +163,12 @@ def _offers(words: Sequence[str]) -> bool:
 
 
 def _names_a_text(clause: Clause) -> bool:
-    """Whether it is a text that is brought along, with no more than what it is called: 'Message: "..."'."""
+    """Whether it is only a quoted text with its label: 'Message: "..."'."""
     return clause.quote is not None and clause.words[-1] == ":" and not clause.verb and _THINGS.issuperset(clause.meant)
 
 
 def _states(clause: Clause) -> bool:
-    """Whether the clause tells something and wants nothing: "my parcel arrived broken"."""
+    """Whether the clause states something and wants nothing: "my parcel arrived broken"."""
     if clause.asks or WISHES.intersection(clause.words[:10]) or (clause.wants and clause.order):
         return False
     if "will" in clause.words[:13] and _intends(clause.words):
@@ -178,7 +178,7 @@ def _states(clause: Clause) -> bool:
 
 
 def _intends(words: Sequence[str]) -> bool:
-    """Whether somebody says what they will do: "I will find"; not "I will be"."""
+    """Whether the words announce an action of the user: "I will find"; not "I will be"."""
     return any((one, two) in _INTENDS and then not in ("be", "have") for one, two, then in _threes(words))
 
 
@@ -187,8 +187,10 @@ def _threes(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_about(clause: Clause, last: Task, ranked: Sequence[Match]) -> bool:
-    """Whether the clause describes what the task before is to do: an item of its list, "the reply should be short",
-    "specifically, ...". Who else wants something is told as well, unless it clearly fits another expert."""
+    """Whether the clause describes the task before: "the reply should be short", "specifically, ...", a list item.
+
+    Wishes of third persons count as well, unless they clearly fit another expert.
+    """
     if clause.words[0] in DETAILING:
         return True
     own = not ranked or ranked[0].score < _BY_FAR or ranked[0].expert == last.expert
@@ -210,14 +212,14 @@ def _says_how(clause: Clause) -> bool:
 
 
 def _labels(clause: Clause) -> bool:
-    """Whether it is a fact with its name: "Order: 77"."""
+    """Whether it is a labelled fact: "Order: 77"."""
     return not clause.asks and ":" in clause.words[1:4]
 
 
 def elaborates(clause: Clause, last: Task) -> bool:
-    """Whether a sentence that fits nothing says more about the task before.
+    """Whether a sentence that fits no expert adds to the task before.
 
-    It opens no new part, and it tells something or asks for a detail of what is known ("please provide the name of
+    It begins nothing new, and it states something or asks for a detail of a known thing ("please provide the name of
     the artist"). A new command ("bake the cake") is no detail.
     """
     if clause.order or clause.soft or clause.item:
@@ -229,7 +231,7 @@ def elaborates(clause: Clause, last: Task) -> bool:
 
 
 def _is_thin(clause: Clause, best: Match, index: ExpertIndex) -> bool:
-    """Whether an expert shares one word with a clause that has more to say, and is called after another thing.
+    """Whether an expert shares only one word with a longer clause and has another thing in its name.
 
     "Find the refund rules" is for a "refund-policy", but "and identify areas" is not for an "identify-virus".
     """
@@ -244,8 +246,7 @@ def _is_thin(clause: Clause, best: Match, index: ExpertIndex) -> bool:
 
 
 def _leans(clause: Clause, last: Task) -> bool:
-    """Whether "and ..." cannot be done apart from what stands before it: "and tell me", "and compare it with ...",
-    "and identify the patient"."""
+    """Whether "and ..." depends on the clause before: "and tell me", "and compare it with ...", "and find them"."""
     weak = clause.words[0] in WEAK or not _PRONOUNS.isdisjoint(clause.words[1:3]) or _takes_up(clause, last)
     return weak or not _SUBORDINATE.isdisjoint(last.words[:40])
 
@@ -254,11 +255,11 @@ def _leans(clause: Clause, last: Task) -> bool:
 
 
 def continued(clause: Clause, last: Task, ranked: Sequence[Match], index: ExpertIndex) -> Sequence[Match]:
-    """The experts that fit a task together with the clause behind it; none if that begins something new.
+    """Return the experts that fit a task together with the clause behind it; none if the clause begins something new.
 
-    A clause goes on if it opens no new part and fits the same expert, after a wish or because it speaks of what is
-    known without commanding the same again ("Find A. Find B." are two). Which expert a vague wish is for is decided
-    together with what is said behind it.
+    A clause continues a task if it begins nothing new and fits the same expert, after a wish or because it refers to
+    something known without repeating the command ("Find A. Find B." are two). The expert of a vague wish is chosen
+    by the wish and the clause behind it together.
     """
     if clause.item or clause.soft or clause.words[0] in CONDITIONS or clause.order not in ("", "also"):
         return ()
@@ -274,14 +275,16 @@ def continued(clause: Clause, last: Task, ranked: Sequence[Match], index: Expert
 
 
 def _same(clause: Clause, last: Task, ranked: Sequence[Match]) -> bool:
-    """Whether a clause is for the expert of the task before: it fits that best, or it takes up a thing of that task
-    and fits nobody much better."""
+    """Whether a clause is for the expert of the task before.
+
+    It fits that one best, or it refers to a thing of that task and fits no other much better.
+    """
     near = dict(ranked).get(last.expert, 0.0) >= _NEAR * ranked[0].score
     return last.expert == ranked[0].expert or (near and _takes_up(clause, last))
 
 
 def _takes_up(clause: Clause, last: Task) -> bool:
-    """Whether it speaks of "the" something that the task before has spoken of."""
+    """Whether it refers with "the" or "this" to a word of the task before."""
     return any(one in _KNOWN and not last.said.isdisjoint(stems((two,))) for one, two in pairwise(clause.words))
 
 
@@ -292,7 +295,7 @@ def _points(clause: Clause, last: Task) -> bool:
 
 
 def _is_other(last: Task, ranked: Sequence[Match]) -> bool:
-    """Whether both the task before and the clause clearly fit an expert of their own."""
+    """Whether the task before and the clause clearly fit different experts."""
     return last.expert != ranked[0].expert and min(last.ranked[0].score, ranked[0].score) >= _BY_FAR
 
 

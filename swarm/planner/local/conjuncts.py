@@ -1,9 +1,8 @@
-"""One clause, two wishes: "find the weather and the exchange rate for Paris" is for two experts.
+"""Split a clause with wishes for different experts: "find the weather and the exchange rate for Paris".
 
-A clause is parted at "and" or a comma only when both sides name their own expert: each side fits one expert clearly,
-and neither expert has more than a part of what the other side is about. Lists of details ("the name, address and
-opening hours") and shared words stay whole. Who gets a part is still told the whole clause: what stands at its end
-often belongs to all parts.
+A clause is split at "and" or a comma only if each side clearly fits its own expert, and that expert scores low on the
+other side. Lists of details ("the name, address and opening hours") stay whole. Each expert still gets the whole
+clause, since words at its end often belong to all parts.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from swarm.text.expert_ranking import CLEAR, ExpertIndex, Match
 from swarm.text.tokens import BREAK, QUOTED, Token, tokens
 
 _LONG = 1_500
-"""Characters of a clause that is too long to be looked at so closely."""
+"""Characters of a clause; a longer one is not split."""
 _PHRASES = (("as", "well", "as"), ("along", "with"), ("together", "with"), ("and",), ("&",), ("plus",))
 _LINKING = frozenset(phrase[0] for phrase in _PHRASES) | {","}
 _OPENS = frozenset("also any some".split()) | ARTICLES
-"""How a thing of its own begins. Without one it may be a part of the thing before: "the safety data and test sheet"."""
+"""Words that begin a new thing. Without one it may belong to the thing before: "the safety data and test sheet"."""
 _EMPTY = WEAK_STEMS | VAGUE | {stem(word) for word in "amount level list name number value".split()}
-"""Words that name nothing by themselves: "the number of guests"."""
+"""Words that mean nothing by themselves: "the number of guests"."""
 HOLDS = frozenset("between by including using with".split())
-"""Behind one of these a list is a detail: "a room with a bed and a desk"."""
+"""Words behind which a list is a detail: "a room with a bed and a desk"."""
 _ABOUT = frozenset("data details information statistics".split())
-"""What may stand without an article: "and information about ..."."""
+"""Nouns that need no article: "and information about ..."."""
 _HEAD = 6
-"""Words in which a statement has its verb: "the date is ..."."""
+"""Words at the beginning in which a statement has its verb: "the date is ..."."""
 _FOREIGN = 0.5
-"""What an expert may score on words that are for another, as a share of what that one scores."""
+"""The most that an expert may score on words for another, as a share of the other's score."""
 
 
 class Conjunct(NamedTuple):
-    """`text[start:end]` of a clause, and the experts that it fits."""
+    """A part of a clause, `text[start:end]`, and the experts that it fits."""
 
     start: int
     end: int
@@ -47,7 +46,7 @@ class Conjunct(NamedTuple):
 
 
 def parted(text: str, clause: Clause, index: ExpertIndex) -> list[Conjunct]:
-    """The parts of a clause that are for different experts, in order; none if it is for one."""
+    """Split a clause into the parts for different experts, in order; none if it is for one."""
     if clause.end - clause.head > _LONG or len(clause.meant) < 3 or not (clause.asks or clause.wants):
         return []
     if _LINKING.isdisjoint(clause.words):
@@ -65,7 +64,7 @@ def parted(text: str, clause: Clause, index: ExpertIndex) -> list[Conjunct]:
 
 
 def pieces(given: Sequence[Token]) -> Iterator[tuple[int, int]]:
-    """Where the pieces between "and" and commas lie; nothing is cut inside brackets."""
+    """Yield the spans between "and" and commas; nothing is split inside brackets."""
     start, at, depth = 0, 0, 0
     while at < len(given):
         depth += (given[at].text == "(") - (given[at].text == ")" and depth > 0)
@@ -78,7 +77,7 @@ def pieces(given: Sequence[Token]) -> Iterator[tuple[int, int]]:
 
 
 def _link(given: Sequence[Token], at: int) -> int:
-    """How many tokens a link between two wishes takes here, a comma before it included."""
+    """Return the number of tokens of a link between two wishes at `at`, with a comma before it; 0 for none."""
     if given[at].text not in _LINKING:
         return 0
     comma = given[at].text == ","
@@ -96,7 +95,7 @@ def _part(own: Sequence[Token], clause: Clause, index: ExpertIndex, *, first: bo
 
 
 def _names_its_own(piece: Conjunct, index: ExpertIndex) -> bool:
-    """Whether a piece reads like a thing of its own, and one expert claims all the words that name it."""
+    """Whether a piece reads like a thing of its own, and the card of one expert has all the words that name it."""
     words = piece.words
     if not words or AUXILIARIES.intersection(words[:_HEAD]) or not piece.ranked or piece.ranked[0].score < CLEAR:
         return False
@@ -124,7 +123,7 @@ def _apart(one: Conjunct, other: Conjunct, index: ExpertIndex) -> bool:
 
 
 def _keeps_out(one: Conjunct, other: Conjunct) -> bool:
-    """Whether the expert of `other` has little to do with what `one` is about."""
+    """Whether the expert of `other` scores low on `one`."""
     return dict(one.ranked).get(other.ranked[0].expert, 0.0) <= _FOREIGN * one.ranked[0].score
 
 

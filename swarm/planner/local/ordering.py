@@ -1,6 +1,6 @@
-"""Which tasks wait for which, by the words of the request.
+"""Decide which tasks wait for which, by the words of the request.
 
-Text order alone is no evidence. These are, strongest first:
+The order of the text alone is no evidence. These words are, strongest first:
 
 1. "finally", "the results", "everything", "both", or "summarise" and no more: waits for all tasks before; a
    "finally" before a clause that changes nothing, brings what it needs and shares no word with those before, for none;
@@ -10,7 +10,7 @@ Text order alone is no evidence. These are, strongest first:
    sentence, or in a list, waits like "then write a reply";
 3. "it", "their", "with that": waits for the task before; "the summary", "the label": for the nearest that makes one.
 
-A needless edge costs time, a missing one the answer: in doubt there is an edge.
+A needless edge costs time, a missing one costs the answer, so in doubt an edge is added.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MADE = frozenset(
     recommendation reply report score sentiment summary translation verdict""".split()
 )
 _WORKS_OUT = frozenset("analyse analyze assess calculate compute detect determine estimate evaluate identify".split())
-"""Verbs of a clause that changes nothing."""
+"""Verbs of a clause without side effects."""
 _COMMON = WEAK_STEMS | VAGUE | {"data"}
 _IDLE = frozenset("cost costs matter matters ok okay possible take takes true worth".split())
 _FUNCTION = frozenset("and as at but for in into on or please then to with".split())
@@ -45,7 +45,7 @@ _NEAR = 3
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The earlier tasks that a task waits for, in order, and the words that say so."""
+    """The earlier tasks that a task waits for, in order, and the words that show it."""
 
     tasks: tuple[int, ...] = ()
     because: str = ""
@@ -53,7 +53,7 @@ class Waits:
 
 @dataclass(slots=True)
 class _Before:
-    """What the tasks before say and make."""
+    """The words and the products of the tasks before."""
 
     count: int = 0
     open_ends: dict[int, None] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class _Before:
 
 
 def waits(tasks: Sequence[Task], index: ExpertIndex) -> list[Waits]:
-    """For every task what it waits for. Edges lead back only, so there is no cycle."""
+    """Return for every task what it waits for. Edges lead backwards only, so there is no cycle."""
     found: list[Waits] = []
     before = _Before()
     for at, task in enumerate(tasks):
@@ -121,7 +121,7 @@ def _open_ends(task: Task, before: _Before) -> str:
 
 
 def _needs(task: Task) -> bool:
-    """Whether a writer has nothing to write of: no text of its own, and it is joined to what stands before or replies.
+    """Whether a writing task needs a result: it has no text of its own, and continues the sentence before or replies.
 
     A text that names another thing ("write a poem about spring") needs none.
     """
@@ -130,7 +130,7 @@ def _needs(task: Task) -> bool:
 
 
 def _complete(task: Task, before: _Before) -> bool:
-    """Whether a clause brings all it needs: its own quotation, or a question that names what it asks about."""
+    """Whether a clause has all it needs: its own quotation, or a question that names its subject."""
     if points_back(task.words) or _them(task.words):
         return False
     if any(stem(word) in before.said or word in _SINGULAR for word in _definite(task.words)):
@@ -141,9 +141,9 @@ def _complete(task: Task, before: _Before) -> bool:
 
 
 def _asks_for_something_new(task: Task, before: _Before) -> bool:
-    """Whether a clause changes nothing, brings what it needs, and shares no telling word or number with those before.
+    """Whether a clause has no side effects, has all it needs, and shares no telling word or number with those before.
 
-    Looking up needs a thing to look up, working out needs values: "finally, calculate the area of a 3 by 4 room".
+    A look-up needs a thing to look up, a calculation needs values: "finally, calculate the area of a 3 by 4 room".
     """
     numbers = {word for word in task.words if word[0].isdigit()}
     telling = [one for one in task.meant if one not in _COMMON]
@@ -157,7 +157,7 @@ def _asks_for_something_new(task: Task, before: _Before) -> bool:
 
 
 def points_back(words: Sequence[str]) -> str:
-    """The "it" or "with that" by which a clause takes up what was before; empty if it has none."""
+    """Return the "it" or "with that" by which a clause refers to what came before; empty if it has none."""
     for at, word in enumerate(words):
         following = words[at + 1] if at + 1 < len(words) else ""
         if word in ("it", "its", "itself") and following not in _IDLE:
@@ -182,7 +182,7 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _definite(words: Sequence[str]) -> Iterator[str]:
-    """Words up to three behind "the" or "that": what is spoken of as known."""
+    """Yield the words up to three behind "the" or "that", which refer to known things."""
     left = 0
     for word in words:
         if left > 0 and word.isalnum():

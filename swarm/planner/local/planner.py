@@ -1,7 +1,7 @@
-"""The planner without a model: clauses, words they share with the cards, order words. Deterministic and pure.
+"""Plan without a model, by clauses, the words they share with the cards, and words of order. Deterministic and pure.
 
-It is for explicit requests. Steps that a request does not name are beyond it, and a clause that fits no expert
-refuses the whole request rather than losing a part of it.
+It is for explicit requests: it cannot find steps that a request does not name. A clause that fits no expert refuses the
+whole request, so that no part is lost.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from swarm.types.plan import Subtask, escaped, result_line
 
 NAME = "local/planner"
 MAX_PLAN = 4 * MAX_TEXT
-"""Bytes of all instructions together: a text that many tasks need is copied into each."""
+"""Bytes of all instructions together, since a text that many tasks need is copied into each."""
 
 
 def plan(text: str, cards: Mapping[str, Card], similar: Similar | None = None) -> Planned:
-    """A closed round of subtasks `t1`, `t2`, ... or NoPlan with the clause at fault. Every clause is in some subtask.
+    """Plan a request as a closed round of subtasks `t1`, `t2`, ... Every clause is in some subtask.
 
-    Time and memory grow with the text and no faster. With `similar` meaning counts beside words.
+    Raises NoPlan with the clause that fits no expert. Time and memory grow linearly with the text. With `similar`,
+    meaning counts beside words.
     """
     if not cards:
         raise NoPlan("there are no experts", (), ())
@@ -76,7 +77,7 @@ def _require_size(
     texts: Sequence[Sequence[Span]],
     cards: Mapping[str, Card],
 ) -> None:
-    """Before anything is copied: nobody's instruction, nor all of them, may grow past its cap."""
+    """Check the size of each instruction and of all together before any text is copied. Raises NoPlan."""
     copied = {span: 20 + len(text[span[0] : span[1]].encode()) for span in {s for spans in texts for s in spans}}
     sizes = [
         len(text[task.start : task.end].encode())

@@ -1,4 +1,4 @@
-"""A task: a part of the request that goes to one expert, and how more of the request joins it."""
+"""A task is a part of the request for one expert; later clauses may join it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Span = tuple[int, int]
 
 @dataclass(slots=True)
 class Task:
-    """`text[start:end]` goes to one expert; what it is told begins at `head`."""
+    """The part `text[start:end]` of the request for one expert. Its instruction begins at `head`."""
 
     start: int
     end: int
@@ -23,27 +23,27 @@ class Task:
     words: list[str]
     meant: list[str]
     said: set[str] = field(default_factory=set)
-    """`meant` as a set: it is asked for every clause behind."""
+    """`meant` as a set, for look-ups by every later clause."""
     order: Order = ""
     quote: Span | None = None
-    """From the first quotation that it holds to the end of the last."""
+    """The span from the first of its quotations to the end of the last."""
     context: Span | None = None
-    """From the first clause of context that joined it to the end of the last."""
+    """The span from the first clause of context that joined it to the end of the last."""
     context_meant: list[str] = field(default_factory=list)
     part: Span | None = None
-    """What of a clause for several experts is this one's."""
+    """This expert's part of a clause for several experts."""
     joined: bool = False
-    """A comma or "and" joins it to the clause before."""
+    """Whether a comma or "and" joins it to the clause before."""
     verb: str = ""
-    """What its last clause opens with: the verb that commands, else its first word."""
+    """The verb of its last clause that commands, otherwise the first word of that clause."""
     wants: bool = False
-    """It says what is wanted and not yet what is to be done: the next clause may say that."""
+    """Whether it says what is wanted but not what to do, which the next clause may say."""
     helps: bool = False
-    """It asks for help with something: what with, the next clause may say."""
+    """Whether it asks for help; the next clause may say with what."""
     announces: bool = False
-    """Its clause ends in a colon: the items behind are about it unless they ask for something."""
+    """Whether its clause ends in a colon: the items behind belong to it unless they ask for something."""
     lists: bool = False
-    """A statement that joined it ends in a colon: the items behind are what it lists, commands or not."""
+    """Whether a statement that joined it ends in a colon: the items behind belong to it, even commands."""
 
     @property
     def expert(self) -> str:
@@ -54,7 +54,7 @@ class Task:
         return self.part is not None and other.part is not None and self.head == other.head
 
     def take(self, clause: Clause, *, context: bool) -> None:
-        """Let the clause behind it be said to its expert: as context, or as more of what is to be done."""
+        """Add the clause behind it to its instruction: as context, or as more to do."""
         self.end = clause.end
         self.quote = _hull(self.quote, clause.quote)
         if context:

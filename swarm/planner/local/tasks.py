@@ -1,7 +1,7 @@
-"""Clauses -> tasks: which clause goes to which expert, and with which other clauses.
+"""Group the clauses of a request into tasks, each for one expert.
 
-What a clause is beside its neighbours is decided in `clause_roles.py`. Nothing is dropped silently, and nothing is
-given to an expert that does not claim it: what fits nothing, or two experts alike, refuses the request.
+`clause_roles.py` decides the role of each clause. No clause is dropped, and none goes to an expert that it does not
+fit: a clause that fits no expert, or two equally, refuses the request.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from swarm.types.plan import MAX_SUBTASKS
 __all__ = ["Span", "Task", "shown", "tasks"]
 
 _LOOKED_AT = 20_000
-"""Characters that say what a whole request, or a quotation, is about."""
+"""Characters of a request or a quotation by which it is ranked."""
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’", " "))
 
 
 def tasks(text: str, index: ExpertIndex, cards: Mapping[str, Card], similar: Similar | None = None) -> list[Task]:
-    """The tasks of `text` in order; together they span all of it. Raises NoPlan for a clause that fits nothing."""
+    """Return the tasks of `text` in order; together they span all of it. Raises NoPlan if a clause fits nothing."""
     if similar is None and not index.knows(text):
         raise _nothing_fits(text, (), cards)
     reading = _Reading(text, index, cards, similar)
@@ -45,7 +45,7 @@ def tasks(text: str, index: ExpertIndex, cards: Mapping[str, Card], similar: Sim
 
 @dataclass(slots=True)
 class _Reading:
-    """The tasks so far, and the clauses that wait for the next one."""
+    """The tasks so far, and the clauses that will join the next one."""
 
     text: str
     index: ExpertIndex
@@ -85,11 +85,11 @@ class _Reading:
             last.take(clause, context=what == "after")
 
     def _open(self, clause: Clause, ranked: Sequence[Match]) -> None:
-        """A new task, or more of the last one."""
+        """Begin a new task, or add to the last one."""
         last = self.found[-1] if self.found and not self.waiting else None
         parts = parted(self.text, clause, self.index)
         if last and parts and last.wants and not clause.order:
-            self.waiting = [_led(self.found.pop())]  # it only leads to what is wanted in detail
+            self.waiting = [_led(self.found.pop())]  # it only introduces the detailed wishes
         elif last and (both := continued(clause, last, ranked, self.index)):
             last.take(clause, context=False)
             last.ranked, last.wants, last.verb = both[:4], False, clause.verb or clause.words[0]
@@ -98,12 +98,12 @@ class _Reading:
         self.waiting = []
 
     def _begin_again(self) -> None:
-        """What was wanted so far only leads to a list of steps: "I need help with my taxes. First, ..."."""
+        """Turn all tasks so far into context of a list of steps: "I need help with my taxes. First, ..."."""
         self.waiting = [*(_led(task) for task in self.found), *self.waiting]
         self.found = []
 
     def _ranked(self, clause: Clause) -> list[Match]:
-        """By the clause's own words; by those it quotes only if its own fit nothing."""
+        """Rank the experts by the clause's own words; by those it quotes only if its own fit nothing."""
         if not clause.words:
             return []
         ranked = self.index.ranked(clause.wished, stem(clause.verb or clause.words[0]))
@@ -126,8 +126,10 @@ class _Reading:
         return self.found or [_whole(self.text, self.index, self.cards)]
 
     def _drop_outline(self) -> None:
-        """What help is asked for first and asked for again in detail only leads there: "I need help with my taxes.\n
-        Look up the rates, then file my taxes."."""
+        """Turn a first wish for help into context if its details follow.
+
+        "I need help with my taxes. Look up the rates, then file my taxes."
+        """
         if len(self.found) < 2 or self.found[1].part:
             return
         outline, following = self.found[:2]
@@ -140,14 +142,14 @@ class _Reading:
 
 
 def _named(text: str, clause: Clause, index: ExpertIndex) -> str | None:
-    """The expert that a clause calls by its name, in quotation marks or as one word: "ask 'refund policy'"."""
+    """Return the expert that a clause names, in quotation marks or as one word: "ask 'refund policy'"."""
     quoted = text[clause.quote[0] : clause.quote[1]] if clause.quote and clause.asks else ""
     said = [*clause.words, *(quoted.split(quoted[0], 2)[1:2] if quoted else ())]
     return next((name for one in said if (name := index.named(one))), None)
 
 
 def _meant(text: str) -> tuple[str, ...]:
-    """The stems of a text, of a very long one those of its beginning."""
+    """Return the stems of a text, of a very long one those of its beginning."""
     return stems(token.text for token in tokens(text[:_LOOKED_AT]))
 
 
@@ -157,7 +159,7 @@ def _meant(text: str) -> tuple[str, ...]:
 def _tasks(
     clause: Clause, ranked: Sequence[Match], parts: Sequence[Conjunct], waiting: Sequence[Clause]
 ) -> Iterator[Task]:
-    """The task of a clause, or one for each part of it that is for another expert."""
+    """Yield the task of a clause, or one for each part of it that is for another expert."""
     if not parts:
         yield _task(clause, ranked, waiting)
     for part in parts:
@@ -167,7 +169,7 @@ def _tasks(
 
 
 def _led(task: Task) -> Clause:
-    """What was taken for a task, as context of the next."""
+    """Turn a task back into a clause, as context of the next task."""
     return Clause(task.start, task.end, task.head, words=tuple(task.words), meant=tuple(task.meant), quote=task.quote)
 
 
@@ -195,7 +197,7 @@ def _task(clause: Clause, ranked: Sequence[Match], waiting: Sequence[Clause]) ->
 
 
 def _whole(text: str, index: ExpertIndex, cards: Mapping[str, Card]) -> Task:
-    """A request without a clause that wants something goes to one expert, if one fits all of it."""
+    """Give a request in which no clause wants anything to the one expert that fits all of it. Raises NoPlan."""
     ranked = index.ranked(_meant(text))
     if not fits(ranked):
         ranked = index.ranked(_meant(text[:_LOOKED_AT].translate(_UNQUOTED))) or ranked
@@ -214,10 +216,10 @@ def _chosen(
     cards: Mapping[str, Card],
     overall: Callable[[], dict[str, float]],
 ) -> list[Match]:
-    """`ranked` with the expert first that is meant.
+    """Return `ranked` with the chosen expert first. Raises NoPlan if two fit equally.
 
-    Of those that come as near as the best: the one that is not the fallback of another, then the one nearest to the
-    whole request. If that leaves two and neither is a clear match, the request is refused.
+    Among experts that score about as high as the best, one that is no fallback of another is chosen, then the one that
+    fits the whole request best. If two remain and neither is a clear match, the request is refused.
     """
     best = ranked[0]
 
@@ -246,6 +248,6 @@ def _nothing_fits(said: str, ranked: Sequence[Match], cards: Mapping[str, Card])
 
 
 def shown(said: str, most: int = 80) -> str:
-    """The beginning of a text in one line, in quotation marks."""
+    """Return the beginning of a text in one line, in quotation marks."""
     line = " ".join(said[: most * 4].split())
     return f"'{line[: most - 1]}…'" if len(line) > most else f"'{line}'"

@@ -1,7 +1,7 @@
-"""Wishes of a request that no subtask of its plan claims: they are told with the plan, never lost in silence.
+"""Find the wishes of a request that no subtask of its plan covers, and report them with the plan.
 
-A wish is claimed by the subtask it began, else by an expert whose card speaks of what is to be done. What merely shapes
-an answer ("keep it short", "explain why") needs no claim.
+A wish is covered by the subtask that begins with it, or by an expert whose card names the action. Wishes about the form
+of the answer ("keep it short", "explain why") need no expert.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from swarm.text.expert_ranking import CLEAR, THRESHOLD, ExpertIndex, Match
 from swarm.text.tokens import Token
 
 MOST = 20
-"""Wishes that are told of one request."""
+"""Wishes that are reported of one request."""
 _SHOWN = 80
 _SHAPING = (
     (TELLING - frozenset("find gather get retrieve return tell".split()))
@@ -41,11 +41,11 @@ _SHAPING = (
     | SETTING
     | frozenset("be highlight let mention quote state".split())
 )
-"""Verbs of wishes about the answer itself."""
+"""Verbs of wishes about the form of the answer."""
 _SAYING = frozenset("describe explain give list provide show".split())
-"""Those that may also ask for what another expert knows."""
+"""Of these, verbs that may also ask for the knowledge of another expert."""
 _HANDING = frozenset("give provide show".split())
-"""Those whose thing is a part of the answer (`_PARTS`) or something else that is wanted."""
+"""Of these, verbs whose object is a part of the answer (`_PARTS`) or a wish of its own."""
 _PARTS = frozenset(
     stem(word)
     for word in """address advantage amount answer argument background bullet change code comment comparison con context
@@ -56,35 +56,35 @@ _PARTS = frozenset(
     sum table time tip title total unit value version way word work year""".split()
 )
 _ACTS = frozenset("buy delete hire install pay print purchase remove reserve sell".split())
-"""Verbs of something that is done, and not told: a card must have them."""
+"""Verbs of actions rather than information: the card must have them."""
 _ONE = frozenset(("a", "an", "up"))
-"""What stands behind a verb that makes or begins something: "set an alarm", not "set the language to French"."""
+"""Words behind a verb that makes something: "set an alarm", not "set the language to French"."""
 _THINGS = frozenset("charge exchange order refund return".split())
-"""Verbs that cards have as names of things: one who tells of orders orders nothing."""
+"""Verbs that cards use as nouns: an expert on orders does not order anything."""
 _MAKING = frozenset("create generate make send".split())
-"""Verbs that say nothing by themselves: what is made must be what the expert makes."""
+"""Verbs without a meaning of their own: the expert must make the thing that they name."""
 _DETAILS = TELLING | LOOKUP
-"""Verbs of sentences that ask for a detail of what was wished before them."""
+"""Verbs of sentences that ask for a detail of the wish before them."""
 _IT = frozenset("it sure that them this".split())
-"""What is made something, such as short, rather than made."""
+"""Objects of "make" in phrases such as "make it short"."""
 _ASKING = frozenset("how if what when where whether which who why".split())
 _TO_ME = _ASKING | {"about", "me", "us"}
 _LEADS_TO = frozenset("after before by once then when while".split())
 _NEARLY = 0.75
-"""What share of the best score another expert has that comes near."""
+"""Share of the best score from which another expert counts as near."""
 _SHORT = 25
-"""Words of a clause whose lists are looked at thing by thing."""
+"""Words of a clause up to which its lists are checked item by item."""
 _LEADING = 5
-"""Words in which a clause that leads to the wish has its verb."""
+"""Words at the beginning in which a clause that introduces the wish has its verb."""
 _SURE = 1.5 * CLEAR
-"""What a part of a list must score for an expert that has no part in the plan."""
+"""Score that an item of a list needs for an expert that is not in the plan."""
 _FOREIGN = 0.3
-"""What the expert of a piece may score on it at most, as a share of one that the piece may rather be for."""
+"""The most that the plan's experts may score on an item, as a share of the score of one outside of the plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """`given[start:end]`, tokens of one clause; `first` is the wish that the clause opens with."""
+    """A wish, `given[start:end]` of a clause's tokens. `first` marks the one at the beginning of the clause."""
 
     start: int
     end: int
@@ -92,7 +92,7 @@ class _Wish:
 
 
 def left_out(text: str, tasks: Sequence[Task], index: ExpertIndex) -> tuple[str, ...]:
-    """The wishes that the experts of `tasks` do not claim, each with who is told of it."""
+    """Return the wishes that the experts of `tasks` do not cover, each with the expert that gets it."""
     found: dict[str, None] = {}
     experts = {task.expert for task in tasks}
     at, opened = 0, -1
@@ -103,7 +103,7 @@ def left_out(text: str, tasks: Sequence[Task], index: ExpertIndex) -> tuple[str,
             continue
         opens = opened < at and any(index.says(tasks[at].expert, one) for one in clause.wished)
         if clause.wants and opened < at and not opens:
-            continue  # it leads to what is wanted
+            continue  # it only introduces the wish
         opened = at if opens else opened
         found |= dict.fromkeys(_unclaimed(text, clause, tasks[at].expert, experts, index, opens=opens))
     found |= {_doubtful(text, task, experts, index): None for task in tasks}
@@ -111,7 +111,7 @@ def left_out(text: str, tasks: Sequence[Task], index: ExpertIndex) -> tuple[str,
 
 
 def _doubtful(text: str, task: Task, experts: set[str], index: ExpertIndex) -> str:
-    """A task whose expert hardly fits it: another comes as near, or the verb is not in its card."""
+    """Report a task whose expert hardly fits: another scores nearly as high, or its card lacks the verb."""
     first = task.ranked[0]
     done = task.verb in _ACTS and not index.says(first.expert, stem(task.verb))
     if not task.verb or (first.score >= CLEAR and not done):
@@ -125,12 +125,12 @@ def _doubtful(text: str, task: Task, experts: set[str], index: ExpertIndex) -> s
 
 
 def several(text: str, clause: Clause, expert: str, index: ExpertIndex) -> bool:
-    """Whether a clause wants something that `expert` does not claim."""
+    """Whether a clause has a wish that `expert` does not cover."""
     return next(_unclaimed(text, clause, expert, {expert}, index, opens=True), None) is not None
 
 
 def leads(clause: Clause) -> bool:
-    """Whether a clause names something that is to be done before: "once reviewed, ..."."""
+    """Whether a clause names an action that must come first: "once reviewed, ..."."""
     return clause.words[:1] != () and clause.words[0] in _LEADS_TO and any(map(_is_doing, clause.words[1:_LEADING]))
 
 
@@ -150,7 +150,7 @@ def _unclaimed(
 
 
 def _is_checked(clause: Clause, first: str, *, opens: bool) -> bool:
-    """Whether the wish that a clause opens with must be claimed: not what made it a task, nor a detail of that."""
+    """Whether the first wish of a clause must be covered: not the one that made it a task, nor a detail of that."""
     if opens:
         return first in _MAKING
     if not clause.soft and not clause.order:
@@ -159,7 +159,7 @@ def _is_checked(clause: Clause, first: str, *, opens: bool) -> bool:
 
 
 def _wishes(given: Sequence[Token]) -> Iterator[_Wish]:
-    """The verbs of a clause that command, each with what stands up to the next."""
+    """Yield the commands of a clause, each up to the next."""
     starts = [0, *(at for at in range(1, len(given)) if _begins(given, at))]
     for start, end in zip(starts, [*starts[1:], len(given)], strict=True):
         while start and start < end and word(given, start) in _JOINING:
@@ -181,7 +181,7 @@ def _begins(given: Sequence[Token], at: int) -> bool:
 
 
 def _is_doing(said: str) -> bool:
-    """Whether it is a verb as in "before mailing it" and "once reviewed"."""
+    """Whether it is a verb form as in "before mailing it" and "once reviewed"."""
     bare = said.removesuffix("ing").removesuffix("ed")
     return bare != said and (stem(said) in _VERB_STEMS or bare in VERBS)
 
@@ -190,7 +190,7 @@ _VERB_STEMS = frozenset(map(stem, VERBS))
 
 
 def _claims(own: Sequence[Token], expert: str, experts: set[str], index: ExpertIndex) -> bool:
-    """Whether a card of the plan speaks of this wish, or it is only about the answer."""
+    """Whether a card of the plan covers this wish, or the wish is only about the form of the answer."""
     at = next((i for i, token in enumerate(own) if token.text not in POLITE), 0)
     said, behind = word(own, at), word(own, at + 1)
     shapes = said in _SHAPING or (said == "tell" and behind in _TO_ME) or (said == "make" and behind in _IT)
@@ -211,7 +211,7 @@ def _claims(own: Sequence[Token], expert: str, experts: set[str], index: ExpertI
 
 
 def _for_others(own: str, given: Sequence[Token], experts: set[str], index: ExpertIndex) -> Iterator[str]:
-    """Parts of a list that fit somebody who has no part in the plan, and nobody who has, or hardly."""
+    """Yield the items of a list that fit an expert outside of the plan, and hardly one of the plan."""
     spans = list(pieces(given))
     for start, end in spans if len(spans) > 1 else ():
         meant = stems(token.text for token in given[start:end])
@@ -224,14 +224,14 @@ def _for_others(own: str, given: Sequence[Token], experts: set[str], index: Expe
 
 
 def _best(meant: Sequence[str], experts: set[str], index: ExpertIndex) -> tuple[Match | None, float]:
-    """Who fits best of those that have no part in the plan, and how well those fit who have."""
+    """Return the best expert outside of the plan, and the best score of the plan's experts."""
     ranked = index.ranked(meant)
     here = max((match.score for match in ranked if match.expert in experts), default=0.0)
     return next((match for match in ranked if match.expert not in experts), None), here
 
 
 def _of_nobody(own: str, given: Sequence[Token], expert: str, experts: set[str], index: ExpertIndex) -> Iterator[str]:
-    """Of a list of two, "flights to Rome and a hotel", the parts that have no word of a card of the plan."""
+    """Yield the items of a list of two, "flights to Rome and a hotel", that share no word with the plan's cards."""
     spans = list(pieces(given))
     if len(spans) != 2 or word(given, spans[1][0]) not in ARTICLES or word(given, spans[1][0] - 1) not in LINKS:
         return
