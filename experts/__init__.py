@@ -1,1 +1,1 @@
-"""Who can answer: experts, the cards that describe them, and the registry that runs them."""
+"""Experts, the cards that describe them, and the registry that runs them."""

@@ -1,8 +1,8 @@
-"""Runs one attempt of an expert, so that nothing that an expert does can hold or end its worker.
+"""Runs one attempt of an expert in isolation: no code of an expert can block or end its worker.
 
-An attempt has a task of its own. When its time is up, or it is not wanted any more, it is cancelled; one that does not
-end then is abandoned after a short grace: its slot is free, and its code goes on beside the rest until it ends by
-itself or with the process. An expert with too many of those left is not asked again here.
+Each attempt is an asyncio task. It is cancelled at its timeout or when its caller is cancelled. A task that ignores
+the cancellation is abandoned after GRACE seconds: its slot is freed while its code runs on until it returns or the
+process ends. An expert with MOST_LEFT abandoned attempts is refused in this process.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from experts.base import FREE, Allowance, until
 from swarm.errors import ModelUnavailable
 
 GRACE = 2.0
-"""Seconds that an attempt has to end once it was cancelled."""
+"""Seconds that a cancelled attempt has to end before it is abandoned."""
 MOST_LEFT = 64
-"""Attempts of one expert that may go on in this process after they were given up."""
+"""Maximum abandoned attempts of one expert that still run in this process."""
 
 OF_EXPERT = "expert "
-"""How the names of tasks begin in which an expert runs; its own name follows."""
+"""Prefix of the names of tasks that run an expert; the expert's name follows."""
 
 _log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,12 +36,12 @@ Work = Callable[[Threads], Coroutine[Any, Any, T]]
 
 
 class Exited(RuntimeError):
-    """Code of an expert raised what would end the process: SystemExit, KeyboardInterrupt."""
+    """An expert's code raised SystemExit or KeyboardInterrupt, which would end the process."""
 
 
 @dataclass
 class AttemptOutcome(Generic[T]):
-    """What an attempt came to: a value or an error. `late`: its time was up before."""
+    """The value or the error of one attempt. `late`: it ended after its timeout."""
 
     value: T | None = None
     error: BaseException | None = None
@@ -50,13 +50,13 @@ class AttemptOutcome(Generic[T]):
 
 
 class Attempts:
-    """The attempts of one process."""
+    """Runs the attempts of one process and counts the abandoned ones."""
 
     def __init__(self) -> None:
         self._left: dict[str, list[tuple[asyncio.Task[Any], Threads]]] = {}
 
     async def run(self, expert: str, work: Work[T], seconds: float, allowance: Allowance = FREE) -> AttemptOutcome[T]:
-        """What `work` comes to within `seconds`. Only the CancelledError of who waits for it is raised."""
+        """Run `work` for at most `seconds`. Raises nothing but the caller's own CancelledError."""
         if (left := self.left(expert)) >= MOST_LEFT:
             return AttemptOutcome(error=_too_many(expert, left))
         threads = Threads(expert)
@@ -75,7 +75,7 @@ class Attempts:
             self._leave(expert, task, threads)
 
     def left(self, expert: str) -> int:
-        """How many attempts of an expert go on though they have ended for everybody else."""
+        """Number of abandoned attempts of an expert that still run."""
         going = [(task, threads) for task, threads in self._left.pop(expert, ()) if not task.done() or threads.running]
         if going:
             self._left[expert] = going
@@ -86,7 +86,7 @@ class Attempts:
         await asyncio.wait((task,), timeout=GRACE)
 
     def _leave(self, expert: str, task: asyncio.Task[Any], threads: Threads) -> None:
-        """Put on record what goes on, so that it is told and counted."""
+        """Log and count an attempt whose task or threads still run."""
         calls = threads.close()
         if task.done() and not calls:
             return
@@ -104,7 +104,7 @@ async def _tried(work: Work[T], threads: Threads, limited: AbstractContextManage
 
 
 def _late(task: asyncio.Task[AttemptOutcome[T]]) -> AttemptOutcome[T]:
-    """An attempt whose time was up. What it still gave in its grace counts."""
+    """The outcome of an attempt that passed its timeout. A value returned during the grace is kept."""
     if not task.done():
         return AttemptOutcome(error=TimeoutError(), late=True, abandoned=True)
     if task.cancelled():  # before its first step
@@ -122,7 +122,7 @@ def _too_many(expert: str, left: int) -> ModelUnavailable:
 
 
 async def called(function: Callable[..., Any], threads: Threads, *args: object) -> Any:
-    """What `function` gives: awaited in the loop if it is a coroutine function, else called in a thread."""
+    """Call `function`: in the event loop if it is a coroutine function, else in a thread. Returns its result."""
     if inspect.iscoroutinefunction(function):
         return await function(*args)
     call = partial(copy_context().run, function, *args)

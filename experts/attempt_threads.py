@@ -1,7 +1,7 @@
-"""Threads in which experts in plain Python block: of each attempt its own, so a call that hangs holds up no other.
+"""Threads for blocking code of experts in plain Python. Each attempt has its own, so a hanging call blocks no other.
 
-They are daemons, since no thread of Python can be stopped: what goes on after its attempt has ended does not keep the
-process from ending either.
+The threads are daemons: Python cannot stop a thread, and one that outlives its attempt must not keep the process
+from ending.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
-"""Calls of one attempt that run at once, as in asyncio's default pool; more of them wait their turn."""
+"""Maximum concurrent calls of one attempt, as in asyncio's default pool; further calls are queued."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,24 +26,24 @@ _current: ContextVar[Threads | None] = ContextVar("threads", default=None)
 
 
 def expert_now() -> str | None:
-    """The expert whose code this is; None for ours."""
+    """Name of the expert whose code is running; None for the product's own code."""
     threads = _current.get()
     return None if threads is None else threads.name
 
 
 class Threads:
-    """The threads of one attempt. They are started when they are needed."""
+    """The threads of one attempt, started on demand."""
 
     def __init__(self, name: str) -> None:
         self.name, self._started = name, 0
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self.running = 0
-        """Calls under way."""
+        """Number of calls that are running."""
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Inside the block, whatever is given to the loop's pool of an ExpertThreads runs in these threads."""
+        """Within the block, run calls submitted to the loop's ExpertThreads pool in these threads."""
         token = _current.set(self)
         try:
             yield
@@ -61,7 +61,7 @@ class Threads:
         return future
 
     def close(self) -> int:
-        """Drop what has not begun; answers how many calls go on."""
+        """Cancel queued calls. Returns the number of calls that still run."""
         with self._lock:
             dropped = list(self._waiting)
             self._waiting.clear()
@@ -84,10 +84,10 @@ class Threads:
             return self._over()
         try:
             result = call()
-        except StopIteration as error:  # asyncio cannot hand it on: who waits for it would wait for ever
+        except StopIteration as error:  # a future cannot carry StopIteration: its waiter would hang for ever
             self._over()
             future.set_exception(RuntimeError(f"StopIteration({error.value!r}) was raised in a thread"))
-        except BaseException as error:  # whoever waits for the call is told, also of SystemExit
+        except BaseException as error:  # the waiter gets every error, SystemExit included
             self._over()
             future.set_exception(error)
         else:
@@ -96,13 +96,13 @@ class Threads:
         return None
 
     def _over(self) -> None:
-        """Before the result is told, so that nobody takes a call for running whose result it has."""
+        """Count the call as ended. Called before its result is set, so that no waiter sees it still running."""
         with self._lock:
             self.running -= 1
 
 
 class ExpertThreads(ThreadPoolExecutor):
-    """A default pool for a loop that runs experts: what an attempt gives to it runs in that attempt's own threads."""
+    """Default executor of a loop that runs experts: calls of an attempt run in that attempt's own threads."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         threads = _current.get()

@@ -1,4 +1,4 @@
-"""The one seam of this package: what an expert is, and how long it has."""
+"""The Expert protocol, and the time and token limits of the running attempt."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 
 LoadBlob = Callable[[Blob], Awaitable[bytes]]
-"""Gives the content of a file that belongs to an expert, from wherever this process keeps them."""
+"""Loads the content of an expert's file from this process's storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a model may write in one attempt where nobody else says, and what came of the attempt before."""
+    """Default token limits of one attempt, its number, and the reason why the previous attempt failed."""
 
     answer_tokens: int = 0
     schema_tokens: int = 0
     attempt: int = 1
     after: str = ""
-    """Why the attempt before failed; empty for the first."""
+    """Reason of the previous attempt's failure; empty for the first attempt."""
 
     @classmethod
     def of(cls, settings: Settings, attempt: int, after: str) -> Allowance:
@@ -40,7 +40,7 @@ _allowance: ContextVar[Allowance] = ContextVar("allowance", default=FREE)
 
 @contextmanager
 def until(end: float | None, allowance: Allowance = FREE) -> Iterator[None]:
-    """For what runs in the block, the time of the event loop at which its attempt ends, and what it may write."""
+    """Within the block, set the end of the attempt (in event-loop time) and its token limits."""
     tokens = _end.set(end), _allowance.set(allowance)
     try:
         yield
@@ -50,19 +50,19 @@ def until(end: float | None, allowance: Allowance = FREE) -> Iterator[None]:
 
 
 def allowance() -> Allowance:
-    """What the attempt under way may write."""
+    """The limits of the running attempt."""
     return _allowance.get()
 
 
 def time_left(seconds: float) -> float:
-    """`seconds`, or what is left of the attempt under way if that is less."""
+    """The smaller of `seconds` and the time left of the running attempt."""
     end = _end.get()
     return seconds if end is None else max(0.001, min(seconds, end - asyncio.get_running_loop().time()))
 
 
 @runtime_checkable
 class Expert(Protocol):
-    """Answers one kind of subtask. It may be asked several at once, and the same one twice.
+    """Answers one kind of subtask. `solve` may be called concurrently, and twice for the same subtask.
 
     Its `solve` may take a `swarm.Context` as third argument, `context`.
     An expert may also have `async def aclose(self) -> None`, awaited once when the expert is no longer needed.
@@ -73,8 +73,9 @@ class Expert(Protocol):
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         """Answer `subtask`; `inputs` are the solutions its instruction names, by subtask id.
 
-        In plain Python experts the instruction has their values in place already; other kinds put them in themselves.
+        An expert in plain Python gets the instruction with the references replaced; other kinds replace them
+        themselves.
 
-        Raise `swarm.errors.ExpertError` for what is known to go wrong; let `CancelledError` pass.
+        Raise `swarm.errors.ExpertError` for expected failures; let `CancelledError` pass.
         """
         ...

@@ -1,7 +1,7 @@
-"""One answer of a model within its limits: how many tokens it may have, and what becomes of one that ends too early.
+"""Requests one completion within token and time limits, and handles answers that were cut off.
 
-A model that does not stop is stopped: by `max_tokens` of the card or the endpoint, else by the default of the settings.
-An attempt after one that was cut, or late, asks for less, since the same would end the same.
+`max_tokens` comes from the card or the endpoint, else from the settings. After an attempt that was cut or timed out,
+the next one asks for a shorter answer, since the same request would end the same way.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from swarm.types.result import Usage
 from swarm.types.sampling import Cap, setting_of
 
 THINKS_MORE = 4
-"""How many times its default a model may write that has only thought so far."""
+"""Factor on the default cap for a model that was cut while it was still reasoning."""
 SHORTER = 4
-"""What part of its tokens an attempt may write after one that was late."""
+"""Divisor of the cap for each attempt after a timeout."""
 FEWEST = 64
-"""Tokens that are always allowed."""
+"""Minimum cap in tokens."""
 WORDS = 0.6
-"""Words that one token makes, cautiously."""
+"""Words per token, a cautious estimate."""
 SPARE = 0.25
-"""Seconds before the end of an attempt in which what has come of an answer is still brought home."""
+"""Seconds reserved at the end of an attempt for returning a partial answer."""
 
 
 async def written(
@@ -42,12 +42,11 @@ async def written(
     as_json: bool = False,
     rules: Sequence[str] = (),
 ) -> Completion:
-    """A completion that may be cut, if it is words. `as_json` where JSON is asked for without a form.
+    """Request a completion. Prose may be cut; JSON (`form` or `as_json`) must be whole.
 
-    Words that are none of an answer (see `swarm.llm.degenerate_output`, `rules` too) are asked for once more, with
-    what was wrong.
-    The same words again are kept where they may be right after all. Raises BadOutput where nothing usable came: half a
-    JSON, or other such words.
+    Degenerate output, such as an echo of the prompt or of `rules` (see `swarm.llm.degenerate_output`), is requested
+    once more with the problem named. A repeated answer is kept if the check is not certain. Raises BadOutput if no
+    usable answer came: truncated JSON, or degenerate output twice.
     """
     completion = await _whole(model, messages, card, form, strict=form is not None or as_json)
     if form is not None or as_json:
@@ -64,14 +63,14 @@ async def written(
 async def _whole(
     model: Model, messages: Sequence[Message], card: Card, form: ResponseFormat | None, *, strict: bool
 ) -> Completion:
-    """One answer within its limits."""
+    """Request one answer within its token cap."""
     limits = allowance()
     cap, own = _cap(model, card, limits, strict=strict)
     asked = [*messages[:-1], _told(messages[-1], limits, cap)]
     used = Usage()
     try:
         completion = await _completed(model, asked, card, form, cap, keeps=card.partial == "keep" and not strict)
-    except BadOutput as error:  # cut before its first word
+    except BadOutput as error:  # cut before any text came
         if error.reason != "cut" or not own:
             raise
         completion = Completion("", failed(error, asked), cut=True)
@@ -86,7 +85,7 @@ async def _whole(
 
 
 def _cap(model: Model, card: Card, limits: Allowance, *, strict: bool) -> tuple[int | None, bool]:
-    """How many tokens may be written, and whether only our default says so."""
+    """The cap in tokens, and whether it is only the default of the settings."""
     said = cap_of(model, card.sampling)
     default = (limits.schema_tokens if strict else limits.answer_tokens) or None
     cap = said or default
@@ -96,7 +95,7 @@ def _cap(model: Model, card: Card, limits: Allowance, *, strict: bool) -> tuple[
 
 
 def _told(message: Message, limits: Allowance, cap: int | None) -> Message:
-    """The question, and after an answer that was late or cut that this one must be shorter."""
+    """The user's message; after an answer that was cut or timed out, with a request for a shorter one."""
     if limits.after not in ("timeout", "cut") or cap is None:
         return message
     what = "took too long" if limits.after == "timeout" else "was cut off"

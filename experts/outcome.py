@@ -38,7 +38,7 @@ _PASSES = frozenset(
     ).split()
     if hasattr(errno, name)
 )
-"""Numbers of an OSError that speak of the network and not of this machine."""
+"""`errno` values of network failures, which may pass."""
 _AWAY = frozenset(
     "ConnectionError ConnectError ReadError WriteError CloseError NetworkError ProxyError RemoteProtocolError "
     "ConnectionClosed ConnectionClosedError ConnectTimeout ReadTimeout Timeout TimeoutError TimeoutException "
@@ -46,11 +46,11 @@ _AWAY = frozenset(
     "ChunkedEncodingError ProtocolError IncompleteRead HTTPClientError MaxRetryError NewConnectionError AutoReconnect "
     "ServerSelectionTimeoutError ConnectionDoesNotExistError CannotConnectNowError SSLEOFError gaierror".split()
 )
-"""What clients call their classes of a server that cannot be reached, hangs up or is too slow."""
+"""Error classes of client libraries for a server that is unreachable, disconnects or times out."""
 _STAYS = frozenset("SSLCertVerificationError SSLError ClientConnectorCertificateError CertificateError".split())
-"""Classes below those that no further try mends."""
+"""Subclasses of those for which a retry is useless."""
 _THROTTLED = ("throttl", "toomanyrequests", "requestlimitexceeded", "slowdown", "provisionedthroughputexceeded")
-"""In the error codes of AWS, whose status is 400."""
+"""Parts of AWS error codes for throttling, which come with status 400."""
 
 
 async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
@@ -95,12 +95,12 @@ def shortened(failure: Failure) -> Failure:
 
 
 def words_of(error: BaseException) -> str:
-    """The type and the message of an error in one line."""
+    """Format an error as `Type: message` in one line."""
     return f"{type(error).__name__}: {said_by(error)}"[:MAX_WORDS].strip()
 
 
 def said_by(error: BaseException) -> str:
-    """The message of an error in one line, also where it cannot be made."""
+    """The message of an error in one line. Never raises, even if `str(error)` does."""
     try:
         return " ".join(str(error).split())[:MAX_WORDS]
     except BaseException as broken:  # its __str__ may raise anything, and this must not
@@ -108,9 +108,9 @@ def said_by(error: BaseException) -> str:
 
 
 def known_failure(error: BaseException) -> Failure | None:
-    """The Failure that an error stands for; None for one that nobody meant.
+    """Translate an error into a Failure; None for an unexpected one, which is a bug.
 
-    Of a group whose errors are all known, the first of which no further try is made, or else the first.
+    A group whose errors are all known gives the first that is not retryable, else its first.
     """
     if isinstance(error, ExceptionGroup):
         failures = [known_failure(part) for part in error.exceptions]
@@ -137,7 +137,7 @@ def known_failure(error: BaseException) -> Failure | None:
 
 
 def foreign_failure(error: BaseException) -> Failure | None:
-    """The Failure of a server that an expert in plain Python asked; None where the error says nothing of one."""
+    """Translate an error of a client library into a Failure; None if it is not a failure of a server."""
     if not isinstance(error, Exception):
         return None
     try:
@@ -150,7 +150,7 @@ def foreign_failure(error: BaseException) -> Failure | None:
 
 
 def _answered(error: Exception, status: int) -> Failure | None:
-    """What the status of a server's answer means; None for one that is no error."""
+    """Translate an HTTP status into a Failure; None for a status below 400."""
     throttled = status == 429 or _is_throttled(error)
     if status < 400:
         return None
@@ -166,7 +166,7 @@ def _answered(error: Exception, status: int) -> Failure | None:
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status that an error carries, as requests, httpx, aiohttp, openai, urllib and botocore do."""
+    """The HTTP status of an error of requests, httpx, aiohttp, openai, urllib or botocore; else None."""
     response = getattr(error, "response", None)
     found = [
         getattr(error, "status_code", None),
@@ -189,7 +189,7 @@ def _is_throttled(error: Exception) -> bool:
 
 
 def _headers(error: Exception) -> dict[str, str]:
-    """The headers of the answer that an error carries, by their names in lower case."""
+    """The response headers that an error carries, with names in lower case."""
     for holder in (getattr(error, "response", None), error):
         headers: Any = getattr(holder, "headers", None)
         if headers is None and isinstance(holder, Mapping):
@@ -201,8 +201,8 @@ def _headers(error: Exception) -> dict[str, str]:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether an error says that a server cannot be reached, hung up or was too slow."""
-    cause = getattr(error, "reason", None)  # of urllib and urllib3
+    """Whether an error means that a server is unreachable, disconnected or timed out."""
+    cause = getattr(error, "reason", None)  # set by urllib and urllib3
     if isinstance(cause, Exception) and cause is not error:
         return _is_away(cause)
     names = set(_names(error))
@@ -218,7 +218,7 @@ def _names(error: BaseException) -> Iterator[str]:
 
 
 def _message(error: Exception) -> str:
-    """The words of an error that was meant, which may still fail to give them."""
+    """The message of an expected error, also if its `__str__` raises."""
     try:
         return str(error)
     except Exception:

@@ -1,7 +1,7 @@
-"""JSON of a model that does not fit its schema is shown to it again, with exactly what is wrong.
+"""Asks a model to correct JSON that violates its schema, showing it the answer and the exact problem.
 
-At most `CORRECTIONS` times inside one attempt, paid and timed as part of it: asked with the same words, a model gives
-the same answer.
+There are at most `CORRECTIONS` such turns in one attempt, within its time and budget. A repetition of the same prompt
+would only give the same answer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from swarm.types.card import Card
 
 CORRECTIONS = 2
 MAX_SHOWN = 8_000
-"""Characters of an answer that its model is shown again."""
+"""Maximum characters of the rejected answer in the correction prompt."""
 LEAST = 0.25
-"""Seconds below which no further turn is begun."""
+"""Minimum seconds left for starting another turn."""
 
 
 async def corrected(
@@ -35,9 +35,9 @@ async def corrected(
     form: ResponseFormat | None = None,
     rules: Sequence[str] = (),
 ) -> Completion:
-    """A completion whose data, as `read` finds it, fits `schema`, if the model can do it; else its last one.
+    """Request a completion until the data that `read` finds in it fits `schema`; else return the last one.
 
-    Its usage counts every turn. Raises as `written` does for the first turn.
+    Its usage includes every turn. Raises as `written` does for the first turn.
     """
     completion = await written(model, messages, card, form, as_json=True, rules=rules)
     for _ in range(CORRECTIONS):
@@ -53,6 +53,6 @@ async def corrected(
 
 
 def _shown(messages: Sequence[Message], completion: Completion, problem: str) -> list[Message]:
-    """The question again, with the answer and what is wrong with it. Of a long answer the beginning is enough."""
+    """The messages of a correction turn: the first ones, the answer (cut to MAX_SHOWN), and the problem."""
     told = f"That answer cannot be used: {problem}. Answer again, with JSON only that fits the schema."
     return [*messages, Message("assistant", completion.text[:MAX_SHOWN]), Message("user", told)]

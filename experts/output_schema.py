@@ -1,8 +1,8 @@
-"""JSON that experts give: how it is found in a model's words, and whether it fits its schema.
+"""Finds JSON in a model's text, and validates it against its schema.
 
-A schema written in a card is its author's; one that comes with a subtask may be anybody's, so parts of JSON Schema
-that can make a check run for ever (`pattern`, `$ref`, `uniqueItems`) are not accepted there, and schema and data
-may not both be large. No reference is ever fetched. Checks block: run them in a thread.
+A card's schema is trusted; a subtask's schema is not. Keywords whose check may take unbounded time (`pattern`, `$ref`,
+`uniqueItems`) are refused there, and schema and data may not both be large. References are never fetched. The checks
+block: run them in a thread.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from swarm.text.bounded_regex import PatternTooSlow, in_time
 from swarm.types.base import MAX_DEPTH
 
 MAX_SCHEMA = 65_536
-"""Bytes of a schema, as JSON."""
+"""Maximum size of a schema in bytes of JSON."""
 MAX_CHECKS = 1_000_000
-"""Values of a schema times values of the data, where fifty characters of text count as one more."""
+"""Maximum product of the values in a schema and in the data; fifty characters of text count as one value."""
 _UNBOUNDED = frozenset(
     "$ref $dynamicRef $recursiveRef pattern patternProperties "
     "uniqueItems unevaluatedItems unevaluatedProperties".split()
@@ -27,7 +27,7 @@ _UNBOUNDED = frozenset(
 
 
 def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
-    """What is wrong with this JSON schema; None if nothing."""
+    """Describe the problem of a JSON schema; None if it is sound."""
     from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
     try:
@@ -40,7 +40,7 @@ def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
             return f"is nested more than {MAX_DEPTH} levels deep"
         if not trusted and (found := sorted(_UNBOUNDED.intersection(_keys(schema)))):
             return f"uses {found[0]!r}, which is accepted in cards only"
-        # patterns are checked below, with the engine that will run them
+        # patterns are checked below, by the engine that runs them
         Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
         return keyword_problem(schema)
     except SchemaError as error:
@@ -50,7 +50,7 @@ def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
 
 
 def too_deep(value: object) -> bool:
-    """Whether JSON is nested deeper than may travel."""
+    """Whether JSON is nested deeper than MAX_DEPTH levels."""
     level = [value]
     for _ in range(MAX_DEPTH):
         if not level:
@@ -65,14 +65,14 @@ def too_deep(value: object) -> bool:
 
 
 def violation(data: object, schema: Mapping[str, Any]) -> str | None:
-    """Where and how `data` fails to fit a sound `schema`; None if it fits."""
+    """Describe where and how `data` violates a sound `schema`; None if it fits."""
     from jsonschema.exceptions import best_match
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
     if _weight(data) * _weight(schema, text=0) > MAX_CHECKS:
         return "the data is too large to be checked against so large a schema; ask for less, or simplify the schema"
-    if problem := keyword_problem(schema):  # one that was published before this was looked at
+    if problem := keyword_problem(schema):  # the schema may have been published before this check existed
         return f"the schema {problem}"
     validator = validator_class()({k: v for k, v in schema.items() if k != "$schema"}, registry=Registry())
     try:
@@ -86,7 +86,7 @@ def violation(data: object, schema: Mapping[str, Any]) -> str | None:
 
 
 def misfit(data: object, text: str, schema: Mapping[str, Any]) -> str | None:
-    """How what a model wrote fails to fit a schema."""
+    """Describe how an answer violates a schema, also if it holds no JSON; None if it fits."""
     found = violation(data, schema)
     if found and data is None and text:
         return f"no JSON stands in the answer, a text of {len(text):,} characters; the output schema asks for it"
@@ -94,7 +94,7 @@ def misfit(data: object, text: str, schema: Mapping[str, Any]) -> str | None:
 
 
 def find_json(text: str) -> Any:
-    """The JSON value in a model's words: all of them, a fenced block, or from the first bracket to its partner.
+    """Find the JSON value in a text: the whole, a fenced block, or from the first bracket to its partner.
 
     Raises ValueError if there is none.
 
@@ -122,7 +122,7 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _fenced(text: str) -> str | None:
-    """The first fenced block, found by hand: an expression needs time that grows with the square of the text."""
+    """The first fenced block. Scanned by hand, since a regular expression would take quadratic time."""
     begin = 0
     while (end := text.find("\n", begin)) >= 0:
         _, fence, tail = text[begin:end].rpartition("```")
@@ -133,7 +133,7 @@ def _fenced(text: str) -> str | None:
 
 
 def _closed(text: str, start: int) -> str | None:
-    """What stands between the line end at `start` and the next line that begins with a fence."""
+    """The text between the line end at `start` and the next line that begins with a fence."""
     closing = text.find("```", start)
     while closing >= 0:
         line = text.rfind("\n", start, closing)
@@ -145,7 +145,7 @@ def _closed(text: str, start: int) -> str | None:
 
 
 def _weight(value: object, text: int = 1) -> int:
-    """How many values are inside, and with `text` how long their texts are."""
+    """Number of values inside, plus with `text` one for each fifty characters."""
     stack, weight = [value], 0
     while stack:
         item = stack.pop()

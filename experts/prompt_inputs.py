@@ -1,9 +1,8 @@
-"""How the results of earlier subtasks enter an instruction.
+"""Puts the results of earlier subtasks into an instruction.
 
-`${t1}` stands for the text of t1's solution, `${t1.a.b}` for a field of its data, `$${t1}` for these characters
-themselves. Programs get the values in place
-(`inline`); models get marks, and the values in fenced blocks after the instruction (`fenced`), so that words inside
-a result cannot pass for words of ours. A subtask that was skipped, and every field of it, reads `(skipped)`.
+`${t1}` is the text of t1's solution, `${t1.a.b}` a field of its data, and `$${t1}` an escaped `${t1}`. Programs get
+the values in place (`inline`). Models get markers, and the values in delimited blocks after the instruction
+(`fenced`), so that text of a result cannot pass for an instruction. A skipped subtask and its fields read `(skipped)`.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from swarm.types.plan import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
 from swarm.types.result import Solution
 
 MAX_EXPANDED = 2 * MAX_TEXT
-"""Characters of an instruction with all that its references stand for."""
+"""Maximum characters of an instruction with its references replaced."""
 
 
 def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
-    """`instruction` with every reference replaced by what it stands for; in one pass, so values may hold `${...}`.
+    """Replace every reference by its value, in one pass: a `${...}` inside a value stays as it is.
 
-    A reference to something that is no input stays as it is. UnusableInput if a field is missing, or the whole
-    would be longer than MAX_EXPANDED.
+    A reference to no input is left unchanged. Raises UnusableInput if a field is missing or the result would be
+    longer than MAX_EXPANDED.
 
     >>> inline("Reply about ${t1.label}.", {"t1": Solution(text="refund", data={"label": "refund"})})
     'Reply about refund.'
@@ -48,9 +47,9 @@ def inline(instruction: str, inputs: Mapping[str, Solution]) -> str:
 
 
 def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
-    """`instruction` with a short mark for every reference, and all inputs after it in fenced blocks.
+    """Replace every reference by a short marker, and append all inputs in delimited blocks.
 
-    Nothing inside a block can close it. UnusableInput as with `inline`.
+    No content of a block can close it. Raises UnusableInput as `inline` does.
     """
     room = _Room(len(instruction))
     blocks: dict[str, str] = {}
@@ -75,7 +74,7 @@ def fenced(instruction: str, inputs: Mapping[str, Solution]) -> str:
 
 
 def wish(instruction: str) -> str:
-    """`instruction` without the lines by which a planner hands whole results over: for those who get them otherwise.
+    """Remove the lines `Result of t1 (...): ${t1}` that a planner appends, for experts that get the results otherwise.
 
     >>> wish("Write a reply.\\n\\nResult of t1 (triage): ${t1}")
     'Write a reply.'
@@ -84,9 +83,9 @@ def wish(instruction: str) -> str:
 
 
 def with_item(subtask: Subtask, inputs: Mapping[str, Solution], number: int) -> dict[str, Solution]:
-    """The inputs of one item of a `for_each`, counted from 1: the item itself, and what the instruction names besides.
+    """The inputs of item `number` (from 1) of a `for_each`: the item, and the results that the instruction names.
 
-    The result that holds the list is left out unless the instruction names it: each item would carry all of them.
+    The result with the list is left out unless the instruction names it, since each item would carry the whole list.
     """
     reference = subtask.for_each or ""
     items = list_at(reference, inputs)
@@ -101,7 +100,7 @@ def with_item(subtask: Subtask, inputs: Mapping[str, Solution], number: int) -> 
 
 
 class _Room:
-    """What may still be put together, counted before it is: a short instruction can name a long result often."""
+    """Counts characters before they are joined: a short instruction may name a long result many times."""
 
     def __init__(self, taken: int) -> None:
         self._taken = taken
@@ -115,7 +114,7 @@ class _Room:
 
 
 def _value(reference: str, inputs: Mapping[str, Solution]) -> str | None:
-    """What `a.b` stands for; None if it names no input."""
+    """The value of the reference `a.b`; None if it names no input."""
     named = referenced(reference, inputs)
     if named is None:
         return None
@@ -125,7 +124,7 @@ def _value(reference: str, inputs: Mapping[str, Solution]) -> str | None:
 
 
 def _text(solution: Solution) -> str:
-    """A solution as a model should see it: its words, and its fields if they say more."""
+    """Format a solution for a model: its text, and its data unless that is the same."""
     if solution.data is None or _written(solution.data) == solution.text:
         return solution.text
     return f"{solution.text}\n{_written(solution.data)}"

@@ -1,11 +1,10 @@
-"""Experts in plain Python: a class with `card` and `solve`, named by import string or by entry point.
+"""Loads experts in plain Python: classes with `card` and `solve`, named by import string or entry point.
 
-An `async def solve` runs in the worker's event loop; a `def solve` is called in a thread, so that it may block.
-With `isolate: process` in its card, `solve` runs in a process of its own, which is killed when its time is up.
-A third argument of `solve`, `context`, is a `swarm.Context`, by which it may ask the swarm.
-Its `solve` gets the subtask with every `${...}` of the instruction already replaced by its value, and the results
-themselves beside it. Only processes that are told to load one serve it. Its version is declared by its author, because
-the hash of a card says nothing about the code beside it; raise it with every change of behaviour.
+An `async def solve` runs in the worker's event loop, a `def solve` in a thread, so that it may block. With
+`isolate: process` in its card, `solve` runs in a child process that is killed at its timeout. `solve` gets the subtask
+with every `${...}` of the instruction replaced, the results as `inputs`, and as an optional third argument `context`
+a `swarm.Context`, which can send requests to the swarm. Only processes that load an expert serve it. Its author
+declares the version, because a hash of the card would not cover the code; raise it with every change of behaviour.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from swarm.types.card import Card
 
 GROUP = "swarm.experts"
 MODEL = "local/python"
-"""The model of a plain Python expert whose card names none."""
+"""Model name of a plain Python expert whose card has none."""
 
 _SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """An expert in plain Python: its card, and what makes an instance. `spec` is also the card's `implementation`."""
+    """An expert in plain Python: its card and its factory. `spec` is also the card's `implementation`."""
 
     spec: str
     card: Card
@@ -44,9 +43,9 @@ class Implementation:
 
 
 def load_implementations(specs: Iterable[str], *, installed: bool = False) -> dict[str, Implementation]:
-    """The experts that these import strings name, by import string; with `installed`, those of entry points too.
+    """Load the experts that `specs` name, by import string; with `installed`, also those of entry points.
 
-    Raises BadInput for the first that is no expert, or when two have one name.
+    Raises BadInput for the first that is not an expert, or if two have the same name.
     """
     found = {spec: load(spec) for spec in dict.fromkeys(specs)}
     if installed:
@@ -60,7 +59,7 @@ def load_implementations(specs: Iterable[str], *, installed: bool = False) -> di
 
 
 def load(spec: str) -> Implementation:
-    """The expert that `module:attribute` names. What the module itself raises on import goes through."""
+    """Load the expert `module:attribute`. Raises BadInput, and passes on errors that the module raises on import."""
     if not _SPEC.fullmatch(spec):
         _wrong(spec, "is no import string", "write module:attribute, such as acme.weather:WeatherExpert")
     found = _imported(spec)
@@ -78,18 +77,18 @@ def load(spec: str) -> Implementation:
 
 
 def instance(spec: str) -> Any:
-    """The expert itself that an import string names, also of one that is isolated."""
+    """Make the expert of an import string in this process, even if its card isolates it."""
     found = _imported(spec)
     return found() if isinstance(found, type) else found
 
 
 def makers(implementations: Mapping[str, Implementation]) -> dict[str, Callable[[], Expert]]:
-    """What a Registry wants to be given."""
+    """The factories by import string, as `Registry` takes them."""
     return {spec: implementation.make for spec, implementation in implementations.items()}
 
 
 def cards(implementations: Mapping[str, Implementation]) -> dict[str, Card]:
-    """What `catalog.with_implementations` wants to be given."""
+    """The cards by name, as `with_implementations` takes them."""
     return {implementation.card.name: implementation.card for implementation in implementations.values()}
 
 

@@ -1,8 +1,7 @@
-"""Turns a card and a subtask into an outcome, whatever happens inside.
+"""Builds and holds experts, and turns each call of one into an Outcome, whatever its code does.
 
-Recipes (how a kind of expert is built) are apart from instances (experts that are built and held). An expert is built
-at its first use, once per version however many ask at that moment, and closed when it has not been used for long or
-when the registry closes, last built first closed.
+An expert is built at its first use, once per version even for concurrent calls. It is closed when it is the least
+recently used of too many, or when the registry closes: the last built is closed first.
 """
 
 from __future__ import annotations
@@ -37,24 +36,24 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Outcome, Solution
 
 SIZE = 64
-"""Experts held at once. Those in use are never closed, so a burst may hold more for a while."""
+"""Number of experts held. Experts in use are never closed, so there may be more for a while."""
 
 NEAR = 0.02
-"""Seconds before the end of an attempt in which a model that gives up does so for want of time."""
+"""Seconds before the end of an attempt in which a model's failure counts as a timeout."""
 CLOSING = 5.0
-"""Seconds that one expert may take to close."""
+"""Timeout in seconds for closing one expert."""
 
 MakeContext = Callable[[], Awaitable[Context]]
 Begin = Callable[[], Awaitable[None]]
 Implementations = Mapping[str, Callable[[], Expert]]
-"""`Card.implementation` -> what makes the expert."""
+"""Factories of experts in plain Python, by `Card.implementation`."""
 
 _log = structlog.get_logger()
 
 
 @dataclass
 class _Held:
-    """An expert that is built or being built, and how many use it now."""
+    """An expert that is built or being built, and its number of current users."""
 
     building: asyncio.Task[Expert]
     users: int = 0
@@ -63,8 +62,8 @@ class _Held:
 class Registry:
     """The experts of this process. Use it as an async context manager.
 
-    `load_blob` gives the files of cards, `models` the models behind endpoints, `implementations` the experts in plain
-    Python that this process was told to load. The registry closes what it builds, and nothing that it was given.
+    `load_blob` loads the files of cards, `models` has the models behind endpoints, and `implementations` the experts
+    in plain Python of this process. The registry closes the experts that it builds, not its arguments.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Registry:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Close every expert, last built first; wait for those that are closing."""
+        """Close every expert, last built first, and wait for those that are being closed."""
         order = {key: number for number, key in enumerate(self._built)}
         for key in sorted(self._held, key=lambda key: order.get(key, len(order)), reverse=True):
             await self._close(self._held.pop(key))
@@ -102,11 +101,10 @@ class Registry:
         context: MakeContext | None = None,
         begin: Begin | None = None,
     ) -> Outcome:
-        """Answer `subtask` within its timeout and its card's, or say in a Failure why not.
+        """Run one attempt at `subtask` within its own timeout and its card's. Returns a Solution or a Failure.
 
-        `context` makes what an expert in plain Python is given whose `solve` takes a context. `begin` is awaited before
-        the expert is called, in the attempt, and may keep it from that by not returning.
-        Only CancelledError and NoRoom pass.
+        `context` makes the context for a `solve` that takes one. `begin` is awaited in the attempt just before the
+        expert is called. Raises only CancelledError and NoRoom.
         """
         outcome = await self._settle(card, subtask, inputs, allowance, context, begin)
         return shortened(outcome) if isinstance(outcome, Failure) else outcome
@@ -140,7 +138,7 @@ class Registry:
         begin: Begin | None,
         threads: Threads,
     ) -> Outcome:
-        """One attempt: everything in here has the time of its subtask and its card."""
+        """Check the subtask, build the expert, call it and check its result, all within the attempt's time."""
         asked = _in_place(card, subtask, inputs)
         await _sound(subtask)
         async with self._expert(card) as expert:
@@ -150,14 +148,14 @@ class Registry:
                     await begin()
                 solution = await called(expert.solve, threads, asked, inputs, *more)
             except ModelUnavailable:
-                # a model that was given what was left of the time may say so first
+                # the model's own timeout, the rest of the attempt, may fire first
                 if time_left(math.inf) < NEAR:
                     return _timeout(card, subtask)
                 raise
         return await judged(solution, card, subtask)
 
     def _failure(self, card: Card, error: BaseException) -> Failure:
-        """What an error comes to. The log has where it was raised, unless it is one of ours, which says it all."""
+        """Translate an error into a Failure. Errors of other libraries are logged with their traceback."""
         if (failure := known_failure(error)) is None:
             _log.error("expert_bug", expert=card.name, version=card.version, exc_info=error)
             return Failure(reason="bug", message=f"the expert {card.name!r} has a bug: {words_of(error)}")
@@ -167,7 +165,7 @@ class Registry:
 
     @asynccontextmanager
     async def _expert(self, card: Card) -> AsyncIterator[Expert]:
-        """The expert of this version, kept from being closed while it is used."""
+        """The expert of this card version; it stays open within the block."""
         key = f"{card.name}@{card.version}"
         held = self._held.get(key)
         if held is None:
@@ -175,14 +173,14 @@ class Registry:
         self._held.move_to_end(key)
         held.users += 1
         try:
-            # The build outlives whoever asked first: others wait for it, and so will the next attempt.
+            # The build outlives the attempt that started it: concurrent and later attempts wait for the same one.
             yield held.building.result() if held.building.done() else await asyncio.shield(held.building)
         finally:
             held.users -= 1
             self._trim()
 
     def _hold(self, key: str, card: Card) -> _Held:
-        """Begin to build. A build that failed is forgotten, and tried again at the next use."""
+        """Start a build. A failed build is dropped, and started again at the next use."""
         held = self._held[key] = _Held(asyncio.create_task(self._build(key, card)))
 
         def forget(building: asyncio.Task[Expert]) -> None:
@@ -211,7 +209,7 @@ class Registry:
         return make()
 
     def _trim(self) -> None:
-        """Close the experts that were used least lately, as far as they are idle and too many."""
+        """Close the least recently used idle experts beyond the limit."""
         spare = len(self._held) - self._size
         if spare <= 0:
             return
@@ -224,7 +222,7 @@ class Registry:
             task.add_done_callback(self._closing.discard)
 
     async def _close(self, held: _Held) -> None:
-        """Close one expert. An error or a delay in closing costs a line in the log, not the others' closing."""
+        """Close one expert. Errors and timeouts are logged and do not keep other experts open."""
         building = held.building
         building.cancel()
         await asyncio.wait({building}, timeout=CLOSING)
@@ -243,15 +241,15 @@ class Registry:
 
 
 def time_allowed(card: Card, subtask: Subtask) -> float:
-    """Seconds that one attempt has."""
+    """The timeout of one attempt in seconds."""
     return card.timeout if subtask.timeout is None else min(card.timeout, subtask.timeout)
 
 
 def takes_context(solve: Callable[..., object]) -> bool:
-    """Whether `solve` takes a context behind subtask and inputs: a third argument of that name, or one it must have."""
+    """Whether `solve` has a third positional parameter that is named `context` or has no default."""
     try:
         given = list(inspect.signature(solve).parameters.values())[2:3]
-    except (TypeError, ValueError):  # code that is not Python does not tell
+    except (TypeError, ValueError):  # code that is not Python has no signature
         return False
     placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(p.kind in placed and (p.name == "context" or p.default is p.empty) for p in given)
@@ -264,9 +262,9 @@ async def _context(make: MakeContext | None, subtask: Subtask) -> Context:
 
 
 def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> Subtask:
-    """What an expert in plain Python is asked: its instruction reads as the plan means it, with every value in place.
+    """The subtask for an expert in plain Python, with every reference of its instruction replaced.
 
-    The kinds that we build do that themselves, each in its own way. UnusableInput as with `inline`.
+    Other kinds replace references themselves. Raises UnusableInput as `inline` does.
     """
     if card.implementation is None:
         return subtask
@@ -275,7 +273,7 @@ def _in_place(card: Card, subtask: Subtask, inputs: Mapping[str, Solution]) -> S
 
 
 def _timeout(card: Card, subtask: Subtask) -> Failure:
-    """That there was no time left, and whose limit it was: the smaller one holds."""
+    """The Failure of a timeout; it names the smaller of the two limits."""
     limits = {"its card": card.timeout, "its subtask": math.inf if subtask.timeout is None else subtask.timeout}
     of = min(limits, key=limits.__getitem__)
     return Failure(
@@ -284,7 +282,7 @@ def _timeout(card: Card, subtask: Subtask) -> Failure:
 
 
 async def _sound(subtask: Subtask) -> None:
-    """UnusableInput where a schema that comes with a subtask cannot be used: before anything is spent on it."""
+    """Raise UnusableInput for a bad output schema of a subtask, before anything is spent on it."""
     if subtask.output is None:
         return
     if problem := await in_thread(schema_problem, subtask.output, trusted=False):
@@ -292,7 +290,7 @@ async def _sound(subtask: Subtask) -> None:
 
 
 async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:
-    """What went wrong in closing. SystemExit too: out of a task, asyncio would let it end the worker."""
+    """Close, and return the error. SystemExit is caught too: raised in a task, it would end the worker."""
     try:
         await close()
     except BaseException as error:
@@ -301,7 +299,7 @@ async def _closed(close: Callable[[], Awaitable[None]]) -> BaseException | None:
 
 
 def _no_room(error: BaseException) -> NoRoom | None:
-    """The NoRoom that an error is or, as a group, holds: nothing was spent, so nothing has come of it."""
+    """The NoRoom that an error is or, as a group, holds; else None. Nothing was spent on such an attempt."""
     if isinstance(error, BaseExceptionGroup):
         return next((found for part in error.exceptions if (found := _no_room(part)) is not None), None)
     return error if isinstance(error, NoRoom) else None

@@ -1,4 +1,4 @@
-"""Results with values that JSON does not have: half characters and numbers that are not finite."""
+"""Replaces values that JSON cannot store: lone surrogates and non-finite numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swarm.types.result import Solution
 
 
 def repaired(solution: Solution) -> Solution:
-    """The solution as it can be stored, with the caveat `repaired` if it was changed for that.
+    """Replace what cannot be stored, and then add the caveat `repaired`. A sound solution is returned as it is.
 
     >>> repaired(Solution(text="ok\\ud800", data={"score": float("nan")})).data
     {'score': None}
@@ -29,10 +29,10 @@ def repaired(solution: Solution) -> Solution:
 
 
 def _storable(data: Any) -> bool:
-    """Whether JSON has it; also True for what is no JSON at all, which is told elsewhere."""
+    """Whether data can be stored as JSON; True also for data of other types, which `judged` reports."""
     try:
         json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:  # of a number, of half a character, of a value inside itself
+    except ValueError:  # a non-finite number, a lone surrogate, a circular value
         return False
     except (TypeError, RecursionError):
         return True
@@ -52,7 +52,7 @@ def _value(value: Any, depth: int) -> Any:
 
 
 def _text(text: str) -> str:
-    """The same text, if all of it can be sent; else each half of a character as U+FFFD."""
+    """The text with each lone surrogate replaced by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""JSON Schema's keywords that could run for ever, with a bound: patterns, references, and lists without repetitions.
+"""Bounded versions of the JSON Schema keywords whose check may take unbounded time: patterns, `$ref`, `uniqueItems`.
 
-Definitions that name the next one twice each are small, and there are more ways through them than anybody can go.
+A small schema may expand exponentially, for instance where each definition refers twice to the next.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from swarm.text.bounded_regex import pattern_problem, search
 
 MAX_FOLLOWED = 50_000
-"""References that one check follows, each as often as it does, beyond one for each value of the data."""
+"""Maximum references followed by one check, with repetitions, beyond one for each value of the data."""
 MAX_APPLIED = 10_000
-"""Parts of a schema that may have to fit one value, each as often as it is named."""
+"""Maximum subschemas that apply to one value, with repetitions."""
 MAX_CHAIN = 50
-"""References to references and choices inside choices, one in the other."""
+"""Maximum nesting of references to references and of choices inside choices."""
 
 _followed: ContextVar[Iterator[int] | None] = ContextVar("references that were followed", default=None)
 _LISTS, _SINGLE = ("anyOf", "oneOf", "allOf"), ("not", "if", "then", "else")
-"""Keywords with further schemas of the same value."""
+"""Keywords whose subschemas apply to the same value."""
 
 
 class TooManyReferences(Exception):
-    """A check follows references without an end in sight."""
+    """A check follows too many references."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class TooManyReferences(Exception):
 
 @contextmanager
 def references_counted(values: int) -> Iterator[None]:
-    """Inside the block, a check of so many values that follows too many references raises TooManyReferences."""
+    """Within the block, raise TooManyReferences when a check of `values` values follows too many references."""
     token = _followed.set(iter(range(MAX_FOLLOWED + values)))
     try:
         yield
@@ -48,7 +48,7 @@ def references_counted(values: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def validator_class() -> Any:
-    """The validator of draft 2020-12 with these keywords in place of its own."""
+    """The validator class of draft 2020-12 with the bounded keywords."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -64,7 +64,7 @@ def validator_class() -> Any:
 
 
 def keyword_problem(schema: object) -> str | None:
-    """What in a schema could not be checked with a bound; None if nothing."""
+    """Describe the part of a schema that cannot be checked within bounds; None if there is none."""
     unevaluated = patterned = False
     for depth, part in _parts(schema):
         if depth and isinstance(part.get("$schema"), str):
@@ -82,7 +82,7 @@ def keyword_problem(schema: object) -> str | None:
 
 
 class _Ways:
-    """How many parts of a schema have to fit one value, counted as often as a check would look at them."""
+    """Counts the subschemas that apply to one value, with repetitions, as a check would visit them."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -111,7 +111,7 @@ class _Ways:
         return count
 
     def _same_value(self, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """The schemas that apply to what this one applies to."""
+        """The subschemas that apply to the same value as this schema."""
         found = [self._meant(part.get("$ref")), *(part.get(name) for name in _SINGLE)]
         for name in _LISTS:
             found += listed if isinstance(listed := part.get(name), list) else ()
@@ -120,7 +120,7 @@ class _Ways:
         return (other for other in found if isinstance(other, Mapping))
 
     def _meant(self, reference: object) -> object:
-        """What a reference within the schema leads to; None for any other."""
+        """The target of a reference within the schema; None for any other reference."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         place: object = self._root
@@ -132,7 +132,7 @@ class _Ways:
 
 
 def _parts(schema: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Every mapping in a schema, with how deep it stands: a reference may lead into data, too."""
+    """Every mapping in a schema with its depth, mappings in data included: a reference may lead there."""
     stack: list[tuple[int, object]] = [(0, schema)]
     while stack:
         depth, item = stack.pop()
@@ -159,7 +159,7 @@ def _dynamic_reference(validator: Any, reference: str, instance: Any, schema: An
 
 
 def _counted(keyword: str, validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[Any]:
-    """Follow a reference as the draft does."""
+    """Follow a reference as the draft does, and count it."""
     from jsonschema import Draft202012Validator
 
     if (left := _followed.get()) is not None and next(left, None) is None:
@@ -193,7 +193,7 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
 
 
 def _unique_items(validator: Any, unique: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    """By the texts of the items, since comparing each with each takes the square of their number."""
+    """Check `uniqueItems` by comparing serialised items: comparing pairs would take quadratic time."""
     from jsonschema import ValidationError
 
     if unique and isinstance(instance, list) and len({_text(item) for item in instance}) < len(instance):
@@ -205,7 +205,7 @@ def _text(value: Any) -> str:
 
 
 def _same(value: Any) -> Any:
-    """`value` with numbers that JSON Schema takes for equal written alike."""
+    """`value` with one form for numbers that JSON Schema treats as equal, such as 1 and 1.0."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

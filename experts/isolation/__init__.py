@@ -1,1 +1,1 @@
-"""Experts in processes of their own."""
+"""Experts that run in child processes."""

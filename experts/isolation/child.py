@@ -1,8 +1,8 @@
-"""The process of an isolated expert: `python -m experts.isolation.child module:Class`, started by
-`experts.isolation.parent`.
+"""Child process of an isolated expert: `python -m experts.isolation.child module:Class`.
 
-It takes requests on stdin, one at a time, and answers on stdout; what its expert prints goes to stderr. When stdin
-ends, so does the process with everything that it started: at once in the midst of a request, else after `aclose`.
+It is started by `experts.isolation.parent`. It reads one request at a time from stdin and writes each answer to stdout;
+output of the expert goes to stderr. When stdin closes, the process ends with its whole process group: at once during
+a request, else after `aclose`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Reason, Solution
 
 CLOSING = 2.0
-"""Seconds that the expert has to close."""
+"""Timeout in seconds for closing the expert."""
 MAX_TRACEBACK = 20_000
-"""Characters of a traceback that are told."""
+"""Maximum characters of a traceback sent to the worker."""
 
 
 class _Requests:
-    """What is read from stdin, by a thread that ends the process when stdin ends."""
+    """Reads requests from stdin in a thread, and ends the process when stdin closes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -58,19 +58,19 @@ class _Requests:
 
 
 def _end() -> None:
-    """End this process and all that it started."""
+    """Kill this process and its process group."""
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _die_with_parent() -> None:
-    """On Linux, also code that never lets another thread run ends with the worker."""
+    """On Linux, have the kernel kill this process when the worker dies, even if its code never yields the GIL."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _streams() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes to the worker, out of reach of what the expert reads and prints."""
+    """The pipes to the worker. The expert's own stdin is empty and its stdout goes to stderr."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -80,7 +80,7 @@ def _streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 class _Served:
-    """The expert, made at the first request."""
+    """Answers requests with an expert that is made at the first of them."""
 
     def __init__(self, spec: str, runner: asyncio.Runner) -> None:
         self._spec, self._runner = spec, runner
@@ -89,7 +89,7 @@ class _Served:
     def answer(self, request: bytes) -> bytes:
         try:
             solution = self._solved(json.loads(request))
-        except BaseException as error:  # also SystemExit: it costs one attempt
+        except BaseException as error:  # SystemExit too costs only one attempt
             return json.dumps(_problem(error)).encode()
         try:
             answer = json.dumps({"solution": solution.model_dump(mode="json")}).encode()

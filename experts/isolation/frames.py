@@ -1,4 +1,4 @@
-"""Frames between a worker and the process of an isolated expert: four bytes of length, then JSON."""
+"""Frames between a worker and a child process: four bytes of length, then JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import struct
 
 HEAD = 4
 MAX_FRAME = 64_000_000
-"""Bytes of a request."""
+"""Maximum bytes of a request."""
 MAX_ANSWER = 4_000_000
-"""Bytes of an answer."""
+"""Maximum bytes of an answer."""
 
 
 def framed(body: bytes) -> bytes:
@@ -16,6 +16,6 @@ def framed(body: bytes) -> bytes:
 
 
 def length(head: bytes) -> int:
-    """The bytes that follow a head."""
+    """Number of bytes that follow a frame's head."""
     (size,) = struct.unpack(">I", head)
     return int(size)

@@ -1,8 +1,7 @@
-"""Experts in processes of their own: for plain Python that computes long, which nothing but a kill can stop.
+"""Runs experts in child processes, for CPU-bound Python code that only a kill can stop.
 
-A card with `isolate: process` has its `solve` run in a child process. Children are started on demand and used again;
-one whose attempt is cancelled or out of time is killed with everything that it started. See `experts.isolation.child`
-for the child.
+`solve` of a card with `isolate: process` runs in a child (`experts.isolation.child`). Children are started on demand
+and reused. A child whose attempt is cancelled or times out is killed with its process group.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution
 
 IDLE = max(2, os.cpu_count() or 1)
-"""Children of one expert that are kept for the next subtask."""
+"""Maximum idle children kept for one expert."""
 PATIENCE = 3.0
-"""Seconds that a child has to end once nothing more is asked of it; it closes its expert meanwhile."""
+"""Seconds that a child has for closing its expert and ending, before it is killed."""
 
 
 class IsolatedBug(RuntimeError):
-    """What an isolated expert raised that nobody meant, under its own name; its traceback is in the notes."""
+    """An unexpected error of an isolated expert, under its original class name; its traceback is in the notes."""
 
     remote_frames = ""
-    """Where it was raised, without what it says: for the log."""
+    """Stack frames of the error without its message, for the log."""
 
 
 class IsolatedExpert(Expert):
-    """Answers through child processes, each of which runs one subtask at a time."""
+    """Answers through child processes. Each child runs one subtask at a time."""
 
     def __init__(self, spec: str, card: Card) -> None:
         self.card, self._spec = card, spec
@@ -59,7 +58,7 @@ class IsolatedExpert(Expert):
         return _solution(answer)
 
     async def aclose(self) -> None:
-        """End the children; those that do not end by themselves are killed."""
+        """End the children; kill those that do not end in time."""
         self._closed = True
         children, self._idle = self._idle, []
         await asyncio.gather(*(_ended(child) for child in children), *self._dying)
@@ -91,7 +90,7 @@ class IsolatedExpert(Expert):
 
 
 class _Wrong(Exception):
-    """A child that does not keep to the protocol."""
+    """A child violated the protocol."""
 
 
 def _request(subtask: Subtask, inputs: Mapping[str, Solution]) -> bytes:
@@ -132,7 +131,7 @@ def _solution(answer: dict[str, Any]) -> Solution:
 
 
 def _bug(told: dict[str, str]) -> IsolatedBug:
-    """What the child tells of an error, as one of a class of the same name, by which errors are told everywhere."""
+    """Rebuild an error of the child as an IsolatedBug subclass of the same name, so that messages show that name."""
     named = type(told["name"], (IsolatedBug,), {"__module__": told["module"], "remote_frames": told["frames"]})
     bug: IsolatedBug = named(told["message"])
     bug.add_note(told["traceback"])
@@ -140,14 +139,14 @@ def _bug(told: dict[str, str]) -> IsolatedBug:
 
 
 def _told(failure: Failure) -> ExpertError:
-    """The error that comes to the same Failure here as the one of the child did there."""
+    """An ExpertError that `known_failure` translates into the child's Failure."""
     error = ExpertError(failure.message, retryable=failure.retryable, retry_after=failure.retry_after)
     error.reason, error.limited, error.broken = failure.reason, failure.limited, failure.broken
     return error
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:
-    """Kill a child and what it started. The event loop takes its end."""
+    """Kill a child and its process group. The event loop reaps it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
 
