@@ -147,10 +147,12 @@ def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles) -> str:
         return "no catalog is published; publish one: swarm experts publish DIR"
     cards = {card.name: card for catalog in reversed(catalogs) for card in catalog.cards.values()}
     if imports := sorted({c.implementation for c in cards.values() if roles.serves(c) and c.implementation}):
-        return f"its experts are in plain Python; start it with --import {' --import '.join(imports[:MAX_NAMES])}"
+        modules = " --import ".join(imports[:MAX_NAMES])
+        return f"this worker has not imported its experts in plain Python; start it with --import {modules}"
     asked = ", ".join(sorted(roles.experts) or sorted(roles.kinds))
     known = ", ".join(sorted(cards)[:MAX_NAMES]) or "none"
-    return f"no published expert fits {asked}; published: {known}"
+    remedy = f"start it for one of: {known}; or publish the expert: swarm experts publish DIR"
+    return f"no published expert fits {asked}; {remedy}"
 
 
 def _loaded_here(card: Card, loaded: Mapping[str, Implementation]) -> bool:
