@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.types.card import Catalog
+from swarm.types.card import Catalog, Kind
 from tests.conftest import a_card
 from workers.process import Roles, nothing_to_serve
 
 CATALOGS = [Catalog(version="v1", cards={name: a_card(name) for name in ("writer", "sorter")})]
+RAG: tuple[Kind, ...] = ("rag",)
 
 
-@pytest.mark.parametrize("roles", [Roles(experts=("cook",)), Roles(kinds=("rag",))])
+@pytest.mark.parametrize("roles", [Roles(experts=("cook",)), Roles(kinds=RAG)])
 def test_a_worker_that_no_expert_fits_is_offered_those_there_are(roles: Roles) -> None:
     problem = nothing_to_serve(CATALOGS, roles)
 
