@@ -1,1 +1,1 @@
-"""Plans of similar earlier requests."""
+"""Reuse the plans of similar earlier requests."""

@@ -1,7 +1,7 @@
-"""Earlier requests and their plans: which are nearest to a new request, and what they tell about it.
+"""Find earlier requests similar to a new one, and guess a plan from theirs.
 
-Nearness is BM25 over stems and pairs of stems, as a share of what the new request scores with itself: 1.0 is the same
-words, unseen words lower it.
+Similarity is BM25 over stems and pairs of stems, as a share of the new request's score with itself: 1.0 means the same
+words, and unseen words lower it.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from swarm.types.plan import Aggregate, Subtask, escaped, result_line
 
 NAME = "examples"
 MAX_KEPT_TEXT = 4_000
-"""Characters of a request whose plan is kept. Longer ones are seldom like another."""
+"""Characters of a request whose plan is kept; longer ones are rarely similar to others."""
 NEIGHBOURS = 8
-"""Earlier requests that are asked what a new one needs."""
+"""Earlier requests that vote on the experts of a new one."""
 ALIKE = 0.1
-"""How near the nearest must be to be asked at all."""
+"""Similarity that the nearest request needs for a vote."""
 _TRUST = 3
-"""The power by which nearness counts: the nearest decide."""
+"""The power of the similarity by which votes are weighted, so that the nearest decide."""
 _ENOUGH = 0.45
-"""The share of votes that an expert needs."""
+"""The share of the votes that an expert needs."""
 _OWN_WORDS = 0.2
-"""What it counts that the request's own words name the expert."""
+"""The vote of the request's own words for an expert that they name."""
 _FEW = 20
-"""Requests that are taken to be kept from the beginning: among few, no word is known to be rare."""
+"""Requests added to the count for rarity, since among few requests no word can be called rare."""
 
 
 class Kept(Value):
-    """A request and its plan, as they are kept. Nothing of the request but its text, nothing of the plan's reasons."""
+    """A request's text and its plan, as they are stored. Nothing else of the request or of the plan is kept."""
 
     text: Text
     subtasks: tuple[Subtask, ...]
     aggregate: Aggregate = "auto"
     planner: str = ""
-    """The model whose plan it is."""
+    """The model that made the plan."""
 
 
 class Near(NamedTuple):
@@ -57,7 +57,7 @@ class Near(NamedTuple):
 
 
 class Examples:
-    """Kept requests by their words. Looking one up costs what the words that they share cost, not what they all do."""
+    """Stored requests, indexed by their words. A look-up reads only the requests that share words with the new one."""
 
     def __init__(self, kept: Iterable[Kept] = ()) -> None:
         self._kept: list[Kept] = []
@@ -75,7 +75,7 @@ class Examples:
             self._postings[word].append((at, worth))
 
     def nearest(self, text: str, most: int) -> list[Near]:
-        """The kept requests that share most with `text`, nearest first; of equals the newest."""
+        """Return the `most` stored requests nearest to `text`, nearest first, and the newer first of equals."""
         own = 0.0
         scores: dict[int, float] = {}
         for word, worth in _weighed(text[:MAX_KEPT_TEXT]).items():
@@ -89,7 +89,7 @@ class Examples:
 
 
 def _weighed(text: str) -> dict[str, float]:
-    """Stems and pairs of stems, each with its share of frequency."""
+    """Return stems and pairs of stems, each with its weight by frequency."""
     said = [stem for token in tokens(text) for stem in stems((token.text,))]
     counts = Counter(said)
     counts.update(f"{one} {two}" for one, two in pairwise(said))
@@ -102,10 +102,10 @@ def _weighed(text: str) -> dict[str, float]:
 def vote(
     text: str, earlier: Sequence[Near], cards: Mapping[str, Card], similar: Similar | None = None
 ) -> tuple[Planned | None, str]:
-    """A plan of the experts that the plans of similar requests have in common, and the scores behind it.
+    """Guess a plan of the experts that the plans of similar requests share; return it, and a note with the scores.
 
-    The request's own words have a vote too. Every subtask is told the whole request and the results that it waits
-    for; nothing of an earlier request is told. It is a guess: for when no model answers.
+    The request's own words have a vote too. Every subtask gets the whole request and the results that it waits for, and
+    nothing of an earlier request. The guess is for requests that no model could plan.
     """
     known = [near for near in earlier if all(subtask.expert in cards for subtask in near.kept.subtasks)]
     if not known or known[0].likeness < ALIKE:
@@ -130,7 +130,7 @@ def vote(
 
 
 def _votes(known: Sequence[Near]) -> dict[str, float]:
-    """For each expert the share of neighbours whose plan has it, the nearer ones counting more."""
+    """Return for each expert the share of neighbours whose plan has it, weighted by similarity."""
     total = sum(near.likeness**_TRUST for near in known)
     votes: dict[str, float] = {}
     for near in known:
@@ -147,7 +147,7 @@ def _named_by(text: str, cards: Mapping[str, Card], similar: Similar | None) -> 
 
 
 def _place(expert: str, known: Sequence[Near]) -> float:
-    """Where in their plans it stands, from 0 to 1; those that none has stand last."""
+    """Return an expert's mean place in the plans, from 0 to 1; an expert in none of them comes last."""
     places = [
         (near.likeness, at / len(near.kept.subtasks))
         for near in known
@@ -174,7 +174,7 @@ def _subtasks(text: str, ordered: Sequence[str], known: Sequence[Near]) -> tuple
 
 
 def _waited(one: str, other: str, known: Sequence[Near]) -> bool:
-    """Whether `other` waits for `one` in at least half of the plans that have both."""
+    """Whether `other` waits for `one` in at least half of the plans with both, weighted by similarity."""
     both = waited = 0.0
     for near in known:
         experts = {subtask.id: subtask.expert for subtask in near.kept.subtasks}

@@ -1,10 +1,10 @@
-"""The plan of a similar earlier request, bound to a new one.
+"""Adapt the plan of a similar earlier request to a new one.
 
-Two requests are alike if they are the same words but for *values*: numbers, dates, names, quotations. Their tokens are
-aligned, each value of the earlier request is replaced by the new one's wherever the plan tells it, and the result is
-read as a plan anew. Everything that leaves a doubt is a miss: a value that no instruction tells, a value that stands
-for two things, another verb or noun, a word that some expert claims, and anything in the plan that looks like the
-earlier request and was not replaced. So nothing of an earlier request gets into a new plan but what both say.
+Two requests match if they have the same words except for *values*: numbers, dates, names, quotations. Their tokens are
+aligned, each value of the earlier request is replaced by the new one wherever the plan contains it, and the result is
+validated as a new plan. Every doubt is a miss: a value that no instruction contains, a value with two meanings, another
+verb or noun, a word of some expert's card, and any text of the earlier request that was not replaced. So a new plan has
+nothing of an earlier request but the words that both share.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from swarm.types.plan import Plan, Subtask, escaped
 
 NAME = "cache"
 LIKENESS = 0.35
-"""How near an earlier request must be to be tried."""
+"""Similarity that an earlier request needs to be tried."""
 TRIED = 5
-"""Earlier requests that are tried."""
+"""Earlier requests that are tried, nearest first."""
 _WINDOW = 12
-"""Tokens that a value may have."""
+"""The most tokens of a value."""
 _MAX_VALUES = 20
-"""Places where two requests may differ."""
+"""The most places where two requests may differ."""
 
 _FILLER = frozenset(". , ! ? the a an please kindly thanks".split())
-"""What may come or go without a change of meaning."""
+"""Tokens that do not change the meaning."""
 _INSIDE = frozenset(". , : / - + @ & # % $ ( ) of and".split())
-"""What may stand inside a value: "3 of May", "a@b.org"."""
+"""Tokens that may stand inside a value: "3 of May", "a@b.org"."""
 _FENCES = ("```", '"""')
 _OPENING = frozenset("\"'`“„«‘")
 _REFERENCE = re.compile(r"((?<!\$)\$\{[A-Za-z0-9_.-]+\})")
 _ROOT, _LONGEST = 3, 64
-"""Letters that two words of one family share at least, and how many are compared."""
+"""The least number of letters that related words share, and the most that are compared."""
 _COMMON = VAGUE | WEAK_STEMS | frozenset(stem(word) for word in VERBS | MATERIAL | REPLYING | {"part"})
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’>", " "))
 _SENTENCE_ENDS = frozenset(".!?:;")
 
 
 class _Doubt(Exception):
-    """Why a plan cannot be bound anew; it says nothing of the earlier request."""
+    """Internal: a plan cannot be adapted. The reason quotes nothing of the earlier request."""
 
 
 class _Change(NamedTuple):
@@ -61,9 +61,9 @@ class _Change(NamedTuple):
 
 
 def fill(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
-    """The plan of the nearest earlier request that can be bound to `text`; and why there is one, or none.
+    """Adapt the plan of the nearest suitable request to `text`; return it or None, and the reason.
 
-    The reason names similarities and kinds of doubt, never words of an earlier request.
+    The reason has similarities and kinds of doubt, never words of an earlier request.
     """
     if len(text) > MAX_KEPT_TEXT:
         return None, f"plan cache: miss, more than {MAX_KEPT_TEXT:,} characters"
@@ -93,7 +93,7 @@ def fill(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[Plan
 
 
 def keepable(text: str, planned: Planned) -> Kept | None:
-    """What is kept of a plan, or None if it is not whole, was made after another one's example, or is too long."""
+    """Return what the cache stores of a plan; None if it is incomplete, came from the cache, or is too long."""
     whole = planned.closed and planned.failure is None and planned.subtasks
     if not whole or planned.planner in (NAME, EXAMPLES) or len(text) > MAX_KEPT_TEXT:
         return None
@@ -101,7 +101,7 @@ def keepable(text: str, planned: Planned) -> Kept | None:
 
 
 def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subtask, ...], int]:
-    """The kept plan with the values of `text`, and how many differ. Raises _Doubt."""
+    """Put the values of `text` into a stored plan; return its subtasks and the number of changes. Raises _Doubt."""
     if any(subtask.expert not in cards for subtask in kept.subtasks):
         raise _Doubt("an expert is gone")
     changes = _changes(kept.text, text)
@@ -124,7 +124,7 @@ def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subt
 
 
 def _changes(old: str, new: str) -> list[_Change]:
-    """The values of `old` and what stands in their place in `new`, once each. Raises _Doubt for other differences."""
+    """Return each value of `old` with the one that replaces it in `new`. Raises _Doubt for other differences."""
     olds, news = folded(old), folded(new)
     found: Counter[_Change] = Counter()
     for i, end, k, stop in _differences(old, olds, new, news):
@@ -144,7 +144,7 @@ def _changes(old: str, new: str) -> list[_Change]:
 
 
 def _trimmed(given: Sequence[Token], start: int, end: int) -> int:
-    """The end of a span without what may come or go."""
+    """Return the end of a span without filler tokens behind it."""
     while end > start and given[end - 1].text in _FILLER:
         end -= 1
     return end
@@ -153,8 +153,10 @@ def _trimmed(given: Sequence[Token], start: int, end: int) -> int:
 def _differences(
     old: str, olds: Sequence[Token], new: str, news: Sequence[Token]
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Where two requests differ, as spans of tokens. One walk: behind a difference the next common word is sought in a
-    window, and who finds none there gives up."""
+    """Yield the differences of two requests as spans of tokens.
+
+    One pass: behind a difference the next common word is searched in a window. Raises _Doubt if there is none.
+    """
     ones, others = _exact(old, olds), _exact(new, news)
     fixed = [said not in _INSIDE and not _looks_like_value(old, olds, at) for at, said in enumerate(ones)]
     i = k = 0
@@ -171,7 +173,7 @@ def _differences(
 
 
 def _meeting(ones: Sequence[str], fixed: Sequence[bool], i: int, others: Sequence[str], k: int) -> tuple[int, int]:
-    """How many tokens of each side differ before both say the same word, one that is no value, or end."""
+    """Count the tokens of each side up to the next common word that is no value, or to the end. Raises _Doubt."""
     for both in range(1, 2 * _WINDOW):
         for one in range(max(0, both - _WINDOW), min(both, _WINDOW) + 1):
             j, m = i + one, k + both - one
@@ -183,7 +185,7 @@ def _meeting(ones: Sequence[str], fixed: Sequence[bool], i: int, others: Sequenc
 
 
 def _change(old: str, olds: Sequence[Token], new: str, news: Sequence[Token]) -> _Change:
-    """Of quotations what stands between the marks, since a plan may quote it otherwise."""
+    """Return a change of values; quotations without their marks, since a plan may use other marks."""
     quoted = len(olds) == len(news) == 1 and olds[0].text == news[0].text == QUOTED
     one, other = old[olds[0].start : olds[-1].end], new[news[0].start : news[-1].end]
     return _Change(*(_inside(one), _inside(other)) if quoted else (one, other), quoted=quoted)
@@ -209,7 +211,7 @@ def _is_value(text: str, given: Sequence[Token], start: int, end: int) -> bool:
 
 
 def _looks_like_value(text: str, given: Sequence[Token], at: int) -> bool:
-    """A quotation, a word with a digit, or one with a capital where no sentence begins."""
+    """Whether a token is a quotation, has a digit, or has a capital inside of a sentence."""
     token = given[at]
     said = text[token.start : token.end]
     if token.text == QUOTED or any(letter.isdigit() for letter in said):
@@ -219,7 +221,7 @@ def _looks_like_value(text: str, given: Sequence[Token], at: int) -> bool:
 
 
 def _require_values_only(changes: Sequence[_Change], cards: Mapping[str, Card]) -> None:
-    """No value may be what an expert is known by; what is quoted may speak of anything."""
+    """Refuse changes of words by which experts are chosen; quotations may contain anything."""
     known = index(cards).postings
     for change in changes:
         if not change.quoted and any(one in known for one in _telling(f"{change.old} {change.new}")):
@@ -230,7 +232,7 @@ def _require_values_only(changes: Sequence[_Change], cards: Mapping[str, Card]) 
 
 
 def _places(value: str, text: str) -> int:
-    """How often a value stands in a text as a word of its own."""
+    """Count how often a value stands in a text as a separate word."""
     return len(_pattern([value]).findall(text))
 
 
@@ -254,10 +256,10 @@ def _require_told(changes: Sequence[_Change], subtasks: Sequence[Subtask]) -> No
 
 
 def _require_nothing_old(subtask: Subtask, changes: Sequence[_Change], said: _Said) -> None:
-    """What is told must be of the new request, or words that have nothing to do with what is gone.
+    """Refuse a plan that still has an old value.
 
-    A text may be told in words of its own ("the customer is angry"), which no comparison finds. Where a text differs,
-    the instruction may have no words but those of the requests, of the experts, and common ones.
+    An instruction may paraphrase a text ("the customer is angry"), which no comparison finds. If a quotation differs,
+    the instruction may therefore have only words of the requests and the experts, and common ones.
     """
     told = _REFERENCE.sub(" ", subtask.instruction)
     rest = " ".join(str(part) for part in (subtask.output, subtask.when, subtask.for_each) if part is not None)
@@ -273,7 +275,7 @@ def _require_nothing_old(subtask: Subtask, changes: Sequence[_Change], said: _Sa
 
 
 def _require_chosen_by_what_both_say(said: _Said, kept: Kept, cards: Mapping[str, Card]) -> None:
-    """A planner may have chosen an expert for what a quoted text speaks of; another text may need another one."""
+    """Refuse an expert that may have been chosen for the content of a quotation that differs."""
     known = index(cards)
     both = stems(said.both)
     for subtask in kept.subtasks:
@@ -282,20 +284,20 @@ def _require_chosen_by_what_both_say(said: _Said, kept: Kept, cards: Mapping[str
 
 
 class _Said(NamedTuple):
-    """Words that a plan bound anew may tell, and those that it must not."""
+    """Words that an adapted plan may contain, and those that it must not."""
 
     now: frozenset[str]
-    """Of the new request, of what both say, and of the plan's own names."""
+    """Words of the new request, of both requests, and of the plan's own names."""
     both: frozenset[str]
-    """Of both requests."""
+    """Words of both requests."""
     gone: frozenset[str]
     beginnings: frozenset[str]
-    """Of the words that are gone."""
+    """Beginnings of the replaced words."""
     common: frozenset[str]
-    """Stems of words that say nothing about a text."""
+    """Stems of words that reveal nothing about a text."""
 
     def was(self, word: str) -> bool:
-        """Whether it is a word that is gone, or one that begins like it: "cups" like "cup"."""
+        """Whether a word was replaced, or begins like one that was: "cups" like "cup"."""
         ends = range(_ROOT, min(len(word), _LONGEST) + 1)
         return word in self.gone or word in self.beginnings or any(word[:end] in self.gone for end in ends)
 
@@ -316,7 +318,7 @@ def _said(text: str, changes: Sequence[_Change], kept: Kept, cards: Mapping[str,
 
 
 def _words(text: str) -> Iterator[str]:
-    """Every word that says something, also those inside quotations."""
+    """Yield every word that is no stop word, also inside quotations."""
     for token in tokens(text.translate(_UNQUOTED)):
         if token.text[0].isalnum() and token.text not in STOP:
             yield token.text

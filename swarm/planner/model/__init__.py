@@ -1,1 +1,1 @@
-"""Planning by a language model."""
+"""Plan with a language model."""

@@ -1,7 +1,7 @@
-"""The subtasks of a plan that can begin while the rest of it is still being written.
+"""Find the subtasks of a plan that can begin while the model still writes the rest.
 
-Only what the finished plan will hardly change: a step that compiles by itself, under its own id, after the steps it
-names, with nothing mended but the name of its expert. Everything else waits for the end.
+A step can begin if the finished plan will hardly change it: it compiles by itself, under its own id, after the steps it
+names, with no repair but that of its expert's name. All other steps wait for the end.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from swarm.planner.parse.draft import Draft, DraftStep
 from swarm.types.plan import ITEM, Subtask, referenced
 
 Compile = Callable[[Draft, Collection[str]], Compiled]
-"""Compiles a draft whose steps may also name these ids. Raises BadDraft."""
+"""Compiles a draft whose steps may also refer to these ids. Raises BadDraft."""
 
 
 class EarlyDispatch:
-    """Reads a plan piece by piece. `begun` is all that was found to be ready; `done` are results that steps may name.
+    """Reads a plan piece by piece. `begun` has all subtasks that were ready, `done` results that steps may refer to.
 
-    Each step is compiled once at most, when all that it names is there; of more than `most` the rest is left, and so
-    is what would make the plan longer than any may be: each step may repeat the whole request.
+    Each step is compiled at most once, when all results it refers to are known. Steps beyond `most` are left out, and
+    so are steps that would make the instructions longer than a plan allows: each may repeat the whole request.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class EarlyDispatch:
         self.restart()
 
     def restart(self) -> None:
-        """The text begins anew. What had begun stays so."""
+        """Start a new text. Subtasks that have begun stay in `begun`."""
         self._pieces = StreamParser(self._experts)
         self._seen: set[str] = set()
         self._waiting: list[DraftStep] = []
 
     @property
     def steps(self) -> int:
-        """Steps with an id of their own that this text has shown so far."""
+        """The number of different step ids that this text has had so far."""
         return len(self._seen)
 
     def feed(self, chunk: str) -> tuple[Subtask, ...]:
-        """The subtasks that can begin now that this piece of the text has come, each after what it waits for."""
+        """Read the next piece of the text; return the subtasks that can begin now, each after those it waits for."""
         fresh = self._pieces.feed(chunk)
         if not fresh:
             return ()
@@ -79,7 +79,7 @@ class EarlyDispatch:
             yield from alone
 
     def _alone(self, step: DraftStep, known: Collection[str]) -> Subtask | None:
-        """The subtask of a step, if it is new and nothing but its expert had to be mended."""
+        """Compile a step by itself; None if it is not new, or more than its expert had to be repaired."""
         if step.id in known:
             return None
         try:
@@ -90,7 +90,7 @@ class EarlyDispatch:
         return None if mended or result.subtasks[0].id != step.id else result.subtasks[0]
 
     def _names(self, step: DraftStep, known: Collection[str]) -> Iterator[str]:
-        """The results that a step names. What is not in our form may name any step, and so is none that is there."""
+        """Yield the results that a step refers to. A reference in a foreign form is unclear and matches none."""
         yield from step.depends_on
         for mention in mentions(marked(Draft((step,)), known, self._placeholder).steps[0].instruction):
             if not (step.for_each and mention.name == ITEM):
@@ -101,7 +101,7 @@ class EarlyDispatch:
             yield _bare(step.for_each)
 
     def _fits(self, subtask: Subtask) -> bool:
-        """Whether there is room for it. If so it is taken."""
+        """Reserve room for an instruction; return whether there was enough."""
         size = len(subtask.instruction.encode())
         if size > self._room:
             return False

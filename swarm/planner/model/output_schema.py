@@ -1,7 +1,7 @@
-"""The form of a plan as a planner's model sees it: a JSON schema, examples, a skeleton. Pure.
+"""Describe the form of a plan to a model: a JSON schema, examples and a skeleton. Pure.
 
-Examples and skeleton are plans of the very classes that validate what comes back, written by `json.dumps`: models copy
-the letters of an example rather than obey the rule beside it.
+Examples and skeleton are built from the classes that validate the answer and written by `json.dumps`, since models copy
+an example to the letter rather than follow a rule.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
 def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> ResponseFormat:
-    """The JSON schema of a plan of these experts, as strict servers take it (`swarm.llm.strict_schema`).
+    """Return the JSON schema of a plan of these experts, as strict servers accept it (`swarm.llm.strict_schema`).
 
-    Everything in it is required and closed, and of objects that may stand in one place each begins with its own key.
+    All objects are closed, with all fields required. Alternative objects in one place each begin with their own key.
     """
     plain = {
         "id": {"type": "string"},
@@ -36,7 +36,7 @@ def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> ResponseFo
         "for_each": {"type": ["string", "null"]},
     } | plain
     step = {"anyOf": [_closed(plain), _closed(conditional)]}
-    # a grammar takes the shortest way out, and that is an empty list
+    # without it a server bound to the grammar answers with an empty list
     subtasks = {"type": "array"} | ({} if may_be_empty else {"minItems": 1}) | {"items": step}
     return ResponseFormat("plan", _closed({"subtasks": subtasks, "aggregate": {"type": "string", "enum": _AGGREGATES}}))
 
@@ -67,7 +67,7 @@ def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request, who could answer it, and a sound plan for it."""
+    """A request, the experts to choose from, and a valid plan for it."""
 
     experts: Mapping[str, str]
     request: str
@@ -124,7 +124,7 @@ EXAMPLES = (
 
 
 def written(plan: Plan) -> str:
-    """A plan as a model should write it: in the order of the schema, and no field that says nothing."""
+    """Return a plan as a model should write it: in the order of the schema, without empty fields."""
     steps = [_written(subtask) for subtask in plan.subtasks]
     return json.dumps({"subtasks": steps, "aggregate": plan.aggregate}, ensure_ascii=False)
 
@@ -142,7 +142,7 @@ def shown(example: Example) -> str:
 
 
 def skeleton(cards: Mapping[str, Card], ids: str = IDS) -> str:
-    """The smallest plan with an edge that these experts allow; `ids` is what its ids begin with."""
+    """Return the smallest plan with an edge that these experts allow; `ids` is the prefix of its ids."""
     names = list(cards)
     one, other = f"{ids}1", f"{ids}2"
     first = Subtask(id=one, expert=names[0], instruction="...")

@@ -1,7 +1,7 @@
-"""A plan from a model: asked for, compiled, and where it cannot run asked for again with what is wrong.
+"""Ask a model for a plan, compile it, and if it cannot run ask again with the list of problems.
 
-The text is never trusted: `draft.read` and `compiled` have the last word on all of it, also on what was published
-while it was written. At most `TURNS` calls, and `plan_timeout` for all of them.
+The text is never trusted: `draft.read` and `compiled` check all of it, also the subtasks that were published while it
+was written. A plan takes at most `TURNS` calls, within `plan_timeout` together.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from swarm.types.result import Failure, Reason, Usage, as_reason
 
 
 class Unstarted(Exception):
-    """Internal: no step came in time."""
+    """Internal: the model wrote no step in time."""
 
 
 TURNS = 3
-"""Calls for one plan: the first, and two to repair it or to try again."""
+"""Calls for one plan: the first, and two to repair or repeat it."""
 MAX_WRITTEN = 400_000
-"""Characters of one answer; a model that does not stop is hung up on."""
+"""Characters of one answer; the call of a model that writes more is closed."""
 
 _EMPTY = re.compile(r"""\A\s{0,20}\[\s{0,20}\]\s{0,20}\Z|"(?:subtasks|steps|plan)"\s{0,20}:\s{0,20}\[\s{0,20}\]""")
 
 
 class ModelPlanner:
-    """Plans by asking `model`. It may plan several requests at once.
+    """Plans requests by asking `model`; safe for several requests at once.
 
-    `slots` says how many calls an endpoint takes at once, as far as that is known.
+    `slots` returns how many calls an endpoint takes at once, if that is known.
     """
 
     def __init__(self, model: Model, settings: Settings, slots: Slots = unknown) -> None:
@@ -66,10 +66,10 @@ class ModelPlanner:
         tried: PriorPlan | None = None,
         first_step: float = math.inf,
     ) -> Planned:
-        """The closed plan, or `failure` with the reason; either with a note on every turn and the usage of all.
+        """Return the closed plan, or a `failure` with the reason; each with a note on every turn and the total usage.
 
-        With `publish` subtasks that can begin are published while the first turn is written. After `first_step` seconds
-        without a step it is given up. Raises what `publish` raises, and nothing else of ours.
+        With `publish`, subtasks that can begin are published while the model writes its first answer. Planning is given
+        up after `first_step` seconds without a new step. Raises what `publish` raises, and no other SwarmError.
         """
         until = asyncio.get_running_loop().time() + self._settings.plan_timeout
         asking = await in_thread_if_long(
@@ -86,7 +86,7 @@ class ModelPlanner:
 
 
 class _Conversation:
-    """One plan being asked for: what was said so far, what it cost, and the notes on it."""
+    """The conversation for one plan: the problems so far, its usage, and its notes."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class _Conversation:
         self.first_step, self.room = math.inf, SpareCapacity(model.name, unknown)
 
     async def plan(self, until: float) -> Planned:
-        """Ask, and ask again, until there is a plan or no turn is left."""
+        """Ask until there is a plan or no turn is left."""
         self._until = until
         patience = asyncio.get_running_loop().time() + self.first_step
         messages = prompt.asked(self._question)
@@ -165,7 +165,7 @@ class _Conversation:
     # -- one turn
 
     async def _answered(self, messages: Sequence[Message]) -> Completion:
-        """The model's answer; the first is streamed if anybody wants its pieces."""
+        """Return the model's answer to one turn. The first answers are streamed."""
         wanted = form(self._question.cards, may_be_empty=self._question.tried is not None)
         self._written = ""
         left = max(0.1, self._until - asyncio.get_running_loop().time())
@@ -185,7 +185,7 @@ class _Conversation:
 
     @property
     def _most(self) -> int | None:
-        """Tokens of one turn."""
+        """The limit of tokens of one turn."""
         return cap_of(self._model) or self._settings.cap("plan") or None
 
     @property
@@ -193,7 +193,7 @@ class _Conversation:
         return f"no step within {self.first_step:g} s (SWARM_PLAN_FIRST_STEP)"
 
     async def _streamed(self, messages: Sequence[Message], wanted: ResponseFormat, timeout: float) -> Completion:
-        """The first turn: what can begin is published as it is written, where the server has room for it."""
+        """Stream an answer, and publish subtasks that can begin if the server has room for them."""
         early, written, steps = self._early, "", 0
         early.restart()
         stream = self._model.stream(messages, max_tokens=self._most, timeout=timeout, form=wanted)
@@ -213,11 +213,11 @@ class _Conversation:
                         raise NoDraft(reason, f"stopped after {early.steps:,} steps and {len(written):,} characters")
                     if ready := self.room.of(early.feed(item), self._cards):
                         await self._published(ready)
-        raise ModelUnavailable(f"{self._model.name}: the stream ended without an end")
+        raise ModelUnavailable(f"{self._model.name}: the stream broke off before the end of the answer")
 
     @contextmanager
     def _giving_up(self) -> Iterator[asyncio.Timeout]:
-        """A limit for the next step. What raises at it says so, and is not asked again."""
+        """Limit the time to the next step. Raises Unstarted, after which the model is not asked again."""
         seconds = None if math.isinf(self.first_step) else self.first_step
         patience = asyncio.timeout(seconds)
         try:
@@ -247,7 +247,7 @@ class _Conversation:
         return draft
 
     async def _is_empty(self, completion: Completion) -> bool:
-        """Whether a text that says "no subtasks" somewhere has none at all."""
+        """Whether a text with an empty list of subtasks somewhere has no step at all."""
         try:
             return not (await self._read(completion)).steps
         except NoDraft as error:
@@ -257,7 +257,7 @@ class _Conversation:
         return await in_thread_if_long(len(completion.text), lambda: self._compiled(draft))
 
     def _compiled(self, draft: Draft, known: Collection[str] = ()) -> Compiled:
-        """Also for a part of the plan; `known` are ids of steps before it."""
+        """Compile a draft of the plan or of a part of it; `known` are ids of the steps before."""
         known = self._done.union(known)
         foreign = self._foreign
         draft = marked(unquoted(draft, self._text), known, foreign.placeholder)
@@ -274,7 +274,7 @@ class _Conversation:
         return self._planned(plan.subtasks, closed=True).model_copy(update=facts | told)
 
     def _nothing_left(self, turn: int, completion: Completion) -> Planned:
-        """A plan of nothing more. Whoever plans again may find so; a request that is new needs somebody."""
+        """Return an empty plan, which is valid only when planning again."""
         self._note(turn, f"nothing is left to do{_asked_by(completion)}")
         told = {"notes": tuple(self._notes), "usage": self._usage}
         return self._planned((), closed=True).model_copy(update=told)
@@ -286,7 +286,7 @@ class _Conversation:
     # -- after a turn that gave no plan
 
     def _repair(self, error: PlanRefused | BadOutput, text: str, draft: Draft | None) -> list[Message]:
-        """A prompt that differs from the one before, since the same would be answered the same."""
+        """Write the next prompt. It differs from the one before, which would get the same answer."""
         first = not self._problems
         problems = prompt.problems(error, self._foreign)
         self._problems += problems
@@ -301,7 +301,7 @@ class _Conversation:
         )
 
     async def _waited(self, error: ModelUnavailable, outages: int) -> bool:
-        """Wait as long as a second try asks for, if there is one and time for it."""
+        """Wait before the call is repeated; return False if it is not to be repeated or no time is left."""
         failure = Failure(reason="unavailable", message="", retryable=error.retryable, retry_after=error.retry_after)
         delay = retry.delay(failure, outages, 2, self._model.name)
         left = self._until - asyncio.get_running_loop().time()
@@ -311,7 +311,7 @@ class _Conversation:
         return True
 
     def _said(self, error: Exception) -> str:
-        """Its message, without the model's name that errors of a server begin with."""
+        """Return an error's message without the model's name, with which errors of servers begin."""
         return str(error).removeprefix(f"{self._model.name}: ")
 
     def _note(self, turn: int, what: str) -> None:
@@ -321,14 +321,14 @@ class _Conversation:
 
 
 def _results(tried: PriorPlan | None) -> tuple[str, ...]:
-    """The words of others that came of the plan so far."""
+    """Return the foreign texts in the outcome of the plan so far."""
     if tried is None:
         return ()
     return (*(done.text for done in tried.done), *(failed.message for failed in tried.failed), tried.lacking)
 
 
 def _named(text: str, cards: Collection[str]) -> int:
-    """How many steps show in a text that is not whole yet: names as values, or called."""
+    """Count the steps in an unfinished text: names of experts as values or in calls."""
     return sum(text.count(f'"{name}"') + text.count(f"'{name}'") + text.count(f"{name}(") for name in cards)
 
 

@@ -1,6 +1,6 @@
-"""What a planner's model is told: the rules, the experts, the request, and what was wrong with its last answer. Pure.
+"""Write the prompts for planning: rules, experts, the request, and the problems of the last answer. Pure.
 
-The request and results are data: they stand in fences that nothing inside can close.
+The request and results are untrusted data, wrapped in delimiters that nothing inside can close.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from swarm.types.answer import Missing
 from swarm.types.card import Card
 
 MAX_SHOWN = 40_000
-"""Characters of a request that the model sees: of a longer one the beginning and the end."""
+"""Characters of a request in the prompt; a longer one is cut in the middle."""
 _DESCRIPTION, _FIELDS, _VALUES = 400, 20, 12
 _RESULT, _INSTRUCTION, _DONE = 600, 200, 100
 _PREVIOUS = 6_000
 PROBLEMS = 12
-"""Problems that a model is told of at once."""
+"""Problems that one prompt lists."""
 
 TASK = """You plan the work of a team of experts. Split the request into subtasks, give each to one expert, and say \
 which waits for which. You do none of the work yourself. Answer with one JSON object and nothing else."""
@@ -76,7 +76,7 @@ _NO_FORM = "Write one JSON object of the form shown, and nothing before or after
 
 
 def problems(error: PlanRefused | BadOutput, foreign: Foreign = NOTHING) -> list[str]:
-    """What a model is told about an answer that gave no plan."""
+    """Return the problems of an answer without a valid plan, worded for the model."""
     if isinstance(error, BadDraft):
         return list(error.problems)
     if isinstance(error, NoDraft):
@@ -88,7 +88,7 @@ def problems(error: PlanRefused | BadOutput, foreign: Foreign = NOTHING) -> list
 
 
 def experts(cards: Mapping[str, Card]) -> str:
-    """A JSON line for each expert: what its card says, and the fields of its results."""
+    """Write a JSON line for each expert: the text of its card, and the fields of its results."""
     return "\n".join(json.dumps(_expert(card), ensure_ascii=False) for card in cards.values())
 
 
@@ -98,7 +98,7 @@ def _expert(card: Card) -> dict[str, Any]:
 
 
 def _fields(schema: Mapping[str, Any]) -> Any:
-    """The fields of an object with their types or their few values; of anything else the type."""
+    """Summarise a schema: the fields of an object with their types or values, otherwise the type."""
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
         return schema.get("type", "any")
@@ -119,7 +119,7 @@ def _field(kind: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class PlanningPrompt:
-    """What a plan is asked for: a request, the experts shown, and what came of the plan before, if there was one."""
+    """The content of a planning prompt: the request, the experts shown, and the outcome of an earlier plan."""
 
     text: str
     cards: Mapping[str, Card]
@@ -128,13 +128,13 @@ class PlanningPrompt:
 
 
 def asked(question: PlanningPrompt) -> list[Message]:
-    """The first turn."""
+    """Write the messages of the first turn."""
     examples = question.foreign.named("\n\n".join(["Examples:", *map(shown, EXAMPLES)]))
     return [Message("system", _system(question, examples)), Message("user", _user(question))]
 
 
 def repaired(question: PlanningPrompt, text: str, problems: Sequence[str]) -> list[Message]:
-    """The first repair turn: what was answered, what is wrong with it, and a skeleton in place of the examples."""
+    """Write the first repair turn: the answer, its problems, and a skeleton in place of the examples."""
     wrong = "\n".join(f"- {_cut(problem, 600)}" for problem in problems[:PROBLEMS])
     said = (
         f"Your last answer is no plan that can run:\n{wrong}\n\nWrite the whole plan again with these mistakes mended "
@@ -151,7 +151,7 @@ def repaired(question: PlanningPrompt, text: str, problems: Sequence[str]) -> li
 
 
 def restarted(question: PlanningPrompt, problems: Sequence[str]) -> list[Message]:
-    """The second repair turn: asked anew without what was answered, which would only be repeated."""
+    """Write the second repair turn, without the model's earlier answers, which it would only repeat."""
     avoid = "\n".join(f"- {_cut(problem, 300)}" for problem in problems[:8])
     shape = (
         f"Copy this form exactly, with one entry for each subtask:\n{skeleton(question.cards, question.foreign.ids)}"
@@ -199,7 +199,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _ends(text: str, most: int) -> str:
-    """A text, or where it is longer its beginning and its end."""
+    """Return a text, or the beginning and the end of a longer one."""
     if len(text) <= most:
         return text
     half = most // 2

@@ -1,7 +1,7 @@
-"""Words of the request in a model's plan: nothing in them may be taken for a reference.
+"""Keep text of the request in a model's plan from being read as a reference.
 
-`{{request}}` in an instruction stands for all of them, which the model need not copy: while a draft is compiled a mark
-stands there instead. Where a model has copied a `${...}` of the request, that is escaped.
+`{{request}}` in an instruction stands for the whole request, which the model need not copy; a mark stands in its place
+while a draft is compiled. A `${...}` that the model copied from the request is escaped.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from swarm.types.base import MAX_TEXT
 from swarm.types.plan import Subtask, escaped, unescaped
 
 _MARK = "\ufdd2"
-"""A character that no text has: it is reserved for use inside programs."""
+"""The mark: a character that texts do not contain, since Unicode reserves it for internal use."""
 BESIDE = 6
-"""Characters beside a reference by which a quote of the request is known."""
+"""Characters beside a reference that show that it was copied from the request."""
 MOST_QUOTES = 50
 
 
 def marked(draft: Draft, known: Collection[str] = (), name: str = REQUEST) -> Draft:
-    """The draft with a mark for each placeholder in an instruction, or in an argument that is a text.
+    """Replace each placeholder in the instructions and the text arguments of a draft by the mark.
 
-    `${request}` is one too, unless a step or one of the `known` results is called so.
+    `${request}` is a placeholder too, unless a step or one of the `known` results has this id.
     """
     called = name in known or any(step.id == name for step in draft.steps)
-    # Dollar signs before it belong to it: they would make a reference of a request that begins with a brace.
+    # Dollar signs before it are replaced too: with a request that begins with a brace they would form a reference.
     ours = rf"\$*\{{\{{\s{{0,8}}{name}\s{{0,8}}\}}\}}"
     pattern = re.compile(ours if called else rf"{ours}|\$+\{{{name}\}}")
     return replace(draft, steps=tuple(_marked(step, pattern) for step in draft.steps))
 
 
 def unquoted(draft: Draft, request: str) -> Draft:
-    """The draft with an escape before each `${...}` that it has copied from the request with what is beside it."""
+    """Escape each `${...}` of a draft that was copied from the request together with its neighbours."""
     if (quotes := _quotes(request)) is None:
         return draft
     return replace(draft, steps=tuple(_with(step, lambda text: quotes.sub(_escape, text)) for step in draft.steps))
 
 
 def _escape(found: re.Match[str]) -> str:
-    """A quote of the request, whose own escapes a model may have kept."""
+    """Escape a copied text, in which the model may have kept the escapes."""
     return escaped(unescaped(found[0]))
 
 
 def _quotes(request: str) -> re.Pattern[str] | None:
-    """Finds references of a request in another text, each together with what is before or behind it."""
+    """Build a pattern of the references of a request, each with the text before or behind it."""
     every = list(islice(re.finditer(r"\$\{[^{}$\n]{1,256}\}", request), MOST_QUOTES))
     if not every:
         return None
@@ -64,9 +64,9 @@ def _quotes(request: str) -> re.Pattern[str] | None:
 
 
 def bound(subtasks: tuple[Subtask, ...], request: str, name: str = REQUEST) -> tuple[Subtask, ...]:
-    """The subtasks with the words of the request, which must hold no reference, for each mark.
+    """Replace each mark by the request, whose references must be escaped already.
 
-    Raises BadDraft if an instruction, or the whole plan, would be too long.
+    Raises BadDraft if an instruction or the whole plan would be too long.
     """
     size = len(request.encode())
     sizes = [len(s.instruction.encode()) + s.instruction.count(_MARK) * size for s in subtasks]
@@ -81,7 +81,7 @@ def bound(subtasks: tuple[Subtask, ...], request: str, name: str = REQUEST) -> t
 
 
 def _filled(instruction: str, request: str) -> str:
-    """The words for the marks. A dollar sign at their end is kept apart from what follows, or it would escape that."""
+    """Replace the marks. A space keeps a dollar sign at the end of the request from escaping the text behind."""
     if request.endswith("$"):
         instruction = re.sub(rf"{_MARK}(?=\S)", f"{_MARK} ", instruction)
     return instruction.replace(_MARK, request)
@@ -92,6 +92,6 @@ def _marked(step: DraftStep, pattern: re.Pattern[str]) -> DraftStep:
 
 
 def _with(step: DraftStep, change: Callable[[str], str]) -> DraftStep:
-    """The step with its texts changed."""
+    """Apply a function to the texts of a step."""
     arguments = {name: change(value) if isinstance(value, str) else value for name, value in step.arguments.items()}
     return replace(step, instruction=change(step.instruction), arguments=arguments)

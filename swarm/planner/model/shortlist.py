@@ -1,4 +1,4 @@
-"""Which experts a planner's model is shown when there are many: a plan gets worse with every name to choose from."""
+"""Choose the experts that a prompt shows, since plans get worse with every name to choose from."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from swarm.text.tokens import tokens
 from swarm.types.card import Card
 
 MOST = 30
-"""Experts that a prompt shows."""
+"""The most experts that a prompt shows."""
 CANDIDATES = 5
-"""Experts that are added to it for a name that is none."""
+"""Experts added to it for each unknown name."""
 _LOOKED_AT = 20_000
 _CLAUSES = 60
 
 
 def shortlist(text: str, cards: Mapping[str, Card], most: int = MOST) -> tuple[dict[str, Card], str]:
-    """At most `most` cards in the catalog's order, and a note if some were left out.
+    """Choose at most `most` cards, in the catalog's order; return them, and a note if some were left out.
 
-    The best for the whole request and for each of its clauses take turns, so that no clause goes without. An expert
-    brings those it falls back on, and those that fall back on it. Where words fit fewer, the first by name fill up.
+    The best experts for the whole request and for each of its clauses are taken in turn, so that every clause has some.
+    An expert brings its fallbacks and those whose fallback it is. Free places are filled by name.
     """
     if len(cards) <= most:
         return dict(cards), ""
@@ -42,14 +42,14 @@ def shortlist(text: str, cards: Mapping[str, Card], most: int = MOST) -> tuple[d
 
 
 def candidates(names: Iterable[str], cards: Mapping[str, Card], each: int = CANDIDATES) -> dict[str, Card]:
-    """The experts whose names and descriptions come nearest to names that are none, in the catalog's order."""
+    """Return the experts nearest to unknown names, by their own names and descriptions, in the catalog's order."""
     words = index(cards)
     near = {match.expert for name in names for match in islice(words.ranked(_meant(_apart(name))), each)}
     return {name: card for name, card in cards.items() if name in near}
 
 
 def _in_turns(text: str, words: ExpertIndex) -> Iterator[str]:
-    """The best of every ranking, then the second best of every one, and so on; once each."""
+    """Yield the best expert of every ranking, then the second best of each, and so on, without repeats."""
     begins = text[:_LOOKED_AT]
     parts = (clause.meant for clause in islice(clauses(begins), _CLAUSES))
     rankings: list[list[Match]] = [words.ranked(meant) for meant in (_meant(begins), *parts)]
@@ -61,7 +61,7 @@ def _in_turns(text: str, words: ExpertIndex) -> Iterator[str]:
 
 
 def _families(cards: Mapping[str, Card]) -> dict[str, set[str]]:
-    """Of every expert: itself, its fallbacks, and those whose fallback it is."""
+    """Map every expert to itself, its fallbacks, and those whose fallback it is."""
     families = {name: {name, *(spare for spare in card.fallback if spare in cards)} for name, card in cards.items()}
     for name, card in cards.items():
         for spare in card.fallback:
@@ -74,7 +74,7 @@ def _meant(text: str) -> tuple[str, ...]:
 
 
 def _apart(name: str) -> str:
-    """The words of a name, however it joins them: `OrderLookup`, `order_lookup`, `order-lookup`."""
+    """Split a name into words, however it joins them: `OrderLookup`, `order_lookup`, `order-lookup`."""
     spaced = "".join(
         f" {c}" if c.isupper() and before.islower() else c for before, c in zip(" " + name, name, strict=False)
     )

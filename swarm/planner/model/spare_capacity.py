@@ -1,8 +1,8 @@
-"""Whether subtasks may begin while their plan is still being written: not where they would take a server's last slot.
+"""Decide whether subtasks may begin while the model writes their plan, without taking a server's last free slot.
 
-The finished plan may reject what has begun. On a server with room that costs little; on one whose only slot it took, it
-costs the time of everybody. How many slots there are the limit of the endpoint says, else the planner's own call:
-a server that was slow to begin has no room.
+The finished plan may discard a subtask that has begun. That costs little on a server with free slots, but delays all
+other calls on one without. The number of slots is the endpoint's limit. Without a limit the planning call itself shows
+it: a server that was slow to begin has no room.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from swarm.types.card import Card
 from swarm.types.plan import Subtask
 
 SLOW = 3.0
-"""Seconds to the first word of a plan from which a server counts as busy."""
+"""Seconds to the first token of a plan from which a server counts as busy."""
 
 Slots = Callable[[str], int | None]
-"""How many calls an endpoint takes at once; None: nobody knows."""
+"""Returns how many calls an endpoint takes at once; None if that is unknown."""
 
 
 def unknown(endpoint: str) -> int | None:
@@ -25,7 +25,7 @@ def unknown(endpoint: str) -> int | None:
 
 
 class SpareCapacity:
-    """What may begin beside one planner's call of the model `planner`."""
+    """Decides which subtasks may begin beside one planning call of the model `planner`."""
 
     def __init__(self, planner: str, slots: Slots, clock: Callable[[], float] = time.monotonic) -> None:
         self._endpoint, self._slots, self._clock = _endpoint(planner), slots, clock
@@ -34,15 +34,15 @@ class SpareCapacity:
         self._held: set[str] = set()
 
     def asks(self) -> None:
-        """The planner's call begins."""
+        """Record that the planning call begins."""
         self._asked, self._heard = self._clock(), 0.0
 
     def hears(self) -> None:
-        """A word of the plan is here."""
+        """Record that text of the plan has arrived."""
         self._heard = self._heard or self._clock()
 
     def of(self, ready: Sequence[Subtask], cards: Mapping[str, Card]) -> tuple[Subtask, ...]:
-        """Those of `ready` that may begin. What waits for one that may not waits too."""
+        """Return those of `ready` that may begin. A subtask that depends on one that may not is held back too."""
         return tuple(self._beginning(ready, cards))
 
     def _beginning(self, ready: Sequence[Subtask], cards: Mapping[str, Card]) -> Iterator[Subtask]:
@@ -53,7 +53,7 @@ class SpareCapacity:
                 self._held.add(subtask.id)
 
     def _takes(self, card: Card) -> bool:
-        """Take a slot for one subtask, if one is left for others even then."""
+        """Take a slot for one subtask if another stays free; return whether it was taken."""
         if self._endpoint not in _endpoints(card):
             return True
         slots = self._slots(self._endpoint)

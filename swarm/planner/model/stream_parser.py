@@ -1,4 +1,4 @@
-"""The steps of a plan while its text still arrives, each as soon as its object is complete."""
+"""Read the steps of a plan while its text arrives, each as soon as its object is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm.planner.parse.step_finder import outline
 
 _OURS = frozenset(("id", "expert", "instruction", "depends_on", "output", "when", "for_each"))
 _TAIL = 120
-"""Characters of what came before that the beginning of a plan may reach back to."""
+"""Characters kept of the text so far, in which a plan may have begun."""
 _THINKS = re.compile(r"\s*<(think|thinking|reasoning|thought)>")
 _BEGINS = re.compile(
     r"(?P<key>(?:\A|[^:,\[{\s]|[^\"\s]:)\s*\{\s*(?:\"aggregate\"\s*:\s*\"\w*\"\s*,\s*)?\"subtasks\"\s*:\s*\[)"
@@ -25,11 +25,11 @@ _IN_OBJECT = re.compile(r"[\"{}\[\]]")
 
 
 class StreamParser:
-    """Feed it a text as it comes.
+    """Parses a text that arrives in pieces.
 
-    It yields steps of exact JSON in our own format only, `{"subtasks": [...]}` or the bare list, also behind prose or
-    in a fence. Of anything else it yields nothing, and `read` decides at the end. What it yields is what `read` makes
-    of that step, if the whole text can be read and has no other plan.
+    It returns only steps of exact JSON in our own format, `{"subtasks": [...]}` or the bare list, also behind prose or
+    in a fence. All other texts are left to `read`. A step that it returns is the one that `read` returns, provided that
+    the whole text can be read and has no other plan.
     """
 
     def __init__(self, experts: Collection[str] = ()) -> None:
@@ -44,7 +44,7 @@ class StreamParser:
         self._over = False
 
     def feed(self, chunk: str) -> list[DraftStep]:
-        """The steps that this part of the text completes. Never raises."""
+        """Read the next piece; return the steps that it completes. Never raises."""
         self._length += len(chunk)
         if self._over or self._length > MAX_TEXT:
             return []
@@ -53,7 +53,7 @@ class StreamParser:
         return self._steps(chunk) if self._place else []
 
     def _begin(self, chunk: str) -> str:
-        """Look for where the plan begins; what of the text is behind that."""
+        """Search the beginning of the plan; return the text behind it."""
         text = self._tail + chunk
         if self._at_start and (thinks := _THINKS.match(text)):
             self._thought = f"</{thinks[1]}>"
@@ -87,7 +87,7 @@ class StreamParser:
         return steps
 
     def _between(self, chunk: str, at: int) -> int:
-        """Go to the next object; anything but commas between objects ends it."""
+        """Move to the next object; anything but commas between objects ends the plan."""
         mark = _MARK.search(chunk, at)
         if mark is None:
             return len(chunk)
@@ -100,7 +100,7 @@ class StreamParser:
         return mark.end()
 
     def _inside(self, chunk: str, at: int) -> int:
-        """Go to the end of the object, or of the chunk."""
+        """Move to the end of the object, or of the chunk."""
         if self._escaped:
             self._escaped = False
             return at + 1
