@@ -1,7 +1,7 @@
-"""A Markdown file becomes a card: front matter says who the expert is, the body is its instruction.
+"""Reads a card from a Markdown file: the front matter has its fields, the body is its instruction.
 
-Every problem of a file is an `InvalidCard` that names the field and the remedy; nothing else is ever raised. The
-files a card names (documents, a trained head) are read with it and must stand inside the card's own folder.
+Every problem is an `InvalidCard` that names the field and the remedy; no other error is raised. The files that a card
+names (documents, a trained head) are read too, and must lie inside the card's folder.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ FIELDS = (
     "uncited", *Sampling.model_fields,
 )  # fmt: skip
 OFFERED = ("instruction", "results", "inputs", "data")
-"""The names that a template is given."""
+"""The variables of a template."""
 GIVEN = f"a template has {', '.join(OFFERED)}, and what it sets itself"
 SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
-"""What a template has besides its instruction."""
+"""The remedy for a template that fails: the types of its variables."""
 
 DURATION = 'write "60s", "2m", "500ms" or seconds, up to a day'
 
@@ -51,7 +51,7 @@ Check = Callable[[], Any]
 
 
 class CardReader:
-    """Reads one card. All that is wrong with it is found, not only the first thing.
+    """Reads one card and collects all of its problems.
 
     `card` is the card without its version, or None if there are `problems`; `blobs` are its files by sha256.
     """
@@ -77,7 +77,7 @@ class CardReader:
         return True
 
     def _fields(self) -> dict[str, Any] | None:
-        """Each field as the card has it, or None when one of them is wrong."""
+        """The fields of the card; None if one of them is wrong."""
         for key in self._front:
             self._checked(partial(self._known, key))
         checks: dict[str, Check] = {
@@ -217,7 +217,7 @@ class CardReader:
         return seconds
 
     def _fallback(self) -> tuple[str, ...]:
-        """The experts. What is wrong with the list as a whole is told here."""
+        """The experts of `fallback`. Problems of the list as a whole are reported here."""
         names = self._standing_in()
         if not all(isinstance(name, str) and _is_name(name) for name in names):
             wrong = f"{str(self._front['fallback'])[:80]!r} is no list of names"
@@ -256,7 +256,7 @@ class CardReader:
         return str(given)
 
     def _standing_in(self) -> Sequence[Any]:
-        """What `fallback` lists, whatever it is."""
+        """The entries of `fallback`, unchecked."""
         given = self._front.get("fallback") or ()
         return given if isinstance(given, (list, tuple)) else [given]
 
@@ -308,12 +308,12 @@ class CardReader:
 
 
 def _is_name(text: str) -> bool:
-    """Whether it can be a model or an expert."""
+    """Whether a text has the form of a model's or an expert's name."""
     return bool(_MODEL.fullmatch(text) if "/" in text else _NAME.fullmatch(text))
 
 
 def read_card(path: Path, folder: Path) -> tuple[Card, dict[str, bytes]]:
-    """The card in `path`, a file of the catalog `folder`, and its files by sha256. Raises the first InvalidCard."""
+    """Read the card in `path` of the catalog `folder`, and its files by sha256. Raises the first InvalidCard."""
     reader = CardReader(path, folder)
     if reader.card is None:
         raise reader.problems[0]
@@ -321,7 +321,7 @@ def read_card(path: Path, folder: Path) -> tuple[Card, dict[str, bytes]]:
 
 
 def duration(given: object) -> float | None:
-    """Seconds in `60`, `"60s"`, `"2m"` or `"500ms"`; None if it is no time.
+    """Parse `60`, `"60s"`, `"2m"` or `"500ms"` into seconds; None if it is not a duration.
 
     >>> duration("500ms"), duration("2m"), duration("soon")
     (0.5, 120.0, None)

@@ -1,4 +1,4 @@
-"""Bytes of a document become text: by a byte order mark, else as UTF-8, else as Windows-1252 where that reads well."""
+"""Decodes documents: by byte order mark, else as UTF-8, else as Windows-1252 where the result is plausible."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ MARKS = (
     (BOM_UTF8, "utf-8-sig"), (BOM_UTF32_LE, "utf-32"), (BOM_UTF32_BE, "utf-32"),
     (BOM_UTF16_LE, "utf-16"), (BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-"""Longer ones first: that of UTF-32 begins as that of UTF-16 does."""
+"""Byte order marks, longest first: the mark of UTF-32 begins with that of UTF-16."""
 MOST_ACCENTED = 0.3
-"""Share of letters beyond ASCII above which a text is not taken for Windows-1252: it is some other script."""
+"""Maximum share of non-ASCII letters in a text read as Windows-1252; above it, it is another encoding."""
 
 _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
 
 
 class Undecodable(ValueError):
-    """Why these bytes are no text. `start` is where they stop being so."""
+    """Bytes that are not text. `start` is the first offending position."""
 
     def __init__(self, problem: str, start: int = 0) -> None:
         super().__init__(problem)
@@ -27,7 +27,7 @@ class Undecodable(ValueError):
 
 
 def decoded(content: bytes) -> tuple[str, str]:
-    """The text, without terminal escapes and control characters, and a word on its encoding where that was guessed.
+    """Decode a document, without terminal escapes and control characters. Adds a note if the encoding was guessed.
 
     >>> decoded("café".encode())
     ('café', '')
@@ -47,7 +47,7 @@ def decoded(content: bytes) -> tuple[str, str]:
 
 
 def text_of(content: bytes) -> str:
-    """The text as it stands, by its byte order mark or as UTF-8. Undecodable if it is none."""
+    """Decode by the byte order mark or as UTF-8, unchanged. Raises Undecodable."""
     encoding = next((encoding for mark, encoding in MARKS if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
@@ -60,7 +60,7 @@ def text_of(content: bytes) -> str:
 
 
 def _windows(content: bytes) -> str | None:
-    """As Windows-1252, or None where that makes no words."""
+    """Decode as Windows-1252; None if the result is implausible."""
     if b"\0" in content or content.startswith(tuple(mark for mark, _ in MARKS)):
         return None
     try:

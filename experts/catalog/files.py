@@ -1,4 +1,4 @@
-"""The files a card names: found inside its folder only, read with a cap, checked to be what they should be."""
+"""Reads the files that a card names: inside its folder only, with a size limit, and checked for their format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class FileNote:
-    """What the owner of a catalog should know of a file in a folder of documents."""
+    """A note on a file in a folder of documents, for the catalog's owner."""
 
     path: str
     text: str
@@ -38,7 +38,7 @@ class FileNote:
 
 
 class Unread(Exception):
-    """A file cannot be used."""
+    """A file cannot be used, with the problem and the remedy."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem)
@@ -46,7 +46,7 @@ class Unread(Exception):
 
 
 class Files:
-    """What is in `folder`, read on behalf of the card `path`. Every problem is an InvalidCard of that card."""
+    """Reads files of `folder` for the card `path`. Every problem is an InvalidCard of that card."""
 
     def __init__(self, folder: Path, path: str) -> None:
         self.folder, self.path = folder, path
@@ -54,20 +54,20 @@ class Files:
         self.notes: list[FileNote] = []
 
     def text(self, path: str, limit: int) -> str:
-        """A text file: UTF-8 without control characters."""
+        """Read a text file. It must be UTF-8 without control characters."""
         return self._decoded(path, self._sound("file", path, limit))
 
     def content(self, field: str, path: str, otherwise: str) -> bytes:
-        """The content of the file that `field` names; `otherwise` is the remedy where it is not there."""
+        """Read the file that `field` names; `otherwise` is the remedy if it does not exist."""
         place = self._inside(field, path)
         if not place.is_file():
             self._wrong(f"{field}: {path!r} is not there", otherwise)
         return self._sound(field, path, MAX_FILE)
 
     def documents(self, places: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Path and UTF-8 content of every document in these files and folders, each once, in order of path.
+        """Read every document in these files and folders: (path, UTF-8 content), each once, ordered by path.
 
-        A file that is named must be sound. One of a folder that cannot be read is left out, and `notes` say why.
+        A named file must be sound. An unusable file of a folder is left out, and `notes` has the reason.
         """
         places = list(places)
         found = dict.fromkeys(path for place in places for path in self._documents_at(place))
@@ -90,7 +90,7 @@ class Files:
             self._wrong(f"documents: {places[0]!r} holds no document ({reasons})", f"put {_KINDS} files into it")
 
     def _document(self, path: str) -> bytes:
-        """The text of a document in UTF-8. Bytes that are that already stay as they are."""
+        """Read a document as UTF-8. Content that is already clean UTF-8 is returned unchanged."""
         content = self._read("documents", path, MAX_FILE)
         try:
             text, guessed = decoded(content)
@@ -128,7 +128,7 @@ class Files:
         return [PurePosixPath(place).as_posix()]
 
     def _below(self, folder: Path) -> Iterator[str]:
-        """Documents below `folder`, hidden ones aside. What else is there is noted with the reason."""
+        """Documents below `folder`, without hidden ones. Other files are noted with the reason."""
         for where, folders, files in os.walk(folder, onerror=self._closed):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in sorted((*folders, *files)):
@@ -144,7 +144,7 @@ class Files:
                     yield inside
 
     def _fit(self, path: Path, inside: str) -> None:
-        """Unread unless this entry of a folder is a file that documents are made of."""
+        """Raise Unread unless this entry of a folder is a document."""
         if path.is_symlink():
             try:
                 self._inside("documents", inside)
@@ -166,7 +166,7 @@ class Files:
         self.notes.append(FileNote(path, f"{problem}; {remedy}", left_out=True))
 
     def _inside(self, field: str, path: str) -> Path:
-        """Where `path` is, if that is inside the folder, links followed."""
+        """Resolve `path`, which must lie inside the folder after following links."""
         remedy = "use a path below the card's folder, without .. and without links that leave it"
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:

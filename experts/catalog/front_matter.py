@@ -1,6 +1,6 @@
 """Front matter: the YAML between two lines of `---` at the top of a Markdown file.
 
-Only plain YAML is accepted: aliases, tags and deep nesting have no use in a card and can be made to explode.
+Only plain YAML is accepted: aliases, tags and deep nesting are useless in a card and may expand without bound.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from swarm.strict_yaml import StrictYamlError, load
 
 MAX_FRONT = 65_536
 NEAR = 10
-"""Lines above that of an error where its cause is looked for."""
+"""Lines before an error in which its cause is searched."""
 
 
 def has_front_matter(text: str) -> bool:
-    """Whether this text is meant as a card."""
+    """Whether a text begins with front matter, and so is meant as a card."""
     return text.removeprefix("\ufeff").partition("\n")[0].rstrip() == "---"
 
 
 def split(text: str, path: str) -> tuple[str, str]:
-    """Front matter and body of a card, or InvalidCard."""
+    """Split a card into front matter and body. Raises InvalidCard."""
     if not has_front_matter(text):
         raise InvalidCard(path, "no front matter", "begin the file with a line of ---, the fields, and another ---")
     lines = text.removeprefix("\ufeff").splitlines(keepends=True)
@@ -33,7 +33,7 @@ def split(text: str, path: str) -> tuple[str, str]:
 
 
 def parse(front: str, path: str) -> dict[str, Any]:
-    """The fields of a front matter: plain JSON values by unique text keys. InvalidCard for anything else."""
+    """Parse front matter into plain JSON values by unique text keys. Raises InvalidCard."""
     if len(front) > MAX_FRONT:
         raise InvalidCard(
             path, f"the front matter has {len(front):,} characters", f"at most {MAX_FRONT:,} are accepted"
@@ -51,7 +51,7 @@ def parse(front: str, path: str) -> dict[str, Any]:
 
 
 def _quoting(front: str, error: StrictYamlError) -> str:
-    """The remedy for YAML that is none: the line that must be quoted, if quoting its value mends all."""
+    """The remedy for invalid YAML: the line whose value must be quoted, if quoting it makes the whole valid."""
     lines = front.splitlines()
     last = min(error.line or 0, len(lines) + 1) - 2
     for at in range(last, max(-1, last - NEAR), -1):

@@ -1,4 +1,4 @@
-"""A folder of cards becomes a catalog whose version is the hash of all that is in it, files included."""
+"""Loads a catalog from a folder of cards. Its version is the hash of all cards and their files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from swarm.errors import BadInput, EmptyCatalog, InvalidCard, TooLarge
 from swarm.types.card import Card, Catalog
 
 MAX_BLOBS = 64_000_000
-"""Bytes of all documents and heads of a catalog."""
+"""Maximum bytes of all documents and heads of a catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A catalog, the files of its cards by sha256, and by card what to know of files in its folders of documents."""
+    """A catalog, the files of its cards by sha256, and the notes on document files by card."""
 
     catalog: Catalog
     blobs: dict[str, bytes] = field(repr=False)
@@ -28,7 +28,7 @@ class Loaded:
 
 
 def read_folder(folder: Path) -> Loaded:
-    """The catalog in `folder`: every `*.md` in it that begins with front matter. Raises the first problem."""
+    """Load every `*.md` with front matter in `folder`. Raises the first problem."""
     loaded, problems = inspect_folder(folder)
     if problems:
         raise problems[0]
@@ -36,12 +36,12 @@ def read_folder(folder: Path) -> Loaded:
 
 
 def check_folder(folder: Path) -> list[BadInput]:
-    """Everything that is wrong with the catalog in `folder`, card by card."""
+    """All problems of the catalog in `folder`, card by card."""
     return inspect_folder(folder)[1]
 
 
 def with_implementations(loaded: Loaded, cards: Mapping[str, Card]) -> Loaded:
-    """`loaded` and the cards of experts in plain Python. BadInput if a name is taken or a fallback unknown."""
+    """Add the cards of experts in plain Python. Raises BadInput if a name is taken or a fallback is unknown."""
     if taken := sorted(cards.keys() & loaded.catalog.cards.keys()):
         raise BadInput("catalog", f"two experts are named {taken[0]!r}", "rename the card or the Python expert")
     together = {**loaded.catalog.cards, **cards}
@@ -51,15 +51,15 @@ def with_implementations(loaded: Loaded, cards: Mapping[str, Card]) -> Loaded:
 
 
 def catalog_of(cards: Mapping[str, Card]) -> Catalog:
-    """A catalog of these cards; equal cards give an equal version, whatever their order."""
+    """Make a catalog of these cards. Equal cards give an equal version, whatever their order."""
     ordered = {name: cards[name] for name in sorted(cards)}
     return Catalog(version=_digest({name: card.version for name, card in ordered.items()}), cards=ordered)
 
 
 def versioned(card: Card) -> Card:
-    """`card` with its version: the hash of all the rest.
+    """Set the version of `card`: the hash of its other fields.
 
-    Fields that are newer than cards count only where they are set, so that cards without them keep their version.
+    Fields that were added later are hashed only where they are set, so that older cards keep their version.
     """
     given = {
         "fallback_models": card.fallback_models,
@@ -73,7 +73,7 @@ def versioned(card: Card) -> Card:
 
 
 def inspect_folder(folder: Path) -> tuple[Loaded, list[BadInput]]:
-    """The sound cards of `folder`, and everything that is wrong with it."""
+    """Load the sound cards of `folder`, and list all problems."""
     problems: list[BadInput] = []
     blobs: dict[str, bytes] = {}
     cards: dict[str, Card] = {}
@@ -98,7 +98,7 @@ def inspect_folder(folder: Path) -> tuple[Loaded, list[BadInput]]:
 
 
 def _card_files(folder: Path) -> list[Path]:
-    """The files in `folder` that are meant as cards; a README without front matter is not."""
+    """The files in `folder` with front matter, which excludes a README."""
     if not folder.is_dir():
         raise BadInput("catalog", f"{folder} is no folder", "name the folder that holds your cards (*.md)")
     try:
@@ -109,7 +109,7 @@ def _card_files(folder: Path) -> list[Path]:
 
 
 def _begins_as_card(path: Path) -> bool:
-    """A file that cannot be read counts, so that its problem is told."""
+    """Whether a file begins with front matter; True also if it cannot be read, so that the problem is reported."""
     try:
         with path.open("rb") as file:
             return has_front_matter(file.read(16).decode("utf-8", "replace"))

@@ -1,7 +1,7 @@
-"""A folder of cards whose experts are all answered by one model: a copy, for trying a model out.
+"""Copies a folder of cards with one model for all experts, for trying the model out.
 
-What needs no model says what to do by other means, so its card changes a little more: a template becomes the manner
-in which the model writes, and the labels of a trained head become the form of its answer.
+Cards of local models get an instruction: a template becomes the style in which the model writes, and the labels of a
+trained head become its output schema.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from experts.catalog.front_matter import has_front_matter, parse, split
 from experts.kinds import TEMPLATE
 
 TIMEOUT = "120s"
-"""Of each card: models take longer than what runs in the process."""
+"""Timeout of each copied card: models take longer than local experts."""
 _MANNER = (
     "Write it out of the results that you are given, in the manner of this template: what stands in {{ }} and {% %} "
     "says where things go. Write no template."
@@ -41,7 +41,7 @@ def _card(folder: Path, front: dict[str, Any], body: str, model: str) -> str:
         body = f"{description}\n\nAnswer with the label that fits best."
         front["output"] = _labelled(_labels(folder / head))
     if front.get("output") is None:
-        front["partial"] = "keep"  # what a slow model has written in that time shows what it is like
+        front["partial"] = "keep"  # a partial answer shows what a slow model is like
     return f"---\n{yaml.safe_dump(front, allow_unicode=True, sort_keys=False)}---\n{body}\n"
 
 

@@ -1,6 +1,6 @@
-"""Checks of a card that need a worker's libraries. Where they are not installed, nothing is found.
+"""Checks of a card that need a worker's libraries; without the libraries they report nothing.
 
-A client that only publishes may lack them; workers find these problems again, at first use.
+A client that only publishes may lack them. Workers detect the same problems at first use.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What no input could mend in a template, found before the card is published: it is rendered with made-up results.
+"""Finds templates that fail on every input, before the card is published, by rendering them with sample results.
 
-Only what is certain counts. What hangs on the data of results, or on words of the instruction, is not for us to say.
+Only certain failures are reported. A failure that depends on the data of a result or on the instruction's text is not.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from swarm.errors import ExpertError
 from swarm.types.result import Citation
 
 SECONDS = 1.0
-"""For each rendering. One that takes longer is not judged."""
+"""Timeout of each rendering. A template that takes longer is accepted."""
 
 _UNSURE = re.compile("NoneType|JSON")
-"""In a TypeError: it may come of what stands for unknown data, or of a look-up by the instruction's words."""
+"""In a TypeError: it may come from the sample data, or from a look-up by text of the instruction."""
 _NO_FIELD = re.compile(r"^'[\w.]+\.Sample object' has no attribute")
-"""A field of a result, or of a citation, that none has."""
+"""The error for a field that no result or citation has."""
 _QUOTED = re.compile(r"'(\w+)' is undefined")
 
 
 def never_renders(source: str, seconds: float = SECONDS) -> str | None:
-    """Why a template that can be compiled fails both without results and with one; None if it may do.
+    """Describe why a compilable template fails both without results and with one; None if it may succeed.
 
-    A field that no result has is certain as soon as it is asked for.
+    A reference to a field that no result has is a certain failure.
     """
     problems = [_problem(source, results, min(seconds, SECONDS)) for results in ([], [_result()])]
     if all(problems):
@@ -37,7 +37,7 @@ def never_renders(source: str, seconds: float = SECONDS) -> str | None:
 
 
 def undeclared(source: str, offered: Collection[str]) -> list[str]:
-    """Names that a template uses, that it is not given, and that it sets nowhere; in order of place."""
+    """Names that a template uses but neither gets nor sets, in order of appearance."""
     environment = compiled(source).environment
     tree = environment.parse(source)
     unknown = find_undeclared_variables(tree) - {*offered, *environment.globals}
@@ -65,14 +65,14 @@ def _problem(source: str, results: list[Sample], seconds: float) -> str | None:
 
 
 def _result() -> Sample:
-    """A result as templates see it; any use of its data is an error that is not certain."""
+    """A sample result as templates see it. Errors in using its data are uncertain."""
     cited = Sample(Citation(document="a.md", section="A", quote="a text").model_dump())
     data = StrictUndefined(hint="the data of a result")
     return Sample(id="t1", text="a text", data=data, citations=[cited], confidence=0.5)
 
 
 def _set_somewhere(words: str, source: str) -> bool:
-    """Whether the name that is undefined is set in a branch that was not gone."""
+    """Whether the undefined name is set in a branch that was not taken."""
     named = _QUOTED.fullmatch(words)
     names = compiled(source).environment.parse(source).find_all(nodes.Name)
     return named is not None and any(name.name == named[1] and name.ctx != "load" for name in names)

@@ -1,1 +1,1 @@
-"""Experts that were trained: a head of our own over hashed n-grams, or a tuned model behind an endpoint."""
+"""Fine-tuned experts: a trained head over hashed n-grams, or a tuned model behind an endpoint."""

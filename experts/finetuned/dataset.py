@@ -1,4 +1,4 @@
-"""Training rows: texts and their labels, out of a CSV, TSV or JSONL file. What is wrong is told with its line."""
+"""Reads training rows (texts and labels) from CSV, TSV or JSONL. Each problem names its line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAX_ROWS = 500_000
 MAX_LABELS = 1_000
 MAX_LABEL = 200
 TOLD = 20
-"""Wrong rows that are told one by one."""
+"""Maximum number of wrong rows that are listed."""
 TEXTS = ("text",)
 LABELS = ("label", "category", "intent")
-"""Names that a column may have; Banking77 says category."""
+"""Accepted names of the label column; Banking77 uses category."""
 DELIMITERS = (",", ";", "\t", "|")
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
@@ -31,7 +31,7 @@ _OBJECTS = 'write one object a line: {"text": ..., "label": ...}'
 _EXPORT = "export it as CSV in UTF-8, with the columns text and label"
 
 Fields = tuple[int, Mapping[str, Any] | BadInput]
-"""A row's line, and its fields or why they cannot be read."""
+"""The line number of a row, and its fields or the error in reading them."""
 
 
 class TrainingRow(NamedTuple):
@@ -40,9 +40,9 @@ class TrainingRow(NamedTuple):
 
 
 def read_rows(path: Path) -> list[TrainingRow]:
-    """The rows of a CSV or TSV file with a header, or of a JSONL file.
+    """Read the rows of a CSV or TSV file with a header, or of a JSONL file.
 
-    Raises BadInput for the first thing that is wrong, with a note for each of the others, at most TOLD in all.
+    Raises BadInput for the first problem, with a note for each further one, at most TOLD in all.
     """
     name, text = path.name, _text(path)
     objects = path.suffix.lower() in (".jsonl", ".ndjson", ".json") or text.lstrip()[:1] in ("{", "[")
@@ -68,7 +68,7 @@ def read_rows(path: Path) -> list[TrainingRow]:
 
 
 def _together(wrong: Sequence[BadInput]) -> BadInput:
-    """The first of them, which has the others as notes."""
+    """Combine errors: the first, with the others as its notes."""
     first, *others = wrong
     for error in others[: TOLD - 1]:
         first.add_note(str(error))
@@ -78,7 +78,7 @@ def _together(wrong: Sequence[BadInput]) -> BadInput:
 
 
 def check_labels(name: str, labels: Iterable[str]) -> None:
-    """BadInput unless there is something to tell apart."""
+    """Raise BadInput unless there are two to MAX_LABELS labels."""
     found = sorted(set(labels))
     if len(found) < 2:
         _wrong(name, f"has rows of {len(found)} label(s)", "give rows of at least two labels")
@@ -133,7 +133,7 @@ def _csv(name: str, text: str) -> Iterator[Fields]:
 
 
 def _one_of_each(place: str, what: str, names: Sequence[str]) -> None:
-    """BadInput if several may stand for the text, or for the label; `label` itself goes before its other names."""
+    """Raise BadInput if several columns may be the text or the label; `label` takes precedence over its other names."""
     for known in (TEXTS, LABELS):
         there = [name for name in names if name in known]
         if len(set(there)) < len(there):
@@ -144,7 +144,7 @@ def _one_of_each(place: str, what: str, names: Sequence[str]) -> None:
 
 
 def _delimiter(name: str, text: str) -> str:
-    """What separates the columns: with it, the first line names a text and a label."""
+    """The column delimiter: the one with which the header has a text and a label."""
     first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
     for delimiter in DELIMITERS:
         names = {cell.strip().strip('"').lower() for cell in first.split(delimiter)}
@@ -156,7 +156,7 @@ def _delimiter(name: str, text: str) -> str:
 
 
 def _cells(name: str, text: str, delimiter: str) -> Iterator[tuple[int, Sequence[str] | BadInput]]:
-    """Each row with the line where it begins: a quote that is never closed would blame the last one."""
+    """Each row with the line where it begins: an unclosed quote would otherwise be reported for the last line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     begun = 1
     try:
@@ -167,21 +167,21 @@ def _cells(name: str, text: str, delimiter: str) -> Iterator[tuple[int, Sequence
     except csv.Error as error:
         why = "a quote is not closed" if "end of data" in str(error) else str(error)
         remedy = 'quote texts that hold delimiters or quotes: "say ""hi"", then"'
-        yield begun, BadInput(f"{name}:{begun}", f"is no CSV ({why})", remedy)  # and nothing can be read after it
+        yield begun, BadInput(f"{name}:{begun}", f"is no CSV ({why})", remedy)  # the rest cannot be read
 
 
 def _trimmed(cells: Sequence[str]) -> list[str]:
-    """The cells without empty ones at the end, as spreadsheets leave them."""
+    """Drop the empty cells at the end of a row, which spreadsheets leave."""
     filled = [number for number, cell in enumerate(cells, 1) if cell.strip()]
     return list(cells[: filled[-1]]) if filled else []
 
 
 class _Columns:
-    """The labels of a table, and what stands beside them: a comma in a text that is not quoted moves both."""
+    """Detects rows in which an unquoted delimiter in the text has shifted the label."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, str, dict[str, str]]] = []
-        """Line, the cell of the label as it stands, the cells to which a longer text before it moves it."""
+        """Line, the cell of the label, and the cells to which a longer text before it would shift it."""
 
     def take(self, line: int, fields: Mapping[str, str]) -> None:
         names = list(fields)
@@ -191,7 +191,7 @@ class _Columns:
         self._rows.append((line, fields[label], {name: fields[name].strip() for name in behind}))
 
     def shifted(self) -> Iterator[tuple[int, tuple[str, str]]]:
-        """Rows whose label is no other row's and seems to be a part of the text: line, problem, remedy."""
+        """Rows whose label occurs nowhere else and seems to be a part of the text, as (line, (problem, remedy))."""
         counts = Counter(label.strip() for _, label, _ in self._rows)
         spaced = sum(label[:1].isspace() for _, label, _ in self._rows)
         beside = Counter(n for _, _, others in self._rows for n, cell in others.items() if cell in counts)
@@ -236,11 +236,11 @@ def _object(place: str, content: str) -> Mapping[str, Any]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object as it stands, with what is in it twice."""
+    """A JSON object as pairs, duplicate keys included."""
 
 
 def _chat(messages: Sequence[Any]) -> dict[str, Any]:
-    """A conversation as a row: its label is what the assistant says last, its text what the user said before."""
+    """Convert a chat into a row: the assistant's last message is the label, the user's message before it the text."""
     said = [dict(message) for message in messages if isinstance(message, _Pairs)]
     answers = [number for number, message in enumerate(said) if message.get("role") == "assistant"]
     asked = [message for message in said[: answers[-1] if answers else None] if message.get("role") == "user"]
@@ -251,7 +251,7 @@ def _chat(messages: Sequence[Any]) -> dict[str, Any]:
 
 
 def _words(content: object) -> object:
-    """The text of a message, which may come in parts."""
+    """The text of a message, whose content may be a list of parts."""
     if not isinstance(content, list):
         return content
     return "\n".join(str(dict(part).get("text") or "") for part in content if isinstance(part, _Pairs))
@@ -265,7 +265,7 @@ def _row(name: str, line: int, fields: Mapping[str, Any]) -> TrainingRow:
     text = fields.get("text")
     label = next((fields[one] for one in LABELS if fields.get(one) is not None), None)
     if isinstance(label, int | float) and math.isfinite(label):
-        # 1.0 is what tools make of a column of numbers in which one is missing
+        # tools write 1 as 1.0 if a value of the column is missing
         label = json.dumps(int(label) if isinstance(label, float) and label.is_integer() else label)
     if not isinstance(text, str) or not text.strip():
         _wrong(place, "has no text", "fill it in, or remove the row")

@@ -1,4 +1,4 @@
-"""Fine-tuned experts: a head that was trained here, or a tuned model behind an endpoint, asked by its name."""
+"""Fine-tuned experts: a trained head, or a tuned model behind an endpoint."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 
 TOP = 5
-"""Labels whose probabilities are told."""
+"""Number of labels whose probabilities are returned."""
 SURE = 0.5
-"""The probability below which a label is more likely wrong than right, and its result is marked so."""
+"""Probability below which a label gets the caveat `low_confidence`."""
 
 _PARTNER = {"'": "'", '"': '"', "‘": "’", "“": "”", "«": "»"}
 _OPENING = re.compile(r"(?:^|(?<=[\s:(]))['\"‘“«]")
@@ -31,7 +31,7 @@ _ASKED = re.compile(
 
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    """The expert of a fine-tuned card."""
+    """Build the expert of a fine-tuned card."""
     if card.model != HEAD:
         return ChatExpert(card, model_of(card, models))
     content = await load_blob(card.blobs[0])
@@ -61,7 +61,7 @@ class HeadExpert:
 
 
 def subject(instruction: str) -> str:
-    """What is to be labelled: what stands quoted after the words that ask for it, else what follows them, else all.
+    """Extract the text to label: the quotation after words such as `classify this:`, else what follows them, else all.
 
     >>> subject("Classify this message: 'My parcel isn't here'.")
     "My parcel isn't here"
@@ -79,7 +79,7 @@ def subject(instruction: str) -> str:
 
 
 def _quoted(text: str) -> tuple[int, int]:
-    """Where the words stand between the first opening quote that has a partner and its last partner; else (0, 0)."""
+    """Start and end of the text between the first paired opening quote and its last closing quote; else (0, 0)."""
     last = {closing[0]: closing.start() for closing in _CLOSING.finditer(text)}
     for opening in _OPENING.finditer(text):
         end = last.get(_PARTNER[opening[0]], -1)

@@ -1,7 +1,7 @@
-"""A trained head: labels and the weights that choose among them, and its file.
+"""A trained head (labels and the weights of their classifier) and its file format.
 
-The file is an npz that numpy can open, but it is read by hand: a head comes with a catalog from elsewhere, so nothing
-in it is believed before it is checked, and nothing is unpickled or allocated by its say-so.
+The file is an npz that numpy can open. It is parsed here instead, because a catalog may come from an untrusted source:
+every value is checked, nothing is unpickled, and no size in the file is trusted for an allocation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_UNPACKED = 80_000_000
 MAX_LABELS = 1_000
 MAX_LABEL = 200
 _DIMS = range(8, 21)
-"""Powers of two that a number of columns may be."""
+"""Accepted binary logarithms of the number of columns."""
 _REMEDY = "train the head again"
 
 
@@ -38,7 +38,7 @@ class Head:
 
     labels: tuple[str, ...]
     weights: NDArray[np.float32] = field(repr=False)
-    """Columns by labels."""
+    """Shape: columns by labels."""
     bias: NDArray[np.float32] = field(repr=False)
     rarity: NDArray[np.float32] = field(repr=False)
 
@@ -52,7 +52,7 @@ class Head:
         return softmax(times(rows, self.weights) + self.bias)
 
     def to_bytes(self) -> bytes:
-        """The file of this head: equal heads give equal bytes. Weights are kept in half precision."""
+        """Serialise the head. Equal heads give equal bytes; weights are stored in half precision."""
         about = json.dumps({"format": FORMAT, "labels": self.labels, "dims": self.dims}).encode()
         file = io.BytesIO()
         np.savez_compressed(
@@ -66,14 +66,14 @@ class Head:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Head:
-        """The head in this file, or BadInput."""
+        """Parse a head. Raises BadInput."""
         if problem := head_problem(content):
             raise BadInput("head", problem, _REMEDY)
         return _read(content)
 
 
 def head_problem(content: bytes) -> str | None:
-    """Why this is no head; None if it is one."""
+    """Describe why this is not a head; None if it is one."""
     try:
         _read(content)
     except _Unsound as error:
@@ -91,7 +91,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 class _Unsound(ValueError):
-    """The file is a head's, but says something that cannot be."""
+    """The file of a head has an impossible value."""
 
 
 def _read(content: bytes) -> Head:
@@ -122,7 +122,7 @@ def _about(about: Any) -> tuple[tuple[str, ...], int]:
 
 
 def _array(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
-    """One array, whose bytes are all there and whose header says what it must. None: any one-dimensional shape."""
+    """Read one array, checking its header and size. `shape` None: any one-dimensional shape."""
     with archive.open(f"{name}.npy") as member:
         content = member.read(MAX_UNPACKED + 1)
     if content[:8] != b"\x93NUMPY\x01\x00" or (length := int.from_bytes(content[8:10], "little")) > 1_000:

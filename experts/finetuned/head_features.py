@@ -1,4 +1,4 @@
-"""Text to a sparse vector: hashed words, pairs of words, and 3 to 5 letters of a word; the same on every machine."""
+"""Turns text into a sparse vector of hashed words, word pairs and 3- to 5-letter n-grams, equal on every machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CHARACTERS = 10_000
-"""Of a text; what follows is not looked at."""
+"""Maximum characters of a text; the rest is ignored."""
 
 Floats = NDArray[np.floating[Any]]
 _WORD = re.compile(r"\w+(?:'\w+)?")
@@ -30,7 +30,7 @@ class Rows:
     values: NDArray[np.float64]
 
     def dense(self, which: NDArray[np.int64], dims: int) -> NDArray[np.float32]:
-        """The rows with these numbers, with a value for each column."""
+        """The rows `which` as a dense matrix."""
         found = np.zeros((len(which), dims), dtype=np.float32)
         for place, row in enumerate(which):
             inside = slice(self.starts[row], self.starts[row + 1])
@@ -39,12 +39,12 @@ class Rows:
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """The row of each value."""
+        """The row number of each value."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 def grams(text: str) -> Iterator[str]:
-    """What a text is made of, each with a prefix for its sort."""
+    """The words, word pairs and n-grams of a text, each with a prefix for its type."""
     text = " ".join(text[:MAX_CHARACTERS].lower().split())
     words = _WORD.findall(text) or [text]
     yield from (f"w{word}" for word in words)
@@ -56,7 +56,7 @@ def grams(text: str) -> Iterator[str]:
 
 
 def counted(texts: Sequence[str], dims: int) -> Rows:
-    """Dampened counts of hashed grams. Every row is sorted by column, so sums have one order."""
+    """Dampened counts of hashed grams. Rows are sorted by column, so that sums have a fixed order."""
     starts, columns, values = array("q", [0]), array("q"), array("q")
     for text in texts:
         counts = Counter(crc32(gram.encode("utf-8", "replace")) % dims for gram in grams(text))
@@ -69,13 +69,13 @@ def counted(texts: Sequence[str], dims: int) -> Rows:
 
 
 def rarity(rows: Rows, dims: int) -> NDArray[np.float64]:
-    """The weight of each column: the fewer rows have it, the more it says."""
+    """The inverse document frequency of each column."""
     seen = np.bincount(rows.columns, minlength=dims)
     return np.asarray(np.log(len(rows.starts) / (1.0 + seen)) + 1.0)
 
 
 def weighted(rows: Rows, weights: Floats) -> Rows:
-    """`rows` with each column weighted and each row of length one."""
+    """Weight each column, and normalise each row to length one."""
     values = rows.values * weights[rows.columns]
     squares = np.bincount(rows.owners, weights=values**2, minlength=len(rows.starts) - 1)
     lengths = np.sqrt(np.maximum(squares, 1e-12))
@@ -83,7 +83,7 @@ def weighted(rows: Rows, weights: Floats) -> Rows:
 
 
 BLOCK = 8_192
-"""Values multiplied at once, so that memory stays small and in the cache however many rows and labels there are."""
+"""Values multiplied at once, which bounds the memory whatever the number of rows and labels."""
 
 
 def times(rows: Rows, matrix: Floats) -> Floats:
@@ -100,7 +100,7 @@ def times(rows: Rows, matrix: Floats) -> Floats:
 
 
 def transposed(rows: Rows, dims: int) -> Rows:
-    """The same matrix by columns: what `times` needs for a gradient."""
+    """The transposed matrix, which `times` needs for a gradient."""
     order = np.argsort(rows.columns, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows.columns, minlength=dims))])
     return Rows(starts.astype(np.int64), rows.owners[order], rows.values[order])

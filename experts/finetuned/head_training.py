@@ -1,4 +1,4 @@
-"""Trains a head: multinomial logistic regression, then a temperature from rows it was not fitted on.
+"""Trains a head: multinomial logistic regression, then a temperature fitted on held-out rows.
 
 Run it as `python -m experts.finetuned.head_training ROWS.csv HEAD.npz`. Everything is deterministic: the same rows
 give the same bytes on the same machine, and the same weights up to rounding on any other.
@@ -24,29 +24,29 @@ from experts.finetuned.training_report import LabelCount, TrainingReport
 from swarm.errors import SwarmError
 
 LOSS_WEIGHT = 30.0
-"""How much a row's loss counts against the size of the weights (scikit-learn's C)."""
+"""Weight of a row's loss against the regularisation (scikit-learn's C)."""
 STEPS = 40
 SMALL = 1e-5
-"""A step that lowers the loss by less than this share is the last one."""
+"""Training stops after a step that lowers the loss by less than this share."""
 FOLDS = 5
 MANY = 500
-"""From so many rows on, one fifth is held out once; below, each fifth in turn."""
+"""Number of rows from which one fifth is held out once; below it, each fifth in turn."""
 LARGE = 100_000
-"""Rows times labels from which a head is fitted in small batches."""
+"""Rows times labels from which a head is fitted in mini-batches."""
 MAX_WEIGHTS = 2**22
-"""Columns times labels: 8 MB in half precision, which a head's file has room for."""
+"""Maximum columns times labels: 8 MB in half precision, within the limit of a head's file."""
 
 Vector = NDArray[np.float64]
 Objective = Callable[[Vector], tuple[float, Vector]]
 
 
 def train(rows: Sequence[TrainingRow]) -> Head:
-    """A calibrated head for `rows`, whose order does not matter to what is held out. BadInput below two labels."""
+    """Train a calibrated head; the order of `rows` does not matter. Raises BadInput below two labels."""
     return train_with_report(rows)[0]
 
 
 def train_with_report(rows: Sequence[TrainingRow]) -> tuple[Head, TrainingReport]:
-    """As `train`, and how well heads did on rows that they had not seen."""
+    """Train a head as `train` does, and report the accuracy on held-out rows."""
     check_labels("rows", (row.label for row in rows))
     labels = tuple(sorted({row.label for row in rows}))
     dims = _dims(len(rows), len(labels))
@@ -60,7 +60,7 @@ def train_with_report(rows: Sequence[TrainingRow]) -> tuple[Head, TrainingReport
 
 
 def train_file(source: Path, target: Path) -> TrainingReport:
-    """Train on the rows in `source` and write the head to `target`, whole or not at all."""
+    """Train on the rows in `source`, and write the head atomically to `target`."""
     head, report = train_with_report(read_rows(source))
     content = head.to_bytes()
     beside = target.with_name(target.name + ".part")
@@ -70,7 +70,7 @@ def train_file(source: Path, target: Path) -> TrainingReport:
 
 
 def _dims(rows: int, labels: int) -> int:
-    """Columns: fewer for few rows, and so many that the head of many labels fits into its file."""
+    """Number of columns: fewer for few rows, and within the limit of the file for many labels."""
     most = 2**13 if rows < MANY or rows * labels > LARGE else 2**15
     return int(min(most, 2 ** int(np.log2(MAX_WEIGHTS // labels))))
 
@@ -90,7 +90,7 @@ def _fitted(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int) -> tup
 
 
 def _objective(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int) -> Objective:
-    """Loss and gradient of weights and bias in one vector; the bias is free."""
+    """Loss and gradient of weights and bias in one vector; the bias is not regularised."""
     columns, each = transposed(rows, dims), np.arange(len(truth))
 
     def loss(vector: Vector) -> tuple[float, Vector]:
@@ -106,7 +106,7 @@ def _objective(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int) -> 
 
 
 def _lbfgs(objective: Objective, size: int, memory: int = 8) -> Vector:
-    """The minimum of a smooth convex function, from zero, in at most STEPS steps."""
+    """Minimise a smooth convex function with L-BFGS, from zero, in at most STEPS steps."""
     point = np.zeros(size)
     value, gradient = objective(point)
     pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=memory)
@@ -151,7 +151,7 @@ def _direction(gradient: Vector, pairs: Sequence[tuple[Vector, Vector, float]]) 
 def _held_out(
     rows: Sequence[TrainingRow], labels: Sequence[str], dims: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Logits of rows by heads that were fitted without them, and the rows' true labels."""
+    """Logits of held-out rows by heads fitted without them, and their true labels."""
     folds = _folds(rows)
     logits, truth = [np.zeros((0, len(labels)))], [np.zeros(0, dtype=np.int64)]
     for number in range(FOLDS if _crossed(rows) else 1):
@@ -165,9 +165,9 @@ def _held_out(
 
 
 def _folds(rows: Sequence[TrainingRow]) -> list[int]:
-    """The fold in which each row is held out: one in FOLDS of each label's texts, equal texts together.
+    """The fold in which each row is held out, stratified by label; equal texts share a fold.
 
-    -1 for a label with one text: a head that is fitted without it could not know the label.
+    -1 for a label with one text: a head fitted without it could not know the label.
     """
     texts: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -185,7 +185,7 @@ def _crossed(rows: Sequence[TrainingRow]) -> bool:
 
 
 def _temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """What the logits must be divided by for their probabilities to be honest: least loss on rows not seen."""
+    """The temperature that calibrates the logits: the one with the least loss on held-out rows."""
     if not len(truth):
         return 1.0
     each = np.arange(len(truth))
@@ -204,7 +204,7 @@ def _numbers(rows: Sequence[TrainingRow], labels: Sequence[str]) -> NDArray[np.i
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train from the command line; 0 if a head was written, 2 if the input is at fault."""
+    """Train from the command line. Returns 0 if a head was written, 2 for bad input."""
     if len(arguments) != 2:
         print("usage: python -m experts.finetuned.head_training ROWS.csv|ROWS.tsv|ROWS.jsonl HEAD.npz", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""Fits many rows of many labels: Adagrad over small batches, in single precision.
+"""Fits a classifier to many rows and labels with Adagrad over mini-batches, in single precision.
 
 Its memory is twice the weights and one batch, whatever the number of rows. L-BFGS, which is exact and better for few
-rows, keeps some twenty copies of the weights in double precision and looks at every row for each step. On Banking77
+rows, keeps some twenty copies of the weights in double precision and reads every row for each step. On Banking77
 (10,003 rows, 77 labels) this takes 2 s for 91.2 % where L-BFGS takes 19 s for 90.8 %.
 """
 
@@ -19,11 +19,11 @@ BATCH = 256
 RATE = 0.1
 EPOCHS = 10
 MOST_STEPS = 4_000
-"""Batches in all: beyond them there are fewer epochs, at least one."""
+"""Maximum batches in all; many rows get fewer epochs, at least one."""
 
 
 def fit(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int, decay: float) -> tuple[Floats, Floats]:
-    """Weights (columns by labels) and bias of a multinomial logistic regression. The same rows give the same ones."""
+    """Fit weights (columns by labels) and bias of a multinomial logistic regression. Deterministic."""
     weights: Floats = np.zeros((dims, labels), np.float32)
     bias: Floats = np.zeros(labels, np.float32)
     squares = [np.full_like(weights, 1e-8), np.full_like(bias, 1e-8)]
@@ -43,6 +43,6 @@ def fit(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int, decay: flo
 
 
 def _step(values: Floats, slope: Floats, squares: Floats) -> None:
-    """Move values against their slope, the less the more they were moved before."""
+    """Take one Adagrad step: values that moved more before move less."""
     squares += slope * slope
     values -= RATE * slope / np.sqrt(squares)

@@ -1,18 +1,18 @@
-"""How training went: which rows there were of each label, and how heads did on those that they had not seen."""
+"""The report of a training: rows of each label, and accuracy on held-out rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FEW = 3
-"""Rows held out of a label below which its share of right ones says little."""
+"""Number of held-out rows below which the accuracy of a label says little."""
 NAMED = 10
-"""Labels that a warning names."""
+"""Maximum labels named in a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """Rows of a label, those of them that were held out, and those of these that were labelled rightly."""
+    """Counts of one label: all rows, held-out rows, and held-out rows that were labelled correctly."""
 
     label: str
     rows: int
@@ -45,22 +45,22 @@ class TrainingReport:
 
     @property
     def accuracy(self) -> float:
-        """The share of rows held out that were labelled rightly, by heads that did not see them."""
+        """Share of held-out rows that were labelled correctly."""
         return sum(each.right for each in self.by_label) / max(1, self.held_out)
 
     @property
     def commonest(self) -> float:
-        """The share of the rows held out that have the commonest label among them: what guessing it comes to."""
+        """Share of held-out rows with the most common label: the accuracy of always guessing it."""
         return max(each.held_out for each in self.by_label) / max(1, self.held_out)
 
     @property
     def rare(self) -> tuple[LabelCount, ...]:
-        """Labels of which too few rows were held out to tell how well they are known, fewest first."""
+        """Labels with too few held-out rows for an accuracy, fewest first."""
         return tuple(sorted((e for e in self.by_label if e.held_out < FEW), key=lambda e: (e.held_out, e.rows)))
 
     @property
     def alike(self) -> tuple[tuple[str, ...], ...]:
-        """Labels that differ only in how they are written: in case and blanks, or as one number."""
+        """Groups of labels that differ only in case and blanks, or are the same number."""
         groups: dict[str | float, list[str]] = {}
         for label in self.labels:
             groups.setdefault(_meant(label), []).append(label)
@@ -78,7 +78,7 @@ class TrainingReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the accuracy hides."""
+        """Warnings about what the accuracy does not show."""
         found = []
         if self.held_out and self.accuracy <= self.commonest:
             found.append(f"no better than guessing the commonest label, which is right for {self.commonest:.1%}")

@@ -1,1 +1,1 @@
-"""Experts that are an instruction and nothing else."""
+"""Experts that consist of an instruction only."""

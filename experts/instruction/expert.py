@@ -1,4 +1,4 @@
-"""Experts that are an instruction and nothing else: over a model, or as a template that needs none."""
+"""Experts that consist of an instruction: a prompt for a model, or a template that needs no model."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ DEFAULT_INSTRUCTION = "Answer the request. Be brief and exact; say so when you d
 
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    """The expert of an instruction card."""
+    """Build the expert of an instruction card."""
     if card.model == TEMPLATE:
         return TemplateExpert(card)
     return ChatExpert(card, model_of(card, models))
 
 
 def model_of(card: Card, models: Models) -> Model:
-    """The model of a card that has an endpoint's, and those that stand in for it."""
+    """The model of a card behind an endpoint, with its fallback models."""
     return with_fallbacks(models, (card.model, *card.fallback_models))
 
 
 class ChatExpert:
-    """Asks a model, with the card's body as the system message. Also what a tuned model behind an endpoint is."""
+    """Asks a model with the card's body as the system message. Also used for tuned models behind endpoints."""
 
     def __init__(self, card: Card, model: Model) -> None:
         self.card, self.model = card, model
@@ -63,14 +63,14 @@ class ChatExpert:
 
 
 class TemplateExpert:
-    """Renders the card's body. It sees:
+    """Renders the card's body as a template. Its variables are:
 
-    * `instruction`: the subtask's, with every `${...}` replaced by its value; results that a planner only appended are
-      left out of it, since they are in `results`;
+    * `instruction`: the subtask's, with every `${...}` replaced by its value, and without the result lines that a
+      planner appended, since they are in `results`;
     * `results`: a list of `{id, text, data, citations, confidence}` of its inputs, in plan order;
     * `inputs` and `data`: the texts and the data alone, by subtask id.
 
-    With an output schema, what it writes is read as JSON.
+    With an output schema, the rendered text is parsed as JSON.
     """
 
     def __init__(self, card: Card) -> None:
@@ -97,7 +97,7 @@ class TemplateExpert:
 
 
 def system_text(instruction: str, schema: Mapping[str, Any] | None) -> str:
-    """The card's body, and the form the answer must have if there is one."""
+    """The system message: the card's body, and the output schema if there is one."""
     text = instruction or DEFAULT_INSTRUCTION
     if not schema:
         return text
@@ -105,7 +105,7 @@ def system_text(instruction: str, schema: Mapping[str, Any] | None) -> str:
 
 
 def data_in(text: str) -> Any:
-    """The JSON in an answer, or None; whether None will do is for the schema to say, and the usage is kept."""
+    """The JSON in an answer, or None. It does not raise, so that the usage is kept; the schema check follows."""
     try:
         return find_json(text)
     except ValueError:
@@ -113,5 +113,5 @@ def data_in(text: str) -> Any:
 
 
 def _seen(name: str, solution: Solution) -> dict[str, Any]:
-    """A solution as plain values: templates get no objects of ours."""
+    """A solution as plain values, since templates must not reach the product's objects."""
     return {"id": name, **solution.model_dump(include={"text", "data", "citations", "confidence"})}

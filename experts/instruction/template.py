@@ -1,7 +1,7 @@
-"""Jinja in a sandbox with a bound on time, steps and output: the engine of `local/template`.
+"""Sandboxed Jinja with limits on time, steps and output: the engine of `local/template`.
 
-Templates come from cards, so from whoever runs the catalog; values come from anybody and are never read as template.
-The bounds stop what loops or grows by mistake. They are no wall against an author who sets out to exhaust memory.
+Templates come from cards and so from the catalog's owner; values are untrusted and are never parsed as templates. The
+limits stop accidental loops and growth. They do not stop an author who means to exhaust memory.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from jinja2.utils import missing
 from swarm.errors import ExpertError
 
 MAX_OUTPUT = 500_000
-"""Characters a template may write."""
+"""Maximum characters of a rendered template."""
 MAX_STEPS = 1_000_000
-"""Lines of compiled template, and calls, that one rendering may run."""
+"""Maximum lines of compiled template, plus calls, in one rendering."""
 MAX_PRODUCT = 100_000
-"""Length of what `*` or `%` may make."""
+"""Maximum length of the result of `*` or `%`."""
 
 _FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class Sample(dict[str, Any]):
-    """Stands for a result, or a citation: a mapping with the very fields that every one of them has."""
+    """A sample result or citation: a mapping with exactly the fields that every one has."""
 
 
 class UnknownName(UndefinedError):
-    """A name or a field that no input would bring."""
+    """A name or field that no input can provide."""
 
 
 class Undefined(StrictUndefined):
-    """An error when it is used, and an UnknownName where that is certain: keys of other mappings may come with data."""
+    """Raises an error when used: UnknownName where no input can provide it; other mappings may get the key as data."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ class Undefined(StrictUndefined):
 
 
 class Environment(ImmutableSandboxedEnvironment):
-    """The sandbox. Operators that can make much out of little are checked, also while a template is compiled."""
+    """The sandbox. It limits operators with large results, also in constants folded at compile time."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
@@ -71,7 +71,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
 
 def template_problem(source: str) -> str | None:
-    """What is wrong with this template's form; None if it can run."""
+    """Describe the syntax error of a template; None if it compiles."""
     try:
         compiled(source)
     except TemplateSyntaxError as error:
@@ -83,7 +83,7 @@ def template_problem(source: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def compiled(source: str) -> Template:
-    """The template, ready to run. Unknown names are errors when they are used."""
+    """Compile a template. Unknown names are errors when they are used."""
     environment = Environment(undefined=Undefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
     for greedy in ("format", "lipsum", "center", "pprint"):
         environment.filters.pop(greedy, None)
@@ -92,7 +92,7 @@ def compiled(source: str) -> Template:
 
 
 def render(template: Template, values: Mapping[str, Any], seconds: float) -> str:
-    """What `template` writes. ExpertError if it fails, or takes more than its bounds. Blocks: run it in a thread."""
+    """Render a template. Raises ExpertError if it fails or exceeds a limit. Blocks: run it in a thread."""
     written: list[str] = []
     size = 0
     try:
@@ -110,7 +110,7 @@ def render(template: Template, values: Mapping[str, Any], seconds: float) -> str
 
 @contextmanager
 def _bounded(filename: str, until: float) -> Iterator[None]:
-    """Stop code of this thread that runs too many steps or too long. A trace function reaches even an empty loop."""
+    """Within the block, stop this thread at the step or time limit. A trace function stops even an empty loop."""
     steps = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:

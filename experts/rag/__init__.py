@@ -1,1 +1,1 @@
-"""Experts that answer from documents, and cite them."""
+"""Experts that answer from documents and cite them."""

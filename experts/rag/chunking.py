@@ -1,7 +1,7 @@
-"""A document becomes passages: whole paragraphs, each with the trail of headings above it.
+"""Splits a document into passages: whole paragraphs, each with the path of headings above it.
 
-A passage never joins text of two sections. Short paragraphs of a section are joined, long ones are cut between
-sentences; keeping to paragraphs is worth eight points of recall (`notes/rag.md`), overlap is worth nothing.
+A passage never joins text of two sections. Short paragraphs of a section are joined, and long ones are cut between
+sentences. Respecting paragraphs gains eight points of recall; overlap gains nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from experts.rag.documents import Document
 from experts.rag.tables import read_lines
 
 FULL = 900
-"""Characters from which a passage takes no further paragraph: about 200 tokens."""
+"""Length in characters at which a passage takes no further paragraph: about 200 tokens."""
 LONGEST = 1_400
 LONGEST_TITLE = 200
-"""Characters; a longer line after a # is text."""
+"""Maximum characters of a heading; a longer line after a # is text."""
 
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE = re.compile(r"(=+|-{3,})[ \t]*$")
@@ -31,31 +31,31 @@ _SHORTENED = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|appro
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Consecutive words of one section of a document. `section` is `Returns > Damaged goods`."""
+    """Consecutive text of one section of a document. `section` is its path, such as `Returns > Damaged goods`."""
 
     document: str
     section: str
     text: str
     header: str = ""
-    """Of a row of a long table: the line that names its columns."""
+    """The header line of the table, for a row of a long table."""
 
     @property
     def shown(self) -> str:
-        """The text with what is needed to understand it."""
+        """The text below its table header, if it has one."""
         return f"{self.header}\n{self.text}" if self.header else self.text
 
 
 class Sentence(NamedTuple):
-    """Words that say something by themselves. Those of a table's row have the header of its columns."""
+    """A sentence, list item or table row; a row comes with the header of its table."""
 
     text: str
     header: str = ""
 
 
 def passages(document: Document) -> list[Passage]:
-    """The document in passages, in its own order; nothing but headings and blank lines is left out.
+    """Split a document into passages, in its order. Only headings and blank lines are left out.
 
-    Of a table that does not fit into one passage, each row is a passage.
+    In a table that does not fit into one passage, each row is a passage.
     """
     found: list[Passage] = []
     for section, paragraph in _paragraphs(document):
@@ -70,7 +70,7 @@ def passages(document: Document) -> list[Passage]:
 
 
 def sentences(passage: Passage) -> list[Sentence]:
-    """The sentences of a passage, each as it stands there; list items and rows of tables are sentences too."""
+    """The sentences of a passage, unchanged. List items and table rows count as sentences."""
     if passage.header:
         return [Sentence(passage.text, passage.header)]
     found: list[Sentence] = []
@@ -81,7 +81,7 @@ def sentences(passage: Passage) -> list[Sentence]:
 
 
 def _paragraphs(document: Document) -> Iterator[tuple[str, str]]:
-    """(section, paragraph), where a list stays with the line that introduces it."""
+    """Yield (section, paragraph); a list stays with the line that introduces it."""
     text, title = document.text, document.title[:LONGEST_TITLE]
     trail: list[tuple[int, str]] = [(0, title)] if title else []
     lines: list[str] = []
@@ -107,8 +107,8 @@ def _paragraphs(document: Document) -> Iterator[tuple[str, str]]:
 
 
 def _heading(line: str, before: list[str]) -> tuple[int, str] | None:
-    """Level and title, for both ways Markdown writes one; an underlined title is taken out of `before`."""
-    # The end is cut by hand: an expression for it needs time that grows with the cube of the line.
+    """Level and title of a heading in either Markdown form; an underlined title is removed from `before`."""
+    # The end is stripped by hand, since a regular expression would take cubic time.
     matched = _HEADING.match(line.rstrip())
     if matched and len(title := matched[2].rstrip("#").rstrip() or matched[2][:1]) <= LONGEST_TITLE:
         return len(matched[1]), title
@@ -118,7 +118,7 @@ def _heading(line: str, before: list[str]) -> tuple[int, str] | None:
 
 
 def _pieces(paragraph: str) -> Iterator[tuple[str, str]]:
-    """A paragraph, cut if it is too long; and the header of what is a row of a table in it."""
+    """The parts of a paragraph, cut if too long, each with the table header if it is a row."""
     if len(paragraph) <= LONGEST:
         yield paragraph, ""
         return
@@ -130,7 +130,7 @@ def _pieces(paragraph: str) -> Iterator[tuple[str, str]]:
 
 
 def _cut_up(text: str) -> Iterator[str]:
-    """A text, cut between sentences or at last anywhere if it is too long."""
+    """The parts of a text, cut between sentences where possible if it is too long."""
     start = 0
     while len(text) - start > LONGEST:
         cut = _cut(text, start)
@@ -142,7 +142,7 @@ def _cut_up(text: str) -> Iterator[str]:
 
 
 def _cut(paragraph: str, start: int) -> int:
-    """Where to cut: after the last sentence that fits, else at a space, else at the limit."""
+    """The position of a cut: after the last sentence that fits, else at a space, else at the limit."""
     window = paragraph[start : start + LONGEST]
     ends = [end.end() for end in _END.finditer(window)]
     if ends:
@@ -152,7 +152,7 @@ def _cut(paragraph: str, start: int) -> int:
 
 
 def _parts(block: str) -> Iterator[tuple[str, str]]:
-    """A block, with list items and rows of tables apart; rows with the header of their columns."""
+    """The list items, table rows and other lines of a block; rows come with their table header."""
     part: list[str] = []
     for line in read_lines(block.split("\n")):
         if part and (line.header or line.ruled or _ITEM.match(line.text) or line.text.lstrip().startswith("|")):
@@ -169,7 +169,7 @@ def _parts(block: str) -> Iterator[tuple[str, str]]:
 def _split(part: str) -> Iterator[str]:
     start = 0
     for end in _END.finditer(part):
-        # The longest abbreviation has six characters; looking further back would take long where there are many.
+        # The longest abbreviation has six characters; looking further back would be slow.
         if not _SHORTENED.search(part, max(start, end.start() - 10), end.start()):
             yield part[start : end.start()].strip() + end[0].rstrip()
             start = end.end()

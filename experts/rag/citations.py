@@ -1,4 +1,4 @@
-"""Quotes: sentences chosen to answer a question, and the check that every quote stands where it is said to."""
+"""Chooses sentences that answer a question, and checks that every quote occurs in its passage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from swarm.types.result import Citation
 NEAR = 0.6
 """A sentence is quoted beside the best one if its score is at least this share of the best."""
 AROUND = 0.4
-"""What a word counts that stands in the passage, but not in the sentence."""
+"""Weight of a word that occurs in the passage but not in the sentence."""
 TITLE = 1.0
-"""What a word counts that stands in the nearest heading, whether the sentence has it or not."""
+"""Weight of a word in the nearest heading, whether the sentence has it or not."""
 QUOTES = 3
 SHORTEST = 3
-"""Words below which a line is a title or a fragment and says nothing by itself."""
+"""Minimum words of a quotable sentence; a shorter line is a title or a fragment."""
 
 Chosen = tuple[Passage, Sentence]
 
@@ -29,16 +29,16 @@ _CITED = (
     re.compile(rf"\s*(?:[-*]\s+)?{_NUMBER}\s*[:–—-]?\s*{_OPEN}(?P<quote>.+){_CLOSE}[.\s]*"),
     re.compile(rf"\s*(?:[-*]\s+)?{_OPEN}(?P<quote>.+){_CLOSE}\s*[–—-]?\s*\(?{_NUMBER}\)?[.\s]*"),
 )
-"""A line that is a quote and the number of its passage: as models are asked for it, and the other way round."""
+"""A line with a quote and the number of its passage, in the requested order or reversed."""
 _BARE = re.compile(rf"\s*(?:[-*]\s+)?{_NUMBER}\s*[:–—-]?\s*(?P<quote>\S.*)")
-"""The same without quotation marks: a quote only if it stands in a passage."""
+"""The same without quotation marks: a quote only if it occurs in a passage."""
 _INSIDE = re.compile(rf"{_OPEN}([^\"“”„«»]{{8,600}}){_CLOSE}")
-"""A quote inside a sentence of the answer, which may as well be a name."""
+"""Quoted words inside a sentence of the answer; they may be a name."""
 _TYPOGRAPHY = {ord(mark): plain for plain, marks in {'"': "“”„«»", "'": "‘’‚", "-": "–—"}.items() for mark in marks}
 
 
 def stands(quote: str, text: str) -> bool:
-    """Whether `quote` stands in `text` as it is, white space aside.
+    """Whether `quote` occurs in `text`, ignoring differences of white space.
 
     >>> stands("within 30 days", "Send it back within\\n30  days.")
     True
@@ -48,7 +48,7 @@ def stands(quote: str, text: str) -> bool:
 
 
 def best_quotes(question: str, hits: Iterable[Hit], index: PassageIndex) -> list[Citation]:
-    """Up to QUOTES sentences of the passages found, best first; before a row of a table the names of its columns."""
+    """Up to QUOTES sentences of the hits, best first. A table row is preceded by its header."""
     weights = {term: index.weight(term) for term in index.asked(question)}
     hits = list(hits)
     best = max((hit.score for hit in hits), default=1.0)
@@ -69,7 +69,7 @@ def best_quotes(question: str, hits: Iterable[Hit], index: PassageIndex) -> list
 
 
 def _best_rows(chosen: Sequence[Chosen], weights: Mapping[str, float]) -> list[Chosen]:
-    """Those chosen, but of a table only the rows that fit best by their own words: all share those of the header."""
+    """Keep of each table only the rows that fit best by their own words, since all rows share the header's."""
 
     def own(sentence: Sentence) -> float:
         return sum(weights[term] for term in set(terms(sentence.text)) & weights.keys())
@@ -81,17 +81,15 @@ def _best_rows(chosen: Sequence[Chosen], weights: Mapping[str, float]) -> list[C
 
 
 def checked(citations: Iterable[tuple[Citation, Passage]]) -> list[Citation]:
-    """The citations whose quotes stand in their passages, once each."""
+    """The citations whose quotes occur in their passages, without duplicates."""
     return list(dict.fromkeys(cited for cited, passage in citations if stands(cited.quote, passage.shown)))
 
 
 def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Citation], int]:
-    """A model's answer without its lines of quotes, the quotes that stand in the passages, and how many do not.
+    """Split a model's answer: the text without quote lines, the verified citations, the number of unverified quotes.
 
-    One that stands there and says nothing counts as one that does not.
-
-    A quote under a wrong number counts if it stands in another passage: the words are what matters. Quotes inside the
-    answer's sentences count too where they stand.
+    A quote is verified if it occurs in any passage, even under a wrong number, and has a meaningful word. Quotes inside
+    the answer's sentences are verified too, but never counted as unverified.
     """
     kept: list[str] = []
     found: list[Citation] = []
@@ -112,9 +110,9 @@ def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Cita
 
 
 def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation | None:
-    """The passage that has these words, the one of that number first, and the words as they stand there.
+    """Find a passage with these words, the numbered one first, and cite them as they occur there.
 
-    Words that say nothing by themselves, such as "the", back no answer; those of a whole sentence ("No.") do.
+    A quote of stop words only, such as "the", is not accepted unless it is a whole sentence ("No.").
     """
     order = [*passages[number : number + 1], *passages] if number >= 0 else passages
     for passage in order:
@@ -125,7 +123,7 @@ def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation |
 
 
 def _as_it_stands(quote: str, text: str) -> str | None:
-    """The words of `text` that a quote repeats, whatever quotation marks, dashes or last point it has."""
+    """The part of `text` that equals the quote, ignoring typographic marks and a final point; None if there is none."""
     plain, wanted = " ".join(text.split()), " ".join(quote.translate(_TYPOGRAPHY).split())
     folded = plain.translate(_TYPOGRAPHY)
     for part in (wanted, wanted.rstrip(" .,;:")):
@@ -135,7 +133,7 @@ def _as_it_stands(quote: str, text: str) -> str | None:
 
 
 def _place(part: str, text: str) -> int:
-    """Where `part` stands in `text` and cuts no word or number, as "36 months" would in "136 months"; else -1."""
+    """Position of `part` in `text` at word borders, so that "36 months" is not found in "136 months"; else -1."""
     at = text.find(part)
     while at >= 0 and (_cuts(text, at) or _cuts(text, at + len(part))):
         at = text.find(part, at + 1)
@@ -148,14 +146,14 @@ def _cuts(text: str, at: int) -> bool:
 
 
 def _is_whole(words: str, passage: Passage) -> bool:
-    """Whether these are all the words of a sentence, or of a cell of a table."""
+    """Whether the words are a whole sentence or a whole table cell."""
     wholes = [part for sentence in sentences(passage) for part in (sentence.text, *sentence.text.split("|"))]
     return words.rstrip(" .") in (_plain(whole).rstrip(" .") for whole in wholes)
 
 
 def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float]) -> float:
-    """The weight of the question's words in a sentence, and less of those only around it; 0 if neither it
-    nor its heading has one."""
+    """Score a sentence by the question's words in it, its heading and, with less weight, its passage; 0 if neither the
+    sentence nor its heading has one."""
     inside = set(terms(f"{sentence.header} {sentence.text}")) & weights.keys()
     title = set(terms(passage.section.rpartition(" > ")[2])) & weights.keys()
     around = set(terms(f"{passage.section} {passage.shown}")) & weights.keys() - inside - title
@@ -164,5 +162,5 @@ def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float]) -
 
 
 def _plain(sentence: str) -> str:
-    """A sentence on one line, without the marker of its list."""
+    """A sentence on one line, without its list marker."""
     return " ".join(_MARKER.sub("", sentence).split())

@@ -1,4 +1,4 @@
-"""Documents of a card, as text. Which files a card has, and that they are UTF-8, was checked when it was read."""
+"""Loads the documents of a card as text. Paths and encoding were checked when the card was read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm.types.card import Card
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text, its path in the catalog, and the title that its front matter gives."""
+    """A text with its path in the catalog and the title of its front matter."""
 
     name: str
     text: str
@@ -21,19 +21,19 @@ class Document:
 
     @classmethod
     def read(cls, name: str, content: bytes) -> Document:
-        """What a reader of this file would see. UnusableInput if it is not UTF-8."""
+        """Read the visible text of a file. Raises UnusableInput if it is not UTF-8."""
         title, text = split_front(decoded(name, content))
         return cls(name, visible(text), title)
 
 
 async def load_documents(card: Card, load_blob: LoadBlob) -> list[Document]:
-    """The documents of `card`, in the order of its blobs."""
+    """Load the documents of `card`, in the order of its blobs."""
     contents = [(blob.path, await load_blob(blob)) for blob in card.blobs]
     return await asyncio.to_thread(lambda: [Document.read(path, content) for path, content in contents])
 
 
 def decoded(name: str, content: bytes) -> str:
-    """Text with one sort of line end, or UnusableInput."""
+    """Decode UTF-8 and normalise line ends. Raises UnusableInput."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

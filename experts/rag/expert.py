@@ -1,7 +1,6 @@
-"""Experts that answer from their documents: by quoting (`local/extract`), or through a model that must quote.
+"""Experts that answer from documents: by quoting them (`local/extract`), or with a model that must cite them.
 
-Either way every citation is checked to stand in the passage it names, and an answer that the documents do not hold
-is said to be missing rather than made up.
+Every citation is checked against its passage. If the documents hold no answer, the expert says so.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Citation, Solution
 
 ENOUGH = 0.465
-"""Share of a question's weight that the best passage must cover. On SQuAD this keeps 93 % of the questions that the
-documents answer, and refuses 89 % of those about something else."""
+"""Minimum share of a question's weight that the best passage must cover. On SQuAD this accepts 93 % of questions that
+the documents answer, and refuses 89 % of the others."""
 SEARCHED = 5
-"""Passages from which `local/extract` quotes."""
+"""Number of passages from which `local/extract` quotes."""
 SHOWN = 8
-"""Passages that a model is given."""
+"""Number of passages in a model's prompt."""
 MAX_QUESTION = 4_000
 ABSENT = "NOT IN THE DOCUMENTS"
 
 _MARKS = " \t\n*_#>\"'`.!()"
 _CITES = re.compile(r"\[\d{1,3}\]")
 _ONE = re.compile(r"[^.!?\n]*")
-"""One sentence, whose end was taken off."""
+"""One sentence without its final mark."""
 
 RULES = f"""Answer from the passages only. End with one line for each passage you rely on: its number in brackets and
 the words you rely on, copied exactly, as in
@@ -50,7 +49,7 @@ If the passages do not hold the answer, write {ABSENT} and nothing else."""
 
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    """The expert of a rag card, its documents indexed."""
+    """Build the expert of a rag card, and index its documents."""
     documents = await load_documents(card, load_blob)
     index = await in_thread(indexed, documents, card.name.replace("-", " "), card.description)
     if card.model == EXTRACT:
@@ -59,12 +58,12 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
 
 
 def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> PassageIndex:
-    """All passages of these documents, ready to be searched. `name` and `about` say what they are as a whole."""
+    """Index the passages of documents. `name` and `about` describe the documents as a whole."""
     return PassageIndex([passage for document in documents for passage in passages(document)], name, about)
 
 
 class ExtractExpert:
-    """Answers in the documents' own words. `data` is `{found, quotes, coverage}`; the confidence is the coverage."""
+    """Answers with quotes from the documents. `data` is `{found, quotes, coverage}`; the confidence is the coverage."""
 
     def __init__(self, card: Card, index: PassageIndex) -> None:
         self.card, self.index = card, index
@@ -88,10 +87,10 @@ class ExtractExpert:
 
 
 class CitingExpert:
-    """Gives a model the best passages. `data` is `{found, quotes, unverified}`, or JSON as the schema wants it.
+    """Asks a model with the best passages. `data` is `{found, quotes, unverified}`, or JSON by the output schema.
 
-    `unverified` counts quotes that stand in no passage, or say nothing there; they are dropped. What becomes of an
-    answer without a quote that does is for the card to say (`uncited`).
+    `unverified` counts the quotes that occur in no passage or have stop words only; they are dropped. The card's
+    `uncited` decides on an answer without any verified quote.
     """
 
     def __init__(self, card: Card, index: PassageIndex, model: Model) -> None:
@@ -128,7 +127,7 @@ class CitingExpert:
         )
 
     def _uncited(self, question: str, completion: Completion) -> Solution:
-        """What the card wants in place of an answer that no passage backs. BadOutput lets a fallback take over."""
+        """The result for an answer without a verified quote, as `uncited` says. Raises BadOutput for a fallback."""
         if self.card.uncited == "fallback":
             raise BadOutput(
                 f"{completion.model}: nothing that the answer quotes stands in the documents", retryable=False
@@ -148,14 +147,14 @@ class CitingExpert:
 
 
 def _data(text: str, shown: Sequence[Passage]) -> object:
-    """The JSON of an answer, the lines that cite left out."""
+    """The JSON of an answer, without its quote lines."""
     return data_in(cited_answer(text, shown)[0])
 
 
 def says_absent(text: str, *, backed: bool) -> bool:
-    """Whether an answer as a whole says that the documents hold none. One that says so of a part of it is an answer.
+    """Whether an answer says that the documents hold no answer. One that says so about a part only is an answer.
 
-    What is not `backed` by a quote may say more around it: why, or what the model knows by itself.
+    Without a verified quote (`backed`), further text around that statement is ignored.
 
     >>> says_absent("**NOT IN THE DOCUMENTS.**", backed=True)
     True
@@ -170,13 +169,13 @@ def says_absent(text: str, *, backed: bool) -> bool:
 
 
 def quoted(cited: Citation) -> str:
-    """A quote and where it stands, on one line."""
+    """Format a quote and its source on one line."""
     where = f"{cited.document}, {cited.section}" if cited.section else cited.document
     return f'"{" ".join(cited.quote.split())}" ({where})'
 
 
 def absent(question: str, model: str, why: str = "The documents do not hold an answer to") -> Solution:
-    """The honest answer when the documents hold none, or none is known to. Its `data` is `{found, quotes}`."""
+    """The solution for a question that the documents do not answer. Its `data` is `{found, quotes}`."""
     asked = " ".join(question.split())
     short = asked if len(asked) <= 200 else asked[:197] + "..."
     text = f"{why}: {short}"

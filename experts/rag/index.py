@@ -1,7 +1,7 @@
-"""Finds the passages a question is about, by words: BM25 over stems, the heading trail counting with the text.
+"""Searches passages with BM25 over stems; the headings above a passage count as part of its text.
 
-An own index rather than SQLite's: it is within half a point of it on SQuAD, it knows which words of a question a
-passage has (by which `local/extract` knows when to say no), and any thread may ask it.
+Compared with SQLite's full-text index, it is within half a point on SQuAD, it reports which share of a question a
+passage covers (so that `local/extract` can refuse), and it is thread-safe.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from swarm.text.english import stem
 B = 0.75
 """How much a longer passage counts less."""
 HEADING = 2
-"""How often the words of the nearest heading count as if they stood in the text; those above it count once."""
+"""Number of times that words of the nearest heading count; words of the headings above it count once."""
 NAMING = 0.5
-"""What a word of the question counts that is also in the name of the whole."""
+"""Factor on the weight of a question's word that is also in the expert's name."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 STOP = frozenset(
@@ -37,21 +37,21 @@ STOP = frozenset(
     question regarding say says section summarise summarize tell text want whether wants
     arent cant couldnt didnt doesnt dont hasnt havent isnt shouldnt wasnt werent whats wont wouldnt""".split()
 )
-"""Words that ask rather than say what about."""
+"""Stop words, including those that only ask."""
 SHADING = frozenset(
     """able already always currently ever frequently generally long may maybe might must never normally often ought
     possible possibly rarely regularly shall sometimes soon still supposed take taken takes typically usually
     yet""".split()
 )
-"""Words of mood, frequency and duration. They count where a passage has them, and are not missed where it does not."""
+"""Words of mood, frequency and duration. They raise a passage's score, but a passage without them covers no less."""
 ASKING = re.compile(r"\bhow\s+(\w+)|\b(?:what|which)\s+(kinds?|sorts?|types?)\b", re.IGNORECASE)
-"""A word that is part of what asks: `how often`, `how quickly`, `what kind`."""
+"""A word that belongs to the question word: `how often`, `how quickly`, `what kind`."""
 CONTRACTED = re.compile(r"(?:n't|'(?:re|ve|ll|d|m))$")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage and how well it fits. `coverage`: the share of the question's weight that its words make up."""
+    """A passage with its score. `coverage`: the share of the question's weight that its words cover."""
 
     passage: Passage
     score: float
@@ -59,10 +59,10 @@ class Hit:
 
 
 class PassageIndex:
-    """Passages, ready to be searched. It never changes, so any number may search it at once.
+    """An immutable search index of passages. Any number of threads may search it at once.
 
-    `name` and `about` describe the whole. Their words may stand in a question only to say whom it is for ("what does
-    the refund policy say ..."): they are not missed where no passage has them, and those of the name count less.
+    `name` and `about` describe the documents. A question may use their words only to address the expert ("what does the
+    refund policy say ..."): they need not occur in a passage, and those of the name count less.
     """
 
     def __init__(self, passages: Sequence[Passage], name: str = "", about: str = "") -> None:
@@ -80,18 +80,18 @@ class PassageIndex:
         self._mean = max(1.0, sum(self._lengths) / max(1, len(self._lengths)))
 
     def weight(self, term: str) -> float:
-        """How much a word says: the rarer, the more; one that occurs nowhere says most."""
+        """The weight of a term: its rarity, less for a term of the name. A term that occurs nowhere weighs most."""
         seen = len(self._postings.get(term, ()))
         weight = rarity(seen, len(self.passages))
         return weight * NAMING if term in self._name else weight
 
     def asked(self, question: str) -> tuple[str, ...]:
-        """The stems a question is about, once each; if it has asking words only, those."""
+        """The distinct stems of a question's content words; of all its words if it has stop words only."""
         found = terms(question) or [stem(word) for word in words(question)]
         return tuple(dict.fromkeys(t for t in found if t in self._postings or t not in self._about))
 
     def needed(self, question: str) -> frozenset[str]:
-        """The stems that a passage must have to answer a question: all of those asked but words that shade it."""
+        """The stems that a passage should have: those of `asked` without words of mood and frequency."""
         asking = {word for found in ASKING.findall(question) for word in found if word}
         shading = {stem(word.lower()) for word in (*SHADING, *asking)}
         asked = self.asked(question)
@@ -99,7 +99,7 @@ class PassageIndex:
         return frozenset(asked) - shading - crossing or frozenset(asked)
 
     def search(self, question: str, count: int = 5) -> list[Hit]:
-        """The `count` best passages for `question`, best first; none that shares no word with it."""
+        """The `count` best passages for `question`, best first. Each shares at least one term with it."""
         asked, needed = self.asked(question), self.needed(question)
         scores: dict[int, float] = defaultdict(float)
         covered: dict[int, float] = defaultdict(float)
@@ -114,12 +114,12 @@ class PassageIndex:
 
 
 def terms(text: str) -> list[str]:
-    """The stems of a text's words, without those that carry nothing."""
+    """The stems of a text's words, without stop words."""
     return [stem(word) for word in words(text) if word not in STOP and not CONTRACTED.search(word)]
 
 
 def words(text: str) -> Iterable[str]:
-    """Words in lower case, possessive endings dropped; of scripts without spaces between words, pieces of them."""
+    """Words in lower case without possessive endings; for scripts without spaces, pieces of words."""
     text = _normal(text)
     if UNSPACED.search(text):
         yield from pieces(text)
@@ -129,6 +129,6 @@ def words(text: str) -> Iterable[str]:
 
 
 def _normal(text: str) -> str:
-    """Lower case, with one form of each character where there are several."""
+    """Lower case in one Unicode normal form."""
     text = text.lower().replace("’", "'")
     return text if text.isascii() else normalize("NFKC", text)

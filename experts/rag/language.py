@@ -1,4 +1,4 @@
-"""Tells which documents are in a language whose endings are not cut: a question in another form does not find them."""
+"""Detects documents in languages that the stemmer does not handle, where only equal word forms match."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections import Counter
 from experts.rag.unspaced import UNSPACED
 
 LOOKED_AT = 20_000
-"""Characters of a document."""
+"""Maximum characters of a document that are read."""
 SHORTEST = 30
-"""Words below which nothing is said."""
+"""Minimum number of words for a decision."""
 ENOUGH = 0.08
-"""Share of words that belong to the grammar of a language in a text of it; in English texts it is about 0.25."""
+"""Minimum share of a language's function words in a text; in English texts it is about 0.25."""
 
 GRAMMAR = {
     "English": "the of and to is that for it with as are be by this from or not you your we if have will",
@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def uncut(text: str) -> str:
-    """The language or script of a text whose words are found in one form only; empty for English and CJK.
+    """The language or script of a text that is not stemmed; empty for English and CJK.
 
     >>> uncut("Die Ware wird bei der Lieferung geprüft, und der Kunde hat das Recht, sie nicht zu nehmen. " * 2)
     'German'

@@ -1,7 +1,7 @@
-"""A document as its reader sees it: comments, front matter and directives of site generators are no words of it.
+"""Extracts the visible text of a document: without comments, front matter and directives of site generators.
 
-Known are HTML, Markdown link and Jinja comments, YAML and TOML front matter, and the page directives of Hugo, Jekyll,
-MkDocs, Docusaurus, Sphinx, GitLab and GitHub. Code in fences stays as it is, and so do titles that directives carry.
+It handles HTML, Markdown link and Jinja comments, YAML and TOML front matter, and the page directives of Hugo, Jekyll,
+MkDocs, Docusaurus, Sphinx, GitLab and GitHub. Fenced code and the titles of directives are kept.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 from swarm.strict_yaml import StrictYamlError, load
 
 MAX_FRONT = 200
-"""Lines of front matter."""
+"""Maximum lines of front matter."""
 MAX_FRONT_TEXT = 20_000
-"""Characters of front matter that is read for its title."""
+"""Maximum characters of front matter from which a title is read."""
 COMMENTS = {
     "<!--": "-->", "{/*": "*/}", "{# ": "#}", "{% comment %}": "{% endcomment %}",
     "<script": "</script>", "<style": "</style>",
 }  # fmt: skip
-"""What begins and ends a part that no reader sees."""
+"""Start and end marks of invisible parts."""
 EMPTY = frozenset("toctree contents image index meta include literalinclude raw sectnum tableofcontents".split())
-"""Directives of Sphinx whose block has no words of the page."""
+"""Sphinx directives whose block is not part of the page's text."""
 
 LONGEST = 10_000
-"""Characters; a longer line has no directives."""
+"""Maximum characters of a line that is searched for directives."""
 
 _ENDLESS = frozenset(("<!--", "<script", "<style"))
-"""What hides the rest of a page where nothing closes it, as browsers have it; the others then begin nothing."""
+"""Start marks that hide the rest of a page if unclosed, as in browsers; other unclosed marks are ignored."""
 _OPENING = re.compile(
     "|".join(re.escape(o) + (r"(?=[\s>])" if o[1].isalpha() else "") for o in COMMENTS), re.IGNORECASE
 )
@@ -41,7 +41,7 @@ _FIELD = {
     "---": re.compile(r"[\w.-]{1,100}[ \t]*:(?:[ \t]|$)"),
     "+++": re.compile(r"[ \t]*[\w.\"'-]{1,100}[ \t]*=|[ \t]*\["),
 }
-"""What at least one line of a front matter is; else it is a part of the page between two rules."""
+"""Front matter has at least one line like this; else it is text between two horizontal rules."""
 _NOTHING = re.compile(
     r"""[ \t]{0,3}(?:
       \[[^\]\n]{1,100}\]:[ \t]*(?:\#|<>)(?:[ \t].*)?   # a link to nowhere, which is how Markdown writes a comment
@@ -70,7 +70,7 @@ _RST_OPTION = re.compile(r"[ \t]+:[\w-]{1,50}:")
 
 
 def split_front(text: str) -> tuple[str, str]:
-    """The title that a front matter gives (empty without one), and the text below it."""
+    """Split off front matter: its title (empty without one), and the text below it."""
     lines = text.split("\n")
     mark = lines[0].rstrip()
     if mark not in ("---", "+++"):
@@ -85,7 +85,7 @@ def split_front(text: str) -> tuple[str, str]:
 
 
 def visible(text: str) -> str:
-    """The words of a page, line by line; what is no word of it leaves its line empty."""
+    """The visible text of a page. Line numbers are kept: a line without visible text becomes empty."""
     lines, _ = _uncommented(text.split("\n"))
     if any(_RST.match(line) for line, fenced in _with_fences(lines) if not fenced):
         lines = list(_without_rst(lines))
@@ -93,7 +93,7 @@ def visible(text: str) -> str:
 
 
 def unclosed_comment(text: str) -> int | None:
-    """The line of a comment that hides all below it, since nothing closes it."""
+    """The line number of an unclosed comment, which hides all below it; None if there is none."""
     return _uncommented(text.split("\n"))[1]
 
 
@@ -108,7 +108,7 @@ def _fields(mark: str, front: str) -> Mapping[str, Any]:
 
 
 def _with_fences(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it belongs to a block of code between fences."""
+    """Each line, and whether it belongs to a fenced code block."""
     fenced = ""
     for line in lines:
         mark = _FENCE.match(line)
@@ -118,7 +118,7 @@ def _with_fences(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _uncommented(lines: Sequence[str]) -> tuple[list[str], int | None]:
-    """The lines without comments, and the line of one that is never closed: it hides the rest."""
+    """The lines without comments, and the line number of an unclosed one, which hides the rest."""
     found: list[str] = []
     fenced, opened = "", 0
     closes = _last_closings(lines)
@@ -138,7 +138,7 @@ def _uncommented(lines: Sequence[str]) -> tuple[list[str], int | None]:
 
 
 def _last_closings(lines: Sequence[str]) -> dict[re.Pattern[str], float]:
-    """The number of the last line that may end each kind of comment."""
+    """The number of the last line with an end mark, for each kind of comment."""
     text = "\n".join(lines).lower()
     ends = {opening: text.rfind(closing.lower()) for opening, closing in COMMENTS.items()}
     return {
@@ -150,14 +150,14 @@ def _last_closings(lines: Sequence[str]) -> dict[re.Pattern[str], float]:
 def _outside(
     line: str, closing: re.Pattern[str] | None, closes: Mapping[re.Pattern[str], float], number: int
 ) -> tuple[str, re.Pattern[str] | None]:
-    """What of a line stands outside comments, and what ends the comment that is open at its end.
+    """The part of a line outside comments, and the end mark of the comment that is open at its end.
 
-    A comment that begins a line ends in it, or something closes it below this line, which is the `number`-th.
+    A start mark counts only if its end mark follows, in this line or below line `number`.
     """
     kept: list[str] = []
     at = ticks = counted = 0
     indent = len(line) - len(line.lstrip())
-    unclosed: set[re.Pattern[str]] = set()  # endings that no later place of the line has
+    unclosed: set[re.Pattern[str]] = set()  # end marks that do not occur in the rest of the line
     while True:
         if closing:
             if (end := closing.search(line, at)) is None:
@@ -178,12 +178,12 @@ def _outside(
 
 
 def _is_closed(line: str, opening: re.Match[str], closing: re.Pattern[str]) -> bool:
-    """Whether a comment ends in the line in which it begins."""
+    """Whether a comment ends on the line where it begins."""
     return len(line) <= LONGEST and closing.search(line, opening.end()) is not None
 
 
 def _undirected(lines: Sequence[str]) -> Iterator[str]:
-    """The lines without directives, and with the titles of those that have one."""
+    """The lines without directives; the titles of directives are kept."""
     fenced, shown, rest = "", True, False
     for line in lines:
         mark = _FENCE.match(line)
@@ -211,7 +211,7 @@ def _plain(line: str) -> str:
 
 
 def _without_rst(lines: Sequence[str]) -> Iterator[str]:
-    """Lines of a page for Sphinx without its directives and comments, and the blocks that belong to them."""
+    """The lines of a Sphinx page without directives, comments and their blocks."""
     hidden, options = -1, False
     for line, fenced in _with_fences(lines):
         if fenced:

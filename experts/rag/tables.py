@@ -1,4 +1,4 @@
-"""Markdown tables: which lines are one, and which row of it stands under which header."""
+"""Recognises Markdown tables, and assigns each row its header."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 
 class TableLine(NamedTuple):
-    """A line of a paragraph. A row of a table has the header of its columns."""
+    """A line of a paragraph; a table row comes with the header of its table."""
 
     text: str
     header: str = ""
     ruled: bool = False
-    """It is a header, or the rule below one: no row, and nothing that says something by itself."""
+    """Whether the line is a table header or the rule below it."""
 
 
 def read_lines(lines: Sequence[str]) -> Iterator[TableLine]:
-    """The lines of a paragraph, with those of its tables known for what they are."""
+    """Classify the lines of a paragraph as text, table headers, rules or rows."""
     header, number = "", 0
     while number < len(lines):
         line = lines[number]

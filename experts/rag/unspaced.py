@@ -1,8 +1,8 @@
-"""Words of scripts that do not part them by spaces, as pieces of a fixed length.
+"""Splits text in scripts without spaces between words into pieces of fixed length.
 
-Chinese and Japanese become pairs of characters, as in Lucene's CJK analyzer; Korean words their first two syllables,
-before the endings; Thai, Lao, Khmer and Burmese runs of four characters. Without a dictionary some pieces stand across
-the border of two words: `borders` knows those of a question, so that they are not missed in a document.
+Chinese and Japanese become pairs of characters, as in Lucene's CJK analyzer. Korean words become their first two
+syllables, before the endings. Thai, Lao, Khmer and Burmese become runs of four characters. Without a dictionary some
+pieces span two words; `borders` finds those of a question, so that a passage need not have them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ RUN = re.compile(f"(?P<cjk>[{_HAN}{_HIRAGANA}{_KATAKANA}]+)|(?P<hangul>[{_HANGUL
 _FUNCTION = re.compile(
     f"[{_HIRAGANA}的了吗嗎呢吧啊么麼什怎样樣哪谁誰几幾多少如何为為请請问問我你您他她们們是在有和与與或可以能会會要想这這那个個]"
 )
-"""Characters of Chinese and Japanese that carry grammar or ask."""
+"""Chinese and Japanese characters of grammar and of questions."""
 _KOREAN = frozenset("얼마 어떻 언제 어디 무엇 누구 어느 어떤 있나 있습 있는 인가 입니 합니 해주 알려 주세 대해".split())
-"""Beginnings of Korean words that carry grammar or ask."""
+"""Beginnings of Korean words of grammar and of questions."""
 _THAI = re.compile("อย่างไร|ยังไง|เท่าไหร่|เท่าไร|หรือไม่|ไหม|กี่|อะไร|ที่ไหน|เมื่อไหร่|เมื่อไร|ทำไม|ครับ|ค่ะ|คะ")
-"""Thai words that ask, or are said for politeness."""
+"""Thai words of questions and of politeness."""
 
 
 def pieces(text: str) -> list[str]:
-    """What the words of these scripts in a text are known by; what only carries grammar is left out.
+    """The pieces of the words of these scripts in a text, without those of grammar.
 
     >>> pieces("商品损坏"), pieces("상품은 환불"), pieces("送料は")
     (['商品', '品损', '损坏'], ['상품', '환불'], ['送料', '料は'])
@@ -39,7 +39,7 @@ def pieces(text: str) -> list[str]:
 
 
 def borders(question: str, known: Container[str]) -> set[str]:
-    """Pieces of a question that stand in no document, but of which every character is part of one that does."""
+    """Pieces of a question that occur in no document although each of their characters is part of a piece that does."""
     found: set[str] = set()
     for text, run in _runs(question):
         covered = {match.start() for match in _FUNCTION.finditer(text)}
@@ -51,7 +51,7 @@ def borders(question: str, known: Container[str]) -> set[str]:
 
 
 def _runs(text: str) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    """Each run of one script, and its pieces with their places."""
+    """Each run of one script, and its pieces with their positions."""
     for run in RUN.finditer(text):
         if run["hangul"]:
             start = run[0][:2]

@@ -1,1 +1,1 @@
-"""What code inside a worker process shares: the thread pool, and the context of an expert."""
+"""Shared by code inside a worker process: the thread pool and the context of an expert."""

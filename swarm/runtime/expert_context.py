@@ -1,4 +1,4 @@
-"""What an expert in plain Python may know of its attempt, and how it asks the swarm for more."""
+"""The context of an attempt for experts in plain Python: its identity, its deadline, and `ask`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm.types.plan import Plan
 
 
 class Asks(Protocol):
-    """Has a job done for an attempt, and waits for its answer."""
+    """Submits a job on behalf of an attempt, and waits for its answer."""
 
     async def __call__(
         self, text: str, expert: str | None, plan: Plan | Mapping[str, Any] | list[Any] | None, seconds: float
@@ -23,30 +23,30 @@ class Asks(Protocol):
 async def nobody(
     text: str, expert: str | None, plan: Plan | Mapping[str, Any] | list[Any] | None, seconds: float
 ) -> Answer:
-    """Asks nobody: for an expert that runs outside of a swarm."""
+    """Refuse to ask: for an expert that runs outside of a swarm."""
     raise AskRefused("this expert runs outside of a swarm, so there is nobody to ask")
 
 
 @dataclass(frozen=True)
 class Context:
-    """One attempt at a subtask: the third argument of `solve`, for an expert whose `solve` takes three."""
+    """One attempt at a subtask, passed as the optional third argument of `solve`."""
 
     job: str
     subtask: str
     attempt: int
     tenant: str
     ends: float = field(repr=False)
-    """When the attempt or its job is over, as `time.monotonic()` counts."""
+    """End of the attempt or its job, whichever is first, as `time.monotonic()` counts."""
     asks: Asks = field(default=nobody, repr=False, compare=False)
 
     @property
     def deadline(self) -> float:
-        """Seconds until the attempt or its job is over, whichever is first."""
+        """Seconds until the attempt or its job ends, whichever is first."""
         return max(0.0, self.ends - time.monotonic())
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at this subtask, on whichever worker."""
+        """A key that is equal for all attempts at this subtask, on every worker."""
         return f"{self.job}/{self.subtask}"
 
     async def ask(
@@ -57,13 +57,13 @@ class Context:
         plan: Plan | Mapping[str, Any] | list[Any] | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Have the swarm answer a request as a part of this job, and wait for it without holding a slot.
+        """Submit a request as a child job of this job, and wait for its answer without holding a slot.
 
-        It is a job of its own, of the same tenant; its model calls are paid from the budget of this job, and it ends
-        within `timeout` seconds and before this attempt does: look at the `ending` of the answer. It is cancelled when
-        this attempt is given up. A later attempt that asks the same gets the same answer, unless that one came to
-        nothing. Raises AskRefused, BadInput, and TimeoutError where not even an ending came in time.
+        The child has the same tenant and draws on this job's budget. It ends within `timeout` seconds and before this
+        attempt does, so check the `ending` of the answer. It is cancelled when this attempt is given up. A later
+        attempt that asks the same gets the same answer, unless the child failed. Raises AskRefused, BadInput, or
+        TimeoutError if no ending came in time.
         """
         left = self.deadline
-        seconds = left - min(1.0, left / 10)  # so that there is time to make something of the answer
+        seconds = left - min(1.0, left / 10)  # leaves time to process the answer
         return await self.asks(text, expert, plan, seconds if timeout is None else min(timeout, seconds))

@@ -1,7 +1,7 @@
-"""Regular expressions that somebody else wrote, on text that somebody else wrote: with a bound on their time.
+"""Runs untrusted regular expressions on untrusted text within a time limit.
 
-Python's own engine has none, and an ordinary expression for an e-mail address needs years for 34 letters.
-The engine is `regex`: it takes the same syntax and more, and lets other threads run while it searches.
+Python's own engine has no limit: an ordinary expression for e-mail addresses may need years for 34 letters. The engine
+here is `regex`, which has a superset of that syntax and lets other threads run while it searches.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import Any
 
 SECONDS = 1.0
-"""For all searches of one check."""
+"""Time limit in seconds of all searches in one check."""
 MAX_PATTERN = 2_000
-"""Characters of an expression."""
+"""Maximum characters of an expression."""
 
 _end: ContextVar[float | None] = ContextVar("end of search", default=None)
 
 
 class PatternTooSlow(Exception):
-    """An expression needs more time for a text than there is."""
+    """A search exceeded its time limit."""
 
     def __init__(self, pattern: str, length: int) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class PatternTooSlow(Exception):
 
 
 def pattern_problem(pattern: str) -> str | None:
-    """Why this is no regular expression; None if it is one."""
+    """Describe why this is not a regular expression; None if it is one."""
     import regex
 
     if len(pattern) > MAX_PATTERN:
@@ -46,7 +46,7 @@ def pattern_problem(pattern: str) -> str | None:
 
 @contextmanager
 def in_time(seconds: float = SECONDS) -> Iterator[None]:
-    """Inside the block, all searches together have `seconds`."""
+    """Within the block, limit all searches together to `seconds`."""
     token = _end.set(time.monotonic() + seconds)
     try:
         yield
@@ -55,7 +55,7 @@ def in_time(seconds: float = SECONDS) -> Iterator[None]:
 
 
 def search(pattern: str, text: str) -> Any:
-    """The first match, or None. Raises PatternTooSlow; a pattern that is none raises ValueError. Blocks."""
+    """Find the first match; None without one. Raises PatternTooSlow, and ValueError for a bad pattern. Blocks."""
     if problem := pattern_problem(pattern):
         raise ValueError(f"the pattern {pattern[:80]!r} is no regular expression: {problem}")
     end = _end.get()
