@@ -1,4 +1,4 @@
-"""What a clause may open with: a list mark, order words, a verb. All look at a handful of tokens and no further."""
+"""Recognises how a clause opens: list mark, order words, verb. Each function reads a few tokens only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from swarm.text.english import ALSO_NOUNS, ARTICLES, DETERMINERS, MODIFIERS, PRE
 from swarm.text.tokens import BREAK, QUOTED, Token
 
 Order = Literal["", "first", "also", "then", "after", "finally"]
-"""`then` and `after` say what comes before, `after` more plainly; `finally` means everything before. `first` and `also`
-say only that a part begins here."""
+"""Kinds of order words. `then` and `after` refer to the part before, `after` explicitly; `finally` to all parts before.
+`first` and `also` only begin a part."""
 
 LINKS = frozenset("also and but plus &".split())
 QUESTIONS = frozenset("how what what's when where which who why".split())
@@ -47,7 +47,7 @@ _ORDERS: dict[tuple[str, ...], Order] = {
 ORDER_STARTS = frozenset(words[0] for words in _ORDERS)
 _NEVER_AFTER = frozenset("back by every from if just more now rather since than till until when".split())
 _COUNTED = frozenset("first next second third".split())
-"""They order only what can be nothing but a clause: "next week" and "second hand" do not."""
+"""Order words only before a clause: "next week" and "second hand" have none."""
 _BULLETS = frozenset("-*•–·+")
 _WISHING = {
     "i": frozenset("also need want wish would".split()),
@@ -60,12 +60,12 @@ _WISHING = {
 _ASKING = frozenset("can could kindly please pls plz would you".split())
 _HELPING = frozenset("assist help".split())
 POLITE = _ASKING | _HELPING | frozenset("also and i i'd like me need to us want we we'd wish with".split())
-"""What may stand before the verb that commands."""
+"""Words that may precede the verb of a command."""
 _FIRST_PERSON = frozenset("i i'd i'm i've my our we we'd we're we've".split())
 
 
 class Opening(NamedTuple):
-    """Order words at a token: their kind, and how many tokens they take with the links and commas around them."""
+    """Order words at a token: their kind, and their number of tokens, including links and commas around them."""
 
     order: Order = ""
     length: int = 0
@@ -75,12 +75,12 @@ _NONE = Opening()
 
 
 def word(given: Sequence[Token], at: int) -> str:
-    """The text of a token, or nothing beyond the ends."""
+    """The text of a token; empty beyond the ends."""
     return given[at].text if 0 <= at < len(given) else ""
 
 
 def apart(given: Sequence[Token], at: int) -> bool:
-    """Whether white space stands before a token, or nothing at all."""
+    """Whether a token follows white space or opens the text."""
     if not 0 < at < len(given):
         return True
     before = given[at - 1]
@@ -88,7 +88,7 @@ def apart(given: Sequence[Token], at: int) -> bool:
 
 
 def mark(given: Sequence[Token], at: int) -> int:
-    """How many tokens a list mark takes: `- `, `1. `, `(2) `, `c) `; 0 if there is none."""
+    """Number of tokens of a list mark (`- `, `1. `, `(2) `, `c) `); 0 if there is none."""
     first, second, third = (word(given, at + i) for i in range(3))
     if first in _BULLETS and third and apart(given, at + 1):
         return 1
@@ -108,7 +108,7 @@ def number(given: Sequence[Token], at: int) -> int:
 
 
 def links(given: Sequence[Token], at: int) -> int:
-    """How many links and commas ("and also", ",") stand here; at most four count."""
+    """Number of links and commas ("and also", ",") at a token, at most four."""
     count = 0
     while count < 4 and ((text := word(given, at + count)) in LINKS or text == ","):
         count += 1
@@ -116,7 +116,7 @@ def links(given: Sequence[Token], at: int) -> int:
 
 
 def order(given: Sequence[Token], at: int) -> Opening:
-    """The order words that open a clause at a token, links before them and a comma behind them included."""
+    """The order words that open a clause, with links before them and a comma after them."""
     lead = links(given, at)
     if word(given, at + lead) not in ORDER_STARTS:
         return _NONE
@@ -141,12 +141,12 @@ def _phrase(given: Sequence[Token], at: int) -> tuple[Order, int]:
 
 
 def _leads(given: Sequence[Token], at: int) -> bool:
-    """Whether what follows can only be a clause: "after that, ..." is one, "after that date" is not."""
+    """Whether a clause must follow: it does after "after that, ...", not after "after that date"."""
     return word(given, at) in (",", "i", "we", "you", "please", QUOTED) or asks(given, at)
 
 
 def asks(given: Sequence[Token], at: int) -> bool:
-    """Whether a wish opens here: a verb, "please", "can you", "I want"."""
+    """Whether a wish opens here, with a verb, "please", "can you" or "I want"."""
     first, second = word(given, at), word(given, at + 1)
     if first in _WISHING:
         return second in _WISHING[first]
@@ -154,21 +154,21 @@ def asks(given: Sequence[Token], at: int) -> bool:
 
 
 def verb(given: Sequence[Token], at: int) -> bool:
-    """Whether a verb that commands opens here. One that is a noun as well needs a determiner or a quotation behind."""
+    """Whether a command opens here with a known verb. A verb that is a noun too needs a determiner or quotation."""
     first, second = word(given, at), word(given, at + 1)
     if first not in VERBS:
         return False
-    if second == QUOTED:  # after one label and its quotation comes the next: "the name 'A' and email 'B'"
+    if second == QUOTED:  # a label after another label and its quotation: "the name 'A' and email 'B'"
         return first not in ALSO_NOUNS or word(given, at - 2) != QUOTED
     return first not in ALSO_NOUNS or second in DETERMINERS or second in _PARTICLES
 
 
 _PARTICLES = frozenset("into off out up".split())
-"""What makes a verb of two words: "look up"."""
+"""Particles of verbs of two words, such as "look up"."""
 
 
 def acts(given: Sequence[Token], at: int) -> bool:
-    """Whether an unknown word stands where only a verb can, before an article: "and bake a cake"."""
+    """Whether an unknown word must be a verb, since an article follows: "and bake a cake"."""
     first = word(given, at)
     known = first in STOP or first in PREPOSITIONS or first in ALSO_NOUNS
     told = first.endswith(("ed", "ing", "ly")) or (first.endswith("s") and not first.endswith(("ss", "us")))
@@ -176,7 +176,7 @@ def acts(given: Sequence[Token], at: int) -> bool:
 
 
 def commanded(given: Sequence[Token]) -> str:
-    """The verb that a clause opens with, behind "please", "could you", "I want to"; empty if there is none."""
+    """The verb that opens a clause, after "please", "could you" or "I want to"; empty if there is none."""
     at = 0
     while at < 8 and word(given, at) in POLITE:
         at += 1
@@ -185,7 +185,7 @@ def commanded(given: Sequence[Token]) -> str:
 
 
 def wants(given: Sequence[Token]) -> bool:
-    """Whether a clause speaks of somebody's wish or need of help: "I need ...", "please help me with ..."."""
+    """Whether a clause states a wish or a need: "I need ...", "please help me with ..."."""
     at = 0
     while at < 4 and word(given, at) in _ASKING:
         at += 1

@@ -1,7 +1,7 @@
-"""Text -> clauses: the parts of a request that may each be a task. Nothing splits inside a quotation.
+"""Splits a text into clauses: the parts of a request that may be tasks. Quotations are never split.
 
 Boundaries are ends of sentences, blank lines, list items, semicolons, order words ("then", "finally"), and a comma
-or "and" before a verb. The last kind is *soft*: it may be undone, since "find and book" is one wish and two verbs.
+or "and" before a verb. The last kind is *soft*: it may be merged again, since "find and book" is one wish.
 A text brought along after a colon ("Classify this message: ...") is a quotation too; if it begins on the line of the
 colon it ends where a sentence opens with a verb, else where a line opens with an order word and a verb.
 """
@@ -36,7 +36,7 @@ from swarm.text.english import MATERIAL, STOP, WEAK, WISHING, stems
 from swarm.text.tokens import BLANK, BREAK, QUOTED, Token, tokens
 
 MAX_CLAUSES = 20_000
-"""No request has so many parts; what has is not looked at further."""
+"""Maximum clauses of a text; the rest is not split."""
 _ENDS = frozenset(".!?…")
 _WIDE_ENDS = frozenset("。！？")
 _CLOSING = frozenset(")]}”’»")
@@ -49,40 +49,40 @@ _SHORT = frozenset("al approx ca cf dr etc fig jr mr mrs ms no nr prof sr st vs"
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """`text[start:end]`. Its own words begin at `head`, behind list mark and order words."""
+    """One clause, `text[start:end]`. Its own words begin at `head`, after list mark and order words."""
 
     start: int
     end: int
     head: int
     words: tuple[str, ...] = ()
-    """Lower case, marks included, quotations left out."""
+    """The words and marks in lower case, without quotations."""
     meant: tuple[str, ...] = ()
-    """Stems of the words that mean something."""
+    """Stems of the content words."""
     quote: tuple[int, int] | None = None
-    """From the first quotation to the end of the last."""
+    """Span from the start of the first quotation to the end of the last."""
     order: Order = ""
     soft: bool = False
     item: bool = False
     asks: bool = False
-    """It opens like a wish: a verb that commands, "please", "I want", or it is a question."""
+    """Whether it opens like a wish (command, "please", "I want") or is a question."""
     verb: str = ""
-    """The verb that commands, without "please" and "could you" before it."""
+    """The verb of its command, without "please" and "could you"."""
     announces: bool = False
-    """It ends in a colon."""
+    """Whether it ends in a colon."""
     wants: bool = False
-    """It says what somebody wants or needs help with, not what is to be done."""
+    """Whether it states a wish or need instead of a command."""
 
     acts: bool = False
-    """An unknown word stands where only a verb can: "bake a cake"."""
+    """Whether it opens with an unknown word that must be a verb: "bake a cake"."""
 
     @property
     def wished(self) -> tuple[str, ...]:
-        """`meant` without the words that only say that something is wished, unless there are no others."""
+        """`meant` without stems that only express wishing, unless there are no others."""
         return (self.wants and tuple(one for one in self.meant if one not in WISHING)) or self.meant
 
 
 class _Cut(NamedTuple):
-    """A clause begins at token `at`, its own words at token `head`."""
+    """The start of a clause at token `at`, and of its own words at token `head`."""
 
     at: int
     head: int
@@ -92,9 +92,9 @@ class _Cut(NamedTuple):
 
 
 def clauses(text: str) -> list[Clause]:
-    """The clauses of `text`: they follow each other without a gap and without an overlap.
+    """Split `text` into clauses, without gaps or overlaps.
 
-    Behind MAX_CLAUSES there is one more at most, which is all the rest.
+    After MAX_CLAUSES clauses, the rest is one more clause.
     """
     given = folded(text)
     cuts = list(islice(_cuts(given), MAX_CLAUSES + 1))
@@ -131,12 +131,12 @@ def _clause(cut: _Cut, own: Sequence[Token], start: int, end: int) -> Clause:
 
 
 def folded(text: str) -> list[Token]:
-    """The tokens of `text`, each text that it brings along as one quotation."""
+    """The tokens of `text`, with each text that it quotes after a colon as one quotation."""
     return _with_brought_texts(_unwrapped(text, tokens(text)))
 
 
 def _unwrapped(text: str, given: Sequence[Token]) -> list[Token]:
-    """Without the line ends that merely wrap a line."""
+    """The tokens without line ends that only wrap a line."""
 
     def parts(at: int) -> bool:
         before, after = word(given, at - 1), at + 1
@@ -149,7 +149,7 @@ def _unwrapped(text: str, given: Sequence[Token]) -> list[Token]:
 
 
 def _with_brought_texts(given: Sequence[Token]) -> list[Token]:
-    """With every text that is brought along after a colon folded into one quotation."""
+    """The tokens with each text after a colon folded into one quotation."""
     kept: list[Token] = []
     at = line = 0
     opens = True
@@ -167,7 +167,7 @@ def _with_brought_texts(given: Sequence[Token]) -> list[Token]:
 
 
 def _brought(given: Sequence[Token], at: int) -> int:
-    """Where the text begins that the colon before `at` brings along; 0 if it brings none."""
+    """The token at which the text after the colon before `at` begins; 0 if there is none."""
     named = _commands(given, at - 1) or any(
         word(given, i) in MATERIAL and (i == at - 2 or word(given, i + 1) in STOP)
         for i in range(max(0, at - 4), at - 1)
@@ -203,7 +203,7 @@ def _end_of_brought(given: Sequence[Token], begin: int, *, inline: bool, listed:
 
 
 def _cuts(given: Sequence[Token]) -> Iterator[_Cut]:
-    """One walk over the tokens; every look is at a handful of neighbours, so time grows with the text, not faster."""
+    """Find the starts of clauses in one pass. Each step reads a few neighbours, so the time is linear."""
     cut = _opened(given, 0) if given else None
     item = number(given, 0) if cut and cut.item else 0
     while cut:
@@ -222,7 +222,7 @@ def _cuts(given: Sequence[Token]) -> Iterator[_Cut]:
 
 
 def _opened(given: Sequence[Token], at: int, *, listed: bool = True) -> _Cut:
-    """A clause that begins here for sure, with its list mark and order words."""
+    """The start of a clause at a certain boundary, with its list mark and order words."""
     marks = mark(given, at) if listed else 0
     opening = order(given, at + marks)
     if not opening.order and word(given, at + marks) == "also":
@@ -244,7 +244,7 @@ def _boundary(given: Sequence[Token], at: int, begun: int, conditional: bool, it
 
 
 def _sentence_ended(given: Sequence[Token], at: int) -> bool:
-    """Whether the token before ends a sentence: not if it ends an abbreviation, or a number that stands alone."""
+    """Whether the token before ends a sentence, and not an abbreviation or a lone number."""
     last = at - 1
     while given[last].text in _CLOSING and at - last < 4 and last:
         last -= 1
@@ -259,7 +259,7 @@ def _sentence_ended(given: Sequence[Token], at: int) -> bool:
 
 
 def _ordered(given: Sequence[Token], at: int, conditional: bool) -> _Cut | None:
-    """Order words inside a sentence: behind a comma or "and", or before a verb. Not the "then" of an "if"."""
+    """The start of a clause at order words after a comma or "and", or before a verb; not the "then" of an "if"."""
     opening = order(given, at)
     if not opening.order or (conditional and opening.order == "then"):
         return None
@@ -270,14 +270,14 @@ def _ordered(given: Sequence[Token], at: int, conditional: bool) -> _Cut | None:
 
 
 def _joined(given: Sequence[Token], at: int, begun: int) -> _Cut | None:
-    """A comma or "and" before a wish, both before a question, "and" between two. "Terms and conditions" has neither.
+    """The start of a clause after a comma or "and" before a wish, or after both before a question.
 
-    After a wish an unknown verb will do: "classify this and bake a cake".
+    "Terms and conditions" has no such start. After a wish an unknown verb suffices: "classify this and bake a cake".
     """
     comma, lead = word(given, at - 1) == ",", links(given, at)
     lone = comma and at - begun == 2 and word(given, begun) != QUOTED
     if lone or (at - begun < 4 and all(token.text in POLITE for token in given[begun:at])):
-        return None  # these lead to what follows: "unfortunately, I need ...", "could you also find ..."
+        return None  # introductions belong to what follows: "unfortunately, I need ...", "could you also find ..."
     if not comma and (not lead or word(given, at) == ","):
         return None
     head = at + lead

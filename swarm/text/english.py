@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-"""Scripts written without spaces, or nearly so: compared by pairs of characters."""
+"""Scripts with few or no spaces, compared by pairs of characters."""
 
 STOP = frozenset(
     """a about above after again all also am an and any are as at be because been before being below both but by can
@@ -29,18 +29,18 @@ WEAK = frozenset(
     know gather learn look make need perform provide read result retrieve run say see send show specific take tell
     understand update use using want wish wonder would write""".split()
 )
-"""Words that fit nearly any expert: they count half, and only beside a word that means more."""
+"""Words that fit nearly any expert. They count half, and only beside a more specific word."""
 
 LOOKUP = frozenset(
     """check confirm describe explain fetch find get give how inquire list look query retrieve say search see show
     tell verify view what when where which who why""".split()
 )
-"""Openings of a clause that asks for knowledge and, if it names what it asks about, needs nobody's result."""
+"""Openings of a clause that asks for information; if it names its subject, it depends on no other task."""
 
 TELLING = frozenset(
     "describe explain find gather get give include list provide retrieve return show specify tell".split()
 )
-"""Verbs of a clause that may ask for no more than a detail of what is asked for already."""
+"""Verbs of a clause that may only ask for a detail of the task before."""
 
 VERBS = frozenset(
     """add analyse analyze announce answer apply arrange ask assess assign assist attach begin book bring build buy
@@ -61,7 +61,7 @@ VERBS = frozenset(
 )
 
 DEEDS = frozenset("perform run send update".split())
-"""Weak verbs that are something to be done, whatever they are done to."""
+"""Weak verbs that are an action with any object."""
 
 ALSO_NOUNS = frozenset(
     """answer book call change charge check clean count draft email estimate figure fix format forward help label
@@ -70,7 +70,7 @@ ALSO_NOUNS = frozenset(
     set share show sketch sort split start state stop tag test trace track train transfer turn update upload use
     view welcome""".split()
 )
-"""Verbs that a list of nouns may hold: they open a clause only before a determiner."""
+"""Verbs that are nouns too: they open a clause only before a determiner."""
 
 ARTICLES = frozenset("a an her his it me my our that the their them these this those us your".split())
 
@@ -88,13 +88,13 @@ MODIFIERS = frozenset(
     """always avoid be don't ensure focus include keep limit mention mind never note only prioritise prioritize
     remember respect use""".split()
 )
-"""Openings of a wish about how, not what: it belongs to the task before."""
+"""Openings of a clause on how to do the task before, which belongs to that task."""
 
 SETTING = frozenset("assume set specify suppose".split())
-"""Openings of a wish that only says with which values, unless an expert is known for it."""
+"""Openings of a clause that only sets values, unless an expert is known for it."""
 
 DETAILING = frozenset("namely particularly specifically".split())
-"""Openings of a sentence that says the one before more exactly."""
+"""Openings of a sentence that details the one before."""
 
 COURTESY = frozenset(
     "best bye cheers dear good greetings hello hey hi please pls regards sorry thank thanks thx".split()
@@ -110,14 +110,14 @@ PLEASANT = frozenset(
     thanks thanking thx time today tomorrow trouble urgency urgent wait warm we're week weekend welcome well whenever
     wishes wonderful worries worry year you're""".split()
 )
-"""Words that pleasantries are made of, beside stop words: "I hope you are well", "nothing fancy", "no rush"."""
+"""Words of pleasantries, beside stop words: "I hope you are well", "nothing fancy", "no rush"."""
 PLEASANTRIES = frozenset(
     """advance anything appreciate appreciated best bother bothering cheers day evening fancy fine forward good great
     greetings happy hello hey hi hope hopefully hoping hurry kindest kindly lovely minute morning nice nothing pleasant
     pressure regards rush soon sorry thank thanks thanking thx time urgency urgent warm weekend welcome whenever wishes
     wonderful worries""".split()
 )
-"""Those of them of which a pleasantry has at least one."""
+"""The words of PLEASANT of which every pleasantry has at least one."""
 
 SUBJECTS = frozenset(
     """a an he her here his i i'm i've it its my our she that the their there these they this those today we we're
@@ -134,23 +134,23 @@ WISHES = frozenset(
 )
 
 MODALS = frozenset("can could must should would".split())
-"""Of the wishes those that also describe: "the reply should be short"."""
+"""The words of WISHES that may also describe: "the reply should be short"."""
 
 CONDITIONS = frozenset(
     """after as at based because before between by depending due during for from given if in on once since to until
     upon when while with""".split()
 )
-"""Openings of words that lead to a wish behind a comma: "when you have found it, ..."."""
+"""Openings of an introduction before the comma of a wish: "when you have found it, ..."."""
 
 MATERIAL = frozenset(
     """abstract article blog chat code comment complaint content conversation data description document draft e-mail
     email essay feedback input letter log mail message note notes paragraph passage poem post query question quote
     review script sentence snippet story survey text thread ticket title transcript tweet""".split()
 )
-"""What a request calls the text it brings along."""
+"""Names for a text that a request includes."""
 
 REPLYING = frozenset("answer customer customer's reply respond response sender writer author".split())
-"""Words of a clause that cannot be done without the message it is about."""
+"""Words of a clause that needs the message it is about."""
 
 _ENDINGS = tuple(
     sorted(
@@ -173,7 +173,7 @@ def stem(word: str) -> str:
     """
     word = word.removesuffix("'s").removesuffix("’s")
     if word.startswith("email"):
-        word = word[1:]  # one word with "mail" and "e-mail"
+        word = word[1:]  # the same stem as "mail" and "e-mail"
     for _ in range(3):
         ending = next((e for e in _ENDINGS if word.endswith(e) and len(word) - len(e) >= 4), "")
         if not ending or (ending == "s" and word[-2] in "siu"):
@@ -185,7 +185,7 @@ def stem(word: str) -> str:
 
 
 def stems(words: Iterable[str]) -> tuple[str, ...]:
-    """The stems of the words that mean something, in order, once each."""
+    """The distinct stems of the content words, in order."""
     return tuple(dict.fromkeys(s for word in words if word not in STOP for s in _parts(word)))
 
 
@@ -196,7 +196,7 @@ def _parts(word: str) -> tuple[str, ...]:
 
 
 _LONGEST = 64
-"""Letters of a word that are looked at, where words have an end."""
+"""Maximum letters of a word in scripts with spaces; the rest is ignored."""
 
 
 @lru_cache(maxsize=16_384)
@@ -218,9 +218,9 @@ VAGUE = frozenset(
     issue need needs problem question request requests several some something step steps task tasks thing
     things want""".split()
 )
-"""Stems of an introduction ("I need help with several things") that says nothing by itself."""
+"""Stems of empty introductions, such as "I need help with several things"."""
 
 WEAK_STEMS = frozenset(stem(word) for word in WEAK)
 
 WISHING = frozenset(stem(word) for word in "assist assistance help like need want wish".split())
-"""Stems of a wish that say nothing of what is wished."""
+"""Stems that express a wish without its content."""

@@ -1,7 +1,7 @@
-"""Which expert a clause fits: BM25 over names and descriptions, in units that do not depend on the catalog's size.
+"""Ranks experts for a clause with BM25 over names and descriptions, in units that do not depend on the catalog's size.
 
-One word that stands in a single description scores about 1; words of a name count three times, words that fit
-nearly everything ("find", "write") half.
+One word that occurs in a single description scores about 1. Words of a name count three times, words that fit nearly
+any expert ("find", "write") half.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from swarm.text.tokens import tokens, words_of
 from swarm.types.card import Card
 
 THRESHOLD = 0.6
-"""What an expert must score to be chosen: most of a word of its own."""
+"""Minimum score of a chosen expert: most of one distinctive word."""
 CLEAR = 1.0
-"""What it must score if another comes as near."""
+"""Minimum score if another expert scores about the same."""
 NAMED = 10.0
-"""What an expert scores that is called by its name."""
+"""Score of an expert that is called by its name."""
 MARGIN = 0.02
-"""Two experts whose scores differ by no more than this share come as near."""
+"""Maximum relative difference of two scores that are about the same."""
 SPARE_MARGIN = 0.25
-"""By how much a fallback must be ahead of the expert that it stands in for: by more than wording."""
+"""Minimum relative lead of a fallback over the expert it stands in for."""
 
 _LONGEST = 100
 _NAME_WEIGHT = 3
 _VERB = 1.5
-"""What the verb of a clause counts."""
+"""Weight of the verb of a clause."""
 _FIRST, _FADING, _LEAST = 3, 0.07, 0.3
-"""Words of a clause that count in full, what each behind them counts less, and what each counts at least."""
+"""Number of words of a clause that count in full, decrease of the weight per further word, and minimum weight."""
 _B = 0.5
 """How much a longer description counts less."""
 
@@ -44,13 +44,13 @@ class Match(NamedTuple):
 
 
 Similar = Callable[[str, Sequence[str]], Mapping[str, float]]
-"""How near a text is to experts by meaning: the cosine of each that is worth naming. It may block: planning does."""
+"""Returns the cosine similarity of a text to experts, those worth naming only. It may block."""
 _ALIKE, _ALIKE_WORTH = 0.3, 3.0
-"""The cosine from which a text means something like a card, and what the rest of the way to 1 adds to a score."""
+"""The cosine above which similarity counts, and the score that a cosine of 1 adds."""
 
 
 def mixed(ranked: Sequence[Match], similar: Mapping[str, float]) -> list[Match]:
-    """Scores by words and by meaning, added up."""
+    """Add the scores by words and by meaning, and rank."""
     scores = dict(ranked)
     for expert, cosine in similar.items():
         if cosine > _ALIKE:
@@ -60,20 +60,20 @@ def mixed(ranked: Sequence[Match], similar: Mapping[str, float]) -> list[Match]:
 
 @dataclass(frozen=True, slots=True)
 class ExpertIndex:
-    """The words of a set of cards: stem -> expert -> what that word adds to its score."""
+    """An index of cards: stem -> expert -> the score that the stem adds."""
 
     postings: Mapping[str, Mapping[str, float]]
     names: Mapping[str, str]
-    """Names of several words as they are written elsewhere, `refundpolicy` -> the expert."""
+    """Names of several words without separators: `refundpolicy` -> the expert."""
 
     def ranked(self, meant: Collection[str], verb: str | None = None) -> list[Match]:
-        """Experts that share one of these stems, best first; equals in order of name.
+        """Rank the experts that have one of these stems, best first; ties in order of name.
 
-        With `verb` the stems are those of one clause in its order, and it is the stem of the verb that commands, or
-        empty: what is to be done says more than the details behind it.
+        With `verb`, the stems are those of one clause in order, and `verb` is the stem of its command, or empty: the
+        verb counts more, and later words count less.
         """
         scores: dict[str, float] = {}
-        new = tuple.__new__  # called for every clause and every expert that it fits at all
+        new = tuple.__new__  # hot path: each clause times each matching expert
         telling = [stem for stem in meant if stem not in WEAK_STEMS]
         for at, stem in enumerate(telling or meant):
             weight = 1.0 if verb is None else _VERB if stem == verb else max(_LEAST, 1 - _FADING * max(0, at - _FIRST))
@@ -86,30 +86,30 @@ class ExpertIndex:
         return sorted(found, key=lambda match: (-match[1], match[0])) if len(found) > 1 else found
 
     def named(self, said: str) -> str | None:
-        """The expert whose name this is, however its words are joined: `refundPolicy`, "refund policy"."""
+        """The expert of this name, however its words are joined (`refundPolicy`, "refund policy"); else None."""
         if said.isalpha() and said.islower():
             return self.names.get(said)
         return self.names.get(squeezed(said)) if len(said) <= _LONGEST else None
 
     def knows(self, text: str) -> bool:
-        """Whether a text has any word of any expert."""
+        """Whether a text has a word of any expert's name or description."""
         words = words_of(text)
         return any(stem in self.postings for stem in stems(words)) or any(self.named(word) for word in words)
 
     def says(self, expert: str, stem: str) -> bool:
-        """Whether the name or the description of an expert has this word."""
+        """Whether an expert's name or description has this stem."""
         return expert in self.postings.get(stem, {})
 
 
 def index(cards: Mapping[str, Card]) -> ExpertIndex:
-    """Read the cards once; ranking a clause then costs a look-up per word."""
+    """Index the cards; ranking a clause then costs one look-up per word."""
     spares = {spare: name for name, card in cards.items() for spare in card.fallback}
     return _index(tuple((name, card.description, spares.get(name, name)) for name, card in cards.items()))
 
 
 @lru_cache(maxsize=8)
 def _index(cards: tuple[tuple[str, str, str], ...]) -> ExpertIndex:
-    """From names, descriptions and families: an expert and its fallbacks do not make each other's words common."""
+    """Index names and descriptions. An expert and its fallbacks count as one holder of a shared word."""
     counted = {name: _counted(name, description) for name, description, _ in cards}
     families = len({family for _, _, family in cards})
     lengths = {name: sum(words.values()) for name, words in counted.items()}
@@ -126,7 +126,7 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> ExpertIndex:
 
 
 def squeezed(name: str) -> str:
-    """A name without what joins its words."""
+    """A name in lower case without separators."""
     name = name.lower()
     return name if name.isalnum() else "".join(letter for letter in name if letter.isalnum())
 

@@ -1,4 +1,4 @@
-"""Text -> words, marks and quotations, each with its place. A quotation is one token: nothing splits inside it."""
+"""Splits a text into words, marks and quotations with their positions. A quotation is one token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 QUOTED = '"'
-"""The text of a token that is a whole quotation, a code fence, or lines that begin with `>`."""
+"""The text of every token that is a quotation, a fenced code block, or lines that begin with `>`."""
 
 BREAK = "\n"
 BLANK = "\n\n"
@@ -27,12 +27,12 @@ _CLOSERS = {
 _STRAIGHT = frozenset("\"'`")
 _BEFORE_QUOTE = frozenset(" \t\n\r([{:;,=—–-/")
 _PLAIN = frozenset(".,;:!?()-0123456789")
-"""Frequent marks that open no quotation and are written in one way."""
+"""Frequent marks that open no quotation and need no normalisation."""
 _CITED = re.compile(r">[^\n]*(?:\n>[^\n]*)*")
 
 
 class Token(NamedTuple):
-    """A word in lower case, a mark, a line end (`BREAK`, `BLANK`), or `QUOTED`; `text[start:end]` is what it was."""
+    """A word in lower case, a mark, a line end (`BREAK`, `BLANK`) or `QUOTED`; `[start:end]` is its span."""
 
     text: str
     start: int
@@ -40,7 +40,7 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """The tokens of `text`, in one pass: no part of it is looked at more often than there are kinds of quotes."""
+    """Tokenise `text` in linear time: each part is read at most once per kind of quote."""
     found: list[Token] = []
     unclosed: set[str] = set()
     at = 0
@@ -50,13 +50,13 @@ def tokens(text: str) -> list[Token]:
 
 
 def words_of(text: str) -> set[str]:
-    """The words of a text in lower case, wherever they stand; much faster than its tokens."""
+    """The words of a text in lower case, those in quotations included; much faster than `tokens`."""
     return set(_WORD.findall(text.lower().replace("’", "'")))
 
 
 def _read(text: str, at: int, found: list[Token], unclosed: set[str]) -> int:
-    """Read on from `at` to the end of the next quotation, or of the text."""
-    add, new = found.append, tuple.__new__  # this loop is most of the time that planning takes
+    """Tokenise from `at` to the end of the next quotation or of the text; returns that position."""
+    add, new = found.append, tuple.__new__  # hot path: most of the time of planning
     for piece in _PIECE.finditer(text, at):
         mark = piece[0]
         start, stop = piece.span()
@@ -73,7 +73,7 @@ def _read(text: str, at: int, found: list[Token], unclosed: set[str]) -> int:
 
 
 def _quotation(text: str, mark: str, start: int, unclosed: set[str]) -> int:
-    """Where the quotation that opens at `start` ends, or 0. What was found never to close is not searched again."""
+    """The end of the quotation that opens at `start`; else 0. Marks known not to close are not searched again."""
     if mark == ">":
         cited = _CITED.match(text, start) if start == 0 or text[start - 1] == "\n" else None
         return cited.end() if cited else 0
