@@ -1,6 +1,6 @@
-"""The rights that a swarm needs in Redis: the rule for a user who has those, and no others.
+"""ACL rule of a Redis user with the rights that a swarm needs, and no others.
 
-The commands are read off the scripts themselves, so the rule cannot fall behind them.
+The commands are read from the scripts themselves, so the rule cannot become outdated.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ DIRECT = frozenset(
     "publish pubsub|channels scan select set sismember subscribe time unsubscribe wait xlen xrange xread zcard zrange "
     "zrevrange".split()
 )
-"""What our processes send themselves."""
+"""Commands that our processes send outside of scripts."""
 
 
 @cache
 def scripted() -> frozenset[str]:
-    """What our scripts call."""
+    """Commands that our scripts call."""
     texts = [
         entry.read_text() for entry in (files("swarm.broker") / "scripts").iterdir() if entry.name.endswith(".lua")
     ]
@@ -29,13 +29,13 @@ def scripted() -> frozenset[str]:
 
 
 def rule(prefix: str = "swarm", user: str = "swarm", password: str = "PASSWORD") -> str:  # noqa: S107 - a placeholder
-    """The words of ACL SETUSER, or, with `user` before them, of a line in the server's configuration.
+    """Return the arguments of ACL SETUSER; after the word `user` they are a line of the server's configuration.
 
-    The prefix itself is a key too: scripts are handed it. SCAN shows names of other keys, but nothing in them.
-    Raises BadInput for what would be no name but a pattern, or more than one word of the rule.
+    The prefix itself counts as a key, since scripts receive it. SCAN shows the names of other keys, not their content.
+    Raises BadInput for a prefix or user that is a pattern or more than one word.
     """
     for field, name in (("prefix", prefix), ("user", user)):
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            raise BadInput(field, f"{name[:80]!r} is no name", "use 1 to 64 of A-Z a-z 0-9 _ -")
+            raise BadInput(field, f"{name[:80]!r} is not a valid name", "use 1 to 64 of A-Z a-z 0-9 _ -")
     rights = " ".join(f"+{name}" for name in sorted(DIRECT | scripted()))
     return f"{user} reset on >{password} resetchannels ~{prefix} ~{prefix}:* &{prefix}:* -@all {rights}"

@@ -1,7 +1,7 @@
-"""Where Redis is: a URL, and clients for it.
+"""Redis URLs, and clients for them.
 
     redis://[USER:PASSWORD@]HOST:6379/0           one server
-    rediss://HOST:6380/0?ssl_ca_certs=ca.pem      over TLS; ours, where asked for: ssl_certfile=, ssl_keyfile=
+    rediss://HOST:6380/0?ssl_ca_certs=ca.pem      over TLS; a client certificate: ssl_certfile=, ssl_keyfile=
     unix:///PATH                                  a socket of this machine
     redis+sentinel://[USER:PASSWORD@]HOST:26379,HOST2,HOST3/SERVICE[/DB]
                                                   the master that these sentinels name, wherever it moves
@@ -37,33 +37,33 @@ from swarm.errors import BadInput
 CONNECT_TIMEOUT = 3.0
 """Seconds."""
 ANSWER_TIMEOUT = 10.0
-"""Seconds without an answer after which a connection counts as dead."""
+"""Seconds without a reply after which a connection counts as dead."""
 MASTER_TIMEOUT = 3.0
-"""The same where sentinels watch: another master may have long taken over from one that hangs."""
+"""The same with sentinels, shorter: they may have replaced a master that hangs."""
 SENTINEL_TIMEOUT = 1.0
-"""For one sentinel, of several."""
+"""Seconds for one sentinel of several."""
 SENTINEL_PORT = 26379
 NAMELESS = {"lib_name": None, "lib_version": None}
-"""The library does not introduce itself: that would take one more right in Redis."""
+"""Omits the name and version of the library; sending them needs one more right in Redis."""
 SENTINEL = "+sentinel://"
 REMEDY = "use redis://HOST:6379/0, rediss://, unix:///PATH or redis+sentinel://HOST:26379,HOST2/SERVICE"
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def shown(url: str) -> str:
-    """A URL as it may be shown: without user, password and query."""
+    """Return a URL without user, password and query, fit for messages."""
     scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
     return scheme + mark + rest.rpartition("@")[2].partition("?")[0]
 
 
 def moves(url: str) -> bool:
-    """Whether sentinels say where the master is."""
+    """Whether sentinels name the master."""
     return SENTINEL in url
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A master that sentinels watch over: who they are, its service, and how to speak to it and to them."""
+    """A master behind sentinels: their hosts, its service name, and the client options of both."""
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
@@ -72,7 +72,7 @@ class Watched:
 
 
 def watched(url: str) -> Watched:
-    """A URL of sentinels, read. ValueError for what is none."""
+    """Parse a sentinel URL. Raises ValueError if it is none."""
     scheme, _, rest = url.partition(SENTINEL)
     if scheme not in ("redis", "rediss"):
         raise ValueError
@@ -102,13 +102,13 @@ def _host(text: str) -> tuple[str, int]:
 
 
 def _defaults(url: str) -> dict[str, Any]:
-    """Of every client, blocking or not. Over TLS the host's name must be that of the certificate."""
+    """Options of every client, blocking or not. Over TLS the host name is checked against the certificate."""
     unchecked = re.search(r"[?&]ssl_(cert_reqs=(none|optional)|check_hostname=)", url)
     return {**NAMELESS, **({"ssl_check_hostname": True} if url.startswith("rediss") and not unchecked else {})}
 
 
 def open_client(url: str, kind: type[Redis] = Redis, **options: Any) -> Redis:
-    """A client for `url` that never repeats a command on its own. Raises BadInput for what is no URL of a Redis."""
+    """Open a client for `url` that never retries a command on its own. Raises BadInput for an invalid URL."""
     defaults: dict[str, Any] = (
         {
             "retry": Retry(NoBackoff(), 0),
@@ -131,14 +131,14 @@ def open_client(url: str, kind: type[Redis] = Redis, **options: Any) -> Redis:
             client = kind.from_url(url, **defaults)
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # refuses unknown options
     except (ValueError, TypeError, AttributeError, exceptions.RedisError):
-        # what the library says of it may hold a piece of the password
-        raise BadInput("redis", f"{shown(url)!r} is no URL of a Redis", REMEDY) from None
+        # the library's message may contain a part of the password
+        raise BadInput("redis", f"{shown(url)!r} is not a Redis URL", REMEDY) from None
     _readable(client.connection_pool.connection_kwargs)
     return client
 
 
 def open_blocking(url: str, **options: Any) -> blocking.Redis:
-    """The same for a thread."""
+    """Open a blocking client for `url`, for use in a thread."""
     defaults: dict[str, Any] = {"retry": BlockingRetry(NoBackoff(), 0)} | _defaults(url) | options
     if not moves(url):
         return blocking.Redis.from_url(url, **defaults)
@@ -149,15 +149,15 @@ def open_blocking(url: str, **options: Any) -> blocking.Redis:
 
 
 def _readable(options: Mapping[str, Any]) -> None:
-    """Refuse certificates that are not there at once, and not as a Redis that is away."""
+    """Refuse missing certificate files at once; the library would report an unreachable Redis."""
     for name in FILES:
         path = options.get(name)
         if path is not None and not Path(path).is_file():
-            raise BadInput("redis", f"{name}: there is no file {path}", f"correct {name}= in the URL")
+            raise BadInput("redis", f"{name}: file {path} does not exist", f"correct {name}= in the URL")
 
 
 class _Asked(Sentinel):
-    """Sentinels that are asked one after the other, over connections that are closed after the answer."""
+    """Asks sentinels one after the other and closes each connection after the reply."""
 
     def __init__(self, sentinels: Any, **options: Any) -> None:
         super().__init__(sentinels, **options)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The catalog in Redis: cards by version, documents and heads as blobs by hash, and which version is current."""
+"""Catalogs in Redis: cards by version, documents and model heads as blobs by hash, and the current version."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from swarm.types.card import Blob, Card, Catalog
 
 AGAIN = "publish the catalog again: swarm experts publish DIR"
 KEPT = 64
-"""Versions a process keeps parsed."""
+"""Parsed versions that a process caches."""
 ALIVE = 64
-"""Versions that are looked through for experts which only older jobs still need."""
+"""Versions that are searched for experts which only older jobs still need."""
 
 
 class CatalogStore:
-    """Catalogs under one prefix. `lifetime` is how many seconds a version outlives its successor's publication."""
+    """Catalogs under one prefix. A version is kept for `lifetime` seconds after its successor was published."""
 
     def __init__(self, connection: Connection, lifetime: float) -> None:
         self._connection, self._keys, self._lifetime_ms = connection, connection.keys, round(lifetime * 1000)
         self._read: OrderedDict[str, Catalog] = OrderedDict()
 
     async def publish(self, catalog: Catalog, blobs: Mapping[str, bytes], *, first: bool = False) -> str | None:
-        """Make `catalog` the current one; every worker picks it up. Answers the former version, if any.
+        """Make `catalog` the current one for all workers; return the version before, if any.
 
-        With `first` nothing is changed where there is a current one.
-        Everything is written before the pointer moves, so no worker sees half a catalog. Raises EmptyCatalog.
+        With `first`, an existing current catalog stays. Cards and blobs are written before the version switches, so no
+        worker reads an incomplete catalog. Raises EmptyCatalog.
         """
         if not catalog.cards:
             raise EmptyCatalog()
@@ -45,12 +45,12 @@ class CatalogStore:
         return former.decode() or None
 
     async def current(self) -> str | None:
-        """The version that new jobs are planned with."""
+        """Version with which new jobs are planned."""
         version = await self._connection.call("GET", self._keys.current_catalog)
         return None if version is None else version.decode()
 
     async def catalog(self, version: str) -> Catalog:
-        """The cards of a version, read once. Raises EmptyCatalog when it is gone."""
+        """Return the cards of a version, read once per process. Raises EmptyCatalog if they have expired."""
         if version in self._read:
             self._read.move_to_end(version)
             return self._read[version]
@@ -66,7 +66,7 @@ class CatalogStore:
         return catalog
 
     async def alive(self) -> list[Catalog]:
-        """Every version that a job may still be pinned to, the current one first."""
+        """Return every version that an open job may use, the current one first."""
         versions = await self._connection.call("ZREVRANGE", self._keys.catalogs, 0, ALIVE - 1)
         found = []
         for version in versions:
@@ -75,7 +75,7 @@ class CatalogStore:
         return found
 
     async def blob(self, blob: Blob) -> bytes:
-        """The content of a blob, checked against its hash. Raises BrokerError when it is gone or damaged."""
+        """Return the content of a blob, checked against its hash. Raises BrokerError if it is missing or damaged."""
         content = await self._connection.call("GET", self._keys.blob(blob.sha256))
         if content is None:
             raise BrokerError(
@@ -87,7 +87,7 @@ class CatalogStore:
 
 
 def _readable(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, Card]]:
-    """Cards this process understands. One of a newer kind is left to newer processes, and stops nobody."""
+    """Parse the cards that this version understands; skip those of a newer kind."""
     for name, card in pairs:
         with suppress(ValidationError):
             yield name.decode(), received(Card, card)

@@ -1,4 +1,4 @@
-"""The swarm's clock, kept by `scripts/_clock.lua` and measured by every worker: no clock that steps harms it."""
+"""Clock shared by all processes, kept in Redis by `scripts/_clock.lua`; steps of a machine's clock do not move it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import time
 from swarm.broker.connection import Connection
 
 WINDOW_MS = 10_000.0
-"""Within one to two of these, a worker's own clock is taken for exact."""
+"""Period, one to two of which a worker's own clock is trusted to run at the right speed."""
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""It goes on while the machine sleeps."""
+"""Clock that also counts while the machine sleeps."""
 
 
 class Measured:
-    """The time of the swarm's clock as this process measures it from what it last heard, in milliseconds."""
+    """Shared time in milliseconds, extrapolated by this process from the last replies of Redis."""
 
     def __init__(self) -> None:
         self._since = self._former = self._lead = -math.inf
 
     def heard(self, now: float) -> None:
-        """It was `now` when Redis answered, at the latest a moment ago."""
+        """Note the shared time `now` from a reply that has just arrived."""
         own = _own_ms()
         if own - self._since > WINDOW_MS:
             self._former, self._lead, self._since = self._lead, now - own, own
@@ -29,13 +29,13 @@ class Measured:
             self._lead = max(self._lead, now - own)
 
     def now(self) -> str:
-        """What time it is, at least; empty as long as nothing was heard."""
+        """Return a lower bound of the shared time; empty before the first reply."""
         lead = max(self._former, self._lead)
         return "" if lead == -math.inf else str(int(lead + _own_ms()))
 
 
 async def now_ms(connection: Connection) -> float:
-    """The time of the swarm's clock in milliseconds."""
+    """Read the shared clock, in milliseconds."""
     (seconds, micros), (last, ahead) = await asyncio.gather(
         connection.call("TIME"), connection.call("HMGET", f"{connection.keys.prefix}:seen", "clock", "ahead")
     )

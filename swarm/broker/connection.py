@@ -1,8 +1,8 @@
-"""One Redis: its connection and its scripts.
+"""Connection to one Redis, and its scripts.
 
-Calls made in the same turn of the event loop travel together: concurrent callers cost one round trip. A command that
-only reads is repeated when its connection breaks; nothing else is. A caller who does not know whether a script arrived
-may repeat it (`repeated`), because every script is idempotent.
+Calls of one event loop iteration are pipelined: concurrent callers cost one round trip. Only commands that read are
+retried when the connection breaks. A caller who does not know whether a script arrived may retry it (`repeated`), since
+every script is idempotent.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ except ImportError:
     hiredis = None
 
 BATCH = 256
-"""Calls that travel together at most."""
+"""Calls in one pipeline, at most."""
 WAIT_MS = 1000
 """How long a durable write may take to reach a replica."""
 
 LIBRARY = ("_base", "_clock", "_ledger", "_breaker", "_limits", "_queue", "_jobs")
-"""What all scripts share, in the order in which one uses the other."""
+"""Shared parts that precede every script; each may use those before it."""
 
 
 @cache
 def source(name: str) -> str:
-    """The text of a script: what all share, then its own."""
+    """Return the text of a script: the shared parts, then its own."""
     folder = files("swarm.broker") / "scripts"
     return "".join((folder / f"{part}.lua").read_text() for part in (*LIBRARY, name))
 
@@ -57,12 +57,12 @@ READS = frozenset(
     "DBSIZE EXISTS GET HGET HGETALL HLEN HMGET HVALS INFO LLEN MEMORY PING PTTL SCAN SISMEMBER TIME XLEN XRANGE "
     "XREVRANGE ZCARD ZRANGE ZREVRANGE".split()
 )
-"""Commands that change nothing."""
+"""Commands that only read, so that they may be retried."""
 PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
-"""Seconds before each repetition of a call whose connection broke. Counted: each takes its time on a busy machine."""
+"""Seconds before each retry of a call whose connection broke. A count, no deadline: each may take long."""
 
 LATE = 3.0
-"""Seconds after the longest wait for the disk by which Redis must have answered."""
+"""Seconds beyond the longest wait for the disk within which Redis must reply."""
 
 Durable = bool | Literal["disk"]
 """Whether a write waits for a replica, or for the disk."""
@@ -71,30 +71,31 @@ T = TypeVar("T")
 
 
 class ScriptCall(NamedTuple):
-    """A command under way: as Redis reads it, and who waits for the answer."""
+    """A command in its wire form, and the future of its reply."""
 
     packed: bytes
     answer: asyncio.Future[Any]
 
 
 class Connection:
-    """Scripts and commands on one Redis, over one connection of its own; over a second one where a replica must follow.
+    """Runs scripts and commands on one Redis. Writes that a replica or the disk must confirm have connections of their
+    own.
 
-    Raises the `BrokerError`s of `swarm.errors`, and those only.
+    Raises only the `BrokerError`s of `swarm.errors`.
     """
 
     def __init__(self, client: Redis, keys: Keys, where: str) -> None:
         self.client, self.keys, self.where = client, keys, where
         self._closed = False
         self._plain = _Wire(client, self.suspect)
-        # a wire that waits for replicas holds up what comes behind, which must be no claim and no sign of life
+        # a connection that waits for replicas delays later commands, which must not be claims or heartbeats
         confirm = (_packed(("PUBLISH", keys.confirmed, "")), _packed(("WAIT", 1, WAIT_MS)))
         self._safe = _Wire(client, self.suspect, ending=confirm)
         self._disk = _Wire(client, self.suspect, ending=confirm, disk=where)
 
     @classmethod
     def open(cls, url: str, prefix: str = "swarm") -> Self:
-        """A connection that is made when it is first used."""
+        """Create a connection that connects on first use."""
         return cls(open_client(url), Keys(prefix), shown(url))
 
     async def __aenter__(self) -> Self:
@@ -106,28 +107,28 @@ class Connection:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close; calls that still wait fail."""
+        """Close the connection; pending calls fail."""
         self._closed = True
         await self._plain.aclose()
         await self._safe.aclose()
         await self._disk.aclose()
-        with contextlib.suppress(Exception):  # what is broken is closed as well
+        with contextlib.suppress(Exception):  # a broken connection counts as closed
             await self.client.aclose()
 
     @property
     def made(self) -> int:
-        """How often a connection was made, so that what was learnt of the server over it is asked anew."""
+        """Number of connects so far. When it changes, facts learnt about the server must be read again."""
         return self._plain.made
 
     async def reach_disk(self) -> None:
-        """Raises BrokerUndurable where Redis cannot say that its disk has what was written."""
+        """Raise BrokerUndurable if Redis cannot confirm that writes reached its disk."""
         await self._call(("PING",), "disk")
 
     async def script(self, name: str, *args: Any, durable: Durable = False, repeats: bool = False) -> Any:
-        """Run a script of ours on the keys under our prefix; one that `repeats`, again when its connection breaks.
+        """Run one of our scripts; with `repeats`, retry it when the connection breaks.
 
-        With `durable` the answer comes when a replica has all that was written before it. Raises BrokerUnconfirmed
-        when none has it within a second: it is written all the same, and calling again waits for a replica again.
+        With `durable`, the reply is returned once a replica (or the disk) has all writes before it. Raises
+        BrokerUnconfirmed if none has them within a second: the write stands, and a retry waits for a replica again.
         """
         if repeats:
             return await self.repeated(lambda: self.script(name, *args, durable=durable))
@@ -139,15 +140,15 @@ class Connection:
         return await self._call(("EVAL", source(name), 1, self.keys.prefix, *args), durable)
 
     async def call(self, *command: Any) -> Any:
-        """Run one command and give its raw answer: bytes, numbers, lists. One that only reads is repeated."""
+        """Run one command and return its raw reply (bytes, numbers, lists). Commands that only read are retried."""
         if command[0] in READS:
             return await self.repeated(lambda: self._call(command, False))
         return await self._call(command, False)
 
     async def repeated(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat an idempotent call while its connection breaks, for a moment; then raise what it raised.
+        """Retry an idempotent call for about 0.6 s while its connection breaks; then raise the last error.
 
-        A Redis that takes a new connection and does not answer is not asked again: that has taken long enough.
+        A Redis that accepts a new connection and does not reply is not retried: the timeout has taken long enough.
         """
         pauses = iter(PAUSES)
         while True:
@@ -164,7 +165,7 @@ class Connection:
             await asyncio.sleep(pause)
 
     def suspect(self) -> None:
-        """Connect anew before the next call: what one wire lost, such as a master that hangs, no other waits for."""
+        """Reconnect before the next call, on all connections: if one finds a master that hangs, none waits for it."""
         self._plain.suspect = self._safe.suspect = self._disk.suspect = True
 
     async def _call(self, command: tuple[Any, ...], durable: Durable) -> Any:
@@ -182,18 +183,18 @@ class Connection:
 
 
 class _Unconfirmed(exceptions.RedisError):
-    """No replica has said that it has what was written."""
+    """No replica has confirmed a write."""
 
 
 class _Stale(exceptions.TimeoutError):
-    """No answer on a connection that had answered before: the other side may no longer know of it."""
+    """A connection that worked before no longer replies: the other side may have forgotten it."""
 
 
 class _Wire:
-    """One connection, over which calls of the same turn travel together.
+    """One connection that pipelines the calls of one event loop iteration.
 
-    `ending`, if given, goes behind each batch: a write, which no replica passes over, and a WAIT. What WAIT counts is
-    what the batch is confirmed by. The write makes it cover what an earlier call has written, also over another wire.
+    `ending`, if given, follows each batch: a write that every replica receives, and a WAIT, whose count confirms the
+    batch. That write makes WAIT cover earlier writes too, also those over another connection.
     """
 
     def __init__(
@@ -202,17 +203,17 @@ class _Wire:
         self._client, self._lost, self._ending, self._where = client, lost, ending, disk
         self._write = ending[0] if ending else b""
         self._patience: float | None = None
-        """Seconds that a confirmation may take; None: as long as an answer."""
+        """Seconds that a confirmation may take; None: the usual reply timeout."""
         self.suspect = False
-        """Whether to connect anew before the next batch."""
+        """Whether to reconnect before the next batch."""
         self._waiting: list[ScriptCall] = []
         self._sender: asyncio.Task[None] | None = None
         self._wire: Any = None
         self.made = 0
         self._proven = False
-        """Whether this connection has answered before."""
+        """Whether Redis has replied on this connection."""
         self._heard = 0
-        """Answers so far."""
+        """Replies so far."""
 
     async def aclose(self) -> None:
         _fail(self._waiting, exceptions.ConnectionError("closed"))
@@ -236,7 +237,7 @@ class _Wire:
         self._sender.add_done_callback(self._stopped)
 
     def _stopped(self, sender: asyncio.Task[None]) -> None:
-        """Somebody cancelled every task of the loop: whoever still waits, or came since, is served by another one."""
+        """Start another sender for pending calls, if this one was cancelled along with every task of the loop."""
         if sender.cancelled() and any(not call.answer.done() for call in self._waiting):
             self._start()
 
@@ -250,15 +251,15 @@ class _Wire:
                 await self._hang_up()
                 self._lost()
             except asyncio.CancelledError:
-                await self._hang_up()  # what is still to be read must not answer whoever calls next
+                await self._hang_up()  # a late reply must not reach the next caller
                 raise
             finally:
-                # whatever happened, nobody waits for an answer that will not come
+                # no caller may wait for a reply that will not come
                 _fail(batch, exceptions.ConnectionError("closed"))
 
     async def _exchange(self, batch: Sequence[ScriptCall]) -> None:
         if self._wire is not None and (self.suspect or _closed(self._wire)):
-            await self._hang_up()  # Redis restarted since; nothing is sent yet, so nothing is repeated
+            await self._hang_up()  # Redis restarted; nothing of this batch is sent yet, so nothing is sent twice
         self.suspect = False
         if self._wire is None:
             self._wire = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
@@ -268,17 +269,17 @@ class _Wire:
             if self._where:
                 await self._reach_disk()
         await self._wire.send_packed_command(b"".join((*(call.packed for call in batch), *(self._ending or ()))))
-        # only one that has answered before is given up early: a new one may carry much over a slow network
+        # only a connection that has worked is given up early: a new one may be slow because of a large batch
         async with watched(self._client, lambda: self._heard) if self._proven else contextlib.nullcontext():
             moved, answers = await self._read(batch)
         if self._ending is not None:
             await self._confirm(answers)
         self._proven = True
         if moved:
-            await self._hang_up()  # what was the master is none any more; the next call looks for the new one
+            await self._hang_up()  # this is no longer the master; the next call looks up the new one
 
     async def _read(self, batch: Sequence[ScriptCall]) -> tuple[bool, list[tuple[ScriptCall, Any]]]:
-        """Read an answer for each call: whether the master has moved, and answers that are still to be confirmed."""
+        """Read the reply of each call; return whether the master has moved, and the replies still to be confirmed."""
         moved, answers = False, []
         for call in batch:
             try:
@@ -296,7 +297,7 @@ class _Wire:
         return moved, answers
 
     async def _confirm(self, answers: Sequence[tuple[ScriptCall, Any]]) -> None:
-        """Give out answers once a replica, or the disk, has followed."""
+        """Deliver the replies once a replica or the disk has confirmed the batch."""
         confirmed: Any = 1
         for _ in self._ending or ():
             confirmed = await self._wire.read_response(timeout=self._patience)
@@ -321,13 +322,13 @@ def _silent(error: BaseException | None) -> bool:
 
 
 def _closed(wire: Any) -> bool:
-    """Whether the other side has hung up meanwhile."""
+    """Whether the other side has closed the connection."""
     reader = wire._reader
     return bool(reader is None or reader.at_eof() or reader.exception() is not None)
 
 
 def _packed(command: tuple[Any, ...]) -> bytes:
-    """A command as Redis reads it; hiredis, where it is installed, does this ten times as fast."""
+    """Encode a command in the Redis protocol; hiredis, if installed, is ten times as fast."""
     try:
         if hiredis is not None:
             return bytes(hiredis.pack_command(command))

@@ -1,9 +1,8 @@
-"""What goes wrong between us and Redis, in our words: the one place where errors of a connection are translated.
+"""Translation of connection errors into BrokerErrors, in one place.
 
-A connection may break at every await, and what is raised then depends on the library, on TLS and on the event loop:
-redis-py's own errors, OSError, EOFError, RuntimeError (uvloop, on a transport that is closed), AttributeError (half of
-a connection is gone). So nobody lists them: every use of a connection stands in a `translated` block, and what comes
-out of it is a BrokerError.
+A connection may break at every await, with errors of redis-py, TLS or the event loop: OSError, EOFError, RuntimeError
+(uvloop, on a closed transport), AttributeError (half of a connection is gone). A list of them would be incomplete, so
+every use of a connection is in a `translated` block, which raises BrokerErrors only.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from swarm.errors import (
 )
 
 AWAY = ("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ", "UNBLOCKED", "max number of clients")
-"""What Redis answers when it may be there later. Inside a script Redis 6 puts words of its own before it."""
+"""Parts of replies of a Redis that is unavailable for now. Inside a script Redis 6 prefixes them."""
 DENIED = ("NOAUTH", "WRONGPASS", "NOPERM", "The user executing the script", "unauthenticated")
-"""The last one is said to a long command before any password."""
+"""Parts of replies that deny access. The last one answers a long command before authentication."""
 _TLS_BROKE = re.compile(r"EOF|RECORD|MAC|DECRYPT|DECODE|BAD_LENGTH|CLOSE_NOTIFY|UNEXPECTED_MESSAGE")
-"""Reasons of TLS for which not a certificate is to blame, but the wire."""
+"""TLS reasons that mean a broken connection, not a bad certificate."""
 
 
 @contextlib.contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turn whatever a connection raises in the block into a BrokerError."""
+    """Translate any error of a connection in the block into a BrokerError."""
     try:
         yield
     except SwarmError:
@@ -47,16 +46,16 @@ def translated(where: str) -> Iterator[None]:
 
 
 async def hang_up(wire: Any) -> None:
-    """Close a connection of the library, in whatever state it is. Raises nothing."""
+    """Close a redis-py connection in any state. Raises nothing."""
     if wire is not None:
         with contextlib.suppress(Exception):
             await wire.disconnect(nowait=True)
 
 
 def translate(error: BaseException, where: str) -> SwarmError:
-    """What redis-py or an event loop raised, as one of ours."""
+    """Translate an error of redis-py or the event loop into a SwarmError."""
     if isinstance(error, exceptions.ConnectionError) and isinstance(error.__cause__, exceptions.RedisError):
-        error = error.__cause__  # what Redis answered to the greeting
+        error = error.__cause__  # the reply to the handshake
     text = str(error)
     match error:
         case SwarmError():
@@ -92,12 +91,12 @@ def translate(error: BaseException, where: str) -> SwarmError:
 
 
 def read_only(error: BaseException) -> bool:
-    """Whether Redis said that it takes no writes."""
+    """Whether Redis refused a write because it is a replica."""
     return isinstance(error, exceptions.ReadOnlyError) or "READONLY" in str(error)
 
 
 def _tls(error: BaseException) -> str | None:
-    """What TLS had against a connection, if that is why there is none; None where the wire broke."""
+    """Return the reason why TLS rejected a connection; None if the connection merely broke."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):

@@ -1,7 +1,6 @@
-"""Dead letters: deliveries that lost their worker too often. What they stood for has failed; they are kept to be seen.
+"""Dead letters: deliveries that lost their worker too often. Their subtask has failed; they are kept for inspection.
 
-The list and the letters stay in step: a letter that is dropped leaves the list, and one whose lifetime has passed is
-listed no more.
+The list matches the letters: a letter that is dropped or has expired is no longer listed.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from swarm.types.events import Accepted, AnyEvent, CancelAsked, Ended, Started, 
 from swarm.types.request import Request
 
 TRACE = 50
-"""Events of a job that are shown with a letter, the last ones."""
+"""Number of the job's last events that are shown with a letter."""
 MOST_TOLD = 2_000
 _LISTED = ("queue", "reason", "tenant", "error", "lost", "at", "losses", "retried")
 
 
 class LostClaim(Value):
-    """A worker that had a delivery and lost it."""
+    """A claim whose worker was lost or gave it up."""
 
     worker: str
     claim: int
     lost_at: int
     started_at: int = 0
-    """0: not known, as of deliveries of the router pool."""
+    """0: unknown, as for deliveries of the router pool."""
 
 
 class DeadLetter(Value):
@@ -45,43 +44,43 @@ class DeadLetter(Value):
     queue: str
     reason: str
     error: str = ""
-    """The last error, its type and message; empty when its workers simply died."""
+    """Type and message of the last error; empty if its workers died."""
     tries: int = 0
     at: int
     holders: tuple[LostClaim, ...] = ()
     record: str = ""
-    """The payload, as it travelled."""
+    """The payload of the delivery."""
     retried: str = ""
-    """The job that its request was submitted as anew."""
+    """Id of the job that a retry has submitted."""
     trace: tuple[dict[str, Any], ...] = ()
-    """What the job's log says around it, as far as it is still there."""
+    """Events of the job's log about it, if the log is still kept."""
 
     @property
     def subtask(self) -> str:
-        """The subtask it is about; empty for one of the router pool."""
+        """Subtask of the delivery; empty for one of the router pool."""
         parts = self.id.split(":")
         return parts[1] if len(parts) == 3 and self.queue.startswith("run:") else ""
 
     @property
     def again(self) -> str:
-        """The id of the job that a retry makes, the same for all letters of a job: so its request is paid for once."""
+        """Id of the job that a retry submits. All letters of a job share it, so its request is paid for once."""
         return "retry-" + hashlib.sha256(self.job.encode()).hexdigest()[:24]
 
 
 class DeadLetters:
-    """The dead letters under one prefix."""
+    """Dead letters under one prefix."""
 
     def __init__(self, connection: Connection, log: JobLog) -> None:
         self._connection, self._keys, self._log = connection, connection.keys, log
 
     async def all(self) -> list[DeadLetter]:
-        """Every letter, newest first, without its trace and its payload, which may be large."""
+        """List all letters, newest first, without trace and payload, which may be large."""
         entries = await self._connection.call("XREVRANGE", self._keys.dead, "+", "-", "COUNT", DEAD_KEPT)
         found = await asyncio.gather(*(self._read(fields[1].decode(), _LISTED) for _, fields in entries))
         return [letter for letter in found if letter is not None]
 
     async def letter(self, name: str) -> DeadLetter:
-        """One letter with its trace. Raises BadInput when there is none."""
+        """Return one letter with its trace. Raises BadInput if it does not exist."""
         found = await self._found(name)
         try:
             log = await self._log.history(found.job)
@@ -94,7 +93,7 @@ class DeadLetters:
         return found.model_copy(update={"trace": trace, "holders": tuple(holders)})
 
     async def request(self, name: str) -> tuple[DeadLetter, Request]:
-        """A letter and the request of its job. Raises BadInput when one of them is gone."""
+        """Return a letter and the request of its job. Raises BadInput if one of them is no longer kept."""
         found = await self._found(name)
         try:
             return found, await self._log.request(found.job)
@@ -103,11 +102,11 @@ class DeadLetters:
             raise BadInput("letter", f"the request of job {found.job} is no longer kept", remedy) from None
 
     async def mark(self, name: str, job: str) -> None:
-        """Note that the request of a letter is now another job."""
+        """Record the id of the job that a retry of this letter submitted."""
         await self._connection.script("mark_dead", name, job)
 
     async def drop(self, name: str) -> bool:
-        """Forget a letter; False when there was none."""
+        """Delete a letter; False if there was none."""
         return bool(await self._connection.script("drop_dead", name))
 
     async def _found(self, name: str) -> DeadLetter:
@@ -137,14 +136,14 @@ class DeadLetters:
 
 
 def _holders(lines: Iterable[str]) -> Iterable[LostClaim]:
-    """Lines such as `worker:2~NONCE 1732150000123`; older versions wrote no nonce."""
+    """Parse lines such as `worker:2~NONCE 1732150000123`; older versions wrote no nonce."""
     for line in lines:
         if match := re.fullmatch(r"(.*):(\d+)(?:~\d+)? (\d+)", line):
             yield LostClaim(worker=match[1], claim=int(match[2]), lost_at=int(match[3]))
 
 
 def _is_about(event: AnyEvent, letter: DeadLetter) -> bool:
-    """Of a subtask's letter, what is about it or about the whole job; of another, what is about no subtask."""
+    """Whether an event concerns a letter: for a subtask, its own events and the job's; else those of no subtask."""
     about = getattr(event, "subtask", "")
     if letter.subtask:
         return about == letter.subtask or isinstance(event, Accepted | Tick | CancelAsked | Ended)

@@ -1,8 +1,8 @@
-"""Texts while they are written: pieces on a capped stream beside the log, for whoever likes to watch.
+"""Streamed texts: pieces of model output on a capped stream beside the job's log, for live display.
 
-Nothing hangs on them. A writer never waits for Redis, and a reader that comes late has what the stream still holds;
-the text itself comes with the answer. Each piece says who wrote it (subtask, attempt, claim), because what another
-claim or another try wrote before is void.
+Losing pieces harms nothing: the whole text comes with the answer. A writer never waits for Redis, and a late reader
+gets what the stream still holds. Each piece names its subtask, attempt and claim, since a new attempt or claim replaces
+the text of the one before.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from swarm.errors import BrokerError
 from swarm.types.base import Value
 
 ANSWER = "answer"
-"""What pieces of the job's own answer have for a subtask."""
+"""Subtask id in pieces of the job's own answer."""
 KEPT = 1_000
-"""Entries of one job's stream, about."""
+"""Approximate number of entries in one job's stream."""
 PIECE = 1_000
 """Characters of one entry: at most 4 kB."""
 MAX_SHOWN = 250_000
-"""Characters of one text that are shown while it is written."""
+"""Characters of one text that are streamed, at most."""
 PAUSE = 0.05
-"""Seconds between two entries that are not full. It grows with their number, so that KEPT last for minutes."""
+"""Seconds between two entries that are not full. It grows with their number, so that KEPT entries span minutes."""
 SLOWER = 200
 AWAY = 0.5
-"""Seconds until the next try while Redis takes nothing."""
+"""Seconds until the next try while Redis refuses writes."""
 CLOSING = 0.5
-"""Seconds for what is still to be written when the text is whole."""
+"""Seconds to write the rest when the text is complete."""
 AT_ONCE = 200
 
 
 class Delta(Value):
-    """A piece of a text that is being written. Shown pieces of one `subtask`, in order, are the text so far.
+    """A piece of a text that is being written. The pieces of one `subtask`, in order, are its text so far.
 
-    `reset`: what came of this subtask before is void, because another claim or another try has taken over. `subtask`
-    is `answer` for the job's own answer, whose pieces have no marks of provenance; the answer has its segments.
+    `reset`: discard the earlier text of this subtask, since another claim or attempt has taken over. `subtask` is
+    `answer` for the job's own answer, whose pieces carry no source markers; the final answer has its segments.
     """
 
     id: str
@@ -52,17 +52,17 @@ class Delta(Value):
 
 
 class Deltas:
-    """The streams of one Redis."""
+    """Streamed texts in one Redis."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def writing(self, claim: Claim, subtask: str = ANSWER, attempt: int = 1) -> Writing:
-        """Where the holder of `claim` can be watched. Use it as an async context manager."""
+        """Open a stream for the holder of `claim`. Use it as an async context manager."""
         return Writing(self._connection, claim, subtask, attempt)
 
     async def after(self, job: str, seen: str) -> list[tuple[str, dict[str, str]]]:
-        """The entries after the one with id `seen`, at most 200; `0-0` is before all."""
+        """Return at most 200 entries after the one with id `seen`; `0-0` is before all."""
         key = self._connection.keys.deltas(job)
         raw = await self._connection.call("XREAD", "COUNT", AT_ONCE, "STREAMS", key, seen)
         return [(entry.decode(), _decoded(fields)) for _, entries in raw or () for entry, fields in entries]
@@ -74,14 +74,17 @@ def _decoded(fields: list[bytes]) -> dict[str, str]:
 
 
 class Views:
-    """What one reader has seen of whom, which decides where it must forget. `resumed`: it had seen something before."""
+    """Last attempt that one reader has seen of each subtask; decides when to send `reset`.
+
+    `resumed`: the reader had seen entries in an earlier connection.
+    """
 
     def __init__(self, *, resumed: bool = False) -> None:
         self._resumed = resumed
         self._seen: dict[str, tuple[int, int]] = {}
 
     def delta(self, entry: str, fields: Mapping[str, str]) -> Delta:
-        """An entry as this reader should take it."""
+        """Turn an entry into a Delta for this reader."""
         subtask = fields["subtask"]
         attempt, claim = int(fields["attempt"]), int(fields["claim"])
         known, start = self._seen.get(subtask), bool(fields["start"])
@@ -91,9 +94,10 @@ class Views:
 
 
 class Writing:
-    """A text on its way to those who watch. `begin` and `add` never wait, and what goes wrong here harms nobody.
+    """Writes one text to the stream in the background. `begin` and `add` never wait, and never raise.
 
-    When it is unknown whether a piece arrived, the text starts anew, so that no view is ever torn or doubled.
+    If it is unknown whether a piece arrived, the text is sent again from its start, so no reader sees a gap or a
+    repeat.
     """
 
     def __init__(self, connection: Connection, claim: Claim, subtask: str, attempt: int) -> None:
@@ -115,7 +119,7 @@ class Writing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the rest if that goes at once. A cancelled writer leaves at once."""
+        """Write the rest within half a second. A cancelled writer stops at once."""
         self._closing = True
         self._news.set()
         self._hurry.set()
@@ -130,14 +134,14 @@ class Writing:
             await asyncio.gather(task, return_exceptions=True)
 
     def begin(self) -> None:
-        """The text starts anew; what came of it before is void."""
+        """Start the text again; discard what was written of it."""
         self._waiting, self._written = [], []
         self._length = self._pending = 0
         self._start, self._turn = True, self._turn + 1
         self._news.set()
 
     def add(self, text: str) -> None:
-        """More of the text."""
+        """Append to the text."""
         text = text[: MAX_SHOWN - self._length].encode("utf-8", "replace").decode()
         if not text:
             return
@@ -159,7 +163,7 @@ class Writing:
                 return
 
     async def _entry(self) -> bool:
-        """Write one entry, and wait until the next is due. False: this claim has nothing more to say."""
+        """Write one entry and wait until the next is due. False: the claim is no longer held."""
         turn, start, piece = self._turn, self._start, self._taken()
         try:
             answer = await self._connection.script(
@@ -188,7 +192,7 @@ class Writing:
         return piece
 
     def _again(self, turn: int, piece: str) -> None:
-        """Whether `piece` arrived is unknown: everything comes once more."""
+        """Queue the whole text again, since it is unknown whether `piece` arrived."""
         if turn == self._turn:
             self._waiting = [*self._written, piece, *self._waiting]
             self._pending, self._written = self._length, []

@@ -1,4 +1,4 @@
-"""Having what was written on the disk of Redis before anything is promised: `SWARM_DURABLE=disk`."""
+"""Confirmation that a write reached the disk of Redis, for `SWARM_DURABLE=disk`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from redis import exceptions
 from swarm.errors import BrokerUndurable
 
 DISK_MS = 5_000
-"""How long a write may take to reach the disk."""
+"""Milliseconds that a write may take to reach the disk."""
 
 
 async def waits_for_disk(wire: Any, where: str) -> bool:
-    """Whether a new connection must send WAITAOF after its writes; False: each answer comes after the fsync anyway.
+    """Whether writes on this new connection need a WAITAOF; False: the server syncs before each reply anyway.
 
-    A server without WAITAOF (older than 7.2) is set to `appendfsync always`. Raises BrokerUndurable where neither
-    can be had.
+    A server without WAITAOF (older than 7.2) is set to `appendfsync always`. Raises BrokerUndurable if neither is
+    possible.
     """
     try:
         await _asked(wire, "WAITAOF", 1, 0, 1)

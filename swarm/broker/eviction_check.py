@@ -1,4 +1,4 @@
-"""Refusing a Redis that drops keys when its memory is full: accepted jobs would vanish without an ending."""
+"""Refusal of a Redis that evicts keys when its memory is full: accepted jobs would vanish without an ending."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from swarm.broker.connection import Connection
 from swarm.errors import BrokerDenied, BrokerEvicts
 
 LOOK_AGAIN = 60.0
-"""Seconds after which the policy is looked at again."""
+"""Seconds after which the policy is read again."""
 
 
 class EvictionCheck:
-    """Looks at maxmemory and its policy, again after LOOK_AGAIN seconds or over a new connection."""
+    """Checks maxmemory and its policy; again after LOOK_AGAIN seconds or a reconnect."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._seen, self._at = -1, 0.0
         self.maxmemory = 0
-        """Bytes, as last seen; 0: none is set, or this user may not know."""
+        """Bytes, as last read; 0: no limit, or this user may not read it."""
 
     async def check(self) -> None:
-        """Raises BrokerEvicts where keys may be evicted. A user who may not know is not refused."""
+        """Raise BrokerEvicts if keys may be evicted. A user without the right to read the policy passes."""
         now, made = time.monotonic(), self._connection.made
         if made == self._seen and now - self._at < LOOK_AGAIN:
             return

@@ -1,8 +1,8 @@
-"""Tell a connection that died without a word from a Redis that is slow.
+"""Detection of half-open connections, as opposed to a slow Redis.
 
-Behind a router or a firewall that forgot a connection nobody hangs up and nothing arrives. So when a connection has
-been silent for a moment, a new one is asked: if Redis answers there, the old one is given up; if it does not, it is
-slow for all, and whoever waits waits on.
+A router or firewall that has forgotten a connection closes nothing and delivers nothing. So when a connection has been
+silent for SILENCE seconds, Redis is pinged over a new one. If it replies there, the old connection is given up; if not,
+Redis is slow for all, and the caller waits on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from swarm.broker.address import CONNECT_TIMEOUT
 from swarm.broker.connection_errors import hang_up
 
 SILENCE = 2.0
-"""Seconds without an answer after which Redis is asked over a new connection; longer than any WAIT for a replica."""
+"""Seconds without a reply before Redis is pinged over a new connection; longer than any WAIT for a replica."""
 
 
 @contextlib.asynccontextmanager
 async def watched(client: Redis, heard: Callable[[], int]) -> AsyncIterator[None]:
-    """Raise TimeoutError in the block when `heard`, a count of answers, stands still while Redis answers another."""
+    """Raise TimeoutError in the block if `heard`, a count of replies, stops while Redis replies to a new connection."""
     loop = asyncio.get_running_loop()
     watching: list[asyncio.Task[None]] = []
     async with asyncio.timeout(None) as limit:
@@ -44,14 +44,14 @@ async def _watch(client: Redis, heard: Callable[[], int], limit: asyncio.Timeout
 
 
 async def _answers(client: Redis) -> bool:
-    """Whether Redis answers over a new connection."""
+    """Whether Redis replies over a new connection."""
     wire = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             await wire.connect()
             await wire.send_command("PING")
             await wire.read_response()
-    except Exception:  # of whatever class: there is no answer
+    except Exception:  # of any class: there is no reply
         return False
     finally:
         await hang_up(wire)

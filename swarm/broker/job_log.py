@@ -1,4 +1,4 @@
-"""A job's log and what lies beside it: accepted by `submit`, moved on by `advance`, read by whoever follows."""
+"""Jobs in Redis: submit, advance, cancel, and reads of a job's log, results and answer."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from swarm.types.result import Solution
 
 EVENTS_AT_ONCE = 1_000
 AT_ONCE = 16
-"""Bodies of a group that are read together."""
+"""Bodies of a group that are read in one call."""
 MOST_CHILDREN = 1_000
-"""Jobs that the experts of one job may ask for."""
+"""Child jobs that the experts of one job may submit."""
 
 
 @dataclass(frozen=True)
 class StoredJob:
-    """What a job passes on to those that its experts ask for."""
+    """Facts of a job that its child jobs inherit."""
 
     tenant: str
     priority: int
     left: float
-    """Seconds until it ends in any case; `inf` where a version before accepted it."""
+    """Seconds until it ends in any case; `inf` if an older version accepted it."""
 
 
 class JobLog:
@@ -59,16 +59,16 @@ class JobLog:
     # -- accepting and ending
 
     async def submit(self, job: str, request: Request, *, busy_timeout: float = 0.0, parent: str = "") -> bool:
-        """Accept a job, or raise what speaks against it. False when this very job was accepted before.
+        """Accept a job; False if this very job was accepted before.
 
         A caller that repeats it after Busy, after `retry_after` or each second, for up to `busy_timeout` seconds, has a
-        place kept for it.
+        place reserved.
 
-        With `parent` it is a part of that job, asked for by an expert: it waits for no place, is paid from the budget
-        of that job, and is cancelled with it. Repeated with less time left it is the same job.
+        With `parent`, the job is a child of that job, submitted by one of its experts: it needs no place of its own, is
+        paid from the parent's budget, and is cancelled with it. A repeat with less time left is the same job.
 
         Raises Busy, OverBudget, TenantFull, UnknownExpert, EmptyCatalog, JobConflict, AskRefused (with `parent`),
-        and BrokerUnconfirmed where a replica must have it and has not. Safe to repeat: the job exists once.
+        and BrokerUnconfirmed if a replica must confirm the job and has not. Safe to repeat: the job exists once.
         """
         body = request.model_dump_json(exclude_defaults=True)
         same = request.model_dump_json(exclude_defaults=True, exclude={"deadline", "max_age"}) if parent else body
@@ -96,16 +96,16 @@ class JobLog:
         return bool(verdict == "ok")
 
     def _tenant_bytes(self) -> int | str:
-        """What a tenant's jobs may keep, as the script takes it: '' for no bound."""
+        """Limit of the bytes that a tenant's jobs may keep, as an argument of the script: '' for none."""
         return self._settings.max_results_tenant or self._eviction.maxmemory // 2 or ""
 
     async def holds(self, job: str, request: Request) -> bool:
-        """Whether this request has become this job, by now or before."""
+        """Whether this job exists with this very request."""
         stored = await self._connection.call("HGET", self._keys.job(job), "digest")
         return stored is not None and bool(stored.decode() == _digest(request.model_dump_json(exclude_defaults=True)))
 
     async def standing(self, job: str) -> StoredJob:
-        """What a job passes on. Raises JobNotFound."""
+        """Return the facts that child jobs inherit. Raises JobNotFound."""
         fields, now = await asyncio.gather(
             self._connection.call("HMGET", self._keys.job(job), "tenant", "priority", "due"),
             now_ms(self._connection),
@@ -117,16 +117,16 @@ class JobLog:
         return StoredJob(tenant.decode(), int(priority or 0), left)
 
     async def cancel(self, job: str, subtask: str = "") -> bool:
-        """Ask to cancel a job, or one subtask of it; False when the job has ended already. Raises JobNotFound."""
+        """Request the cancellation of a job or of one subtask; False if the job has ended. Raises JobNotFound."""
         answer = await self._connection.script("cancel", job, subtask, repeats=True)
         if answer == b"unknown":
             raise JobNotFound(job)
         return bool(answer == b"asked")
 
     async def advance(self, job: str, claim: Claim, token: str, new_token: str, decision: Decision) -> str:
-        """Write a decision: `done`, `again`, `conflict` (somebody decided since) or `gone` (the claim is not held).
+        """Write a decision; return `done`, `again`, `conflict` (another was written) or `gone` (the claim is lost).
 
-        Raises BrokerUnconfirmed for an ending that a replica must have and has not; repeating it waits again.
+        Raises BrokerUnconfirmed if a replica must confirm an ending and has not; a retry waits again.
         """
         durable = self._settings.durable if decision.answer is not None else False
         answer = await self._connection.script(
@@ -135,16 +135,16 @@ class JobLog:
         return bytes(answer).decode()
 
     async def append(self, claim: Claim, event: AnyEvent) -> bool:
-        """Append an event of a delivery that goes on; False when the claim is not held or the job has ended.
+        """Append an event of a running delivery; False if the claim is lost or the job has ended.
 
-        May be repeated, for events that mean the same twice as once.
+        Safe to repeat for events that mean the same when logged twice.
         """
         return bool(await self._connection.script("append", *claim.args, *encode_event(event)) == b"ok")
 
     # -- reading
 
     async def events(self, job: str, after: str = "0-0") -> list[AnyEvent] | None:
-        """The events after the one with id `after`, at most 1,000; None when that one is not (or no longer) there."""
+        """Return at most 1,000 events after the one with id `after`; None if that one is not in the log."""
         start = "-" if after == "0-0" else after
         raw = await self._connection.call("XRANGE", self._keys.log(job), start, "+", "COUNT", EVENTS_AT_ONCE)
         if after == "0-0":
@@ -159,7 +159,7 @@ class JobLog:
         return ending is not None
 
     async def answer(self, job: str) -> Answer | None:
-        """The answer, or None while there is none; its cost as the books have it now. Raises JobNotFound."""
+        """Return the answer, or None before the end; its cost is as the ledger has it now. Raises JobNotFound."""
         expire, answer = await self._connection.call("HMGET", self._keys.job(job), "expire", "answer")
         if expire is None:
             raise JobNotFound(job)
@@ -169,18 +169,18 @@ class JobLog:
         return found.model_copy(update={"usage": cost.onto(found.usage)}) if cost else found
 
     async def spent(self, job: str) -> Spent:
-        """What a job's model calls have cost so far. What is presumed may be settled lower, also after its end."""
+        """Return the cost of a job's model calls so far. A presumed cost may be settled lower, even after the end."""
         return spent(await self._connection.call("HMGET", self._keys.money(job), *FIELDS))
 
     async def request(self, job: str) -> Request:
-        """What the caller wanted. Raises JobNotFound."""
+        """Return the request of a job. Raises JobNotFound."""
         body = await self._connection.call("HGET", self._keys.job(job), "request")
         if body is None:
             raise JobNotFound(job)
         return received(Request, body)
 
     async def history(self, job: str) -> list[AnyEvent]:
-        """The whole log as it is now. Raises JobNotFound."""
+        """Return the whole log. Raises JobNotFound."""
         log: list[AnyEvent] = []
         while page := await self.events(job, log[-1].id if log else "0-0"):
             log += page
@@ -189,11 +189,11 @@ class JobLog:
         return log
 
     async def progress(self, job: str) -> Progress:
-        """The job as its log has it now. Raises JobNotFound."""
+        """Return the progress of a job, folded from its whole log. Raises JobNotFound."""
         return fold(Progress(), await self.history(job))
 
     async def receipt(self, job: str) -> Receipt:
-        """What became of a job's parts so far, and what they used. Raises JobNotFound."""
+        """Return the state and usage of every attempt so far. Raises JobNotFound."""
         log, books = await asyncio.gather(self.history(job), self._connection.call("HGETALL", self._keys.money(job)))
         found = receipt(job, log, unsettled(dict(zip(books[::2], books[1::2], strict=True))))
         cost = await self.spent(job)
@@ -201,7 +201,7 @@ class JobLog:
         return found.model_copy(update={"usage": cost.onto(found.usage)}) if cost else found
 
     async def bodies(self, job: str, keys: Iterable[str]) -> dict[str, str]:
-        """Bodies by their keys; one that is not there is left out."""
+        """Return bodies by their keys; missing ones are left out."""
         wanted = list(keys)
         if not wanted:
             return {}
@@ -209,16 +209,17 @@ class JobLog:
         return {key: body.decode() for key, body in zip(wanted, raw, strict=True) if body is not None}
 
     async def solutions(self, job: str, bodies: Mapping[str, str]) -> dict[str, Solution]:
-        """Solutions by subtask, given the keys of their bodies by subtask."""
+        """Return solutions by subtask, from the keys of their bodies."""
         found = await self.bodies(job, bodies.values())
         return {name: received(Solution, found[key]) for name, key in bodies.items() if key in found}
 
     async def results(
         self, job: str, inputs: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]
     ) -> dict[str, Solution]:
-        """Results by subtask, from where an envelope says that they lie; those of a group's items as one.
+        """Return results by subtask, from the keys in an envelope; the items of a group become one result.
 
-        What was skipped is SKIPPED, what is gone is left out. TooLarge for a group that no instruction could hold.
+        A skipped subtask gives SKIPPED; an expired result is left out. Raises TooLarge for a group that no instruction
+        can hold.
         """
         found = await self.solutions(job, {name: key for name, key in inputs.items() if key})
         found |= {name: SKIPPED for name, key in inputs.items() if not key}
@@ -240,21 +241,21 @@ class JobLog:
         return read
 
     async def open(self, tenant: str) -> list[str]:
-        """The jobs of a tenant that have not ended."""
+        """List the jobs of a tenant that have not ended."""
         names = await self._connection.call("ZRANGE", f"{self._keys.open}:{tenant}", 0, -1)
         return [name.decode() for name in names]
 
     async def jobs(self, limit: int = 20, *, ended: bool = True) -> list[JobInfo]:
-        """Open jobs, then (with `ended`) the last that ended; newest first, at most `limit`."""
+        """List at most `limit` jobs, newest first: open ones, then (with `ended`) the last that ended."""
         names = await self._connection.call("ZREVRANGE", self._keys.open, 0, limit - 1)
         if ended and len(names) < limit:
             names += await self._connection.call("ZREVRANGE", self._keys.ended, 0, limit - len(names) - 1)
-        # one that ended between the two reads is in both
+        # a job that ended between the two reads is in both
         found = await asyncio.gather(*(self._listed(name.decode()) for name in dict.fromkeys(names)))
         return sorted(filter(None, found), key=lambda job: (job.state in ENDINGS, -job.accepted_at))
 
     async def _listed(self, job: str) -> JobInfo | None:
-        """A line of `jobs`: what was decided last, and what the log has since. None: it is gone."""
+        """One entry of `jobs`, from the last decision and the log since; None if the job has expired."""
         fields = ("request", "tenant", "accepted", "graph", "progress", "cursor")
         raw, cost = await asyncio.gather(self._connection.call("HMGET", self._keys.job(job), *fields), self.spent(job))
         request, tenant, accepted, graph, progress, cursor = raw

@@ -1,8 +1,8 @@
 """Every key this project writes to Redis, and how long it lives.
 
-A job's keys live until `expire`: 30 days after its greatest age as long as it has not ended, so that an outage does not
-make it vanish; then until the retention after its end has passed. The scripts in `scripts/` build the same names from
-the prefix; `tests/unit/test_keys.py` holds the two together.
+A job's keys live until `expire`: before its end, 30 days beyond its maximum age, so that it survives an outage; after
+its end, until the retention has passed. The scripts in `scripts/` build the same names from the prefix;
+`tests/unit/test_keys.py` compares the two.
 
     key                              type     holds                                             lives
     PREFIX:job:ID                    hash     request, progress, token, ending, bytes kept ...   until expire
@@ -52,9 +52,9 @@ the prefix; `tests/unit/test_keys.py` holds the two together.
     PREFIX:prices                    hash     what models cost, by name                         PRICES_KEPT
     PREFIX:tenants                   hash     weight and budget of tenants, NAME:FIELD          TENANTS_KEPT
 
-Channels: PREFIX:events:JOB (the id of its last event), PREFIX:over:JOB (the answer), PREFIX:deltas:JOB (ids of its
-deltas), PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog), PREFIX:confirmed (nothing: it only
-gives replicas something to follow).
+Channels: PREFIX:events:JOB (id of its last event), PREFIX:over:JOB (the answer), PREFIX:deltas:JOB (ids of its
+deltas), PREFIX:stop:WORKER (deliveries to stop), PREFIX:published (a new catalog), PREFIX:confirmed (empty: a write
+that replicas can confirm).
 """
 
 from __future__ import annotations
@@ -69,27 +69,27 @@ ENDED_KEPT = 10_000
 DEAD_KEPT = 1_000
 WAKE_TOKENS = 4
 SEEN_FIELDS = 6
-"""The clock, how far it is ahead, gaps and lease; an older version writes two of its own."""
+"""Fields of `seen`: clock, ahead, gaps and lease; an older version writes two more."""
 PLANS_KEPT = 500
 LIMITS_KEPT = 1_000
 PRICES_KEPT = 10_000
 TENANTS_KEPT = 10_000
 HELD_STEP_MS = 600_000
-"""Bytes that jobs keep are counted by the ten minutes in which they expire."""
+"""Width of a time bucket: bytes that jobs keep are counted by the ten minutes in which they expire."""
 
 ETERNAL = re.compile(
     r"queue:[^:]+(:[^:]+)?:(ready|later|leases)"
     r"|open(:[^:]+)?|ended|seen|queues|limits|catalogs?|dead|prices|tenants"
 )
-"""What may have no lifetime, after the prefix."""
+"""Key names after the prefix that may have no lifetime."""
 
 ADVANCE, PLAN, ANSWER = "advance", "plan", "answer"
-"""Queues of the router pool. An expert's queue is given by `expert_queue`."""
+"""Queues of the router pool. `expert_queue` names those of experts."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The names under one prefix."""
+    """Key and channel names under one prefix."""
 
     prefix: str = "swarm"
 
@@ -203,7 +203,7 @@ class Keys:
 
 
 def subtask_of(delivery: str, queue: str) -> tuple[str, int, str] | None:
-    """Subtask, attempt and expert of a delivery to an expert; None for one to the router.
+    """Return subtask, attempt and expert of a delivery to an expert; None for one to the router.
 
     >>> subtask_of("j1:t2:1", "run:echo@5f")
     ('t2', 1, 'echo')
@@ -215,9 +215,9 @@ def subtask_of(delivery: str, queue: str) -> tuple[str, int, str] | None:
 
 
 def expert_queue(card: Card) -> str:
-    """The queue of one expert: what it cannot take now blocks no other.
+    """Return the name of an expert's own queue, so that a busy expert blocks no other.
 
-    An expert in plain Python has one for each version, because a worker has the code of one version only.
+    An expert in plain Python has a queue for each version, since a worker has the code of one version only.
     """
     if card.implementation is None:
         return f"run:{card.name}"

@@ -1,8 +1,7 @@
-"""Money in Redis: what is reserved for model calls, what they came to, and what jobs, tenants and days may spend.
+"""Ledger of model calls in Redis: reservations, settled costs, and the budgets of jobs, tenants and days.
 
-Every call is reserved for before it is made, at the most it can cost, and settled afterwards; the scripts keep the
-books of the job, of its tenant on the day of its acceptance, and of that day, in one step each. All amounts are
-micro-dollars.
+Each call is reserved at its highest possible cost before it is made, and settled afterwards. One script per step books
+it to the job, to the job's tenant on the day of its acceptance, and to that day. All amounts are micro-dollars.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ MAX_WEIGHT = 100
 
 Verdict = Literal["ok", "free", "full", "never", "unpriced", "gone", "broken", "dead", "paused"]
 Health = Literal["", "up", "model", "endpoint"]
-"""What a call says of its server: nothing, that it answers, or which of the two is down."""
+"""What a call shows about its server: nothing, that it is up, or that the model or the endpoint is down."""
 
 
 @dataclass(frozen=True)
 class Reserved:
-    """What a reservation came to.
+    """Result of a reservation request.
 
-    `ok`: held, and a limit holds. `free`: held, without a limit. `full`: others of `scope` are open, it may fit later.
-    `never`: with none open it would not fit what is `left` of `limit`. `unpriced`: a limit holds and the model has no
-    price. `gone`: the claim is not held any more, or the job has ended. `broken`: the breaker of the gate `scope` is
-    open, for `left` milliseconds; `dead`: it has been for so long that nobody waits for it. `paused`: the server of
-    the gate `scope` wants no calls for `left` milliseconds.
+    `ok`: reserved within a budget. `free`: reserved; no budget applies. `full`: other reservations of `scope` are open,
+    it may fit later. `never`: it exceeds what is `left` of `limit` even with none open. `unpriced`: a budget applies
+    and the model has no price. `gone`: the claim is lost, or the job has ended. `broken`: the breaker of `scope` is
+    open, for `left` milliseconds; `dead`: it has been open for so long that calls no longer wait for it. `paused`: the
+    server of `scope` accepts no calls for `left` milliseconds.
     """
 
     verdict: Verdict
@@ -47,56 +46,56 @@ class Reserved:
     left: int = 0
     limit: int = 0
     why: str = ""
-    """What the last call of a broken gate said."""
+    """Error text of the last call before the breaker opened."""
     probe: bool = False
-    """It is held, for the one call that is to try out what was broken."""
+    """Whether this is the one call that probes a half-open breaker."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What stands in the books of one scope: a job, a tenant's day or a day."""
+    """Ledger entries of one scope: a job, a tenant's day, or a day."""
 
     settled: int = 0
     presumed: int = 0
     open: int = 0
-    """Held for calls under way, of jobs without a budget of their own."""
+    """Reserved for running calls of jobs without a budget of their own."""
     earmarked: int = 0
-    """Set aside for jobs that have a budget and have not ended, as far as they have not spent it."""
+    """Unspent part of the budgets of open jobs, set aside for them."""
     limit: int | None = None
     tokens: int = 0
-    """Sent and received, as servers told or as estimated. Not counted for a job, whose usage has them."""
+    """Input and output tokens, as reported by servers or estimated. Not counted for a job: its usage has them."""
 
     def __bool__(self) -> bool:
         return bool(self.settled or self.presumed)
 
     @property
     def at_end(self) -> Spent:
-        """The same of a job that has ended: what is still open, of jobs below it, may cost as much."""
+        """The same for an ended job: what its child jobs still have open counts as presumed."""
         return replace(self, presumed=self.presumed + self.open, open=0)
 
     def onto(self, usage: Usage) -> Usage:
-        """`usage` with the cost as it stands here."""
+        """Return `usage` with the cost of this entry."""
         return usage.model_copy(update={"cost": self.settled, "presumed": self.presumed})
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """A tenant, as set, and what its jobs of today have spent."""
+    """Settings of a tenant, and what its jobs of today have spent."""
 
     name: str
     weight: int = 1
     budget: int | None = None
-    """Micro-dollars a day; None: as the settings say."""
+    """Micro-dollars a day; None: the default of the settings."""
     today: Spent = Spent()
 
 
 def micro(dollars: float | None) -> int | str:
-    """US dollars as micro-dollars, as scripts take them: '' for no limit."""
+    """Convert US dollars to micro-dollars, as an argument of scripts: '' for no limit."""
     return "" if dollars is None else math.floor(dollars * 1_000_000 + 0.5)
 
 
 class Ledger:
-    """The books under one prefix."""
+    """Ledger of all jobs, tenants and days under one prefix."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection, self._keys = connection, connection.keys
@@ -106,7 +105,7 @@ class Ledger:
     async def reserve(
         self, claim: Claim, call: int, amount: int | None, *, model: str = "", seconds: float = 60.0
     ) -> Reserved:
-        """Hold the most that a call may cost; None: its model has no price. May be repeated.
+        """Reserve the worst-case cost of a model call; None: its model has no price. Safe to repeat.
 
         `call` is its number among those of this claim; it takes `seconds` at most.
         """
@@ -133,11 +132,12 @@ class Ledger:
         health: Health = "",
         why: str = "",
     ) -> int | None:
-        """Book what a call came to; 0 gives all back, None keeps all that was held as presumed. May be repeated.
+        """Book the cost of a call; 0 returns the reservation, None (unknown) keeps all of it as presumed. Safe to
+        repeat.
 
-        `tokens`, `limited` (the server said: too much), `pause` (seconds for which it wants to be left alone) and
-        `health`, with `why` in words, are for the gates of `model`. Answers what had been held, None if nothing was, or
-        is any more.
+        `tokens`, `limited` (the server refused because of its limits), `pause` (seconds for which it accepts no calls)
+        and `health`, with `why` as its error text, update the limiters of `model`. Returns the amount that was
+        reserved; None if there was no reservation, or it is settled already.
         """
         held = await self._connection.script(
             "settle", claim.id, claim.owner, _hold(claim, call), "" if amount is None else amount,
@@ -148,17 +148,17 @@ class Ledger:
     # -- looking
 
     async def today(self) -> int:
-        """The number of the day (UTC) by the swarm's clock, as the books name it."""
+        """Return the number of the current day (UTC) by the shared clock, as used in ledger keys."""
         return int(await now_ms(self._connection)) // DAY_MS
 
     async def day(self, day: int) -> Spent:
-        """All that jobs accepted on that day have spent."""
+        """Return the spending of all jobs that were accepted on that day."""
         return spent(await self._connection.call("HMGET", self._keys.budget(f"day:{day}"), *FIELDS))
 
     # -- tenants
 
     async def tenants(self) -> list[Tenant]:
-        """Those that have something set, and those that spent something today, by name."""
+        """List tenants with settings of their own or with spending today, by name."""
         day = await self.today()
         given: dict[str, dict[str, int]] = {}
         raw = await self._connection.call("HGETALL", self._keys.tenants)
@@ -173,7 +173,7 @@ class Ledger:
         ]
 
     async def keep_tenant(self, name: str, *, weight: int | None = None, budget: float | None = None) -> None:
-        """Set a tenant's weight, its budget for a day (US dollars), or both. TooLarge when there are too many."""
+        """Set a tenant's weight, its daily budget (US dollars), or both. TooLarge: too many tenants."""
         if weight is not None and not 1 <= weight <= MAX_WEIGHT:
             raise BadInput("weight", f"{weight}", f"give 1 to {MAX_WEIGHT}")
         fields = {"weight": "" if weight is None else weight, "budget": micro(budget)}
@@ -182,7 +182,7 @@ class Ledger:
             raise TooLarge("tenants", TENANTS_KEPT + 1, TENANTS_KEPT, "tenants", "drop some: swarm tenants drop NAME")
 
     async def drop_tenant(self, name: str) -> bool:
-        """Take away what was set for a tenant; it then has what the settings give. False if there was nothing."""
+        """Delete the settings of a tenant, so that the defaults apply; False if it had none."""
         fields = f"{name}:weight", f"{name}:budget"
         had = any(await self._connection.call("HMGET", self._keys.tenants, *fields))
         if had:
@@ -206,11 +206,11 @@ class Ledger:
 
 
 FIELDS = ("settled", "presumed", "open", "earmarked", "limit", "tokens")
-"""Of a scope's books, in the order in which `spent` takes them."""
+"""Fields of a ledger entry, in the order in which `spent` takes them."""
 
 
 def spent(raw: Sequence[bytes | None]) -> Spent:
-    """The books of a scope, out of its FIELDS."""
+    """Parse the FIELDS of a ledger entry."""
     settled, presumed, open_now, earmarked = (int(item or 0) for item in raw[:4])
     return Spent(settled, presumed, open_now, earmarked, None if raw[4] is None else int(raw[4]), int(raw[5] or 0))
 
@@ -220,5 +220,5 @@ def _gated(model: str) -> str:
 
 
 def _hold(claim: Claim, call: int) -> str:
-    # the whole owner: a Redis that lost its last writes gives the same number again
+    # the whole owner: a Redis that lost its last writes issues the same claim number again
     return f"{claim.owner}.{call}"

@@ -1,7 +1,7 @@
-"""Being told that something happened to a job: one subscription connection for all that a process follows.
+"""Notifications about jobs, over one subscription connection for all followers in a process.
 
-A message is a hint, never the only way: followers look for themselves now and then and after every break, so a lost
-message delays, and never loses, what it told of.
+A message is only a hint: followers also read the log periodically and after every reconnect, so a lost message delays
+an event and never loses it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from swarm.broker.subscription import Subscription
 from swarm.errors import BrokerError
 
 LOOK_AGAIN = 5.0
-"""Seconds after which a follower looks at the log even if nobody told it to."""
+"""Seconds after which a follower reads the log without a notification."""
 LOOKS = 100.0
-"""Such looks in a second, at most: the more followers wait, the longer each of them does."""
+"""Such reads per second in a process, at most: the more followers, the longer each of them waits."""
 LISTEN = 1.0
-"""Seconds between signs of life on a quiet subscription."""
+"""Seconds between pings on a quiet subscription."""
 
 
 class Listener:
-    """Where one follower of a channel waits."""
+    """One follower of some channels, waiting for the next message."""
 
     def __init__(self, patience: Callable[[], float]) -> None:
         self._patience = patience
@@ -30,12 +30,12 @@ class Listener:
         self._last = b""
 
     def tell(self, message: bytes = b"") -> None:
-        """Something was said on the channel, or, if `message` is empty, perhaps."""
+        """Wake the follower. An empty `message` means that one may have been missed."""
         self._last = message
         self._news.set()
 
     async def news(self) -> bytes:
-        """What was said last on the channel; empty when it is time to look for oneself."""
+        """Wait for a message and return the last one; empty when the follower should read the log itself."""
         try:
             async with asyncio.timeout(self._patience()):
                 await self._news.wait()
@@ -47,7 +47,7 @@ class Listener:
 
 
 class Notifications:
-    """Tells places of news about their jobs. Nothing is opened before the first place is taken."""
+    """Delivers messages of channels to listeners. It connects when the first listener comes."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -64,14 +64,14 @@ class Notifications:
 
     @contextlib.asynccontextmanager
     async def place(self, *names: str) -> AsyncIterator[Listener]:
-        """A place on these channels for the block. What was said before is not told; look once it is taken."""
+        """Listen on these channels in the block. Earlier messages are not delivered; read the log once inside."""
         place = Listener(self._patience)
         new = [name for name in names if name not in self._places]
         for name in names:
             self._places.setdefault(name, set()).add(place)
         try:
             if len(new) < len(names):
-                place.tell()  # what the others were told it was too late for
+                place.tell()  # it may have missed messages on channels that others follow already
             for name in new:
                 await self._subscribe(name)
             yield place
@@ -95,7 +95,7 @@ class Notifications:
                 else:
                     await self._channel.subscribe(name)
             except BrokerError:
-                self._tell(name)  # nobody else will; whoever looks learns what is wrong
+                self._tell(name)  # the follower's own read then raises the error
         if self._listening is None or self._listening.done():
             self._listening = asyncio.create_task(self._listen())
 
@@ -116,18 +116,18 @@ class Notifications:
         self._channel = channel
 
     async def _listen(self) -> None:
-        """Pass news on; after a break, connect again and let everybody look."""
+        """Pass messages on; after a break, reconnect and wake every listener."""
         pause = 0.05
         while True:
             try:
                 if self._channel is None:
                     async with self._change:
                         if not self._places:
-                            return  # whoever comes next connects, and listens again
+                            return  # the next listener reconnects
                         await self._connect()
                     self._tell_all()
                 if self._channel is not None and (news := await self._channel.next(LISTEN)) is not None:
-                    # from the confirmation on nothing is missed; what was said before has to be looked for
+                    # after the confirmation nothing is missed; earlier messages must be read from the log
                     self._tell(news.channel, news.message)
                 pause = 0.05
             except BrokerError:

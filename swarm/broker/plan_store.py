@@ -1,4 +1,4 @@
-"""Plans of earlier requests in Redis, as bytes: by tenant and version of the catalog, newest last."""
+"""Plans of earlier requests in Redis, as bytes, by tenant and catalog version, newest last."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from swarm.broker.connection import Connection
 from swarm.broker.keys import PLANS_KEPT
 
 LIFETIME = 7 * 86_400.0
-"""Seconds after their last use that a tenant's plans are forgotten."""
+"""Seconds that a tenant's plans are kept after their last use."""
 MAX_ENTRY = 16_384
 """Bytes of one request with its plan."""
 FIRST = "0-0"
-"""The place before all entries."""
+"""Position before all entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheCount:
-    """How often the plan cache was asked lately, by all processes."""
+    """Recent hits and misses of the plan cache, over all processes."""
 
     hits: int = 0
     misses: int = 0
 
 
 class PlanStore:
-    """At most PLANS_KEPT plans of each tenant and version. Every method raises BrokerError."""
+    """Keeps at most PLANS_KEPT plans of each tenant and version. Every method raises BrokerError."""
 
     def __init__(self, connection: Connection, lifetime: float = LIFETIME) -> None:
         self._connection, self._lifetime_ms = connection, round(lifetime * 1000)
 
     async def add(self, tenant: str, version: str, entry: bytes) -> bool:
-        """Keep one entry, and drop the oldest beyond the cap; False if it is too long to be kept."""
+        """Add one entry and drop the oldest beyond the cap; False if the entry is too long."""
         if len(entry) > MAX_ENTRY:
             return False
         await self._connection.script("keep_plan", tenant, version, PLANS_KEPT, self._lifetime_ms, entry)
         return True
 
     async def since(self, tenant: str, version: str, place: str) -> tuple[int, list[tuple[str, bytes]]]:
-        """How many are kept now, and those behind `place`, each with its own place. Prolongs their life."""
+        """Return the number of entries, and those after `place`, each with its place. Renews their lifetime."""
         count, *raw = await self._connection.script("ask_plans", tenant, version, place, PLANS_KEPT, self._lifetime_ms)
         return int(count), [(at.decode(), bytes(entry)) for at, entry in zip(raw[::2], raw[1::2], strict=True)]
 
     async def count(self, *, hit: bool) -> CacheCount:
-        """Count one more; how many there are now."""
+        """Count one hit or miss; return the counts."""
         return _counted(await self._connection.script("count_plan", "hits" if hit else "misses", self._lifetime_ms))
 
     async def counted(self) -> CacheCount:

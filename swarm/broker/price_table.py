@@ -1,4 +1,4 @@
-"""The prices on record in Redis, and a worker's view of them."""
+"""Prices of models in Redis, and a worker's cache of them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from swarm.types.base import received
 from swarm.types.price import Price, names
 
 REFRESH = 10.0
-"""Seconds for which a worker goes by a price that it has read."""
+"""Seconds for which a worker caches a price."""
 AT_ONCE = 500
 MOST_READ = 1_000
-"""Models whose prices a worker holds at once."""
+"""Models whose prices a worker caches at once."""
 
 
 class PriceTable:
-    """The prices under one prefix. `price` is for workers, which ask often; the rest for whoever keeps the book."""
+    """Prices of models under one prefix. `price` is cached, for workers; the other methods manage the table."""
 
     def __init__(self, connection: Connection, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection, self._key, self._clock = connection, connection.keys.prices, clock
         self._read: dict[str, tuple[float, Price | None]] = {}
 
     async def price(self, model: str) -> Price | None:
-        """The price of `endpoint/model`, at most ten seconds old, under its whole name or what follows the endpoint."""
+        """Return the price of `endpoint/model`, at most ten seconds old, by its full name or without the endpoint."""
         until, price = self._read.get(model, (0.0, None))
         if until > self._clock():
             return price
@@ -40,7 +40,7 @@ class PriceTable:
         return price
 
     async def put(self, prices: Mapping[str, Price]) -> None:
-        """Set these; others stay as they are. Raises TooLarge, with nothing written, for more than the book holds."""
+        """Set these prices; others stay. Raises TooLarge, with nothing written, if the table would be full."""
         known = {name.decode() for name in await self._connection.call("HKEYS", self._key)}
         size = len(known.union(prices))
         if size > PRICES_KEPT:
@@ -51,11 +51,11 @@ class PriceTable:
             await self._connection.call("HSET", self._key, *(part for item in some for part in item))
 
     async def all(self, pattern: str = "*") -> dict[str, Price]:
-        """The prices of models whose names fit `pattern`, in order of their names."""
+        """Return the prices of models whose names match `pattern`, by name."""
         raw = await self._connection.call("HGETALL", self._key)
         found = {name.decode(): body for name, body in zip(raw[::2], raw[1::2], strict=True)}
         return {name: received(Price, found[name]) for name in sorted(found) if fnmatchcase(name, pattern)}
 
     async def drop(self, models: Sequence[str]) -> int:
-        """Forget these prices; answers how many there were."""
+        """Delete these prices; return how many there were."""
         return int(await self._connection.call("HDEL", self._key, *models)) if models else 0

@@ -1,6 +1,6 @@
-"""The queue: claims with leases, and what becomes of them. Delivery is at least once.
+"""Queue of deliveries: claims with leases, renewal, completion and return. Delivery is at least once.
 
-arq's job record is the form of a delivery's payload (`record`), so what travels is what arq's worker expects.
+The payload of a delivery (`record`) is an arq job record, so arq's worker can run it.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ MAX_LOST = 3
 """Lost leases after which a delivery counts as poison."""
 
 FINISHED_AT_ONCE = 64
-"""Deliveries of one job that one call writes at most."""
+"""Deliveries of one job that one call finishes, at most."""
 
 
 def record(function: str, *args: str) -> str:
-    """arq's job record, as JSON: what function is called with what."""
+    """Return an arq job record as JSON: the function and its arguments."""
     return to_json({"t": None, "f": function, "a": args, "k": {}, "et": int(time.time() * 1000)}).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How long a delivery was due before it was claimed, in milliseconds, and how much of that a gate held it up."""
+    """Milliseconds from when a delivery was due until its claim, and how many of them a limiter held it back."""
 
     ms: int = 0
     gate: str = ""
-    """Of those that did, the one that held it up longest; `budget:KIND` for a budget without room."""
+    """The limiter that held it back longest; `budget:KIND` for a full budget."""
     gated: int = 0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A delivery that this worker holds until its lease ends.
+    """A delivery that this worker holds until its lease expires.
 
-    `owner` is `worker:number~nonce`, of an older version `worker:number`.
+    `owner` is `worker:number~nonce`; older versions wrote `worker:number`.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Claim:
     owner: str
     record: bytes = b""
     extra: Any = field(default=None, compare=False, repr=False)
-    """Raw state that the claim hands over: see `joblog.state` for `advance` and `joblog.planning` for `plan`."""
+    """Raw state from the claim: `job_records.decode_state` for `advance`, `decode_planning` for `plan`."""
     wait: Wait = field(default=Wait(), compare=False, repr=False)
 
     @cached_property
@@ -67,7 +67,7 @@ class Claim:
 
     @cached_property
     def key(self) -> str:
-        """Unique among all claims: the same delivery may be claimed again."""
+        """Key that is unique among all claims, also of one delivery."""
         return f"{self.id} {self.owner}"
 
     @property
@@ -76,7 +76,7 @@ class Claim:
 
 
 class Queue:
-    """Claims of one worker on the queues it serves. `lease` and `dead_retention` are seconds."""
+    """Claims of one worker. `lease` and `dead_retention` are seconds."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Queue:
         self._lease_ms, self._dead_ms = round(lease * 1000), round(dead_retention * 1000)
         self._measured = Measured()
         self._finishing: dict[str, tuple[list[tuple[str, ...]], asyncio.Task[list[bytes]]]] = {}
-        """Job -> what of it finishes in this turn of the event loop, and the call that will write it."""
+        """Job -> deliveries that finish in this iteration of the event loop, and the call that will write them."""
 
     async def claim(
         self,
@@ -102,13 +102,12 @@ class Queue:
         first: int = 0,
         also: str = "",
     ) -> tuple[list[Claim], float | None]:
-        """Up to `free` deliveries, and the seconds until the next falls due (None: nothing is due).
+        """Claim up to `free` deliveries; also return the seconds until the next is due (None: none is).
 
-        They are taken from one queue after the other, from the one with the number `first` on.
-
-        Expired leases and due timers come back first; what is settled or ended is dropped. A queue that one of its
-        `gates` (see limiters.py) holds up is passed over. Queues not noted to hold deliveries are skipped, except
-        for the queue `also`, or all with `*`: processes of an older version make no such notes.
+        Queues are visited in order, beginning with number `first`. Expired leases and due timers become ready first;
+        deliveries of settled subtasks or ended jobs are dropped. A queue that one of its `gates` (see limiters.py)
+        holds back is passed over. Queues not recorded as holding deliveries are skipped, except for the queue `also`,
+        or all with `*`: processes of an older version do not record them.
         """
         served = queues if isinstance(queues, Served) else Served(queues, gates)
         due, raw, now = await self._connection.script(
@@ -128,21 +127,21 @@ class Queue:
         return [_claim(*item) for item in raw], None if int(due) < 0 else int(due) / 1000
 
     async def disown(self, queues: Sequence[str], known: Iterable[Claim]) -> int:
-        """After a claim whose answer was lost: give back what it took. Answers how many that were."""
+        """Return the deliveries of a claim whose reply was lost to their queues; return their number."""
         owners = [claim.key for claim in known]
         return int(await self._connection.script("disown", self.worker, len(queues), *queues, *owners))
 
     async def renew(self, claims: Iterable[Claim], about: str = "") -> list[str]:
-        """Extend the leases of `claims`; answers the ids that are no longer ours to run."""
+        """Extend the leases of `claims`; return the ids of those that are lost or to be stopped."""
         return self.renewed(await self._connection.script("renew", *self.renewal(claims, about)))
 
     def renewal(self, claims: Iterable[Claim], about: str) -> list[str | int]:
-        """Arguments of the renew script; `about` is kept as what this worker says of itself."""
+        """Return the arguments of the renew script; `about` is stored as the description of this worker."""
         held = (a for c in claims for a in c.args)
         return [self._lease_ms, self.worker, self._measured.now(), about, 4 * self._lease_ms, *held]
 
     def renewed(self, answer: Any) -> list[str]:
-        """The ids that are no longer ours to run, out of what the renew script answered."""
+        """Return the ids of lost or stopped claims from the reply of the renew script."""
         now, gone = answer
         self._measured.heard(float(now))
         return [item.decode() for item in gone]
@@ -150,10 +149,10 @@ class Queue:
     async def finish(
         self, claim: Claim, kind: str, data: str, *, body_key: str = "", body: str = "", solves: str = ""
     ) -> bool:
-        """Store the body, log the event, ask for `advance` and acknowledge, in one step.
+        """Store the body, log the event, request `advance` and acknowledge the delivery, atomically.
 
-        False: the claim is not ours any more and nothing was written, or an earlier call of the same has done it.
-        What finishes of one job in the same turn of the event loop is written by one call of the script.
+        False: the claim is lost and nothing was written, or an earlier identical call has written it. Deliveries of one
+        job that finish in the same iteration of the event loop are written by one call of the script.
         """
         job = claim.job
         if job not in self._finishing:
@@ -161,7 +160,7 @@ class Queue:
         together, writing = self._finishing[job]
         together.append((*claim.args, kind, data, body_key, body, solves))
         number = len(together) - 1
-        # the others' call, too: who stops waiting does not stop it
+        # shielded: it also writes for others, so the cancellation of one caller must not stop it
         verdicts = await asyncio.shield(writing)
         return verdicts[number] == b"ok"
 
@@ -174,9 +173,9 @@ class Queue:
         return verdicts
 
     async def hand_back(self, claims: Iterable[Claim], *, delay: float = 0.0, lost: bool = False, why: str = "") -> int:
-        """Give claims back unfinished; with `lost` it counts as a lost lease and comes back after `delay` seconds.
+        """Return claims unfinished. With `lost`, each counts as a lost lease and is ready again after `delay` seconds.
 
-        `why` it was lost stands in the dead letter, should it become one.
+        `why` becomes the error of the dead letter, should there be one.
         """
         args = [a for claim in claims for a in claim.args]
         if not args:
@@ -185,19 +184,19 @@ class Queue:
         return int(answer)
 
     def unused(self, claims: Iterable[Claim]) -> list[str | int]:
-        """Arguments of the hand_back script for claims with which nothing was begun."""
+        """Return the arguments of the hand_back script for claims that were not begun."""
         return [0, "unused", "", *(a for claim in claims for a in claim.args)]
 
     async def moved(self, claim: Claim) -> bool:
-        """Whether a delivery that was claimed waits or runs elsewhere by now. False: held by this claim, or over."""
+        """Whether a claimed delivery is now queued or claimed elsewhere. False: this claim holds it, or it is done."""
         key = self._connection.keys.delivery(claim.id)
         owner, record = await self._connection.call("HMGET", key, "owner", "record")
         return record is not None and owner != claim.owner.encode()
 
     async def park(self, claim: Claim, scope: str, need: int) -> str:
-        """Put a claim aside until `need` micro-dollars may fit the budget `scope`, without burning a try.
+        """Park a claim until `need` micro-dollars may fit the budget `scope`; it costs no attempt.
 
-        Answers `parked`, `ready` (there is room by now, or there will be none: it is queued again), or `gone`.
+        Returns `parked`, `ready` (it fits by now, or never will: it is queued again), or `gone`.
         """
         return bytes(await self._connection.script("park", *claim.args, scope, need)).decode()
 

@@ -1,4 +1,4 @@
-"""How Redis itself does: its figures, what it keeps through a crash, how quick it is, and what time it has."""
+"""Health of Redis itself: memory, persistence, latency and clock."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from swarm.broker.snapshot_types import Memory
 from swarm.errors import BrokerError
 
 LOOKS = 5
-"""Pings, of which the quickest tells how far away it is."""
+"""Number of pings; the fastest is the latency."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisHealth:
-    """What a look at Redis told."""
+    """Health figures of Redis at one moment."""
 
     memory: Memory
     appends: str | None
-    """appendfsync; None: this user may not know."""
+    """Value of appendfsync; None: this user may not read it."""
     latency: float
-    """Seconds for an answer."""
+    """Seconds of a round trip."""
     ahead: float
     """Seconds by which its clock is ahead of ours; negative: behind."""
 
 
 async def vitals(connection: Connection) -> RedisHealth:
-    """Look. Nothing is written. Raises BrokerErrors."""
+    """Measure the health of Redis; nothing is written. Raises BrokerErrors."""
     memory = await memory_of(connection)
     times = []
     for _ in range(LOOKS):
@@ -41,7 +41,7 @@ async def vitals(connection: Connection) -> RedisHealth:
 
 
 async def _appends(connection: Connection) -> str | None:
-    """Only an administrator may read the configuration, which has passwords in it."""
+    """Read appendfsync; None without the right to, since the configuration contains passwords."""
     try:
         found = await connection.call("CONFIG", "GET", "appendfsync")
     except BrokerError:

@@ -1,7 +1,7 @@
-"""The queues that one lane of a worker serves, in the form in which its claims and its waits send them.
+"""Queues that one lane of a worker serves, encoded once for its claims and waits.
 
-A catalog may have thousands of experts, and there is a claim and a wait for every delivery: the names are put together
-once, and are one argument of a claim, in which the script looks for the few queues that hold deliveries.
+A catalog may have thousands of experts, and every delivery needs a claim and a wait. So the names are joined once and
+sent as one argument, in which the claim script finds the few queues that hold deliveries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from swarm.broker.keys import Keys
 
 
 class Served:
-    """Queues in order, and the gates (see limiters.py) of those that have some."""
+    """Queues in order, with their limiters (see limiters.py)."""
 
     def __init__(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
         self.queues, self.gates = tuple(queues), dict(gates or {})
@@ -24,7 +24,7 @@ class Served:
         self._lists: tuple[str, ...] = ()
 
     def place(self, number: int) -> int:
-        """Where in `text` the line of a queue begins, as Lua counts.
+        """Return the position in `text` of a queue's line, counted from 1 as in Lua.
 
         >>> Served(["run:a", "run:b"]).place(1)
         8
@@ -32,7 +32,7 @@ class Served:
         return self._places[number]
 
     def lists(self, keys: Keys) -> tuple[str, ...]:
-        """The wake lists of the queues: always the same value, so that what is made of it can be kept."""
+        """Return the wake lists of the queues: always the same object, so that callers may cache by it."""
         if len(self._lists) != len(self.queues):
             self._lists = tuple(keys.queue(name, "wake") for name in self.queues)
         return self._lists

@@ -1,7 +1,7 @@
-"""What a client has open of a Redis: a session for each event loop of each process.
+"""Sessions of a client: one per event loop and process.
 
-Connections, locks and tasks work in the loop that made them and nowhere else, and a socket that two processes or two
-threads read gives one of them the other's replies. So a loop never uses a session that was made in another.
+Connections, locks and tasks work only in the loop that created them, and a socket read by two processes or threads
+gives one of them the other's replies. So a loop never uses a session of another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from swarm.settings import Settings
 
 
 class Session:
-    """The connection, the subscription and the stores of one event loop, which closes them when it ends."""
+    """Connection, subscription and stores of one event loop. They close when the loop ends."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.connection = Connection.open(url, settings.prefix)
@@ -39,7 +39,7 @@ class Session:
         await self._held.aclose()
 
     async def _hold(self) -> AsyncGenerator[None]:
-        """Keep everything until the loop ends: `asyncio.run` and its like close the generators that are open then."""
+        """Close everything when the loop ends: `asyncio.run` and similar then close open async generators."""
         try:
             yield
         finally:
@@ -48,26 +48,26 @@ class Session:
 
 
 class Sessions:
-    """The sessions of a client. Safe in threads: each loop runs in one, and only it touches the loop's session."""
+    """Sessions of a client. Safe in threads: a loop runs in one thread, and only that one uses the loop's session."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        open_client(url)  # raises BadInput for a URL that is none
+        open_client(url)  # raises BadInput for an invalid URL
         self._url, self._settings = url, settings
         self._open: dict[tuple[int, asyncio.AbstractEventLoop], Session] = {}
 
     @property
     def current(self) -> Session:
-        """That of the running loop in this process, made when it is first asked for."""
+        """Session of the running loop in this process, created on first use."""
         place = os.getpid(), asyncio.get_running_loop()
         return self._open.get(place) or self._made(place)
 
     async def aclose(self) -> None:
-        """Close that of the running loop; each other one is closed by its own loop."""
+        """Close the session of the running loop; the others are closed by their own loops."""
         if session := self._open.pop((os.getpid(), asyncio.get_running_loop()), None):
             await session.aclose()
 
     def _made(self, place: tuple[int, asyncio.AbstractEventLoop]) -> Session:
-        # what was inherited by a fork stays untouched: to close it would take the parent's sockets from its loop
+        # sessions inherited by a fork stay untouched: closing them would close the parent's sockets
         for old in [old for old in list(self._open) if old[0] == place[0] and old[1].is_closed()]:
             self._open.pop(old, None)
         session = self._open[place] = Session(self._url, self._settings)

@@ -1,7 +1,7 @@
-"""What a swarm holds in Redis: memory, keys, queues, workers, and what should not be so.
+"""Snapshot of a swarm in Redis: memory, keys, queues, workers and problems.
 
-Redis is never blocked: keys are gone through with SCAN, piece by piece, and at most so many of them. What was not
-looked at is estimated from what was, since SCAN comes in no order; `sampled` says so.
+It never blocks Redis: keys are read with SCAN, page by page, up to a maximum. Beyond that, counts are extrapolated from
+the keys read, since SCAN returns them in no order; `sampled` says so.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from swarm.settings import Settings
 from swarm.types.card import Limits
 
 MOST = 200_000
-"""Keys of the database that are looked at."""
+"""Keys of the database that are read, at most."""
 PAGE = 1_000
 WEIGHED = 40
-"""Keys of a kind whose bytes are asked for."""
+"""Keys of a kind whose size is measured, about."""
 NEXT = 16
-"""Deliveries at the head of a queue among which the oldest is looked for."""
+"""Deliveries at the head of a queue among which the oldest is found."""
 LONGEST_DEBT_MS = 600_000
-"""For how long a gate waits for tokens that are owed, at most."""
+"""Longest time for which a limiter stays closed because of owed tokens."""
 FORGOTTEN_MS = 600_000
-"""For how long a gate keeps to what a refusal taught it."""
+"""Time after a refusal for which a limiter's adapted limits apply."""
 HELD_MS = 2_000
-"""Since when a queue must have been seen at a gate to be held up there, unless it waits to be woken."""
+"""Age up to which a limiter's note that it holds a queue back is current."""
 SHOWN = 20
-"""Leaks that are named."""
+"""Leaked keys that are listed, at most."""
 
 _ONCE_ETERNAL = re.compile(r"queue:.+:(wake|turns)")
-"""What processes of an older version make without a lifetime: no leak of this one."""
+"""Keys that older versions write without a lifetime; they are no leaks."""
 KINDS = (
     ("jobs", r"job:[^:]+"),
     ("logs", r"job:[^:]+:log"),
@@ -77,14 +77,14 @@ KINDS = (
     ("lists", r"open(:.+)?|ended|seen|queues|prices|tenants"),
     ("other", r".*"),
 )
-"""What keys are for, by their names behind the prefix. The first that fits counts."""
+"""Purpose of keys, by their names after the prefix. The first match counts."""
 _KINDS = tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)
 
 
 async def take_snapshot(
-    connection: Connection, settings: Settings, told: Callable[[int, int], None] = lambda seen, of: None
+    connection: Connection, settings: Settings, on_progress: Callable[[int, int], None] = lambda seen, of: None
 ) -> Snapshot:
-    """Look at everything. `told` hears how many keys were looked at, and of how many. Raises BrokerErrors."""
+    """Take a snapshot. `on_progress` gets the number of keys read, and of all keys. Raises BrokerErrors."""
     memory = await memory_of(connection)
     shelf = CatalogStore(connection, settings.max_age + settings.retention)
     names: list[str] = []
@@ -92,7 +92,7 @@ async def take_snapshot(
     async for length, page in _scan(connection):
         seen += length
         names += page
-        told(min(seen, memory.keys), memory.keys)
+        on_progress(min(seen, memory.keys), memory.keys)
         if seen >= MOST:
             break
     scale = max(1.0, memory.keys / seen) if seen >= MOST else 1.0
@@ -125,7 +125,7 @@ async def take_snapshot(
 
 
 async def memory_of(connection: Connection) -> Memory:
-    """Redis' own figures."""
+    """Read the memory and persistence figures of Redis."""
     lines = (await connection.call("INFO")).decode().splitlines()
     said = dict(line.split(":", 1) for line in lines if ":" in line)
     return Memory(
@@ -145,7 +145,7 @@ async def memory_of(connection: Connection) -> Memory:
 
 
 async def _scan(connection: Connection) -> AsyncIterator[tuple[int, list[str]]]:
-    """Pages of our keys, without the prefix, and how many of all were looked at for each."""
+    """Yield pages of our keys without the prefix, each with the number of keys read for it."""
     prefix, cursor = connection.keys.prefix + ":", b"0"
     while True:
         cursor, found = await connection.call("SCAN", cursor, "COUNT", PAGE)
@@ -163,7 +163,7 @@ def _by_kind(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def kind_of(name: str) -> str:
-    """What a key is for, by its name behind the prefix.
+    """Return the purpose of a key, by its name after the prefix.
 
     >>> kind_of("job:j1"), kind_of("job:j1:log"), kind_of("queue:run:faq:ready"), kind_of("what")
     ('jobs', 'logs', 'queues', 'other')
@@ -176,7 +176,7 @@ def _key(keys: Keys, name: str) -> str:
 
 
 async def _each(connection: Connection, command: str, names: Sequence[str], *args: Any) -> list[Any]:
-    """The answers to one command on many keys; they travel together."""
+    """Run one command on many keys in one pipeline."""
     calls = (connection.call(*command.split(), _key(connection.keys, name), *args) for name in names)
     return list(await asyncio.gather(*calls))
 
@@ -214,7 +214,7 @@ async def _standing(connection: Connection, queue: str) -> QueueStatus:
 
 
 async def _eternal(connection: Connection, settings: Settings) -> dict[str, PersistentKey]:
-    """The lists that stay, and how long they are."""
+    """Measure the keys without a lifetime."""
     bounds: dict[str, tuple[str, int | None]] = {
         "open": ("ZCARD", settings.max_open),
         "ended": ("ZCARD", ENDED_KEPT),
@@ -255,7 +255,7 @@ async def _gates(
 
 
 def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, queues: Mapping[str, QueueStatus]) -> Gate:
-    """A gate out of its fields. What was learnt from a refusal long ago holds no more."""
+    """Parse the fields of a limiter. Limits adapted to a refusal long ago no longer apply."""
     learnt = abs(now - float(fields.get("cut", "0"))) < FORGOTTEN_MS
     waits = set(fields.get("waits", "").split())
     waits |= {
@@ -275,13 +275,13 @@ def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, que
 
 
 def _closed(now: float, pause: float, owed: float, at: float, pay: float) -> float:
-    """Seconds for which a gate lets nobody in: the server wants no more, or tokens are owed."""
+    """Seconds for which a limiter admits nothing: the server asked for a pause, or tokens are owed."""
     debt = min(at + owed / pay, at + LONGEST_DEBT_MS) if pay and owed > 0 else 0.0
     return max(0.0, round((max(pause, debt) - now) / 1000, 1))
 
 
 async def _budgets(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Those of today, with a tenant's own limit where it has one; the days before are kept for bills."""
+    """Read the budgets of today, with tenants' own limits. Earlier days are kept for billing only."""
     today = str(int(await now_ms(connection)) // 86_400_000)
     scopes = [name for name in names if name.startswith("budget:") and name.rpartition(":")[2] == today]
     found = await _each(connection, "HGETALL", scopes)
@@ -306,7 +306,7 @@ async def _held(connection: Connection, names: Sequence[str]) -> dict[str, Held]
 
 
 async def _leaks(connection: Connection, names: Sequence[str]) -> AsyncIterator[str]:
-    """At most SHOWN keys that have no lifetime, are not to be eternal, and are no part of the current catalog."""
+    """Yield at most SHOWN keys that lack a lifetime, except those that may and those of the current catalog."""
     version = await connection.call("GET", connection.keys.current_catalog)
     current = connection.keys.catalog((version or b"").decode()).removeprefix(f"{connection.keys.prefix}:")
     found = 0

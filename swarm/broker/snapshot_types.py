@@ -1,4 +1,4 @@
-"""What a census finds: the values, and what somebody should look at."""
+"""Values of a snapshot, and the issues found in one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swarm.types.card import Limits
 
 
 class Memory(Value):
-    """Redis' own figures, in bytes."""
+    """Memory and persistence figures of Redis, in bytes."""
 
     version: str = ""
     used: int = 0
@@ -18,28 +18,28 @@ class Memory(Value):
     role: str = ""
     """`master`, or `slave` for a replica."""
     most: int = 0
-    """maxmemory; 0: no limit but the machine's."""
+    """Value of maxmemory; 0: only the machine limits it."""
     fragmentation: float = 0.0
     policy: str = ""
     append_only: bool = False
     appending: bool = True
-    """Whether the last write of the append-only file came to its end."""
+    """Whether the last write of the append-only file succeeded."""
     delayed_fsync: int = 0
-    """How often, since Redis started, a write waited because the disk was slow to sync the one before."""
+    """Writes since the start of Redis that waited for a slow fsync of an earlier one."""
     replicas: int = 0
     keys: int = 0
-    """Of the whole database, other programs' included."""
+    """Keys of the whole database, including those of other programs."""
 
 
 class Kind(Value):
-    """Keys of one purpose. `bytes` is what some of them have on average, times their number."""
+    """Keys of one purpose. `bytes` is estimated: the mean of a sample, times their number."""
 
     count: int
     bytes: int
 
 
 class QueueStatus(Value):
-    """A queue. `lag`: seconds that the oldest of the next deliveries has waited; `gate`: where it is held up."""
+    """State of a queue. `lag`: seconds that the oldest ready delivery has waited; `gate`: the limiter it waits for."""
 
     ready: int = 0
     later: int = 0
@@ -49,33 +49,33 @@ class QueueStatus(Value):
 
 
 class PersistentKey(Value):
-    """A key without a lifetime, how long it is, and how long it may get (None: as much as is open)."""
+    """Size of a key without a lifetime, and its bound (None: as large as the open work)."""
 
     size: int
     bound: int | None
 
 
 class Held(Value):
-    """Bytes of requests, results and answers that a tenant's jobs keep, and may keep (None: any number)."""
+    """Bytes of requests, results and answers that a tenant's jobs keep, and their limit (None: no limit)."""
 
     bytes: int
     limit: int | None = None
 
 
 class Breaker(Value):
-    """What fails altogether, since when, and until when nobody asks. Times are milliseconds of the swarm's clock."""
+    """An open circuit breaker: when it opened, and when the next probe may run, in milliseconds of the shared clock."""
 
     since: int
     until: int
     half_open: bool
-    """That is over: the next call tries it out, or one does so now."""
+    """Whether the pause is over, so that one call may probe the server, or does so now."""
 
 
 class Gate(Value):
-    """How many calls run through a gate now, and for how many seconds from now it is closed.
+    """State of a limiter: calls that run now, and the seconds for which it admits no more.
 
-    `limits` are those that are set in Redis, or for an expert those of its card; `cap` and `rate` are what it has
-    learnt: how many may run, and which share of its limits per minute holds.
+    `limits` are those set in Redis, or in the card of an expert. `cap` and `rate` adapt to refusals of the server: how
+    many calls may run, and which share of the limits per minute applies.
     """
 
     running: int
@@ -84,13 +84,13 @@ class Gate(Value):
     cap: int | None = None
     rate: float = 1.0
     breaker: Breaker | None = None
-    """None: it is closed, so all is well."""
+    """None: the breaker is closed."""
     waiting: tuple[str, ...] = ()
-    """The queues that are held up at it."""
+    """Queues that wait for it."""
 
 
 class Issue(Value):
-    """Something that somebody should look at. `grave`: jobs may be lost or refused."""
+    """A problem that needs attention. `grave`: jobs may be lost or refused."""
 
     problem: str
     remedy: str
@@ -98,12 +98,12 @@ class Issue(Value):
 
 
 class Snapshot(Value):
-    """What a swarm holds in Redis now."""
+    """State of a swarm in Redis at one moment."""
 
     memory: Memory
     kinds: Mapping[str, Kind]
     sampled: bool
-    """Whether not all keys were looked at, so that counts are estimates too. Bytes always are."""
+    """Whether only some keys were read, so that counts are estimates. Bytes always are."""
     queues: Mapping[str, QueueStatus]
     open: int
     ended: int
@@ -111,11 +111,11 @@ class Snapshot(Value):
     parked: int
     workers: tuple[WorkerInfo, ...]
     unserved: tuple[str, ...]
-    """Experts that something waits for and no worker serves; `router` where none routes."""
+    """Experts with queued work that no worker serves; `router` if no worker routes."""
     eternal: Mapping[str, PersistentKey]
     hits: int
     misses: int
-    """Of the plan cache."""
+    """Misses of the plan cache; `hits` are its hits."""
     gates: Mapping[str, Gate]
     budgets: Mapping[str, Mapping[str, int]]
     """By scope: micro-dollars earmarked, open, settled and presumed."""
@@ -126,12 +126,12 @@ class Snapshot(Value):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody should look at, each with its remedy."""
+        """Problems that need attention, each with its remedy."""
         return tuple(f"{each.problem}; {each.remedy}" for each in _concerns(self))
 
 
 def memory_concerns(memory: Memory) -> Iterable[Issue]:
-    """What is wrong with Redis itself."""
+    """Yield the issues of Redis itself."""
     if memory.policy not in ("noeviction", "") and memory.most:
         problem = f"maxmemory-policy is {memory.policy}: Redis may drop accepted jobs"
         yield Issue(problem=problem, remedy="set it to noeviction", grave=True)
@@ -154,7 +154,7 @@ def _concerns(found: Snapshot) -> Iterable[Issue]:
     if not found.workers:
         yield Issue(problem="no worker runs", remedy="start one: swarm worker, or swarm up")
     elif found.unserved:
-        problem = f"nobody serves {', '.join(found.unserved)}, and work waits for it"
+        problem = f"no worker serves {', '.join(found.unserved)}, and work waits for it"
         yield Issue(problem=problem, remedy="start a worker that does")
     for name, gate in found.gates.items():
         if gate.breaker is not None:

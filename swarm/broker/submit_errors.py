@@ -1,4 +1,4 @@
-"""Why the script `submit` does not accept a job, as errors."""
+"""Errors for the refusals of the `submit` script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swarm.types.request import Request
 def refusal(
     verdict: str, facts: Sequence[Any], job: str, request: Request, parent: str, retry_after: float
 ) -> SwarmError:
-    """The error for a verdict of the script and its facts. `parent`: the job whose expert asks, or empty."""
+    """Return the error for a verdict of the script and its details. `parent`: id of the parent job, or empty."""
     match verdict:
         case "conflict":
             return JobConflict(job)
@@ -39,12 +39,12 @@ def refusal(
             left, limit = (int(amount) / 1_000_000 for amount in facts[1:])
             return OverBudget(facts[0], request.budget or 0.0, left, limit)
         case "orphan":
-            return AskRefused(f"job {parent} is over or is to be cancelled; nothing more is asked for it")
+            return AskRefused(f"job {parent} has ended or is to be cancelled, so it accepts no more child jobs")
         case "deep":
             return AskRefused(
-                f"jobs that experts ask for are {facts[0]} deep already, one inside the other; let this expert "
-                "answer by itself, or raise SWARM_ASK_DEPTH of the workers"
+                f"child jobs are nested {facts[0]} deep already, the most allowed; let this expert answer without "
+                "asking the swarm, or raise SWARM_ASK_DEPTH of the workers"
             )
         case "many":
-            return AskRefused(f"the experts of job {parent} have asked for {facts[0]} jobs, the most there may be")
+            return AskRefused(f"the experts of job {parent} have submitted {facts[0]} child jobs, the most allowed")
     raise ValueError(f"submit.lua refuses with {verdict!r}, which is not known here")

@@ -1,4 +1,4 @@
-"""Channels of Redis: one connection that hears what is said on them, and notices when it no longer would."""
+"""Subscription to channels of Redis over one connection, which detects when it is dead."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from swarm.broker.connection_errors import hang_up, translated
 
 
 class News(NamedTuple):
-    """What was said on a channel; empty when from now on all that is said there will be heard."""
+    """A message on a channel. An empty one confirms the subscription: later messages will be delivered."""
 
     channel: str
     message: bytes
 
 
 class Subscription:
-    """A connection for channels. Raises BrokerErrors only; after one of them close it and open another."""
+    """A connection for channels. It raises BrokerErrors only; after one, close it and open another."""
 
     def __init__(self, url: str) -> None:
         self._where = shown(url)
         self._client = open_client(url, socket_timeout=None)
         self._channels: Any = self._client.pubsub()
         self._asked = False
-        """Whether a sign of life was asked for, since the last."""
+        """Whether a ping is unanswered."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -39,7 +39,7 @@ class Subscription:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close, in whatever state the connection is. Raises nothing."""
+        """Close the connection in any state. Raises nothing."""
         await hang_up(self._channels.connection)
         for opened in (self._channels, self._client):
             with contextlib.suppress(Exception):
@@ -47,7 +47,7 @@ class Subscription:
 
     async def subscribe(self, *channels: str) -> None:
         with translated(self._where):
-            async with asyncio.timeout(CONNECT_TIMEOUT):  # a Redis that hangs takes connections and says nothing
+            async with asyncio.timeout(CONNECT_TIMEOUT):  # a Redis that hangs accepts connections and never replies
                 await self._channels.subscribe(*channels)
 
     async def unsubscribe(self, channel: str) -> None:
@@ -56,15 +56,15 @@ class Subscription:
                 await self._channels.unsubscribe(channel)
 
     async def next(self, seconds: float) -> News | None:
-        """What is said next; None after `seconds` of silence.
+        """Return the next message; None after `seconds` without one.
 
-        Then a sign of life is asked for, and BrokerUnavailable raised when none comes in the same time again.
+        Then a ping is sent, and BrokerUnavailable is raised if no reply comes within the same time again.
         """
         with translated(self._where):
             message = await self._channels.get_message(timeout=seconds)
             if message is None:
                 if self._asked:
-                    raise exceptions.TimeoutError("no sign of life")
+                    raise exceptions.TimeoutError("no reply to a ping")
                 self._asked = True
                 async with asyncio.timeout(seconds):
                     await self._channels.ping()

@@ -1,6 +1,6 @@
-"""Which workers are there now, what they serve, and what waits for one that is not there.
+"""Running workers, the queues they serve, and experts that no running worker serves.
 
-Each worker listens on a channel of its own and renews a key that says what it is; nothing has to be searched for.
+Each worker subscribes to a channel of its own and renews a key that describes it, so no scan is needed.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from swarm.broker.connection import Connection
 from swarm.types.base import Value, received
 
 ROUTER = "router"
-"""What stands for the queues of the router pool where experts are named."""
+"""Name for the queues of the router pool in lists of experts."""
 
 
 class WorkerInfo(Value):
-    """What a worker says of itself. `queues` is None for one that has not said."""
+    """A worker's description of itself. `queues` is None if it has not written one yet."""
 
     worker: str
     pid: int = 0
     started: float = 0.0
     lanes: Mapping[str, tuple[int, int]] = {}
-    """Slots that are busy, and all, by lane."""
+    """Busy slots and all slots, by lane."""
     queues: tuple[str, ...] | None = None
     version: str = ""
-    """Of this package, as far as it says so."""
+    """Version of this package; empty if unknown."""
 
 
 async def running_workers(connection: Connection) -> list[WorkerInfo]:
-    """The workers that run now."""
+    """List the workers that run now."""
     channels = await connection.call("PUBSUB", "CHANNELS", connection.keys.stop("*"))
     names = sorted(channel.decode().removeprefix(connection.keys.stop("")) for channel in channels)
     raw = await asyncio.gather(*(connection.call("GET", connection.keys.worker(name)) for name in names))
-    # one that has only just come has said nothing of itself yet
+    # a worker that has just started has not written its description yet
     return [
         received(WorkerInfo, said) if said else WorkerInfo(worker=name) for name, said in zip(names, raw, strict=True)
     ]
@@ -48,13 +48,13 @@ def about(
     queues: Iterable[str],
     version: str = "",
 ) -> str:
-    """The same, as a worker writes it."""
+    """Encode a worker's description of itself."""
     said = {"worker": worker, "pid": pid, "lanes": lanes, "started": started, "queues": tuple(queues)}
     return json.dumps(said | {"version": version})
 
 
 def unserved(waiting: Iterable[str], workers: Iterable[WorkerInfo]) -> tuple[str, ...]:
-    """Of queues in which something waits, the experts (and ROUTER) that none of these workers serves."""
+    """Return the experts (and ROUTER) with work in `waiting` queues that none of these workers serves."""
     served: set[str] = set()
     for worker in workers:
         if worker.queues is None:
@@ -73,6 +73,6 @@ def expert_of(queue: str) -> str:
 
 
 async def unserved_of(connection: Connection, job: str) -> tuple[str, ...]:
-    """What a job waits for and nobody serves now."""
+    """Return the experts that this job needs and no running worker serves."""
     raw = await connection.call("HVALS", f"{connection.keys.job(job)}:live")
     return unserved({queue.decode() for queue in raw}, await running_workers(connection)) if raw else ()

@@ -95,7 +95,7 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: CatalogStore,
 
 
 async def test_the_pointer_does_not_move_when_documents_have_gone(shelf: CatalogStore, player: Hands) -> None:
-    with pytest.raises(BrokerError, match="blob is gone"):
+    with pytest.raises(BrokerError, match="blob has expired"):
         await player.connection.script("publish", "two", 1_000, 0, 1, "a", "{}", "feed")
 
     assert await shelf.current() == "v1"

@@ -44,7 +44,7 @@ async def test_jobs_queues_workers_and_what_nobody_serves(settings: Settings, cl
     assert census.queues["run:late@1"].ready == 1
     assert census.queues["advance"].later == 1
     assert census.unserved == ("late",)
-    assert "nobody serves late" in census.warnings[-1]
+    assert "no worker serves late" in census.warnings[-1]
     assert [worker.worker for worker in census.workers] == [process.worker.name]
     assert census.workers[0].queues == ("advance", "plan", "answer", "run:echo@1")
     assert census.kinds["jobs"].count == 2

@@ -148,7 +148,7 @@ async def test_jobs_inside_jobs_end_at_the_depth_that_the_settings_say(settings:
         answer = await client.ask("x", expert="deeper", timeout=9)
         assert len(await children(client)) == 2
 
-    assert answer.text.startswith("in in jobs that experts ask for are 2 deep")
+    assert answer.text.startswith("in in child jobs are nested 2 deep")
     assert "SWARM_ASK_DEPTH" in answer.text
 
 

@@ -279,7 +279,7 @@ async def test_a_url_that_is_none_is_a_line_as_well(cli: Cli, monkeypatch: pytes
     report = await ask(cli, code=9)
 
     (line,) = lines(report, "bad")
-    assert line.startswith("redis: 'http://nowhere' is no URL of a Redis -> use redis://HOST:6379/0")
+    assert line.startswith("redis: 'http://nowhere' is not a Redis URL -> use redis://HOST:6379/0")
     assert report["left_out"][0]["why"] == "the URL of Redis is wrong"
     assert "hush" not in json.dumps(report)
 

@@ -149,7 +149,7 @@ def test_scripts_call_commands_by_their_names_alone() -> None:
 @pytest.mark.parametrize("option", [("--prefix", "a*"), ("--prefix", "a ~other:*"), ("--user", "a b"), ("--user", "")])
 def test_a_rule_for_what_is_no_name_is_refused(option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["redis", "acl", *option]) == 2
-    assert "is no name" in capsys.readouterr().err
+    assert "is not a valid name" in capsys.readouterr().err
 
 
 def test_the_rule_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

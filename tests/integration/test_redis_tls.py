@@ -121,7 +121,7 @@ async def test_tls_where_there_is_none_and_none_where_there_is(secured: TlsRedis
 
 
 def test_a_file_that_is_not_there_is_bad_input() -> None:
-    with pytest.raises(BadInput, match=r"ssl_ca_certs: there is no file /nowhere/ca\.pem"):
+    with pytest.raises(BadInput, match=r"ssl_ca_certs: file /nowhere/ca\.pem does not exist"):
         Connection.open("rediss://localhost:6380/0?ssl_ca_certs=/nowhere/ca.pem")
 
 

@@ -1,35 +1,35 @@
--- What every script shares; put in front of each by connection.py. KEYS[1] is the prefix of all our keys.
--- A script is the only writer of more than one key, so a job is never half there. All times are of the swarm's clock.
+-- Shared start of every script; connection.py puts it first. KEYS[1] is the prefix of all our keys.
+-- Only scripts write more than one key, so no job is ever half written. All times are of the shared clock (_clock.lua).
 
 local P = KEYS[1]
 local call = redis.call
 
--- A Redis without memory refuses a script unless it began with a write that needs none. Only new jobs are to be refused:
--- what was accepted goes on, or a full Redis could never empty itself.
+-- Let the script run even if Redis is out of memory: Redis refuses a script unless its first write needs no memory. Only
+-- new jobs are to be refused; accepted ones go on, or a full Redis could never drain.
 local function even_if_full() call('HDEL', P .. ':seen', '') end
 
--- Give `send` all of `args`, a thousand at a time, an even number: Lua's stack holds no more than some thousands.
+-- Call `send` with `args`, a thousand (an even number) at a time: Lua's stack holds only a few thousand.
 local function in_chunks(args, send)
   for i = 1, #args, 1000 do send(unpack(args, i, math.min(i + 999, #args))) end
 end
 
 local function int(x) return string.format('%.0f', math.floor(x)) end
 
--- How long the keys of a job live beyond its greatest age as long as it has not ended: no shorter than the longest
--- retention, and longer than any outage after which somebody still wants to know how it ended. See `keep_ended`.
+-- Lifetime of an unended job's keys beyond its maximum age: at least the longest retention, and longer than any outage
+-- after which its ending is still of interest. See `keep_ended`.
 local UNENDED_MS = 30 * 86400000
 
 local function job_key(job) return P .. ':job:' .. job end
 local function delivery_key(id) return P .. ':delivery:' .. id end
 local function queue_key(queue, part) return P .. ':queue:' .. queue .. ':' .. part end
 local function expert_of(queue) return string.match(queue, '^run:([^@]+)') end
--- An owner is 'WORKER:CLAIM~NONCE', of an older version 'WORKER:CLAIM'; what was handed back as lost has '-'.
+-- An owner is 'WORKER:CLAIM~NONCE'; older versions wrote 'WORKER:CLAIM'; '-' marks a delivery returned as lost.
 local function worker_of(owner) return string.match(owner, '^(.*):%d+~?%d*$') end
 local function job_of(id) return string.match(id, '^([^:]+)') end
 
--- Queues that hold deliveries, so that a claim need not look into every queue of a catalog. One is noted whenever a
--- delivery comes, and left out by the claim that finds it empty, or the next catalog if nobody serves it any more. What
--- else there is of a queue has a lifetime, longer than the longest of a delivery: queues come and go with their experts.
+-- Index of queues that hold deliveries, so that a claim need not read every queue of a catalog. Each enqueue adds its
+-- queue; the claim that finds it empty removes it, or the next catalog if no worker serves it any more. The other keys of
+-- a queue have a lifetime longer than that of any delivery, since queues come and go with their experts.
 local noted_queues = {}
 local WAKE_MS, TURNS_MS = 86400000, 40 * 86400000
 
@@ -38,14 +38,14 @@ local function note_queue(queue)
   noted_queues[queue] = true
 end
 
--- Leave out a queue that holds nothing. Says whether it holds anything.
+-- Remove a queue from the index if it is empty. Returns true if it is not.
 local function leave_if_empty(queue)
   if call('EXISTS', queue_key(queue, 'ready'), queue_key(queue, 'later'), queue_key(queue, 'leases')) > 0 then return true end
   call('SREM', P .. ':queues', queue)
   noted_queues[queue] = nil
 end
 
--- Wake one worker that waits for this queue. Tokens are few: whoever leaves work behind passes one on.
+-- Wake one worker that waits for this queue. Tokens are few: a worker that leaves work behind adds one for the next.
 local tokens = {}
 
 local function wake(queue)

@@ -13,16 +13,16 @@ local DEAD_MS = 300000
 
 local function gate_key(gate) return P .. ':gate:' .. gate end
 
--- The gates of a model, '' for one that has none.
+-- Return the limiters of a model; none for ''.
 local function gates_of_model(model)
   return model == '' and {} or {'model:' .. model, 'endpoint:' .. string.match(model, '^[^/]+')}
 end
 
--- Whether a breaker has been open for so long that nobody waits for it any more.
+-- Whether a breaker has been open for so long that calls no longer wait for it.
 local function is_dead(broken, now) return math.abs(now - broken) >= DEAD_MS end
 
--- Until when whoever tries out a broken gate is waited for: as long as its lease runs and, if it has reserved for its call,
--- that call may take and has not come to its end. Nil: nobody tries.
+-- Return until when the current probe of a half-open breaker is waited for: as long as its lease runs and, once it has
+-- reserved, at most the time that its call may take while it is not settled. Nil: no probe runs.
 local function trying(probe, now)
   local id, owner, hold, till = string.match(probe or '', '^(%S+) (%S+) (%S+) (%d+)$')
   till = tonumber(till)
@@ -34,18 +34,18 @@ local function trying(probe, now)
   if lease > cutoff(now) then return math.min(till, now + lease - cutoff(now)) end
 end
 
--- When somebody may ask at a gate whose breaker is open; nil: now, to try it out.
+-- Return when an open breaker may be probed next; nil: now.
 local function mended_at(shut, probe, now)
   if shut > now and shut < now + LONGEST_SPAN + 1000 then return shut end
   return trying(probe, now)
 end
 
--- Somebody asks at a gate whose breaker was open, and nobody else does until it is known what comes of that.
+-- Record the probe of a half-open breaker; no other call is admitted until its outcome is known.
 local function try_out(K, id, owner, hold, till)
   call('HSET', K, 'probe', id .. ' ' .. owner .. ' ' .. hold .. ' ' .. int(till))
 end
 
--- Another call failed: the FAILS-th in a row within FAILS_MS opens the breaker.
+-- Count a failed call: the FAILS-th in a row within FAILS_MS opens the breaker.
 local function count_failure(K, fails, now)
   local times = {}
   for at in string.gmatch(fails or '', '%d+') do
@@ -61,8 +61,8 @@ local function count_failure(K, fails, now)
   call('PEXPIRE', K, GATE_MS)
 end
 
--- What a call said of a gate's health: it is 'up' or 'down', or '' nothing. `who` made it: 'DELIVERY OWNER HOLD '. An open
--- breaker heeds only the failure of who tried it out; others may have begun before it opened.
+-- Update a breaker by a call's result: 'up', 'down', or '' for none. `who` made the call: 'DELIVERY OWNER HOLD '. While open,
+-- a breaker counts only the failure of its probe; other calls may have begun before it opened.
 local function heed(gate, fails, broken, span, probe, health, who, now, why)
   local K = gate_key(gate)
   local tried = probe and string.sub(probe, 1, #who) == who
@@ -83,8 +83,8 @@ local function heed(gate, fails, broken, span, probe, health, who, now, why)
   end
 end
 
--- Whether a call may be made: nil and the gates that it tries out; or the gate that is broken, the ms until somebody may ask
--- there (while another call tries it out, as many as it was shut for), whether nobody waits for that any more, and why it is.
+-- Check the breakers of a model. Returns nil and those that this call probes; or the open one, the ms until its next probe
+-- (while another call probes it, the length of its pause), whether it is open for too long to wait, and its last error.
 local function broken_gate(model, id, owner, hold, now)
   local tries = {}
   for _, gate in ipairs(gates_of_model(model)) do

@@ -1,12 +1,12 @@
--- The swarm's clock, in ms. Redis' own may step, back or forward, and be behind after a failover to another host. The
--- swarm's never goes back, and goes forward as its workers measure. The hash `seen` holds
---   clock   the time when a worker was last here
---   ahead   how far the swarm's clock is ahead of Redis' own
---   gaps    when nobody was here of late, so that no lease was renewed: 'FROM:TILL ' each, the latest first
+-- Shared clock, in ms. The clock of Redis may step back or forward, and be behind after a failover to another host. The
+-- shared clock never goes back, and advances as the workers measure. The hash `seen` holds
+--   clock   time of the last contact by a worker
+--   ahead   how far the shared clock is ahead of Redis' own
+--   gaps    recent times without any contact, in which no lease was renewed: 'FROM:TILL ' each, the latest first
 --   lease   how long a lease lasts
 
 local S = P .. ':seen'
--- what two clocks that are right may differ by
+-- difference up to which two clocks count as equal
 local STEP_MS = 1000
 local ahead, cut
 
@@ -15,14 +15,14 @@ local function own_clock()
   return t[1] * 1000 + t[2] / 1000
 end
 
--- The time, with microseconds behind the point: scores keep the order of enqueueing.
+-- Return the time, with microseconds as a fraction, so that scores keep the order of enqueueing.
 local function clock()
   local f = call('HMGET', S, 'clock', 'ahead')
   ahead = tonumber(f[2]) or 0
   return math.max(tonumber(f[1]) or 0, own_clock() + ahead)
 end
 
--- A time of the swarm's clock as Redis' own has it.
+-- Convert a time of the shared clock to Redis' own.
 local function in_redis(time)
   ahead = ahead or tonumber(call('HGET', S, 'ahead')) or 0
   return int(time - ahead)
@@ -30,7 +30,7 @@ end
 
 local function expire_at(key, time) call('PEXPIREAT', key, in_redis(time)) end
 
--- The time out of what Redis' clock says and what a worker measured since it was last here (nil: it never was).
+-- Choose the time: from Redis' clock `now`, or as a worker `measured` it since its last contact (nil: it had none).
 local function judge(now, last, lease, measured)
   if measured and math.abs(now - measured) <= STEP_MS then return now end
   if measured and now < measured then return measured end
@@ -38,9 +38,9 @@ local function judge(now, last, lease, measured)
   return measured or now - ahead
 end
 
--- Up to when a lease must have run for it to have run out, and the gaps that matter for that. A lease counts only time in
--- which somebody was here: one that was given before a gap lasts longer by the gap. Whoever was here between two gaps counts
--- for a sixth of a lease at least: after seven gaps nothing that nobody renewed is spared.
+-- Return the expiry time up to which leases have expired, and the gaps that still matter. Gaps do not count against a lease:
+-- one granted before a gap lasts longer by the gap. Each contact between two gaps counts as a sixth of a lease at least, so
+-- after seven gaps no unrenewed lease is spared.
 local function count_gaps(now, lease, gaps)
   local left, till, least, kept = lease, now, 0, {}
   for from, ended in string.gmatch(gaps, '(%d+):(%d+) ') do
@@ -52,10 +52,10 @@ local function count_gaps(now, lease, gaps)
   return math.min(now, till - left + lease), table.concat(kept)
 end
 
--- A worker is here and says what it measured. Notes that, and a gap if nobody was here for half a lease. The first third of
--- it counts as time in which somebody was: who renews each third has as much left to do so again, and more than after a
--- stall that is just too short for a gap. Who lost its connection in a long one has a third more to come back. Answers the
--- time.
+-- Record a contact by a worker, with the time it measured, and return the time. Half a lease without contact is a gap. Its
+-- first third still counts against leases: a worker that renews every third then has as much time left for the next
+-- renewal, and more than after a stall just too short for a gap. After a gap longer than a lease, a worker that lost its
+-- connection has a third of a lease more to come back.
 local function see(lease, measured)
   local f = call('HMGET', S, 'clock', 'ahead', 'gaps')
   local own, last, gaps = own_clock(), tonumber(f[1]), f[3] or ''
@@ -74,7 +74,7 @@ local function see(lease, measured)
   return now
 end
 
--- Leases that end up to this time have run out.
+-- Return the time up to which leases have expired.
 local function cutoff(now)
   if not cut then
     local f = call('HMGET', S, 'gaps', 'lease')

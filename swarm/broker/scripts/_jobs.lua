@@ -1,8 +1,8 @@
--- Jobs: their log, their decisions, their end.
+-- Jobs: log, decisions and ending.
 
--- Append events (kind, data, kind, data ...), tell those who follow of the last. The id is the job's own count and the
--- time: after a failover that rolled the log back, the same count comes with another time, and a reader sees that its
--- place is gone.
+-- Append events (kind, data, kind, data ...) and publish the id of the last. An id is the job's own count and the time:
+-- after a failover that rolled the log back, the same count comes with another time, and a reader sees that its position
+-- no longer exists.
 local function append_all(job, now, events)
   local J, stamp, count = job_key(job), '-' .. int(now), #events / 2
   local seq = call('HINCRBY', J, 'seq', count) - count
@@ -14,12 +14,12 @@ end
 
 local function append(job, now, kind, data) append_all(job, now, {kind, data}) end
 
--- arq's record of a router's delivery: the function `kind`, called with the job.
+-- Return the arq record of a router's delivery: the function `kind`, called with the job.
 local function router_record(kind, job, now)
   return '{"t":null,"f":"' .. kind .. '","a":["' .. job .. '"],"k":{},"et":' .. int(now) .. '}'
 end
 
--- Ask for `advance`: once queued it need not be asked again; while it runs, it runs once more afterwards.
+-- Request `advance`: a queued one suffices; a running one runs once more afterwards.
 local function ask_advance(job, now)
   local J = job_key(job)
   local state = call('HGET', J, 'advance')
@@ -31,9 +31,9 @@ local function ask_advance(job, now)
   end
 end
 
--- How fast jobs end, of all (scope '') or of a tenant (':NAME'), as 'since worked ended gap': ms between two endings, a
--- mean in which the last seconds count most, and what was not put into it yet: how many ended, in how many ms until
--- `since`. Time in which no job is open does not count; then `since` is 0 until the next job is over.
+-- Pace of endings, of all jobs (scope '') or a tenant's (':NAME'), as 'since worked ended gap'. `gap`: mean ms between two
+-- endings, recent ones weighted most. Not yet in that mean: `ended` jobs in `worked` ms until `since`. Time without open
+-- jobs does not count; `since` is then 0 until the next ending.
 local PACE_MS, PACE_STEP_MS, PACE_SHARE = 600000, 1000, 0.3
 
 local function count_ending(scope, now, accepted)
@@ -49,8 +49,8 @@ local function count_ending(scope, now, accepted)
   call('SET', key, string.format('%.0f %.0f %d %.3f', since, worked, ended, gap), 'PX', PACE_MS)
 end
 
--- Ask to cancel a job that has not ended. It has no other ending any more, so what runs for it is told to stop now:
--- however many wait for a decision, nothing more is spent. Its deliveries stay claimed until the decision ends the job.
+-- Request the cancellation of an open job. No other ending is possible then, so its running deliveries are told to stop at
+-- once: nothing more is spent, however long the decision takes. They stay claimed until the decision ends the job.
 local function ask_cancel(job, now)
   call('HSET', job_key(job), 'cancel', '1')
   append(job, now, 'cancel_asked', '{}')
@@ -61,7 +61,7 @@ local function ask_cancel(job, now)
   end
 end
 
--- Jobs that experts of this one asked for: nobody reads their answers any more.
+-- Cancel the child jobs of a job, whose answers nobody will read.
 local function cancel_children(job, now)
   for _, child in ipairs(call('SMEMBERS', job_key(job) .. ':children')) do
     local f = call('HMGET', job_key(child), 'expire', 'ending', 'cancel')
@@ -69,14 +69,14 @@ local function cancel_children(job, now)
   end
 end
 
--- Bytes that a tenant's jobs keep in Redis: requests, results and answers. The hash `held` has them by the ten minutes in
--- which they expire, as `sum` those that were not past at `step`, and as `limit` what the tenant may keep.
+-- Bytes that a tenant's jobs keep in Redis: requests, results and answers. The hash `held` counts them by the ten minutes
+-- in which they expire; `sum` is the total of those not expired at `step`, `limit` the bytes that the tenant may keep.
 local HELD_STEP_MS, HELD_MS = 600000, 70 * 86400000
 
 local function held_key(tenant) return P .. ':held:' .. tenant end
 local function held_step(ms) return int(tonumber(ms) / HELD_STEP_MS) end
 
--- How many a tenant's jobs keep now, how many they may, and the steps that are past since that was last written down.
+-- Return the bytes that a tenant's jobs keep, their limit, and the steps that expired since the last write.
 local function held_by(tenant, now)
   local H, step = held_key(tenant), held_step(now)
   local f, sum, past = call('HMGET', H, 'sum', 'step', 'limit'), 0, {}
@@ -93,7 +93,7 @@ local function held_by(tenant, now)
   return sum, tonumber(f[3]), past
 end
 
--- Count bytes of a job that expires at that time.
+-- Count `bytes` of a job that expires at `expire`.
 local function hold_bytes(tenant, now, expire, bytes)
   local H, till = held_key(tenant), held_step(expire)
   local sum, _, past = held_by(tenant, now)
@@ -103,8 +103,8 @@ local function hold_bytes(tenant, now, expire, bytes)
   call('PEXPIRE', H, HELD_MS)
 end
 
--- A job's retention begins with its end, also that of its bytes, to which those of its answer come. One that a version
--- before accepted keeps the lifetime that it has.
+-- Start the retention of an ended job and of its bytes, including its answer. A job that an older version accepted keeps its
+-- lifetime.
 local function keep_ended(job, now, answer)
   local J = job_key(job)
   local f = call('HMGET', J, 'retention', 'expire', 'held', 'tenant')
@@ -115,8 +115,8 @@ local function keep_ended(job, now, answer)
   for _, part in ipairs({'', ':log', ':bodies', ':deltas', ':children', ':money'}) do expire_at(J .. part, expire) end
 end
 
--- End a job: the ending and its answer are written, what is queued is withdrawn, what runs is stopped, and every
--- later append finds the job ended. Timers and the router's own deliveries go silently.
+-- End a job: write its ending and answer, withdraw queued deliveries and stop running ones; every later append finds the
+-- job ended. Timers and deliveries of the router are deleted without an event.
 local function end_job(job, now, ending, answer, complete)
   local J = job_key(job)
   local live = call('HGETALL', J .. ':live')
@@ -145,8 +145,8 @@ local function end_job(job, now, ending, answer, complete)
   if #withdrawn > 0 then data.withdrawn = withdrawn end
   append(job, now, 'ended', cjson.encode(data))
   keep_ended(job, now, answer)
-  -- who waits for the answer alone hears of nothing else, and has it at once unless it is long or has a cost, which is
-  -- read from the books
+  -- clients that wait only for the answer subscribe to this channel alone. It carries the answer unless that is long, or
+  -- has a cost, which clients read from the ledger
   call('PUBLISH', P .. ':over:' .. job, #answer <= 65536 and not data.settled and answer or '')
   local f = call('HMGET', J, 'tenant', 'accepted')
   for _, scope in ipairs({'', ':' .. f[1]}) do
@@ -157,7 +157,7 @@ local function end_job(job, now, ending, answer, complete)
   call('ZREMRANGEBYRANK', P .. ':ended', 0, -10001)
 end
 
--- What `advance` decides on: everything up to the tail of the log, and the token of the last decision.
+-- Read the input of `advance`: the state, the log up to its tail, and the token of the last decision.
 local function read_job(job)
   local J = job_key(job)
   local f = call('HMGET', J, 'graph', 'progress', 'cursor', 'token', 'catalog', 'ending')

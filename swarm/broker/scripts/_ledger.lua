@@ -1,12 +1,12 @@
--- What jobs may spend and have spent, in micro-dollars. See ledger.py.
+-- Ledger: budgets and spending of jobs, tenants and days, in micro-dollars. See ledger.py.
 --
--- Every call is booked to its job, to the job's tenant on the day of its acceptance, and to that day. While it runs its
--- greatest cost is held: out of the job's budget, which was set aside (`earmarked`) of tenant and day at submit, or
--- where the job has none as `open` of tenant and day themselves. Then it is `settled` or, if nobody knows, `presumed`. What it
--- used in `tokens`, sent and received, is counted for tenant and day.
+-- Each call is booked to its job, to the job's tenant on the day of its acceptance, and to that day. While it runs, its
+-- worst-case cost is reserved: from the job's budget, which was set aside (`earmarked`) from tenant and day at submit, or,
+-- for a job without a budget, as `open` of tenant and day. Then it is `settled` or, if its cost is unknown, `presumed`.
+-- Its `tokens`, input and output, are counted for tenant and day.
 --
--- A job that an expert asked for has a `parent`. What it holds and spends stands in its own books and in those of every job
--- above it, and counts once for tenant and day: those of the outermost job, whose budget, if it has one, binds them all.
+-- A child job, submitted by an expert, has a `parent`. Its reservations and costs are booked to itself and to every job above
+-- it, and once to tenant and day: those of the outermost job, whose budget, if it has one, limits them all.
 
 local DAY_MS, BOOKS_MS = 86400000, 40 * 86400000
 
@@ -15,7 +15,7 @@ local function books_key(scope) return P .. ':budget:' .. scope end
 local function day_of(ms) return int(tonumber(ms) / DAY_MS) end
 local function scopes_of(tenant, day) return {'tenant:' .. tenant .. ':' .. day, 'day:' .. day} end
 
--- A job's money, or nil when it never had to do with any.
+-- Read the ledger entry of a job; nil if it has none.
 local function money_of(job)
   local f = call('HMGET', money_key(job), 'limit', 'settled', 'presumed', 'open', 'over', 'tenant', 'day', 'parent')
   if not f[7] then return nil end
@@ -25,7 +25,7 @@ local function money_of(job)
   }
 end
 
--- What is still set aside for a job that has not ended.
+-- Return what is still earmarked for a job that has not ended.
 local function earmark(m)
   if not m.limit or m.over then return 0 end
   return math.max(0, m.limit - m.settled - m.presumed)
@@ -44,7 +44,7 @@ local function add_to_books(m, changes)
   end
 end
 
--- Change what stands in the books: the job's, those above it, its tenant's and the day's, in one.
+-- Book changes to the job, the jobs above it, its tenant and the day.
 local function book(job, m, open, settled, presumed)
   local before = earmark(m)
   m.open, m.settled, m.presumed = m.open + open, m.settled + settled, m.presumed + presumed
@@ -55,13 +55,13 @@ local function book(job, m, open, settled, presumed)
   add_to_books(m, {open = m.limit and not m.over and 0 or open, settled = settled, presumed = presumed, earmarked = earmarked})
 end
 
--- What a scope may spend: a tenant's own limit, else the one that the settings give; '' for none.
+-- Return the budget of a scope: a tenant's own, else the `default` of the settings; '' for none.
 local function limit_of(scope, default)
   local tenant = string.match(scope, '^tenant:(.*):%d+$')
   return tenant and call('HGET', P .. ':tenants', tenant .. ':budget') or default
 end
 
--- Keep that where every script finds it.
+-- Store it in the scope's entry, where every script reads it.
 local function keep_limit(scope, limit)
   if limit == '' then
     call('HDEL', books_key(scope), 'limit')
@@ -71,7 +71,7 @@ local function keep_limit(scope, limit)
   end
 end
 
--- What a scope has spent, what more is open in it, and what it may spend.
+-- Return what a scope has spent, what is reserved in it, and its limit.
 local function taken(scope)
   local job = string.match(scope, '^job:(.*)$')
   local f = call('HMGET', job and money_key(job) or books_key(scope), 'settled', 'presumed', 'open', 'earmarked', 'limit')
@@ -80,20 +80,20 @@ local function taken(scope)
   return (n[1] or 0) + (n[2] or 0), (n[3] or 0) + (n[4] or 0), n[5]
 end
 
--- What fits a scope now, and what would fit it with nothing open.
+-- Return the amount that fits a scope now, and the one that would fit without open reservations.
 local function money_room(scope)
   local spent, open, limit = taken(scope)
   local most = (limit or math.huge) - spent
   return most - open, most
 end
 
--- Whether a delivery that was to wait for room need not: it fits by now, or never will.
+-- Whether a delivery need not wait for room: its need fits now, or never will.
 local function money_settles(scope, need)
   local room, most = money_room(scope)
   return need <= room or need > most
 end
 
--- Whoever waits for room in a scope and has it now goes on; or later in this script, if that goes through many deliveries.
+-- Resume deliveries parked for a scope that now has room; between `note_rooms` and `make_noted`, only collect the scope.
 local noted
 
 local function make_room(scope)
@@ -112,7 +112,8 @@ local function make_noted()
   for scope in pairs(scopes) do make_room(scope) end
 end
 
--- What is set aside for a job is taken of its tenant and its day until it ends, whatever becomes of it.
+-- Resume deliveries parked for any budget in which a change of this job may have made room. A job's own budget stays
+-- earmarked of tenant and day until the job ends, so before that only the job's own scope gains room.
 local function make_rooms(job, m)
   local above = m.parent and money_of(m.parent)
   if above then return make_rooms(m.parent, above) end
@@ -120,8 +121,7 @@ local function make_rooms(job, m)
   for _, scope in ipairs(m.scopes) do make_room(scope) end
 end
 
--- A delivery's claim is over, and calls that it had reserved for were neither settled nor released: what became of them
--- is unknown, so they count as spent (`presumed`) until somebody knows better.
+-- Book the open reservations of a lost claim as `presumed`: their cost is unknown, so they count as spent until settled.
 function money_lost(job, id)
   local M, D = money_key(job), delivery_key(id)
   local holds, m, lost = call('HGET', D, 'holds'), money_of(job), 0
@@ -139,8 +139,7 @@ function money_lost(job, id)
   make_rooms(job, m)
 end
 
--- Begin a job's books. `limit`: its budget, which is set aside of its tenant's and its day's, or nil; `parent`: the job
--- that it belongs to, or nil.
+-- Create a job's ledger entry. `limit`: its budget, earmarked of tenant and day, or nil; `parent`: its parent job, or nil.
 local function money_begins(job, tenant, day, expire, limit, parent)
   local M = money_key(job)
   call('HSET', M, 'tenant', tenant, 'day', day)
@@ -152,8 +151,8 @@ local function money_begins(job, tenant, day, expire, limit, parent)
   return m
 end
 
--- The money of a job that is to ask a model, then the job that pays and that one's money: the outermost job above it, or
--- itself. Nothing if one of them has ended or is to be cancelled.
+-- Return the ledger entry of a job that calls a model, then the job that pays (the outermost above it, or itself) and its
+-- entry. Returns nil if one of them has ended or is to be cancelled.
 local function payer_of(job)
   local f = call('HMGET', job_key(job), 'expire', 'ending', 'cancel', 'tenant', 'accepted', 'parent')
   if not f[1] or f[2] or f[3] then return nil end
@@ -166,9 +165,9 @@ local function payer_of(job)
   return money_of(job) or money_begins(job, f[4], above.day, f[1], nil, f[6]), payer, pays
 end
 
--- A job has ended, none of its deliveries is left: what was set aside for it and not used is free, but for what is still
--- open of jobs below it, which is presumed until it is settled. Answers what it cost, settled and presumed; nothing for a
--- job that never asked a model.
+-- Close the ledger entry of an ended job without deliveries: release the unused part of its budget, except for open
+-- reservations of child jobs, which are presumed until settled. Returns its settled and presumed cost; nothing for a job
+-- that called no model.
 local function money_ended(job)
   local m = money_of(job)
   if not m then return end

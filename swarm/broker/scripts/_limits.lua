@@ -29,12 +29,12 @@ local function each_gate(words, mark, each)
   if gate then each(gate) end
 end
 
--- Until when a gate has a pause that its server asked for; nil: it has none.
+-- Return the end of a pause that the server asked for; nil: there is none.
 local function paused_till(pause, now)
   if pause > now and pause < now + LONGEST_PAUSE + 1000 then return pause end
 end
 
--- A gate as it stands now. `limits`: 'concurrency,requests,tokens,burst', or nil for those that are set in Redis.
+-- Read the current state of a limiter. `limits`: 'concurrency,requests,tokens,burst', or nil for those set in Redis.
 local function look_at(name, limits, now)
   if looked[name] then return looked[name] end
   local K = gate_key(name)
@@ -54,7 +54,7 @@ local function look_at(name, limits, now)
   if rpm then
     g.step = 60000 / (rpm * rate)
     g.slack = ((burst or math.max(1, math.floor(rpm / 60))) - 1) * g.step
-    -- no later than these limits can have made it: they may have been raised since
+    -- bounded by what these limits allow: they may have been raised since
     g.tat = math.min(math.max(now, tonumber(f[6] or '0')), now + g.slack + g.step)
   end
   if tpm then
@@ -67,7 +67,7 @@ local function look_at(name, limits, now)
   return g
 end
 
--- When a gate that lets nobody in may open again; nil if it is open. `waits`: an open breaker shuts it, too.
+-- Return when a closed limiter may admit again; nil if it admits now. `waits`: an open breaker closes it too.
 local function opens_at(g, now, waits)
   if waits and g.tried then return math.huge end
   local mended = waits and g.shut and mended_at(g.shut, g.probe, now)
@@ -82,20 +82,20 @@ local function opens_at(g, now, waits)
   if g.owed and g.owed > 0.001 then return now + g.owed / g.pay end
 end
 
--- The gates of a queue, and since when each holds it up, if it does. With the word `!` before them it `waits` for a breaker
--- to close; without, its deliveries go on, and ask somebody else.
+-- Read the limiters of a queue, and since when each holds it back. A leading `!`: its deliveries wait for a breaker to
+-- close; without it they run and use a fallback.
 local function gates_of(words, queue, now)
   local found = {waits = string.sub(words, 1, 2) == '! '}
   each_gate(found.waits and string.sub(words, 3) or words, '=', function(name, limits)
     local g = look_at(name, limits, now)
     local since, seen = string.match(call('HGET', g.key, 'w:' .. queue) or '', '^(%d+) (%d+)$')
-    -- a queue that nobody asked for in the meantime was not held up by this gate
+    -- without a recent claim of the queue, the limiter was not what held it back
     table.insert(found, {gate = g, known = since, since = since and now - seen < 2000 and tonumber(since)})
   end)
   return found
 end
 
--- The first gate of a queue that is shut, and when it may open.
+-- Return the first closed limiter of a queue, and when it may open.
 local function shut(gates, now)
   for _, at in ipairs(gates) do
     local opens = opens_at(at.gate, now, gates.waits)
@@ -103,7 +103,7 @@ local function shut(gates, now)
   end
 end
 
--- A delivery goes through its gates. Answers what to remember of that.
+-- Admit a delivery at all its limiters. Returns the field `gates` of the delivery.
 local function enter(gates, id, owner, now)
   local words = {}
   for _, at in ipairs(gates) do
@@ -124,7 +124,7 @@ local function enter(gates, id, owner, now)
   return table.concat(words, ' ')
 end
 
--- A queue is held up at a gate, which wakes it when a place is free.
+-- Record that a limiter holds a queue back; it wakes the queue when a place is free.
 local function hold_up(at, queue, now)
   local g = at.gate
   if not string.find(' ' .. g.waits .. ' ', ' ' .. queue .. ' ', 1, true) then g.waits = g.waits .. ' ' .. queue end
@@ -132,14 +132,14 @@ local function hold_up(at, queue, now)
   call('PEXPIRE', g.key, GATE_MS)
 end
 
--- A queue is not held up any more.
+-- Record that a queue is no longer held back.
 local function let_pass(gates, queue)
   for _, at in ipairs(gates) do
     if at.known then call('HDEL', at.gate.key, 'w:' .. queue) end
   end
 end
 
--- Write down who went through the gates that were looked at.
+-- Write the admissions of this script to Redis.
 local function shut_after(now, lease)
   for _, g in pairs(looked) do
     if #g.entered > 0 then
@@ -165,7 +165,7 @@ local function shut_after(now, lease)
   end
 end
 
--- A delivery still runs, so it keeps its places.
+-- Extend the places of a running delivery, with its lease.
 local function keep_places(id, gates, expiry)
   each_gate(gates, '#', function(name)
     call('ZADD', gate_key(name) .. ':running', expiry, id)
@@ -173,7 +173,7 @@ local function keep_places(id, gates, expiry)
   end)
 end
 
--- The queues that are held up at a gate may look again.
+-- Wake the queues that a limiter holds back.
 function wake_waiting(gate)
   local K = gate_key(gate)
   local waits = call('HGET', K, 'waits')
@@ -182,9 +182,8 @@ function wake_waiting(gate)
   for queue in string.gmatch(waits, '%S+') do wake(queue) end
 end
 
--- A delivery no longer runs: its places are free. What it was charged is given back, since what it used was reported,
--- unless a call is `under_way`, of which nobody will say what it used.
--- `unused`: nothing was begun, so another request may begin instead.
+-- Free the places of a delivery that no longer runs. Its charged tokens are returned, since its real usage was reported;
+-- not so with a call `under_way`, whose usage will never be reported. `unused`: no request was begun, so it is returned.
 function release_gates(id, gates, unused, under_way)
   each_gate(gates, '#', function(name, charged)
     local K = gate_key(name)
@@ -198,7 +197,7 @@ function release_gates(id, gates, unused, under_way)
   end)
 end
 
--- The server refused because of its limits: half of what ran may run, and at half the rate, at most once a second.
+-- Adapt to a refusal because of the server's limits: halve concurrency and rate, at most once a second.
 local function slow_down(K, now)
   local f = call('HMGET', K, 'cut', 'cap', 'rate', 'peak')
   local ago = math.abs(now - tonumber(f[1] or '0'))
@@ -211,7 +210,7 @@ local function slow_down(K, now)
     'peak', math.max(runs, recent and tonumber(f[4]) or 0), 'grown', int(now))
 end
 
--- The server answered: one more may run for each round of answers, and each second a twentieth more of the rate.
+-- Adapt to an answer: one more place for each round of answers, and a twentieth of the rate each second.
 local function speed_up(K, now)
   local f = call('HMGET', K, 'cap', 'rate', 'peak', 'grown')
   if f[1] then
@@ -225,7 +224,7 @@ local function speed_up(K, now)
   end
 end
 
--- The tokens of a call, at a gate whose fields are those of TOKENS.
+-- Count the tokens of a call at a limiter; `f` are its fields named in TOKENS.
 local TOKENS = {'owed', 'at', 'pay', 'spare', 'mean'}
 
 local function count_tokens(K, f, now, tokens)
@@ -235,8 +234,8 @@ local function count_tokens(K, f, now, tokens)
   call('HSET', K, 'owed', string.format('%.3f', owed), 'at', string.format('%.3f', now), 'mean', string.format('%.1f', mean))
 end
 
--- Of a model through whose gate a delivery did not come, as of a fallback: its gate and the ms for which its server wants no
--- calls, if it said so. Who did come through it has waited for that.
+-- Return the limiter of a model and the ms for which its server asked for a pause, if the delivery was not admitted there,
+-- as with a fallback model. A delivery that was admitted there has waited for the pause already.
 local function paused_gate(model, gates, now)
   local gate = gates_of_model(model)[1]
   if not gate or string.find(' ' .. gates .. ' ', ' ' .. gate .. ' ', 1, true) then return end
@@ -244,10 +243,10 @@ local function paused_gate(model, gates, now)
   if till then return gate, math.ceil(till - now) end
 end
 
--- What a call came to, for the gates of its delivery and those of the `model` that was called, which may be another: the
--- tokens it used, whether it is known what became of it, whether the server refused it because of its limits, for how
--- many ms the server wants no more, and what it says of health: 'up' (it was answered), 'model' or 'endpoint' (that is
--- down), '' (nothing), and in which words.
+-- Report the result of a call to the limiters of its delivery and of the `model` that was called, which may be another:
+-- `tokens` used, whether its usage is `known`, whether the server refused it because of its limits (`limited`), `pause_ms`
+-- that the server asked for, and `health`: 'up' (answered), 'model' or 'endpoint' (that is down), '' (neither), with the
+-- error text `why`.
 function gate_report(gates, model, who, now, tokens, known, limited, pause_ms, health, why)
   each_gate(gates, '#', function(name, charged)
     if charged and string.sub(name, 1, 7) == 'expert:' then
@@ -263,7 +262,7 @@ function gate_report(gates, model, who, now, tokens, known, limited, pause_ms, h
     if health == 'endpoint' then said = i == 1 and '' or 'down' end
     heed(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
     if i == 1 then
-      -- one that failed in another way says nothing of what the server can take
+      -- a call that failed in another way shows nothing about the capacity of the server
       if limited then slow_down(K, now) elseif known and tokens > 0 then speed_up(K, now) end
       pause_ms = math.min(pause_ms, LONGEST_PAUSE)
       if pause_ms > 0 then

@@ -1,6 +1,6 @@
--- Deliveries: where they stand, and how they leave.
+-- Deliveries: enqueueing, fair order, removal, return and parking.
 
--- What enqueueing asks of a job, read once for each script.
+-- Facts of jobs that enqueueing needs, read once per script run.
 local jobs, tenants = {}, {}
 
 local function facts_of(job)
@@ -16,10 +16,11 @@ local function weight_of(tenant)
   return tenants[tenant]
 end
 
--- Turns: a queue serves by tags. A delivery's tag is where its tenant's last one ended, or where the queue is by now if
--- that is later; it ends one step further, and steps are the shorter the more a tenant weighs. So tenants that both
--- have work waiting get shares like their weights, whoever came first, and who comes late has nothing to catch up.
--- `turns` of a queue holds where each tenant's last one ends and, under '', where the queue is. Tags begin as times.
+-- Weighted fair queueing: a queue serves deliveries by tag. A delivery's tag is the end of its tenant's last one, or the
+-- position of the queue if that is later; it ends one step further, and a step is 1 / weight. So tenants with waiting work
+-- get shares by weight, in whatever order they came, and a tenant that comes late has nothing to catch up.
+-- `turns` of a queue holds the end of each tenant's last delivery and, under '', the position of the queue. The first tag
+-- is a time.
 local turns = {}
 
 local function turn_of(job, queue, now)
@@ -29,17 +30,17 @@ local function turn_of(job, queue, now)
   local t = turns[queue]
   if not t.ends[facts.tenant] then
     local f = call('ZMSCORE', queue_key(queue, 'turns'), '', facts.tenant)
-    -- whole: short sorted sets keep whole scores as numbers, and others as text that each comparison reads again
+    -- integers: short sorted sets keep them as numbers, and other scores as text that each comparison parses
     t.at = t.at or tonumber(f[1]) or math.floor(now)
     t.ends[facts.tenant] = tonumber(f[2]) or t.at
   end
   local tag = math.max(t.at, t.ends[facts.tenant])
   t.ends[facts.tenant] = tag + 1 / weight
-  -- a head start that is bounded: who came before by more than that is served before
+  -- priority is a bounded head start: a delivery that came earlier by more than that is served first
   return tag - 100 * facts.priority / weight
 end
 
--- Write down how far tenants have come. Every script that enqueues to other queues than `advance` ends with it.
+-- Write the positions of tenants. Every script that enqueues to queues other than `advance` ends with it.
 local function keep_turns()
   for queue, t in pairs(turns) do
     call('ZADD', queue_key(queue, 'turns'), 'NX', string.format('%.3f', t.at), '')
@@ -54,7 +55,7 @@ local function keep_turns()
   turns = {}
 end
 
--- A queue has come to `tag`: tenants that ended before it need not be remembered, and none once nothing waits there.
+-- Move the position of a queue to `tag`: drop tenants whose last delivery ended before it, and all if the queue is empty.
 local function turn_to(queue, tag, empty)
   local key = queue_key(queue, 'turns')
   if empty then
@@ -69,8 +70,8 @@ local function turn_to(queue, tag, empty)
   call('PEXPIRE', key, TURNS_MS)
 end
 
--- Store a delivery and queue it: now, or for the time `due`. One that is there already is left as it is. A timer, which has
--- no record as nobody runs it, is queued for its time also where that is past.
+-- Store a delivery and queue it: now, or for the time `due`. An existing one is left as it is. A timer has no record, since
+-- no worker runs it, and is queued under its time even if that is past.
 local function enqueue(job, id, queue, record, now, due)
   local J, D = job_key(job), delivery_key(id)
   if call('HSETNX', J .. ':live', id, queue) == 0 then return end
@@ -85,7 +86,7 @@ local function enqueue(job, id, queue, record, now, due)
   note_queue(queue)
   if later then
     call('ZADD', queue_key(queue, 'later'), due, id)
-    -- whoever waits looks again within half a second anyway; for less it must learn of the new next time
+    -- waiting workers look again within half a second anyway; for an earlier time they must be woken
     if due - now < 500 then wake(queue) end
   else
     call('ZADD', queue_key(queue, 'ready'), score, id)
@@ -93,34 +94,34 @@ local function enqueue(job, id, queue, record, now, due)
   end
 end
 
--- The subtask of a delivery to an expert, and the one whose item that is: nil for what goes to a router.
+-- Return the subtask of a delivery to an expert, and its parent if it is an item; nil for deliveries to a router.
 local function subtask_of(id, queue)
   if string.sub(queue, 1, 4) ~= 'run:' then return end
   local subtask = string.match(id, '^[^:]+:([^:]+):')
   return subtask, string.match(subtask, '^[^#]+')
 end
 
--- The fields of a job that ask for the end of this delivery.
+-- Return the fields of a job that request the cancellation of this delivery.
 local function cancel_fields(id, queue)
   local subtask, whole = subtask_of(id, queue)
   if not subtask then return 'cancel' end
   return 'cancel', 'cancel:' .. subtask, 'cancel:' .. whole
 end
 
--- Whether the end of a delivery's job or subtask was asked for: then it neither starts nor goes on. `advance` does, which
--- brings that end about.
+-- Whether the cancellation of a delivery's job or subtask was requested: then it neither starts nor goes on. `advance` does,
+-- since it carries the cancellation out.
 local function is_cancelled(job, id, queue)
   local f = queue ~= 'advance' and call('HMGET', job_key(job), cancel_fields(id, queue)) or {}
   return (f[1] or f[2] or f[3]) and true or false
 end
 
--- Take a ready delivery whose end was asked for out of the way of others. It is withdrawn by the decision to come.
+-- Take a cancelled delivery out of `ready`, so that it blocks no others. The next decision withdraws it.
 local function set_aside(id, queue)
   call('HSET', delivery_key(id), 'aside', '1')
   call('ZREM', queue_key(queue, 'ready'), id)
 end
 
--- Forget a delivery wherever it stands. Says where it stood: 'leases', 'ready', 'later', 'parked', 'aside' or nil.
+-- Delete a delivery wherever it is. Returns where it was: 'leases', 'ready', 'later', 'parked', 'aside' or nil.
 local function forget(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked', 'aside')
   if f[1] then release_gates(id, f[1], false, f[2]) end
@@ -133,27 +134,27 @@ local function forget(job, id, queue)
   for _, part in ipairs({'leases', 'ready', 'later'}) do
     stood = stood or call('ZREM', queue_key(queue, part), id) == 1 and part
   end
-  -- it was to go on, and leaves the room to others
+  -- it had been resumed but not reserved, so its room goes to others
   if f[3] then make_room(f[3]) end
   return stood or nil
 end
 
--- Tell the worker that holds a delivery to stop it. Says whether there is one: what was handed back as lost has none.
+-- Tell the worker that holds a delivery to stop it. Returns whether there is one: a delivery returned as lost has none.
 local function stop(id, owner)
   local worker = owner and worker_of(owner)
   if worker then call('PUBLISH', P .. ':stop:' .. worker, id .. ' ' .. owner) end
   return worker ~= nil
 end
 
--- A worker was lost over a delivery, or gave it up because of `fault`: kept in case it becomes a dead letter.
+-- Record the loss of a claim, or its return because of `fault`, in case the delivery becomes a dead letter.
 local function note_loss(id, owner, now, fault)
   local D = delivery_key(id)
   call('HSET', D, 'losses', (call('HGET', D, 'losses') or '') .. owner .. ' ' .. int(now) .. '\n')
   if fault ~= '' then call('HSET', D, 'fault', fault) end
 end
 
--- A claim is over and the delivery stays: its lease, its places and its reservations are not its own any more, and it
--- waits from now on. `unused`: nothing was begun. Says whether it had a lease.
+-- End a claim but keep the delivery: release its lease, places and reservations; its wait begins now. `unused`: nothing was
+-- begun. Returns whether it had a lease.
 local function unclaim(job, id, queue, unused)
   local D = delivery_key(id)
   local f = call('HMGET', D, 'gates', 'holds')
@@ -164,17 +165,17 @@ local function unclaim(job, id, queue, unused)
   return call('ZREM', queue_key(queue, 'leases'), id) == 1
 end
 
--- A delivery may be claimed again, in the place that it had.
+-- Make a delivery ready again, in its former place.
 function to_ready(id, queue)
   note_queue(queue)
   call('ZADD', queue_key(queue, 'ready'), call('HGET', delivery_key(id), 'score'), id)
   wake(queue)
 end
 
--- Deliveries that wait for room in a budget go on, in the order of their places, as long as what they need fits into `room`
--- together or is more than `most`, so that it never will. With nothing open the first one always goes on, and of each queue
--- as many as fit, for another queue may have nobody who serves it. They keep the field `parked` until they have reserved:
--- one that is done without makes others go on instead.
+-- Resume deliveries parked for a budget, in the order of their places, as long as their needs together fit into `room`; also
+-- those that need more than `most`, which never fit. Without open reservations, of each queue as many as fit are resumed, the
+-- first one always, since no worker may serve some other queue. They keep the field `parked` until they have reserved: one
+-- that finishes without a reservation makes others resume instead.
 function unpark(scope, room, most)
   local key, open, left = P .. ':parked:' .. scope, room < most, {}
   for _, id in ipairs(call('ZRANGE', key, 0, open and 99 or 999)) do

@@ -1,8 +1,8 @@
--- Write one decision: progress, actions and cursor, if nobody has decided since the read, and acknowledge.
+-- Write one decision (progress, actions and cursor) and acknowledge, unless another was written since the read.
 -- ARGV: job, owner, token read, new token, cursor, progress, graph or '', events, releases, withdrawals,
 --       number of the answer asked for or 0, number of the plan asked for or 0, ending or '', answer, complete ('1' or ''),
 --       then per event: kind, data; per release: subtask, attempt, expert, queue, delay ms, record; per withdrawal: subtask, attempt.
--- Answers 'done'; 'again' (queued once more, more came meanwhile); 'conflict'; 'gone' (the claim is not held).
+-- Returns 'done'; 'again' (queued again, since new events came); 'conflict'; 'gone' (the claim is lost).
 local job, owner = ARGV[1], ARGV[2]
 local id, J, now = job .. ':advance', job_key(job), clock()
 local read = call('HMGET', J, 'token', 'ending', 'advance', 'asked:answer', 'asked:plan')
@@ -32,7 +32,7 @@ for i = 1, ARGV[9] do
   local subtask, attempt, expert, queue, delay, record = unpack(ARGV, at, at + 5)
   tell('released', string.format(
     '{"subtask":"%s","attempt":%s,"expert":"%s","delay":%s}', subtask, attempt, expert, delay))
-  -- thousandths keep the order of the plan among what is released together
+  -- fractions of a ms keep the order of the plan among subtasks released together
   local score = now + i / 1000
   enqueue(job, job .. ':' .. subtask .. ':' .. attempt, queue, record, score, score + tonumber(delay))
   at = at + 6
@@ -52,7 +52,7 @@ for _ = 1, ARGV[10] do
 end
 make_noted()
 if #events > 0 then append_all(job, now, events) end
--- each number is made once: a decision that was slow to be written may ask for one that is made by now
+-- each number is made once: a decision that was written late may request one that exists by now
 for kind, asked in pairs({answer = {ARGV[11], read[4]}, plan = {ARGV[12], read[5]}}) do
   local number = tonumber(asked[1])
   if number > tonumber(asked[2] or '0') then

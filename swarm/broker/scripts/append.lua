@@ -1,6 +1,6 @@
--- Append an event of a delivery that goes on, and ask for `advance`. ARGV: id, queue, owner, event, data.
--- Answers 'ok', or 'gone' when the claim is no longer held or the job has ended. What a repeated call appends twice
--- must mean the same as once.
+-- Append an event of a running delivery, and request `advance`. ARGV: id, queue, owner, event, data.
+-- Returns 'ok', or 'gone' if the claim is lost or the job has ended. A retry may append twice, so the event must mean the
+-- same then.
 local id, owner = ARGV[1], ARGV[3]
 local job, now = job_of(id), clock()
 if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end

@@ -1,5 +1,5 @@
--- What the plan cache has beyond what a process has read. ARGV: tenant, catalog version, the last id read, how many
--- it has at most, lifetime ms. Answers how many are kept now, then id, plan, id, plan ... A use prolongs their life.
+-- Read the entries of the plan cache after the last one that a process has read, and renew their lifetime.
+-- ARGV: tenant, catalog version, last id read, cap, lifetime ms. Returns the number of entries, then id, plan, id, plan ...
 local S = P .. ':plans:' .. ARGV[1] .. ':' .. ARGV[2]
 local found = {call('XLEN', S)}
 for _, entry in ipairs(call('XRANGE', S, '(' .. ARGV[3], '+', 'COUNT', ARGV[4])) do

@@ -1,4 +1,4 @@
--- Ask to cancel a job, or one subtask of it. ARGV: job, subtask or ''. Answers 'asked', 'ended' or 'unknown'.
+-- Request the cancellation of a job or of one subtask. ARGV: job, subtask or ''. Returns 'asked', 'ended' or 'unknown'.
 local job, subtask, now = ARGV[1], ARGV[2], clock()
 local asked = subtask == '' and 'cancel' or 'cancel:' .. subtask
 local f = call('HMGET', job_key(job), 'expire', 'ending', asked)

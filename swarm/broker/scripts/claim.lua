@@ -1,25 +1,25 @@
 -- Claim deliveries for one lane of a worker.
--- ARGV: worker, lease ms, free slots, greatest number of lost leases, dead kept, dead retention ms, the time that the worker
--- measured or '', '*' to look into every queue, the name of one to look into at any rate, or '', where in the text that
--- follows the queue to begin with stands, and that: after a line break, a line for each queue, 'NAME GATE GATE ...', see
--- limiters.py and served_queues.py. Else it looks only into those that are noted to hold deliveries.
--- Answers {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, the time};
--- `extra` is the job's state for `advance`, the round's number for `plan`.
+-- ARGV: worker, lease ms, free slots, limit of lost leases, cap of dead letters, their retention ms, time that the worker
+-- measured or '', '*' to read every queue, the name of one to read in any case, or '' to read only queues in the index, then
+-- the position of the first queue in the text that follows, and that text: after a line break, a line for each queue,
+-- 'NAME GATE GATE ...', see limiters.py and served_queues.py.
+-- Returns {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, time};
+-- `extra` is the job's state for `advance`, the number of the round and its request for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 even_if_full()
 local now = see(lease, ARGV[7])
--- in each owner: when a Redis that lost its last writes counts the same claim again, the older one is not taken for it
+-- part of each owner: a Redis that lost its last writes reuses claim numbers, and the nonce tells the claims apart
 local nonce = int(now * 1000)
 local claimed, started, next_due = {}, {}, nil
--- whole, which a sorted set keeps and compares the fastest
+-- an integer, which a sorted set stores and compares fastest
 local until_then = int(math.ceil(now + lease))
 
 local function soonest(t) if t and (not next_due or t < next_due) then next_due = t end end
 
 local function ended(job) return call('HMGET', job_key(job), 'expire', 'ending') end
 
--- A delivery that lost its worker too often settles what it stood for, and is kept for a person to look at.
+-- Turn a delivery that lost its worker too often into a dead letter, and fail its subtask, round, answer or job.
 local function bury(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'record', 'lost', 'losses', 'fault')
   local why = 'it failed or lost its worker ' .. f[2] .. ' times while it ran'
@@ -28,7 +28,7 @@ local function bury(job, id, queue)
   call('HSET', L, 'record', f[1] or '', 'queue', queue, 'lost', f[2], 'losses', f[3] or '', 'error', f[4] or '',
     'reason', why, 'at', int(now), 'job', job, 'tenant', tenant or '')
   call('PEXPIRE', L, dead_ms)
-  -- what the list holds is no older than what it names: letters are found while they live
+  -- list entries are trimmed at the age at which letters expire, so that each entry has its letter
   call('XTRIM', D, 'MINID', in_redis(now - dead_ms))
   call('XADD', D, 'MAXLEN', dead_kept, '*', 'delivery', id, 'queue', queue, 'reason', why)
   forget(job, id, queue)
@@ -49,7 +49,7 @@ local function bury(job, id, queue)
   ask_advance(job, now)
 end
 
--- Move what fell due into `ready`, under the score it was first queued with. Timers need no worker: they tick here.
+-- Move due deliveries into `ready`, under their original score. Timers need no worker: they fire here.
 local function wake_later(queue)
   local later = queue_key(queue, 'later')
   for _, id in ipairs(call('ZRANGEBYSCORE', later, '-inf', now, 'LIMIT', 0, 100)) do
@@ -70,7 +70,7 @@ local function wake_later(queue)
   soonest(tonumber(head[2]))
 end
 
--- A delivery whose lease ran out is ready again, unless that happened too often.
+-- Make a delivery with an expired lease ready again, unless that happened too often.
 local function lose(id, queue, D)
   local lost = call('HINCRBY', D, 'lost', 1)
   local owner = call('HGET', D, 'owner')
@@ -82,7 +82,7 @@ local function lose(id, queue, D)
     bury(job_of(id), id, queue)
   else
     unclaim(job_of(id), id, queue)
-    -- before whatever is ready, were it of a higher priority: it has waited for a lease already
+    -- ahead of all ready ones, even of higher priority: it has waited for a lease already
     local ready = queue_key(queue, 'ready')
     local first = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or '') or math.huge
     call('ZADD', ready, math.min(tonumber(call('HGET', D, 'score')) or now, first), id)
@@ -94,7 +94,7 @@ local function return_lost(queue)
   for _, id in ipairs(call('ZRANGEBYSCORE', leases, '-inf', cutoff(now), 'LIMIT', 0, 100)) do
     local D = delivery_key(id)
     if is_cancelled(job_of(id), id, queue) and call('HEXISTS', D, 'record') == 1 then
-      -- it was told to stop when that was asked, and goes with its job
+      -- it was told to stop at the cancellation, and is deleted with its job
       call('ZADD', leases, until_then, id)
     else
       lose(id, queue, D)
@@ -104,8 +104,8 @@ local function return_lost(queue)
   if head[2] then soonest(now + head[2] - cutoff(now)) end
 end
 
--- How long a delivery that was due at `at` waited, the gate that held it longest or '', and how much of the wait that was.
--- `budget`: the kind of budget in which it had to wait for room, which counts as a gate.
+-- Return the ms that a delivery due at `at` has waited, the limiter that held it back longest or '', and for how many of
+-- them. `budget`: the kind of budget for which it was parked, which counts as a limiter.
 local function waited(at, gates, budget)
   local ms = math.max(0, math.floor(now - (tonumber(at) or now)))
   if budget then return {ms, 'budget:' .. budget, ms} end
@@ -118,13 +118,13 @@ local function waited(at, gates, budget)
   return {ms, longest.gate.name, gated}
 end
 
--- The same as fields of an event.
+-- Return the same as fields of an event.
 local function wait_fields(wait)
   if wait[2] ~= '' then return string.format(',"waited":%d,"gate":%s,"gated":%d', wait[1], cjson.encode(wait[2]), wait[3]) end
   return wait[1] > 0 and string.format(',"waited":%d', wait[1]) or ''
 end
 
--- What the claim itself puts on record, and hands over so that the worker need not ask again.
+-- Log the start of a claimed delivery, and return the state that the worker needs.
 local function begin(job, id, queue, count, wait)
   local J = job_key(job)
   if queue == 'advance' then
@@ -146,8 +146,8 @@ local function begin(job, id, queue, count, wait)
   return false
 end
 
--- What speaks against beginning a delivery: it is 'over', or it is to 'end', since that was asked for or the job's time is
--- up, as after an outage. Nil: nothing.
+-- Return why a delivery must not begin: 'over' (settled or ended), or 'end' (to be cancelled, or past the job's due time, as
+-- after an outage). Nil: it may begin.
 local function obstacle(job, id, queue)
   local solved = 's:' .. (subtask_of(id, queue) or '')
   local f = call('HMGET', job_key(job), 'expire', 'ending', 'due', solved, cancel_fields(id, queue))
@@ -155,7 +155,7 @@ local function obstacle(job, id, queue)
   if queue ~= 'advance' and ((f[3] and tonumber(f[3]) <= now) or f[5] or f[6] or f[7]) then return 'end' end
 end
 
--- Take what is ready, as far as its gates let it in. Says whether one of them holds the queue up, and the last tag taken.
+-- Claim ready deliveries as far as their limiters admit them. Returns whether one holds the queue back, and the last tag.
 local function take(queue, words)
   local ready, gates, last, held = queue_key(queue, 'ready'), nil, nil, false
   while free > 0 and not held do
@@ -181,7 +181,7 @@ local function take(queue, words)
           held = true
           break
         end
-        -- `advance` is queued again under the same id, so its claims are counted where they are not forgotten
+        -- `advance` is queued again under the same id, so its claims are counted in the job, which outlives the delivery
         local count = queue == 'advance' and call('HINCRBY', job_key(job), 'claims', 1) or (tonumber(f[3]) or 0) + 1
         local owner = worker .. ':' .. count .. '~' .. nonce
         call('HSET', D, 'owner', owner, 'claims', count)
@@ -204,7 +204,7 @@ local function take(queue, words)
   return held, last
 end
 
--- Of all that are served, those to look into: a few of thousands, mostly, so each is looked for in the text.
+-- Select the served queues to read: usually a few of thousands, so each is searched in the text.
 local FEW = 20
 local at_any_rate, first, served = ARGV[8], tonumber(ARGV[9]), ARGV[10]
 local found, holding, noted = {}, {}, call('SMEMBERS', P .. ':queues')
@@ -237,7 +237,7 @@ for _, queue in ipairs(queues) do
   local held, last, empty = false, nil, false
   if free > 0 then held, last = take(queue, gates[queue]) end
   if held then
-    -- it is woken when a place is free; until then nobody need look
+    -- the limiter wakes it when a place is free; until then no worker need look
     call('DEL', queue_key(queue, 'wake'))
     tokens[queue] = nil
   elseif call('ZCARD', queue_key(queue, 'ready')) > 0 then
@@ -246,7 +246,7 @@ for _, queue in ipairs(queues) do
     empty = true
   end
   if last and queue ~= 'advance' then turn_to(queue, last, empty) end
-  -- a process of an older version enqueues without a note
+  -- processes of an older version enqueue without adding to the index
   if leave_if_empty(queue) and not holding[queue] then note_queue(queue) end
 end
 for job, events in pairs(started) do append_all(job, now, events) end

@@ -1,6 +1,6 @@
--- Append a piece of a text that is being written, and tell those who follow. A full Redis refuses it: it can be missed.
--- ARGV: delivery, owner, subtask ('answer': the job's), attempt, claim, '1' if the text starts anew or '', text, most kept
--- Answers the entry's id, or 'gone' when the claim is not held or the job has ended (then nothing is written).
+-- Append a piece of a streamed text and publish its id. A full Redis refuses it, since pieces may be lost.
+-- ARGV: delivery, owner, subtask ('answer': the job's), attempt, claim, '1' if the text restarts or '', text, cap of entries
+-- Returns the entry's id, or 'gone' if the claim is lost or the job has ended (then nothing is written).
 local id, owner = ARGV[1], ARGV[2]
 local job = job_of(id)
 if call('HGET', delivery_key(id), 'owner') ~= owner then return 'gone' end

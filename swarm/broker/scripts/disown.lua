@@ -1,5 +1,5 @@
--- A worker did not hear what its claim came to. What is leased to it and it does not know of goes back, as never claimed.
--- ARGV: worker, number of queues, queues ..., owners it knows ... Answers how many went back.
+-- Return deliveries that are leased to a worker without its knowledge, after a claim whose reply was lost.
+-- ARGV: worker, number of queues, queues ..., claims it knows ('ID OWNER') ... Returns how many were returned.
 local worker, known, count = ARGV[1], {}, 0
 for i = 3 + tonumber(ARGV[2]), #ARGV do known[ARGV[i]] = true end
 for i = 3, 2 + tonumber(ARGV[2]) do

@@ -1,4 +1,4 @@
--- Forget a dead letter, and its line in the list. ARGV: delivery. Answers 1, or 0 when there was none.
+-- Delete a dead letter and its entry in the list. ARGV: delivery. Returns 1, or 0 if there was none.
 even_if_full()
 for _, entry in ipairs(call('XREVRANGE', P .. ':dead', '+', '-')) do
   if entry[2][2] == ARGV[1] then call('XDEL', P .. ':dead', entry[1]) end

@@ -1,8 +1,9 @@
--- Store what deliveries of one job came to, append it to the log, ask for `advance` and acknowledge: one step.
--- ARGV: bytes of results that the job may keep; then for each of them: id, queue, owner, event, data, body key or '', body, subtask that this solves or ''
--- Answers for each 'ok', or 'gone' when the claim is no longer held (then nothing is written of it; a repeated call
--- finds this too). A solution counts although its lease was lost, as long as its delivery waits or runs elsewhere and
--- nobody else has solved the subtask: whoever runs it again is told to stop.
+-- Store the outcomes of deliveries of one job, append them to the log, request `advance` and acknowledge, atomically.
+-- ARGV: bytes of results that the job may keep; then for each delivery: id, queue, owner, event, data, body key or '', body,
+-- solved subtask or ''
+-- Returns for each 'ok', or 'gone' if the claim is lost (then nothing of it is written; a retry finds this too). A solution
+-- counts despite a lost lease while its delivery is queued or runs elsewhere and the subtask is unsolved; the worker that
+-- runs it again is told to stop.
 local most, job, now = tonumber(ARGV[1]), job_of(ARGV[2]), clock()
 local J = job_key(job)
 local f = call('HMGET', J, 'expire', 'ending', 'bytes', 'tenant')
@@ -12,9 +13,8 @@ local function counts(id, queue, solves)
   return solves ~= '' and f[1] and not f[2] and call('HEXISTS', delivery_key(id), 'record') == 1
     and call('HEXISTS', J, 's:' .. solves) == 0 and not is_cancelled(job, id, queue)
 end
--- A result that would take the job over what it may keep becomes a failure; its body is not stored. So does one that would
--- take the tenant a quarter over what its jobs may keep: from the limit on no more of them are accepted, and the rest is
--- room for those that were.
+-- A result that would exceed the job's byte limit becomes a failure, and its body is not stored. So does one that would
+-- exceed the tenant's limit by a quarter: at the limit new jobs are refused, and the quarter is room for accepted ones.
 local before = tonumber(f[3] or '0')
 local kept, held, limit = before, 0, nil
 if f[4] then held, limit = held_by(f[4], now) end
@@ -22,12 +22,12 @@ if f[4] then held, limit = held_by(f[4], now) end
 local function too_much(bytes)
   if kept + bytes > most then
     return string.format(
-      'the results of this job have %.0f bytes with this one, and may have %.0f (SWARM_MAX_RESULTS of the workers)',
+      'the results of this job have %.0f bytes with this one, the limit is %.0f (SWARM_MAX_RESULTS of the workers)',
       kept + bytes, most)
   elseif limit and held + kept - before + bytes > 1.25 * limit then
     return string.format(
-      'the jobs of tenant %s keep %.0f bytes with this result, and may keep %.0f and a quarter for those that run '
-      .. '(SWARM_MAX_RESULTS_TENANT of whoever submits); they keep less as results expire (SWARM_RETENTION)',
+      'the jobs of tenant %s keep %.0f bytes with this result, the limit is %.0f and a quarter for running jobs '
+      .. '(SWARM_MAX_RESULTS_TENANT of the client); they keep less as results expire (SWARM_RETENTION)',
       f[4], held + kept - before + bytes, limit)
   end
 end
@@ -63,7 +63,7 @@ for i = 2, #ARGV, 8 do
     table.insert(events, data)
   else
     table.insert(verdicts, 'ok')
-    -- as `forget` does, but at once for all that have a lease
+    -- the same as `forget`, but batched for all deliveries with a lease
     if held[2] then release_gates(id, held[2]) end
     if held[3] then money_lost(job, id) end
     if held[4] then make_room(held[4]) end

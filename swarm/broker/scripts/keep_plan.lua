@@ -1,4 +1,4 @@
--- Keep a request's plan, newest last. ARGV: tenant, catalog version, how many are kept, lifetime ms, the plan.
+-- Add a request's plan to the cache. ARGV: tenant, catalog version, cap of entries, lifetime ms, plan.
 local S = P .. ':plans:' .. ARGV[1] .. ':' .. ARGV[2]
 call('XADD', S, 'MAXLEN', ARGV[3], '*', 'plan', ARGV[5])
 call('PEXPIRE', S, ARGV[4])

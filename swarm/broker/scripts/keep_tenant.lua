@@ -1,8 +1,8 @@
--- Set what one tenant has of its own, and let whoever waits for its budget look again.
--- ARGV: tenant, greatest number of tenants, then field, value ... ('' takes a field away). Answers 'ok' or 'full'.
+-- Set the weight or budget of one tenant, and resume deliveries that wait for its budget.
+-- ARGV: tenant, cap of tenants, then field, value ... ('' deletes a field). Returns 'ok' or 'full'.
 local T, tenant, today = P .. ':tenants', ARGV[1], day_of(clock())
 local known = call('HEXISTS', T, tenant .. ':weight') == 1 or call('HEXISTS', T, tenant .. ':budget') == 1
--- a tenant has two fields at most, so that this many fields are never too many tenants
+-- a tenant has at most two fields, so this bound on fields bounds the tenants
 if not known and call('HLEN', T) > 2 * tonumber(ARGV[2]) - 2 then return 'full' end
 local changed
 for i = 3, #ARGV, 2 do
@@ -14,11 +14,11 @@ for i = 3, #ARGV, 2 do
     call('HSET', T, field, ARGV[i + 1])
   end
 end
--- the days of all jobs that may still be open
+-- for each day on which a job that is still open may have been accepted
 for day = changed and today - BOOKS_MS / DAY_MS or today + 1, today do
   local scope = 'tenant:' .. tenant .. ':' .. int(day)
   if call('EXISTS', books_key(scope)) == 1 then
-    -- without one of its own, the next who reserves brings that of the settings
+    -- without a budget of its own, the next reservation sets the default of the settings
     keep_limit(scope, call('HGET', T, tenant .. ':budget') or '')
     make_room(scope)
   end

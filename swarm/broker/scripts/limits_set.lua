@@ -1,4 +1,4 @@
--- Set the limits of a model or an endpoint. ARGV: gate, limits, how many may have some. Answers 'ok' or 'full'.
+-- Set the limits of a model or an endpoint. ARGV: limiter, limits, cap of limited ones. Returns 'ok' or 'full'.
 local L = P .. ':limits'
 if call('HEXISTS', L, ARGV[1]) == 0 and call('HLEN', L) >= tonumber(ARGV[3]) then return 'full' end
 call('HSET', L, ARGV[1], ARGV[2])

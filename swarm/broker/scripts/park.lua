@@ -1,5 +1,5 @@
--- Put a held claim aside until there is room in a budget for what it needs. No try is burnt.
--- ARGV: id, queue, owner, scope, micro-dollars that it needs. Answers 'parked', 'ready' (it need not wait) or 'gone'.
+-- Park a claim until a budget has room for its need, without counting an attempt.
+-- ARGV: id, queue, owner, scope, micro-dollars that it needs. Returns 'parked', 'ready' (it need not wait) or 'gone'.
 local id, queue, owner, scope, need = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local job, D = job_of(id), delivery_key(id)
 if call('HGET', D, 'owner') ~= owner then return 'gone' end
@@ -11,9 +11,9 @@ end
 
 even_if_full()
 unclaim(job, id, queue, true)
--- its next claim says so
+-- the next claim reports this wait
 call('HSET', D, 'awaited', string.match(scope, '^%a+'))
--- whoever made room meanwhile did not see this one wait
+-- room made before this point did not count this delivery among the waiting
 if money_settles(scope, tonumber(need)) then
   to_ready(id, queue)
   return 'ready'

@@ -1,6 +1,6 @@
--- Extend leases, if they are still held. ARGV: lease ms, worker, the time that it measured or '', what it says of itself, its
--- lifetime ms, then id, queue, owner ... Answers {the time, the ids}: those whose claim is gone, whose subtask is settled,
--- whose job has ended, or whose end was asked for; the last are still claimed, until the decision to come takes them.
+-- Extend leases that are still held. ARGV: lease ms, worker, time that it measured or '', its description of itself, lifetime
+-- of that in ms, then id, queue, owner ... Returns {time, ids}: ids of claims that are lost, of subtasks that are settled, of
+-- jobs that have ended, and of cancelled deliveries; the last stay claimed until the next decision withdraws them.
 local lease = tonumber(ARGV[1])
 even_if_full()
 local now = see(lease, ARGV[3])

@@ -1,11 +1,13 @@
--- Hold the greatest cost of a model call before it is made.
--- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (the model has no price), a tenant's and a day's limit
---       by the settings or '', '1' if a call without a price is refused where a limit holds, the model or '' if it has no
---       gates, ms that the call may take.
--- Answers {'ok'}, {'free'} (held, but no limit holds), {'full', scope} (others of that scope are open), {'never', scope, left,
--- limit} (it would not fit with none open), {'unpriced'}, {'gone'} (the claim is not held, or the job has ended or is to
--- end), {'broken', gate, ms, '0', words} (its breaker is open: what the last call said), {'dead', ...} (so for long), {'paused', gate, ms} (its server wants no calls). Behind ok
--- and free stands 'probe' if the call is to try out what was broken.
+-- Reserve the worst-case cost of a model call before it is made.
+-- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (the model has no price), a tenant's and a day's budget
+--       by the settings or '', '1' if a call without a price is refused where a budget applies, the model or '' if it has
+--       no limiters, ms that the call may take.
+-- Returns {'ok'}, {'free'} (reserved; no budget applies), {'full', scope} (other reservations of the scope are open),
+-- {'never', scope, left, limit} (it would not fit without open ones), {'unpriced'}, {'gone'} (the claim is lost, or the job
+-- has ended or is to be cancelled), {'broken', gate, ms, '0', text} (its breaker is open; the last error), {'dead', ...} (open
+-- for too long to wait), {'paused', gate, ms} (its server accepts no calls). 'ok' and 'free' are followed by 'probe' if the
+-- call probes a half-open breaker.
+
 -- ms in which a call that has ended is settled, at most
 local SETTLED_MS = 2000
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
@@ -58,7 +60,7 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
     probe = true
   end
 else
-  -- said again: one that was let through to try stays so
+  -- a repeated reservation: a probe stays a probe
   for _, gate in ipairs(gates_of_model(ARGV[8])) do
     probe = probe or string.sub(call('HGET', gate_key(gate), 'probe') or '', 1, #who) == who
   end

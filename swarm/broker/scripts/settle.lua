@@ -1,10 +1,9 @@
--- Book what a model call came to, and tell the gates. A hold is settled once: a repeated call changes nothing.
--- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (nobody knows: all that was held counts as presumed), tokens,
---       '1' if the server said that it was too much or '', ms for which it wants to be left alone, the model that was
---       called or '' if it has no gates, what that says of health: 'up', 'model' (that is down), 'endpoint' or '', and what was
---       wrong in words.
--- Answers what was held, or '-1' if it is settled already. What was presumed, as its claim was over, can still be settled
--- lower. A hold that Redis has lost in a failover is settled all the same.
+-- Settle the cost of a model call, and report its result to the limiters. Settling twice changes nothing.
+-- ARGV: delivery, owner, hold (`owner.call`), micro-dollars or '' (unknown: the whole reservation counts as presumed), tokens,
+--       '1' if the server refused because of its limits or '', ms of pause that it asked for, the model that was called or
+--       '' if it has no limiters, its health: 'up', 'model' (that is down), 'endpoint' or '', and the error text.
+-- Returns the amount reserved, or '-1' if it is settled already. A presumed cost, of a claim that was lost, can still be
+-- settled lower. A reservation that Redis has lost in a failover is settled as well.
 local id, hold = ARGV[1], ARGV[3]
 local job, D, now = job_of(id), delivery_key(id), clock()
 local M, name = money_key(job), id .. ' ' .. hold
@@ -22,7 +21,7 @@ if actual then call('HSET', M, 's:' .. name, '') end
 if presumed then
   book(job, m, 0, math.min(actual, amount), -amount)
 elseif actual then
-  -- whole, also if it is more than was held
+  -- in full, even if it exceeds the reservation
   book(job, m, -amount, actual, 0)
 else
   call('HSET', M, 'p:' .. name, held)

@@ -1,5 +1,5 @@
--- Add to the records of experts, and keep those of the experts that ran last.
--- ARGV: lifetime ms, how many experts are kept, how many are added; for each: name, number of fields, field, increment, ...
+-- Add to the statistics of experts, and keep those of the experts that ran last.
+-- ARGV: lifetime ms, cap of experts, number of experts; for each: name, number of fields, field, increment, ...
 local index, now = P .. ':stats', clock()
 local at = 4
 for _ = 1, tonumber(ARGV[3]) do

@@ -2,13 +2,13 @@
 -- ARGV: job, request, digest, tenant, age ms, deadline ms or '', retention ms, attempts, window, open cap, tenant cap,
 --       first ('advance' or 'plan'), replans, plan only ('true' or 'false'), greatest for_each, priority,
 --       budget, the tenant's and the day's by the settings (micro-dollars or ''), ms for which the caller
---       comes again when it is refused, the job whose expert asks or '', how deep such jobs may be, how many one job may
---       have asked for, bytes that the tenant's jobs may keep or '', experts that the request names ...
--- Answers {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
--- {'busy', scope, open, limit, ms after which to come again or ''}, {'over', scope, left, limit} (the budget does not fit; micro-dollars),
--- {'held', bytes, limit} (the tenant's jobs would keep more than they may),
--- {'orphan'} (the job whose expert asks has ended or is to be cancelled), {'deep', limit}, {'many', limit}.
--- A job that an expert asks for counts as open but waits for no place: the one that asks has a place already.
+--       retries when refused, parent job or '', how deep child jobs may be nested, how many child jobs one job may
+--       have, bytes that the tenant's jobs may keep or '', experts that the request names ...
+-- Returns {'ok', expire}, {'again'} for a repeated call, or a refusal: {'conflict'}, {'empty'}, {'unknown', name, known...},
+-- {'busy', scope, open, limit, ms after which to retry or ''}, {'over', scope, left, limit} (the budget does not fit;
+-- micro-dollars), {'held', bytes, limit} (the tenant's jobs would keep more bytes than allowed),
+-- {'orphan'} (the parent has ended or is to be cancelled), {'deep', limit}, {'many', limit}.
+-- A child job counts as open but needs no free place, since its parent has one.
 local job, request, digest, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local J = job_key(job)
 local now = clock()
@@ -38,7 +38,7 @@ end
 local busy_timeout = tonumber(ARGV[20])
 local SOONEST_MS, LATEST_MS, LOOK_MS, LATE_MS, LONGEST_LEAD_MS, MOST_WAITING = 50, 300000, 1000, 1000, 500, 1000
 
--- Ms between two endings, or nil when nothing was measured. A pace that has stopped since is none any more.
+-- Return ms between two endings, or nil if none was measured. The time since the last ending counts too.
 local function gap_of(scope)
   local since, worked, ended, gap = string.match(call('GET', P .. ':pace' .. scope) or '', '^(%S+) (%S+) (%S+) (%S+)$')
   if not since then return nil end
@@ -46,9 +46,10 @@ local function gap_of(scope)
   return math.max(mean > 0 and mean or worked / ended, (worked + quiet) / (ended + 1))
 end
 
--- Who waits for a place has a turn in `waiting`: when one is likely to be free. From a little before that on until it
--- comes, the next free place is kept for it. It looks again every LOOK_MS, its turn unchanged; who no longer does
--- (`asked`: until when it counts) waits no more. Callers without a busy_timeout may never come again: they have no turn.
+-- Count other callers for whom a place is reserved, and return whether one is reserved for this job. A caller that retries
+-- has a turn in `waiting`: the time when a place is likely to be free. From shortly before that time until the caller
+-- comes, the next free place is reserved for it. It retries every LOOK_MS and keeps its turn; after the time in `asked` it
+-- no longer counts. Callers that do not retry have no turn.
 local function due_in(scope, gap)
   local key, count = P .. ':waiting' .. scope, 0
   local lead = math.max(SOONEST_MS, math.min(LONGEST_LEAD_MS, 3 * gap))
@@ -59,7 +60,7 @@ local function due_in(scope, gap)
   return count, turn and turn <= now + lead
 end
 
--- Ms after which a refused call may well get in. First `over` jobs must end, and one for each that waits already.
+-- Return ms after which a refused call is likely to be accepted: `over` jobs must end first, and one for each waiting caller.
 local function come_again(scope, over, gap, due)
   local key, asked = P .. ':waiting' .. scope, P .. ':asked' .. scope
   for _, gone in ipairs(call('ZRANGEBYSCORE', asked, '-inf', now)) do
@@ -114,10 +115,10 @@ if budget ~= '' then
   end
 end
 
--- the first write is one that a full Redis refuses, so that a full system takes no new jobs
+-- a full Redis refuses this first write, so that it accepts no new jobs
 local age = tonumber(ARGV[5])
--- whole, as the times of events are: a tick at its due time must not seem to come before it
--- a job that an expert asks for ends no later than the one that it is a part of, however late its call comes
+-- an integer, as the times of events are: a tick at its due time must not seem to come before it
+-- a child job ends no later than its parent, however late it is submitted
 local due = math.min(latest, math.ceil(now + math.min(age, tonumber(ARGV[6]) or age)))
 local expire = int(now + age + UNENDED_MS)
 call('HSET', J, 'request', request, 'digest', digest, 'tenant', tenant, 'catalog', version, 'accepted', int(now), 'expire', expire)
