@@ -1,6 +1,6 @@
-"""What becomes of a subtask when all it waits for is settled: does its condition hold, and how often does it run? Pure.
+"""Conditions (`when`) and loops (`for_each`) of subtasks whose dependencies are settled. Pure.
 
-Both hang on earlier results. Those are looked up once, when a decision needs them (`needed`), and put on record.
+Both depend on earlier results. Those are looked up once, when a decision needs them (`needed`), and logged.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from swarm.types.plan import MAX_SUBTASKS, Condition, Subtask, referenced
 from swarm.types.result import Reason
 
 LENGTH = "[]"
-"""Behind a reference: the length of the list there, rather than its value."""
+"""Suffix of a reference that asks for the length of a list instead of its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """It does not run, and nothing is missing for that."""
+    """The subtask does not run; nothing counts as missing."""
 
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """It cannot run."""
+    """The subtask cannot run, so it fails."""
 
     reason: Reason
     message: str
@@ -35,26 +35,26 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Expand:
-    """It runs once for each of so many items; of none it is solved at once, with an empty list."""
+    """The subtask runs once per item; with 0 items it is solved at once, with an empty list."""
 
     items: int
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was looked up, as in `Progress`, and the bounds of an expansion."""
+    """Values looked up so far, as in `Progress`, and the limits of an expansion."""
 
     values: Mapping[str, Any]
     unknown: Mapping[str, str]
     max_items: int
     subtasks: int
-    """How many the job has already."""
+    """Number of subtasks that the job has already."""
 
 
 def branch(subtask: Subtask, states: Mapping[str, str], known: Known) -> Skip | Refuse | Expand | None:
-    """What becomes of a waiting subtask; `states` says where each of its dependencies stands.
+    """Decide about a waiting subtask, from the state of each of its dependencies.
 
-    None: it waits, for them or for a look at their results; or it may simply run.
+    None: it waits for them or for a lookup in their results, or it may simply run.
     """
     if not all(state in WELL for state in states.values()):
         return None
@@ -77,9 +77,9 @@ def branch(subtask: Subtask, states: Mapping[str, str], known: Known) -> Skip | 
 
 
 def _judged(when: Condition, known: Known) -> Skip | Refuse | None:
-    """What a condition comes to by what was looked up; None if it holds.
+    """Evaluate a condition on the values looked up; None if it holds.
 
-    One that cannot be judged is no condition that does not hold: a slip in its name would skip work in silence.
+    A condition that cannot be evaluated fails the subtask instead of skipping it, so that a typing error is seen.
     """
     wanted = when.result
     if wanted in known.unknown:
@@ -106,7 +106,7 @@ def _expanded(reference: str, known: Known) -> Skip | Refuse | Expand | None:
 
 
 def needed(progress: Progress) -> tuple[str, ...]:
-    """What must be looked up before it can be said what comes next; each once, and never again when it is on record."""
+    """List the references to look up before the next decision, each once, without those already logged."""
     if not progress.graph.branches or progress.cause is not None or progress.plan_only:
         return ()
     found: dict[str, None] = {}

@@ -1,8 +1,8 @@
-"""What a plan will take, as far as its experts' past runs tell. Pure.
+"""Estimate of a plan's time and cost, from its experts' past runs. Pure.
 
-Sources: the time of an attempt is the expert's own, from claim to outcome, of attempts that were solved; the cost of a
-subtask is what all attempts of its expert cost together, failed ones included, divided by those that were solved.
-Waiting in queues, the planner and the writing of the answer are not in it. What is not known is None, never 0.
+The time of an attempt is from claim to outcome, of solved attempts. The cost of a subtask is the cost of all attempts
+of its expert, failed ones included, divided by the solved ones. Waiting in queues, planning and writing the answer are
+not included. Unknown figures are None, never 0.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PER_OCTAVE = 4
 BUCKETS = 81
 """The last begins at 2 ** 19.75 ms, about 15 minutes."""
 FEW = 5
-"""Fewer solved runs than these are called few."""
+"""Solved runs below which an estimate is noted as resting on few."""
 
 
 def bucket(ms: float) -> int:
-    """The bucket of a time: number b holds what is above 2 ** ((b - 1) / 4) and at most 2 ** (b / 4) milliseconds.
+    """Return the bucket of a time: number b holds times above 2 ** ((b - 1) / 4) and at most 2 ** (b / 4) milliseconds.
 
     >>> bucket(0), bucket(1), bucket(2), bucket(1000)
     (0, 0, 4, 40)
@@ -36,21 +36,21 @@ def bucket(ms: float) -> int:
 
 
 class ExpertStats(Value):
-    """What is on record of one expert's attempts."""
+    """Statistics of one expert's attempts."""
 
     attempts: int = 0
     solved: int = 0
     calls: int = 0
-    """Of models."""
+    """Model calls."""
     input_tokens: int = 0
     output_tokens: int = 0
     cost: int = 0
     """Micro-dollars."""
     times: dict[Annotated[int, Field(ge=0, lt=BUCKETS)], int] = {}
-    """Bucket -> solved attempts that took so long."""
+    """Bucket -> number of solved attempts in it."""
 
     def quantile(self, share: float) -> float | None:
-        """The seconds within which this share of the solved attempts was done; None without any."""
+        """Return the seconds within which this share of the solved attempts finished; None without any."""
         total = sum(self.times.values())
         rank, before = share * total, 0
         for number, count in sorted(self.times.items()):
@@ -69,17 +69,17 @@ class ExpertStats(Value):
 
     @property
     def tokens_each(self) -> float | None:
-        """Tokens, read and written, per solved subtask."""
+        """Input and output tokens per solved subtask; None without any."""
         return (self.input_tokens + self.output_tokens) / self.solved if self.solved else None
 
 
 class SubtaskEstimate(Value):
-    """One subtask, if it runs. A time is that of a single item where there is one for each."""
+    """Estimate of one subtask, if it runs. With `per_item`, time and cost are those of a single item."""
 
     id: str
     expert: str
     runs: int = 0
-    """Solved attempts that this rests on."""
+    """Number of solved attempts behind the estimate."""
     median: float | None = None
     """Seconds."""
     p90: float | None = None
@@ -91,30 +91,30 @@ class SubtaskEstimate(Value):
     per_item: bool = False
     """Whether it runs once per item of its `for_each`; how many there are is not known beforehand."""
     note: str = ""
-    """Why something is unknown or doubtful."""
+    """Why a figure is unknown or uncertain."""
 
 
 class Estimate(Value):
-    """A whole plan: as if every condition held and every `for_each` had one item."""
+    """Estimate of a whole plan, as if every condition held and every `for_each` had one item."""
 
     subtasks: tuple[SubtaskEstimate, ...]
     critical_path: tuple[str, ...]
-    """The subtasks that decide how long it takes. Of what is unknown, the longest chain counts."""
+    """Subtasks that decide how long the plan takes. Among chains of unknown time, the longest counts."""
     seconds: float | None
     """The medians along the critical path; None when a subtask without history might change it."""
     seconds_p90: float | None
-    """The same if each took its p90: an upper figure, as not all of them are slow at once."""
+    """The same with the p90 of each: an upper bound, as rarely all are slow at once."""
     known_seconds: float
-    """What is known of the critical path."""
+    """Sum of the known medians along the critical path."""
     cost: float | None
-    """Micro-dollars; None when that of a subtask is unknown."""
+    """Micro-dollars; None if the cost of a subtask is unknown."""
     known_cost: float
     unknown: tuple[str, ...] = ()
     """Subtasks whose time is unknown."""
 
 
 def estimate(plan: Plan, stats: Mapping[str, ExpertStats]) -> Estimate:
-    """What `plan` will take, by the records of its experts. Fallbacks and retries count in the cost only."""
+    """Estimate time and cost of `plan` from its experts' statistics. Fallbacks and retries count in the cost only."""
     parts = tuple(_part(subtask, stats.get(subtask.expert, ExpertStats())) for subtask in plan.subtasks)
     edges = plan.edges
     path = _longest(parts, edges, lambda part: part.median)
@@ -166,7 +166,7 @@ def _longest(
     edges: Mapping[str, tuple[str, ...]],
     time: Callable[[SubtaskEstimate], float | None],
 ) -> tuple[str, ...]:
-    """The path that takes longest; among equals, the one with more subtasks."""
+    """Return the path that takes longest; among equals, the one with more subtasks."""
     by_id = {part.id: part for part in parts}
     best: dict[str, tuple[float, int]] = {}
     came: dict[str, str | None] = {}
@@ -183,7 +183,7 @@ def _longest(
 
 
 def in_order(edges: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The subtasks of an acyclic plan, each after what it waits for; else as they stand."""
+    """Sort the subtasks of an acyclic plan topologically, keeping their order otherwise."""
     done: dict[str, None] = {}
     for root in edges:
         stack = [root]
@@ -198,7 +198,7 @@ def in_order(edges: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def levels(edges: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-    """Subtasks by the length of the longest chain before them: those of one level may run at once."""
+    """Group subtasks by the length of the longest chain before them; those of one level may run in parallel."""
     depth: dict[str, int] = {}
     for name in in_order(edges):
         depth[name] = 1 + max((depth[other] for other in edges[name]), default=-1)

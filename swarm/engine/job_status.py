@@ -1,4 +1,4 @@
-"""Where a job stands, for its caller."""
+"""Status of a job, for its caller."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SHOWN_TEXT = 60
 
 
 class JobStatus(Value):
-    """A job at one moment. A subtask that runs once for each item of a list counts as its items."""
+    """Status of a job at one moment. A `for_each` subtask counts as its items."""
 
     job: str
     state: str
     """`queued`, `planning`, `running`, or the ending."""
     subtasks: int = 0
-    """Those known so far."""
+    """Number of subtasks known so far."""
     settled: int = 0
-    """Those of them that need nothing more: solved, skipped or given up."""
+    """Number of those that are solved, skipped or given up."""
     running: tuple[str, ...] = ()
-    """Those that an expert has, or that wait in its queue."""
+    """Subtasks that an expert is working on, or that wait in its queue."""
     failed: tuple[str, ...] = ()
-    """Those that were given up."""
+    """Subtasks that were given up."""
     usage: Usage = Usage()
-    """What was used so far, by calls that are over."""
+    """Usage of finished calls so far."""
 
     @classmethod
     def of(cls, job: str, progress: Progress) -> Self:
@@ -55,7 +55,7 @@ def _state(progress: Progress) -> str:
 def info(
     status: JobStatus, request: Mapping[str, Any], *, tenant: str, accepted_at: int, cost: int, presumed: int
 ) -> JobInfo:
-    """A job as a line of `jobs`. Until its plan is on record it has as many subtasks as its caller gave."""
+    """Return a job as an entry of `jobs`. Before its plan is logged, it has as many subtasks as the request gave."""
     text, plan = " ".join(request.get("text", "").split()), request.get("plan")
     given = len(plan["subtasks"]) if plan else int("expert" in request)
     return JobInfo(

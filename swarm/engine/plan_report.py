@@ -1,4 +1,4 @@
-"""What is told of a plan before it runs: who does what and why, how long it takes and what it costs. Pure."""
+"""Report on a plan before it runs: its experts and why, its expected time and cost. Pure."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class PlanReport(Value):
     plan: Plan
     planner: str
     notes: tuple[str, ...] = ()
-    """Which ways to a plan were tried, with their scores."""
+    """Planning methods that were tried, with their scores."""
     why: dict[str, str] = {}
-    """Subtask id -> why this expert."""
+    """Subtask id -> why this expert was chosen."""
     mends: tuple[Mend, ...] = ()
-    """What was wrong in the planner's text and was put right."""
+    """Errors in the planner's text that were corrected."""
     usage: Usage = Usage()
-    """What the planning itself used."""
+    """Usage of the planning itself."""
     estimate: Estimate
     seconds: float
-    """From the acceptance of the request to its plan."""
+    """Time from the acceptance of the request to its plan."""
 
 
 def report(
     job: str, plan: Plan, planned: Planned, usage: Usage, seconds: float, stats: Mapping[str, ExpertStats]
 ) -> PlanReport:
-    """Put together what is known of `plan`; `planned` is the event that closed its round."""
+    """Build the report of `plan`; `planned` is the event that closed its round."""
     return PlanReport(
         job=job,
         plan=plan,
@@ -52,7 +52,7 @@ def report(
 
 
 def without_round(name: str) -> str:
-    """A subtask's id without the round it was planned in.
+    """Return a subtask's id without the prefix of its planning round.
 
     >>> without_round("r2.t1"), without_round("t1")
     ('t1', 't1')

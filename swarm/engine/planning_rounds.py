@@ -1,6 +1,6 @@
-"""Planning rounds: ids that no two rounds share, and what becomes of subtasks that were begun before a plan was whole.
+"""Planning rounds: unique ids across rounds, and subtasks dispatched before their plan is complete. Pure.
 
-A planner names its subtasks as it likes; in the log they are `r<round>.<name>`. Pure.
+A planner chooses the ids of its subtasks; in the log they are `r<round>.<id>`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _ROUND = re.compile(r"r\d+\.(.+)")
 MAX_ID = 64
 
 Rename = Callable[[str], str]
-"""Of a whole id."""
+"""Maps an id to its new id."""
 
 
 def in_round(planned: Planned, number: int, earlier: Collection[str] = ()) -> Planned:
-    """The same with ids `r<number>.<id>`, also of what a piece waits for and does not hold.
+    """Prefix all ids of `planned` with `r<number>.`, also those of dependencies outside a piece.
 
-    Edges must be written out in `depends_on`. Those to `earlier` subtasks of the job stay as they are.
+    Edges must be complete in `depends_on`. Those to `earlier` subtasks of the job stay as they are.
     """
     ids = {i for subtask in planned.subtasks for i in (subtask.id, *subtask.depends_on)}.difference(earlier)
     return renamed(planned, {i: f"r{number}.{i}" for i in ids}, earlier).model_copy(update={"round": number})
 
 
 def renamed(planned: Planned, names: Mapping[str, str], others: Collection[str] = ()) -> Planned:
-    """The same with other ids, wherever they are named. Ids in `others` are known and stay."""
+    """Rename ids wherever they occur in `planned`. Ids in `others` stay."""
     known = {name: name for name in others} | dict(names)
 
     def whole(reference: str) -> str:
-        """A reference with its fields."""
+        """Rename the subtask in a reference, and keep its fields."""
         named = referenced(reference, known)
         return reference if named is None else ".".join((known[named[0]], *named[1]))
 
@@ -64,19 +64,19 @@ def _renamed(subtask: Subtask, whole: Rename) -> Subtask:
     )
 
 
-# -- pieces ----------------------------------------------------------------------------------------------------
+# -- early dispatch --------------------------------------------------------------------------------------------
 
 
 class DispatchedSubtasks:
-    """What a round has begun while its planner still writes, under the planner's own ids."""
+    """Subtasks that a round has dispatched while its planner still writes, under the planner's own ids."""
 
     def __init__(self) -> None:
         self._begun: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def take(self, piece: Planned) -> Planned:
-        """The part of a piece that has not begun yet. What it cost is told when the round closes.
+        """Return the subtasks of a piece that are to be dispatched now; their usage is reported when the round closes.
 
-        A subtask that names a result without waiting for it is left for the whole plan to say what it means.
+        A subtask that references a result without depending on it waits for the complete plan.
         """
         new = tuple(s for s in piece.subtasks if s.id not in self._begun and _written_out(s))
         self._begun |= _contents(new, piece.fallbacks)
@@ -85,10 +85,10 @@ class DispatchedSubtasks:
         return piece.model_copy(update={"subtasks": new, "fallbacks": fallbacks, "closed": False, "usage": Usage()})
 
     def reconciled(self, final: Planned) -> Planned:
-        """The whole plan, in which no id means something else than what was begun under it.
+        """Return the complete plan with new ids for subtasks that differ from what was dispatched under their id.
 
-        A subtask that was begun otherwise than it is meant now gets an id of its own, `t2` becomes `t2-b`, and so
-        does what was begun and waits for it. Under its first id it is not in the plan, and is withdrawn.
+        Such a subtask gets an id of its own, `t2` becomes `t2-b`, and so do dispatched subtasks that depend on it. The
+        old id is then not in the plan, so what was dispatched under it is withdrawn.
         """
         now = _contents(final.subtasks, final.fallbacks)
         changed = {name for name in now if name in self._begun and now[name] != self._begun[name]}
@@ -110,12 +110,12 @@ def _written_out(subtask: Subtask) -> bool:
 def _contents(
     subtasks: Iterable[Subtask], fallbacks: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """What may not change: as JSON, in which 1 is not true, and a condition on null is not that on nothing."""
+    """Return the content of subtasks for comparison: as JSON, where 1 differs from true and null from absent."""
     return {s.id: (s.model_dump_json(exclude_defaults=True), fallbacks.get(s.id, ())) for s in subtasks}
 
 
 def _after(subtasks: Iterable[Subtask], roots: Iterable[str]) -> set[str]:
-    """All that waits for `roots`, however far behind."""
+    """Return all direct and indirect dependants of `roots`."""
     children: dict[str, list[str]] = {}
     for subtask in subtasks:
         for other in subtask.depends_on:
@@ -139,7 +139,7 @@ def _unused(name: str, taken: Collection[str]) -> str:
 
 
 def as_plan(subtasks: Iterable[Subtask], aggregate: str) -> Plan:
-    """The plan as its planner named it, to be read, changed and submitted."""
+    """Return the plan with the planner's own ids, to be read, changed and submitted."""
     subtasks = tuple(subtasks)
     short = {s.id: found[1] for s in subtasks if (found := _ROUND.fullmatch(s.id))}
     unique = len(set(short.values())) == len(short) and ITEM not in short.values()
@@ -148,7 +148,7 @@ def as_plan(subtasks: Iterable[Subtask], aggregate: str) -> Plan:
 
 
 def listing(plan: Plan) -> str:
-    """A line for each subtask: who gets it, what it waits for, and the beginning of what is asked."""
+    """List subtasks, a line each: expert, dependencies and the start of the instruction."""
     return "\n".join(_line(subtask) for subtask in plan.subtasks)
 
 

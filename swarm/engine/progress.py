@@ -1,4 +1,4 @@
-"""Where a job stands, and what can be read off it. `reducer.py` makes it out of the job's log, and of nothing else."""
+"""Progress of a job, and facts derived from it. `reducer.py` computes it from the job's log alone."""
 
 from __future__ import annotations
 
@@ -11,76 +11,76 @@ from swarm.types.plan import Aggregate, Subtask
 from swarm.types.result import Usage
 
 RANK: tuple[Ending, ...] = ("cancelled", "over_budget", "deadline", "rejected", "failed", "partial", "completed")
-"""Of several causes that are on record when a job ends, the first of these counts."""
+"""Rank of causes: if several are logged when a job ends, the first of these counts."""
 
 State = Literal[
     "waiting", "running", "retrying", "expanded", "solved", "skipped", "failed", "dropped", "withdrawn"
 ]  # fmt: skip
-"""`expanded`: it runs as its items. `skipped`: its condition did not hold, or all it waited for was skipped.
-`dropped`: what it waited for failed. `withdrawn`: the plan has it no longer."""
+"""`expanded`: it runs as its items. `skipped`: its condition did not hold, or all its dependencies were skipped.
+`dropped`: a dependency failed. `withdrawn`: it is no longer in the plan."""
 SETTLED = frozenset({"solved", "skipped", "failed", "dropped", "withdrawn"})
 WELL = frozenset({"solved", "skipped"})
-"""Settled so that what waits for it can go on."""
+"""Settled states after which dependants can run."""
 UNAFFORDABLE = frozenset({"over_budget", "unpriced"})
-"""Reasons for which another attempt, or another plan, would fail as well. Another expert may be cheaper."""
+"""Reasons for which another attempt or plan would fail too. Only another expert may be cheaper."""
 NOT_AGAIN = UNAFFORDABLE | {"cancelled"}
-"""Reasons to give up that no new plan may go around."""
+"""Failure reasons after which no new plan is made."""
 
 UNSETTLED = ("it had not begun when the job ended", "it was under way when the job ended")
-"""Why something is missing that never failed: not begun, begun."""
+"""Messages for parts that are missing without a failure: not begun, begun."""
 
 
 class SubtaskState(Value):
-    """Where one subtask stands, or one item of it."""
+    """State of one subtask, or of one item of it."""
 
     state: State = "waiting"
     round: int = 0
     attempt: int = 0
-    """The last attempt released, counted over all experts tried. Of what is unwanted: the one to be taken back."""
+    """Number of the last released attempt, over all experts tried. If unwanted: the attempt to withdraw."""
     turn: int = 0
     """0: the subtask's own expert; n: its n-th fallback."""
     tried: int = 0
-    """Attempts that this turn's expert has failed."""
+    """Failed attempts of this turn's expert."""
     refused: int = 0
-    """Attempts that its server did not take on, because of its limits."""
+    """Attempts that the server refused because of its limits."""
     items: int = 0
-    """How many items it was expanded to: steps `name#1`, `name#2`, ..."""
+    """Number of items it was expanded to: steps `name#1`, `name#2`, ..."""
     empty: bool = False
-    """Solved without an item: the list that it goes through is empty."""
+    """Solved without items, since the list of its `for_each` is empty."""
     delay: int = 0
-    """Milliseconds that the next attempt waits, from its release until it starts. Meanwhile it is not in flight."""
+    """Milliseconds from the release of the next attempt until it may start. Meanwhile it is not in flight."""
     body: str = ""
     size: int = 0
     usage: Usage | None = None
-    """None: nothing. Cheaper to write than an empty one, which is compared field by field."""
+    """None: no usage. It is cheaper to encode than an empty Usage, which is compared field by field."""
     reason: str = ""
     message: str = ""
     because: str | None = None
-    """For a dropped subtask: the failed one it waited for."""
+    """For a dropped subtask: the failed one behind it."""
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked to cancel this subtask alone."""
+        """Whether the cancellation of this very subtask was requested."""
         return self.state == "failed" and self.reason == "cancelled"
 
     @property
     def unwanted(self) -> bool:
-        """Whether its last attempt is to be taken back, if that is still somewhere."""
+        """Whether its last attempt must be withdrawn if it is still queued or running."""
         return self.attempt > 0 and (self.state == "withdrawn" or self.cancelled)
 
 
 class Graph(Value):
-    """What does not change but by `planned` events. Kept apart, because it is the larger part."""
+    """Part of a job's state that only `planned` events change. It is stored separately, as the larger part."""
 
     subtasks: tuple[Subtask, ...] = ()
     fallbacks: dict[str, tuple[str, ...]] = {}
     aggregate: Aggregate = "auto"
     branches: bool = False
-    """Whether any subtask has a condition or a list to go through. Plain plans need no look at that."""
+    """Whether any subtask has `when` or `for_each`; if not, branching is not evaluated."""
 
 
 class Progress(Value):
-    """A job at some point of its log."""
+    """State of a job at some point of its log."""
 
     graph: Graph = Graph()
     steps: dict[str, SubtaskState] = {}
@@ -97,27 +97,27 @@ class Progress(Value):
     rounds: int = 0
     """Rounds that were closed by a plan."""
     again: bool = False
-    """Whether the planner of the last of them can plan again."""
+    """Whether the planner of the last round can plan again."""
     replan: int = 0
-    """The number of the plan that is asked for, or made; 0: none is."""
+    """Number of the plan that is requested or being made; 0: none."""
     lacking: str = ""
-    """What the results do not hold, in the words of the model that was to write the answer."""
+    """What the results lack, in the words of the model that was to write the answer."""
     left_out: tuple[str, ...] = ()
-    """Wishes of the request that no subtask of the plan claims."""
+    """Parts of the request that no subtask covers."""
     values: dict[str, Any] = {}
-    """What was looked up for `when` and `for_each`, as in `Valued`."""
+    """Values looked up for `when` and `for_each`, as in `Valued`."""
     unknown: dict[str, str] = {}
-    """What was looked up and has no value -> what is there instead."""
+    """References without a value -> what was found instead."""
     cause: Ending | None = None
     why: str = ""
     answer: str = ""
     answer_failed: bool = False
     unanswered: str = ""
-    """Why a delivery of its own brought no answer at all."""
+    """Why writing the answer gave none at all."""
     unplanned: str = ""
-    """Why planning again brought no plan."""
+    """Why replanning gave no plan."""
     answers: int = 0
-    """How often an answer was made in a delivery of its own, or could not be."""
+    """Number of answers that deliveries of their own have made or failed to make."""
     ended: bool = False
     usage: Usage = Usage()
 
@@ -127,7 +127,7 @@ class Progress(Value):
 
     @property
     def solved(self) -> dict[str, str]:
-        """Subtasks and items that have a result, and the keys of their bodies."""
+        """Subtasks and items with a result -> the keys of their bodies."""
         return {
             n: step.body
             for n, step in self.steps.items()
@@ -136,29 +136,29 @@ class Progress(Value):
 
     @property
     def subtasks(self) -> tuple[Subtask, ...]:
-        """The plan without what was withdrawn."""
+        """Subtasks of the plan, without withdrawn ones."""
         return tuple(s for s in self.graph.subtasks if self.steps[s.id].state != "withdrawn")
 
     @property
     def discarded(self) -> Usage:
-        """What was used for subtasks that the plan has no longer."""
+        """Usage of subtasks that are no longer in the plan."""
         spent = (step.usage for step in self.steps.values() if step.state == "withdrawn" and step.usage)
         return sum(spent, Usage())
 
     @property
     def may_plan_again(self) -> bool:
-        """Whether the planner would be asked for another plan, if this one came short."""
+        """Whether the planner would be asked for another plan if this one falls short."""
         return self.again and self.rounds <= self.replans and not self.plan_only and not final(self.steps.values())
 
     def expert_of(self, subtask: Subtask, name: str = "") -> str:
-        """Who has the subtask, or its item `name`, now: its own expert, or the fallback whose turn it is."""
+        """Return the current expert of a subtask or of its item `name`: its own, or the fallback whose turn it is."""
         turn = self.steps[name or subtask.id].turn
         return subtask.expert if turn == 0 else self.graph.fallbacks[parent_id(subtask.id)][turn - 1]
 
     def parts(self) -> tuple[Subtask, ...]:
-        """The plan as it ran: items in place of what was expanded, and nothing that was withdrawn, skipped or empty.
+        """Return the plan as it ran: items in place of expanded subtasks, without withdrawn, skipped or empty ones.
 
-        What waited for such a subtask waits for what that one waited for.
+        A dependant of such a subtask depends on that one's dependencies instead.
         """
         subtasks = self.subtasks
         if not any(step.items or step.empty or step.state == "skipped" for step in self.steps.values()):
@@ -172,7 +172,7 @@ class Progress(Value):
         return tuple(found)
 
     def items_of(self, name: str) -> list[str]:
-        """The items of an expanded subtask as far as they were not withdrawn; of another it is itself."""
+        """Return the items of an expanded subtask that were not withdrawn; for any other, itself."""
         count = self.steps[name].items
         if not count:
             return [name]
@@ -195,7 +195,7 @@ class Progress(Value):
                 yield from self.items_of(name)
 
     def sources(self, names: Iterable[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        """Where the results of settled subtasks lie: `inputs` and `groups` as in `Envelope`."""
+        """Return the body keys of settled subtasks: `inputs` and `groups` as in `Envelope`."""
         inputs: dict[str, str] = {}
         groups: dict[str, dict[str, str]] = {}
         for name in names:
@@ -208,7 +208,7 @@ class Progress(Value):
         return inputs, groups
 
     def missing(self) -> tuple[Missing, ...]:
-        """What was not solved, and why."""
+        """List the parts that were not solved, and why."""
         found = []
         for subtask in self.subtasks:
             for name in self.items_of(subtask.id):
@@ -225,15 +225,15 @@ class Progress(Value):
 
 
 def final(steps: Iterable[SubtaskState]) -> bool:
-    """Whether something was given up that no new plan may go around."""
+    """Whether a subtask failed for a reason after which no new plan is made."""
     return any(step.state == "failed" and step.reason in NOT_AGAIN for step in steps)
 
 
 def item_id(name: str, number: int) -> str:
-    """The id of an item, counted from 1."""
+    """Return the id of an item, counted from 1."""
     return f"{name}#{number}"
 
 
 def parent_id(name: str) -> str:
-    """The subtask of the plan that an id stands for: the part before an item's number."""
+    """Return the id of the plan's subtask: for an item, the part before its number."""
     return name.partition("#")[0]

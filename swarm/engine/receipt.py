@@ -1,4 +1,4 @@
-"""What a job's log says became of each attempt, and what it used: a receipt. Pure."""
+"""Receipt of a job: how each attempt ended and its usage, from the job's log. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from swarm.types.result import Usage
 
 
 class TenantReceipt(Value):
-    """What cancelling all jobs of a tenant did."""
+    """Result of cancelling all jobs of a tenant."""
 
     tenant: str
     receipts: tuple[Receipt, ...] = ()
     pending: tuple[str, ...] = ()
-    """Jobs that were asked to end and had not within the wait; they will."""
+    """Jobs whose cancellation was requested and that had not ended within the wait; they will."""
     accepted_since: tuple[str, ...] = ()
-    """Jobs that were accepted meanwhile, too late to be asked."""
+    """Jobs accepted meanwhile, too late to be cancelled."""
 
 
 class _Attempt:
-    """What the log says of one attempt, as far as it was read."""
+    """Facts about one attempt, collected from the log."""
 
     def __init__(self, subtask: str, attempt: int, expert: str) -> None:
         self.subtask, self.attempt, self.expert = subtask, attempt, expert
@@ -37,7 +37,7 @@ class _Attempt:
         return f"{self.subtask}:{self.attempt}"
 
     def part(self, held: int) -> Part:
-        """`held`: what is kept, in the books, for calls of it of which nobody knows."""
+        """Return the receipt entry. `held`: micro-dollars reserved for its calls of unknown fate."""
         cut = self.outcome is None and (self.stopped or (self.started and not self.taken_back))
         usage = self.usage if self.usage.presumed else self.usage.model_copy(update={"presumed": held})
         if self.outcome is not None:
@@ -51,7 +51,7 @@ class _Attempt:
 
 
 def receipt(job: str, log: Iterable[AnyEvent], held: Mapping[str, int]) -> Receipt:
-    """The receipt of a job. `held`: what is kept for calls whose fate is unknown, by attempt; see `unsettled`."""
+    """Return the receipt of a job. `held`: micro-dollars of its `unsettled` calls, by attempt."""
     events = list(log)
     progress = fold(Progress(), events)
     attempts, ending = _attempts(events)
@@ -103,7 +103,7 @@ def _is_over(attempt: _Attempt, progress: Progress) -> bool:
 
 
 def unsettled(books: Mapping[bytes, bytes]) -> dict[str, int]:
-    """Micro-dollars that a job's books hold for calls under way (`h:`) or of unknown fate (`p:`), by attempt."""
+    """Sum the micro-dollars of a ledger entry for running calls (`h:`) and calls of unknown fate (`p:`), by attempt."""
     found: dict[str, int] = {}
     for field, amount in books.items():
         kind, _, hold = field.decode().partition(":")

@@ -1,6 +1,6 @@
-"""A job's log -> where the job stands. Pure, so that anyone can fold it again and finds the same.
+"""Reducer: applies the events of a job's log to its Progress. Pure, so folding a log again gives the same.
 
-There is no clock here; time comes in as the time of a `tick`.
+It reads no clock; time enters as the time of a `tick` event.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOTHING = Usage()
 
 
 def fold(progress: Progress, events: Iterable[AnyEvent]) -> Progress:
-    """The progress after `events`, which must be the next ones of the log, in its order."""
+    """Return the progress after `events`, which must be the next ones of the log, in order."""
     reducer = _Reducer(MutableProgress(progress))
     for event in events:
         reducer.apply(event)
@@ -85,15 +85,15 @@ class _Reducer:
     def _released(self, event: Released) -> None:
         name, step = event.subtask, self.job.steps.get(event.subtask)
         if step is None and (parent := self.job.steps.get(parent_id(name))) is not None:
-            # An item of what was withdrawn or cancelled before it could be expanded: it must be taken back.
+            # an item of a subtask that was withdrawn or cancelled before its expansion: it must be withdrawn
             self.job.put(name, SubtaskState(state="withdrawn", round=parent.round, attempt=event.attempt))
         elif step is not None and step.state in SETTLED:
-            # Decided before that was known. It stays settled, but a withdrawal must name this attempt.
+            # released before the settlement was known: it stays settled, but a withdrawal must name this attempt
             self.job.put(name, step.model_copy(update={"attempt": event.attempt}))
         self.job.change(name, state="running", attempt=event.attempt, delay=event.delay)
 
     def _started(self, event: Started) -> None:
-        """What waited for its delay is in flight from here on. Of the others that is known since their release."""
+        """Count a delayed attempt as in flight from now on; other attempts are so from their release."""
         step = self.job.steps.get(event.subtask)
         if step is not None and step.delay and step.state == "running" and step.attempt == event.attempt:
             self.job.put(event.subtask, step.model_copy(update={"delay": 0}))
@@ -104,7 +104,7 @@ class _Reducer:
             self.job.put(event.subtask, step.model_copy(update={"attempt": 0}))
 
     def _cancel(self, name: str) -> None:
-        """Give up one subtask on request, with all its items that are not settled; or one item."""
+        """Give up one subtask on request, with its unsettled items; or one item."""
         step = self.job.steps.get(name)
         if step is None or step.state in SETTLED:
             return
@@ -182,12 +182,12 @@ class _Reducer:
         self.job.finish_plan()
 
     def _not_planned(self, number: int) -> None:
-        """A round came to nothing. What was planned before stays, and is not planned again."""
+        """Close a failed planning round: withdraw its subtasks, keep earlier ones, do not plan again."""
         self.job.withdraw(name for name, step in self.job.steps.items() if step.round == number)
         self.job.open_round, self.job.again, self.job.replan = None, False, 0
 
     def _close(self, event: Planned) -> None:
-        """The round's whole plan: what was begun and is not in it, or not like this, is withdrawn."""
+        """Close a round with its complete plan: withdraw dispatched subtasks that are not in it, or differ."""
         if self.job.planned and not event.subtasks:
             self._not_planned(event.round)
             return
@@ -214,7 +214,7 @@ class _Reducer:
         ]
 
     def _replace(self, number: int) -> None:
-        """A new plan was made around what failed: that leaves the plan. The answer is to be made anew."""
+        """Withdraw the failed subtasks that a new plan replaces, and discard the answer."""
         lost = ("failed", "dropped")
         self.job.withdraw(n for n, step in self.job.steps.items() if step.round != number and step.state in lost)
         self.job.answer, self.job.answer_failed, self.job.unanswered, self.job.lacking = "", False, "", ""
@@ -239,13 +239,13 @@ class _Reducer:
             self.job.branch([subtask.id for subtask in new])
 
     def _ordered(self, event: Planned) -> tuple[Subtask, ...]:
-        """The subtasks in the order of the whole plan, in which those that were begun early need not have come."""
+        """Return the subtasks in the order of the complete plan; early dispatch may have had another order."""
         known = {subtask.id: subtask for subtask in (*event.subtasks, *self.job.graph.subtasks)}
         names = [subtask.id for subtask in event.subtasks]
         return (*(s for s in self.job.graph.subtasks if s.id not in names), *(known[name] for name in names))
 
     def _drop_unreachable(self, number: int) -> None:
-        """In a whole plan, what waits for something that is not in it, or in a circle, would wait for ever."""
+        """Drop subtasks of a complete plan that can never run: their dependency is absent, or they form a cycle."""
         waiting = {
             s.id: {i for i in s.depends_on if not self._is_there(i) or self._waits(i, number)}
             for s in self.job.graph.subtasks

@@ -1,4 +1,4 @@
-"""What a reference such as `t1` or `t1.label` finds in results: for instructions, for `when`, for `for_each`. Pure."""
+"""Resolution of references such as `t1` or `t1.label` in results, for instructions, `when` and `for_each`. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAX_VALUE = 1_000
 MAX_GATHERED = 2 * MAX_TEXT
 """Characters of the results of all items together."""
 SKIPPED = Solution(text="(skipped)")
-"""Stands for the result of a subtask that was skipped, and for every field of it; known by being this very object."""
+"""Result of a skipped subtask, and of every field of it; compared by identity."""
 
 
 def field(name: str, data: Any, path: tuple[str, ...]) -> Any:
-    """Walk into the data of `name`; list items go by their number, from 0. UnusableInput says where it ends."""
+    """Follow `path` into the data of `name`; list items are numbered from 0. UnusableInput says where the path ends."""
     for depth, part in enumerate(path):
         if isinstance(data, Mapping) and part in data:
             data = data[part]
@@ -44,9 +44,9 @@ def _missing(where: str, part: str, data: Any) -> str:
 
 
 def gathered(results: Mapping[str, Solution]) -> Solution:
-    """The results of a subtask's items as one: their texts, numbered as the items are, and a list of their data.
+    """Merge the results of a subtask's items: their texts, numbered like the items, and a list of their data.
 
-    An item whose result has no data stands there with its text. Items without a result are left out.
+    An item without data is in the list with its text. Items without a result are left out.
     """
     told: dict[Citation, None] = {}
     for solution in results.values():
@@ -57,7 +57,7 @@ def gathered(results: Mapping[str, Solution]) -> Solution:
 
 
 def list_at(reference: str, results: Mapping[str, Solution]) -> list[Any]:
-    """The list that a `for_each` names; nothing for one that was skipped. UnusableInput says what is there instead."""
+    """Return the list that a `for_each` names; empty if that was skipped. UnusableInput says what is there instead."""
     name, path, solution = _named(reference, results)
     if solution is SKIPPED:
         return []
@@ -68,9 +68,9 @@ def list_at(reference: str, results: Mapping[str, Solution]) -> list[Any]:
 
 
 def value_at(reference: str, results: Mapping[str, Solution]) -> Any:
-    """The value that a condition asks for. Without a field that is the data where it is one value, else the text.
+    """Return the value that a condition names. Without a field: the data if it is a single value, else the text.
 
-    UnusableInput where there is none, or one of more than MAX_VALUE bytes.
+    Raises UnusableInput if there is none, or it has more than MAX_VALUE bytes.
     """
     name, path, solution = _named(reference, results)
     if solution is SKIPPED:
@@ -85,7 +85,7 @@ def value_at(reference: str, results: Mapping[str, Solution]) -> Any:
 
 
 def valued(places: Iterable[str], results: Mapping[str, Solution]) -> Valued:
-    """What `branches.needed` asks for, as far as `results` hold it."""
+    """Look up the references from `branching.needed` in `results`."""
     values: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for place in places:

@@ -1,4 +1,4 @@
-"""Whether a failed attempt is tried again, and after how long. A policy decides; it never sleeps."""
+"""Retry policy: whether a failed attempt is retried, and after what delay. It decides and never sleeps."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from swarm.types.result import Failure
 FIRST_MS = 200
 LONGEST_MS = 30_000
 LONGEST_ASKED_MS = 600_000
-"""A server's `retry after` is honoured up to ten minutes."""
+"""Longest `Retry-After` of a server that is honoured: ten minutes."""
 REFUSALS = 30
-"""How often a server may refuse a subtask because of its limits; with the pauses in between a quarter of an hour."""
+"""Refusals of a subtask because of a server's limits, at most; with the pauses between them about 15 minutes."""
 
 
 def delay(failure: Failure, tried: int, attempts: int, seed: str) -> int | None:
-    """Milliseconds to wait before the next attempt, or None when there is none.
+    """Return the milliseconds to wait before the next attempt, or None if there is none.
 
     `tried` attempts have failed so far, `attempts` are allowed. Delays double from 0.2 s to 30 s, each drawn from
-    the upper half of its range ("equal jitter") by `seed`, so that deciding again gives the same delay. What no
-    attempt can change is not tried again, whatever the failure says of itself.
+    the upper half of its range ("equal jitter") by `seed`, so that deciding again gives the same delay. Failures that
+    no attempt can change are not retried, even if marked retryable.
     """
     if not failure.retryable or failure.reason in NOT_AGAIN or tried >= attempts:
         return None
@@ -29,9 +29,9 @@ def delay(failure: Failure, tried: int, attempts: int, seed: str) -> int | None:
 
 
 def delay_of_refusal(failure: Failure, refused: int, seed: str) -> int | None:
-    """The same for the `refused`-th time that a server did not take an attempt on because of its limits.
+    """Return the delay after the `refused`-th refusal because of a server's limits.
 
-    One that says that it may be asked at once, and refuses again, is asked as if it had said nothing.
+    A `Retry-After` of 0 is ignored, so that a server that keeps refusing is retried with growing delays.
     """
     if not failure.retry_after:
         failure = failure.model_copy(update={"retry_after": None})
@@ -39,7 +39,7 @@ def delay_of_refusal(failure: Failure, refused: int, seed: str) -> int | None:
 
 
 def _spread(seed: str) -> int:
-    """FNV-1a, 32 bits: an even and repeatable number from a text."""
+    """Hash a text with 32-bit FNV-1a: evenly spread and repeatable."""
     value = 0x811C9DC5
     for byte in seed.encode():
         value = (value ^ byte) * 0x01000193 % 2**32

@@ -1,7 +1,7 @@
-"""What happens next: pure, so that a job whose process died is simply decided again.
+"""Scheduler: decides the next actions of a job. Pure, so a job whose process died is simply decided again.
 
-Deciding adds no state of its own: what was decided comes back as events (`released`, `ended`), written in the same
-script that checks that nobody decided in between.
+It has no state of its own: its decisions come back as events (`released`, `ended`), written by the same script that
+checks that no other decision was written in between.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from swarm.types.events import AnyEvent
 from swarm.types.plan import Subtask
 
 HEAVY = 256_000
-"""Bytes of results above which the answer is made in a delivery of its own, so that `advance` stays short. So is one
-that a model writes."""
+"""Bytes of results above which a delivery of its own makes the answer, so that `advance` stays short. An answer that a
+model writes always has one."""
 
 
 class Release(Value):
@@ -31,20 +31,20 @@ class Release(Value):
 
 
 class Withdraw(Value):
-    """Take back what was released of a subtask that is no longer wanted. Safe to repeat."""
+    """Withdraw the released attempt of a subtask that is no longer wanted. Safe to repeat."""
 
     subtask: str
     attempt: int
 
 
 class AskAnswer(Value):
-    """Have the answer made in a delivery of its own. Safe to repeat: each number is made once."""
+    """Request the answer in a delivery of its own. Safe to repeat: each number is made once."""
 
     number: int = 1
 
 
 class AskPlan(Value):
-    """Have a new plan made around what failed. Safe to repeat, as AskAnswer is."""
+    """Request a new plan that avoids the failed subtasks. Safe to repeat: each number is made once."""
 
     number: int
 
@@ -59,7 +59,7 @@ Action = Release | Withdraw | AskAnswer | AskPlan | End
 
 
 def advance(progress: Progress, *events: AnyEvent) -> tuple[Progress, tuple[Action, ...]]:
-    """Fold `events`, then return the progress and what it calls for.
+    """Apply `events`; return the new progress and the actions it requires.
 
     The first Solution of a subtask wins; a Failure closes only its attempt. A subtask that is given up settles
     everything that waited for it, so a plan always finishes. Folding in one go or piece by piece gives the same.
@@ -69,7 +69,7 @@ def advance(progress: Progress, *events: AnyEvent) -> tuple[Progress, tuple[Acti
 
 
 def decide(progress: Progress) -> tuple[Action, ...]:
-    """What a progress calls for. Deciding twice gives the same."""
+    """Return the actions that a progress requires. Deciding twice gives the same."""
     if progress.ended:
         return ()
     withdrawn = tuple(
@@ -92,7 +92,7 @@ def _wants_answer(progress: Progress) -> bool:
 
 
 def _releases(progress: Progress) -> Sequence[Release]:
-    """What may run now, as far as the window has room; and what waits for its delay, which takes none before."""
+    """Return attempts that may run now, as far as the window has room, and delayed retries, which take no room yet."""
     room, delayed = progress.window, []
     for name, step in progress.steps.items():
         if step.delay:
@@ -113,7 +113,7 @@ def _releases(progress: Progress) -> Sequence[Release]:
 
 
 def _items(progress: Progress, subtask: Subtask) -> Iterator[Release]:
-    """The items of an expanded subtask that may be in flight and are not."""
+    """Yield the items of an expanded subtask that may run and are not in flight."""
     for number in range(1, progress.steps[subtask.id].items + 1):
         name = item_id(subtask.id, number)
         step = progress.steps[name]
@@ -132,7 +132,7 @@ def _release(progress: Progress, subtask: Subtask, name: str) -> Release:
 
 
 def _ready(progress: Progress, subtask: Subtask) -> bool:
-    """Whether a waiting subtask may simply run. One whose condition is known and does not hold waits no longer."""
+    """Whether a waiting subtask may run as it is. One whose known condition does not hold is no longer waiting."""
     if subtask.for_each or (subtask.when and subtask.when.result not in progress.values):
         return False
     steps = progress.steps

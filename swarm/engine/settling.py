@@ -1,7 +1,7 @@
-"""A job's steps while events are folded into them, and what follows when one of them is settled.
+"""A job's progress while events are applied, and the consequences of a settled subtask.
 
-What waited for a failure is dropped, what waited for a result may branch, a list is settled with its last item, and a
-plan of which all is settled gives the job its cause to end.
+Dependants of a failure are dropped, dependants of a result may branch, a `for_each` is settled with its last item, and
+a plan whose subtasks are all settled gives the job its cause to end.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ GIVEN_UP = {
     "over_budget": "given up because the budget does not allow more",
     "unpriced": "given up because a budget holds and the model has no price",
 }
-"""How the sentence on the ending counts what was given up for one of these reasons."""
+"""Phrases in the reason of an ending for subtasks given up for one of these reasons."""
 
 
 class MutableProgress:
-    """A progress while events are folded into it: the same facts, but mutable, so that a fold is linear."""
+    """Mutable copy of a Progress, so that applying n events takes linear time."""
 
     graph: Graph
     steps: dict[str, SubtaskState]
@@ -90,7 +90,7 @@ class MutableProgress:
     def set_graph(self, graph: Graph) -> None:
         self.graph, self._children = graph, None
 
-    # -- what follows from a step
+    # -- consequences of one settled subtask
 
     def give_up(self, name: str, **why: object) -> None:
         self.change(name, state="failed", **why)
@@ -120,7 +120,7 @@ class MutableProgress:
         return name in self.steps and self.steps[name].state in ("failed", "dropped")
 
     def _item_settled(self, parent: str) -> None:
-        """When all items are settled the whole is: solved if one of them is."""
+        """Settle a subtask once all its items are settled: solved if one of them is."""
         count = self.steps[parent].items
         items = (self.steps[item_id(parent, number)].state for number in range(count, 0, -1))
         if self.steps[parent].state != "expanded" or any(state not in SETTLED for state in items):
@@ -132,14 +132,14 @@ class MutableProgress:
             self.give_up(parent, reason="expert_error", message=f"none of its {count} items was solved")
 
     def solved(self, name: str) -> None:
-        """What follows from a result, beyond that others may begin."""
+        """Settle the parent of a solved item, or branch the dependants of a solved subtask."""
         if name != parent_id(name):
             self._item_settled(parent_id(name))
         elif self.graph.branches:
             self.branch(self.children_of(name))
 
     def branch(self, names: Iterable[str]) -> None:
-        """Skip, expand or give up what can be by now, and then what waited for it."""
+        """Skip, expand or give up the waiting subtasks in `names` that can be decided, and then their dependants."""
         stack = list(reversed(list(names)))
         while stack:
             name = stack.pop()
@@ -163,10 +163,10 @@ class MutableProgress:
                     for number in range(1, count + 1):
                         self.put(item_id(name, number), SubtaskState(round=self.steps[name].round))
 
-    # -- what follows from all of them
+    # -- consequences for the job
 
     def finish_plan(self) -> None:
-        """When the plan is whole and every subtask of it is settled, the job has its cause, or needs a new plan."""
+        """Set the job's cause, or request a new plan, once the plan is complete and all its subtasks are settled."""
         if not self.planned or self.open_round is not None or self.cause is not None:
             return
         if self._unsettled and not self.plan_only:
@@ -188,7 +188,7 @@ class MutableProgress:
         return self.again and self.rounds <= self.replans and not final(self.steps.values())
 
     def _short(self, count: str, ending: Ending) -> None:
-        """The plan is through and something of it is missing."""
+        """Set the cause of a job whose plan is finished with parts missing."""
         given_up = Counter(step.reason for step in self.steps.values() if step.state == "failed" and not step.items)
         lost = [f"{given_up[reason]} {words}" for reason, words in GIVEN_UP.items() if given_up[reason]]
         why = ", ".join((count, *lost))
