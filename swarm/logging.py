@@ -1,30 +1,30 @@
-"""Logging, set up once at the edge of a process, and the names of our events.
+"""Logging, configured once at the entry of a process, and the names of log events.
 
-Lines are for people on a terminal and JSON elsewhere. They carry ids, sizes and times, never what was asked, planned,
-answered or said by a server, unless `SWARM_LOG_CONTENTS` asks for it. Milliseconds end in `_ms`, money is
-micro-dollars, and a field that would say nothing (no tokens, no gate) is left out. Lines of a delivery have
+Lines are formatted for people on a terminal and as JSON elsewhere. They contain ids, sizes and times, and no text of
+requests, plans, answers or servers, unless `SWARM_LOG_CONTENTS` is set. Fields in milliseconds end in `_ms`, money is
+micro-dollars, and empty fields (no tokens, no limiter) are left out. Lines of a delivery have
 
-    job, subtask, attempt, expert   of a subtask; a planner's and an answer's have job and `for`: `plan` or `answer`
+    job, subtask, attempt, expert   for a subtask; a planner's and an answer's have job and `for`: `plan` or `answer`
 
-and two of them tell a job's story. `delivery_done`, when a worker is done with a delivery (info; `advance`: debug), has
+and two events trace a job. `delivery_done`, when a worker has finished a delivery (info; `advance`: debug), has
 
-    worker, delivery, claim, queue  who had it, and from where
+    worker, delivery, claim, queue  the worker, and the delivery with its claim number and queue
     queue_wait_ms                   from when it was due until it was claimed
-    gate, gate_ms                   what held it up longest meanwhile: a limit or a budget
+    gate, gate_ms                   the limiter or budget that held it back longest in that time
     ms                              from the claim until all is written
-    calls, input_tokens, ...        what its model calls used, as in `Usage`
+    calls, input_tokens, ...        usage of its model calls, as in `Usage`
     outcome                         `ok`, a failure's reason, or `parked`, `stopped`, `handed_back`, `failed` (our bug),
-                                    `left` (to its lease: the worker had to end while Redis was away)
+                                    `left` (to its lease: the worker had to end while Redis was unavailable)
 
-and `model_called`, when a call is over, however it went (info):
+and `model_called`, at the end of every model call (info):
 
-    endpoint, model                 `model` is endpoint/model, as cards have it
-    ms, rate_wait_ms, first_ms      all of it; the wait for room in budgets; from the request to the first token
-    calls, input_tokens, ...        as above; `estimated`: nobody told the tokens; `unknown`, `presumed`: the fate
-    sampling                        temperature, max_tokens, ... that were sent; of `extra` the names
-    way, dropped                    how JSON was asked for, and what was left out of its schema
-    outcome                         `ok`, `cut`, the error's reason, or `cancelled`, `closed` (hung up on), `failed`
-    error                           what went wrong, without the server's words
+    endpoint, model                 `model` is endpoint/model, as in cards
+    ms, rate_wait_ms, first_ms      the whole call; the wait for room in budgets; from the request to the first token
+    calls, input_tokens, ...        as above; `estimated`: tokens not reported; `unknown`, `presumed`: of unknown fate
+    sampling                        temperature, max_tokens, ... that were sent; of `extra` only the names
+    way, dropped                    how JSON was requested, and what was left out of its schema
+    outcome                         `ok`, `cut`, the error's reason, or `cancelled`, `closed` (by the caller), `failed`
+    error                           the error, without the server's text
     prompt, answer, thoughts        only with SWARM_LOG_CONTENTS
 """
 
@@ -71,9 +71,9 @@ MODEL_FELL_BACK = "model_fell_back"
 PLANNER_FELL_BACK, SYNTHESIS_FELL_BACK = "planner_fell_back", "synthesis_fell_back"
 
 MOST_SHOWN = 4_000
-"""Characters of a prompt or an answer in a line."""
+"""Characters of a prompt or an answer in a line, at most."""
 FRAMES = 40
-"""Of a traceback, the last ones."""
+"""Frames of a traceback in a line, the last ones."""
 
 _FOREIGN = re.compile(
     r"((?:HTTP \d{3}|an error instead of an answer|the model will not answer this)(?=: )"
@@ -84,9 +84,9 @@ _BOUND: ContextVar[Mapping[str, Any]] = ContextVar("bound", default=MappingProxy
 
 
 def setup(level: str = "info", *, as_json: bool | None = None, contents: bool = False) -> None:
-    """Log to standard error. `as_json` None: as a person reads it on a terminal, else as JSON.
+    """Log to standard error. `as_json` None: readable lines on a terminal, else JSON.
 
-    What an error says may repeat what was asked or answered, so only its traceback is told without `contents`.
+    Without `contents`, errors are logged with their traceback only, since a message may repeat a prompt or an answer.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
     traced = structlog.processors.ExceptionRenderer(_whole if contents else _frames)
@@ -106,38 +106,38 @@ def setup(level: str = "info", *, as_json: bool | None = None, contents: bool = 
 
 
 def get_logger(name: str) -> Any:
-    """A logger; what it prints is decided by `setup`, whenever that runs."""
+    """Return a logger. It follows the latest `setup`, even a later one."""
     return _Logger(name)
 
 
 def bind(fields: Mapping[str, Any]) -> None:
-    """All lines that this task and those that it starts write from now on have these fields."""
+    """Add these fields to all later log lines of this task and of the tasks it starts."""
     _BOUND.set(fields)
 
 
 def bound(_: object, __: str, fields: Any) -> Any:
-    """A processor of structlog: the line with the fields of `bind` before its own."""
+    """Structlog processor: put the fields of `bind` before the line's own."""
     return {**_BOUND.get(), **fields}
 
 
 def used(usage: Usage) -> dict[str, Any]:
-    """The fields of a line that say what was used, without those that are nothing."""
+    """Return the fields of a usage that are not zero, for a log line."""
     return usage.model_dump(exclude_defaults=True)
 
 
 def excerpt(text: str) -> str:
-    """As much of a prompt or an answer as a line may hold: its beginning and its end."""
+    """Shorten a prompt or an answer to what a line may hold: its beginning and its end."""
     half = MOST_SHOWN // 2
     return text if len(text) <= MOST_SHOWN else f"{text[:half]} ... ({len(text):,} characters) ... {text[-half:]}"
 
 
 def own(message: str) -> str:
-    """A model's error without the words of its server, which may repeat what was asked."""
+    """Remove the server's text from a model error, since it may repeat the prompt."""
     return _FOREIGN.sub(r"\1", message)
 
 
 class _Logger:
-    """A structlog logger that is made again only when structlog was set up again: that takes longer than a line."""
+    """Caches a structlog logger until structlog is configured again, since creating one takes longer than a line."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -151,7 +151,7 @@ class _Logger:
 
 
 class _Lines:
-    """Writes lines to what is standard error at that moment. That nobody reads them must not end a worker."""
+    """Writes log lines to the current standard error; a closed one is ignored, so that it ends no worker."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -174,8 +174,8 @@ def _second(now: int) -> str:
 
 
 def _as_json(_: object, __: str, fields: Any) -> str:
-    """In ASCII: nobody knows the encoding of standard error."""
-    with contextlib.suppress(ValueError):  # half a character
+    """Encode as ASCII JSON, since the encoding of standard error is unknown."""
+    with contextlib.suppress(ValueError):  # a lone surrogate
         if (text := to_json(fields, fallback=repr)).isascii():
             return text.decode()
     return json.dumps(fields, default=repr)
@@ -186,9 +186,9 @@ def _whole(exc_info: Any) -> str:
 
 
 def _frames(exc_info: Any) -> str:
-    """Where an error came from and of what kind it is, and not what it says, unless that is ours to say.
+    """Format the traceback and type of an error, without its message, unless it is our own BrokerError.
 
-    One of another process brings the places there as text (`remote_frames`).
+    An error from another process carries its frames there as text (`remote_frames`).
     """
     return "\n-- and so:\n".join(_traced(exc_info[1], set()))
 

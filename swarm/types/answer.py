@@ -1,4 +1,4 @@
-"""The answer to a request, the receipt of a job, and one line of a list of jobs."""
+"""Answer of a job, its receipt, and its entry in a list of jobs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ ENDINGS: frozenset[str] = frozenset(get_args(Ending))
 
 
 class Segment(Value):
-    """A part of an answer, and the subtasks and citations behind it."""
+    """A part of an answer, with the subtasks and citations behind it."""
 
     text: str
     subtasks: tuple[str, ...]
     expert: str
     citations: tuple[Citation, ...] = ()
     model: str = ""
-    """The models that answered its own subtasks."""
+    """Models that answered its subtasks."""
     confidence: float | None = None
-    """The lowest of its own subtasks that have one."""
+    """The lowest confidence of its subtasks; None if none has one."""
     caveats: Caveats = ()
     failed_models: tuple[FailedModel, ...] = ()
 
 
 class Missing(Value):
-    """A part the answer lacks, and why. `because` is the subtask whose failure took this one with it."""
+    """A part that the answer lacks, and why. `because` is the failed subtask that it depended on."""
 
     subtask: str
     expert: str
@@ -39,7 +39,7 @@ class Missing(Value):
 
 
 class Answer(Value):
-    """The one answer of a job: what was found, where each part came from, and what is missing."""
+    """The one answer of a job: its result, the source of each part, and what is missing."""
 
     job: str
     ending: Ending
@@ -51,11 +51,11 @@ class Answer(Value):
     missing: tuple[Missing, ...] = ()
     usage: Usage = Usage()
     discarded: Usage = Usage()
-    """The part of `usage` that went to subtasks which the plan then no longer had."""
+    """Part of `usage` spent on subtasks that a later plan dropped."""
     reason: str = ""
-    """One sentence on why the job ended like this, where that is not plain."""
+    """One sentence on why the job ended like this, unless that is obvious."""
     found: bool = True
-    """False: of the results that the answer shows, none found what it looked for."""
+    """False: no result in the answer found what it searched for."""
 
 
 class Part(Value):
@@ -67,35 +67,35 @@ class Part(Value):
     how: Literal["finished", "failed", "stopped", "withdrawn"]
     usage: Usage = Usage()
     unknown: bool = False
-    """It was stopped at work: nobody knows what its last call used, which is `usage.presumed` at most."""
+    """Whether it was stopped while running: the cost of its last call is unknown, at most `usage.presumed`."""
     model: str = ""
     """The model that answered."""
     failed_models: tuple[FailedModel, ...] = ()
-    """Models that were asked before it, in order."""
+    """Models that were tried before it, in order."""
 
 
 class Receipt(Value):
-    """What became of a job's parts, and what they used. Subtask attempts are named `subtask:attempt`."""
+    """How each attempt of a job ended, and its usage. Attempts are named `subtask:attempt`."""
 
     job: str
     ending: Ending | None = None
-    """None: the job goes on."""
+    """None: the job has not ended."""
     stopped: tuple[str, ...] = ()
-    """Attempts that were running and have been stopped."""
+    """Attempts that were stopped while running."""
     withdrawn: tuple[str, ...] = ()
     """Attempts that were queued and will not run."""
     finished: tuple[str, ...] = ()
     """Subtasks that have a result."""
     cancelled: tuple[str, ...] = ()
-    """Subtasks and items that were cancelled one by one."""
+    """Subtasks and items that were cancelled individually."""
     parts: tuple[Part, ...] = ()
-    """Every attempt that was released and is over, in the order of its release."""
+    """All attempts that were released and are over, in the order of their release."""
     usage: Usage = Usage()
-    """Of the whole job, planning and the answer included."""
+    """Usage of the whole job, planning and the answer included."""
 
 
 class JobInfo(Value):
-    """A line of `jobs`."""
+    """An entry in a list of jobs."""
 
     id: str
     tenant: str
@@ -105,7 +105,7 @@ class JobInfo(Value):
     state: str
     """`queued`, `planning`, `running`, or the ending."""
     settled: int = 0
-    """As in `JobStatus`: solved, skipped or given up."""
+    """Number of subtasks that are solved, skipped or given up, as in `JobStatus`."""
     subtasks: int = 0
     cost: int = 0
     """Micro-dollars, settled."""

@@ -1,8 +1,8 @@
-"""What every value that crosses Redis is made of: its base, its texts and names, and words for what is wrong with it.
+"""Base classes, field types and error messages of all values that cross Redis.
 
 Times are milliseconds of Redis' clock since the epoch unless a name says otherwise; money is micro-dollars.
-What a caller writes (requests, plans, cards) refuses fields it does not know, so that a typing error is seen at once;
-what comes over the wire (`received`) passes them over, so that a newer process can speak to an older one.
+Values written by a caller (requests, plans, cards) refuse unknown fields, so that a typing error is seen at once;
+values from the wire (`received`) ignore them, so that a newer process can talk to an older one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 MAX_TEXT = 1_000_000
 """Bytes of a request's text, and of an instruction."""
 MAX_DEPTH = 50
-"""Levels of JSON inside JSON. Parsers give up at about 200, and the wire puts a few around it."""
+"""Nesting levels of JSON. Parsers fail at about 200, and the wire format adds a few."""
 MAX_VALUES = 100_000
-"""Values inside an `output`; more than fit into any schema that an expert accepts."""
+"""JSON values inside an `output`; more than any schema that an expert accepts can hold."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[ -/]{0,8}[0-Z\\^-~])?")
@@ -27,7 +27,7 @@ _PAGE = re.compile(r"[\x0b\x0c]")
 
 
 def cleaned(text: str) -> str:
-    """Pasted terminal output as text: escape sequences are dropped, form feeds and vertical tabs end a line.
+    """Clean pasted terminal output: drop escape sequences, and end a line at form feeds and vertical tabs.
 
     >>> cleaned("\\x1b[32mok\\x1b[0m\\x0cnext")
     'ok\\nnext'
@@ -52,7 +52,7 @@ def _printable(text: str) -> str:
 
 
 def json_problem(value: object) -> str | None:
-    """Why this is no JSON that every process can write and read; None if it is. Lists may be shared, not endless."""
+    """Return why this is not JSON that every process can write and read; None if it is. Cyclic lists are refused."""
     stack, seen = [(value, 0)], 0
     while stack:
         item, depth = stack.pop()
@@ -96,7 +96,7 @@ def _plain(value: object) -> object:
 
 Text = Annotated[str, AfterValidator(_printable)]
 Plain = BeforeValidator(_plain)
-"""For fields that hold JSON of any shape."""
+"""Validator of fields that hold JSON of any shape."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The name of an expert: lower case, digits, `-` and `_`, at most 64 characters."""
 JOB_ID = r"[A-Za-z0-9_-]{1,64}"
@@ -120,7 +120,7 @@ class Value(BaseModel):
 
 
 class Input(BaseModel):
-    """A frozen value that somebody writes by hand."""
+    """A frozen value that a caller writes; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -129,7 +129,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def received(kind: type[M], data: str | bytes) -> M:
-    """A value that came over the wire. Fields that only a newer process knows are passed over, at any depth."""
+    """Parse a value from the wire. Unknown fields, of a newer version, are ignored at any depth."""
     return kind.model_validate_json(data, extra="ignore")
 
 
@@ -144,11 +144,11 @@ _WORDED = {
     "greater_than_equal": "must be at least {ge:,}; raise it",
     "less_than_equal": "must be at most {le:,}; lower it",
 }
-"""What pydantic says less plainly, by its type of error."""
+"""Plainer messages for errors of pydantic, by their type."""
 
 
 def explain(error: ValueError) -> str:
-    """A pydantic error in one line: where, what, and the remedy; at most three places."""
+    """Format a pydantic error in one line: place, problem and remedy; at most three places."""
     errors = getattr(error, "errors", None)
     if errors is None:
         return str(error)
@@ -157,7 +157,7 @@ def explain(error: ValueError) -> str:
     for item in found:
         place = item["loc"]
         if item["type"] == "too_short" and any(other["loc"][: len(place)] == place for other in found if other != item):
-            continue  # short only because its items are bad, and they are told
+            continue  # too short only because its items are invalid, and those are reported
         if (worded := _WORDED.get(item["type"])) is not None:
             message = worded.format(**item.get("ctx", {}))
         else:

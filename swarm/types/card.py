@@ -1,4 +1,4 @@
-"""Experts as others see them: cards, the files they use, and the catalog of all cards."""
+"""Cards that describe experts, the files they use, and the catalog of all cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swarm.types.sampling import Sampling
 Kind = Literal["instruction", "rag", "fine-tuned"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Uncited = Literal["keep", "fallback", "refuse"]
-"""The answer stands as `unverified`; another expert is asked; or it counts as not found."""
+"""Handling of a rag answer without citations: keep it as `unverified`, ask a fallback, or count it as not found."""
 
 
 def is_local(model: str) -> bool:
@@ -29,7 +29,7 @@ class Blob(Value):
 
 
 class Limits(Input):
-    """What an expert may use. None: no limit of its own."""
+    """Limits of an expert, a model or an endpoint. None: no limit."""
 
     concurrency: int | None = Field(default=None, ge=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
@@ -39,7 +39,7 @@ class Limits(Input):
 
 
 class Card(Value):
-    """What the planner and the workers know of an expert. `version` is the hash of all the rest."""
+    """Description of an expert for planner and workers. `version` is the hash of all other fields."""
 
     name: Name
     kind: Kind
@@ -52,24 +52,24 @@ class Card(Value):
     timeout: float = 60.0
     """Seconds for one attempt."""
     fallback: tuple[Name, ...] = ()
-    """Experts that are tried in order when this one has failed for good."""
+    """Experts to try, in order, after this one has failed for good."""
     fallback_models: tuple[str, ...] = ()
-    """Models that are asked in order, in the same attempt, when the one before did not answer."""
+    """Models to try, in order, in the same attempt, when the one before did not answer."""
     sampling: Sampling = Sampling()
-    """How its model is to write; what is not said here is as the endpoint says."""
+    """Sampling settings of its model; unset ones come from the endpoint."""
     uncited: Uncited = "keep"
-    """Of a rag expert: what becomes of a model's answer without one quote that stands in the documents."""
+    """For a rag expert: what to do with a model's answer that quotes no document."""
     partial: Literal["drop", "keep"] = "drop"
-    """What becomes of the words that had come of a model's answer when the time of the attempt was over."""
+    """Whether to drop or keep the text that a model had written when the attempt timed out."""
     implementation: str | None = None
-    """`module:attribute` of an expert in plain Python. Only workers that were told to load it serve it."""
+    """`module:attribute` of an expert in plain Python. Only workers started with it serve the expert."""
     isolate: Literal["process"] | None = None
-    """Whether an expert in plain Python computes in a process of its own."""
+    """Whether an expert in plain Python runs in a process of its own."""
     version: str = ""
 
 
 class Catalog(Value):
-    """A set of cards with one version: the hash of theirs."""
+    """A set of cards. `version` is the hash of their versions."""
 
     version: str
     cards: dict[str, Card]

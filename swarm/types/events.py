@@ -1,4 +1,4 @@
-"""What happens to a job: the entries of its log."""
+"""Events of a job: the entries of its log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BaseEvent(Value):
 
 
 class Accepted(BaseEvent):
-    """The job exists. `due` is when it ends in any case, `deadline` says whether the caller set that."""
+    """The job was accepted. `due` is when it ends in any case; `deadline`: whether the caller set that time."""
 
     type: Literal["accepted"] = "accepted"
     due: int = 0
@@ -41,36 +41,36 @@ class Accepted(BaseEvent):
 
 
 class RoundOpened(BaseEvent):
-    """A planner has begun. What an unfinished earlier round had started is withdrawn."""
+    """A planner has started a round. Subtasks of an unfinished earlier round are withdrawn."""
 
     type: Literal["round_opened"] = "round_opened"
     round: int
 
 
 class Planned(BaseEvent):
-    """Subtasks that join the plan. Round 0 is a plan the caller gave.
+    """Subtasks were added to the plan. Round 0 is a plan from the caller.
 
-    `closed`: the round is complete. A round that was planned piece by piece is closed by all of its subtasks; those it
-    has started and that are not, or not like this, among them are withdrawn.
+    `closed`: the round is complete. A round that was planned in pieces is closed by an event with all of its subtasks;
+    dispatched ones that are missing there, or differ, are withdrawn.
     """
 
     type: Literal["planned"] = "planned"
     round: int = 0
     subtasks: tuple[Subtask, ...] = ()
     fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Subtask id -> experts to try, in order, when its own fails for good."""
+    """Subtask id -> experts to try, in order, after its own has failed for good."""
     aggregate: Aggregate = "auto"
     closed: bool = True
     planner: str = ""
     notes: tuple[str, ...] = ()
-    """Which ways to a plan were tried, with their scores."""
+    """Planning methods that were tried, with their scores."""
     why: dict[str, str] = Field(default_factory=dict)
-    """Subtask id -> why this expert."""
+    """Subtask id -> why this expert was chosen."""
     left_out: tuple[str, ...] = ()
-    """Wishes of the request that no subtask claims, in words."""
+    """Parts of the request that no subtask covers, in words."""
     mends: tuple[Mend, ...] = ()
     usage: Usage = Usage()
-    """What the planner's model used."""
+    """Usage of the planner's model."""
     again: bool = False
     """Whether this planner can plan around failures."""
     failure: Failure | None = None
@@ -90,8 +90,7 @@ class Released(BaseEvent):
 class Started(BaseEvent):
     """A worker claimed the attempt.
 
-    The same one starts again only when a worker was lost or handed it back, or when a call had to wait for room in a
-    budget.
+    The same attempt starts again only if its worker was lost or returned it, or if a call waited for room in a budget.
     """
 
     type: Literal["started"] = "started"
@@ -101,16 +100,16 @@ class Started(BaseEvent):
     worker: str = ""
     expert: str = ""
     waited: int = 0
-    """Milliseconds since it was due, or came back."""
+    """Milliseconds since it was due or was returned."""
     gate: str = ""
-    """What was at its limits meanwhile, if anything: `expert:NAME`, `model:ENDPOINT/MODEL` or `endpoint:ENDPOINT`;
-    `budget:job`, `budget:tenant` or `budget:day` where a call had to wait for room in one."""
+    """Limiter that held it back, if any: `expert:NAME`, `model:ENDPOINT/MODEL` or `endpoint:ENDPOINT`; `budget:job`,
+    `budget:tenant` or `budget:day` if a call waited for room in that budget."""
     gated: int = 0
-    """Milliseconds of `waited` for which it was."""
+    """Milliseconds of `waited` for which it was held back."""
 
 
 class OutcomeRecorded(BaseEvent):
-    """How one attempt went. The body of a solution lies beside the log, under `body`."""
+    """An attempt ended, with a solution or a failure. The body of a solution is outside the log, under `body`."""
 
     type: Literal["outcome"] = "outcome"
     subtask: str
@@ -124,29 +123,30 @@ class OutcomeRecorded(BaseEvent):
     model: str = ""
     """The model that answered."""
     failed_models: tuple[FailedModel, ...] = ()
-    """Models that were asked before it, in order."""
+    """Models that were tried before it, in order."""
 
 
 class Valued(BaseEvent):
-    """What `when` and `for_each` ask of results: `t1.label` -> its value, `t1.items[]` -> the length of that list.
+    """Values for `when` and `for_each` were looked up: `t1.label` -> its value, `t1.items[]` -> the length of that
+    list.
 
-    Looked up by `advance` when a decision hangs on it, and put on record so that a fold needs no results.
+    `advance` logs what a decision depends on, so that folding the log needs no results.
     """
 
     type: Literal["valued"] = "valued"
     values: dict[str, Any] = Field(default_factory=dict)
     missing: dict[str, str] = Field(default_factory=dict)
-    """What has no such value -> what is there instead."""
+    """References without such a value -> what was found instead."""
 
 
 class Withdrawn(BaseEvent):
-    """An attempt that was released is no longer wanted: it has left its queue, and is stopped where it ran."""
+    """A released attempt was withdrawn: it left its queue, or is stopped where it runs."""
 
     type: Literal["withdrawn"] = "withdrawn"
     subtask: str
     attempt: int
     stopped: bool = False
-    """Whether a worker had it."""
+    """Whether it was running on a worker."""
 
 
 class Tick(BaseEvent):
@@ -156,25 +156,25 @@ class Tick(BaseEvent):
 
 
 class CancelAsked(BaseEvent):
-    """Somebody asked to cancel the job, or one subtask of it."""
+    """The cancellation of the job, or of one subtask, was requested."""
 
     type: Literal["cancel_asked"] = "cancel_asked"
     subtask: str = ""
 
 
 class Answered(BaseEvent):
-    """The answer was made in a delivery of its own, or could not be."""
+    """A delivery of its own has made the answer, or failed to."""
 
     type: Literal["answered"] = "answered"
     body: str = ""
     usage: Usage = Usage()
     lacking: str = ""
-    """What the results do not hold, in the words of the model that was to write the answer: it asks for a new plan."""
+    """What the results lack, in the words of the model that was to write the answer; requests a new plan."""
     failure: Failure | None = None
 
 
 class Ended(BaseEvent):
-    """The job is over. Nothing is appended after this."""
+    """The job has ended. No event follows."""
 
     type: Literal["ended"] = "ended"
     ending: Ending
@@ -182,13 +182,13 @@ class Ended(BaseEvent):
     stopped: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
     settled: int = 0
-    """Micro-dollars that its model calls cost."""
+    """Micro-dollars that its model calls cost, as reported."""
     presumed: int = 0
-    """What they may have cost beyond that: calls of which nobody knew at the end what had become of them."""
+    """Micro-dollars that calls of unknown fate may have cost beyond that."""
 
 
 class Reset(BaseEvent):
-    """The log was rolled back by a failover: forget what was seen, the events that follow start anew."""
+    """A failover rolled the log back: discard all earlier events; those that follow start again."""
 
     type: Literal["reset"] = "reset"
 

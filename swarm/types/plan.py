@@ -1,4 +1,4 @@
-"""What a plan is: subtasks, the edges between them, and the conditions on them. A `Plan` that exists can run."""
+"""Plans: subtasks, their dependencies, conditions and loops. A `Plan` that exists can run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from swarm.types.base import Input, Name, Plain, Text, explain
 MAX_SUBTASKS = 1_000
 Aggregate = Literal["auto", "pass", "join", "vote", "synthesis"]
 SubtaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?(#[0-9]{1,4})?$", max_length=76)]
-"""A name of at most 64 characters, in a round `r1.name`. `name#3` is the third of a `for_each`, never in a plan."""
+"""A name of at most 64 characters; in a planning round `r1.name`. `name#3`, an item of a `for_each`, is in no plan."""
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=256)]
-"""`t1` or `t1.field`, as it stands inside `${...}`."""
+"""`t1` or `t1.field`, as inside `${...}`."""
 ITEM = "item"
-"""What `${item}` or `${item.field}` names in a subtask with `for_each`."""
+"""Name of the current item, `${item}` or `${item.field}`, in a subtask with `for_each`."""
 
 RESULT_LINE = re.compile(r"^Result of [\w.-]{1,80} \([a-z0-9_-]{1,64}\): \$\{[\w.-]{1,80}\}$", re.ASCII | re.MULTILINE)
-"""A line that `result_line` made."""
+"""A line written by `result_line`."""
 _NAMED = r"\$\{([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\}"
 REFERENCE = re.compile(rf"(?<!\$){_NAMED}")
-"""Where an instruction names a result, and the name as its group. `$${t1}` names none: it is the text `${t1}`."""
+"""A reference in an instruction, its name as group 1. `$${t1}` is none: it stands for the text `${t1}`."""
 WRITTEN = re.compile(rf"\$(\$+\{{)|{_NAMED}")
-"""What of an instruction does not stand for itself: an escape, with what it stands for as group 1, or a reference."""
+"""An escape in an instruction, its text as group 1, or a reference."""
 
 
 def escaped(text: str) -> str:
-    """`text` as a part of an instruction that is read as it is: the words of a user, never references.
+    """Escape `text` for use in an instruction, so that a user's words are never read as references.
 
     >>> escaped("Hi ${user.name}"), unescaped(escaped("Hi ${user.name}"))
     ('Hi $${user.name}', 'Hi ${user.name}')
@@ -39,12 +39,12 @@ def escaped(text: str) -> str:
 
 
 def unescaped(instruction: str) -> str:
-    """An instruction as it is read, its references left as they are."""
+    """Undo `escaped`; references stay as they are."""
     return WRITTEN.sub(lambda found: found[1] or found[0], instruction)
 
 
 class Condition(Input):
-    """What must hold of an earlier result for a subtask to run; exactly one comparison.
+    """Condition on an earlier result under which a subtask runs; exactly one comparison.
 
     >>> Condition(result="t1.label", one_of=("refund", "return")).holds("refund")
     True
@@ -65,14 +65,14 @@ class Condition(Input):
 
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
-        """Nothing but what was given: None is a value to compare with, so it can be neither added nor left out."""
+        """Serialize only the given fields: None is a value to compare with, so it is neither added nor dropped."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def holds(self, value: object) -> bool:
-        """Whether it holds of `value`, of which it must be `comparable`. A value of another kind is equal to nothing.
+        """Whether the condition holds for `value`, which must be `comparable`. Values of different types are unequal.
 
-        None is a null that stands there. Of a value that is missing nothing can be said, neither yes nor no.
+        None means JSON null. For a missing value the condition is undefined: do not call this.
         """
         wanted = getattr(self, self.comparison)
         match self.comparison:
@@ -87,25 +87,25 @@ class Condition(Input):
         return bool(value >= wanted if self.comparison == "at_least" else value <= wanted)
 
     def comparable(self, value: object) -> bool:
-        """Whether `value` can be compared at all: anything may be equal, only numbers are more or less."""
+        """Whether `value` can be compared: any value for equality, only numbers for order."""
         if self.comparison not in ("at_least", "at_most"):
             return True
         return isinstance(value, (int, float)) and not isinstance(value, bool)
 
     @property
     def comparison(self) -> str:
-        """The name of the one comparison that was given."""
+        """Name of the one given comparison."""
         (name,) = self.model_fields_set - {"result"}
         return name
 
 
 def _same(one: object, other: object) -> bool:
-    """Equal as JSON: 1 is 1.0, but neither is true."""
+    """Compare as JSON values: 1 equals 1.0, and neither equals true."""
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def _number(seconds: object) -> object:
-    """A text such as `2s` is told what is wanted instead."""
+    """Convert a numeric text; refuse one such as `2s` with the remedy."""
     try:
         return float(seconds) if isinstance(seconds, str) else seconds
     except ValueError:
@@ -113,7 +113,7 @@ def _number(seconds: object) -> object:
 
 
 class Subtask(Input):
-    """One part of a plan: what one expert is asked.
+    """One part of a plan: an instruction for one expert.
 
     >>> Subtask(id="t2", expert="refund-policy", instruction="May ${t1.label} be returned?").references
     ('t1.label',)
@@ -124,17 +124,17 @@ class Subtask(Input):
     instruction: Text
     depends_on: tuple[SubtaskId, ...] = ()
     output: Annotated[dict[str, Any] | None, Plain] = None
-    """A JSON schema that the result's data must fit."""
+    """JSON schema of the result's data."""
     when: Condition | None = None
-    """Skipped unless this holds, failed if that cannot be said. What waits only for skipped subtasks is skipped too."""
+    """Skip the subtask unless this holds; fail it if that is undefined. Skipped too if all it depends on is skipped."""
     for_each: Reference | None = None
     """A list in an earlier result: the subtask runs once for each `${item}` of it."""
     timeout: Annotated[float | None, BeforeValidator(_number)] = Field(default=None, gt=0, le=86_400)
-    """Seconds for one attempt, where the expert's card allows no less. None: as the card says."""
+    """Seconds for one attempt, at most those of the expert's card. None: those of the card."""
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The results that this subtask names, in `when`, in `for_each` and as `${...}`; once each."""
+        """References of this subtask, in `when`, in `for_each` and as `${...}`; each once."""
         named = [self.when.result] if self.when else []
         named += [self.for_each] if self.for_each else []
         named += REFERENCE.findall(self.instruction)
@@ -142,7 +142,7 @@ class Subtask(Input):
 
 
 def _dangling(subtask: Subtask, reference: str) -> str:
-    """A reference that names no subtask, where it stands."""
+    """Return the error message for a reference that names no subtask."""
     if reference == subtask.for_each:
         return f"for_each of subtask {subtask.id!r} is {reference!r}, which is no subtask of the plan"
     if subtask.when is not None and reference == subtask.when.result:
@@ -153,7 +153,7 @@ def _dangling(subtask: Subtask, reference: str) -> str:
 
 
 def result_line(subtask: str, expert: str) -> str:
-    """How a planner hands a whole result over, below what it wants.
+    """Return the line with which a planner appends a whole result to an instruction.
 
     >>> result_line("t1", "triage")
     'Result of t1 (triage): ${t1}'
@@ -162,7 +162,7 @@ def result_line(subtask: str, expert: str) -> str:
 
 
 def referenced(reference: str, ids: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
-    """Split `a.b.c` into the subtask it names and the path of fields inside its data; None if it names none."""
+    """Split `a.b.c` into a subtask id and the path of fields in its data; None if it names no subtask."""
     known = ids if isinstance(ids, (set, frozenset, dict, Mapping)) else set(ids)
     parts = reference.split(".")
     for length in (2, 1):
@@ -173,9 +173,9 @@ def referenced(reference: str, ids: Iterable[str]) -> tuple[str, tuple[str, ...]
 
 
 class Plan(Input):
-    """An acyclic set of subtasks. A Plan that exists is a Plan that can run.
+    """An acyclic set of subtasks. A Plan that exists can run.
 
-    Edges are those declared in `depends_on` united with those used as `${id}` or `${id.field}`.
+    Its edges are those declared in `depends_on` and those used as `${id}` or `${id.field}`.
     """
 
     subtasks: tuple[Subtask, ...] = Field(min_length=1, max_length=MAX_SUBTASKS)
@@ -196,7 +196,7 @@ class Plan(Input):
 
     @property
     def edges(self) -> dict[str, tuple[str, ...]]:
-        """Subtask id -> ids it waits for. Raises ValueError for a name that is no subtask."""
+        """Subtask id -> ids it depends on. Raises ValueError for an unknown id."""
         known = {subtask.id: None for subtask in self.subtasks}
         found: dict[str, tuple[str, ...]] = {}
         for subtask in self.subtasks:
@@ -213,7 +213,7 @@ class Plan(Input):
         return found
 
     def united(self) -> tuple[Subtask, ...]:
-        """The subtasks with every edge written out in `depends_on`."""
+        """Return the subtasks with every edge in `depends_on`."""
         edges = self.edges
         return tuple(
             s if s.depends_on == edges[s.id] else s.model_copy(update={"depends_on": edges[s.id]})
@@ -222,7 +222,7 @@ class Plan(Input):
 
     @classmethod
     def read(cls, data: object) -> Plan:
-        """Make a plan from parsed JSON or YAML, or raise InvalidPlan with the place and the remedy."""
+        """Build a plan from parsed JSON or YAML. Raises InvalidPlan with the place and the remedy."""
         if isinstance(data, list):
             data = {"subtasks": data}
         given = data.get("subtasks") if isinstance(data, Mapping) else None
@@ -235,7 +235,7 @@ class Plan(Input):
 
 
 def find_cycle(edges: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """The first cycle in a graph given as node -> predecessors, closed (`a, b, a`), or an empty tuple."""
+    """Return the first cycle of a graph of node -> predecessors, closed (`a, b, a`); empty if it is acyclic."""
     done: set[str] = set()
     for root in edges:
         path: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""What model calls cost: dated data, never code. Pure.
+"""Prices of model calls, as dated data. Pure.
 
-Prices are micro-dollars per million tokens, whole and rounded up, so that what is computed of them is never too low.
-They come from the public file of LiteLLM (`model_prices_and_context_window.json`, read by `imported`) or from a person.
+Prices are integers in micro-dollars per million tokens, rounded up, so that a computed cost is never too low. They come
+from LiteLLM's public file (`model_prices_and_context_window.json`, read by `imported`) or from a user.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from swarm.types.base import Value
 
 MILLION = 1_000_000
 DEAREST = 10**12
-"""Micro-dollars per million tokens: a dollar a token. What costs more was meant otherwise."""
+"""Highest price, in micro-dollars per million tokens: a dollar a token. Anything above is an input error."""
 MODES = ("chat", "completion", "responses", "embedding")
 NAME = re.compile(r"[\x21-\x7e]{1,200}")
 _ABOVE = re.compile(r"(input_cost_per|output_cost_per|cache_read_input)_token(?:_cost)?_above_(\d{1,6})k_tokens")
@@ -29,31 +29,31 @@ _EXACT = Context(prec=40, rounding=ROUND_CEILING)
 
 
 class PriceStep(Value):
-    """What every token of a call costs whose prompt has more than `above` tokens."""
+    """Rates of all tokens of a call whose prompt has more than `above` tokens."""
 
     above: int
     input: int
     output: int
     cached: int | None = None
-    """None: as any other."""
+    """None: the same as `input`."""
 
 
 class Price(Value):
-    """What one model costs."""
+    """Price of one model."""
 
     input: int = Field(ge=0, le=DEAREST)
     output: int = Field(default=0, ge=0, le=DEAREST)
     cached: int | None = Field(default=None, ge=0, le=DEAREST)
-    """For prompt tokens that the server had in its cache; None: as any other."""
+    """Rate of prompt tokens from the server's cache; None: the same as `input`."""
     steps: tuple[PriceStep, ...] = ()
-    """Dearer rates of long prompts, the shortest first."""
+    """Higher rates of long prompts, by ascending length."""
     max_output: int | None = None
     """Tokens that the model can write in one call."""
     source: str = ""
     as_of: date
 
     def cost(self, sent: int, received: int, cached: int = 0) -> int:
-        """Micro-dollars, rounded up. `cached` of the `sent` tokens came out of the server's cache.
+        """Return the cost in micro-dollars, rounded up. `cached` of the `sent` tokens came from the server's cache.
 
         >>> Price(input=2_500_000, output=10_000_000, as_of=date(2026, 11, 1)).cost(1_000, 100)
         3500
@@ -68,13 +68,13 @@ class Price(Value):
         return -(-total // MILLION)
 
     def greatest(self, sent: int, received: int) -> int:
-        """The most that a call of at most so many tokens costs, whatever it turns out to be."""
+        """Return the worst-case cost of a call with at most so many tokens."""
         below = (step.above for step in self.steps if step.above < sent)
         return max(self.cost(most, received) for most in (sent, *below))
 
 
 def renewed(before: Price | None, given: Mapping[str, Any]) -> Price:
-    """A price of what is `given`; what is not stays as before. No rate of a long prompt is below the new ones."""
+    """Update a price with the `given` fields; others stay. Rates of long prompts become at least the new ones."""
     kept = {} if before is None else before.model_dump(exclude={"steps"})
     price = Price(**{**kept, **given})
     steps = tuple(
@@ -85,7 +85,7 @@ def renewed(before: Price | None, given: Mapping[str, Any]) -> Price:
 
 
 def names(model: str) -> tuple[str, ...]:
-    """Under which names the price of `endpoint/model` is looked up: the whole name, then what follows the endpoint.
+    """Return the names under which the price of `endpoint/model` is looked up: the full name, then without endpoint.
 
     >>> names("openai/gpt-6-luna"), names("proxy/anthropic/claude")
     (('openai/gpt-6-luna', 'gpt-6-luna'), ('proxy/anthropic/claude', 'anthropic/claude'))
@@ -95,7 +95,7 @@ def names(model: str) -> tuple[str, ...]:
 
 
 def per_million(field: str, dollars: float | str) -> int:
-    """Dollars per million tokens, as a person says them, in micro-dollars. Raises BadInput.
+    """Convert dollars per million tokens, as users write them, to micro-dollars. Raises BadInput.
 
     >>> per_million("input", "2.5")
     2500000
@@ -108,14 +108,14 @@ def per_million(field: str, dollars: float | str) -> int:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file of prices holds: the prices, and how many entries were passed over, by reason."""
+    """Prices read from a file, and the number of skipped entries by reason."""
 
     prices: Mapping[str, Price]
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def imported(content: Any, source: str, as_of: date) -> Imported:
-    """The prices of chat and embedding models in LiteLLM's file. Raises BadInput for what is no such file."""
+    """Read the prices of chat and embedding models from LiteLLM's file. Raises BadInput if it is no such file."""
     if not isinstance(content, dict):
         raise BadInput(
             "file", "it holds no JSON object of models", "give LiteLLM's model_prices_and_context_window.json"
@@ -134,7 +134,7 @@ def imported(content: Any, source: str, as_of: date) -> Imported:
 
 
 def _read(name: str, entry: Any, source: str, as_of: date) -> Price | str:
-    """The price in one entry, or why there is none."""
+    """Return the price in one entry, or why it has none."""
     if name == "sample_spec":
         return "the sample"
     if not isinstance(entry, dict):
@@ -168,7 +168,7 @@ def _read(name: str, entry: Any, source: str, as_of: date) -> Price | str:
 
 
 def _steps(entry: Mapping[str, Any], read: int, write: int) -> tuple[PriceStep, ...]:
-    """The rates of long prompts. What one of them does not say is as before."""
+    """Return the rates of long prompts. A rate missing in one step is that of the step before."""
     found: dict[int, dict[str, int]] = {}
     for key, value in entry.items():
         if (match := _ABOVE.fullmatch(key)) and (rate := _micro(value)) is not None:
@@ -181,7 +181,7 @@ def _steps(entry: Mapping[str, Any], read: int, write: int) -> tuple[PriceStep, 
 
 
 def _micro(dollars: Any, tokens: int = 1) -> int | None:
-    """Dollars for so many tokens as micro-dollars per million, rounded up; None for what is no such number."""
+    """Convert dollars per `tokens` to micro-dollars per million, rounded up; None if it is not a valid price."""
     if isinstance(dollars, bool) or not isinstance(dollars, int | float | str):
         return None
     try:

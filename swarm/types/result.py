@@ -16,7 +16,7 @@ Reason = Literal[
 
 
 def as_reason(text: str) -> Reason:
-    """The reason, or `expert_error` for one that somebody made up."""
+    """Return the reason, or `expert_error` for an unknown one."""
     return cast(Reason, text) if text in get_args(Reason) else "expert_error"
 
 
@@ -27,8 +27,8 @@ def _known(reason: object) -> object:
 Caveat = Literal["not_found", "unverified", "cut", "repaired", "low_confidence"]
 
 
-"""What limits a result that is no failure: nothing was found; no citation backs it; it ends early because of a limit on
-length or time; values that JSON does not have were replaced; the label is hardly likelier than others."""
+"""Reservation about a result that is no failure: nothing was found; no citation backs it; a limit on length or time cut
+it short; values that JSON does not have were replaced; the label is hardly more likely than others."""
 
 
 def _known_caveats(caveats: object) -> object:
@@ -40,31 +40,31 @@ def _known_caveats(caveats: object) -> object:
 Caveats = Annotated[tuple[Caveat, ...], BeforeValidator(_known_caveats)]
 
 
-"""Those that only a newer process knows are passed over."""
+"""Caveats of a result; those that only a newer version knows are ignored."""
 
 
 class Usage(Value):
-    """What model calls used. Sums with `+`.
+    """Usage of model calls. Sums with `+`.
 
-    One rule for all, with or without a price: each request is a call, unless its server provably took nothing on (it
-    was not asked, not reached, or refused with a 3xx or 4xx). A failed one counts as well as a good one.
+    Each request counts as a call, with or without a price, unless the server certainly did not process it (it was not
+    sent, the server was not reached, or it refused with a 3xx or 4xx). Failed calls count like successful ones.
     """
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost: int = 0
-    """Micro-dollars, settled: what the servers said that they used, at the prices on record."""
+    """Micro-dollars, settled: the reported usage at the prices on record."""
     presumed: int = 0
-    """Micro-dollars, beside `cost`, kept for calls of which nobody knows what they used: the most it can be."""
+    """Micro-dollars beyond `cost` for calls of unknown usage: their worst-case cost."""
     cached_tokens: int = 0
-    """Those of `input_tokens` that a server had read before."""
+    """Part of `input_tokens` that came from a server's cache."""
     reasoning_tokens: int = 0
-    """Those of `output_tokens` that are a model's thoughts."""
+    """Part of `output_tokens` that is reasoning."""
     estimated: int = 0
-    """Those of `calls` whose tokens no server told, so that they were estimated: of the answer what came."""
+    """Part of `calls` whose tokens are estimated, since the server did not report them."""
     unknown: int = 0
-    """Those of `calls` of which nobody knows what they used in the end: they failed, or were given up."""
+    """Part of `calls` whose usage is unknown: they failed, or were given up."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -81,7 +81,7 @@ class Usage(Value):
 
 
 class Citation(Value):
-    """Words that stand in a document: `quote` is found there as it is, white space aside."""
+    """A quote from a document: `quote` occurs there verbatim, except for white space."""
 
     document: str
     section: str = ""
@@ -89,43 +89,43 @@ class Citation(Value):
 
 
 class FailedModel(Value):
-    """A model that was asked before the one that answered, and why it did not."""
+    """A model that was tried before the one that answered, and why it failed."""
 
     model: str
     reason: Annotated[Reason, BeforeValidator(_known)]
 
 
 class Solution(Value):
-    """What an expert answered."""
+    """An expert's answer to a subtask."""
 
     text: str
     data: Any = None
     citations: tuple[Citation, ...] = ()
     confidence: float | None = None
-    """Probability of the answer, 0 to 1; None: the expert does not estimate one."""
+    """Probability of the answer, 0 to 1; None: the expert gives none."""
     model: str = ""
     """The model that answered."""
     usage: Usage = Usage()
     found: bool = True
-    """False: the expert looked and has no answer."""
+    """False: the expert searched and found no answer."""
     caveats: Caveats = ()
     failed_models: tuple[FailedModel, ...] = ()
-    """Models that were asked before `model`, in order."""
+    """Models that were tried before `model`, in order."""
 
 
 class Failure(Value):
-    """Why one attempt gave nothing. It closes only its attempt."""
+    """Failure of one attempt. It closes only that attempt."""
 
     reason: Annotated[Reason, BeforeValidator(_known)]
-    """One that only a newer process knows is read as `expert_error`: what happened is in the message."""
+    """A reason that only a newer version knows is read as `expert_error`; the message has the details."""
     message: str
     retryable: bool = False
     retry_after: float | None = None
-    """Seconds the other side asked us to wait."""
+    """Seconds to wait, as requested by the server."""
     limited: bool = False
-    """The other side took nothing on, because of its limits: where nobody else can be asked, that is no attempt."""
+    """Whether the server refused because of its limits: without a fallback, that does not count as an attempt."""
     broken: bool = False
-    """It was known before that its model fails everybody: where another expert can be asked, that is at once."""
+    """Whether an open breaker refused the call: a fallback expert is then tried at once."""
     usage: Usage = Usage()
 
 
@@ -133,7 +133,7 @@ Outcome = Solution | Failure
 
 
 class Mend(Value):
-    """Something that a planner's text got wrong and that was put right. `place` is where, such as `steps.2.expert`."""
+    """A corrected error in a planner's text. `place` is where, such as `steps.2.expert`."""
 
     place: str
     what: str

@@ -1,4 +1,4 @@
-"""How a model is to write: the settings of a request that cards and endpoints may give.
+"""Sampling settings of model requests, from cards and endpoints.
 
 >>> Sampling(temperature=0, stop="END").over(Sampling(temperature=1, max_tokens=200)).given
 {'max_tokens': 200, 'temperature': 0.0, 'stop': ['END']}
@@ -27,11 +27,11 @@ RESERVED = frozenset(
     " json_schema grammar guided_json structured_outputs"
     " temperature top_p stop seed reasoning_effort reasoning".split()
 )
-"""What `extra` may not set: the request itself, what it can cost, the form of its answer, and what has a field here."""
+"""Names that `extra` may not set: the request itself, its cost, the format of its answer, and fields of Sampling."""
 
 
 class Cap(int):
-    """Tokens that an answer may have, and the setting that says so: `by` is what to raise where they are too few.
+    """Maximum number of tokens of an answer. `by` is the setting that it comes from, to be raised if it is too low.
 
     >>> Cap(200, "SWARM_ANSWER_TOKENS"), Cap(200, "SWARM_ANSWER_TOKENS").by
     (200, 'SWARM_ANSWER_TOKENS')
@@ -46,12 +46,12 @@ class Cap(int):
 
 
 def setting_of(cap: int) -> str:
-    """The setting that a cap is from."""
+    """Return the setting that a cap comes from."""
     return cap.by if isinstance(cap, Cap) else IN_CALL
 
 
 def _listed(stop: object) -> object:
-    """One text is a list of one; lists come from files, tuples from Python."""
+    """Convert a text or a list to a tuple; lists come from files, tuples from Python."""
     return (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop
 
 
@@ -71,36 +71,36 @@ Stop = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
 
 
 class Sampling(Input):
-    """How a model is to write. What is None or empty is left to whoever is asked next: endpoint, then server."""
+    """Sampling settings. A setting that is None or empty comes from the endpoint, then from the server."""
 
     max_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS, strict=True)
-    """Tokens that an answer may have, thoughts included."""
+    """Maximum number of tokens of an answer, reasoning included."""
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False, strict=True)
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, strict=True)
     stop: Annotated[tuple[Stop, ...], BeforeValidator(_listed), Field(max_length=MOST_STOPS)] = ()
-    """Texts at which an answer ends, before they are written."""
+    """Texts before which an answer ends."""
     seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1, strict=True)
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     extra: Annotated[dict[str, Any], Plain, AfterValidator(_unreserved)] = {}
-    """What one server alone knows, put into the request as it is."""
+    """Server-specific settings, added to the request as they are."""
 
     def over(self, defaults: Sampling) -> Sampling:
-        """These settings, and those of `defaults` where these say nothing; of `extra` name by name."""
+        """Return these settings, with `defaults` for unset ones; `extra` is merged by name."""
         own = {name: value for name in Sampling.model_fields if (value := getattr(self, name)) not in (None, (), {})}
         return defaults.model_copy(update=own | {"extra": {**defaults.extra, **self.extra}})
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is set, by the names of chat completions; `extra` as it is."""
+        """Settings that are set, under the names of chat completions; `extra` as it is."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     @property
     def logged(self) -> dict[str, Any]:
-        """What is set, as a line of the log may hold it: of `extra` the names."""
+        """Settings that are set, as they may be logged: of `extra` only the names."""
         return self.given | ({"extra": sorted(self.extra)} if self.extra else {})
 
     def request(self) -> Mapping[str, Any]:
-        """What a request says beside its messages. The cap has other names on other servers and is not in it."""
+        """Return the fields of a request, without `max_tokens`, whose name differs between servers."""
         said = self.given
         said.pop("max_tokens", None)
         extra: dict[str, Any] = said.pop("extra", {})
