@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from experts.base import Allowance, allowance, time_left
 from swarm.errors import BadOutput, ModelUnavailable
-from swarm.llm.base import Anew, Completion, Message, Model, ResponseFormat, cap_of
+from swarm.llm.base import Anew, ChatRequest, Completion, Message, Model, ResponseFormat, cap_of, complete
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.openai.usage import failed, given_up
 from swarm.llm.untrusted import NOTICE
@@ -109,10 +109,11 @@ async def _completed(
     model: Model, messages: Sequence[Message], card: Card, form: ResponseFormat | None, cap: int | None, *, keeps: bool
 ) -> Completion:
     timeout = time_left(card.timeout)
+    request = ChatRequest(messages, max_tokens=cap, timeout=timeout, format=form, sampling=card.sampling)
     if not keeps:
-        return await model.complete(messages, max_tokens=cap, timeout=timeout, form=form, sampling=card.sampling)
+        return await complete(model, request)
     come: list[str] = []
-    stream = model.stream(messages, max_tokens=cap, timeout=timeout, sampling=card.sampling)
+    stream = model.stream(request)
     try:
         async with asyncio.timeout(max(timeout / 2, timeout - SPARE)), aclosing(stream) as items:
             async for item in items:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from swarm.answer.source_markers import MarkerParser, MarkerStripper, SourcedText, read
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Message, Model, Models, cap_of
+from swarm.llm.base import ChatRequest, Completion, Message, Model, Models, cap_of
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.endpoints import unusable
 from swarm.llm.openai.usage import failed
@@ -230,7 +230,8 @@ class Synthesis:
         visible, given = _Visible(asked, show), list[str]()
         size = 0
         tokens = cap_of(model) or self._tokens or None
-        async with aclosing(model.stream(asked.messages, max_tokens=tokens, timeout=seconds)) as pieces:
+        request = ChatRequest(asked.messages, max_tokens=tokens, timeout=seconds)
+        async with aclosing(model.stream(request)) as pieces:
             async for piece in pieces:
                 size = _bytes(piece.text) if isinstance(piece, Completion) else size + _bytes(piece)
                 if size > self._most:

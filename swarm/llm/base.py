@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from swarm.errors import Billed, ModelRefused
@@ -36,6 +36,22 @@ class ResponseFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to a model, and the bounds of its answer."""
+
+    messages: Sequence[Message]
+    max_tokens: int | None = None
+    """Goes before that of `sampling`, which goes before what the endpoint says."""
+    timeout: float = 60.0
+    """Seconds for the whole answer, connecting included."""
+    format: ResponseFormat | None = None
+    """Asked for in the best way that the server supports; the answer is still text, and may not fit."""
+    sampling: Sampling | None = None
+    deltas: bool = True
+    """Whether the pieces are read as they come. Otherwise only the Completion at the end counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model answered. `cut` says that it stopped at the token limit and not by itself."""
 
@@ -59,12 +75,6 @@ class Completion:
     """What to do where it was `cut`: it names the limit at which it was."""
 
 
-async def whole(items: AsyncGenerator[str | Completion]) -> Completion:
-    """The completion at the end of a stream, which is closed."""
-    async with aclosing(items):
-        return [item async for item in items if isinstance(item, Completion)][-1]
-
-
 @runtime_checkable
 class Model(Protocol):
     """One model of one endpoint. It may be asked several questions at once."""
@@ -74,38 +84,23 @@ class Model(Protocol):
         """`endpoint/model`, as cards have it."""
         ...
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> Completion:
-        """Answer `messages` within `timeout` seconds, connecting included, or raise ModelUnavailable.
+    def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        """Answer `request` piece by piece as it is written; the last item is the whole Completion.
 
-        With a `form` the best way that the server honours is used; the answer is still text, and may not fit.
-        `max_tokens` goes before that of `sampling`, which goes before what the endpoint says.
+        The text of the Completion counts: if the pieces are not its beginning, they were thoughts, and are void. An
+        `Anew` among the pieces says so as soon as it is known.
+        Raises ModelUnavailable if the answer breaks off. Close it (`contextlib.aclosing`) to hang up early.
         """
         ...
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        """The same, piece by piece as it is written; the last item is the whole Completion.
 
-        Its text counts: where the pieces do not make up its beginning, they were thoughts, and are void. An `Anew`
-        among the pieces says so as soon as it is known.
-        What breaks off before that raises ModelUnavailable. Close it (`contextlib.aclosing`) to hang up early.
-        """
-        ...
+async def complete(model: Model, request: ChatRequest) -> Completion:
+    """The whole answer of `model`, within `request.timeout` seconds. Raises what its stream raises.
+
+    A model may then ask another one in place of an answer that was cut, since nobody has read its pieces.
+    """
+    async with aclosing(model.stream(replace(request, deltas=False))) as items:
+        return [item async for item in items if isinstance(item, Completion)][-1]
 
 
 class Anew(str):

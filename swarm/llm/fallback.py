@@ -14,10 +14,9 @@ from dataclasses import replace
 
 from swarm import logging as events
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.base import Completion, Message, Model, Models, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Model, Models
 from swarm.llm.openai.usage import failed
 from swarm.types.result import FailedModel, Usage, as_reason
-from swarm.types.sampling import Sampling
 
 SHARE = 2 / 3
 """Of the time that is left, for every model but the last."""
@@ -48,57 +47,33 @@ class FallbackModel:
     def name(self) -> str:
         return self._names[0]
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> Completion:
-        turns = _Turns(self._names, timeout)
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        turns = _Turns(self._names, request.timeout)
         cut: Completion | None = None
+        completion: Completion | None = None
+        begun = False
         while True:
             try:
-                model = self._models.get(turns.name)
-                completion = await model.complete(
-                    messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form, sampling=sampling
-                )
-            except ExpertError as error:
-                if cut is not None and (turns.is_last or not error.elsewhere):
-                    return turns.paid(replace(cut, usage=failed(error, messages)))
-                turns.failed(error, failed(error, messages))
-            else:
-                if not completion.cut or (form is None and turns.is_last):
-                    return turns.paid(completion)
-                cut = completion if form is None else None
-                turns.failed(BadOutput.cut(completion.model, completion.remedy), completion.usage)
-
-    async def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        turns = _Turns(self._names, timeout)
-        begun = answered = False
-        while not answered:
-            try:
-                model = self._models.get(turns.name)
-                stream = model.stream(
-                    messages, max_tokens=max_tokens, timeout=turns.seconds(), form=form, sampling=sampling
-                )
+                stream = self._models.get(turns.name).stream(replace(request, timeout=turns.seconds()))
                 async with aclosing(stream) as items:
                     async for item in items:
-                        begun = True
-                        yield turns.paid(item) if isinstance(item, Completion) else item
-                answered = True
+                        if isinstance(item, Completion):
+                            completion = item
+                        elif request.deltas:
+                            begun = True
+                            yield item
             except ExpertError as error:
-                turns.failed(error, failed(error, messages), begun=begun)
+                if cut is not None and (turns.is_last or not error.elsewhere):
+                    yield turns.paid(replace(cut, usage=failed(error, request.messages)))
+                    return
+                turns.failed(error, failed(error, request.messages), begun=begun)
+                continue
+            assert completion is not None  # noqa: S101 - a stream ends with one, or raises
+            if request.deltas or not completion.cut or (request.format is None and turns.is_last):
+                yield turns.paid(completion)
+                return
+            cut = completion if request.format is None else None
+            turns.failed(BadOutput.cut(completion.model, completion.remedy), completion.usage)
 
 
 class _Turns:

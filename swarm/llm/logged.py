@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
 from swarm import logging as events
 from swarm.errors import ExpertError, NoRoom
-from swarm.llm.base import Completion, Message, Model, Models, ResponseFormat, sampling_of
+from swarm.llm.base import ChatRequest, Completion, Model, Models, sampling_of
 from swarm.llm.metered import MeteredModel, Tally
 from swarm.llm.openai.usage import failed
 from swarm.types.result import Usage
@@ -47,34 +47,9 @@ class LoggedModel:
     def sampling(self) -> Sampling:
         return sampling_of(self._model)
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> Completion:
-        with _Call(self._model, messages, self._contents, max_tokens, sampling) as call:
-            completion = await call.model.complete(
-                messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling
-            )
-            call.came(completion)
-            return completion
-
-    async def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        with _Call(self._model, messages, self._contents, max_tokens, sampling) as call:
-            whole = call.model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
-            async with aclosing(whole) as items:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        with _Call(self._model, request, self._contents) as call:
+            async with aclosing(call.model.stream(request)) as items:
                 async for item in items:
                     call.came(item)
                     yield item
@@ -83,17 +58,10 @@ class LoggedModel:
 class _Call:
     """One call, from its beginning to the line that tells of it."""
 
-    def __init__(
-        self,
-        model: Model,
-        messages: Sequence[Message],
-        contents: bool,
-        max_tokens: int | None,
-        sampling: Sampling | None,
-    ) -> None:
-        self._messages, self._contents = messages, contents
-        cap = {"max_tokens": max_tokens} if max_tokens else {}
-        self._sampling = sampling_of(model, sampling).logged | cap
+    def __init__(self, model: Model, request: ChatRequest, contents: bool) -> None:
+        self._messages, self._contents = request.messages, contents
+        cap = {"max_tokens": request.max_tokens} if request.max_tokens else {}
+        self._sampling = sampling_of(model, request.sampling).logged | cap
         self._tally = Tally()
         self.model = model.tallied(self._tally) if isinstance(model, MeteredModel) else model
         self._begun = time.monotonic()

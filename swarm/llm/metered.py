@@ -20,7 +20,17 @@ from typing import Protocol
 
 from swarm import logging as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Guardable, Message, Model, Models, ResponseFormat, cap_of, sampling_of, whole
+from swarm.llm.base import (
+    ChatRequest,
+    Completion,
+    Guardable,
+    Message,
+    Model,
+    Models,
+    ResponseFormat,
+    cap_of,
+    sampling_of,
+)
 from swarm.llm.openai.usage import failed, given_up
 from swarm.llm.strict_schema import strictly
 from swarm.types.card import is_local
@@ -149,36 +159,12 @@ class MeteredModel:
         """The same for one call, which keeps `tally`."""
         return MeteredModel(self._model, tally)
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> Completion:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
         account = self._account()
         if account is None:
-            return await self._model.complete(
-                messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling
-            )
-        return await whole(self._call(account, messages, form, max_tokens, timeout, sampling).items())
-
-    async def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        account = self._account()
-        if account is None:
-            stream = self._model.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
+            stream = self._model.stream(request)
         else:
-            stream = self._call(account, messages, form, max_tokens, timeout, sampling).items()
+            stream = _Call(self._model, account, self._tally or Tally(), request).items()
         async with aclosing(stream) as items:
             async for item in items:
                 yield item
@@ -186,17 +172,6 @@ class MeteredModel:
     @property
     def sampling(self) -> Sampling:
         return sampling_of(self._model)
-
-    def _call(
-        self,
-        account: BudgetAccount,
-        messages: Sequence[Message],
-        form: ResponseFormat | None,
-        wanted: int | None,
-        timeout: float,
-        sampling: Sampling | None,
-    ) -> _Call:
-        return _Call(self._model, account, self._tally or Tally(), messages, form, wanted, timeout, sampling)
 
     def _account(self) -> BudgetAccount | None:
         # a name without a model is never asked: it is an error that says which there are
@@ -206,22 +181,11 @@ class MeteredModel:
 class _Call:
     """One call, of as many requests as it takes: each is held for, unless the one before provably cost nothing."""
 
-    def __init__(
-        self,
-        model: Model,
-        account: BudgetAccount,
-        tally: Tally,
-        messages: Sequence[Message],
-        form: ResponseFormat | None,
-        wanted: int | None,
-        timeout: float,
-        sampling: Sampling | None,
-    ) -> None:
-        self._model, self._account, self._messages, self._form = model, account, messages, form
-        self._tally = tally
-        self._wanted, self._until = wanted or cap_of(model, sampling), time.monotonic() + timeout
-        self._sampling = sampling
-        self._sent = most_tokens(messages, form)
+    def __init__(self, model: Model, account: BudgetAccount, tally: Tally, request: ChatRequest) -> None:
+        self._model, self._account, self._tally, self._request = model, account, tally, request
+        self._wanted = request.max_tokens or cap_of(model, request.sampling)
+        self._until = time.monotonic() + request.timeout
+        self._sent = most_tokens(request.messages, request.format)
         self._held: Reservation | None = None
         self._come: list[str] = []
 
@@ -245,11 +209,8 @@ class _Call:
 
     async def _answer(self, held: Reservation) -> AsyncGenerator[str | Completion]:
         model = self._model.guarded(self._again) if isinstance(self._model, Guardable) else self._model
-        cap = held.cap or self._wanted
-        stream = model.stream(
-            self._messages, max_tokens=cap, timeout=self._left, form=self._form, sampling=self._sampling
-        )
-        async with aclosing(stream) as items:
+        request = replace(self._request, max_tokens=held.cap or self._wanted, timeout=self._left)
+        async with aclosing(model.stream(request)) as items:
             async for item in items:
                 yield item
 
@@ -286,7 +247,7 @@ class _Call:
         return replace(completion, usage=self._tally.used)
 
     def _failed(self, error: ExpertError) -> None:
-        held, used = self._held, failed(error, self._messages)
+        held, used = self._held, failed(error, self._request.messages)
         self._settle(
             CallOutcome(
                 "unknown" if used.unknown else error.billed,
@@ -306,7 +267,7 @@ class _Call:
 
     def _given_up(self, *, late: bool) -> None:
         """Nobody waits any longer: as its time is up, which speaks against the model, or for another reason."""
-        used = given_up(self._messages, "".join(self._come))
+        used = given_up(self._request.messages, "".join(self._come))
         told = CallOutcome("unknown", used.input_tokens, used.output_tokens, estimated=True)
         self._settle(replace(told, down="model", why="no answer in time") if late else replace(told, left=True))
 

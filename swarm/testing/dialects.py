@@ -1,7 +1,7 @@
 """How real OpenAI-compatible servers differ, as measured; each wraps a plain script "request -> text".
 
 >>> import asyncio
->>> from swarm.llm.base import Message, ResponseFormat
+>>> from swarm.llm.base import ChatRequest, Message, ResponseFormat, complete
 >>> from swarm.llm.openai.models import OpenAIModels
 >>> from swarm.testing.model_server import ModelServer
 >>> plan = ResponseFormat("plan", {"type": "object"})
@@ -9,7 +9,7 @@
 ...     async with ModelServer(dialect.speaks(lambda request: '{"steps": []}')) as server:
 ...         async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
 ...             model = models.get("box/small")
-...             answer = await model.complete([Message("user", "plan this")], form=plan)
+...             answer = await complete(model, ChatRequest([Message("user", "plan this")], format=plan))
 ...         return answer.text.splitlines()[0], answer.asked_by, len(server.requests)
 >>> asyncio.run(main(LLAMA_CPP_PYTHON))
 ('{"steps": []}', 'json_object', 2)

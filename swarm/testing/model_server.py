@@ -1,12 +1,12 @@
 """A small OpenAI-compatible server on loopback whose answers are a plain function: for tests of what speaks to one.
 
 >>> import asyncio
->>> from swarm.llm.base import Message
+>>> from swarm.llm.base import ChatRequest, Message, complete
 >>> from swarm.llm.openai.models import OpenAIModels
 >>> async def main():
 ...     async with ModelServer(lambda request: f"You said {request.last}.") as server:
 ...         async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-...             answer = await models.get("box/small").complete([Message("user", "hello")])
+...             answer = await complete(models.get("box/small"), ChatRequest([Message("user", "hello")]))
 ...         return answer.text, server.requests[0].model, server.accepted
 >>> asyncio.run(main())
 ('You said hello.', 'small', 1)

@@ -2,7 +2,8 @@
 
 >>> import asyncio
 >>> model = ScriptedModel(lambda messages: messages[-1].content.upper())
->>> asyncio.run(model.complete([Message("user", "hello there")])).text
+>>> from swarm.llm.base import complete
+>>> asyncio.run(complete(model, ChatRequest([Message("user", "hello there")]))).text
 'HELLO THERE'
 >>> len(model.calls)
 1
@@ -14,7 +15,7 @@ A stream comes word by word. A script that is an async generator decides the pie
 ...         await asyncio.sleep(0.001)
 ...         yield piece
 >>> async def heard(model):
-...     return [item async for item in model.stream([Message("user", "hello")])]
+...     return [item async for item in model.stream(ChatRequest([Message("user", "hello")]))]
 >>> *pieces, completion = asyncio.run(heard(ScriptedModel(slowly)))
 >>> pieces, completion.text
 (['good', 'bye'], 'goodbye')
@@ -29,9 +30,8 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from swarm.llm.base import Completion, Message, ResponseFormat, whole
+from swarm.llm.base import ChatRequest, Completion, Message
 from swarm.types.result import Usage
-from swarm.types.sampling import Sampling
 
 Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion] | AsyncIterator[str]]
 """Says what a model answers; raises what it would raise; may be a coroutine function or an async generator."""
@@ -41,44 +41,22 @@ Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Comple
 class ScriptedModel:
     """A model that answers what `script` says.
 
-    Each call's messages are kept in `calls`, in order of arrival, and at the same place in `forms`, `samplings` and
-    `limits` what it asked for. It never times out by itself: a script that waits is cancelled by whoever lost patience.
+    Each call is kept in `requests`, in order of arrival. The model never times out by itself: the caller cancels a
+    script that waits for too long.
     """
 
     script: Script
     name: str = "scripted/model"
-    calls: list[tuple[Message, ...]] = field(default_factory=list)
-    forms: list[ResponseFormat | None] = field(default_factory=list)
-    samplings: list[Sampling | None] = field(default_factory=list)
-    limits: list[int | None] = field(default_factory=list)
-    """`max_tokens` of each call."""
+    requests: list[ChatRequest] = field(default_factory=list)
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> Completion:
-        stream = self.stream(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
-        return await whole(stream)
+    @property
+    def calls(self) -> list[tuple[Message, ...]]:
+        """The messages of each call."""
+        return [tuple(request.messages) for request in self.requests]
 
-    async def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        self.calls.append(tuple(messages))
-        self.forms.append(form)
-        self.samplings.append(sampling)
-        self.limits.append(max_tokens)
-        answer = self.script(messages)
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        self.requests.append(request)
+        answer = self.script(request.messages)
         if inspect.isawaitable(answer):
             answer = await answer
         said: list[str] = []
@@ -90,13 +68,13 @@ class ScriptedModel:
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
-        yield answer if isinstance(answer, Completion) else self._completion(messages, "".join(said), form)
+        yield answer if isinstance(answer, Completion) else self._completion(request, "".join(said))
 
-    def _completion(self, messages: Sequence[Message], text: str, form: ResponseFormat | None) -> Completion:
+    def _completion(self, request: ChatRequest, text: str) -> Completion:
         """A completion that counts a word as a token."""
-        words = sum(len(message.content.split()) for message in messages)
+        words = sum(len(message.content.split()) for message in request.messages)
         usage = Usage(calls=1, input_tokens=words, output_tokens=len(text.split()))
-        return Completion(text=text, usage=usage, model=self.name, asked_by="json_schema" if form else "")
+        return Completion(text=text, usage=usage, model=self.name, asked_by="json_schema" if request.format else "")
 
 
 async def _words(answer: str | Completion) -> AsyncIterator[str]:

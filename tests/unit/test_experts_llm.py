@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Message, Model, Models, NoModels
+from swarm.llm.base import ChatRequest, Completion, Message, Model, Models, NoModels, complete
 from swarm.llm.endpoints import OFFICIAL, Endpoint, Endpoints
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.response_parser import MAX_RESPONSE
@@ -35,7 +35,7 @@ async def served(script: Script) -> AsyncIterator[tuple[ModelServer, Model]]:
 async def failure(script: Script, timeout: float = 5.0) -> Exception:
     async with served(script) as (_, model):
         with pytest.raises((ModelUnavailable, ModelRefused, BadOutput)) as caught:
-            await model.complete(HELLO, timeout=timeout)
+            await complete(model, ChatRequest(HELLO, timeout=timeout))
     assert KEY not in str(caught.value)
     return caught.value
 
@@ -50,7 +50,7 @@ def replied(body: object, status: int = 200, headers: Mapping[str, str] | None =
 
 async def test_a_completion_comes_with_its_text_and_usage() -> None:
     async with served(lambda request: f"you said {request.last}") as (server, model):
-        answer = await model.complete(HELLO, max_tokens=50)
+        answer = await complete(model, ChatRequest(HELLO, max_tokens=50))
 
     assert answer.text == "you said hello"
     assert answer.usage == Usage(calls=1, input_tokens=prompt_tokens(HELLO), output_tokens=4)
@@ -63,12 +63,12 @@ async def test_a_completion_comes_with_its_text_and_usage() -> None:
 
 async def test_an_answer_cut_at_the_limit_says_so() -> None:
     async with served(replied(completion("half an ans", finish_reason="length"))) as (_, model):
-        assert (await model.complete(HELLO)).cut
+        assert (await complete(model, ChatRequest(HELLO))).cut
 
 
 async def test_the_tokens_of_an_answer_without_usage_are_estimated() -> None:
     async with served(replied(completion("a parcel", usage=None))) as (_, model):
-        used = (await model.complete(HELLO)).usage
+        used = (await complete(model, ChatRequest(HELLO))).usage
 
     assert used == Usage(calls=1, input_tokens=prompt_tokens(HELLO), output_tokens=2, estimated=1)
 
@@ -77,7 +77,7 @@ async def test_the_tokens_of_an_answer_without_usage_are_estimated() -> None:
 async def test_statuses_that_may_pass_are_unavailable_and_not_retried_here(status: int) -> None:
     async with served(replied({"error": {"message": "not now"}}, status, {"retry-after": "7"})) as (server, model):
         with pytest.raises(ModelUnavailable, match=f"HTTP {status}: not now") as caught:
-            await model.complete(HELLO)
+            await complete(model, ChatRequest(HELLO))
 
     assert caught.value.retryable
     assert caught.value.retry_after == 7
@@ -87,7 +87,7 @@ async def test_statuses_that_may_pass_are_unavailable_and_not_retried_here(statu
 async def test_an_answer_and_a_refusal_say_when_the_limits_are_fresh_again() -> None:
     spent = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m30s"}
     async with served(replied(completion("x"), 200, spent)) as (_, model):
-        assert (await model.complete(HELLO)).pause == 90
+        assert (await complete(model, ChatRequest(HELLO))).pause == 90
 
     error = await failure(replied({"error": {"message": "slow down"}}, 429, spent))
 
@@ -171,7 +171,7 @@ async def test_a_connection_that_breaks_is_unavailable() -> None:
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     async with OpenAIModels({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}) as models:
         with pytest.raises(ModelUnavailable, match=r"cannot reach 127\.0\.0\.1:9 .*; check the URL .*'openai'.* runs"):
-            await models.get("openai/gpt").complete(HELLO, timeout=5)
+            await complete(models.get("openai/gpt"), ChatRequest(HELLO, timeout=5))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_cancelling_a_call_closes_its_connection() -> None:
         return "late"
 
     async with served(sleeps) as (server, model):
-        call = asyncio.create_task(model.complete(HELLO))
+        call = asyncio.create_task(complete(model, ChatRequest(HELLO)))
         await started.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -226,7 +226,7 @@ def test_a_url_that_names_no_server_is_refused_with_its_variable(url: str) -> No
 async def test_a_url_that_only_the_client_refuses_is_a_typed_error() -> None:
     async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": "http://\u2026.org/v1"}) as models:
         with pytest.raises(ModelRefused, match="endpoint 'box' names no server"):
-            await models.get("box/small").complete(HELLO)
+            await complete(models.get("box/small"), ChatRequest(HELLO))
 
 
 @pytest.mark.parametrize("key", ["secret\u20261234", "secret\n1234", "schl\u00fcssel"])
@@ -249,9 +249,9 @@ async def test_a_scripted_model_answers_and_remembers() -> None:
     async def later(messages: object) -> Completion:
         return Completion("later")
 
-    assert (await ScriptedModel(later).complete(HELLO)).text == "later"
+    assert (await complete(ScriptedModel(later), ChatRequest(HELLO))).text == "later"
     models = ScriptedModels(lambda messages: messages[-1].content.upper())
-    assert (await models.get("a/b").complete(HELLO)).text == "HELLO"
+    assert (await complete(models.get("a/b"), ChatRequest(HELLO))).text == "HELLO"
     assert models.calls == [("a/b", tuple(HELLO))]
 
 

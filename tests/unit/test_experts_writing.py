@@ -63,7 +63,7 @@ async def test_each_kind_of_answer_has_a_default_cap_that_a_card_may_replace() -
     await asked(model, a_card(sampling=Sampling(max_tokens=20)))
     await asked(model, a_card(), Allowance())
 
-    assert model.limits == [800, 300, 20, None]
+    assert [request.max_tokens for request in model.requests] == [800, 300, 20, None]
 
 
 def test_the_defaults_are_settings() -> None:
@@ -91,7 +91,7 @@ async def test_half_a_json_is_no_answer_and_was_given_more_room_before() -> None
 
     assert isinstance(failure, Failure)
     assert (failure.reason, failure.retryable) == ("cut", False)
-    assert models.get("box/small").limits == [300, 1_200]
+    assert [request.max_tokens for request in models.get("box/small").requests] == [300, 1_200]
 
 
 async def test_a_model_that_only_thought_so_far_is_given_more_room() -> None:
@@ -104,7 +104,7 @@ async def test_a_model_that_only_thought_so_far_is_given_more_room() -> None:
         completion = await written(model, ASKED, a_card())
 
     assert (completion.text, completion.cut, completion.usage.output_tokens) == ("Yes.", False, 20)
-    assert model.limits == [800, 3_200]
+    assert [request.max_tokens for request in model.requests] == [800, 3_200]
 
 
 async def test_what_a_card_caps_is_not_given_more_than_that() -> None:
@@ -112,7 +112,7 @@ async def test_what_a_card_caps_is_not_given_more_than_that() -> None:
 
     with pytest.raises(BadOutput, match=r"cut at the token limit; raise max_tokens of its card"):
         await asked(model, a_card(sampling=Sampling(max_tokens=20)))
-    assert model.limits == [20]
+    assert [request.max_tokens for request in model.requests] == [20]
 
 
 # -- out of time ---------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ async def test_an_attempt_after_a_late_one_asks_for_less_and_says_so() -> None:
         await asked(model, a_card(), Allowance(answer_tokens=2_000, attempt=attempt, after=after))
 
     said = [call[-1].content for call in model.calls]
-    assert model.limits == [2_000, 500, 125]
+    assert [request.max_tokens for request in model.requests] == [2_000, 500, 125]
     assert said[0] == "Write a letter."
     assert "took too long. Use at most 300 words." in said[1]
     assert "Use at most 75 words." in said[2]
@@ -199,4 +199,6 @@ async def test_an_attempt_after_any_other_failure_asks_the_same() -> None:
 
     await asked(model, a_card(), Allowance(answer_tokens=2_000, attempt=2, after="unavailable"))
 
-    assert (model.limits, model.calls[0][-1].content) == ([2_000], "Write a letter.")
+    assert [(request.max_tokens, request.messages[-1].content) for request in model.requests] == [
+        (2_000, "Write a letter.")
+    ]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from swarm.errors import ContextTooLong, ExpertError, ModelGone, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Message, Model, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, Model, ResponseFormat, complete
 from swarm.llm.openai.models import OpenAIModels
 from swarm.testing.dialects import (
     AIMOCK,
@@ -46,8 +46,8 @@ async def answered(
     model: Model, *, streamed: bool, form: ResponseFormat | None = None, limit: int | None = None
 ) -> Completion:
     if not streamed:
-        return await model.complete(HELLO, form=form, max_tokens=limit, timeout=5)
-    *pieces, whole = [item async for item in model.stream(HELLO, form=form, max_tokens=limit, timeout=5)]
+        return await complete(model, ChatRequest(HELLO, format=form, max_tokens=limit, timeout=5))
+    *pieces, whole = [item async for item in model.stream(ChatRequest(HELLO, format=form, max_tokens=limit, timeout=5))]
     assert isinstance(whole, Completion)
     assert "".join(map(str, pieces)) == whole.text
     return whole

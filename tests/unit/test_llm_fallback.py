@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 import pytest
@@ -21,11 +21,10 @@ from swarm.errors import (
     Unaffordable,
     Unpriced,
 )
-from swarm.llm.base import Completion, Message, Model, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, Model, ResponseFormat, complete
 from swarm.llm.fallback import with_fallbacks
 from swarm.llm.openai.usage import prompt_tokens
 from swarm.types.result import Usage
-from swarm.types.sampling import Sampling
 
 HELLO = [Message("user", "hello")]
 
@@ -37,21 +36,8 @@ class Talker:
         self.name, self._says = name, says
         self.timeouts: list[float] = []
 
-    async def complete(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: ResponseFormat | None = None, sampling: Sampling | None = None,
-    ) -> Completion:  # fmt: skip
-        self.timeouts.append(timeout)
-        for said in self._says:
-            if isinstance(said, Exception):
-                raise said
-        return Completion(" ".join(map(str, self._says)), Usage(calls=1, input_tokens=5, output_tokens=2), self.name)
-
-    async def stream(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: ResponseFormat | None = None, sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:  # fmt: skip
-        self.timeouts.append(timeout)
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        self.timeouts.append(request.timeout)
         for said in self._says:
             if isinstance(said, Exception):
                 raise said
@@ -92,7 +78,7 @@ def used(error: ExpertError, sent: int, received: int) -> ExpertError:
 
 
 async def streamed(model: Model) -> list[str | Completion]:
-    return [item async for item in model.stream(HELLO)]
+    return [item async for item in model.stream(ChatRequest(HELLO))]
 
 
 def test_a_model_alone_is_itself() -> None:
@@ -105,7 +91,7 @@ async def test_the_first_that_answers_is_the_models_and_the_log_says_who_did_not
     room = Room(Talker("a/1", down()), Talker("b/2", ContextTooLong("too long")), Talker("c/3", "yes"), Talker("d/4"))
 
     with capture_logs() as lines:
-        answer = await room.chain.complete(HELLO)
+        answer = await complete(room.chain, ChatRequest(HELLO))
 
     assert (answer.text, answer.model, room.asked) == ("yes", "c/3", ["a/1", "b/2", "c/3"])
     assert [(line["event"], line["model"], line["reason"], line["next"]) for line in lines] == [
@@ -119,39 +105,39 @@ async def test_the_usage_counts_all_calls_as_far_as_they_were_told() -> None:
 
     sent = 12 + prompt_tokens(HELLO)
     told = Usage(calls=3, input_tokens=sent, output_tokens=5, estimated=1, unknown=2)
-    assert (await room.chain.complete(HELLO)).usage == told
+    assert (await complete(room.chain, ChatRequest(HELLO))).usage == told
     assert [item.usage for item in await streamed(room.chain) if isinstance(item, Completion)] == [told]
 
 
 async def test_a_model_that_the_budget_does_not_pay_is_followed_by_a_cheaper_one() -> None:
     room = Room(Talker("a/1", Unaffordable("too dear")), Talker("b/2", Unpriced("no price")), Talker("c/3", "yes"))
 
-    assert ((await room.chain.complete(HELLO)).model, room.asked) == ("c/3", ["a/1", "b/2", "c/3"])
+    assert ((await complete(room.chain, ChatRequest(HELLO))).model, room.asked) == ("c/3", ["a/1", "b/2", "c/3"])
 
 
 class Brief(Talker):
     """Says all that it may say, and is not done."""
 
-    async def complete(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, timeout: float = 60.0,
-        form: ResponseFormat | None = None, sampling: Sampling | None = None,
-    ) -> Completion:  # fmt: skip
-        whole = await super().complete(messages, max_tokens=max_tokens, timeout=timeout, form=form, sampling=sampling)
-        return replace(whole, cut=True, usage=whole.usage + Usage(estimated=1))
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        async for item in super().stream(request):
+            if isinstance(item, Completion):
+                yield replace(item, cut=True, usage=item.usage + Usage(estimated=1))
+            else:
+                yield item
 
 
 async def test_what_is_cut_at_the_limit_of_one_model_is_asked_of_the_next() -> None:
     room = Room(Brief("a/1", "half an ans"), Talker("b/2", "an answer"))
 
-    found = await room.chain.complete(HELLO)
+    found = await complete(room.chain, ChatRequest(HELLO))
 
     assert (found.text, found.cut, room.asked) == ("an answer", False, ["a/1", "b/2"])
     assert found.usage == Usage(calls=2, input_tokens=10, output_tokens=4, estimated=1)
 
 
 async def test_words_that_all_models_cut_are_an_answer_that_says_so() -> None:
-    found = await Room(Brief("a/1", "half"), Brief("b/2", "half a")).chain.complete(HELLO)
-    kept = await Room(Brief("a/1", "half"), Talker("b/2", ModelUnavailable("down"))).chain.complete(HELLO)
+    found = await complete(Room(Brief("a/1", "half"), Brief("b/2", "half a")).chain, ChatRequest(HELLO))
+    kept = await complete(Room(Brief("a/1", "half"), Talker("b/2", ModelUnavailable("down"))).chain, ChatRequest(HELLO))
 
     assert (found.text, found.cut, found.usage.calls) == ("half a", True, 2)
     assert (kept.text, kept.cut) == ("half", True)
@@ -160,7 +146,7 @@ async def test_words_that_all_models_cut_are_an_answer_that_says_so() -> None:
 async def test_a_form_that_all_models_cut_is_an_error_that_says_so_and_is_not_tried_again() -> None:
     form = ResponseFormat("answer", {"type": "object"})
     with pytest.raises(BadOutput) as caught:
-        await Room(Brief("a/1", "half"), Brief("b/2", "half")).chain.complete(HELLO, form=form)
+        await complete(Room(Brief("a/1", "half"), Brief("b/2", "half")).chain, ChatRequest(HELLO, format=form))
 
     error = caught.value
     assert (error.reason, error.retryable, error.tokens, error.estimated) == ("cut", False, (10, 4), True)
@@ -172,7 +158,7 @@ async def test_what_another_model_would_refuse_as_well_is_not_asked_elsewhere() 
     room = Room(Talker("a/1", ModelRefused("a bad request")), Talker("b/2", "yes"))
 
     with pytest.raises(ModelRefused, match=r"^a bad request$"):
-        await room.chain.complete(HELLO)
+        await complete(room.chain, ChatRequest(HELLO))
     assert room.asked == ["a/1"]
 
 
@@ -181,13 +167,13 @@ async def test_what_is_no_error_of_a_model_passes(error: Exception) -> None:
     room = Room(Talker("a/1", error), Talker("b/2", "yes"))
 
     with pytest.raises(type(error)):
-        await room.chain.complete(HELLO)
+        await complete(room.chain, ChatRequest(HELLO))
 
 
 async def test_every_model_but_the_last_has_two_thirds_of_what_is_left() -> None:
     room = Room(Talker("a/1", down()), Talker("b/2", down()), Talker("c/3", "yes"))
 
-    await room.chain.complete(HELLO, timeout=60.0)
+    await complete(room.chain, ChatRequest(HELLO, timeout=60.0))
     await streamed(room.chain)
 
     for talker, seconds in zip(room.talkers.values(), (40, 40, 60), strict=True):
@@ -196,13 +182,14 @@ async def test_every_model_but_the_last_has_two_thirds_of_what_is_left() -> None
 
 async def test_time_that_one_took_is_not_there_for_the_next() -> None:
     class Slow(Talker):
-        async def complete(self, messages: Sequence[Message], **more: object) -> Completion:
+        async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
             await asyncio.sleep(0.2)
-            raise down()
+            async for item in Talker(self.name, down()).stream(request):
+                yield item
 
     room = Room(Slow("a/1"), Talker("b/2", "yes"))
 
-    await room.chain.complete(HELLO, timeout=1.0)
+    await complete(room.chain, ChatRequest(HELLO, timeout=1.0))
 
     assert 0.5 < room.talkers["b/2"].timeouts[0] <= 0.8
 
@@ -225,14 +212,14 @@ async def test_who_hangs_up_early_closes_the_stream_of_the_model() -> None:
     closed = []
 
     class Watched(Talker):
-        async def stream(self, messages: Sequence[Message], **more: object) -> AsyncGenerator[str | Completion]:
+        async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
             try:
                 yield "hel"
                 yield "lo"
             finally:
                 closed.append(self.name)
 
-    stream = Room(Talker("a/1", down()), Watched("b/2")).chain.stream(HELLO)
+    stream = Room(Talker("a/1", down()), Watched("b/2")).chain.stream(ChatRequest(HELLO))
     assert await anext(stream) == "hel"
     await stream.aclose()
 
@@ -242,7 +229,7 @@ async def test_who_hangs_up_early_closes_the_stream_of_the_model() -> None:
 async def failure(*errors: ExpertError) -> ExpertError:
     room = Room(*(Talker(f"box/{number}", error) for number, error in enumerate(errors, start=1)))
     with pytest.raises(ExpertError) as caught:
-        await room.chain.complete(HELLO)
+        await complete(room.chain, ChatRequest(HELLO))
     return caught.value
 
 
@@ -272,11 +259,11 @@ async def test_an_endpoint_that_is_not_set_up_is_told_of_when_its_turn_comes() -
             return super().get(name)
 
     room = Half(Talker("a/1", "yes"), Talker("b/2"))
-    assert (await room.chain.complete(HELLO)).text == "yes"
+    assert (await complete(room.chain, ChatRequest(HELLO))).text == "yes"
 
     room.talkers["a/1"] = Talker("a/1", down())
     with pytest.raises(ModelUnavailable, match=r"^down; also tried: b is not set up"):
-        await room.chain.complete(HELLO)
+        await complete(room.chain, ChatRequest(HELLO))
 
 
 KINDS: dict[str, Callable[[], ExpertError | str]] = {
@@ -293,7 +280,7 @@ def test_models_are_asked_in_order_until_one_answers_or_says_that_none_will(kind
     stop = next((n for n, kind in enumerate(kinds) if kind in ("bad", "ok")), len(kinds) - 1)
 
     try:
-        answer = asyncio.run(room.chain.complete(HELLO))
+        answer = asyncio.run(complete(room.chain, ChatRequest(HELLO)))
     except ExpertError:
         assert kinds[stop] != "ok"
     else:

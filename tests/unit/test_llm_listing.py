@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable, WrongKey
-from swarm.llm.base import Message
+from swarm.llm.base import ChatRequest, Message, complete
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.llm.openai.model_list import MOST, ListedModel, listed, named
 from swarm.llm.openai.models import OpenAIModels
@@ -139,7 +139,10 @@ async def test_without_a_default_model_the_error_lists_what_the_server_offers(sc
     async with served(script) as (server, models):
         await models.warm()
         model = models.get("box")
-        calls: list[Awaitable[object]] = [model.complete(HELLO, timeout=0.5), anext(model.stream(HELLO, timeout=0.5))]
+        calls: list[Awaitable[object]] = [
+            complete(model, ChatRequest(HELLO, timeout=0.5)),
+            anext(model.stream(ChatRequest(HELLO, timeout=0.5))),
+        ]
         for call in calls:
             with pytest.raises(ModelRefused) as caught:
                 await call
@@ -156,8 +159,8 @@ async def test_a_default_model_answers_under_its_whole_name(tmp_path: Path) -> N
         path = tmp_path / "swarm.toml"
         path.write_text(f'[endpoints.box]\nurl = "{server.url}"\nmodel = "org/small"\n')
         async with OpenAIModels({"SWARM_CONFIG": str(path)}) as models:
-            answer = await models.get("box").complete(HELLO)
-            other = await models.get("box/other").complete(HELLO)
+            answer = await complete(models.get("box"), ChatRequest(HELLO))
+            other = await complete(models.get("box/other"), ChatRequest(HELLO))
             assert models.embedder("box").name == models.get("box").name == "box/org/small"
 
     assert (answer.model, answer.text) == ("box/org/small", "org/small")
@@ -194,9 +197,9 @@ async def test_an_account_pays_for_the_model_that_is_meant_and_for_none_that_is_
         )
         async with OpenAIModels({"SWARM_CONFIG": str(path)}) as models:
             token = ACCOUNT.set(account := Noted())
-            await MeteredModels(models).get("box").complete(HELLO)
+            await complete(MeteredModels(models).get("box"), ChatRequest(HELLO))
             with pytest.raises(ModelRefused, match="has no default model"):
-                await MeteredModels(models).get("bare").complete(HELLO)
+                await complete(MeteredModels(models).get("bare"), ChatRequest(HELLO))
             ACCOUNT.reset(token)
 
     assert account.models == ["box/small"]

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from swarm.errors import BadOutput, ModelUnavailable, NoRoom, Unaffordable, WrongKey
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.logging import CALLED
@@ -69,7 +69,7 @@ def raising(error: Exception) -> Script:
 async def asked(script: Script, *, contents: bool = False, timeout: float = 5.0, **more: Any) -> Completion:
     models = LoggedModels(MeteredModels(ScriptedModels(script)), contents=contents)
     async with asyncio.timeout(timeout):
-        return await models.get("box/small").complete(ASKED, **more)
+        return await complete(models.get("box/small"), ChatRequest(ASKED, **more))
 
 
 async def slowly(messages: Sequence[Message]) -> AsyncIterator[str]:
@@ -80,10 +80,11 @@ async def slowly(messages: Sequence[Message]) -> AsyncIterator[str]:
 
 async def test_a_call_is_told_with_what_it_used_and_where_its_time_went(paid: Purse) -> None:
     with told() as line:
-        completion = await asked(slowly, form=ResponseFormat("f", {}))
+        completion = await asked(slowly, format=ResponseFormat("f", {}))
 
     assert 85 <= line.pop("ms") < 1_000
     assert 29 <= line.pop("rate_wait_ms") < 300
+    assert line.pop("first_ms") > 0
     assert completion.usage.cost == 12
     assert line == {
         "endpoint": "box", "model": "box/small", "outcome": "ok", "way": "json_schema", "cost": 12, **USED,
@@ -93,7 +94,7 @@ async def test_a_call_is_told_with_what_it_used_and_where_its_time_went(paid: Pu
 async def test_the_time_to_the_first_piece_of_a_stream_begins_when_there_is_room_for_the_call(paid: Purse) -> None:
     model = LoggedModels(MeteredModels(ScriptedModels(slowly))).get("box/small")
     with told() as line:
-        async with aclosing(model.stream(ASKED)) as items:
+        async with aclosing(model.stream(ChatRequest(ASKED))) as items:
             assert [item async for item in items][:-1] == ["it ", "is ", "there"]
 
     assert 19 <= line["first_ms"] < line["ms"] - line["rate_wait_ms"] - 30
@@ -160,7 +161,7 @@ async def test_a_call_that_is_cancelled_is_told_with_what_is_held_for_it(paid: P
 async def test_a_stream_that_is_hung_up_on_is_told_as_closed() -> None:
     model = LoggedModels(ScriptedModels(slowly)).get("box/small")
     with told() as line:
-        async with aclosing(model.stream(ASKED)) as items:
+        async with aclosing(model.stream(ChatRequest(ASKED))) as items:
             assert await anext(items) == "it "
 
     assert line["outcome"] == "closed"
@@ -170,7 +171,7 @@ async def test_a_stream_that_is_hung_up_on_is_told_as_closed() -> None:
 async def test_who_leaves_a_stream_after_its_last_item_has_had_all_of_it() -> None:
     model = LoggedModels(ScriptedModels(slowly)).get("box/small")
     with told() as line:
-        async with aclosing(model.stream(ASKED)) as items:
+        async with aclosing(model.stream(ChatRequest(ASKED))) as items:
             async for item in items:
                 if isinstance(item, Completion):
                     break

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.schema_keywords import blamed, shaping, without
 from swarm.planner.model.output_schema import form
@@ -86,7 +86,7 @@ def refusing(keyword: str, refusal: Any, status: int = 400) -> Any:
 
 async def answered(server: ModelServer, *forms: ResponseFormat) -> list[Completion]:
     async with OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-        return [await models.get("box/small").complete(ASKED, form=form) for form in forms]
+        return [await complete(models.get("box/small"), ChatRequest(ASKED, format=form)) for form in forms]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
@@ -112,7 +112,7 @@ async def test_a_plan_is_made_at_the_first_turn_where_its_bound_is_refused() -> 
         return Reply(refusal, 400) if asks(request.body, "minItems") else Reply(completion(said))
 
     async with ModelServer(answers) as server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-        await models.get("box/planner").complete(ASKED, form=LIST)
+        await complete(models.get("box/planner"), ChatRequest(ASKED, format=LIST))
         front = Planner(Settings(planner="box/planner", skip=False), models)
         planned = await front.plan(Request(text="Bake a cake"), Catalog(version="v1", cards={"faq": CARD}))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from swarm.errors import ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Message, Model
+from swarm.llm.base import ChatRequest, Completion, Message, Model, complete
 from swarm.llm.endpoint_config import Timeouts
 from swarm.llm.endpoints import Endpoint
 from swarm.llm.openai.connection import refused
@@ -51,8 +51,8 @@ def models_of(folder: Path, url: str, more: str = "", **environ: str) -> OpenAIM
 
 async def answer(model: Model, *, streamed: bool, timeout: float = 5.0) -> Completion:
     if not streamed:
-        return await model.complete(HELLO, timeout=timeout)
-    *_, whole = [item async for item in model.stream(HELLO, timeout=timeout)]
+        return await complete(model, ChatRequest(HELLO, timeout=timeout))
+    *_, whole = [item async for item in model.stream(ChatRequest(HELLO, timeout=timeout))]
     assert isinstance(whole, Completion)
     return whole
 
@@ -263,7 +263,7 @@ async def test_a_server_whose_authority_the_file_names_is_spoken_to(tmp_path: Pa
     async with secure(certificates) as port:
         trusted = f'ca_certs = "{certificates}/ca.pem"'
         async with models_of(tmp_path, f"https://localhost:{port}/v1", trusted) as models:
-            assert (await models.get("box").complete(HELLO, timeout=5)).text == "hello there"
+            assert (await complete(models.get("box"), ChatRequest(HELLO, timeout=5))).text == "hello there"
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ async def test_no_more_connections_are_open_than_the_endpoint_may_have(tmp_path:
         return "hello"
 
     async with ModelServer(slowly) as server, models_of(tmp_path, server.url, "connections = 2") as models:
-        await asyncio.gather(*(models.get("box").complete(HELLO, timeout=5) for _ in range(6)))
+        await asyncio.gather(*(complete(models.get("box"), ChatRequest(HELLO, timeout=5)) for _ in range(6)))
 
     assert len(server.requests) == 6
     assert server.accepted <= 2
@@ -435,10 +435,10 @@ async def test_no_more_connections_are_open_than_the_endpoint_may_have(tmp_path:
 
 async def test_a_call_for_which_no_connection_gets_free_costs_nothing_and_names_the_limit(tmp_path: Path) -> None:
     async with ModelServer(hang) as server, models_of(tmp_path, server.url, "connections = 1") as models:
-        holding = asyncio.create_task(models.get("box").complete(HELLO, timeout=5))
+        holding = asyncio.create_task(complete(models.get("box"), ChatRequest(HELLO, timeout=5)))
         await becomes(lambda: server.open)
         with pytest.raises(ModelUnavailable, match="all 1 connections of the endpoint 'box' were in use") as caught:
-            await models.get("box").complete(HELLO, timeout=1)
+            await complete(models.get("box"), ChatRequest(HELLO, timeout=1))
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
 
@@ -454,7 +454,7 @@ async def test_headers_query_and_the_key_go_with_every_call(tmp_path: Path) -> N
         ModelServer(lambda request: "hello") as server,
         models_of(tmp_path, server.url, more, TOKEN="tok-1") as models,
     ):
-        await models.get("box").complete(HELLO)
+        await complete(models.get("box"), ChatRequest(HELLO))
         await models.get("box").connection.list_models()
         await models.embedder("box").embed(["hello"])
 
@@ -469,7 +469,7 @@ async def test_headers_query_and_the_key_go_with_every_call(tmp_path: Path) -> N
 async def test_without_a_key_none_is_sent() -> None:
     server = ModelServer(lambda request: "hello")
     async with server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-        await models.get("box/small").complete(HELLO)
+        await complete(models.get("box/small"), ChatRequest(HELLO))
 
     assert "authorization" not in server.requests[0].headers
 
@@ -478,7 +478,7 @@ async def test_a_proxy_is_asked_for_the_server_and_named_if_it_is_not_there(tmp_
     async with ModelServer(lambda request: "by proxy") as proxy:
         through = f'proxy = "{proxy.url.removesuffix("/v1")}"'
         async with models_of(tmp_path, "http://far.invalid/v1", through) as models:
-            assert (await models.get("box").complete(HELLO)).text == "by proxy"
+            assert (await complete(models.get("box"), ChatRequest(HELLO))).text == "by proxy"
 
     assert proxy.requests[0].path == "http://far.invalid/v1/chat/completions"
     error = await failure(models_of(tmp_path, "http://far.invalid/v1", f'proxy = "http://127.0.0.1:{free_port()}"'))
@@ -492,13 +492,15 @@ async def test_the_proxy_of_the_environment_is_asked_but_for_hosts_that_need_non
     async with ModelServer(lambda request: "by proxy") as proxy, ModelServer(lambda request: "direct") as server:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
         async with models_of(tmp_path, server.url) as models:
-            assert (await models.get("box").complete(HELLO)).text == "by proxy"
+            assert (await complete(models.get("box"), ChatRequest(HELLO))).text == "by proxy"
         monkeypatch.setenv("NO_PROXY", "example.org, 127.0.0.1")
         async with models_of(tmp_path, server.url) as models:
-            assert (await models.get("box").complete(HELLO)).text == "direct"
+            assert (await complete(models.get("box"), ChatRequest(HELLO))).text == "direct"
         own = f'proxy = "{proxy.url.removesuffix("/v1")}"'
         async with models_of(tmp_path, server.url, own) as models:
-            assert (await models.get("box").complete(HELLO)).text == "by proxy", "what the file says holds for all"
+            assert (await complete(models.get("box"), ChatRequest(HELLO))).text == "by proxy", (
+                "what the file says holds for all"
+            )
 
 
 @pytest.mark.parametrize(
@@ -551,7 +553,7 @@ async def test_a_proxy_tunnels_to_a_server_that_the_file_trusts_and_learns_no_ke
     async with secure(certificates) as port, tunnels(seen, b"200 OK", tls) as proxy:
         more = f'ca_certs = "{certificates}/ca.pem"\nproxy = "{scheme}://localhost:{proxy}"'
         async with models_of(tmp_path, f"https://localhost:{port}/v1", more) as models:
-            assert (await models.get("box").complete(HELLO, timeout=5)).text == "hello there"
+            assert (await complete(models.get("box"), ChatRequest(HELLO, timeout=5))).text == "hello there"
         error = await failure(models_of(tmp_path, f"https://127.0.0.1:{port}/v1", more))
 
     assert seen[0].startswith(f"CONNECT localhost:{port} ".encode())
@@ -600,7 +602,7 @@ async def test_nothing_is_sent_that_the_environment_holds_for_one_server_or_that
         models_of(tmp_path, server.url, own) as models,
     ):
         for _ in range(3):
-            await models.get("box").complete(HELLO)
+            await complete(models.get("box"), ChatRequest(HELLO))
 
     sent = server.requests[-1].headers
     assert sent["authorization"] == f"Bearer {KEY}"
@@ -634,13 +636,13 @@ async def test_a_hundred_streams_that_are_cancelled_at_once_close_their_connecti
         assert asyncio.all_tasks() <= before
 
         server.script = lambda request: "hello"
-        assert (await models.get("box").complete(HELLO, timeout=5)).text == "hello", "all are free again"
+        assert (await complete(models.get("box"), ChatRequest(HELLO, timeout=5))).text == "hello", "all are free again"
 
 
 async def test_words_that_are_no_unicode_are_a_typed_error(tmp_path: Path) -> None:
     async with ModelServer(lambda request: "hello") as server, models_of(tmp_path, server.url) as models:
         with pytest.raises(ModelRefused, match=r"^box/small: what is asked is not valid Unicode") as caught:
-            await models.get("box").complete([Message("user", "half \ud83d")])
+            await complete(models.get("box"), ChatRequest([Message("user", "half \ud83d")]))
         with pytest.raises(ModelRefused, match=r"^box/small: what is asked is not valid Unicode"):
             await models.embedder("box").embed(["half \ud83d"])
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadOutput, ContentRefused, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
 from swarm.llm.openai.response_parser import ResponseParser, ServerError
 from swarm.llm.openai.responses import Responses, asked
@@ -43,8 +43,8 @@ async def served(folder: Path, script: Script) -> AsyncIterator[tuple[ModelServe
 
 async def answer(model: OpenAIModel, *, streamed: bool, **more: Any) -> Completion:
     if not streamed:
-        return await model.complete(TALK, timeout=5, **more)
-    *pieces, whole = [item async for item in model.stream(TALK, timeout=5, **more)]
+        return await complete(model, ChatRequest(TALK, timeout=5, **more))
+    *pieces, whole = [item async for item in model.stream(ChatRequest(TALK, timeout=5, **more))]
     assert isinstance(whole, Completion)
     assert "".join(str(piece) for piece in pieces) == whole.text
     return whole
@@ -90,7 +90,7 @@ async def test_the_same_completion_comes_of_it(tmp_path: Path, streamed: bool) -
 @both
 async def test_a_form_is_asked_for_in_the_format_of_the_text(tmp_path: Path, streamed: bool) -> None:
     async with served(tmp_path, says('{"steps": "none"}')) as (server, model):
-        found = await answer(model, streamed=streamed, form=FORM)
+        found = await answer(model, streamed=streamed, format=FORM)
 
     assert (found.text, found.asked_by) == ('{"steps": "none"}', "json_schema")
     wanted = server.requests[0].body["text"]["format"]
@@ -109,7 +109,7 @@ async def test_a_server_without_formats_is_asked_by_a_tool_and_its_arguments_are
         return found
 
     async with served(tmp_path, script) as (server, model):
-        found = await answer(model, streamed=streamed, form=FORM)
+        found = await answer(model, streamed=streamed, format=FORM)
 
     assert (found.text, found.asked_by) == ('{"steps": "none"}', "tool")
     body = server.requests[-1].body

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from swarm.errors import ModelUnavailable
-from swarm.llm.base import Completion, Message, Model, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, Model, ResponseFormat, complete
 from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.result import Usage
 
@@ -24,7 +24,7 @@ async def slowly(messages: Sequence[Message]) -> AsyncIterator[str]:
 
 
 async def heard(model: Model) -> list[str | Completion]:
-    return [item async for item in model.stream(HELLO)]
+    return [item async for item in model.stream(ChatRequest(HELLO))]
 
 
 async def test_a_text_is_streamed_in_words_that_make_the_whole() -> None:
@@ -40,7 +40,7 @@ async def test_a_script_may_decide_the_pieces_and_their_pace() -> None:
     model = ScriptedModel(slowly)
 
     assert (await heard(model))[:-1] == ["go", "od ", "day"]
-    assert (await model.complete(HELLO)).text == "good day"
+    assert (await complete(model, ChatRequest(HELLO))).text == "good day"
     assert len(model.calls) == 2
 
 
@@ -54,12 +54,18 @@ async def test_an_empty_text_has_no_pieces() -> None:
     assert len(await heard(ScriptedModel(lambda messages: ""))) == 1
 
 
-async def test_the_form_of_each_call_is_kept_beside_it() -> None:
+async def test_each_request_is_kept_with_all_that_it_asks_for() -> None:
     model = ScriptedModel(lambda messages: "{}")
 
-    assert (await model.complete(HELLO, form=FORM)).asked_by == "json_schema"
-    assert (await model.complete(HELLO)).asked_by == ""
-    assert model.forms == [FORM, None]
+    assert (await complete(model, ChatRequest(HELLO, max_tokens=5, format=FORM))).asked_by == "json_schema"
+    assert (await heard(model))[-1] == await complete(model, ChatRequest(HELLO))
+    assert [(request.max_tokens, request.format) for request in model.requests] == [
+        (5, FORM),
+        (None, None),
+        (None, None),
+    ]
+    assert [request.deltas for request in model.requests] == [False, True, False], "only a stream has its pieces read"
+    assert model.calls == [tuple(HELLO)] * 3
 
 
 async def test_a_script_raises_what_it_would_raise_also_in_the_middle() -> None:
@@ -67,7 +73,7 @@ async def test_a_script_raises_what_it_would_raise_also_in_the_middle() -> None:
         yield "half"
         raise ModelUnavailable("broke off")
 
-    stream = ScriptedModel(breaks).stream(HELLO)
+    stream = ScriptedModel(breaks).stream(ChatRequest(HELLO))
     assert await anext(stream) == "half"
     with pytest.raises(ModelUnavailable):
         await anext(stream)
@@ -83,6 +89,6 @@ async def test_closing_a_stream_ends_its_script() -> None:
         finally:
             ended.set()
 
-    async with aclosing(ScriptedModel(endless).stream(HELLO)) as stream:
+    async with aclosing(ScriptedModel(endless).stream(ChatRequest(HELLO))) as stream:
         await anext(stream)
     assert ended.is_set()

@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.endpoint_config import Timeouts
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModel, Reservation
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
@@ -51,7 +51,7 @@ async def heard(
     model: OpenAIModel, form: ResponseFormat | None = None, timeout: float = 5.0
 ) -> tuple[list[str], Completion]:
     """The pieces of a stream and its end."""
-    items = [item async for item in model.stream(HELLO, form=form, timeout=timeout)]
+    items = [item async for item in model.stream(ChatRequest(HELLO, format=form, timeout=timeout))]
     assert isinstance(items[-1], Completion)
     return [item for item in items if isinstance(item, str)], items[-1]
 
@@ -59,7 +59,7 @@ async def heard(
 async def failure(script: Script, *, streamed: bool = True, timeout: float = 5.0) -> ExpertError:
     async with served(script) as (server, model):
         with pytest.raises((ModelUnavailable, ModelRefused, BadOutput)) as caught:
-            await (heard(model, timeout=timeout) if streamed else model.complete(HELLO, timeout=timeout))
+            await (heard(model, timeout=timeout) if streamed else complete(model, ChatRequest(HELLO, timeout=timeout)))
     assert KEY not in str(caught.value)
     assert len(server.requests) == 1
     return caught.value
@@ -100,7 +100,7 @@ async def test_a_stream_comes_in_pieces_and_ends_with_the_whole() -> None:
 
 async def test_pieces_come_while_the_server_still_writes() -> None:
     async with served(lambda request: "one two three four five six", delay=0.03) as (server, model):
-        stream = model.stream(HELLO)
+        stream = model.stream(ChatRequest(HELLO))
         assert await anext(stream) == "one "
         assert server.open == 1
         rest = [item async for item in stream]
@@ -110,7 +110,7 @@ async def test_pieces_come_while_the_server_still_writes() -> None:
 
 async def test_closing_a_stream_hangs_up_at_once() -> None:
     async with served(lambda request: "word " * 400, delay=0.02) as (server, model):
-        async with aclosing(model.stream(HELLO)) as stream:
+        async with aclosing(model.stream(ChatRequest(HELLO))) as stream:
             await anext(stream)
         began = time.monotonic()
         async with asyncio.timeout(5):
@@ -193,7 +193,7 @@ async def test_an_error_in_a_stream_is_of_the_class_it_names() -> None:
 
 async def test_a_server_that_cannot_stream_answers_whole() -> None:
     async with served(lambda request: Reply(completion("all at once"))) as (_, model):
-        assert await heard(model) == (["all at once"], await model.complete(HELLO))
+        assert await heard(model) == (["all at once"], await complete(model, ChatRequest(HELLO)))
 
 
 NO_GZIP = b"\x1f\x8b\x08 this is no gzip"
@@ -248,7 +248,7 @@ async def test_an_error_of_an_answer_that_nobody_counted_says_an_estimate() -> N
 
 async def test_a_number_that_no_call_uses_is_no_count_of_tokens() -> None:
     async with served(lambda request: Reply(completion("hello") | {"usage": {"prompt_tokens": 10**300}})) as (_, model):
-        assert (await model.complete(HELLO)).usage.input_tokens < 100
+        assert (await complete(model, ChatRequest(HELLO))).usage.input_tokens < 100
 
 
 async def test_an_unknown_model_is_told_with_what_to_check() -> None:
@@ -260,6 +260,7 @@ async def test_an_unknown_model_is_told_with_what_to_check() -> None:
 async def test_the_package_is_loaded_without_holding_up_the_process() -> None:
     code = (
         "import asyncio, sys, threading\n"
+        "from swarm.llm.base import ChatRequest, complete\n"
         "from swarm.llm.openai.models import OpenAIModels\n"
         "slow = ('openai', 'openai.resources.chat.completions.completions', 'anyio._backends._asyncio')\n"
         "class Spy:\n"
@@ -269,7 +270,8 @@ async def test_the_package_is_loaded_without_holding_up_the_process() -> None:
         "sys.meta_path.insert(0, Spy())\n"
         "async def main():\n"
         "    async with OpenAIModels({'SWARM_ENDPOINT_BOX_URL': 'http://127.0.0.1:9/v1'}) as models:\n"
-        "        await asyncio.gather(models.get('box/x').complete([]), models.warm(), return_exceptions=True)\n"
+        "        call = complete(models.get('box/x'), ChatRequest([]))\n"
+        "        await asyncio.gather(call, models.warm(), return_exceptions=True)\n"
         "asyncio.run(main())\n"
         "sys.exit(threads != [False] * 3)"
     )
@@ -297,7 +299,7 @@ async def test_an_error_without_end_is_read_to_its_cap_only() -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": url}) as models:
         with pytest.raises(ModelUnavailable, match="HTTP 500"):
-            await models.get("box/small").complete(HELLO, timeout=5)
+            await complete(models.get("box/small"), ChatRequest(HELLO, timeout=5))
 
     assert sent < 20_000_000
 
@@ -318,7 +320,7 @@ async def test_an_error_that_grows_when_it_is_unpacked_is_read_to_its_cap_only()
 
 async def test_without_a_form_nothing_is_said_about_one() -> None:
     async with served(lambda request: "hello") as (server, model):
-        answer = await model.complete(HELLO, max_tokens=5)
+        answer = await complete(model, ChatRequest(HELLO, max_tokens=5))
 
     assert answer.asked_by == ""
     assert server.requests[0].body == {
@@ -337,7 +339,7 @@ async def test_a_server_that_cannot_stream_is_asked_for_the_whole_once_and_remem
         return "all at once"
 
     async with served(whole_only) as (server, model):
-        assert await heard(model) == (["all at once"], await model.complete(HELLO))
+        assert await heard(model) == (["all at once"], await complete(model, ChatRequest(HELLO)))
 
     assert [request.streamed for request in server.requests] == [True, False, False]
 
@@ -351,7 +353,7 @@ async def test_a_whole_answer_that_is_given_up_frees_its_server(how: str) -> Non
         return "word " * 400
 
     async with served(words, delay=0.02) as (server, model):
-        call = asyncio.create_task(model.complete(HELLO, timeout=0.3 if how == "late" else 30))
+        call = asyncio.create_task(complete(model, ChatRequest(HELLO, timeout=0.3 if how == "late" else 30)))
         async with asyncio.timeout(5):
             await asked.wait()
             if how == "cancelled":
@@ -376,25 +378,27 @@ async def test_the_best_way_that_is_taken_is_found_once_and_kept_for_an_hour(
     )
     async with served(dialect.speaks(lambda request: '{"steps": []}'), clock=clock) as (server, model):
         for streamed in (True, False, True):
-            answer = (await heard(model, FORM))[1] if streamed else await model.complete(HELLO, form=FORM)
+            answer = (
+                (await heard(model, FORM))[1] if streamed else await complete(model, ChatRequest(HELLO, format=FORM))
+            )
             assert (answer.text, answer.asked_by) == ('{"steps": []}', taken)
         assert ways(server) == [*refused, taken, taken, taken]
 
         clock.now = 3601
-        await model.complete(HELLO, form=FORM)
+        await complete(model, ChatRequest(HELLO, format=FORM))
         assert ways(server)[len(refused) + 3 :] == [*refused, taken]
 
 
 async def test_a_refusal_without_a_reason_costs_one_more_request() -> None:
     async with served(refusing("json_schema", status=500, said="Internal Server Error")) as (server, model):
-        assert (await model.complete(HELLO, form=FORM)).asked_by == "json_object"
-        await model.complete(HELLO, form=FORM)
+        assert (await complete(model, ChatRequest(HELLO, format=FORM))).asked_by == "json_object"
+        await complete(model, ChatRequest(HELLO, format=FORM))
     assert ways(server) == ["json_schema", "json_object", "json_object"]
 
     script = refusing("json_schema", "json_object", status=500, said="Internal Server Error")
     async with served(script) as (server, model):
         with pytest.raises(ModelUnavailable, match="Internal Server Error"):
-            await model.complete(HELLO, form=FORM)
+            await complete(model, ChatRequest(HELLO, format=FORM))
     assert ways(server) == ["json_schema", "json_object"]
 
 
@@ -402,17 +406,17 @@ async def test_a_refusal_without_a_reason_costs_one_more_request() -> None:
 async def test_a_wrong_key_a_missing_model_or_a_busy_server_is_asked_once(status: int) -> None:
     async with served(refusing("json_schema", status=status)) as (server, model):
         with pytest.raises((ModelRefused, ModelUnavailable)):
-            await model.complete(HELLO, form=FORM)
+            await complete(model, ChatRequest(HELLO, format=FORM))
     assert ways(server) == ["json_schema"]
 
 
 async def test_a_way_that_worked_is_kept_through_a_passing_failure() -> None:
     replies: list[Answer] = ['{"steps": []}', Reply("oops", 500), '{"steps": [1]}']
     async with served(lambda request: replies.pop(0)) as (server, model):
-        await model.complete(HELLO, form=FORM)
+        await complete(model, ChatRequest(HELLO, format=FORM))
         with pytest.raises(ModelUnavailable):
-            await model.complete(HELLO, form=FORM)
-        await model.complete(HELLO, form=FORM)
+            await complete(model, ChatRequest(HELLO, format=FORM))
+        await complete(model, ChatRequest(HELLO, format=FORM))
     assert ways(server) == ["json_schema"] * 3
 
 
@@ -498,7 +502,9 @@ async def test_a_server_that_knows_another_name_for_the_limit_is_asked_by_that_f
 
         async def names(form: ResponseFormat | None) -> list[str]:
             server.requests.clear()
-            assert (await model.complete(HELLO, max_tokens=5, form=form)).asked_by == ("json_schema" if form else "")
+            assert (await complete(model, ChatRequest(HELLO, max_tokens=5, format=form))).asked_by == (
+                "json_schema" if form else ""
+            )
             return [name for request in server.requests for name in LIMITS if request.body.get(name) == 5]
 
         assert await names(FORM) == ["max_tokens", "max_completion_tokens"]
@@ -525,7 +531,7 @@ async def test_a_limit_is_said_otherwise_only_where_its_name_is_refused_and_once
 ) -> None:
     async with served(lambda request: Reply({"error": {"message": said}}, status)) as (server, model):
         with pytest.raises((ModelRefused, ModelUnavailable)):
-            await model.complete(HELLO, max_tokens=5)
+            await complete(model, ChatRequest(HELLO, max_tokens=5))
     assert len(server.requests) == asked
 
 
@@ -548,7 +554,7 @@ class Purse:
 async def test_a_request_that_is_refused_for_the_name_of_its_limit_shares_its_hold_with_the_next() -> None:
     async with served(knowing("max_completion_tokens")) as (server, model):
         token = ACCOUNT.set(purse := Purse())
-        found = await MeteredModel(model).complete(HELLO)
+        found = await complete(MeteredModel(model), ChatRequest(HELLO))
         ACCOUNT.reset(token)
 
     assert len(server.requests) == 2
@@ -564,6 +570,6 @@ async def test_the_time_limit_covers_all_ways_together() -> None:
     async with served(slow) as (server, model):
         began = time.monotonic()
         with pytest.raises(ModelUnavailable, match=r"no answer within 0\.3 s"):
-            await model.complete(HELLO, form=FORM, timeout=0.3)
+            await complete(model, ChatRequest(HELLO, format=FORM, timeout=0.3))
     assert time.monotonic() - began < 1
     assert len(server.requests) == 2

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
-from swarm.llm.base import Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Message, ResponseFormat, complete
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.structured_output import parameters
 from swarm.llm.strict_schema import Strict, restored, strictly
@@ -261,7 +261,9 @@ async def test_a_strict_server_is_asked_strictly_and_its_nulls_are_gone_from_the
         return Reply(completion(json.dumps(dict.fromkeys(known) | {"label": "refund"})))
 
     async with ModelServer(answers) as server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": server.url}) as models:
-        answer = await models.get("box/small").complete([Message("user", "?")], form=ResponseFormat("card", schema))
+        answer = await complete(
+            models.get("box/small"), ChatRequest([Message("user", "?")], format=ResponseFormat("card", schema))
+        )
 
     assert (json.loads(answer.text), answer.dropped) == ({"label": "refund"}, ("label: minLength",))
     assert (len(server.requests), answer.asked_by) == (1, "json_schema")

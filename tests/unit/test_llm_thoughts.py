@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from experts.instruction.expert import build
 from swarm.errors import BadOutput, ExpertError
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat
 from swarm.llm.openai.models import OpenAIModels
 from swarm.llm.openai.reasoning_splitter import Splitter, answer_in
 from swarm.llm.openai.reasoning_tags import TAGS, WRAPPERS
@@ -306,7 +306,7 @@ async def served(script: Script, delay: float = 0.0) -> AsyncIterator[OpenAIMode
 
 
 async def heard(models: OpenAIModels, name: str = "box/qwq-small", **more: Any) -> tuple[list[str], Completion]:
-    *pieces, whole = [item async for item in models.get(name).stream(HELLO, **more)]
+    *pieces, whole = [item async for item in models.get(name).stream(ChatRequest(HELLO, **more))]
     assert isinstance(whole, Completion)
     return [str(piece) for piece in pieces], whole
 
@@ -335,7 +335,7 @@ async def test_json_is_streamed_at_once_and_does_not_show_how_a_model_thinks() -
     said: Iterator[Answer] = iter(['{"a": ' + "1" * 90 + "}", LATE])
     async with served(lambda request: next(said)) as models:
         form = ResponseFormat("a", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
-        assert len((await heard(models, form=form))[0]) > 3
+        assert len((await heard(models, format=form))[0]) > 3
         pieces, _ = await heard(models)
 
     assert SECRET not in "".join(pieces)

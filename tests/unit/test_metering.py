@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable, Unaffordable
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.metered import (
     ACCOUNT,
     PER_CALL,
@@ -81,14 +81,14 @@ async def outcome(script: Script, *, timeout: float = 5.0, purse: Purse | None =
     """What an account has on record after one call, whatever came of it."""
     async with metered(script) as (models, _):
         with paid_by(purse or Purse()) as payer, contextlib.suppress(ExpertError):
-            await models.get("box/small").complete(ASKED, timeout=timeout, **more)
+            await complete(models.get("box/small"), ChatRequest(ASKED, timeout=timeout, **more))
     return payer
 
 
 async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_what_its_server_told() -> None:
     async with metered(lambda request: "on its way") as (models, server):
         with paid_by(Purse()) as purse:
-            answer = await models.get("box/small").complete(ASKED, max_tokens=30)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED, max_tokens=30))
 
     assert purse.reserved == [("box/small", 19 + PER_MESSAGE + PER_CALL, 30)]
     assert purse.settled == {1: CallOutcome("told", prompt_tokens(ASKED), 3, answered=True)}
@@ -99,7 +99,7 @@ async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_wha
 async def test_where_a_limit_holds_the_cap_is_sent_and_the_answer_streamed() -> None:
     async with metered(lambda request: "on its way") as (models, server):
         with paid_by(Purse(cap=50)) as purse:
-            answer = await models.get("box/small").complete(ASKED)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED))
 
     assert answer.text == "on its way"
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 50)
@@ -116,7 +116,7 @@ async def test_a_server_that_passes_its_cap_is_hung_up_on_and_what_was_held_is_g
 
     async with metered(lambda request: Stream(endless())) as (models, server):
         with paid_by(Purse(cap=20)) as purse:
-            answer = await models.get("box/small").complete(ASKED)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED))
         await asyncio.wait_for(server.left.wait(), 2)
 
     assert answer.cut
@@ -131,7 +131,7 @@ async def test_a_long_piece_counts_as_more_than_one_token() -> None:
 
     async with metered(lambda request: Stream(parts, delay=0.02)) as (models, _):
         with paid_by(Purse(cap=99)):
-            answer = await models.get("box/small").complete(ASKED)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED))
 
     assert (answer.text, answer.cut) == ("x" * 1600, True)
 
@@ -142,7 +142,7 @@ async def test_thoughts_that_are_said_under_two_names_count_once() -> None:
 
     async with metered(lambda request: Stream(parts, delay=0.001)) as (models, _):
         with paid_by(Purse(cap=20)) as purse:
-            answer = await models.get("box/small").complete(ASKED)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED))
 
     assert (answer.text, answer.cut, purse.settled) == ("so", False, {1: TOLD})
 
@@ -156,7 +156,7 @@ async def test_choices_that_nobody_asked_for_count_too() -> None:
 
     async with metered(lambda request: Stream(endless())) as (models, server):
         with paid_by(Purse(cap=20)) as purse:
-            answer = await models.get("box/small").complete(ASKED)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED))
         await asyncio.wait_for(server.left.wait(), 2)
 
     assert (answer.text, answer.cut, purse.settled[1].billed) == ("begun ", True, "unknown")
@@ -219,7 +219,7 @@ async def test_a_late_answer_may_have_cost_anything_and_an_unreached_server_cost
     late = await outcome(never, timeout=0.2)
     models = MeteredModels(OpenAIModels({"SWARM_ENDPOINT_BOX_URL": "http://127.0.0.1:9/v1"}))
     with paid_by(Purse()) as purse, pytest.raises(ModelUnavailable):
-        await models.get("box/small").complete(ASKED)
+        await complete(models.get("box/small"), ChatRequest(ASKED))
 
     assert late.settled == {1: replace(LOST, down="model")}
     assert purse.settled == {1: CallOutcome("nothing", down="endpoint")}
@@ -235,7 +235,7 @@ async def test_who_tries_out_for_all_others_what_was_failing_loses_no_attempt_ov
 
     async with metered(lambda request: Reply({"error": {"message": "no"}}, status)) as (models, _):
         with paid_by(Trying()) as purse, pytest.raises(ExpertError) as caught:
-            await models.get("box/small").complete(ASKED)
+            await complete(models.get("box/small"), ChatRequest(ASKED))
 
     assert (caught.value.limited, caught.value.broken) == (spared, spared)
     assert not purse.settled[1].limited, "that is no matter of the server's limits"
@@ -246,7 +246,7 @@ async def test_asking_in_another_way_after_a_refusal_costs_nothing_more() -> Non
         refused = Reply({"error": {"message": "response_format is not supported"}}, 400)
         return refused if "response_format" in request.body else Reply(completion('{"a": 1}'))
 
-    purse = await outcome(script, form=FORM)
+    purse = await outcome(script, format=FORM)
 
     assert len(purse.reserved) == 1
     assert purse.settled == {1: TOLD}
@@ -259,11 +259,11 @@ async def test_each_request_that_failed_and_may_be_charged_has_a_hold_of_its_own
 
     async with metered(script) as (models, server):
         with paid_by(Purse()) as purse:
-            answer = await models.get("box/small").complete(ASKED, form=FORM)
+            answer = await complete(models.get("box/small"), ChatRequest(ASKED, format=FORM))
         asked = len(server.requests)
     async with metered(script) as (models, server):
         with paid_by(Purse(room=1)) as poor, pytest.raises(Unaffordable):
-            await models.get("box/small").complete(ASKED, form=FORM)
+            await complete(models.get("box/small"), ChatRequest(ASKED, format=FORM))
 
     assert len(purse.reserved) == asked > 1
     assert [used.billed for used in purse.settled.values()] == ["unknown"] * (asked - 1) + ["told"]
@@ -293,7 +293,7 @@ async def test_a_call_that_is_cancelled_as_its_time_is_up_says_that_its_model_do
     async with metered(never) as (models, _):
         with paid_by(Purse()) as purse, pytest.raises(TimeoutError):
             async with asyncio.timeout(limit):
-                await models.get("box/small").complete(ASKED, timeout=0.505)
+                await complete(models.get("box/small"), ChatRequest(ASKED, timeout=0.505))
 
     assert [used.down for used in purse.settled.values()] == down
 
@@ -301,7 +301,7 @@ async def test_a_call_that_is_cancelled_as_its_time_is_up_says_that_its_model_do
 async def test_a_call_that_is_given_up_stays_held() -> None:
     async with metered(lambda request: Stream(map(chunk, ["word "] * 50), delay=0.01)) as (models, _):
         with paid_by(Purse(cap=90)) as purse:
-            async with aclosing(models.get("box/small").stream(ASKED)) as items:
+            async with aclosing(models.get("box/small").stream(ChatRequest(ASKED))) as items:
                 assert await anext(items) == "word "
 
     assert purse.settled == {1: CallOutcome("unknown", 11, 2, estimated=True, left=True)}
@@ -310,9 +310,9 @@ async def test_a_call_that_is_given_up_stays_held() -> None:
 async def test_nobody_pays_for_local_models_or_outside_a_delivery() -> None:
     models = MeteredModels(ScriptedModels(lambda messages: "yes"))
     with paid_by(Purse()) as purse:
-        await models.get("local/scripted").complete(ASKED)
-    answer = await models.get("box/small").complete(ASKED)
-    streamed = [item async for item in models.get("box/small").stream(ASKED)]
+        await complete(models.get("local/scripted"), ChatRequest(ASKED))
+    answer = await complete(models.get("box/small"), ChatRequest(ASKED))
+    streamed = [item async for item in models.get("box/small").stream(ChatRequest(ASKED))]
 
     assert purse.reserved == []
     assert answer.text == "yes"
@@ -322,7 +322,7 @@ async def test_nobody_pays_for_local_models_or_outside_a_delivery() -> None:
 async def test_what_is_refused_by_the_account_is_not_asked() -> None:
     async with metered(lambda request: "yes") as (models, server):
         with paid_by(Purse(room=0)), pytest.raises(Unaffordable):
-            await models.get("box/small").complete(ASKED)
+            await complete(models.get("box/small"), ChatRequest(ASKED))
 
     assert server.requests == []
 
@@ -351,7 +351,7 @@ async def test_half_an_answer_without_words_is_an_error_that_may_have_cost_anyth
 
     async with metered(lambda request: Stream(thinking())) as (models, _):
         with paid_by(Purse(cap=20)) as purse, pytest.raises(BadOutput, match="was thinking; raise max_tokens"):
-            await models.get("box/small").complete(ASKED)
+            await complete(models.get("box/small"), ChatRequest(ASKED))
 
     used = purse.settled[1]
     assert (used.billed, used.answered, used.estimated) == ("unknown", True, True)

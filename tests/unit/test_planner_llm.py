@@ -116,8 +116,8 @@ async def test_a_good_answer_is_the_plan_at_the_first_turn() -> None:
 async def test_the_form_that_the_model_is_asked_for_names_the_experts() -> None:
     _, model = await plan(answers(GOOD))
 
-    assert model.forms[0] is not None
-    assert '"enum": ["triage", "policy", "reply"]' in json.dumps(model.forms[0].schema)
+    assert model.requests[0].format is not None
+    assert '"enum": ["triage", "policy", "reply"]' in json.dumps(model.requests[0].format.schema)
 
 
 async def test_what_the_answer_mends_is_reported() -> None:
@@ -358,8 +358,10 @@ async def test_names_of_no_expert_add_only_so_many_candidates() -> None:
     steps = (step(f"t{i}", f"{word}-knower") for i, word in enumerate({card.split("-")[1] for card in cards}))
     _, model = await plan(answers(plan_text(*steps)), cards=cards, settings={"max_subtasks": 200})
 
-    assert model.forms[1] is not None
-    shown = model.forms[1].schema["properties"]["subtasks"]["items"]["anyOf"][0]["properties"]["expert"]["enum"]
+    assert model.requests[1].format is not None
+    shown = model.requests[1].format.schema["properties"]["subtasks"]["items"]["anyOf"][0]["properties"]["expert"][
+        "enum"
+    ]
     assert MOST < len(shown) <= MOST + CANDIDATES * PROBLEMS
 
 

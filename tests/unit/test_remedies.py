@@ -15,7 +15,7 @@ from experts.base import Allowance, until
 from experts.catalog.loader import catalog_of
 from experts.limited_completion import written
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
-from swarm.llm.base import Completion, Message, ResponseFormat
+from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.llm.openai.models import OpenAIModels
 from swarm.planner.model.planner import ModelPlanner
@@ -127,7 +127,7 @@ async def test_a_cap_of_a_budget_is_named_as_such(tmp_path: Path) -> None:
     token = ACCOUNT.set(Purse())
     try:
         async with served(tmp_path, counts()) as models:
-            answer = await MeteredModels(models).get("box/small").complete(ASKED)
+            answer = await complete(MeteredModels(models).get("box/small"), ChatRequest(ASKED))
     finally:
         ACCOUNT.reset(token)
 
@@ -176,7 +176,7 @@ async def failure(tmp_path: Path, script: Script, api: str = "chat") -> str:
     """What is said of a call whose server answers like this."""
     async with served(tmp_path, script, f'api = "{api}"') as models:
         with pytest.raises(ExpertError) as caught:
-            await models.get("box/small").complete(ASKED, timeout=5)
+            await complete(models.get("box/small"), ChatRequest(ASKED, timeout=5))
     return str(caught.value)
 
 
@@ -213,7 +213,7 @@ async def test_who_speaks_another_protocol_is_at_another_url(tmp_path: Path) -> 
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with server, OpenAIModels({"SWARM_ENDPOINT_BOX_URL": url}) as models:
         with pytest.raises(ModelUnavailable, match="check the URL of the endpoint 'box'"):
-            await models.get("box/small").complete(ASKED, timeout=5)
+            await complete(models.get("box/small"), ChatRequest(ASKED, timeout=5))
 
 
 CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "search", "arguments": "{}"}}

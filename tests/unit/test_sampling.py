@@ -17,7 +17,7 @@ from experts.catalog.card_reader import CardReader, read_card
 from experts.catalog.loader import versioned
 from experts.instruction.expert import build
 from swarm.errors import BadInput, ModelRefused
-from swarm.llm.base import Message
+from swarm.llm.base import ChatRequest, Message, complete
 from swarm.llm.endpoints import Endpoints
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
@@ -149,8 +149,8 @@ async def test_a_server_is_sent_what_the_card_says_and_else_what_its_endpoint_sa
     card = Card(name="writer", kind="instruction", description="d", model="box/small", sampling=WHOLE)
     async with served(tmp_path, defaults) as (server, models):
         await (await build(card, None, models)).solve(Subtask(id="t1", expert="writer", instruction="hi"), {})  # type: ignore[arg-type]
-        await models.get("box/small").complete(HELLO)
-        await models.get("box/small").complete(HELLO, max_tokens=3)
+        await complete(models.get("box/small"), ChatRequest(HELLO))
+        await complete(models.get("box/small"), ChatRequest(HELLO, max_tokens=3))
 
     mine, plain, capped = (request.body for request in server.requests)
     said = {"temperature": 0, "top_p": 0.5, "stop": ["END", "\n\n"], "seed": 7, "reasoning_effort": "low"}
@@ -163,11 +163,12 @@ async def test_a_server_is_sent_what_the_card_says_and_else_what_its_endpoint_sa
 async def test_responses_are_asked_in_their_own_words(tmp_path: Path) -> None:
     async with served(tmp_path, 'api = "responses"') as (server, models):
         model = models.get("box/small")
-        await model.complete(
-            HELLO, sampling=Sampling(temperature=0, max_tokens=4, reasoning_effort="low", extra={"k": 1})
+        await complete(
+            model,
+            ChatRequest(HELLO, sampling=Sampling(temperature=0, max_tokens=4, reasoning_effort="low", extra={"k": 1})),
         )
         with pytest.raises(ModelRefused, match="the responses API has no stop and no seed; leave it out") as caught:
-            await model.complete(HELLO, sampling=WHOLE)
+            await complete(model, ChatRequest(HELLO, sampling=WHOLE))
 
     (request,) = server.requests
     assert request.body.items() >= {"temperature": 0, "max_output_tokens": 4, "k": 1}.items()
@@ -209,9 +210,9 @@ async def test_what_a_call_can_cost_is_held_for_the_cap_that_is_sent(tmp_path: P
     try:
         async with served(tmp_path, "sampling = { max_tokens = 9 }") as (server, models):
             model = LoggedModels(MeteredModels(models)).get("box/small")
-            await model.complete(HELLO)
-            await model.complete(HELLO, sampling=Sampling(max_tokens=5))
-            await model.complete(HELLO, max_tokens=3, sampling=Sampling(max_tokens=5))
+            await complete(model, ChatRequest(HELLO))
+            await complete(model, ChatRequest(HELLO, sampling=Sampling(max_tokens=5)))
+            await complete(model, ChatRequest(HELLO, max_tokens=3, sampling=Sampling(max_tokens=5)))
     finally:
         ACCOUNT.reset(token)
 
@@ -221,8 +222,8 @@ async def test_what_a_call_can_cost_is_held_for_the_cap_that_is_sent(tmp_path: P
 async def test_the_line_of_a_call_says_how_it_was_sampled() -> None:
     models: Any = LoggedModels(MeteredModels(ScriptedModels(lambda messages: "yes")))
     with capture_logs() as lines:
-        await models.get("box/small").complete(HELLO, sampling=WHOLE)
-        await models.get("box/small").complete(HELLO)
+        await complete(models.get("box/small"), ChatRequest(HELLO, sampling=WHOLE))
+        await complete(models.get("box/small"), ChatRequest(HELLO))
 
     assert lines[0]["sampling"] == WHOLE.given | {"extra": ["top_k"]}
     assert "sampling" not in lines[1]

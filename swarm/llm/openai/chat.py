@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Again, Completion, Message, ResponseFormat, cap_of, sampling_of, whole
+from swarm.llm.base import Again, ChatRequest, Completion, Message, ResponseFormat, cap_of, sampling_of
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai import responses
 from swarm.llm.openai.connection import OpenAIConnection, refused
@@ -77,29 +77,9 @@ class OpenAIModel:
     def guarded(self, again: Again) -> OpenAIModel:
         return replace(self, again=again)
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> Completion:
-        # streamed, too: a server that is hung up on then stops writing
-        return await whole(self._counted(self._ask(messages, max_tokens, sampling, timeout), form))
-
-    async def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        form: ResponseFormat | None = None,
-        sampling: Sampling | None = None,
-    ) -> AsyncGenerator[str | Completion]:
-        ask = self._ask(messages, max_tokens, sampling, timeout)
-        async with aclosing(self._counted(ask, form)) as items:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        # streamed even if nobody reads the pieces: a server that is hung up on then stops writing
+        async with aclosing(self._counted(self._ask(request), request.format)) as items:
             async for item in items:
                 yield item
 
@@ -107,16 +87,10 @@ class OpenAIModel:
     def sampling(self) -> Sampling:
         return self.endpoint.sampling
 
-    def _ask(
-        self,
-        messages: Sequence[Message],
-        max_tokens: int | None,
-        sampling: Sampling | None,
-        timeout: float,
-    ) -> _Ask:
-        found = sampling_of(self, sampling)
-        timeouts = CallTimeouts.of(self.endpoint.timeouts, timeout, _now())
-        return _Ask(messages, max_tokens or cap_of(self, sampling), timeouts, found)
+    def _ask(self, request: ChatRequest) -> _Ask:
+        timeouts = CallTimeouts.of(self.endpoint.timeouts, request.timeout, _now())
+        sampling = sampling_of(self, request.sampling)
+        return _Ask(request.messages, request.max_tokens or cap_of(self, request.sampling), timeouts, sampling)
 
     async def _counted(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error says what was used before it."""

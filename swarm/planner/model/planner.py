@@ -16,7 +16,7 @@ from itertools import islice
 
 from swarm.engine import retry
 from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
-from swarm.llm.base import Completion, Message, Model, ResponseFormat, cap_of
+from swarm.llm.base import ChatRequest, Completion, Message, Model, cap_of, complete
 from swarm.llm.openai.usage import failed, given_up
 from swarm.planner.base import PriorPlan, Publish, fallbacks, in_thread_if_long
 from swarm.planner.compile.compiler import Compiled, CompileRules, compiled
@@ -169,11 +169,12 @@ class _Conversation:
         wanted = form(self._question.cards, may_be_empty=self._question.tried is not None)
         self._written = ""
         left = max(0.1, self._until - asyncio.get_running_loop().time())
+        request = ChatRequest(messages, max_tokens=self._most, timeout=left, format=wanted)
         try:
             if self._problems:
-                completion = await self._model.complete(messages, max_tokens=self._most, timeout=left, form=wanted)
+                completion = await complete(self._model, request)
             else:
-                completion = await self._streamed(messages, wanted, left)
+                completion = await self._streamed(request)
         except ExpertError as error:
             self._usage += failed(error, messages)
             raise
@@ -192,11 +193,11 @@ class _Conversation:
     def _unstarted(self) -> str:
         return f"no step within {self.first_step:g} s (SWARM_PLAN_FIRST_STEP)"
 
-    async def _streamed(self, messages: Sequence[Message], wanted: ResponseFormat, timeout: float) -> Completion:
+    async def _streamed(self, request: ChatRequest) -> Completion:
         """Stream an answer, and publish subtasks that can begin if the server has room for them."""
         early, written, steps = self._early, "", 0
         early.restart()
-        stream = self._model.stream(messages, max_tokens=self._most, timeout=timeout, form=wanted)
+        stream = self._model.stream(request)
         self.room.asks()
         with self._giving_up() as patience:
             async with patience, aclosing(stream) as items:
