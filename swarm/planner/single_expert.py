@@ -117,5 +117,5 @@ def _doubt(text: str, clause: Clause, ranked: Sequence[Match], words: ExpertInde
         more = any(words.says(match.expert, one) and not words.says(first.expert, one) for one in telling)
         near = match.score > (AHEAD if more or joins or lists else BEHIND) * first.score
         if near or (more and joins and match.score >= CLEAR):
-            return "two experts come near"
+            return "two experts fit about equally"
     return "its parts are for different experts" if parted(text, clause, words) else ""

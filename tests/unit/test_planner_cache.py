@@ -81,7 +81,7 @@ def test_quotations_texts_brought_along_and_politeness_may_differ(old: str, said
          "a word more or less"),
         ("Track the parcel of order 77-1 to Paris until 3 May 2026, then write a reply to somebody.", "other words"),
         ("Track the parcel of order 77-1 to Refund Street until 3 May 2026, then write a reply to Ann.",
-         "a difference that an expert is known by"),
+         "another word that experts are chosen by"),
     ],
 )  # fmt: skip
 def test_another_verb_or_noun_is_a_miss(new: str, why: str) -> None:
@@ -91,28 +91,28 @@ def test_another_verb_or_noun_is_a_miss(new: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("old", "why"),
     [
-        (kept("Track order 7 to Paris", "Track the order to Paris"), "a value that the plan does not tell"),
-        (kept("Track order 7 to Paris in 7 days", "Track order 7 in 7 days"), "one value stands for two"),
+        (kept("Track order 7 to Paris", "Track the order to Paris"), "a value that is not in the plan"),
+        (kept("Track order 7 to Paris in 7 days", "Track order 7 in 7 days"), "one value has two replacements"),
         (kept("Track order 7 to Paris", "Track 7 to Paris, for Ann"), "a value that the request does not give"),
         (kept("Track order 7 to Paris", "Track 7 to Paris within 24 hours"), "a value that the request does not give"),
-        (kept("Track order 7 to Paris", "Track 7 to paris, say Paris"), "a value that is told in other words"),
+        (kept("Track order 7 to Paris", "Track 7 to paris, say Paris"), "a value that the plan paraphrases"),
         (kept("Track order 7 to Paris", "Track 7", when=Condition(result="s0.city", equals="Paris")),
-         "a value that is told in other words"),
+         "a value that the plan paraphrases"),
         (kept("Track order 7 to Paris", "Track 7 to Paris", output={"const": "Paris"}),
-         "a value that is told in other words"),
-        (kept("Track order 7 to Paris", "Track 7 to Paris", expert="gone"), "an expert is gone"),
+         "a value that the plan paraphrases"),
+        (kept("Track order 7 to Paris", "Track 7 to Paris", expert="gone"), "an expert left the catalog"),
     ],
 )  # fmt: skip
 def test_what_might_tell_of_the_earlier_request_is_a_miss(old: Kept, why: str) -> None:
     new = "Track order 7 to Rome in 8 days" if "days" in old.text else "Track order 8 to Rome"
 
-    assert missed(old, new) in (why, "a value that the plan does not tell")
+    assert missed(old, new) in (why, "a value that is not in the plan")
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ("which is on cups", "a value that is told in other words"),
+        ("which is on cups", "a value that the plan paraphrases"),
         ("it is about crockery", "the plan says more than the request"),
     ],
 )
@@ -126,7 +126,7 @@ def test_an_expert_that_only_the_differing_text_speaks_of_is_a_miss() -> None:
     old = kept("Help me with this message: 'where is my parcel?'", "Answer 'where is my parcel?'")
 
     assert missed(old, "Help me with this message: 'I want a refund'") == (
-        "an expert that the differing text may have been for"
+        "an expert that may have been chosen for the other quotation"
     )
 
 

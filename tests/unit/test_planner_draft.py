@@ -408,7 +408,7 @@ def test_a_plan_said_twice_is_taken_once() -> None:
     draft = read(text)
 
     assert [step.expert for step in draft.steps] == ["a"]
-    assert "steps said twice were taken once" in mends(draft)
+    assert "repeated steps were taken once" in mends(draft)
 
 
 def test_what_stands_behind_a_pretended_observation_is_not_read() -> None:

@@ -293,9 +293,9 @@ async def test_an_outage_that_stays_the_same_is_told_once_by_its_turns_and_by_wh
 
     planned = await a_front(away, skip=False).plan(Request(text=BOTH), CATALOG)
 
-    assert [note for note in planned.notes[:3] if "come back later" in note or "again" in note] == [
+    assert [note for note in planned.notes[:3] if "come back later" in note or "as before" in note] == [
         "test/planner, turn 1: HTTP 503: come back later",
-        "test/planner, turn 2: the same again",
+        "test/planner, turn 2: the same as before",
         "the planner's model gave no plan: test/planner: HTTP 503: come back later",
     ]
 

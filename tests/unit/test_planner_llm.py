@@ -421,7 +421,7 @@ async def test_subtasks_are_published_while_the_plan_is_written_and_stand_in_it(
     assert all(not event.closed and event.planner == "test/planner" for event in published.events)
     assert published.events[0].fallbacks == {"t1": ("reply",)}
     assert tuple(published.subtasks) == planned.subtasks
-    assert any("3 began while it was written, 0 of them in vain" in note for note in planned.notes)
+    assert any("3 began while it was written, 0 of them were discarded" in note for note in planned.notes)
 
 
 async def test_a_step_waits_for_those_it_names_and_for_the_end_if_it_needs_mending() -> None:

@@ -259,7 +259,7 @@ async def notes(tmp_path: Path, script: Script) -> tuple[str, ...]:
 async def test_why_a_planners_model_gave_no_plan_is_told_where_its_last_turn_only_repeats(tmp_path: Path) -> None:
     told = await notes(tmp_path, refuses("CUDA out of memory", 500))
 
-    assert "box/small, turn 2: the same again" in told
+    assert "box/small, turn 2: the same as before" in told
     assert any(
         note.startswith("the planner's model gave no plan: box/small: HTTP 500: CUDA out of memory") for note in told
     )

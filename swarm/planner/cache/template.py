@@ -80,7 +80,7 @@ def fill(text: str, examples: Examples, cards: Mapping[str, Card]) -> tuple[Plan
         except _Doubt as doubt:
             doubts.append(str(doubt))
             continue
-        note = f"plan cache: hit, similarity {likeness:.2f}, {count} values bound anew"
+        note = f"plan cache: hit, similarity {likeness:.2f}, {count} values replaced"
         return Planned(
             subtasks=subtasks,
             fallbacks=fallbacks(subtasks, cards),
@@ -103,7 +103,7 @@ def keepable(text: str, planned: Planned) -> Kept | None:
 def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subtask, ...], int]:
     """Put the values of `text` into a stored plan; return its subtasks and the number of changes. Raises _Doubt."""
     if any(subtask.expert not in cards for subtask in kept.subtasks):
-        raise _Doubt("an expert is gone")
+        raise _Doubt("an expert left the catalog")
     changes = _changes(kept.text, text)
     _require_values_only(changes, cards)
     subtasks = [_replaced(subtask, changes) for subtask in kept.subtasks]
@@ -116,7 +116,7 @@ def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subt
     try:
         plan = Plan.read([subtask.model_dump(exclude_unset=True) for subtask in subtasks])
     except InvalidPlan:
-        raise _Doubt("it is no plan any more") from None
+        raise _Doubt("the adapted plan is invalid") from None
     return plan.united(), len(changes)
 
 
@@ -139,7 +139,7 @@ def _changes(old: str, new: str) -> list[_Change]:
         if len(found) > _MAX_VALUES:
             raise _Doubt("too many differences")
     if any(_places(change.old, old) != times for change, times in found.items()):
-        raise _Doubt("one value stands for two")
+        raise _Doubt("one value has two replacements")
     return list(found)
 
 
@@ -225,7 +225,7 @@ def _require_values_only(changes: Sequence[_Change], cards: Mapping[str, Card]) 
     known = index(cards).postings
     for change in changes:
         if not change.quoted and any(one in known for one in _telling(f"{change.old} {change.new}")):
-            raise _Doubt("a difference that an expert is known by")
+            raise _Doubt("another word that experts are chosen by")
 
 
 # -- the plan with other values --------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def _replaced(subtask: Subtask, changes: Sequence[_Change]) -> Subtask:
 def _require_told(changes: Sequence[_Change], subtasks: Sequence[Subtask]) -> None:
     for change in changes:
         if not any(_places(change.old, _REFERENCE.sub(" ", subtask.instruction)) for subtask in subtasks):
-            raise _Doubt("a value that the plan does not tell")
+            raise _Doubt("a value that is not in the plan")
 
 
 def _require_nothing_old(subtask: Subtask, changes: Sequence[_Change], said: _Said) -> None:
@@ -265,7 +265,7 @@ def _require_nothing_old(subtask: Subtask, changes: Sequence[_Change], said: _Sa
     rest = " ".join(str(part) for part in (subtask.output, subtask.when, subtask.for_each) if part is not None)
     words = [word for word in _words(f"{told} {rest}") if word not in said.now]
     if any(said.was(word) for word in words):
-        raise _Doubt("a value that is told in other words")
+        raise _Doubt("a value that the plan paraphrases")
     if any(change.quoted for change in changes) and not said.common.issuperset(stems(words)):
         raise _Doubt("the plan says more than the request")
     given = tokens(told)
@@ -280,7 +280,7 @@ def _require_chosen_by_what_both_say(said: _Said, kept: Kept, cards: Mapping[str
     both = stems(said.both)
     for subtask in kept.subtasks:
         if not any(known.says(subtask.expert, one) for one in both):
-            raise _Doubt("an expert that the differing text may have been for")
+            raise _Doubt("an expert that may have been chosen for the other quotation")
 
 
 class _Said(NamedTuple):

@@ -121,7 +121,7 @@ def _doubtful(text: str, task: Task, experts: set[str], index: ExpertIndex) -> s
     if not other and not done and (not task.joined or index.says(first.expert, stem(task.verb))):
         return ""
     said = _shown(text[slice(*task.part or (task.head, task.end))])
-    return f"{said} (given to {first.expert}, {other or 'whose card hardly speaks of it'})"
+    return f"{said} (given to {first.expert}, {other or 'whose card hardly mentions it'})"
 
 
 def several(text: str, clause: Clause, expert: str, index: ExpertIndex) -> bool:

@@ -269,7 +269,7 @@ class _Conversation:
         self._note(turn, f"{len(plan.subtasks)} subtasks, read as {draft.read_as}{_asked_by(completion)}")
         if begun := self._begun:
             kept = sum(begun.get(subtask.id) == subtask for subtask in plan.subtasks)
-            self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them in vain")
+            self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them were discarded")
         facts = {"aggregate": plan.aggregate, "why": plan.why, "mends": plan.mends}
         told = {"notes": tuple(self._notes), "usage": self._usage}
         return self._planned(plan.subtasks, closed=True).model_copy(update=facts | told)
@@ -318,7 +318,7 @@ class _Conversation:
     def _note(self, turn: int, what: str) -> None:
         again = what == self._noted
         self._noted = what
-        self._notes.append(f"{self._model.name}, turn {turn}: {'the same again' if again else what}")
+        self._notes.append(f"{self._model.name}, turn {turn}: {'the same as before' if again else what}")
 
 
 def _results(tried: PriorPlan | None) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def why(text: str, *, cut: bool) -> tuple[DraftReason, str]:
     if cut:
         return "cut", "the text ends in the middle of a plan"
     if _QUESTION.search(text[-600:]):
-        return "question", f"the text asks back: {_opening(text[-200:])}"
+        return "question", f"the text asks a question: {_opening(text[-200:])}"
     if _PRETENDED.search(text):
         return "pretended", "the text makes up results of steps that have not run; write only the plan"
     return "no_plan", f"no list of steps, no calls and no JSON in the text: {_opening(text)}"

@@ -181,14 +181,14 @@ def _kept(able: list[PlanPart], text: str, notes: dict[str, None], known: KnownE
         if another_speaks(gap, before):
             if said_in_tokens(gap) and any(_is_fresh(further, kept, known) for further in able[i:]):
                 raise Further
-            notes["what follows the plan was not read: another turn, or pretended results"] = None
+            notes["the text behind the plan was not read: another chat turn, or made-up results"] = None
             return kept, True
         mine, gap = _signatures(part), unmarked(gap)
         apart = apart or _OTHER.search(gap) is not None
         adjacent = begin == since.found.end and _ADJACENT.fullmatch(gap) is not None
         match _relation(part, mine, said, kept, _Between(gap[-_NEAR:], adjacent, apart), known):
             case "again":
-                notes["steps said twice were taken once"] = None
+                notes["repeated steps were taken once"] = None
             case "replaces":
                 notes["an earlier plan was replaced by the one announced after it"] = None
                 kept, said = [part], mine
@@ -261,7 +261,7 @@ def _check_end(kept: list[PlanPart], text: str, stopped: UnreadableValue, notes:
         goes_on = _FURTHER.search(gap[-_NEAR:]) and not _OTHER.search(gap)
         if not kept[0].outline.whole or _ADJACENT.fullmatch(gap) or goes_on:
             raise stopped
-    notes["what follows the plan cannot be read"] = None
+    notes["the text behind the plan cannot be read"] = None
 
 
 def _in_line(able: list[PlanPart], text: str, known: KnownExperts) -> list[PlanPart]:

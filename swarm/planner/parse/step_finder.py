@@ -180,7 +180,7 @@ class StepFinder:
             before = len(self.found.steps)
             if not self.gather(inside, f"{place}.{key}", depth + 1):
                 raise NotAStep(place)
-            self.found.mend(place, "steps inside a step were put in line")
+            self.found.mend(place, "nested steps became steps of the plan")
             if not step.expert and len(self.found.steps) > before:
                 self.found.steps.remove(step)
 
