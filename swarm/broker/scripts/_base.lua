@@ -39,7 +39,7 @@ local function note_queue(queue)
 end
 
 -- Remove a queue from the index if it is empty. Returns true if it is not.
-local function leave_if_empty(queue)
+local function drop_if_empty(queue)
   if call('EXISTS', queue_key(queue, 'ready'), queue_key(queue, 'later'), queue_key(queue, 'leases')) > 0 then return true end
   call('SREM', P .. ':queues', queue)
   noted_queues[queue] = nil
@@ -58,4 +58,4 @@ local function wake(queue)
 end
 
 -- Defined in the files that follow this one, in this order: _clock, _ledger, _breaker, _limits, _queue, _jobs.
-local to_ready, release_gates, money_lost, unpark, wake_waiting, gate_report
+local to_ready, release_gates, presume_reservations, unpark, wake_waiting, gate_report

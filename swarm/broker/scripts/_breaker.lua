@@ -14,7 +14,7 @@ local DEAD_MS = 300000
 local function gate_key(gate) return P .. ':gate:' .. gate end
 
 -- Return the limiters of a model; none for ''.
-local function gates_of_model(model)
+local function limiters_of_model(model)
   return model == '' and {} or {'model:' .. model, 'endpoint:' .. string.match(model, '^[^/]+')}
 end
 
@@ -23,7 +23,7 @@ local function is_dead(broken, now) return math.abs(now - broken) >= DEAD_MS end
 
 -- Return until when the current probe of a half-open breaker is waited for: as long as its lease runs and, once it has
 -- reserved, at most the time that its call may take while it is not settled. Nil: no probe runs.
-local function trying(probe, now)
+local function probe_until(probe, now)
   local id, owner, hold, till = string.match(probe or '', '^(%S+) (%S+) (%S+) (%d+)$')
   till = tonumber(till)
   if not till or till <= now then return end
@@ -35,13 +35,13 @@ local function trying(probe, now)
 end
 
 -- Return when an open breaker may be probed next; nil: now.
-local function mended_at(shut, probe, now)
+local function next_probe_at(shut, probe, now)
   if shut > now and shut < now + LONGEST_SPAN + 1000 then return shut end
-  return trying(probe, now)
+  return probe_until(probe, now)
 end
 
 -- Record the probe of a half-open breaker; no other call is admitted until its outcome is known.
-local function try_out(K, id, owner, hold, till)
+local function start_probe(K, id, owner, hold, till)
   call('HSET', K, 'probe', id .. ' ' .. owner .. ' ' .. hold .. ' ' .. int(till))
 end
 
@@ -63,7 +63,7 @@ end
 
 -- Update a breaker by a call's result: 'up', 'down', or '' for none. `who` made the call: 'DELIVERY OWNER HOLD '. While open,
 -- a breaker counts only the failure of its probe; other calls may have begun before it opened.
-local function heed(gate, fails, broken, span, probe, health, who, now, why)
+local function update_breaker(gate, fails, broken, span, probe, health, who, now, why)
   local K = gate_key(gate)
   local tried = probe and string.sub(probe, 1, #who) == who
   if health == 'up' then
@@ -85,15 +85,15 @@ end
 
 -- Check the breakers of a model. Returns nil and those that this call probes; or the open one, the ms until its next probe
 -- (while another call probes it, the length of its pause), whether it is open for too long to wait, and its last error.
-local function broken_gate(model, id, owner, hold, now)
+local function open_breaker(model, id, owner, hold, now)
   local tries = {}
-  for _, gate in ipairs(gates_of_model(model)) do
+  for _, gate in ipairs(limiters_of_model(model)) do
     local K = gate_key(gate)
     local shut_till = tonumber(call('HGET', K, 'shut') or '')
     if shut_till then
       local f = call('HMGET', K, 'probe', 'span', 'broken', 'why')
       local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
-      local mended = mended_at(shut_till, not mine and f[1], now)
+      local mended = next_probe_at(shut_till, not mine and f[1], now)
       if mended then
         return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now), f[4] or ''
       end

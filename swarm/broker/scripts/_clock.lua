@@ -31,7 +31,7 @@ end
 local function expire_at(key, time) call('PEXPIREAT', key, in_redis(time)) end
 
 -- Choose the time: from Redis' clock `now`, or as a worker `measured` it since its last contact (nil: it had none).
-local function judge(now, last, lease, measured)
+local function choose_time(now, last, lease, measured)
   if measured and math.abs(now - measured) <= STEP_MS then return now end
   if measured and now < measured then return measured end
   if now - last <= lease / 2 then return now end
@@ -56,13 +56,13 @@ end
 -- first third still counts against leases: a worker that renews every third then has as much time left for the next
 -- renewal, and more than after a stall just too short for a gap. After a gap longer than a lease, a worker that lost its
 -- connection has a third of a lease more to come back.
-local function see(lease, measured)
+local function record_contact(lease, measured)
   local f = call('HMGET', S, 'clock', 'ahead', 'gaps')
   local own, last, gaps = own_clock(), tonumber(f[1]), f[3] or ''
   ahead = tonumber(f[2]) or 0
   local now = own + ahead
   if last then
-    now = math.max(last, judge(now, last, lease, tonumber(measured)))
+    now = math.max(last, choose_time(now, last, lease, tonumber(measured)))
     local gap = now - last
     if gap > lease / 2 then
       gaps = int(last + lease / 3) .. ':' .. int(now + (gap > lease and lease / 3 or 0)) .. ' ' .. gaps

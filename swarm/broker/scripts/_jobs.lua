@@ -121,7 +121,7 @@ local function end_job(job, now, ending, answer, complete)
   local J = job_key(job)
   local live = call('HGETALL', J .. ':live')
   local stopped, withdrawn = {}, {}
-  note_rooms()
+  defer_rooms()
   for i = 1, #live, 2 do
     local id, queue = live[i], live[i + 1]
     local owner = call('HGET', delivery_key(id), 'owner')
@@ -139,8 +139,8 @@ local function end_job(job, now, ending, answer, complete)
   call('HSET', J, 'ending', ending, 'answer', answer)
   call('HDEL', J, 'advance')
   local data = {ending = ending, complete = complete}
-  data.settled, data.presumed = money_ended(job)
-  make_noted()
+  data.settled, data.presumed = close_entry(job)
+  make_deferred_rooms()
   if #stopped > 0 then data.stopped = stopped end
   if #withdrawn > 0 then data.withdrawn = withdrawn end
   append(job, now, 'ended', cjson.encode(data))

@@ -35,7 +35,7 @@ local function paused_till(pause, now)
 end
 
 -- Read the current state of a limiter. `limits`: 'concurrency,requests,tokens,burst', or nil for those set in Redis.
-local function look_at(name, limits, now)
+local function read_limiter(name, limits, now)
   if looked[name] then return looked[name] end
   local K = gate_key(name)
   limits = limits or call('HGET', P .. ':limits', name) or ''
@@ -70,7 +70,7 @@ end
 -- Return when a closed limiter may admit again; nil if it admits now. `waits`: an open breaker closes it too.
 local function opens_at(g, now, waits)
   if waits and g.tried then return math.huge end
-  local mended = waits and g.shut and mended_at(g.shut, g.probe, now)
+  local mended = waits and g.shut and next_probe_at(g.shut, g.probe, now)
   if mended then return math.min(mended, g.dead_at) end
   local paused = paused_till(g.pause, now)
   if paused then return paused end
@@ -84,10 +84,10 @@ end
 
 -- Read the limiters of a queue, and since when each holds it back. A leading `!`: its deliveries wait for a breaker to
 -- close; without it they run and use a fallback.
-local function gates_of(words, queue, now)
+local function limiters_of_queue(words, queue, now)
   local found = {waits = string.sub(words, 1, 2) == '! '}
   each_gate(found.waits and string.sub(words, 3) or words, '=', function(name, limits)
-    local g = look_at(name, limits, now)
+    local g = read_limiter(name, limits, now)
     local since, seen = string.match(call('HGET', g.key, 'w:' .. queue) or '', '^(%d+) (%d+)$')
     -- without a recent claim of the queue, the limiter was not what held it back
     table.insert(found, {gate = g, known = since, since = since and now - seen < 2000 and tonumber(since)})
@@ -96,7 +96,7 @@ local function gates_of(words, queue, now)
 end
 
 -- Return the first closed limiter of a queue, and when it may open.
-local function shut(gates, now)
+local function first_closed(gates, now)
   for _, at in ipairs(gates) do
     local opens = opens_at(at.gate, now, gates.waits)
     if opens then return at, opens end
@@ -104,12 +104,12 @@ local function shut(gates, now)
 end
 
 -- Admit a delivery at all its limiters. Returns the field `gates` of the delivery.
-local function enter(gates, id, owner, now)
+local function admit(gates, id, owner, now)
   local words = {}
   for _, at in ipairs(gates) do
     local g = at.gate
     if gates.waits and g.shut then
-      try_out(g.key, id, owner, '-', now + LONGEST_SPAN)
+      start_probe(g.key, id, owner, '-', now + LONGEST_SPAN)
       g.tried = true
     end
     g.running = g.running + 1
@@ -125,7 +125,7 @@ local function enter(gates, id, owner, now)
 end
 
 -- Record that a limiter holds a queue back; it wakes the queue when a place is free.
-local function hold_up(at, queue, now)
+local function hold_back(at, queue, now)
   local g = at.gate
   if not string.find(' ' .. g.waits .. ' ', ' ' .. queue .. ' ', 1, true) then g.waits = g.waits .. ' ' .. queue end
   call('HSET', g.key, 'waits', g.waits, 'w:' .. queue, int(at.since or now) .. ' ' .. int(now))
@@ -133,14 +133,14 @@ local function hold_up(at, queue, now)
 end
 
 -- Record that a queue is no longer held back.
-local function let_pass(gates, queue)
+local function clear_hold(gates, queue)
   for _, at in ipairs(gates) do
     if at.known then call('HDEL', at.gate.key, 'w:' .. queue) end
   end
 end
 
 -- Write the admissions of this script to Redis.
-local function shut_after(now, lease)
+local function write_admissions(now, lease)
   for _, g in pairs(looked) do
     if #g.entered > 0 then
       local places, fields = {}, {}
@@ -237,7 +237,7 @@ end
 -- Return the limiter of a model and the ms for which its server asked for a pause, if the delivery was not admitted there,
 -- as with a fallback model. A delivery that was admitted there has waited for the pause already.
 local function paused_gate(model, gates, now)
-  local gate = gates_of_model(model)[1]
+  local gate = limiters_of_model(model)[1]
   if not gate or string.find(' ' .. gates .. ' ', ' ' .. gate .. ' ', 1, true) then return end
   local till = paused_till(tonumber(call('HGET', gate_key(gate), 'pause') or '0'), now)
   if till then return gate, math.ceil(till - now) end
@@ -253,14 +253,14 @@ function gate_report(gates, model, who, now, tokens, known, limited, pause_ms, h
       count_tokens(gate_key(name), call('HMGET', gate_key(name), unpack(TOKENS)), now, tokens)
     end
   end)
-  for i, gate in ipairs(gates_of_model(model)) do
+  for i, gate in ipairs(limiters_of_model(model)) do
     local K = gate_key(gate)
     local f = call('HMGET', K, 'owed', 'at', 'pay', 'spare', 'mean', 'fails', 'broken', 'span', 'probe')
     count_tokens(K, f, now, tokens)
     local said = health
     if health == 'model' then said = i == 1 and 'down' or 'up' end
     if health == 'endpoint' then said = i == 1 and '' or 'down' end
-    heed(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
+    update_breaker(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
     if i == 1 then
       -- a call that failed in another way shows nothing about the capacity of the server
       if limited then slow_down(K, now) elseif known and tokens > 0 then speed_up(K, now) end

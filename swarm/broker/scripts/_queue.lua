@@ -125,7 +125,7 @@ end
 local function forget(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked', 'aside')
   if f[1] then release_gates(id, f[1], false, f[2]) end
-  if f[2] then money_lost(job, id) end
+  if f[2] then presume_reservations(job, id) end
   call('HDEL', job_key(job) .. ':live', id)
   if jobs[job] then jobs[job].live = false end
   call('DEL', delivery_key(id))
@@ -159,7 +159,7 @@ local function unclaim(job, id, queue, unused)
   local D = delivery_key(id)
   local f = call('HMGET', D, 'gates', 'holds')
   if f[1] then release_gates(id, f[1], unused, f[2]) end
-  if f[2] then money_lost(job, id) end
+  if f[2] then presume_reservations(job, id) end
   call('HDEL', D, 'owner', 'gates')
   call('HSET', D, 'at', int(clock()))
   return call('ZREM', queue_key(queue, 'leases'), id) == 1

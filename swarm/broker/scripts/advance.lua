@@ -37,7 +37,7 @@ for i = 1, ARGV[9] do
   enqueue(job, job .. ':' .. subtask .. ':' .. attempt, queue, record, score, score + tonumber(delay))
   at = at + 6
 end
-note_rooms()
+defer_rooms()
 for _ = 1, ARGV[10] do
   local subtask, attempt = ARGV[at], ARGV[at + 1]
   local run = job .. ':' .. subtask .. ':' .. attempt
@@ -50,7 +50,7 @@ for _ = 1, ARGV[10] do
   tell('withdrawn', string.format('{"subtask":"%s","attempt":%s%s}', subtask, attempt, stopped))
   at = at + 2
 end
-make_noted()
+make_deferred_rooms()
 if #events > 0 then append_all(job, now, events) end
 -- each number is made once: a decision that was written late may request one that exists by now
 for kind, asked in pairs({answer = {ARGV[11], read[4]}, plan = {ARGV[12], read[5]}}) do

@@ -8,7 +8,7 @@
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 even_if_full()
-local now = see(lease, ARGV[7])
+local now = record_contact(lease, ARGV[7])
 -- part of each owner: a Redis that lost its last writes reuses claim numbers, and the nonce tells the claims apart
 local nonce = int(now * 1000)
 local claimed, started, next_due = {}, {}, nil
@@ -20,7 +20,7 @@ local function soonest(t) if t and (not next_due or t < next_due) then next_due 
 local function ended(job) return call('HMGET', job_key(job), 'expire', 'ending') end
 
 -- Turn a delivery that lost its worker too often into a dead letter, and fail its subtask, round, answer or job.
-local function bury(job, id, queue)
+local function make_dead_letter(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'record', 'lost', 'losses', 'fault')
   local why = 'it failed or lost its worker ' .. f[2] .. ' times while it ran'
   if f[4] then why = why .. ', at last with ' .. f[4] end
@@ -71,7 +71,7 @@ local function wake_later(queue)
 end
 
 -- Make a delivery with an expired lease ready again, unless that happened too often.
-local function lose(id, queue, D)
+local function end_lost_claim(id, queue, D)
   local lost = call('HINCRBY', D, 'lost', 1)
   local owner = call('HGET', D, 'owner')
   if owner and owner ~= '-' then note_loss(id, owner, now, '') end
@@ -79,7 +79,7 @@ local function lose(id, queue, D)
   if not call('HGET', D, 'record') then
     call('DEL', D)
   elseif lost >= max_lost then
-    bury(job_of(id), id, queue)
+    make_dead_letter(job_of(id), id, queue)
   else
     unclaim(job_of(id), id, queue)
     -- ahead of all ready ones, even of higher priority: it has waited for a lease already
@@ -97,7 +97,7 @@ local function return_lost(queue)
       -- it was told to stop at the cancellation, and is deleted with its job
       call('ZADD', leases, until_then, id)
     else
-      lose(id, queue, D)
+      end_lost_claim(id, queue, D)
     end
   end
   local head = call('ZRANGE', leases, 0, 0, 'WITHSCORES')
@@ -148,7 +148,7 @@ end
 
 -- Return why a delivery must not begin: 'over' (settled or ended), or 'end' (to be cancelled, or past the job's due time, as
 -- after an outage). Nil: it may begin.
-local function obstacle(job, id, queue)
+local function reason_not_to_begin(job, id, queue)
   local solved = 's:' .. (subtask_of(id, queue) or '')
   local f = call('HMGET', job_key(job), 'expire', 'ending', 'due', solved, cancel_fields(id, queue))
   if not f[1] or f[2] or f[4] then return 'over' end
@@ -162,21 +162,21 @@ local function take(queue, words)
     local found = call('ZRANGE', ready, 0, math.min(free, 1000) - 1, 'WITHSCORES')
     if #found == 0 then break end
     local taken, leases = {}, {}
-    gates = gates or (words and gates_of(words, queue, now))
+    gates = gates or (words and limiters_of_queue(words, queue, now))
     for i = 1, #found, 2 do
       local id = found[i]
       local job, D = job_of(id), delivery_key(id)
       local f = call('HMGET', D, 'record', 'at', 'claims', 'awaited')
       local at, opens
-      local against = f[1] and obstacle(job, id, queue) or not f[1] and 'over'
+      local against = f[1] and reason_not_to_begin(job, id, queue) or not f[1] and 'over'
       if against == 'over' then
         forget(job, id, queue)
       elseif against then
         set_aside(id, queue)
       else
-        if gates then at, opens = shut(gates, now) end
+        if gates then at, opens = first_closed(gates, now) end
         if at then
-          hold_up(at, queue, now)
+          hold_back(at, queue, now)
           soonest(opens)
           held = true
           break
@@ -185,7 +185,7 @@ local function take(queue, words)
         local count = queue == 'advance' and call('HINCRBY', job_key(job), 'claims', 1) or (tonumber(f[3]) or 0) + 1
         local owner = worker .. ':' .. count .. '~' .. nonce
         call('HSET', D, 'owner', owner, 'claims', count)
-        if gates then call('HSET', D, 'gates', enter(gates, id, owner, now)) end
+        if gates then call('HSET', D, 'gates', admit(gates, id, owner, now)) end
         if f[4] then call('HDEL', D, 'awaited') end
         table.insert(taken, id)
         table.insert(leases, until_then)
@@ -200,7 +200,7 @@ local function take(queue, words)
       in_chunks(leases, function(...) call('ZADD', queue_key(queue, 'leases'), ...) end)
     end
   end
-  if gates and not held and not shut(gates, now) then let_pass(gates, queue) end
+  if gates and not held and not first_closed(gates, now) then clear_hold(gates, queue) end
   return held, last
 end
 
@@ -247,8 +247,8 @@ for _, queue in ipairs(queues) do
   end
   if last and queue ~= 'advance' then turn_to(queue, last, empty) end
   -- processes of an older version enqueue without adding to the index
-  if leave_if_empty(queue) and not holding[queue] then note_queue(queue) end
+  if drop_if_empty(queue) and not holding[queue] then note_queue(queue) end
 end
 for job, events in pairs(started) do append_all(job, now, events) end
-shut_after(now, lease)
+write_admissions(now, lease)
 return {next_due and next_due < math.huge and int(math.ceil(math.max(0, next_due - now))) or '-1', claimed, int(now)}

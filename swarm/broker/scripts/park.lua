@@ -14,7 +14,7 @@ unclaim(job, id, queue, true)
 -- the next claim reports this wait
 call('HSET', D, 'awaited', string.match(scope, '^%a+'))
 -- room made before this point did not count this delivery among the waiting
-if money_settles(scope, tonumber(need)) then
+if need_not_wait(scope, tonumber(need)) then
   to_ready(id, queue)
   return 'ready'
 end

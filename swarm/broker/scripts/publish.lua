@@ -32,6 +32,6 @@ call('SET', P .. ':catalog', version)
 call('ZADD', P .. ':catalogs', 'inf', version)
 call('ZREMRANGEBYSCORE', P .. ':catalogs', '-inf', now)
 call('ZREMRANGEBYRANK', P .. ':catalogs', 0, -65)
-for _, queue in ipairs(call('SMEMBERS', P .. ':queues')) do leave_if_empty(queue) end
+for _, queue in ipairs(call('SMEMBERS', P .. ':queues')) do drop_if_empty(queue) end
 call('PUBLISH', P .. ':published', version)
 return former or ''

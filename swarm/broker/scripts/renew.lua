@@ -3,7 +3,7 @@
 -- jobs that have ended, and of cancelled deliveries; the last stay claimed until the next decision withdraws them.
 local lease = tonumber(ARGV[1])
 even_if_full()
-local now = see(lease, ARGV[3])
+local now = record_contact(lease, ARGV[3])
 if ARGV[4] ~= '' then call('SET', P .. ':worker:' .. ARGV[2], ARGV[4], 'PX', ARGV[5]) end
 local until_then = int(math.ceil(now + lease))
 local gone, leases = {}, {}

@@ -12,7 +12,7 @@
 local SETTLED_MS = 2000
 local id, owner, hold, default = ARGV[1], ARGV[2], ARGV[3], {ARGV[5], ARGV[6]}
 local job, D = job_of(id), delivery_key(id)
-local M = money_key(job)
+local M = ledger_key(job)
 local d = call('HMGET', D, 'owner', 'holds', 'parked', 'gates', 'queue')
 if d[1] ~= owner or is_cancelled(job, id, d[5]) then return {'gone'} end
 local f = call('HMGET', job_key(job), 'expire', 'ending')
@@ -37,15 +37,15 @@ local amount, held = tonumber(ARGV[4]) or 0, 'h:' .. id .. ' ' .. hold
 local who, probe = id .. ' ' .. owner .. ' ' .. hold .. ' ', false
 if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hold) == 0 then
   local now = clock()
-  local broken, tries, dead, why = broken_gate(ARGV[8], id, owner, hold, now)
+  local broken, tries, dead, why = open_breaker(ARGV[8], id, owner, hold, now)
   if broken then return {dead and 'dead' or 'broken', broken, int(tries), '0', why} end
   local paused, ms = paused_gate(ARGV[8], d[4] or '', now)
   if paused then return {'paused', paused, int(ms)} end
   local full
   for _, scope in ipairs(binding) do
-    local room, most = money_room(scope)
+    local room, most = budget_room(scope)
     if amount > 0 and amount > most then
-      local limit = call('HGET', scope == 'job:' .. payer and money_key(payer) or books_key(scope), 'limit')
+      local limit = call('HGET', scope == 'job:' .. payer and ledger_key(payer) or books_key(scope), 'limit')
       return {'never', scope, int(math.max(0, most)), limit}
     end
     if amount > 0 and amount > room then full = full or scope end
@@ -56,12 +56,12 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
   if d[3] then call('HDEL', D, 'parked', 'need') end
   book(job, m, amount, 0, 0)
   for _, K in ipairs(tries) do
-    try_out(K, id, owner, hold, now + tonumber(ARGV[9]) + SETTLED_MS)
+    start_probe(K, id, owner, hold, now + tonumber(ARGV[9]) + SETTLED_MS)
     probe = true
   end
 else
   -- a repeated reservation: a probe stays a probe
-  for _, gate in ipairs(gates_of_model(ARGV[8])) do
+  for _, gate in ipairs(limiters_of_model(ARGV[8])) do
     probe = probe or string.sub(call('HGET', gate_key(gate), 'probe') or '', 1, #who) == who
   end
 end

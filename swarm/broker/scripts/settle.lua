@@ -6,10 +6,10 @@
 -- settled lower. A reservation that Redis has lost in a failover is settled as well.
 local id, hold = ARGV[1], ARGV[3]
 local job, D, now = job_of(id), delivery_key(id), clock()
-local M, name = money_key(job), id .. ' ' .. hold
+local M, name = ledger_key(job), id .. ' ' .. hold
 local held = call('HGET', M, 'h:' .. name)
 local presumed = not held and call('HGET', M, 'p:' .. name)
-local m, actual = money_of(job), tonumber(ARGV[4])
+local m, actual = ledger_entry(job), tonumber(ARGV[4])
 if not held and (not actual or not m or call('HEXISTS', M, 's:' .. name) == 1) then return '-1' end
 
 even_if_full()

@@ -143,7 +143,7 @@ for _, scope in ipairs(scopes) do
   call('ZREM', P .. ':asked' .. scope, job)
 end
 enqueue(job, job .. ':@timer:1', 'advance', '', now, due)
-if budget ~= '' then money_begins(job, tenant, day, expire, budget) end
+if budget ~= '' then create_entry(job, tenant, day, expire, budget) end
 if ARGV[12] == 'plan' then
   enqueue(job, job .. ':plan', 'plan', router_record('plan', job, now), now)
   keep_turns()
