@@ -99,12 +99,12 @@ async def test_a_lost_claim_below_is_presumed_in_every_book(hands: Hands, ledger
 
 async def test_a_job_of_another_tenant_or_one_that_is_over_takes_no_part(hands: Hands) -> None:
     await hands.begin("j1", "t1:a", tenant="acme")
-    with pytest.raises(AskRefused, match="job j1 is over"):
+    with pytest.raises(AskRefused, match="job j1 has ended"):
         await child(hands, "c1", "j1", "a", tenant="other")
     await hands.log.cancel("j1")
-    with pytest.raises(AskRefused, match="job j1 is over"):
+    with pytest.raises(AskRefused, match="job j1 has ended"):
         await child(hands, "c1", "j1", "a")
-    with pytest.raises(AskRefused, match="job j2 is over"):
+    with pytest.raises(AskRefused, match="job j2 has ended"):
         await child(hands, "c1", "j2", "a")
 
 
@@ -114,7 +114,7 @@ async def test_one_job_asks_for_so_many_at_most(hands: Hands) -> None:
     await hands.call("SADD", key, *(f"c{number}" for number in range(MOST_CHILDREN)))
     await hands.call("EXPIRE", key, 60)
 
-    with pytest.raises(AskRefused, match=r"have asked for 1,?000 jobs"):
+    with pytest.raises(AskRefused, match=r"have submitted 1,?000 child jobs"):
         await hands.log.submit("d1", a_request("t1:a"), parent="j1")
 
 
