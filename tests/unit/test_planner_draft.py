@@ -273,6 +273,27 @@ def test_numbered_lines_are_no_plan() -> None:
     assert refused("1. search: find tea\n2. book: take ${1}", "search", "book") == "no_plan"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. search: find tea\n2. book(n=2)",
+        "1. **search**: use book(n=2)\n2. search: find tea",
+        '2. search - find tea\n1) `search` \u2014 find tea\n```json\n[{"tool": "book", "arguments": {"n": 2}}]\n```',
+    ],
+)
+def test_a_numbered_step_that_the_plan_lacks_refuses_it(text: str) -> None:
+    with pytest.raises(NoDraft, match="'search' is listed as a step but is not in the plan") as error:
+        read(text, ["search", "book"])
+
+    assert error.value.reason == "incomplete"
+
+
+def test_numbered_lines_that_outline_the_plan_do_not_refuse_it() -> None:
+    text = "1. search: find tea\n2. book: two of it\n\nsearch(q='tea')\nbook(n=2)"
+
+    assert steps(text, "search", "book") == TWO
+
+
 # -- broken JSON ---------------------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,18 @@ def unread(text: str, spans: Sequence[tuple[int, int]], known: KnownExperts) -> 
     return ""
 
 
+def listed(text: str, planned: Collection[str], known: KnownExperts) -> str:
+    """Return a known expert that begins a numbered line, as in `2. search: find tea`, and is not planned; or empty."""
+    names = {normalized(name) for name in planned}
+    found = (item[1] for item in _ITEM.finditer(text))
+    return next((name for name in found if known(name) and normalized(name) not in names), "")
+
+
+_ITEM = re.compile(
+    r"^[ \t]*\d{1,3}[.)][ \t]*[*`\"']{0,3}([^\W\d][\w.\-/]{0,100})[*`\"']{0,3}[ \t]*[:\u2013\u2014]", re.M
+)
+
+
 def _is_within(at: int, spans: Sequence[tuple[int, int]]) -> bool:
     i = bisect.bisect_right(spans, at, key=lambda span: span[0])
     return i > 0 and at < spans[i - 1][1]
