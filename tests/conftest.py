@@ -172,7 +172,7 @@ def log(connection: Connection, settings: Settings) -> JobLog:
 
 
 @pytest.fixture
-def shelf(connection: Connection, settings: Settings) -> CatalogStore:
+def catalog_store(connection: Connection, settings: Settings) -> CatalogStore:
     return CatalogStore(connection, settings.max_age + settings.retention)
 
 
@@ -187,9 +187,9 @@ def queue(connection: Connection) -> Callable[..., Queue]:
 
 
 @pytest.fixture
-async def hands(connection: Connection, log: JobLog, shelf: CatalogStore) -> Hands:
+async def hands(connection: Connection, log: JobLog, catalog_store: CatalogStore) -> Hands:
     """A swarm whose processes are played by hand, with experts `a`, `b` and `c` published."""
-    hands = Hands(connection, log, shelf)
+    hands = Hands(connection, log, catalog_store)
     await hands.publish("a", "b", "c")
     return hands
 
@@ -216,8 +216,8 @@ def a_request(*subtasks: str, **more: Any) -> Request:
 class Hands:
     """Does what workers and routers do, one script at a time and in the order that a test wants."""
 
-    def __init__(self, connection: Connection, log: JobLog, shelf: CatalogStore) -> None:
-        self.connection, self.log, self.shelf, self.keys = connection, log, shelf, connection.keys
+    def __init__(self, connection: Connection, log: JobLog, catalog_store: CatalogStore) -> None:
+        self.connection, self.log, self.catalog_store, self.keys = connection, log, catalog_store, connection.keys
 
     def worker(self, name: str = "w1", lease: float = 1.5) -> Queue:
         return Queue(self.connection, name, lease=lease)
@@ -228,7 +228,7 @@ class Hands:
     # -- callers
 
     async def publish(self, *experts: str, version: str = "v1") -> None:
-        await self.shelf.publish(Catalog(version=version, cards={name: a_card(name) for name in experts}), {})
+        await self.catalog_store.publish(Catalog(version=version, cards={name: a_card(name) for name in experts}), {})
 
     async def submit(self, job: str, *subtasks: str, **more: Any) -> bool:
         return await self.log.submit(job, a_request(*subtasks, **more))

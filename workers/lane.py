@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from swarm.broker.served_queues import Served
+from swarm.broker.served_queues import ServedQueues
 
 FULL_LOOK = 5.0
 """Seconds between looks into all queues of a lane: processes of older versions enqueue without noting the queue."""
@@ -18,7 +18,7 @@ class Lane:
 
     def __init__(self, name: str, queues: Sequence[str], slots: int, gates: Mapping[str, str] | None = None) -> None:
         self.name, self.slots, self.busy = name, slots, 0
-        self.served = Served(queues, gates)
+        self.served = ServedQueues(queues, gates)
         self.unsure = False
         """Whether the reply to the last claim was lost."""
         self.claiming = 0
@@ -43,7 +43,7 @@ class Lane:
     def serve(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
         """Serve these queues from the next claim on; `gates` names the limiters of a queue's deliveries."""
         if (tuple(queues), gates or {}) != (self.served.queues, self.served.gates):
-            self.served = Served(queues, gates)
+            self.served = ServedQueues(queues, gates)
 
     def turn(self) -> int:
         """The number of the queue to begin with, another at each call, so that no queue waits behind a full one."""

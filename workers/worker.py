@@ -30,7 +30,7 @@ from swarm.broker.address import open_client, shown
 from swarm.broker.connection import Connection
 from swarm.broker.keys import Keys
 from swarm.broker.queue import Claim, Queue
-from swarm.broker.served_queues import Served
+from swarm.broker.served_queues import ServedQueues
 from swarm.broker.workers import about
 from swarm.errors import BrokerError
 from swarm.settings import Settings
@@ -193,7 +193,7 @@ class SwarmWorker(Worker):
                     seconds = IDLE if due is None else min(IDLE, due)
                     await self.until_stopped(self._wait(lane, waker, served, seconds))
 
-    async def _wait(self, lane: Lane, waker: Waker, served: Served, seconds: float) -> None:
+    async def _wait(self, lane: Lane, waker: Waker, served: ServedQueues, seconds: float) -> None:
         lane.woken = ""
         found = await waker.wait(served.lists(self._keys), seconds)
         lane.woken = found.removeprefix(self._keys.queue("", "")[:-1]).removesuffix(":wake")

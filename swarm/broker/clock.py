@@ -14,7 +14,7 @@ _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Clock that also counts while the machine sleeps."""
 
 
-class Measured:
+class MeasuredClock:
     """Shared time in milliseconds, extrapolated by this process from the last replies of Redis."""
 
     def __init__(self) -> None:

@@ -57,9 +57,9 @@ class Deltas:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def writing(self, claim: Claim, subtask: str = ANSWER, attempt: int = 1) -> Writing:
+    def writing(self, claim: Claim, subtask: str = ANSWER, attempt: int = 1) -> DeltaWriter:
         """Open a stream for the holder of `claim`. Use it as an async context manager."""
-        return Writing(self._connection, claim, subtask, attempt)
+        return DeltaWriter(self._connection, claim, subtask, attempt)
 
     async def after(self, job: str, seen: str) -> list[tuple[str, dict[str, str]]]:
         """Return at most 200 entries after the one with id `seen`; `0-0` is before all."""
@@ -73,7 +73,7 @@ def _decoded(fields: list[bytes]) -> dict[str, str]:
     return dict(zip(words[::2], words[1::2], strict=False))
 
 
-class Views:
+class DeltaReader:
     """Last attempt that one reader has seen of each subtask; decides when to send `reset`.
 
     `resumed`: the reader had seen entries in an earlier connection.
@@ -93,7 +93,7 @@ class Views:
         return Delta(id=entry, subtask=subtask, attempt=attempt, claim=claim, text=fields["text"], reset=reset)
 
 
-class Writing:
+class DeltaWriter:
     """Writes one text to the stream in the background. `begin` and `add` never wait, and never raise.
 
     If it is unknown whether a piece arrived, the text is sent again from its start, so no reader sees a gap or a

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from swarm.broker.clock import Measured
+from swarm.broker.clock import MeasuredClock
 from swarm.broker.connection import Connection
 from swarm.broker.keys import DEAD_KEPT
-from swarm.broker.served_queues import Served
+from swarm.broker.served_queues import ServedQueues
 from swarm.settings import MAX_RESULTS
 
 MAX_LOST = 3
@@ -89,13 +89,13 @@ class Queue:
     ) -> None:
         self._connection, self.worker, self._most = connection, worker, max_results
         self._lease_ms, self._dead_ms = round(lease * 1000), round(dead_retention * 1000)
-        self._measured = Measured()
+        self._measured = MeasuredClock()
         self._finishing: dict[str, tuple[list[tuple[str, ...]], asyncio.Task[list[bytes]]]] = {}
         """Job -> deliveries that finish in this iteration of the event loop, and the call that will write them."""
 
     async def claim(
         self,
-        queues: Sequence[str] | Served,
+        queues: Sequence[str] | ServedQueues,
         free: int,
         gates: Mapping[str, str] | None = None,
         *,
@@ -109,7 +109,7 @@ class Queue:
         holds back is passed over. Queues not recorded as holding deliveries are skipped, except for the queue `also`,
         or all with `*`: processes of an older version do not record them.
         """
-        served = queues if isinstance(queues, Served) else Served(queues, gates)
+        served = queues if isinstance(queues, ServedQueues) else ServedQueues(queues, gates)
         due, raw, now = await self._connection.script(
             "claim",
             self.worker,

@@ -27,7 +27,7 @@ class RedisHealth:
     """Seconds by which its clock is ahead of ours; negative: behind."""
 
 
-async def vitals(connection: Connection) -> RedisHealth:
+async def measure_health(connection: Connection) -> RedisHealth:
     """Measure the health of Redis; nothing is written. Raises BrokerErrors."""
     memory = await memory_of(connection)
     times = []

@@ -12,7 +12,7 @@ from itertools import accumulate
 from swarm.broker.keys import Keys
 
 
-class Served:
+class ServedQueues:
     """Queues in order, with their limiters (see limiters.py)."""
 
     def __init__(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
@@ -26,7 +26,7 @@ class Served:
     def place(self, number: int) -> int:
         """Return the position in `text` of a queue's line, counted from 1 as in Lua.
 
-        >>> Served(["run:a", "run:b"]).place(1)
+        >>> ServedQueues(["run:a", "run:b"]).place(1)
         8
         """
         return self._places[number]

@@ -27,7 +27,7 @@ class Session:
     def __init__(self, url: str, settings: Settings) -> None:
         self.connection = Connection.open(url, settings.prefix)
         self.log = JobLog(self.connection, settings)
-        self.shelf = CatalogStore(self.connection, settings.max_age + settings.retention)
+        self.catalog_store = CatalogStore(self.connection, settings.max_age + settings.retention)
         self.stats = Stats(self.connection)
         self.dead = DeadLetters(self.connection, self.log)
         self.notifications = Notifications(url)

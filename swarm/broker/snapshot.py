@@ -86,7 +86,7 @@ async def take_snapshot(
 ) -> Snapshot:
     """Take a snapshot. `on_progress` gets the number of keys read, and of all keys. Raises BrokerErrors."""
     memory = await memory_of(connection)
-    shelf = CatalogStore(connection, settings.max_age + settings.retention)
+    catalog_store = CatalogStore(connection, settings.max_age + settings.retention)
     names: list[str] = []
     seen = 0
     async for length, page in _scan(connection):
@@ -98,10 +98,10 @@ async def take_snapshot(
     scale = max(1.0, memory.keys / seen) if seen >= MOST else 1.0
     kinds = _by_kind(names)
     workers = await running_workers(connection)
-    queues = await _queues(connection, shelf, kinds.get("queues", ()))
+    queues = await _queues(connection, catalog_store, kinds.get("queues", ()))
     eternal = await _eternal(connection, settings)
     count = await PlanStore(connection).counted()
-    gates = await _gates(connection, shelf, kinds.get("gates", ()), queues)
+    gates = await _gates(connection, catalog_store, kinds.get("gates", ()), queues)
     held = {queue: name for name, gate in gates.items() for queue in gate.waiting}
     return Snapshot(
         memory=memory,
@@ -192,9 +192,9 @@ async def _weighed(connection: Connection, names: Sequence[str], scale: float) -
     return Kind(count=round(len(names) * scale), bytes=round(len(names) * scale * mean))
 
 
-async def _queues(connection: Connection, shelf: CatalogStore, found: Sequence[str]) -> dict[str, QueueStatus]:
+async def _queues(connection: Connection, catalog_store: CatalogStore, found: Sequence[str]) -> dict[str, QueueStatus]:
     names = {ADVANCE, PLAN, ANSWER}
-    names |= {expert_queue(card) for catalog in await shelf.alive() for card in catalog.cards.values()}
+    names |= {expert_queue(card) for catalog in await catalog_store.alive() for card in catalog.cards.values()}
     names |= {name.removeprefix("queue:").rpartition(":")[0] for name in found}
     every = sorted(names)
     return dict(zip(every, await asyncio.gather(*(_standing(connection, name) for name in every)), strict=True))
@@ -235,13 +235,13 @@ async def _eternal(connection: Connection, settings: Settings) -> dict[str, Pers
 
 
 async def _gates(
-    connection: Connection, shelf: CatalogStore, names: Sequence[str], queues: Mapping[str, QueueStatus]
+    connection: Connection, catalog_store: CatalogStore, names: Sequence[str], queues: Mapping[str, QueueStatus]
 ) -> dict[str, Gate]:
     gates = sorted({name.removesuffix(":running") for name in names if name.startswith("gate:")})
     if not gates:
         return {}
     limits = {target(name): each for name, each in (await Limiters(connection).limits()).items()}
-    for catalog in await shelf.alive():
+    for catalog in await catalog_store.alive():
         limits |= {f"expert:{card.name}": card.limits for card in catalog.cards.values()}
     running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
     raw = await _each(connection, "HGETALL", gates)

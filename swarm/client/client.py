@@ -225,8 +225,8 @@ class SwarmClient:
 
     async def experts(self) -> Catalog | None:
         """The catalog that new jobs are planned with."""
-        version = await self._session.shelf.current()
-        return None if version is None else await self._session.shelf.catalog(version)
+        version = await self._session.catalog_store.current()
+        return None if version is None else await self._session.catalog_store.catalog(version)
 
     async def census(self, on_progress: Callable[[int, int], None] = lambda seen, of: None) -> Snapshot:
         """Count what this swarm holds in Redis, without blocking it. `on_progress` gets keys read and keys in all."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from swarm.broker.deltas import Delta, Views
+from swarm.broker.deltas import Delta, DeltaReader
 from swarm.broker.job_log import JobLog
 from swarm.broker.keys import Keys
 from swarm.broker.notifications import Listener, Notifications
@@ -83,7 +83,7 @@ class JobFollower:
     async def watch(self, job: str, after: str = "0-0") -> AsyncIterator[Delta]:
         """Yield the pieces of texts that a job writes, see `Job.deltas`."""
         _check_id(after, "id of a delta", "give the id of one that came")
-        keys, views = self._keys, Views(resumed=after != "0-0")
+        keys, views = self._keys, DeltaReader(resumed=after != "0-0")
         async with self._notifications.place(keys.writing(job), keys.over(job)) as listener:
             seen, connected = after, False
             while True:

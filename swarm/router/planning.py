@@ -47,8 +47,8 @@ class SupportsPlanning(Protocol):
 class PlanningTurn:
     """Runs planning rounds for the jobs of one Redis."""
 
-    def __init__(self, log: JobLog, shelf: CatalogStore, planner: SupportsPlanning) -> None:
-        self._log, self._shelf, self._planner = log, shelf, planner
+    def __init__(self, log: JobLog, catalog_store: CatalogStore, planner: SupportsPlanning) -> None:
+        self._log, self._catalog_store, self._planner = log, catalog_store, planner
 
     async def turn(self, claim: Claim, retry_while_down: RetryWhileDown) -> Planned | None:
         """Run the planner and return the event that closes its round; None if the job or the claim was over before.
@@ -57,7 +57,7 @@ class PlanningTurn:
         """
         number, request, version = decode_planning(claim.extra)
         try:
-            catalog = await retry_while_down(lambda: self._shelf.catalog(version))
+            catalog = await retry_while_down(lambda: self._catalog_store.catalog(version))
         except EmptyCatalog as error:
             return Planned(round=number, failure=Failure(reason="no_expert", message=str(error)))
         before = await retry_while_down(lambda: self._log.progress(claim.job)) if _plans_again(claim) else None

@@ -52,15 +52,15 @@ class Router:
     def __init__(
         self,
         log: JobLog,
-        shelf: CatalogStore,
+        catalog_store: CatalogStore,
         planner: SupportsPlanning,
         *,
         max_answer: int,
         writer: Synthesis | None = None,
     ) -> None:
-        self._log, self._shelf = log, shelf
+        self._log, self._catalog_store = log, catalog_store
         self._writes = writer is not None and writer.ready
-        self._planning = PlanningTurn(log, shelf, planner)
+        self._planning = PlanningTurn(log, catalog_store, planner)
         self._answers = Answers(log, max_answer=max_answer, writer=writer)
 
     async def advance(self, claim: Claim) -> str:
@@ -125,7 +125,7 @@ class Router:
     async def _catalog(self, version: str, progress: Progress) -> Catalog:
         """Return the catalog that a job was accepted with. A job that must end needs none: it may have expired."""
         try:
-            return await self._shelf.catalog(version)
+            return await self._catalog_store.catalog(version)
         except EmptyCatalog:
             if progress.cause is None:
                 raise

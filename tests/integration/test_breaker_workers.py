@@ -90,7 +90,7 @@ async def a_house(settings: Settings, hands: Hands, *, workers: int = 1, port: i
         "helped": a_card("helped", model="box/small", instruction="Answer.", fallback=("helper",)),
         "helper": a_card("helper", model="box/helper", instruction="Answer."),
     }
-    await hands.shelf.publish(Catalog(version="v2", cards=cards), {})
+    await hands.catalog_store.publish(Catalog(version="v2", cards=cards), {})
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(SwarmClient(settings=settings))
         server = ModelServer(lambda request: house.answer(request), port=port)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from swarm.broker.clock import Measured
+from swarm.broker.clock import MeasuredClock
 from tests.conftest import Hands
 
 BACK = (-2, -20, -3_600, -86_400 * 400)
@@ -105,7 +105,7 @@ async def test_a_worker_that_slept_alone_does_not_hold_the_clock_of_the_others(h
 
 
 def test_what_a_process_measures_goes_on_from_what_it_heard() -> None:
-    measured = Measured()
+    measured = MeasuredClock()
     assert measured.now() == ""
     measured.heard(5_000.0)
     measured.heard(4_000.0)

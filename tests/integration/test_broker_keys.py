@@ -66,7 +66,7 @@ async def test_the_scripts_write_the_keys_of_the_table_and_no_others(hands: Hand
     channels = client.pubsub()
     async with client, channels:
         await channels.psubscribe(f"{hands.keys.prefix}:*")
-        await hands.shelf.publish(
+        await hands.catalog_store.publish(
             Catalog(
                 version="v2",
                 cards={"a": a_card("a", blobs=(Blob(path="x.md", sha256="feed", size=1),)), "b": a_card("b")},

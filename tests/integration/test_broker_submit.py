@@ -168,9 +168,9 @@ async def test_a_full_redis_still_cancels(start_redis: StartRedis) -> None:
         assert (await hands.history("j"))[-1] == "ended cancelled"
 
 
-async def test_every_expert_of_a_large_catalog_is_known(hands: Hands, shelf: CatalogStore) -> None:
+async def test_every_expert_of_a_large_catalog_is_known(hands: Hands, catalog_store: CatalogStore) -> None:
     experts = [f"e{i}" for i in range(300)]
     await hands.publish(*experts, version="large")
 
     assert await hands.submit("j", *(f"t{i}:{name}" for i, name in enumerate(experts)))
-    assert isinstance((await shelf.catalog("large")).cards["e299"], Card)
+    assert isinstance((await catalog_store.catalog("large")).cards["e299"], Card)

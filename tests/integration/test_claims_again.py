@@ -15,7 +15,7 @@ import redis
 
 from swarm.broker.connection import Connection, digest
 from swarm.broker.queue import Claim
-from swarm.broker.served_queues import Served
+from swarm.broker.served_queues import ServedQueues
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
@@ -242,7 +242,7 @@ async def test_a_redis_that_is_emptied_between_a_claim_and_the_wait_ends_no_lane
         await client.ask("before", expert="echo", timeout=20)
         claim = process.worker.queue.claim
 
-        async def and_emptied(served: Served, *more: Any, **also: Any) -> tuple[list[Claim], float | None]:
+        async def and_emptied(served: ServedQueues, *more: Any, **also: Any) -> tuple[list[Claim], float | None]:
             found = await claim(served, *more, **also)
             if served.queues == ("run:echo@1",) and not emptied.is_set():
                 await connection.call("FLUSHALL")

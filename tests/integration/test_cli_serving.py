@@ -256,7 +256,9 @@ def test_what_was_asked_is_not_in_a_traceback(here: Here, slow: Path, redis_url:
 # -- a folder that is watched --------------------------------------------------------------------------------------
 
 
-async def test_a_folder_is_published_once_it_stands_still(shelf: CatalogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_is_published_once_it_stands_still(
+    catalog_store: CatalogStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = list("a b c d d d e e a b a a".split())
     seen: list[str] = []
     published: list[str] = []
@@ -273,6 +275,6 @@ async def test_a_folder_is_published_once_it_stands_still(shelf: CatalogStore, m
     monkeypatch.setattr(catalog_publisher, "stamp", stamp)
     monkeypatch.setattr(catalog_publisher, "publish", publish)
     with pytest.raises(IndexError):  # no more looks
-        await catalog_publisher.watch(shelf, Path(), {}, frozenset({("a", 0, 0)}))
+        await catalog_publisher.watch(catalog_store, Path(), {}, frozenset({("a", 0, 0)}))
 
     assert published == ["abcdd", "abcdddee", "abcdddeeabaa"]

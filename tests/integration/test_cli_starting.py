@@ -123,11 +123,11 @@ def test_an_up_that_fails_at_its_start_is_waited_for_no_longer(here: Here, slow:
     assert "is starting" not in asked.err
 
 
-async def test_what_is_published_only_first_replaces_nothing(shelf: CatalogStore) -> None:
+async def test_what_is_published_only_first_replaces_nothing(catalog_store: CatalogStore) -> None:
     mine, demo = (Catalog(version=name, cards={name: a_card(name)}) for name in ("mine", "demo"))
 
-    assert await shelf.publish(mine, {}, first=True) is None
-    assert await shelf.publish(demo, {}, first=True) == "mine"
-    assert await shelf.current() == "mine"
-    assert await shelf.publish(demo, {}) == "mine"
-    assert await shelf.current() == "demo"
+    assert await catalog_store.publish(mine, {}, first=True) is None
+    assert await catalog_store.publish(demo, {}, first=True) == "mine"
+    assert await catalog_store.current() == "mine"
+    assert await catalog_store.publish(demo, {}) == "mine"
+    assert await catalog_store.current() == "demo"

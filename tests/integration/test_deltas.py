@@ -12,7 +12,7 @@ import pytest
 from swarm.broker import deltas as module
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
-from swarm.broker.deltas import KEPT, MAX_SHOWN, PIECE, Delta, Deltas, Views
+from swarm.broker.deltas import KEPT, MAX_SHOWN, PIECE, Delta, DeltaReader, Deltas
 from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
 from swarm.client.client import SwarmClient
@@ -50,7 +50,7 @@ async def entries(deltas: Deltas, job: str = "j") -> list[dict[str, str]]:
 
 async def text(deltas: Deltas) -> str:
     """What somebody who watched from the beginning sees at the end."""
-    shown, views = "", Views()
+    shown, views = "", DeltaReader()
     for number, fields in enumerate(await entries(deltas)):
         delta = views.delta(f"{number}-0", fields)
         shown = delta.text if delta.reset else shown + delta.text
@@ -353,6 +353,6 @@ def entry(subtask: str, claim: int, start: str = "") -> dict[str, str]:
 def test_a_view_is_reset_when_somebody_else_writes_or_the_same_anew(
     resumed: bool, found: list[dict[str, str]], resets: list[bool]
 ) -> None:
-    views = Views(resumed=resumed)
+    views = DeltaReader(resumed=resumed)
 
     assert [views.delta("1-1", fields).reset for fields in found] == resets

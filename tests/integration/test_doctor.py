@@ -17,7 +17,7 @@ from swarm.broker.acl import rule
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.limiters import open_breakers
-from swarm.broker.redis_health import vitals
+from swarm.broker.redis_health import measure_health
 from swarm.broker.workers import running_workers
 from swarm.cli.base import exit_codes
 from swarm.cli.doctor import checks
@@ -305,9 +305,11 @@ async def test_a_check_that_crashes_is_a_line_that_names_it_and_hides_secrets(
     ]
 
 
-async def test_files_that_are_gone_from_redis_are_missed(cli: Cli, connection: Connection, shelf: CatalogStore) -> None:
+async def test_files_that_are_gone_from_redis_are_missed(
+    cli: Cli, connection: Connection, catalog_store: CatalogStore
+) -> None:
     await asyncio.to_thread(cli, "experts", "publish", str(DEMO))
-    catalog = await shelf.catalog(await shelf.current() or "")
+    catalog = await catalog_store.catalog(await catalog_store.current() or "")
     gone, damaged = catalog.cards["triage"].blobs[0], catalog.cards["refund-policy"].blobs[0]
     await connection.call("DEL", connection.keys.blob(gone.sha256))
     await connection.call("SET", connection.keys.blob(damaged.sha256), "something else", "EX", 60)
@@ -341,7 +343,7 @@ async def test_open_breakers_and_the_figures_of_redis_are_read(connection: Conne
     await connection.call("PEXPIRE", connection.keys.gate("model:box/small"), 60_000)
 
     found, at = await open_breakers(connection, ["box/small", "box"])
-    seen = await vitals(connection)
+    seen = await measure_health(connection)
 
     assert list(found) == ["box/small"]
     assert (found["box/small"].since, found["box/small"].half_open) == (now - 9_000, False)

@@ -102,7 +102,7 @@ async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_t
     settings: Settings, hands: Hands, tmp_path: Path
 ) -> None:
     card = a_card("asker", model="box", instruction="Answer.")
-    await hands.shelf.publish(Catalog(version="v2", cards={"asker": card}), {})
+    await hands.catalog_store.publish(Catalog(version="v2", cards={"asker": card}), {})
     async with ModelServer(lambda request: f"{request.model} answers") as server:
         environ = written(tmp_path, WHOLE.format(url=server.url))
         async with serving(settings, environ=environ) as process, SwarmClient(settings=settings) as client:
@@ -121,7 +121,7 @@ async def test_an_endpoint_without_a_default_model_is_told_with_what_it_offers(
     settings: Settings, hands: Hands, tmp_path: Path
 ) -> None:
     card = a_card("asker", model="box", instruction="Answer.")
-    await hands.shelf.publish(Catalog(version="v2", cards={"asker": card}), {})
+    await hands.catalog_store.publish(Catalog(version="v2", cards={"asker": card}), {})
 
     def script(request: Received) -> Reply | str:
         return Reply(listing(["small", "large"])) if request.route == "models" else "hello"

@@ -569,7 +569,7 @@ async def test_a_server_at_its_limits_is_left_alone_as_long_as_it_asks(settings:
 
     async with ModelServer(script) as server, SwarmClient(settings=settings) as client:
         card = a_card("asker", model="box/small", instruction="Answer.")
-        await hands.shelf.publish(Catalog(version="v2", cards={"asker": card}), {})
+        await hands.catalog_store.publish(Catalog(version="v2", cards={"asker": card}), {})
         async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
             plan = [{"id": f"t{i}", "expert": "asker", "instruction": "go"} for i in range(12)]
             job = await client.submit("go", plan=plan, attempts=10)
@@ -600,7 +600,7 @@ async def test_forty_parts_come_through_a_server_that_takes_two_at_once(settings
 
     async with ModelServer(script) as server, SwarmClient(settings=settings) as client:
         card = a_card("asker", model="box/small", instruction="Answer.")
-        await hands.shelf.publish(Catalog(version="v2", cards={"asker": card}), {})
+        await hands.catalog_store.publish(Catalog(version="v2", cards={"asker": card}), {})
         async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
             plan = [{"id": f"t{i}", "expert": "asker", "instruction": "go"} for i in range(40)]
             answer = await client.ask("go", plan=plan, attempts=2, timeout=20)

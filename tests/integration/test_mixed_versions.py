@@ -50,12 +50,12 @@ async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
         yield client
 
 
-async def publish_with_oracle(shelf: CatalogStore, connection: Connection) -> Catalog:
+async def publish_with_oracle(catalog_store: CatalogStore, connection: Connection) -> Catalog:
     """As a newer process would."""
     catalog = catalog_of({"echo": ECHO.card})
     newer = catalog.model_copy(update={"version": "newer"})
     await connection.call("HSET", connection.keys.catalog(newer.version), "oracle", ORACLE)
-    await shelf.publish(newer, {})
+    await catalog_store.publish(newer, {})
     return newer
 
 
@@ -63,12 +63,12 @@ async def publish_with_oracle(shelf: CatalogStore, connection: Connection) -> Ca
 
 
 async def test_a_card_of_an_unknown_kind_keeps_no_other_expert_from_being_served(
-    settings: Settings, client: SwarmClient, shelf: CatalogStore, connection: Connection
+    settings: Settings, client: SwarmClient, catalog_store: CatalogStore, connection: Connection
 ) -> None:
     await publish(settings, ECHO)
     async with serving(settings, ECHO) as running:
         before = await client.ask("before", expert="echo", timeout=2)
-        await publish_with_oracle(shelf, connection)
+        await publish_with_oracle(catalog_store, connection)
         after = await client.ask("after", expert="echo", timeout=2)
         planned = await client.ask("echo the test's echo", timeout=2)
     async with serving(settings, ECHO) as new:
@@ -83,9 +83,9 @@ async def test_a_card_of_an_unknown_kind_keeps_no_other_expert_from_being_served
 
 
 async def test_who_asks_for_an_expert_of_an_unknown_kind_is_rejected_and_told_who_is_there(
-    settings: Settings, client: SwarmClient, shelf: CatalogStore, connection: Connection
+    settings: Settings, client: SwarmClient, catalog_store: CatalogStore, connection: Connection
 ) -> None:
-    await publish_with_oracle(shelf, connection)
+    await publish_with_oracle(catalog_store, connection)
     async with serving(settings, ECHO) as process:
         answer = await client.ask("what will be?", expert="oracle", timeout=3)
 
@@ -167,13 +167,13 @@ async def test_malformed_messages_on_the_stop_channel_stop_nothing_and_a_cancel_
 
 
 async def test_a_former_catalog_lives_as_long_as_the_longest_open_job_whoever_publishes_the_next(
-    client: SwarmClient, shelf: CatalogStore, connection: Connection
+    client: SwarmClient, catalog_store: CatalogStore, connection: Connection
 ) -> None:
     content = b"a document"
     sha256 = hashlib.sha256(content).hexdigest()
     card = ECHO.card.model_copy(update={"implementation": None})
     old = catalog_of({"echo": card}).model_copy(update={"version": "old"})
-    await shelf.publish(old, {sha256: content})
+    await catalog_store.publish(old, {sha256: content})
     await client.submit("go", expert="echo", max_age=WEEK)
     await client.submit("go", expert="echo", max_age=60)
 
@@ -189,10 +189,10 @@ async def test_a_former_catalog_lives_as_long_as_the_longest_open_job_whoever_pu
 
 
 async def test_a_former_catalog_that_no_job_needs_lives_for_the_lifetime_of_its_publisher(
-    shelf: CatalogStore, connection: Connection
+    catalog_store: CatalogStore, connection: Connection
 ) -> None:
     old = catalog_of({"echo": ECHO.card}).model_copy(update={"version": "old"})
-    await shelf.publish(old, {})
+    await catalog_store.publish(old, {})
     await CatalogStore(connection, 30).publish(old.model_copy(update={"version": "new"}), {})
 
     assert 20_000 < await connection.call("PTTL", connection.keys.catalog("old")) <= 30_000

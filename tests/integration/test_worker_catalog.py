@@ -54,20 +54,20 @@ AFTER_THE_GATE = [
 
 
 async def test_a_new_expert_is_served_without_a_restart(
-    settings: Settings, shelf: CatalogStore, client: SwarmClient
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient
 ) -> None:
     old = expert("old", echo)
     await publish(settings, old)
     async with serving(settings, old):
         first = await client.ask("one", expert="old", timeout=20)
-        await shelf.publish(catalog_of({"desk": desk("hello"), "old": old.card}), {})
+        await catalog_store.publish(catalog_of({"desk": desk("hello"), "old": old.card}), {})
         second = await client.ask("two", expert="desk", timeout=20)
 
     assert (first.text, second.text) == ("one", "hello")
 
 
 async def test_a_published_folder_is_served_documents_and_all(
-    settings: Settings, shelf: CatalogStore, client: SwarmClient, tmp_path: Path
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient, tmp_path: Path
 ) -> None:
     folder = tmp_path / "cards"
     (folder / "docs").mkdir(parents=True)
@@ -80,14 +80,16 @@ async def test_a_published_folder_is_served_documents_and_all(
     await publish(settings, other)
     async with serving(settings, other):
         loaded: Loaded = with_implementations(read_folder(folder), {"other": other.card})
-        await shelf.publish(loaded.catalog, loaded.blobs)
+        await catalog_store.publish(loaded.catalog, loaded.blobs)
         answer = await client.ask("Within how many days may a parcel be returned?", expert="rules", timeout=20)
 
     assert "31 days" in answer.text
     assert answer.segments[0].citations
 
 
-async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf: CatalogStore, tmp_path: Path) -> None:
+async def test_documents_that_are_left_out_are_logged(
+    settings: Settings, catalog_store: CatalogStore, tmp_path: Path
+) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "rules.md").write_text("A parcel may be returned within 31 days.")
     (tmp_path / "docs" / "empty.md").write_text("")
@@ -95,8 +97,8 @@ async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf:
         "---\nkind: rag\ndescription: Answers what the rules say.\nmodel: local/extract\ndocuments: docs/\n---\n"
     )
     with capture_logs() as lines:
-        await publish_folder(shelf, tmp_path, {})
-        await publish_folder(shelf, tmp_path, {})
+        await publish_folder(catalog_store, tmp_path, {})
+        await publish_folder(catalog_store, tmp_path, {})
 
     (told,) = [line for line in lines if line["event"] == LEFT_OUT]
     assert (told["expert"], told["read"], told["left_out"]) == ("rules", 1, 1)
@@ -104,14 +106,14 @@ async def test_documents_that_are_left_out_are_logged(settings: Settings, shelf:
 
 
 async def test_a_job_keeps_the_version_it_was_accepted_with(
-    settings: Settings, shelf: CatalogStore, client: SwarmClient
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient
 ) -> None:
     gate = Gate()
-    await shelf.publish(catalog_of({"desk": desk("the old words"), "gate": gate.expert.card}), {})
+    await catalog_store.publish(catalog_of({"desk": desk("the old words"), "gate": gate.expert.card}), {})
     async with serving(settings, gate.expert):
         before = await client.submit("go", plan=AFTER_THE_GATE)
         await gate.inside.wait()
-        await shelf.publish(catalog_of({"desk": desk("the new words"), "gate": gate.expert.card}), {})
+        await catalog_store.publish(catalog_of({"desk": desk("the new words"), "gate": gate.expert.card}), {})
         after = await client.submit("go", plan=AFTER_THE_GATE)
         gate.go_on.set()
         answers = [await before.answer(20), await after.answer(20)]
@@ -120,14 +122,14 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(
 
 
 async def test_a_removed_expert_still_answers_the_jobs_that_were_planned_with_it(
-    settings: Settings, shelf: CatalogStore, client: SwarmClient
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient
 ) -> None:
     gate = Gate()
-    await shelf.publish(catalog_of({"desk": desk("still here"), "gate": gate.expert.card}), {})
+    await catalog_store.publish(catalog_of({"desk": desk("still here"), "gate": gate.expert.card}), {})
     async with serving(settings, gate.expert):
         before = await client.submit("go", plan=AFTER_THE_GATE)
         await gate.inside.wait()
-        await shelf.publish(catalog_of({"gate": gate.expert.card}), {})
+        await catalog_store.publish(catalog_of({"gate": gate.expert.card}), {})
         # also a worker that started after the expert was removed
         async with serving(settings, gate.expert):
             gate.go_on.set()
@@ -200,13 +202,13 @@ async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, clie
 
 
 async def test_publishing_the_same_again_changes_nothing(
-    settings: Settings, shelf: CatalogStore, client: SwarmClient
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient
 ) -> None:
     catalog: Catalog = catalog_of({"desk": desk("hello")})
-    await shelf.publish(catalog, {})
+    await catalog_store.publish(catalog, {})
     async with serving(settings):
         first = await client.ask("go", expert="desk", timeout=20)
-        former = await shelf.publish(catalog, {})
+        former = await catalog_store.publish(catalog, {})
         second = await client.ask("go", expert="desk", timeout=20)
 
     assert former == catalog.version

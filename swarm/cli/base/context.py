@@ -181,7 +181,7 @@ def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
 
 
 @contextlib.asynccontextmanager
-async def shelf_of(url: str, settings: Settings) -> AsyncIterator[CatalogStore]:
+async def open_catalog_store(url: str, settings: Settings) -> AsyncIterator[CatalogStore]:
     async with Connection.open(url, settings.prefix) as connection:
         yield CatalogStore(connection, settings.max_age + settings.retention)
 

@@ -13,7 +13,7 @@ import typer
 
 from swarm.cli.base import exit_codes, options
 from swarm.cli.base.console import Screen, listed
-from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, implementations, read_catalog, shelf_of
+from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, implementations, open_catalog_store, read_catalog
 from swarm.errors import BadInput, ModelRefused
 from swarm.types.card import Catalog, is_local
 
@@ -84,8 +84,8 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
     loaded = read_catalog(options.folder(folder), implementations(imports))
 
     async def published() -> str | None:
-        async with edge.url() as url, shelf_of(url, edge.settings) as shelf:
-            return await shelf.publish(loaded.catalog, loaded.blobs)
+        async with edge.url() as url, open_catalog_store(url, edge.settings) as catalog_store:
+            return await catalog_store.publish(loaded.catalog, loaded.blobs)
 
     changed = edge.run(published()) != loaded.catalog.version
     about = {"changed": changed, "files": len(loaded.blobs)}

@@ -22,8 +22,8 @@ from swarm.cli.base.context import (
     Imports,
     RedisUrl,
     implementations,
+    open_catalog_store,
     read_catalog,
-    shelf_of,
 )
 from swarm.cli.commands.session import first_catalog
 from swarm.client.discovery import as_up
@@ -296,8 +296,8 @@ async def _about(
     if folder is not None:
         catalog = read_catalog(folder, loaded).catalog
     else:
-        async with shelf_of(url, settings) as shelf:
-            catalog = await shelf.catalog(await shelf.current() or "")
+        async with open_catalog_store(url, settings) as catalog_store:
+            catalog = await catalog_store.catalog(await catalog_store.current() or "")
     return {"catalog": catalog.version, "experts": sorted(catalog.cards), "folder": str(folder) if folder else None}
 
 

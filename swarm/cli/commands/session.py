@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swarm.cli.base.console import Screen
-from swarm.cli.base.context import Edge, demo_folder, implementations, read_catalog, shelf_of
+from swarm.cli.base.context import Edge, demo_folder, implementations, open_catalog_store, read_catalog
 from swarm.cli.render import answer
 from swarm.client.client import Job, SwarmClient
 from swarm.client.discovery import up_runs
@@ -66,8 +66,8 @@ class AskSession:
             raise BadInput("import", "the workers of this swarm load experts themselves", "start them with --import")
         if self.catalog is not None:
             loaded = read_catalog(self.catalog, implementations(self.imports))
-            async with shelf_of(url, self.edge.settings) as shelf:
-                await shelf.publish(loaded.catalog, loaded.blobs)
+            async with open_catalog_store(url, self.edge.settings) as catalog_store:
+                await catalog_store.publish(loaded.catalog, loaded.blobs)
         async with SwarmClient(url, settings=self.edge.settings) as client:
             return await question.put(client, embedded=False)
 
@@ -89,19 +89,19 @@ class AskSession:
     async def _publish_demo(self, url: str, demo: Path, loaded: Mapping[str, Implementation]) -> None:
         """Unless somebody else has published meanwhile."""
         found = read_catalog(demo, loaded)
-        async with shelf_of(url, self.edge.settings) as shelf:
-            if await shelf.publish(found.catalog, found.blobs, first=True) is None:
+        async with open_catalog_store(url, self.edge.settings) as catalog_store:
+            if await catalog_store.publish(found.catalog, found.blobs, first=True) is None:
                 told = "no experts are published here yet: those of the demo answer (yours: --catalog DIR)"
                 self.edge.screen.note((told, "yellow"))
 
 
 async def first_catalog(url: str, settings: Settings, imports: list[str]) -> Path | None:
     """What to publish when nothing was named: nothing if there is a catalog, else the demo."""
-    async with shelf_of(url, settings) as shelf:
-        version = await shelf.current()
+    async with open_catalog_store(url, settings) as catalog_store:
+        version = await catalog_store.current()
         if version is None:
             return demo_folder()
-        served = {card.implementation for card in (await shelf.catalog(version)).cards.values()}
+        served = {card.implementation for card in (await catalog_store.catalog(version)).cards.values()}
     if unknown := [spec for spec in imports if spec not in served]:
         raise BadInput("import", f"{unknown[0]!r} is not in the current catalog", "publish it: add --catalog DIR")
     return None

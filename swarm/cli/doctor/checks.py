@@ -98,7 +98,7 @@ async def _folder(facts: Facts) -> list[Finding]:
 async def _files(facts: Facts) -> list[Finding]:
     """Whether the files of all cards are there, and make experts: documents an index, heads a classifier."""
     ours = [card for card in (await facts.current()).cards.values() if card.implementation is None]
-    found = [finding for card in ours for finding in await _built(card, facts.shelf.blob)]
+    found = [finding for card in ours for finding in await _built(card, facts.catalog_store.blob)]
     having = [card for card in ours if card.blobs]
     if having and not found:
         size = sum(blob.size for card in having for blob in card.blobs)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
-from swarm.broker.redis_health import RedisHealth, vitals
+from swarm.broker.redis_health import RedisHealth, measure_health
 from swarm.cli.doctor import endpoints as doctor_endpoints
 from swarm.cli.doctor.endpoints import Asked, KeyIs
 from swarm.errors import BadInput, ExpertError
@@ -87,19 +87,19 @@ class Facts:
         return self.there
 
     @property
-    def shelf(self) -> CatalogStore:
+    def catalog_store(self) -> CatalogStore:
         return CatalogStore(self.redis, self.settings.max_age + self.settings.retention)
 
     async def vitals(self) -> RedisHealth:
-        return await self._once("vitals", lambda: vitals(self.redis))
+        return await self._once("vitals", lambda: measure_health(self.redis))
 
     async def current(self) -> Current:
         return await self._once("current", self._look_at_catalog)
 
     async def _look_at_catalog(self) -> Current:
-        version = await self.shelf.current()
+        version = await self.catalog_store.current()
         stored = int(await self.redis.call("HLEN", self.redis.keys.catalog(version))) if version else 0
-        return Current(version, (await self.shelf.catalog(version)).cards if version and stored else {}, stored)
+        return Current(version, (await self.catalog_store.catalog(version)).cards if version and stored else {}, stored)
 
     # -- the folder
 

@@ -19,10 +19,10 @@ def blob(content: bytes, path: str = "policy.md") -> Blob:
     return Blob(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
-async def publish(shelf: CatalogStore, version: str, *contents: bytes) -> str | None:
+async def publish(catalog_store: CatalogStore, version: str, *contents: bytes) -> str | None:
     blobs = tuple(blob(content) for content in contents)
     catalog = Catalog(version=version, cards={"a": a_card("a", blobs=blobs)})
-    return await shelf.publish(catalog, {b.sha256: content for b, content in zip(blobs, contents, strict=True)})
+    return await catalog_store.publish(catalog, {b.sha256: content for b, content in zip(blobs, contents, strict=True)})
 
 
 async def lifetimes(hands: Hands) -> dict[str, bool]:
@@ -41,52 +41,54 @@ def player(hands: Hands) -> Hands:
     return hands
 
 
-async def test_the_current_version_stays_and_its_successor_takes_its_place(shelf: CatalogStore, player: Hands) -> None:
-    assert await publish(shelf, "one", POLICY) == "v1"
-    assert await shelf.current() == "one"
-    assert await publish(shelf, "two", FAQ) == "one"
-    assert await shelf.current() == "two"
+async def test_the_current_version_stays_and_its_successor_takes_its_place(
+    catalog_store: CatalogStore, player: Hands
+) -> None:
+    assert await publish(catalog_store, "one", POLICY) == "v1"
+    assert await catalog_store.current() == "one"
+    assert await publish(catalog_store, "two", FAQ) == "one"
+    assert await catalog_store.current() == "two"
 
     assert await lifetimes(player) == {
         "catalog:v1": True,
         "catalog:one": True, "catalog:one:blobs": True, f"blob:{blob(POLICY).sha256}": True,
         "catalog:two": False, "catalog:two:blobs": False, f"blob:{blob(FAQ).sha256}": False,
     }  # fmt: skip
-    assert [catalog.version for catalog in await shelf.alive()] == ["two", "one", "v1"]
+    assert [catalog.version for catalog in await catalog_store.alive()] == ["two", "one", "v1"]
 
 
-async def test_a_document_that_both_versions_have_stays(shelf: CatalogStore, player: Hands) -> None:
-    await publish(shelf, "one", POLICY, FAQ)
-    await publish(shelf, "two", POLICY)
+async def test_a_document_that_both_versions_have_stays(catalog_store: CatalogStore, player: Hands) -> None:
+    await publish(catalog_store, "one", POLICY, FAQ)
+    await publish(catalog_store, "two", POLICY)
 
     kept = await lifetimes(player)
     assert not kept[f"blob:{blob(POLICY).sha256}"]
     assert kept[f"blob:{blob(FAQ).sha256}"]
 
 
-async def test_publishing_the_former_version_again_makes_it_stay(shelf: CatalogStore, player: Hands) -> None:
+async def test_publishing_the_former_version_again_makes_it_stay(catalog_store: CatalogStore, player: Hands) -> None:
     for version, content in (("one", POLICY), ("two", FAQ), ("one", POLICY)):
-        await publish(shelf, version, content)
+        await publish(catalog_store, version, content)
 
-    assert await shelf.current() == "one"
+    assert await catalog_store.current() == "one"
     kept = await lifetimes(player)
     assert [kept["catalog:one"], kept["catalog:one:blobs"], kept[f"blob:{blob(POLICY).sha256}"]] == [False] * 3
     assert [kept["catalog:two"], kept["catalog:two:blobs"], kept[f"blob:{blob(FAQ).sha256}"]] == [True] * 3
-    assert [catalog.version for catalog in await shelf.alive()] == ["one", "two", "v1"]
+    assert [catalog.version for catalog in await catalog_store.alive()] == ["one", "two", "v1"]
 
 
-async def test_publishing_the_current_version_again_changes_nothing(shelf: CatalogStore, player: Hands) -> None:
-    await publish(shelf, "one", POLICY)
+async def test_publishing_the_current_version_again_changes_nothing(catalog_store: CatalogStore, player: Hands) -> None:
+    await publish(catalog_store, "one", POLICY)
     before = await lifetimes(player)
 
-    assert await publish(shelf, "one", POLICY) == "one"
+    assert await publish(catalog_store, "one", POLICY) == "one"
 
     assert await lifetimes(player) == before
 
 
-async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: CatalogStore, player: Hands) -> None:
+async def test_a_job_keeps_the_version_it_was_accepted_with(catalog_store: CatalogStore, player: Hands) -> None:
     await player.submit("j", "t1:a")
-    await publish(shelf, "two", FAQ)
+    await publish(catalog_store, "two", FAQ)
     await player.submit("k", "t1:a")
 
     claims = {claim.job: claim.extra[5].decode() for claim in await player.claim("advance", free=2)}
@@ -94,30 +96,30 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(shelf: CatalogStore,
     assert claims == {"j": "v1", "k": "two"}
 
 
-async def test_the_pointer_does_not_move_when_documents_have_gone(shelf: CatalogStore, player: Hands) -> None:
+async def test_the_pointer_does_not_move_when_documents_have_gone(catalog_store: CatalogStore, player: Hands) -> None:
     with pytest.raises(BrokerError, match="blob has expired"):
         await player.connection.script("publish", "two", 1_000, 0, 1, "a", "{}", "feed")
 
-    assert await shelf.current() == "v1"
+    assert await catalog_store.current() == "v1"
     assert await lifetimes(player) == {"catalog:v1": False}, "nothing was half written"
 
 
-async def test_a_version_that_is_gone_is_said_to_be_gone(shelf: CatalogStore, player: Hands) -> None:
+async def test_a_version_that_is_gone_is_said_to_be_gone(catalog_store: CatalogStore, player: Hands) -> None:
     with pytest.raises(EmptyCatalog, match="version long-ago"):
-        await shelf.catalog("long-ago")
+        await catalog_store.catalog("long-ago")
     with pytest.raises(EmptyCatalog):
-        await shelf.publish(Catalog(version="none", cards={}), {})
-    assert await shelf.current() == "v1"
+        await catalog_store.publish(Catalog(version="none", cards={}), {})
+    assert await catalog_store.current() == "v1"
 
 
-async def test_nothing_is_current_before_the_first_publication(shelf: CatalogStore) -> None:
-    assert await shelf.current() is None
-    assert await shelf.alive() == []
+async def test_nothing_is_current_before_the_first_publication(catalog_store: CatalogStore) -> None:
+    assert await catalog_store.current() is None
+    assert await catalog_store.alive() == []
 
 
-async def test_cards_come_back_as_they_were_and_in_order(shelf: CatalogStore, player: Hands) -> None:
+async def test_cards_come_back_as_they_were_and_in_order(catalog_store: CatalogStore, player: Hands) -> None:
     cards = {name: a_card(name, description=f"answers {name}", timeout=5.0) for name in ("zeta", "alpha", "mid")}
-    await shelf.publish(Catalog(version="two", cards=cards), {})
+    await catalog_store.publish(Catalog(version="two", cards=cards), {})
 
     read = await CatalogStore(player.connection, 60).catalog("two")
 
@@ -125,30 +127,30 @@ async def test_cards_come_back_as_they_were_and_in_order(shelf: CatalogStore, pl
     assert list(read.cards) == ["alpha", "mid", "zeta"]
 
 
-async def test_a_document_is_checked_against_its_hash(shelf: CatalogStore, player: Hands, keys: Keys) -> None:
-    await publish(shelf, "one", POLICY)
-    assert await shelf.blob(blob(POLICY)) == POLICY
+async def test_a_document_is_checked_against_its_hash(catalog_store: CatalogStore, player: Hands, keys: Keys) -> None:
+    await publish(catalog_store, "one", POLICY)
+    assert await catalog_store.blob(blob(POLICY)) == POLICY
 
     await player.call("SET", keys.blob(blob(POLICY).sha256), b"All goods are gone.", "KEEPTTL")
     with pytest.raises(BrokerError, match=r"policy\.md in Redis is damaged"):
-        await shelf.blob(blob(POLICY))
+        await catalog_store.blob(blob(POLICY))
     with pytest.raises(BrokerError, match=r"faq\.md is no longer in Redis"):
-        await shelf.blob(blob(FAQ, "faq.md"))
+        await catalog_store.blob(blob(FAQ, "faq.md"))
 
 
-async def test_a_document_may_be_any_bytes(shelf: CatalogStore, player: Hands) -> None:
+async def test_a_document_may_be_any_bytes(catalog_store: CatalogStore, player: Hands) -> None:
     content = bytes(range(256)) * 100
-    await publish(shelf, "one", content)
+    await publish(catalog_store, "one", content)
 
-    assert await shelf.blob(blob(content)) == content
+    assert await catalog_store.blob(blob(content)) == content
 
 
-async def test_publications_are_announced(shelf: CatalogStore, player: Hands) -> None:
+async def test_publications_are_announced(catalog_store: CatalogStore, player: Hands) -> None:
     pubsub = player.connection.client.pubsub()
     async with pubsub:
         await pubsub.subscribe(player.keys.published)
         await pubsub.get_message(timeout=5)
-        await publish(shelf, "two", FAQ)
+        await publish(catalog_store, "two", FAQ)
         message = await pubsub.get_message(timeout=5)
 
     assert message is not None
