@@ -28,6 +28,7 @@ import typer
 import yaml
 
 from experts.catalog.card_reader import read_card
+from experts.instruction.template import compiled, render
 from swarm.cli.app import app, main
 from swarm.cli.base import options as given
 from swarm.client import SwarmClient
@@ -249,6 +250,15 @@ READERS: Mapping[str, Callable[[Block, Path], None]] = {
 @pytest.mark.parametrize("block", [block for each in READERS for block in blocks(each)], ids=str)
 def test_its_files_load(block: Block, tmp_path: Path) -> None:
     READERS[block.language](block, tmp_path)
+
+
+def test_its_template_writes_each_result_on_a_line_of_its_own() -> None:
+    [body] = [block.code.split("---\n", 2)[2] for block in blocks("markdown") if "local/template" in block.code]
+    results = [{"text": "refund"}, {"text": "a full refund"}]
+
+    written = render(compiled(body), {"instruction": "write a letter", "results": results}, seconds=5)
+
+    assert written.splitlines()[-2:] == ["- refund", "- a full refund"]
 
 
 def test_every_block_is_of_a_language_that_is_tested() -> None:
