@@ -110,6 +110,22 @@ def test_up_serves_its_folder_and_jobs_survive_its_restart(here: Here, slow: Pat
 
 
 @pytest.mark.timeout(60)
+def test_a_worker_without_a_url_serves_the_swarm_that_is_up(here: Here, slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    alone = here("worker", "--import", "slowly:Slow", env=env, cwd=slow)
+    assert here("experts", "publish", "cards", "--import", "slowly:Slow", env=env, cwd=slow).code == 0
+    with running("up", env=env, cwd=slow) as up:
+        up.says("swarm is up")
+        with running("worker", "--import", "slowly:Slow", env=env, cwd=slow) as worker:
+            worker.says("worker_started")
+            asked = here("ask", "sleep 0.1", "--expert", "slow", env=env)
+
+    assert alone.code == 2
+    assert "use: swarm up" in alone.err
+    assert "slept" in asked.out
+
+
+@pytest.mark.timeout(60)
 def test_up_publishes_what_changes_in_its_folder(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     card = slow / "cards" / "echo.md"

@@ -26,7 +26,7 @@ from swarm.cli.base.context import (
     read_catalog,
 )
 from swarm.cli.commands.session import first_catalog
-from swarm.client.discovery import as_up
+from swarm.client.discovery import as_up, up_url
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.llm.endpoints import Endpoints
 from swarm.settings import Settings
@@ -48,7 +48,10 @@ Slots = Annotated[
 Given = Annotated[
     str | None,
     typer.Option(
-        "--redis", metavar="URL", show_default=False, help="The swarm's Redis, redis://HOST:6379/0 (or SWARM_REDIS_URL)"
+        "--redis",
+        metavar="URL",
+        show_default=False,
+        help="The swarm's Redis, redis://HOST:6379/0 (SWARM_REDIS_URL; without: that of the running swarm up)",
     ),
 ]
 LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")]
@@ -86,10 +89,13 @@ def worker(
     both. A Redis that is not there yet is waited for.
     """
     edge = Edge.of(redis, as_json)
-    url = edge.settings.redis_url
+    url = edge.settings.redis_url or up_url(edge.settings.data)
     if not url:
+        none = f"none is up on {edge.settings.data} now"
         raise BadInput(
-            "redis", "a worker needs the URL of a Redis", "give --redis URL or SWARM_REDIS_URL, or use: swarm up"
+            "redis",
+            "a worker needs the URL of a Redis",
+            f"give --redis URL, set SWARM_REDIS_URL, or use: swarm up ({none})",
         )
     _set_up_logs(log_level, log_json, edge.settings)
     roles = roles_of(pool or (), kind or (), expert or ())
