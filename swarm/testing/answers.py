@@ -1,8 +1,8 @@
-"""A text as the answer to a request: named, dated and counted as a server does it; whole or streamed.
+"""Turn a text into a response: whole or streamed, with a model, a time, an id and usage, as servers do.
 
-An answer has the model that was asked for, the time, and an id of its own. Tokens are counted as the project estimates
-them everywhere (`usage.py`): four bytes of UTF-8 each, and a few around each message. A limit cuts by the same count.
-With `n`, each choice says the same text.
+The response names the requested model. Tokens are counted as the project estimates them everywhere (`usage.py`): four
+bytes of UTF-8 each, and a few around each message. A token limit cuts by the same count. With `n`, each choice has the
+same text.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _PREFIXES = {"chat": "chatcmpl-", "responses": "resp_"}
 
 @dataclass(frozen=True, kw_only=True)
 class Manner:
-    """How a server puts its answers."""
+    """How a server formats its responses."""
 
     done: bool = True
-    """That a stream ends with `[DONE]`."""
+    """Whether a stream ends with `[DONE]`."""
     usage: Literal["none", "empty choices", "with choices"] = "empty choices"
-    """Where a stream's usage stands."""
+    """Where a stream has its usage."""
     usage_unasked: bool = False
     limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
-    """Parameters that bound the answer."""
+    """Parameters that limit the tokens of the answer."""
     choices: int = MOST_CHOICES
-    """The most that `n` may ask for; 1: it is passed over, and there is one."""
+    """Largest `n`; 1: `n` is ignored, and there is one choice."""
     takes: Callable[[Problem], bool] = lambda found: False
-    """What is wrong with a request and passed over all the same."""
+    """Whether a problem of a request is ignored."""
     own_name: bool = False
-    """That an answer names the server's own model, whichever was asked for."""
+    """Whether a response names the server's own model instead of the requested one."""
 
 
 def problem(manner: Manner, request: Received) -> Problem | None:
-    """The first thing that is wrong with a request whose body is an object."""
+    """The first problem of a request whose body is an object."""
     found = wrong(request.route, request.body, manner.takes)
     asked = request.body.get("n")
     if found is None and isinstance(asked, int) and 1 < manner.choices < asked:
@@ -67,12 +67,12 @@ def problem(manner: Manner, request: Received) -> Problem | None:
 
 
 def openai_refusal(found: Problem) -> Reply:
-    """What OpenAI says of it."""
+    """The response of OpenAI to an invalid request."""
     return Reply(error(found.message, code=found.code, param=found.param), 400)
 
 
 def stamp(request: Received, model: str = "") -> dict[str, Any]:
-    """What an answer says of itself: its id, the time, and the model: `model`, or else the one that was asked for."""
+    """The id, time and model of a response: `model`, or else the requested one."""
     when = "created_at" if request.route == "responses" else "created"
     own = f"{_PREFIXES.get(request.route, '')}{uuid4().hex}"
     return {"id": own, when: int(time.time()), "model": model or request.model or SERVED}
@@ -86,7 +86,7 @@ def sent(request: Received) -> int:
 def answered(
     manner: Manner, request: Received, text: str, *, call: str = "", model: str = "", delay: float = 0.0
 ) -> Reply | Stream:
-    """`text` as a chat or a response, or as the arguments of the tool `call`."""
+    """`text` as a chat completion or a response, or as the arguments of the tool `call`."""
     text, cut = _bounded(manner, request, text)
     about = stamp(request, model)
     if request.route == "responses":
@@ -139,7 +139,7 @@ def _streamed(
 
 
 def _bounded(manner: Manner, request: Received, text: str) -> tuple[str, bool]:
-    """The text within the limit, in tokens, and whether that cut it."""
+    """The text within the token limit, and whether it was cut."""
     names = ("max_output_tokens",) if request.route == "responses" else manner.limits
     limit = min((most for name in names if (most := request.body.get(name) or 0) > 0), default=0)
     if not limit or text_tokens(text) <= limit:
@@ -162,7 +162,7 @@ def embedded(
     base64: bool = True,
     model: str = "",
 ) -> Reply:
-    """A vector for each text that was sent, for the first alone, or a list of one for each of its tokens."""
+    """Vectors for the texts of a request: one for each, one for the first alone, or one for each token."""
     given = list(inputs(request.body))
     counted = sum(len(part) if isinstance(part, list) else text_tokens(str(part)) for part in given)
     about: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What one kind of OpenAI-compatible server does with a request, as a value; `dialects.py` has the kinds there are."""
+"""The behaviour of one kind of OpenAI-compatible server, as a value; `dialects.py` has all kinds."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Fit = Literal["honours", "ignores", "refuses"]
 FaultKind = Literal["wrong key", "unknown model", "too long", "overloaded", "timed out", "upstream"]
 
 CONTEXT = 8
-"""Tokens of context that an error tells where no context is set."""
+"""Context length in an error, in tokens, if none is set."""
 STUCK = 360.0
-"""Seconds for which a server that hangs on a prompt that is too long answers nobody."""
+"""Seconds without any answer after a prompt that is too long, for servers that hang on it."""
 
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """Something that goes wrong at the server. `upstream` shows after some `text` if the answer is streamed."""
+    """A fault of the server. `upstream` comes after some `text` if the answer is streamed."""
 
     kind: FaultKind
     text: str = ""
 
 
 Said = str | InjectedFault | Reply | Stream | None
-"""Text and faults are put as the server puts them; anything else goes back as it is."""
+"""Texts and faults are formatted as the server does; anything else is sent unchanged."""
 Speech = Callable[[Received], Said | Awaitable[Said]]
 
 COMMON: Mapping[str, Reply] = {
@@ -49,41 +49,41 @@ def _listed(models: Sequence[str], context: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Dialect(Manner):
-    """What one server does with a request. Without changes it is one that does all that is asked."""
+    """The behaviour of one server. The defaults are a server that supports everything."""
 
     name: str
     json_schema: Fit = "honours"
     json_object: Fit = "honours"
     tool: Fit = "honours"
-    """A tool that is forced by its name,"""
+    """A tool forced by its name."""
     required: Fit = "honours"
-    """and one that is to be chosen by the model: `tool_choice: required`."""
+    """A tool that the model chooses: `tool_choice: required`."""
     refusal: Reply = field(default_factory=lambda: Reply(error("response_format is not supported"), 400))
     faults: Mapping[str, Reply] = field(default_factory=dict)
     breaks_with_event: bool = False
-    """That a failure in the middle of a stream is an event; otherwise the connection ends."""
+    """Whether a failure in the middle of a stream is an event; otherwise the connection ends."""
     checks_object: bool = False
-    """That `json_object` wants the word JSON in a message, and nothing beside it."""
+    """Whether `json_object` needs the word JSON in a message, and no schema beside it."""
     checks_model: bool = False
-    """That a name which is not listed is refused."""
+    """Whether a model that is not listed is refused."""
     lists: Callable[[Sequence[str], int], dict[str, Any]] = _listed
-    """The body of the list of these models, which read so many tokens (0: it is not said)."""
+    """The body of the list of models, given their context length (0: unknown)."""
     responses: bool = True
     embeds: Literal["each", "once", "tokens", "not"] = "each"
-    """A vector for each text, one for all, a list of one for each token in place of a vector, or none at all."""
+    """One vector per text, one for all, a list with one per token in place of a vector, or no embeddings."""
     base64: bool = True
-    """That vectors come as text where that is asked for."""
+    """Whether `encoding_format: base64` is supported."""
     dimensions: int = DIMENSIONS
     absent: Reply = field(default_factory=lambda: Reply({"detail": "Not Found"}, 404))
-    """What is said of a path that is not there,"""
+    """The response to an unknown path."""
     wrong: Callable[[Problem], Reply] = openai_refusal
-    """of a request that something is wrong with,"""
+    """The response to an invalid request."""
     no_json: Reply = field(
         default_factory=lambda: Reply(error("We could not parse the JSON body of your request."), 400)
     )
-    """and of a body that is no JSON."""
+    """The response to a body that is no JSON."""
     too_long: Literal["refused", "accepted", "hangs"] = "refused"
-    """A prompt beyond the context. `hangs`: nobody is answered for minutes."""
+    """What happens to a prompt beyond the context. `hangs`: no request is answered for minutes."""
 
     def __str__(self) -> str:
         return self.name
@@ -93,8 +93,8 @@ class Dialect(Manner):
     ) -> Script:
         """The script of a ModelServer that answers in this dialect.
 
-        With a `key`, any other is a wrong one; with `models`, any other is unknown; with a `context`, prompts of more
-        tokens are too long; each of it where the server looks at that at all.
+        Other keys than `key` are wrong, other models than `models` unknown, and prompts of more tokens than `context`
+        too long; each only if it is given, and if the server checks it at all.
         """
         return _Speaker(self, script, key, tuple(models), context, delay)
 
@@ -136,13 +136,13 @@ class _Speaker:
         return answered(self.dialect, request, text, call=call, model=self._name(request), delay=self.delay)
 
     def _name(self, request: Received) -> str:
-        """What the model that answers is called."""
+        """The model that the response names."""
         own = self.models[0] if self.models else SERVED
         known = request.model in self.models or not (self.models and self.dialect.own_name)
         return request.model if request.model and known else own
 
     def _refused(self, request: Received) -> Reply | None:
-        """What is said of a request that is not looked at any further."""
+        """The response to a request that is refused at once."""
         dialect, route = self.dialect, request.route
         wanted = f"Bearer {self.key}"
         if self.key and "wrong key" in dialect.faults and request.headers.get("authorization") != wanted:
@@ -186,7 +186,7 @@ class _Speaker:
         return Stream(begun, cut=True)
 
     def _fault(self, kind: FaultKind, request: Received) -> Reply:
-        """A fault in the words of the dialect, with the model and the numbers of this request."""
+        """A fault as the dialect words it, with the model and the numbers of this request."""
         reply, context = {**COMMON, **self.dialect.faults}[kind], self.context or CONTEXT
         tokens = max(sent(request), context + 1) if kind == "too long" else 0
         facts = {"model": request.model[:200], "n_ctx": context, "n_prompt_tokens": tokens}
@@ -194,7 +194,7 @@ class _Speaker:
 
 
 def _worded(said: Any, facts: Mapping[str, Any]) -> Any:
-    """An error with `facts` in the fields and the places in its texts that are called so."""
+    """An error with `facts` in the fields and placeholders of the same name."""
     if isinstance(said, dict):
         return {name: facts.get(name, _worded(value, facts)) for name, value in said.items()}
     if isinstance(said, str):
@@ -207,7 +207,7 @@ def _worded(said: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def asked_by(body: Mapping[str, Any]) -> str:
-    """How a request asks for a form: `json_schema`, `json_object`, `tool`, `required`, or `words` if at all.
+    """How a request asks for a format: `json_schema`, `json_object`, `tool`, `required`, or else `words`.
 
     >>> asked_by({"messages": [], "response_format": {"type": "json_object"}})
     'json_object'
@@ -228,7 +228,7 @@ def _format(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _fit(dialect: Dialect, body: Mapping[str, Any]) -> tuple[str, Fit]:
-    """What becomes of the form that was asked for. Asked in words, or not at all, a model just says its text."""
+    """How the dialect treats the requested format. In words, or without a format, the script's text is sent."""
     match way := asked_by(body):
         case "tool":
             return way, dialect.tool
@@ -244,7 +244,7 @@ def _fit(dialect: Dialect, body: Mapping[str, Any]) -> tuple[str, Fit]:
 
 
 def _tool(body: Mapping[str, Any]) -> str:
-    """The name of the tool that is called: the one that is forced, else the first."""
+    """The name of the tool to call: the forced one, else the first."""
     choice, tools = body.get("tool_choice"), body.get("tools") or [{}]
     given = choice if isinstance(choice, dict) else tools[0]
     while isinstance(given, dict):

@@ -1,4 +1,4 @@
-"""How real OpenAI-compatible servers differ, as measured; each wraps a plain script "request -> text".
+"""Dialects of real OpenAI-compatible servers, as measured; each wraps a plain script "request -> text".
 
 >>> import asyncio
 >>> from swarm.llm.base import ChatRequest, Message, ResponseFormat, complete
@@ -16,9 +16,9 @@
 >>> asyncio.run(main(TRANSFORMERS))
 ('Sure, here it is:', 'json_schema', 1)
 
-A form that a dialect honours makes its answer the script's text alone; where the form is ignored, the text comes in a
-code fence with prose around, as a model left to itself writes it. A script may also return a `InjectedFault`, worded
-then as that server words it.
+If a dialect honours the requested format, its answer is the script's text alone; if it ignores the format, the text is
+in a code fence with prose around it, as a model without constraints writes it. A script may also return an
+`InjectedFault`, which is worded as that server does.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _WANTED = {"int_type": "number", "int_from_float": "number", "float_type": "numb
 
 
 def _llama_takes(found: Problem) -> bool:
-    """A name of any kind or none, no messages, any role, numbers beyond all ranges, options that it does not know."""
+    """Whether llama-server ignores a problem: model names, no messages, roles, ranges of numbers, unknown options."""
     if found.param == "n":
         return False
     free = found.param in ("model", "stop", "stream_options", "user", "metadata")
@@ -66,7 +66,7 @@ def _llama_takes(found: Problem) -> bool:
 
 
 def _llama_wrong(found: Problem) -> Reply:
-    """It has no `param`: the words name the field."""
+    """The response to an invalid request. It has no `param`: the message names the field."""
     kind, param, given = found.kind, found.param, found.given
     if param.endswith(".role"):
         said = f"Failed to parse messages: Missing 'role' in message: {json.dumps(given)[:200]}"
@@ -97,7 +97,7 @@ _NO_CONTENT = "Expected 'content' to be a string or an array"
 
 
 def _llama_lists(models: Sequence[str], context: int) -> dict[str, Any]:
-    """A list as Ollama gives it, and one as OpenAI does, with facts of the file."""
+    """A list of models as in Ollama, and one as in OpenAI, with facts of the file."""
     details = {"parent_model": "", "format": "gguf", "family": "", "families": [""], "parameter_size": "",
                "quantization_level": ""}  # fmt: skip
     meta = {"vocab_type": 2, "n_vocab": 49_152, "n_ctx": context or 4_096, "n_ctx_train": 8_192, "n_embd": 576,
@@ -290,5 +290,5 @@ BY_NAME = {
     "litellm-llama": LITELLM_LLAMA,
     "aimock": AIMOCK,
 }
-"""As a command line names them: one per column of the table of what servers do, and OpenAI's own."""
+"""Dialects by their names on the command line."""
 DIALECTS = tuple(BY_NAME.values())

@@ -1,4 +1,4 @@
-"""Requests and answers of a scripted server, and how they go over HTTP/1.1."""
+"""HTTP/1.1 for a scripted server: read requests, write responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came: header names are in lower case, `body` is None where there is none or it is no JSON."""
+    """A request. Header names are in lower case; `body` is None if there is none or it is no JSON."""
 
     path: str
     headers: Mapping[str, str]
@@ -33,19 +33,19 @@ class Received:
 
     @property
     def route(self) -> Route:
-        """What the path asks for; empty if nothing that a model server has."""
+        """The API that the path names; empty for any other path."""
         path = self.path.partition("?")[0].rstrip("/")
         return next((route for (how, end), route in _ROUTES.items() if how == self.method and path.endswith(end)), "")
 
     @property
     def last(self) -> str:
-        """The words of the last message."""
+        """The text of the last message."""
         said = self._messages()
         return _words(said[-1]) if said else ""
 
     @property
     def system(self) -> str:
-        """The words of the first message if the system says it, or of the instructions that go with a response."""
+        """The text of the system message, if it is the first, after the `instructions` of the responses API."""
         body, said = self._fields(), self._messages()
         first = said[0] if said and isinstance(said[0], dict) else {}
         own = _words(first) if first.get("role") in ("system", "developer") else ""
@@ -53,7 +53,7 @@ class Received:
 
     @property
     def texts(self) -> list[str]:
-        """The words of every message, after the instructions that go with a response."""
+        """The text of every message, after the `instructions` of the responses API."""
         instructions = self._fields().get("instructions")
         return [*([str(instructions)] if instructions else []), *map(_words, self._messages())]
 
@@ -126,7 +126,7 @@ DONE = "data: [DONE]\n\n"
 
 
 class UnreadableRequest(Exception):
-    """A request that is not read to its end."""
+    """The request cannot be read."""
 
     def __init__(self, status: int, why: str) -> None:
         self.status = status
@@ -134,7 +134,7 @@ class UnreadableRequest(Exception):
 
 
 class RequestReader(asyncio.StreamReader):
-    """Tells at once when the other side has gone, and leaves what it sent before to be read."""
+    """A stream reader that detects at once when the client disconnects, and keeps the data sent before."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit=limit)
@@ -156,7 +156,7 @@ class RequestReader(asyncio.StreamReader):
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Raise ConnectionError out of the block, which is cancelled, when the other side goes."""
+        """Cancel the block and raise ConnectionError when the client disconnects."""
         self._working = task = asyncio.current_task()
         try:
             if self.at_eof():

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server on loopback whose answers are a plain function: for tests of what speaks to one.
+"""A small OpenAI-compatible server on loopback whose answers are a plain function, for tests of its clients.
 
 >>> import asyncio
 >>> from swarm.llm.base import ChatRequest, Message, complete
@@ -11,9 +11,9 @@
 >>> asyncio.run(main())
 ('You said hello.', 'small', 1)
 
-A text becomes what its path asks for: a chat completion, a response, either of them streamed where that was asked for,
-embeddings, or a list of models. A `Reply` is sent as it is, a `Stream` bit by bit, and a script that never returns
-hangs (`hang`). What real servers do differently is in `dialects.py`, answers out of a file are in `rules.py`.
+A text becomes what its path names: a chat completion, a response, either of them streamed if requested, embeddings, or
+a list of models. A `Reply` is sent unchanged, a `Stream` piece by piece, and a script that never returns hangs
+(`hang`). Dialects of real servers are in `dialects.py`, answers from a file in `rules.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from swarm.testing.openai_payloads import error as error
 from swarm.testing.openai_payloads import pieces as pieces
 
 MANNER = Manner()
-"""How a text is put where no dialect does it: as OpenAI puts it."""
+"""The format of responses without a dialect: that of OpenAI."""
 
 
 async def hang(request: Received) -> None:
@@ -50,11 +50,11 @@ async def hang(request: Received) -> None:
 
 
 class ModelServer:
-    """Answers every request as `script` says, `latency` seconds after it came, a streamed text `delay` seconds a piece.
+    """Answers every request as `script` says, after `latency` seconds; each streamed piece takes `delay` seconds.
 
-    Connections are kept for further requests. `requests` are those that came, `open` counts those not answered yet,
-    `hung_up` those whose client went away before the answer's end: its script is cancelled then, and `left` is set.
-    `connections` counts those that are open now, `accepted` all that ever were. A script that raises answers 500.
+    Connections are kept alive. `requests` has all requests, `open` counts the unanswered ones, `hung_up` those whose
+    client disconnected before the end of the response: the script is cancelled then, and `left` is set. `connections`
+    counts the open connections, `accepted` all of them. A script that raises answers 500.
     """
 
     def __init__(self, script: Script, *, delay: float = 0.0, latency: float = 0.0, port: int = 0) -> None:
@@ -80,7 +80,7 @@ class ModelServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def note(self, request: Received, outcome: str, seconds: float) -> None:
-        """Told after each request, for who counts or logs: `outcome` is the status, or how it ended without one."""
+        """Called after each request, to be overridden. `outcome` is the status, or how it ended without one."""
 
     def _protocol(self) -> asyncio.StreamReaderProtocol:
         reader = RequestReader(limit=MAX_HEAD)
@@ -99,7 +99,7 @@ class ModelServer:
         self.connections -= 1
 
     async def _serve(self, reader: RequestReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: request and answer in turn, until either side has enough."""
+        """Serve one connection: requests and responses in turn, until either side closes it."""
         try:
             while (request := await received(reader, writer)) and await self._exchanged(request, reader, writer):
                 pass
@@ -112,7 +112,7 @@ class ModelServer:
             writer.close()
 
     async def _exchanged(self, request: Received, reader: RequestReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer; whether the connection can take another request."""
+        """Answer a request; whether the connection can take another one."""
         self.requests.append(request)
         self.open += 1
         begun, outcome = time.perf_counter(), "stopped"
@@ -133,7 +133,7 @@ class ModelServer:
             self.note(request, outcome, time.perf_counter() - begun)
 
     async def _replied(self, request: Received, writer: asyncio.StreamWriter) -> tuple[str, bool]:
-        """The status that was sent, or how it ended without one, and whether the connection goes on."""
+        """Send the response; its status, or how it ended without one, and whether the connection stays open."""
         if self.latency:
             await asyncio.sleep(self.latency)
         answer = await self._said(request)
@@ -163,7 +163,7 @@ class ModelServer:
 
 
 def shaped(request: Received, text: str, delay: float = 0.0) -> Reply | Stream:
-    """`text` as what the path asks for; 404 where it asks for nothing that a model server has."""
+    """`text` as the response that the path names; 404 for an unknown path."""
     if request.route == "models":
         return Reply(listing([SERVED]))
     if not request.route:

@@ -1,4 +1,4 @@
-"""What OpenAI-compatible servers send, as plain values: chat completions, responses, embeddings, models, errors. Pure.
+"""Payloads of OpenAI-compatible servers: chat completions, responses, embeddings, models, errors. Pure.
 
 >>> completion("hello")["choices"][0]["message"]["content"]
 'hello'
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-"""What is counted in a body for which no count is given. A server's own answers are counted (`answers.py`)."""
+"""The usage in a payload for which none is given. `answers.py` counts the tokens of a server's responses."""
 SERVED = "served"
 """The name of the model, unless another is given."""
 DIMENSIONS = 16
@@ -26,17 +26,17 @@ DIMENSIONS = 16
 def error(
     message: str, kind: str = "invalid_request_error", code: object = None, param: str | None = None
 ) -> dict[str, Any]:
-    """An error body as OpenAI words it."""
+    """An error in the format of OpenAI."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def usage(sent: int, written: int) -> dict[str, int]:
-    """A count of tokens, as chat completions have it."""
+    """The usage of a chat completion."""
     return {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written}
 
 
 def pieces(text: str) -> list[str]:
-    """A text in pieces the size of tokens; larger ones where there would be more than a few hundred."""
+    """Split a text into pieces of the size of tokens; larger ones if there would be more than a few hundred."""
     size = max(4, len(text) // 400)
     return [text[start : start + size] for start in range(0, len(text), size)]
 
@@ -45,7 +45,7 @@ def pieces(text: str) -> list[str]:
 
 
 def completion(text: str | None, **changes: Any) -> dict[str, Any]:
-    """The body of a chat completion; `finish_reason`, `tool_calls` and whatever else may be changed."""
+    """The body of a chat completion; `changes` may set `finish_reason`, `tool_calls` and any other field."""
     finish = changes.pop("finish_reason", "stop")
     message = {"role": "assistant", "content": text}
     if calls := changes.pop("tool_calls", None):
@@ -62,7 +62,7 @@ def completion(text: str | None, **changes: Any) -> dict[str, Any]:
 
 
 def chunk(text: str | None = None, **changes: Any) -> dict[str, Any]:
-    """One event of a streamed completion; `delta`, `finish_reason`, `index` and whatever else may be changed."""
+    """One event of a streamed completion; `changes` may set `delta`, `finish_reason`, `index` and any other field."""
     delta = changes.pop("delta", {} if text is None else {"content": text})
     finish, index = changes.pop("finish_reason", None), changes.pop("index", 0)
     return {
@@ -81,7 +81,7 @@ def chunk(text: str | None = None, **changes: Any) -> dict[str, Any]:
 def response(text: str, *, cut: bool = False, call: str = "", **changes: Any) -> dict[str, Any]:
     """The body of a response: a message, or the call of the tool `call` with `text` as its arguments.
 
-    `cut` says that it ended at its token limit; `id`, `usage` and whatever else may be changed.
+    `cut`: it ended at its token limit. `changes` may set `id`, `usage` and any other field.
     """
     status = "incomplete" if cut else "completed"
     name = changes.pop("id", "resp_1")
@@ -100,7 +100,7 @@ def response(text: str, *, cut: bool = False, call: str = "", **changes: Any) ->
 
 
 def usage_of_response(counted: Mapping[str, int]) -> dict[str, Any]:
-    """The count of a chat completion under the names that responses have for it."""
+    """The usage of a chat completion under the names of the responses API."""
     return {
         "input_tokens": counted["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": 0},
@@ -111,7 +111,7 @@ def usage_of_response(counted: Mapping[str, int]) -> dict[str, Any]:
 
 
 def response_events(text: str, *, cut: bool = False, call: str = "", **changes: Any) -> list[str]:
-    """A streamed response, event by event; its last one holds all of it. There is no `[DONE]`."""
+    """The events of a streamed response; the last one holds all of it. There is no `[DONE]`."""
     whole = response(text, cut=cut, call=call, **changes)
     begun = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
     kind = "response.function_call_arguments" if call else "response.output_text"
@@ -130,14 +130,14 @@ def response_events(text: str, *, cut: bool = False, call: str = "", **changes: 
 
 
 def failed_response(problem: Mapping[str, Any], begun: str = "", **changes: Any) -> list[str]:
-    """A streamed response that fails after some text: the error stands in its last event."""
+    """The events of a streamed response that fails after some text; the last one has the error."""
     words = [part for part in response_events(begun, **changes) if part.startswith("event: response.output_text.delta")]
     whole = response("", **changes) | {"status": "failed", "output": [], "usage": None, "error": problem}
     return [*words, event("response.failed", {"sequence_number": len(words), "response": whole})]
 
 
 def event(name: str, data: Mapping[str, Any]) -> str:
-    """An event with its name, as responses are streamed."""
+    """A named event of an event stream."""
     return f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n"
 
 
@@ -154,7 +154,7 @@ def _item(response_id: str, text: str, call: str, status: str) -> dict[str, Any]
 
 
 def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
-    """A vector of length 1 for a text: the same for the same text, and another for any other."""
+    """A vector of length 1 for a text, deterministic and different for different texts."""
     digest = hashlib.shake_256(text.encode("utf-8", "replace")).digest(2 * dimensions)
     values = [number / 32_768 for number in struct.unpack(f"<{dimensions}h", digest)]
     length = math.hypot(*values) or 1.0
@@ -167,7 +167,7 @@ def embedded(texts: Iterable[str], *, as_text: bool = False, **changes: Any) -> 
 
 
 def embeddings(vectors: Sequence[Sequence[Any]], *, as_text: bool = False, **changes: Any) -> dict[str, Any]:
-    """The body of embeddings out of these vectors; `model`, `usage` and whatever else may be changed."""
+    """The body of embeddings with these vectors; `changes` may set `model`, `usage` and any other field."""
     data = [
         {"object": "embedding", "index": index, "embedding": packed(found) if as_text else list(found)}
         for index, found in enumerate(vectors)
@@ -182,14 +182,14 @@ def packed(values: Sequence[float]) -> str:
 
 
 def inputs(body: Mapping[str, Any]) -> Iterator[Any]:
-    """What embeddings are asked of, one by one: texts, or lists of token ids."""
+    """The inputs of a request for embeddings: texts, or lists of token ids."""
     given = body.get("input")
     tokens = isinstance(given, list) and all(isinstance(part, int) for part in given)
     yield from given if isinstance(given, list) and not tokens else [given or ""]
 
 
 CREATED = 1_686_935_002
-"""When the models of a list were made: a moment in 2023 that many lists have."""
+"""Creation time of listed models: a moment in 2023 that many servers send."""
 
 
 def listing(models: Iterable[str], *, owner: str = "scripted", created: int = CREATED) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Passes requests on to a real endpoint, and writes down what it answers: a recording to be played later."""
+"""Forward requests to a real endpoint and record its responses, to be replayed later."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from swarm.testing.recordings import line
 TIMEOUT = 600.0
 """Seconds for one answer."""
 SECRET = 8
-"""Characters that a secret has at least. A shorter one is made up for a server that wants any, and may be a word."""
+"""Least characters of a secret. A shorter one is a placeholder for a server that accepts any, and may be a word."""
 _KEPT = re.compile(r"(llm_provider-)?(x-ms-)?retry-after(-ms)?|.*ratelimit.*")
-"""Headers of an error that say something to whoever asks."""
+"""Headers of an error that a client reads."""
 _EVENT = re.compile(r"(?<=\n\n)")
 
 
 class Recorder:
     """The script of a `ModelServer` that asks a real endpoint, and writes each request with its answer as a line.
 
-    The endpoint's secrets stand in none, even where it repeats them. What never reached the endpoint is answered with
-    502, and not written down; nor are lists of models, since whoever plays a recording has its own.
+    No line has the endpoint's secrets, even if the endpoint repeats them. A request that never reached it gets 502 and
+    is not recorded; nor are lists of models, since a server that replays a recording has its own.
     """
 
     def __init__(self, connection: OpenAIConnection, write: Callable[[str], object]) -> None:
@@ -64,7 +64,7 @@ class Recorder:
     async def _passed(
         self, request: Received, response: Any, timeouts: CallTimeouts, opened: AsyncExitStack
     ) -> AsyncIterator[bytes]:
-        """The pieces of a stream as they come. It is written down when it has ended, whole or broken."""
+        """The pieces of a stream as they come. It is recorded at its end, complete or broken."""
         import httpx2
 
         parts, cut = bytearray(), False
@@ -84,7 +84,7 @@ class Recorder:
             raise Cut
 
     def _text(self, content: bytes | bytearray) -> str:
-        """As text, without secrets."""
+        """`content` as text, without secrets."""
         text = content.decode("utf-8", "replace")
         for secret in (self._endpoint.key, *self._endpoint.secrets):
             text = text.replace(secret, "***") if len(secret) >= SECRET else text

@@ -1,12 +1,12 @@
-"""Answers of a scripted server out of a recording: JSON lines, each a request and what was answered to it.
+"""Replay a recording as the answers of a scripted server: JSON lines, each a request and its response.
 
     {"request": {"messages": [{"role": "user", "content": "hello"}]}, "answer": "Hello, you."}
     {"request": {...}, "answer": {"status": 429, "headers": {"retry-after": "2"}, "body": {"error": {...}}}}
     {"request": {...}, "answer": {"stream": ["data: {...}\\n\\n", ...], "cut": true}}
 
-A line fits a request that has all fields of its own, in every value; `path` beside them, if given, is the request's.
-Lines that fit the same request answer it in their order, the last one for ever. A text is put as the dialect puts it;
-anything else goes back as it was recorded.
+A line matches a request that has all fields of the line's `request` with the same values, and its `path` if it has one.
+Lines that match the same request answer it in order, the last one any number of times. A text is formatted as the
+dialect does; anything else is sent as it was recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """A request, as far as it matters, and its answer."""
+    """The fields that a request must have, and its answer."""
 
     request: Mapping[str, Any]
     answer: Answer
@@ -45,7 +45,7 @@ class Pair:
 
 
 class Recording:
-    """The pairs of a file. It counts what was answered: each server needs one of its own."""
+    """The pairs of a file. It counts its answers, so each server needs its own."""
 
     def __init__(self, pairs: list[Pair]) -> None:
         self.pairs = pairs
@@ -53,7 +53,7 @@ class Recording:
 
     @classmethod
     def load(cls, path: Path) -> Recording:
-        """Those in a file. Raises BadInput that names every problem and its line."""
+        """Read a file. Raises BadInput that names every problem and its line."""
         return cls.read(text_of(path, MAX_FILE), str(path))
 
     @classmethod
@@ -74,7 +74,7 @@ class Recording:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Those that its requests name."""
+        """The models that its requests name."""
         named = (pair.request.get("model") for pair in self.pairs)
         return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
@@ -100,12 +100,12 @@ def line(request: Received, answer: Reply | Stream) -> str:
 
 
 def _bare(path: str) -> str:
-    """Without its query, in which a key may stand."""
+    """A path without its query, which may hold a key."""
     return path.partition("?")[0]
 
 
 def _pair(found: Any) -> Pair:
-    """Raises ValueError with what is wrong."""
+    """Parse one line. Raises ValueError with the problem."""
     if not isinstance(found, dict):
         raise ValueError("no JSON object")
     _known("", found, _FIELDS)

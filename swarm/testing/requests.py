@@ -1,4 +1,4 @@
-"""What a model server asks of a request, and the first thing that is wrong with one: field, words and code. Pure.
+"""Validate requests to a model server as OpenAI does; the first problem has a field, a message and a code. Pure.
 
 >>> wrong("chat", {"model": "small", "messages": [{"role": "captain", "content": "hello"}]}).param
 'messages[0].role'
@@ -7,7 +7,7 @@
 >>> wrong("embeddings", {"model": "small", "input": "hello"}) is None
 True
 
-Fields that are not known here are passed over: servers have their own.
+Unknown fields are ignored: servers have their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from swarm.testing.http_server import Route
 
 MOST_CHOICES = 128
-"""What OpenAI takes as `n`."""
+"""Largest `n` that OpenAI accepts."""
 
 _JSON = {str: "string", bool: "boolean", int: "integer", float: "decimal", list: "array", dict: "object"}
 _BOUNDS = {"greater_than_equal": ("ge", "below minimum", "below_min", ">="),
@@ -31,7 +31,7 @@ _BOUNDS = {"greater_than_equal": ("ge", "below minimum", "below_min", ">="),
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a request."""
+    """A problem of a request."""
 
     param: str
     """The field, as `messages[0].role`."""
@@ -39,9 +39,9 @@ class Problem:
     code: str
     place: tuple[int | str, ...] = ()
     kind: str = ""
-    """What pydantic calls it."""
+    """The type of the error in pydantic."""
     given: Any = None
-    """What stands there, or around it if it is missing."""
+    """The value of the field, or the value around it if it is missing."""
 
     @property
     def out_of_range(self) -> bool:
@@ -83,14 +83,14 @@ class _Body(BaseModel):
 
 
 class _Asking(_Body):
-    """What every request has."""
+    """Fields of every request."""
 
     model: Annotated[str, Field(min_length=1)]
     user: str | None = None
 
 
 class _Writing(_Asking):
-    """What every request for a text may say."""
+    """Fields of every request for a text."""
 
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Share = None
@@ -111,7 +111,7 @@ class _Said(_Body):
     @field_validator("content")
     @classmethod
     def _given(cls, content: Any, info: ValidationInfo) -> Any:
-        """Only what the assistant said may be calls alone; a text may be empty."""
+        """Only an assistant's message may have tool calls without content; a text may be empty."""
         given = isinstance(content, (str, list)) or (content is None and info.data.get("role") == "assistant")
         if not given:
             expected = f"{_with_article(str)} or {_with_article(list)}"
@@ -158,7 +158,7 @@ _BODIES: Mapping[Route, type[_Asking]] = {"chat": Chat, "responses": Response, "
 def wrong(
     route: Route, body: Mapping[str, Any], takes: Callable[[Problem], bool] = lambda found: False
 ) -> Problem | None:
-    """The first thing that is wrong with a request, but for what `takes` passes over; None if nothing is."""
+    """The first problem of a request that `takes` does not ignore; None if there is none."""
     if route not in _BODIES:
         return None
     try:
@@ -181,7 +181,7 @@ def _named(place: tuple[int | str, ...]) -> str:
 
 
 def _told(param: str, found: ErrorDetails) -> tuple[str, str]:
-    """What OpenAI says of it."""
+    """The message and code that OpenAI sends for a problem."""
     kind, context, given = found["type"], found.get("ctx", {}), found["input"]
     if kind == "missing":
         return f"Missing required parameter: '{param}'.", "missing_required_parameter"

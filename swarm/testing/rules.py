@@ -1,4 +1,4 @@
-r"""Answers of a scripted server out of a file of rules: the first that fits a request answers it.
+r"""Answer requests by a file of rules: the first rule that matches a request answers it.
 
 >>> rules = ScriptRules.read(r'''
 ... models: [small]
@@ -19,11 +19,11 @@ r"""Answers of a scripted server out of a file of rules: the first that fits a r
 >>> asyncio.run(rules(asked("Hello")))
 'I do not know.'
 
-They are a script for any dialect: `ModelServer(OPENAI.speaks(rules))`. In `when`, `last` looks at the last message,
-`system` at the system's, `model` at the model's name; a text in slashes is a regular expression, any other must stand
-there as it is. `when: words` is `when: {last: words}`. What a rule does with a request that fits it all:
+They are a script for any dialect: `ModelServer(OPENAI.speaks(rules))`. In `when`, `last` searches the last message,
+`system` the system message, `model` the model's name; a text in slashes is a regular expression, any other is searched
+literally. `when: words` means `when: {last: words}`. Fields of a rule that matches:
 
-    say      a text, or a value that is said as JSON; \1 and \g<name> in it are what the expressions caught
+    say      a text, or a value that is sent as JSON; \1 and \g<name> in it are the groups of the expressions
     error    overloaded, timed out, upstream, too long, unknown model, wrong key: as the dialect words it; an HTTP
              status; `cut` (hangs up in the middle of what it says) or `hang` (never answers)
     delay    seconds before the answer
@@ -54,7 +54,7 @@ from swarm.text.bounded_regex import PatternTooSlow, in_time, pattern_problem, s
 MAX_FILE = 1_000_000
 """Bytes of a file of rules."""
 MAX_LOOKED_AT = 200_000
-"""Characters of a message that rules look at."""
+"""Characters of a message that rules search."""
 _FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 _ENDS = ("cut", "hang")
 _LOOKS = ("last", "system", "model")
@@ -64,17 +64,17 @@ _GROUP = re.compile(r"\\(?:(\d{1,2})|g<(\w{1,64})>)")
 
 @dataclass
 class Rule:
-    """One rule. `left` is how often it still answers; None: for ever."""
+    """One rule. `left`: how often it still answers; None: without limit."""
 
     looks: Mapping[str, str] = field(default_factory=dict)
-    """Where it looks, and for which expression."""
+    """The regular expression for each field that is searched."""
     say: Any = None
     error: str | int | None = None
     delay: float = 0.0
     left: int | None = None
 
     def found(self, request: Received) -> list[Any] | None:
-        """What its expressions found in a request; None if it does not fit."""
+        """The matches of its expressions in a request; None if one does not match."""
         if self.left == 0:
             return None
         with in_time():
@@ -102,14 +102,14 @@ class Rule:
 
 
 class ScriptRules:
-    """The rules of a file, in order. One that is used up (`times`) stays so: each server needs rules of its own."""
+    """The rules of a file, in order. A rule that is used up (`times`) stays so: each server needs its own rules."""
 
     def __init__(self, rules: list[Rule], models: tuple[str, ...] = ()) -> None:
         self.rules, self.models = rules, models
 
     @classmethod
     def load(cls, path: Path) -> ScriptRules:
-        """Those in a file, JSON or YAML. Raises BadInput that names every problem and its place."""
+        """Read a file, JSON or YAML. Raises BadInput that names every problem and its place."""
         return cls.read(text_of(path, MAX_FILE), str(path))
 
     @classmethod
@@ -139,14 +139,14 @@ class ScriptRules:
 
 
 def _groups(found: list[Any]) -> dict[str, str]:
-    """What was caught, by number and by name; numbers go on from one expression to the next."""
+    """The groups of the matches, by number and by name; numbers continue from one expression to the next."""
     numbered = islice((text or "" for match in found for text in match.groups()), 99)
     groups = {str(number): text for number, text in enumerate(numbered, 1)}
     return groups | {name: text or "" for match in found for name, text in match.groupdict().items()}
 
 
 def _filled(said: Any, groups: Mapping[str, str]) -> Any:
-    """What is said, with what was caught in its texts. Unknown groups stay as they are."""
+    """`said` with groups filled into its texts. Unknown groups stay as they are."""
     if isinstance(said, str):
         return _GROUP.sub(lambda mark: groups.get(mark[1] or mark[2], mark[0]), said)
     if isinstance(said, dict):
@@ -155,7 +155,7 @@ def _filled(said: Any, groups: Mapping[str, str]) -> Any:
 
 
 def _cut(request: Received, text: str) -> Said:
-    """The first half of a stream, and no end; nothing at all where no stream was asked for."""
+    """The first half of a stream without an end; nothing at all if no stream was requested."""
     if not request.streamed:
         return None
     about = stamp(request)
@@ -170,7 +170,7 @@ def _cut(request: Received, text: str) -> Said:
 
 
 class _Reader:
-    """Reads a document, and keeps what is wrong with it."""
+    """Parses a document of rules, and collects its problems."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -182,7 +182,7 @@ class _Reader:
         self._known("", found, ("models", "rules"))
         rules = found.get("rules")
         if not isinstance(rules, list) or not rules:
-            self.problems.append("rules: no list with a rule in it")
+            self.problems.append("rules: not a list with at least one rule")
             rules = []
         models = found.get("models", [])
         if not isinstance(models, list) or not all(isinstance(name, str) and name for name in models):
@@ -226,7 +226,7 @@ class _Reader:
         try:
             json.dumps(found, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
-            self.problems.append(f"{place}: a value that JSON has not; quote it")
+            self.problems.append(f"{place}: a value that JSON cannot hold; quote it")
         return found
 
     def _error(self, place: str, found: Any) -> str | int | None:

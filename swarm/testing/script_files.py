@@ -1,4 +1,4 @@
-"""Files of a scripted server, read strictly: all that is wrong with one is told at once, with its place."""
+"""Read the files of a scripted server strictly: one error names all problems with their places."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from swarm.errors import BadInput, TooLarge
 
 TOLD = 12
-"""Problems that are told at once."""
-REMEDY = "mend the file"
+"""Problems that one error names."""
+REMEDY = "correct the file"
 
 
 def text_of(path: Path, most: int) -> str:
-    """A file's text, if it has at most so many bytes. Raises BadInput."""
+    """The text of a file of at most `most` bytes. Raises BadInput."""
     try:
         with path.expanduser().open("rb") as file:
             content = file.read(most + 1)
@@ -35,7 +35,8 @@ def refuse(place: str, problems: Sequence[str]) -> None:
 
 
 def unknown(name: object, names: Sequence[str]) -> str:
-    """
+    """The message for an unknown field, with the nearest known name.
+
     >>> unknown("sya", ("when", "say"))
     "sya: unknown field, did you mean 'say'?"
     """

@@ -1,4 +1,4 @@
-"""Models whose answers are a plain function: for tests, ours and yours.
+"""Models whose answers are a plain function, for tests.
 
 >>> import asyncio
 >>> model = ScriptedModel(lambda messages: messages[-1].content.upper())
@@ -34,12 +34,12 @@ from swarm.llm.base import ChatRequest, Completion, Message
 from swarm.types.result import Usage
 
 Script = Callable[[Sequence[Message]], str | Completion | Awaitable[str | Completion] | AsyncIterator[str]]
-"""Says what a model answers; raises what it would raise; may be a coroutine function or an async generator."""
+"""Returns what a model answers, or raises what it would raise; may be a coroutine function or an async generator."""
 
 
 @dataclass
 class ScriptedModel:
-    """A model that answers what `script` says.
+    """A model that answers what `script` returns.
 
     Each call is kept in `requests`, in order of arrival. The model never times out by itself: the caller cancels a
     script that waits for too long.
@@ -84,7 +84,7 @@ async def _words(answer: str | Completion) -> AsyncIterator[str]:
 
 
 class ScriptedModels:
-    """Every model there is, all speaking by one script. `calls` holds (name, messages) of each call.
+    """Models of every name, all answering by one script. `calls` holds (name, messages) of each call.
 
     >>> ScriptedModels(lambda messages: "yes").get("openai/gpt").name
     'openai/gpt'
