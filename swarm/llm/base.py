@@ -1,7 +1,7 @@
-"""The seam to language models: messages go in, one completion comes out.
+"""The interface to language models: a ChatRequest goes in, a Completion comes out.
 
-A model is named `endpoint/model`, an endpoint being a server and its limits. Whoever implements `Model` raises
-`swarm.errors.ModelUnavailable` for what may pass and `ModelRefused` for what will not; nothing foreign gets through.
+A model is named `endpoint/model`, an endpoint being a server and its limits. An implementation of `Model` raises
+`swarm.errors.ModelUnavailable` for what may pass and `ModelRefused` for what will not, and no error of a library.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """The JSON that an answer should be. Servers differ in whether and how they hold to it: always validate."""
+    """The JSON schema of a wanted answer. Servers differ in whether and how they enforce it: always validate."""
 
     name: str
     schema: Mapping[str, Any]
@@ -53,35 +53,35 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model answered. `cut` says that it stopped at the token limit and not by itself."""
+    """The answer of a model. `cut`: it ended at the token limit and not by itself."""
 
     text: str
     usage: Usage = _ONE_CALL
     model: str = ""
     cut: bool = False
     asked_by: str = ""
-    """How a form was asked for: `json_schema`, `json_object`, `tool` or `words`; empty without a form."""
+    """How the format was requested: `json_schema`, `json_object`, `tool` or `words`; empty without a format."""
     dropped: tuple[str, ...] = ()
-    """What a form's schema says and its server was not told, each as `place: keyword`; alone: at every place."""
+    """Keywords of the schema that were left out of the request, each as `place: keyword`; alone: at every place."""
     pause: float = 0.0
-    """Seconds for which its server takes no more: this call used up what it allows."""
+    """Seconds until the server accepts another request: this call used up its rate limit."""
     first: float = 0.0
     """Seconds from the request to the first piece; 0: unknown."""
     failed: tuple[FailedModel, ...] = ()
     """The models that were asked before `model`, and why each did not answer."""
     thoughts: str = ""
-    """The beginning of what the model thought, for the log: nothing else may be given it."""
+    """The beginning of the model's reasoning. For the log only: it never reaches answers or other models."""
     remedy: str = ""
-    """What to do where it was `cut`: it names the limit at which it was."""
+    """What to do about a `cut` answer; names the limit that cut it."""
 
 
 @runtime_checkable
 class Model(Protocol):
-    """One model of one endpoint. It may be asked several questions at once."""
+    """One model of one endpoint. It accepts concurrent requests."""
 
     @property
     def name(self) -> str:
-        """`endpoint/model`, as cards have it."""
+        """`endpoint/model`, as cards name it."""
         ...
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
@@ -104,14 +104,14 @@ async def complete(model: Model, request: ChatRequest) -> Completion:
 
 
 class Anew(str):
-    """A piece of a stream with which the answer begins: what was given before were thoughts."""
+    """The piece of a stream at which the answer begins: the pieces before it were thoughts."""
 
     __slots__ = ()
 
 
 Again = Callable[[Billed, Usage], Awaitable[None]]
-"""Told before one call sends another request: what the server may charge for the one before, and what that used. What
-it raises ends the call."""
+"""Called before one call sends another request, with what the server may charge for the one before and its usage. An
+error that it raises ends the call."""
 
 
 @runtime_checkable
@@ -119,26 +119,26 @@ class Guardable(Protocol):
     """A model that may send several requests in one call, and whose server may ignore `max_tokens`."""
 
     def guarded(self, again: Again) -> Model:
-        """The same, telling `again`, and hanging up on a stream in which more than `max_tokens` have come."""
+        """The same model, which calls `again`, and closes a stream after more than `max_tokens`."""
         ...
 
 
 @runtime_checkable
 class Tuned(Protocol):
-    """A model that has settings of its own, for calls that say nothing else."""
+    """A model with default sampling settings, for calls without their own."""
 
     @property
     def sampling(self) -> Sampling: ...
 
 
 def sampling_of(model: Model, asked: Sampling | None = None) -> Sampling:
-    """What a call of `model` is sampled with, where it asks for `asked`."""
+    """The sampling settings of a call: `asked`, over the defaults of `model`."""
     own = model.sampling if isinstance(model, Tuned) else UNSET
     return own if asked is None else asked.over(own)
 
 
 def cap_of(model: Model, asked: Sampling | None = None) -> Cap | None:
-    """The tokens that an answer of `model` may have, as the card that asks says, or else its endpoint."""
+    """The token limit of an answer of `model`: that of the card, or else of the endpoint."""
     if asked is not None and asked.max_tokens:
         return Cap(asked.max_tokens, IN_CARD)
     if not (own := sampling_of(model).max_tokens):
@@ -148,20 +148,20 @@ def cap_of(model: Model, asked: Sampling | None = None) -> Cap | None:
 
 @runtime_checkable
 class Models(Protocol):
-    """Every model this process can reach. Whoever made it closes it."""
+    """Every model this process can reach. Its creator closes it."""
 
     def get(self, name: str) -> Model:
-        """The model `endpoint/model`. ModelRefused, naming what to set, if there is no such endpoint."""
+        """The model `endpoint/model`. Raises ModelRefused with what to set if there is no such endpoint."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 class NoModels:
-    """For processes that run `local/` experts only."""
+    """No models at all, for processes that run `local/` experts only."""
 
     def get(self, name: str) -> Model:
-        unknown = ModelRefused(f"this process was given no model endpoints, so {name!r} cannot be asked")
+        unknown = ModelRefused(f"this process has no model endpoints, so {name!r} cannot be asked")
         unknown.billed = "nothing"
         raise unknown
 

@@ -1,6 +1,6 @@
-"""The file in which endpoints are set up, `swarm.toml`. Pure, but for the reading of it.
+"""The schema and the reading of `swarm.toml`, the file that configures endpoints.
 
-A process reads it once, when it starts: restart those that run after a change.
+A process reads it once, when it starts: restart running processes after a change.
 
 [endpoints.box]
 url = "http://box:8080/v1"
@@ -12,7 +12,7 @@ prices = { input = 0.15, output = 0.6, cached = 0.075, max_output = 16000 }
 sampling = { temperature = 0.2, max_tokens = 800 }   # where a card says nothing else; as `swarm.types.sampling` has
 them
 
-What is wrong with it is a BadInput that names the file, the table and the field. No value is shown: it may be a key.
+Errors in it raise BadInput, which names the file, the table and the field. No value is shown: it may be a key.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LONGEST = 86_400.0
 """Seconds that a timeout may have."""
 ENDPOINT = re.compile(r"(?!local$)[a-z0-9][a-z0-9_-]{0,63}")
 SENDABLE = re.compile(r"[\x20-\x7e]*")
-"""What a header may hold. Of anything else a client complains with the whole header, key included."""
+"""Characters that a header may have. For others, clients raise errors that show the whole header, key included."""
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -50,12 +50,12 @@ _MODEL = re.compile(r"[\x21-\x7e]{1,200}")
 _SECRET = re.compile(
     r"authorization|cookie|secret|passw|credential|(^|[-_])auth$|(^|[-_]|api)(key|token)$", re.IGNORECASE
 )
-"""Names of what holds a secret."""
+"""Names of headers and parameters whose values are secrets."""
 _BY_ENVIRONMENT = 'name the variable that has it: key_env = "NAME"'
 
 
 def usable(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:
-    """Whether this is the URL of a server."""
+    """Whether `url` is the URL of a server."""
     try:
         parts = urlsplit(url)
         return parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
@@ -65,7 +65,7 @@ def usable(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:
 
 def _is_url(url: str) -> str:
     if not usable(url := url.strip()):
-        raise ValueError("no http or https URL; give the base URL of the server, such as https://api.openai.com/v1")
+        raise ValueError("not an http or https URL; give the base URL of the server, such as https://api.openai.com/v1")
     if urlsplit(url).query:
         raise ValueError("it has a query; put that into `query`")
     return _open(url, "set the whole URL in the environment: SWARM_ENDPOINT_<NAME>_URL")
@@ -73,7 +73,7 @@ def _is_url(url: str) -> str:
 
 def _is_proxy(url: str) -> str:
     if not usable(url := url.strip()):
-        raise ValueError("no http or https URL; give that of the proxy, such as http://proxy:3128")
+        raise ValueError("not an http or https URL; give that of the proxy, such as http://proxy:3128")
     return _open(url, "set HTTPS_PROXY in the environment instead")
 
 
@@ -85,13 +85,13 @@ def _open(url: str, remedy: str) -> str:
 
 def _is_variable(name: str) -> str:
     if not _VARIABLE.fullmatch(name):
-        raise ValueError("no name of a variable; put the secret into the environment and give the variable's name")
+        raise ValueError("not the name of a variable; put the secret into the environment and give the variable's name")
     return name
 
 
 def _is_model(name: str) -> str:
     if not _MODEL.fullmatch(name):
-        raise ValueError("no name of a model; give it as the server has it, without the endpoint before it")
+        raise ValueError("not the name of a model; give it as the server has it, without the endpoint before it")
     return name
 
 
@@ -107,7 +107,7 @@ def _are_sent(pairs: dict[str, str]) -> dict[str, str]:
 def _are_headers(names: dict[str, str]) -> dict[str, str]:
     for name in names:
         if not _HEADER.fullmatch(name):
-            raise ValueError(f"{name[:100]!r} is no name of a header; correct it")
+            raise ValueError(f"{name[:100]!r} is not the name of a header; correct it")
     return names
 
 
@@ -117,7 +117,7 @@ Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Timeouts(Input):
-    """How long a call waits, in seconds, for what. None: as long as its caller does."""
+    """Time limits of a call in seconds. None: as long as its caller waits."""
 
     connect: Seconds = 5.0
     first_token: Seconds | None = None
@@ -125,11 +125,11 @@ class Timeouts(Input):
     between_tokens: Seconds | None = None
     """Between two pieces of it."""
     total: Seconds | None = None
-    """For the whole call, however long its caller would wait."""
+    """For the whole call, even if its caller would wait longer."""
 
 
 class Prices(Input):
-    """What the default model costs: US dollars per million tokens."""
+    """Prices of the default model in US dollars per million tokens."""
 
     input: Dollars
     output: Dollars
@@ -138,7 +138,7 @@ class Prices(Input):
     as_of: date | None = None
 
     def given(self, table: str) -> dict[str, Any]:
-        """What stands here as fields of a `Price`. Raises BadInput."""
+        """These prices as fields of a `Price`. Raises BadInput."""
         rates = {"input": self.input, "output": self.output, "cached": self.cached}
         found: dict[str, Any] = {
             name: per_million(f"{table} prices.{name}", rate) for name, rate in rates.items() if rate is not None
@@ -171,7 +171,7 @@ class _File(Input):
 
 
 def located(environ: Mapping[str, str]) -> Path | None:
-    """Where the file is: at SWARM_CONFIG, else here if there is one."""
+    """The path of the file: SWARM_CONFIG, else `swarm.toml` in the current folder if there is one."""
     if given := environ.get("SWARM_CONFIG", "").strip():
         return Path(given).expanduser()
     here = Path("swarm.toml")
@@ -179,7 +179,7 @@ def located(environ: Mapping[str, str]) -> Path | None:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """The tables of the file by the names of their endpoints. Paths in it begin where it stands. Raises BadInput."""
+    """The tables of the file by endpoint name. Relative paths in it start at its folder. Raises BadInput."""
     document = _parsed(path)
     try:
         found = _File.model_validate(document, strict=True).endpoints
@@ -202,16 +202,16 @@ def _parsed(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise BadInput(str(path), "it is not UTF-8", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(str(path), f"it is no TOML: {str(error)[:200]}", "mend that line") from None
+        raise BadInput(str(path), f"it is not TOML: {str(error)[:200]}", "correct that line") from None
     except (RecursionError, ValueError):
-        raise BadInput(str(path), "it is no TOML that can be read", "write one table for each endpoint") from None
+        raise BadInput(str(path), "it cannot be parsed", "write one table for each endpoint") from None
 
 
 def _sound(path: Path, name: str, entry: Entry) -> Entry:
-    """What no field shows by itself."""
+    """Check what no field shows by itself. Raises BadInput."""
     table = f"{path} [endpoints.{name[:80]}]"
     if not ENDPOINT.fullmatch(name):
-        raise BadInput(table, "no name of an endpoint", "use lower-case letters, digits, - and _, and not `local`")
+        raise BadInput(table, "not the name of an endpoint", "use lower-case letters, digits, - and _, and not `local`")
     if entry.limits == Limits():
         raise BadInput(f"{table} limits", "it has none", "give one, or leave it out")
     if entry.limits and entry.limits.burst and not (entry.limits.requests_per_minute or entry.limits.tokens_per_minute):
@@ -237,7 +237,7 @@ def _sound(path: Path, name: str, entry: Entry) -> Entry:
 
 
 def _explained(path: Path, error: ValidationError) -> BadInput:
-    """The first problem: its table and field, and the nearest name for one that is not known."""
+    """The first problem, with its table and field; for an unknown name, with the nearest known one."""
     problems = error.errors(include_url=False, include_input=False)
     unknown = (each for each in problems if each["type"] == "extra_forbidden")
     found = next(unknown, problems[0])  # a misspelt name is also a missing one
@@ -251,7 +251,7 @@ def _explained(path: Path, error: ValidationError) -> BadInput:
 
 
 def _meant(place: Sequence[str]) -> str:
-    """What to write in the stead of a name that is not known."""
+    """The remedy for an unknown name."""
     if len(place) == 3 and re.fullmatch(r"(api_?)?(key|token)|secret|password", place[2], re.IGNORECASE):
         return f"no secret stands in this file; {_BY_ENVIRONMENT}"
     known = list(_known(place).model_fields)
@@ -269,5 +269,5 @@ def _known(place: Sequence[str]) -> type[BaseModel]:
 
 
 def _typed(message: str) -> str:
-    """Pydantic's words, in which it says what it wants."""
+    """Pydantic's message as ours: it says what the value must be."""
     return re.sub(r"^Input should be ", "must be ", message)

@@ -1,8 +1,8 @@
-"""The servers that models live on, as the environment and `swarm.toml` name them.
+"""The endpoints (model servers) that the environment and `swarm.toml` configure.
 
-The environment beats the file: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for the endpoint `openai`,
+The environment overrides the file: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for the endpoint `openai`,
 `SWARM_ENDPOINT_<NAME>_URL` and `SWARM_ENDPOINT_<NAME>_KEY` for any other (a `-` in its name is a `_` there). Either of
-them alone is enough for a start; what the file may say is in `endpoint_config.py`.
+them alone is enough for a start; `endpoint_config.py` describes the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMED = "a model is named endpoint/model, such as openai/gpt-6-luna, or by its e
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server. Its secrets never show, neither here nor in an error."""
+    """A model server and its settings. Its secrets never show, neither in its repr nor in an error."""
 
     name: str
     url: str = field(repr=False)
@@ -42,21 +42,22 @@ class Endpoint:
     ca_certs: str | None = None
     """A file of certificates to trust, in place of the system's."""
     connections: int = 1_000
-    """How many may be open at once."""
+    """Most connections that are open at once."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     sampling: Sampling = UNSET
-    """Where a call says nothing else."""
+    """For calls without their own settings."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Beside the key."""
 
     @property
     def limit_name(self) -> str:
-        """Tried first: OpenAI's newer models refuse `max_tokens`, many servers ignore `max_completion_tokens`."""
+        """The name of the token limit to try first: OpenAI's newer models refuse `max_tokens`, many servers ignore
+        `max_completion_tokens`."""
         return "max_completion_tokens" if self.url.startswith(OFFICIAL) else "max_tokens"
 
     @property
     def host(self) -> str:
-        """Where it is, without the user and password that a URL may hold."""
+        """Host and port, without the user and password that a URL may hold."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
     def clean(self, text: str) -> str:
@@ -68,7 +69,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """Every endpoint that is set up. What the environment lacks for one shows when that one is asked for."""
+    """Every configured endpoint. A missing variable raises an error only when its endpoint is used."""
 
     def __init__(self, environ: Mapping[str, str], entries: Mapping[str, Entry] | None = None, file: str = "") -> None:
         self._environ, self._entries, self._file = dict(environ), dict(entries or {}), file
@@ -76,7 +77,7 @@ class Endpoints:
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Endpoints:
-        """Those of `environ` and of the file. Raises BadInput for a file that is wrong anywhere."""
+        """The endpoints of `environ` and of the file. Raises BadInput if anything in the file is wrong."""
         path = located(environ)
         if path is None:
             return cls(environ)
@@ -89,7 +90,7 @@ class Endpoints:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those set up, in order."""
+        """The names of all endpoints, sorted."""
         by_url = {match[1].lower().replace("_", "-") for name in self._environ if (match := _BY_URL.fullmatch(name))}
         given = {name for name in by_url if self._environ.get(_variables(name)[0], "").strip()}
         given -= {name.replace("_", "-") for name in self._entries}
@@ -98,48 +99,48 @@ class Endpoints:
 
     @property
     def apis(self) -> frozenset[str]:
-        """What is spoken with them."""
+        """The APIs that they are called with."""
         return frozenset({"chat", *(entry.api for entry in self._entries.values())})
 
     @property
     def variables(self) -> frozenset[str]:
-        """Those of the environment that the file names."""
+        """The environment variables that the file names."""
         named = (name for entry in self._entries.values() for name in (entry.key_env, *entry.headers_env.values()))
         return frozenset(name for name in named if name)
 
     def get(self, name: str) -> Endpoint:
-        """The endpoint `name`, or ModelRefused with what to set."""
+        """The endpoint `name`. Raises ModelRefused with what to set."""
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
 
     def of_model(self, name: str) -> Endpoint:
-        """The endpoint of a model, named `endpoint/model` or by its endpoint alone. ModelRefused says what to set."""
+        """The endpoint of a model, named `endpoint/model` or by its endpoint alone. Raises ModelRefused."""
         where, slash, model = name.partition("/")
         if (slash and not model) or not (slash or where in self.names):
-            known = f"; set up are: {', '.join(self.names)}" if self.names else ""
-            raise unusable(f"{name[:100]!r} is no model and no endpoint that is set up; {NAMED}{known}")
+            known = f"; endpoints that are set up: {', '.join(self.names)}" if self.names else ""
+            raise unusable(f"{name[:100]!r} is neither a model nor an endpoint that is set up; {NAMED}{known}")
         return self.get(where)
 
     @property
     def limits(self) -> dict[str, Limits]:
-        """Those that the file gives to endpoints."""
+        """The limits that the file sets, by endpoint."""
         return {name: entry.limits for name, entry in sorted(self._entries.items()) if entry.limits}
 
     @property
     def prices(self) -> dict[str, dict[str, Any]]:
-        """What the file says of the prices of models: fields of a `Price`, its day only if the file gives one."""
+        """The prices in the file, by model: fields of a `Price`, the date only if the file has one."""
         priced = ((f"{name}/{entry.model}", entry.prices) for name, entry in sorted(self._entries.items()))
         return {model: prices.given(self._file) for model, prices in priced if prices}
 
     def full(self, model: str) -> str:
-        """`endpoint/model` of a name that may be an endpoint's alone; as it is where that has no default model."""
+        """`endpoint/model` for a name that may be an endpoint's alone; unchanged if that has no default model."""
         entry = self._entries.get(model)
         return f"{model}/{entry.model}" if entry and entry.model else model
 
     def _make(self, name: str) -> Endpoint:
         if not ENDPOINT.fullmatch(name):
-            raise unusable(f"{name[:100]!r} is no endpoint; {NAMED}")
+            raise unusable(f"{name[:100]!r} is not an endpoint; {NAMED}")
         entry = self._entries.get(name) or Entry()
         url, key = self._url(name, entry), self._key(name, entry)
         given = {header: self._secret(variable) for header, variable in entry.headers_env.items()}
@@ -166,26 +167,28 @@ class Endpoints:
         url = self._environ.get(variable, "").strip() or entry.url or (OFFICIAL if official else "")
         if not url:
             wanted = f"{key_name} (or {variable})" if name == "openai" else f"{variable} (and {key_name})"
-            others = f"; set up are: {', '.join(self.names[:20])}" if self.names else ""
+            others = f"; endpoints that are set up: {', '.join(self.names[:20])}" if self.names else ""
             raise unusable(
                 f"the endpoint {name!r} is not set up; set {wanted} in this worker's environment, or add "
                 f"[endpoints.{name}] to swarm.toml{others}"
             )
         if not usable(url):
-            raise unusable(f"{variable} is no http or https URL; give the base URL of the server, such as {OFFICIAL}")
+            raise unusable(
+                f"{variable} is not an http or https URL; give the base URL of the server, such as {OFFICIAL}"
+            )
         if urlsplit(url).query:
             raise unusable(f"{variable} has a query; put that into `query` of [endpoints.{name}] in swarm.toml")
         return url
 
     def _key(self, name: str, entry: Entry) -> str:
-        """The key of the environment's own variable, else of the one that the file names."""
+        """The key in the endpoint's own variable, else in the one that the file names."""
         own = _variables(name)[1]
         if self._environ.get(own, "").strip() or not entry.key_env:
             return self._sendable(own)
         return self._secret(entry.key_env)
 
     def _secret(self, variable: str) -> str:
-        """What the file says is there."""
+        """The value of a variable that the file names. Raises ModelRefused if it is not set."""
         if not (value := self._sendable(variable)):
             raise unusable(f"{variable}, which {self._file} names, is not set; set it in this worker's environment")
         return value
@@ -193,19 +196,19 @@ class Endpoints:
     def _sendable(self, variable: str) -> str:
         value = self._environ.get(variable, "").strip()
         if not SENDABLE.fullmatch(value):
-            raise unusable(f"{variable} has a character that no key has, such as a line's end; copy the key again")
+            raise unusable(f"{variable} has a character that no key has, such as a line break; copy the key again")
         return value
 
 
 def unusable(message: str) -> ModelRefused:
-    """What only an operator can mend. Nothing was sent, and another endpoint need not have it."""
+    """The error for a wrong configuration, for an operator to correct. Nothing was sent; other endpoints may work."""
     error = ModelRefused(message)
     error.billed, error.elsewhere = "nothing", True
     return error
 
 
 def _of_url(url: str) -> tuple[str, ...]:
-    """The secrets that a URL may hold, in each form in which a server may repeat them."""
+    """The secrets in a URL, in each form in which a server may repeat them."""
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     sent = b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
@@ -213,7 +216,7 @@ def _of_url(url: str) -> tuple[str, ...]:
 
 
 def _variables(name: str) -> tuple[str, str]:
-    """Where the environment has the URL and the key of an endpoint."""
+    """The environment variables of an endpoint's URL and key."""
     if name == "openai":
         return "OPENAI_BASE_URL", "OPENAI_API_KEY"
     prefix = f"SWARM_ENDPOINT_{name.upper().replace('-', '_')}_"

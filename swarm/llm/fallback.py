@@ -1,8 +1,7 @@
-"""Models that stand in for one another: where one did not answer and another may, the next one is asked.
+"""Fallback models: if a model does not answer, the next one is asked.
 
-All of them share the time of one attempt. Every model but the last has two thirds of what is left of it: of a minute
-the first of two has 40 seconds, since a good answer may be slow, and the last is left 20 at least; of three it is 40,
-13 and 6. A model that is known to fail is refused at once and takes no time at all.
+All share the time of one attempt. Every model but the last gets two thirds of the time left: of a minute, two models
+get 40 and at least 20 seconds; three get 40, 13 and 6. A model whose breaker is open fails at once and takes no time.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from swarm.llm.openai.usage import failed
 from swarm.types.result import FailedModel, Usage, as_reason
 
 SHARE = 2 / 3
-"""Of the time that is left, for every model but the last."""
+"""Share of the time left, for every model but the last."""
 
 _log = events.get_logger("models")
 
 
 def with_fallbacks(models: Models, names: Sequence[str]) -> Model:
-    """The first model of `names`, with the others in its place, in order, where it fails.
+    """The first model of `names`, with the others as its fallbacks, in order.
 
-    Asked elsewhere is what raises an error that says so (`ExpertError.elsewhere`), and what was cut at the token limit,
-    as another model's may be higher (words that all of them cut are an answer still, half a form is none); but nothing
-    of which a stream gave a piece. The completion names the model that
-    answered, and its usage counts all calls. If none answered, the error says what was tried; it may be retried if one
-    of them may, and burns no attempt if none of those took it on.
+    The next model is asked after an error that allows it (`ExpertError.elsewhere`), and after an answer cut at the
+    token limit, since another model's limit may be higher; never once a piece of a stream was given. If all answers
+    are cut, the last text counts, but not if a format was requested. The completion names the model that answered, and
+    its usage counts all calls. If none answered, the error says what was tried; it is retryable if one of them is, and
+    costs no attempt if none of the retryable ones does.
     """
     first, *others = names
     return FallbackModel(models, names) if others else models.get(first)
 
 
 class FallbackModel:
-    """See `with_fallbacks`. A model whose endpoint is not set up is told of when its turn comes."""
+    """See `with_fallbacks`. A model whose endpoint is not configured fails when its turn comes."""
 
     def __init__(self, models: Models, names: Sequence[str]) -> None:
         self._models, self._names = models, tuple(names)
@@ -77,7 +76,7 @@ class FallbackModel:
 
 
 class _Turns:
-    """Whose turn it is to answer one question, until when, and what became of those before."""
+    """The models asked for one request: whose turn it is, the time left, and the errors so far."""
 
     def __init__(self, names: Sequence[str], timeout: float) -> None:
         self._names, self._until = names, time.monotonic() + timeout
@@ -93,12 +92,12 @@ class _Turns:
         return len(self._errors) == len(self._names) - 1
 
     def seconds(self) -> float:
-        """What the model whose turn it is may take."""
+        """The time limit of the current model."""
         left = max(0.001, self._until - time.monotonic())
         return left if self.is_last else SHARE * left
 
     def failed(self, error: ExpertError, used: Usage, *, begun: bool = False) -> None:
-        """Go on to the next model, or raise what all of them came to. `begun`: it gave something before."""
+        """Go on to the next model, or raise one error for all. `begun`: pieces of its answer were given."""
         name, over = self.name, begun or self.is_last or not error.elsewhere
         self._errors.append(error)
         self._used += used
@@ -107,7 +106,7 @@ class _Turns:
         _log.warning(events.MODEL_FELL_BACK, model=name, reason=error.reason, next=self.name)
 
     def paid(self, completion: Completion) -> Completion:
-        """The completion, with the usage of the calls before it. What those cost is in the account's books."""
+        """The completion, with the usage of the calls before it. Their costs are in the budget account."""
         failed = tuple(
             FailedModel(model=name, reason=as_reason(error.reason))
             for name, error in zip(self._names, self._errors, strict=False)
@@ -116,7 +115,7 @@ class _Turns:
         return replace(completion, usage=self._used + completion.usage, failed=failed) if self._errors else completion
 
     def _together(self) -> ExpertError:
-        """One error for all: the last that another attempt may not meet, else the last."""
+        """One error for all models: the last retryable one, else the last."""
         last = self._errors[-1]
         if len(self._errors) == 1:
             return last

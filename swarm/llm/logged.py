@@ -1,4 +1,4 @@
-"""Models whose calls are told in the log, one line each, however they end."""
+"""Log each model call in one line, however it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = events.get_logger("models")
 
 
 class LoggedModels:
-    """`models`, each call told in a line, with its prompt and answer if `contents`. Whoever made them closes them."""
+    """Wrap `models` to log each call, with its prompt and answer if `contents`. Their creator closes them."""
 
     def __init__(self, models: Models, *, contents: bool = False) -> None:
         self._models, self._contents = models, contents
@@ -34,7 +34,7 @@ class LoggedModels:
 
 
 class LoggedModel:
-    """`model`, whose calls are told."""
+    """Wrap `model` to log each call."""
 
     def __init__(self, model: Model, *, contents: bool = False) -> None:
         self._model, self._contents = model, contents
@@ -56,7 +56,7 @@ class LoggedModel:
 
 
 class _Call:
-    """One call, from its beginning to the line that tells of it."""
+    """One call, from its start to its log line."""
 
     def __init__(self, model: Model, request: ChatRequest, contents: bool) -> None:
         self._messages, self._contents = request.messages, contents
@@ -82,7 +82,7 @@ class _Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         whole = self._whole
-        failed = error if whole is None else None  # who leaves a stream after its last item has all of it
+        failed = error if whole is None else None  # a stream closed after its last item was complete
         name = self.model.name
         line = {
             "endpoint": name.partition("/")[0],
@@ -108,7 +108,7 @@ class _Call:
         )
 
     def _used(self, error: BaseException | None) -> Usage:
-        """What a call that came to nothing used."""
+        """Usage of a call without a completion."""
         used = self._tally.used
         return failed(error, self._messages) if used == Usage() and isinstance(error, ExpertError) else used
 

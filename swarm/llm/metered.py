@@ -1,10 +1,9 @@
-"""Models whose calls are paid for: reserved before, at the most they can cost, and settled after.
+"""Charge model calls to a budget: reserve the most a call can cost before it, settle its real cost after it.
 
-The account that pays is a context variable, set by whoever runs a delivery; without one, and for `local/` models,
-calls go through as they are. How much a call can cost is known before it is made: a token is at least one byte, so a
-prompt has no more tokens than its UTF-8 has bytes, beside what a chat template adds; and what a model writes is capped.
-Where a limit holds, the cap is sent, and since some servers ignore it the answer is streamed and hung up on when more
-has come.
+The account is a context variable, set while a delivery runs; without one, and for `local/` models, calls pass
+unmetered. The most a call can cost is known before it: a token is at least one byte, so a prompt has no more tokens
+than its UTF-8 has bytes, beside what a chat template adds; and the answer is capped. Where a budget holds, the cap is
+sent with the request; since some servers ignore it, a streamed answer is closed once it is longer.
 """
 
 from __future__ import annotations
@@ -40,21 +39,21 @@ from swarm.types.sampling import Sampling
 PER_MESSAGE = 16
 """Tokens that a chat template may put around a message."""
 PER_CALL = 128
-"""Tokens that it may put before all of them, such as a system message of its own."""
+"""Tokens that it may add once, such as a system message of its own."""
 FORM_TIMES, PER_FORM = 4, 256
-"""How often a form's schema may stand in a prompt (in words, in the request, and written out by the server), and the
-tokens that we and a chat template say about it."""
+"""How often a schema may count as prompt (in words, in the request, and written out by the server), and the tokens
+that we and a chat template add to it."""
 
 MAX_WHY = 200
-"""Characters of what was wrong with a server, as others are told that ask it."""
+"""Characters of a server's problem, as other callers see it."""
 LATE = 0.05
-"""Seconds before its time is up in which a call that is cancelled is so for that: its caller's own limit may be quicker
-than the model's."""
+"""A call cancelled within this many seconds before its deadline counts as timed out: its caller's own timeout may fire
+before the model's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is reserved for one request. `cap`: tokens that its answer may have, None where no limit holds."""
+    """The budget reserved for one request. `cap`: the most tokens of its answer, None without a limit."""
 
     number: int
     model: str
@@ -62,12 +61,15 @@ class Reservation:
     amount: int = 0
     """Micro-dollars."""
     probe: bool = False
-    """Whether it is to show that a model which was failing answers again."""
+    """Whether this request probes a model whose breaker is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """What became of one request. `told`: the server told its tokens, `nothing`: it took nothing on."""
+    """How one HTTP request ended: billing, tokens, health of the server.
+
+    `billed`: `told` if the server reported the tokens, `nothing` if it did not accept the request.
+    """
 
     billed: Billed
     sent: int = 0
@@ -75,21 +77,21 @@ class CallOutcome:
     cached: int = 0
     limited: bool = False
     pause: float = 0.0
-    """Seconds for which the server wants no more."""
+    """Seconds until the server accepts another request."""
     down: Down = ""
     why: str = field(default="", compare=False)
-    """What was wrong where it is `down`, in words that hold nothing of what was asked."""
+    """The problem of a server that is `down`, without anything of the request."""
     answered: bool = False
-    """Whether the server did answer, were it with a refusal."""
+    """Whether the server responded, even if with a refusal."""
     reasoning: int = 0
     estimated: bool = False
-    """Whether the tokens are an estimate, as the server did not tell them."""
+    """Whether the tokens are our estimate, since the server did not report them."""
     left: bool = False
-    """Whether it was given up: it stays held, and whoever ends the claim presumes it."""
+    """Whether the caller gave up: the reservation stays until the end of the claim, which presumes its cost."""
 
     @property
     def counted(self) -> Usage:
-        """The request as a part of what a call used; what it cost is not in it."""
+        """The usage of this request, without its cost."""
         return Usage(
             calls=int(self.billed != "nothing"),
             input_tokens=self.sent,
@@ -102,20 +104,20 @@ class CallOutcome:
 
 
 class BudgetAccount(Protocol):
-    """Who pays for the calls of one delivery."""
+    """The budget account that pays for the model calls of one delivery."""
 
     async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
-        """Hold what a request of at most `sent` tokens can cost; `wanted` caps the answer if the caller does.
+        """Reserve the worst-case cost of a request of at most `sent` tokens; `wanted` is the caller's cap.
 
-        Waits `seconds` at most for room. Raises Unaffordable, Unpriced, NoRoom or, where the model is known to fail,
-        ModelUnavailable, before anything was spent.
+        Waits at most `seconds` for a rate limit. Raises Unaffordable, Unpriced, NoRoom or, while the model's breaker is
+        open, ModelUnavailable; nothing was spent then.
         """
         ...
 
     def settle(self, held: Reservation, used: CallOutcome) -> Usage:
-        """Book what a request came to, and say what it cost: settled, or presumed. Does not wait.
+        """Settle a reservation and return its cost, settled or presumed. Does not wait.
 
-        One that was `left` is only counted.
+        A request that was `left` is only counted.
         """
         ...
 
@@ -125,15 +127,15 @@ ACCOUNT: ContextVar[BudgetAccount | None] = ContextVar("account", default=None)
 
 @dataclass(slots=True)
 class Tally:
-    """What a call waited for and what it is charged, as far as it has come: a call that fails says so nowhere else."""
+    """Waiting time and usage of a call so far: a call that fails reports them nowhere else."""
 
     waited: float = 0.0
-    """Seconds until there was room for its requests."""
+    """Seconds that its requests waited for a rate limit."""
     used: Usage = field(default_factory=Usage)
 
 
 class MeteredModels:
-    """`models`, each of them metered. Whoever made them closes them."""
+    """Wrap `models` to meter each call. Their creator closes them."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
@@ -146,7 +148,7 @@ class MeteredModels:
 
 
 class MeteredModel:
-    """`model`, its calls paid for by the account of the delivery that makes them."""
+    """Wrap `model` to charge each call to the account of the delivery that makes it."""
 
     def __init__(self, model: Model, tally: Tally | None = None) -> None:
         self._model, self._tally = model, tally
@@ -156,7 +158,7 @@ class MeteredModel:
         return self._model.name
 
     def tallied(self, tally: Tally) -> MeteredModel:
-        """The same for one call, which keeps `tally`."""
+        """The same model for one call, which records into `tally`."""
         return MeteredModel(self._model, tally)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
@@ -174,12 +176,12 @@ class MeteredModel:
         return sampling_of(self._model)
 
     def _account(self) -> BudgetAccount | None:
-        # a name without a model is never asked: it is an error that says which there are
+        # a name without a model raises an error that lists the models there are
         return None if is_local(self.name) or "/" not in self.name else ACCOUNT.get()
 
 
 class _Call:
-    """One call, of as many requests as it takes: each is held for, unless the one before provably cost nothing."""
+    """One call of one or more requests. Each needs a reservation, unless the one before provably cost nothing."""
 
     def __init__(self, model: Model, account: BudgetAccount, tally: Tally, request: ChatRequest) -> None:
         self._model, self._account, self._tally, self._request = model, account, tally, request
@@ -190,7 +192,7 @@ class _Call:
         self._come: list[str] = []
 
     async def items(self) -> AsyncGenerator[str | Completion]:
-        """The answer in pieces, and what it cost. A call that is given up stays held, and is presumed."""
+        """The answer in pieces, with its cost. An abandoned call keeps its reservation, and its cost is presumed."""
         held = await self._reserved()
         try:
             async with aclosing(self._answer(held)) as items:
@@ -230,7 +232,7 @@ class _Call:
 
     def _paid(self, completion: Completion) -> Completion:
         used = completion.usage
-        # a server that counts nothing and was done charges about what came; one that was stopped may charge for more
+        # a server that reports no usage bills about what it sent; if the answer was cut off, it may bill for more
         known = used.input_tokens and used.output_tokens and not (used.estimated and completion.cut)
         self._settle(
             CallOutcome(
@@ -262,17 +264,17 @@ class _Call:
             )
         )
         if held is not None and held.probe and error.down:
-            # who tried it out for all others has not lost an attempt of its own
+            # a probe serves all callers, so its failure costs no attempt
             error.limited = error.broken = True
 
     def _given_up(self, *, late: bool) -> None:
-        """Nobody waits any longer: as its time is up, which speaks against the model, or for another reason."""
+        """Settle an abandoned call. `late`: its time ran out, which counts against the model's health."""
         used = given_up(self._request.messages, "".join(self._come))
         told = CallOutcome("unknown", used.input_tokens, used.output_tokens, estimated=True)
         self._settle(replace(told, down="model", why="no answer in time") if late else replace(told, left=True))
 
     def _settle(self, used: CallOutcome) -> None:
-        """Settle the request that is open, once."""
+        """Settle the open reservation, once."""
         if self._held is not None:
             cost = self._account.settle(self._held, used)
             self._tally.used += used.counted + Usage(cost=cost.cost, presumed=cost.presumed)
@@ -284,12 +286,12 @@ class _Call:
 
 
 def _why(error: ExpertError, model: str) -> str:
-    """What is wrong with a server, for others: without the words of the server, and without what to do."""
+    """The problem of a server for other callers, without the server's own words and without the remedy."""
     return events.own(str(error).removeprefix(f"{model}: ")).partition("; ")[0][:MAX_WHY]
 
 
 def _answered(error: ExpertError) -> bool:
-    """Whether an error is what a server said that is well. What it cannot do now may be of its health or not."""
+    """Whether an error is the response of a healthy server."""
     return not error.down and (error.limited or not isinstance(error, ModelUnavailable))
 
 
@@ -304,6 +306,6 @@ def most_tokens(messages: Sequence[Message], form: ResponseFormat | None = None)
 
 
 def _longest(form: ResponseFormat) -> int:
-    """Bytes of its schema, as it is or in its strict form."""
+    """Bytes of its schema, plain or strict, whichever is longer."""
     strict = strictly(form.schema)
     return max(len(json.dumps(schema)) for schema in (form.schema, strict.schema if strict else {}))

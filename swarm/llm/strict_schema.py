@@ -1,10 +1,10 @@
-"""A JSON schema as strict servers take it, and the answer to it as the schema had it. Pure.
+"""Convert a JSON schema to the strict form that structured outputs need, and its answers back. Pure.
 
-A strict server writes nothing that does not fit, and takes only some schemas: every object names all its keys,
-requires them and allows no other, and there are a dozen keywords. So an optional key is asked for as one that may be
-null, and such a null is taken out of the answer again. What cannot be said is dropped, and told; the answer is checked
-against the whole schema later. A schema that would mean something else (any keys at all, parts of parts that must
-all fit) is not put strictly.
+A strict server writes nothing that does not fit, and accepts only some schemas: every object lists all its keys,
+requires them and allows no other, and only a dozen keywords exist. So an optional key becomes one that may be null, and
+such a null is removed from the answer. Other keywords are dropped and reported; the answer is checked against the whole
+schema later. A schema that would change its meaning (any keys at all, parts of parts that must all fit) has no strict
+form.
 
 >>> form = strictly({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}})
 >>> form.schema["properties"], form.schema["required"], form.dropped
@@ -27,7 +27,7 @@ from swarm.llm.strict_schema_nulls import MayLack, alternatives, without_nulls
 MAX_DEPTH, MAX_PROPERTIES, MAX_ENUM, MAX_NAMES = 10, 5_000, 1_000, 120_000
 """Levels of objects and lists, properties, values of enums, and characters of all names and values: OpenAI's limits."""
 MAX_SCHEMA, MAX_STEPS, MAX_CHOICES = 200_000, 20_000, 100
-"""Characters of a schema, parts of it that are looked at, each as often as it is, and what may stand in one place."""
+"""Characters of a schema, visits to its parts, and alternatives in one place."""
 
 _TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 _KINDS = frozenset({"object", "array", *_TYPES.values()})
@@ -41,21 +41,21 @@ _DROPPED = frozenset(
     "minLength maxLength format uniqueItems contains minContains maxContains minProperties maxProperties propertyNames "
     "dependentRequired dependentSchemas not if then else unevaluatedProperties unevaluatedItems".split()
 )
-"""Keywords that only narrow what else is said: without them more fits, and the answer is checked for them later."""
+"""Keywords that only narrow a schema: without them more fits, and the answer is checked for them later."""
 _OTHERWISE = frozenset(
     "patternProperties prefixItems additionalItems dependencies $anchor $dynamicRef $dynamicAnchor".split()
 )
-"""Keywords without which a schema would mean something else."""
+"""Keywords that cannot be dropped without changing the meaning of a schema."""
 _SHAPES = frozenset("type properties items enum const anyOf oneOf $ref allOf".split())
 
 
 class _Unsaid(ValueError):
-    """This schema cannot be put strictly."""
+    """The schema has no strict form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strict:
-    """What a strict server is told, and each keyword that it is not, as `place: keyword`."""
+    """A strict schema, and each keyword that it leaves out, as `place: keyword`."""
 
     schema: Mapping[str, Any]
     dropped: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Strict:
 def strictly(schema: Mapping[str, Any]) -> Strict | None:
     """The strict form of `schema`, None if it has none.
 
-    What fits it fits `schema` once it is `restored`, but for the keywords that were dropped.
+    A value that fits it also fits `schema` once it is `restored`, except for the dropped keywords.
     """
     try:
         text = json.dumps(schema, allow_nan=False)
@@ -90,11 +90,11 @@ def restored(value: Any, strict: Strict) -> Any:
 
 @dataclass(slots=True)
 class _Writer:
-    """Writes one schema anew."""
+    """Converts one schema."""
 
     root: Any
     parts: dict[str, Any] = field(default_factory=dict)
-    """What references are to."""
+    """Definitions, by the names that references use."""
     dropped: list[str] = field(default_factory=list)
     steps: int = 0
     properties: int = 0
@@ -127,7 +127,7 @@ class _Writer:
         return found
 
     def _step(self) -> None:
-        """Some schemas have few parts, and no end of ways from one to another."""
+        """Count a visit: some schemas have few parts, and endless paths between them."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise _Unsaid
@@ -168,7 +168,7 @@ class _Writer:
         return {"type": kind} | said
 
     def _merged(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """A schema around one other, which some generators write for what a key refers to."""
+        """The schema merged with its single `allOf`, which some generators write around a reference."""
         while "allOf" in schema:
             around = {name: value for name, value in schema.items() if name != "allOf"}
             parts = self._list(schema["allOf"])
@@ -182,21 +182,21 @@ class _Writer:
         return schema
 
     def _reference(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Nothing may stand beside a reference; only one to a part at the top is known everywhere."""
+        """A reference alone, to a definition at the top: every strict server supports that."""
         if (_SHAPES | _KEPT | _DROPPED) & schema.keys() - {"$ref", "title", "description"}:
             raise _Unsaid
         name = self._name(schema["$ref"])
         return {"$ref": f"#/$defs/{name}" if name else "#"}
 
     def _name(self, place: Any) -> str:
-        """Of the part that a reference is to; empty for the whole."""
+        """The name of the definition that a reference is to; empty for the whole schema."""
         name = str(place).removeprefix("#/$defs/").removeprefix("#/definitions/")
         if place != "#" and name not in self.parts:
             raise _Unsaid
         return "" if place == "#" else name
 
     def _followed(self, schema: Any) -> Any:
-        """The schema itself, where one is only a reference to it."""
+        """The schema that a reference leads to."""
         for _ in range(MAX_DEPTH):
             if not isinstance(schema, dict) or "$ref" not in schema:
                 return schema
@@ -222,7 +222,7 @@ class _Writer:
         return {"properties": parts, "required": [*parts], "additionalProperties": False}
 
     def _narrowing(self, schema: dict[str, Any], place: str) -> dict[str, Any]:
-        """The keywords that may stay as they are; the others are dropped."""
+        """The narrowing keywords that strict servers support; the others are dropped."""
         said = {name: value for name, value in schema.items() if name in _KEPT}
         if "format" in schema and schema["format"] in _FORMATS:
             said["format"] = schema["format"]
@@ -235,7 +235,7 @@ class _Writer:
         return said
 
     def _takes_null(self, schema: Any, depth: int = 0) -> bool:
-        """Whether null is a value that the schema itself has."""
+        """Whether the original schema allows null."""
         self._step()
         if depth > MAX_DEPTH:
             raise _Unsaid
@@ -271,13 +271,13 @@ def _or_null(written: dict[str, Any]) -> MayLack:
 
 
 def _kinds(values: Iterable[Any]) -> str | list[str]:
-    """The types of these values; one alone is said as such."""
+    """The types of these values; a single one is not a list."""
     found = [*dict.fromkeys(_TYPES.get(type(value), "") for value in values)]
     return found[0] if len(found) == 1 else found
 
 
 def _choices(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Each place where several parts may stand."""
+    """Each place with alternatives."""
     if "anyOf" in part:
         yield part
     inner = [*part.get("properties", {}).values(), *part.get("anyOf", []), *part.get("$defs", {}).values()]
@@ -286,9 +286,9 @@ def _choices(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _tells_apart(place: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    """Whether an answer shows which of several parts it is: of lists there is one at most, and objects differ in keys.
+    """Whether an answer shows which alternative it is: at most one is a list, and objects differ in their keys.
 
-    No two objects begin with the same key either: a strict server goes by that.
+    No two objects begin with the same key either: strict servers decide by the first key.
     """
     found = list(islice(alternatives(place, root), MAX_CHOICES + 1))
     objects = [tuple(part["properties"]) for part in found if "properties" in part]

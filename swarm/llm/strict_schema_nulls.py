@@ -1,4 +1,4 @@
-"""Answers to a strict schema, in which null stands for a key that is left out. Pure.
+"""Remove the nulls from an answer to a strict schema that stand for omitted keys. Pure.
 
 >>> schema = {"type": "object", "properties": {"a": MayLack({"type": ["string", "null"]}), "b": {"type": "null"}}}
 >>> without_nulls({"a": None, "b": None}, schema, schema)
@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_REFERENCES = 10
-"""References to references, one after the other."""
+"""Length of a chain of references."""
 
 
 class MayLack(dict[str, Any]):
-    """The schema of a key that may be left out, which null stands for."""
+    """The schema of an optional key; null means that the key is omitted."""
 
 
 def alternatives(part: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What may stand where `part` of the strict schema `root` stands: no references, and nothing of several parts."""
+    """The schemas that may apply in the place of `part`: references followed, `anyOf` expanded."""
     part = _resolved(part, root)
     if "anyOf" not in part:
         yield part
@@ -28,9 +28,9 @@ def alternatives(part: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[M
 
 
 def without_nulls(value: Any, part: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
-    """`value` as `part` of the strict schema `root` means it: without the keys that it may lack and that are null.
+    """`value` without the null keys that `part` of the strict schema `root` marks as optional.
 
-    Of several objects that it may be, the one with its keys counts; what is none of them is left as it is.
+    Among several object schemas, the one with the same keys applies; if none has them, the value stays as it is.
     """
     if isinstance(value, dict):
         objects = [other["properties"] for other in alternatives(part, root) if "properties" in other]
@@ -48,7 +48,7 @@ def without_nulls(value: Any, part: Mapping[str, Any], root: Mapping[str, Any]) 
 
 
 def _resolved(part: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part itself, where one is only a reference to it."""
+    """The schema that a reference leads to."""
     for _ in range(MAX_REFERENCES):
         if "$ref" not in part:
             return part

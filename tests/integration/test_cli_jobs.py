@@ -207,7 +207,9 @@ def test_a_model_whose_endpoint_is_not_set_up_is_told_with_a_remedy_that_works(
 
     (tmp_path / "desk.md").write_text(card.format("gpt-6-luna", "box/small"))
     (named,) = cli.json("experts", "check", str(tmp_path))["models"]
-    assert named["problem"].startswith("'gpt-6-luna' is no model and no endpoint that is set up; a model is named")
+    assert named["problem"].startswith(
+        "'gpt-6-luna' is neither a model nor an endpoint that is set up; a model is named"
+    )
 
 
 def test_a_head_is_trained_and_its_accuracy_is_of_rows_held_out(cli: Cli, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def error(message: str, status: int, code: str = "") -> Reply:
 
 ENDINGS: dict[str, tuple[Reply | Stream | None, str, str, int]] = {
     "overloaded": (error("The engine is currently overloaded", 503), "unavailable", "fallback", 2),
-    "server error": (error("oops", 500), "unavailable", "oops; look into the log", 2),
+    "server error": (error("oops", 500), "unavailable", "oops; check the log", 2),
     "gateway": (Reply("<h1>502 Bad Gateway</h1>", 502), "unavailable", "check that the server behind", 2),
     "no origin": (Reply("error code: 521", 521), "unavailable", "can be reached from there", 2),
     "timed out": (error("Request timed out", 408), "unavailable", "raise the time limit of the server", 2),

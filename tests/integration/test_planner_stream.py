@@ -210,7 +210,7 @@ async def test_why_a_planner_could_not_plan_again_is_told_in_the_answer(
 
     assert (answer.ending, answer.segments[0].text) == ("partial", "one")
     assert "planning again failed: box/" in answer.reason
-    assert ": HTTP 500: CUDA out of memory; look into the log of the server" in answer.reason
+    assert ": HTTP 500: CUDA out of memory; check the log of the server" in answer.reason
 
 
 async def test_a_plan_that_is_only_shown_starts_nothing(swarm: tuple[SwarmClient, ModelServer], crew: Crew) -> None:

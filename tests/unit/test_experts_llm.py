@@ -211,7 +211,7 @@ def test_a_missing_endpoint_names_the_variables_to_set() -> None:
         endpoint("my-box", {})
     with pytest.raises(ModelRefused, match="OPENAI_API_KEY"):
         endpoint("openai", {})
-    with pytest.raises(ModelRefused, match="no http or https URL"):
+    with pytest.raises(ModelRefused, match="not an http or https URL"):
         endpoint("openai", {"OPENAI_BASE_URL": "localhost:8000"})
     with pytest.raises(ModelRefused, match="endpoint/model"):
         OpenAIModels({}).get("gpt")
@@ -219,7 +219,7 @@ def test_a_missing_endpoint_names_the_variables_to_set() -> None:
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://host:99999/v1", "https://", "http://:80/v1"])
 def test_a_url_that_names_no_server_is_refused_with_its_variable(url: str) -> None:
-    with pytest.raises(ModelRefused, match="SWARM_ENDPOINT_BOX_URL is no http or https URL"):
+    with pytest.raises(ModelRefused, match="SWARM_ENDPOINT_BOX_URL is not an http or https URL"):
         endpoint("box", {"SWARM_ENDPOINT_BOX_URL": url})
 
 

@@ -75,26 +75,26 @@ async def test_an_answer_without_usage_is_estimated_and_marked() -> None:
 
 SENT = [[1.0, 2.0]] * 3
 WRONG = {
-    "one vector for all": (embeddings(SENT[:1]), "3 texts brought 1 vectors"),
+    "one vector for all": (embeddings(SENT[:1]), "3 texts got 1 vectors"),
     "a vector for each token": (embeddings([[[1.0, 2.0], [3.0, 4.0]]] * 3), "--pooling mean"),
     "the same place twice": (
         {"data": [{"index": 0, "embedding": [1.0]}] * 3},
-        "does not say which vector is whose",
+        "does not say which vector belongs to which text",
     ),
     "places that are none": (
         {"data": [{"index": place, "embedding": [1.0]} for place in ("0", "1", "2")]},
-        "does not say which vector is whose",
+        "does not say which vector belongs to which text",
     ),
     "lengths that differ": (embeddings([[1.0], [1.0], [1.0, 2.0]]), "differ in length (1, 2)"),
-    "no numbers": (embeddings([["a"], ["b"], ["c"]]), "no number"),
-    "truths": (embeddings([[True]] * 3), "no number"),
-    "nothing": (embeddings([[]] * 3), "has no numbers"),
-    "no base64": ({"data": [{"embedding": "not base64!"}] * 3}, "no base64"),
-    "half a number": ({"data": [{"embedding": "AAAA"}] * 3}, "no base64"),
+    "no numbers": (embeddings([["a"], ["b"], ["c"]]), "not a number"),
+    "truths": (embeddings([[True]] * 3), "not a number"),
+    "nothing": (embeddings([[]] * 3), "is empty"),
+    "no base64": ({"data": [{"embedding": "not base64!"}] * 3}, "not base64"),
+    "half a number": ({"data": [{"embedding": "AAAA"}] * 3}, "not base64"),
     "too great": (embeddings([[10**400]] * 3), "not finite"),
     "not finite, as text": ({"data": [{"embedding": packed([math.nan])}] * 3}, "not finite"),
-    "no list": ({"data": {}}, "no list of vectors"),
-    "a list of nothing": ({"data": [1, 2, 3]}, "no list of vectors"),
+    "no list": ({"data": {}}, "not a list of embeddings"),
+    "a list of nothing": ({"data": [1, 2, 3]}, "not a list of embeddings"),
     "a page": ("<html>", "not JSON"),
 }
 

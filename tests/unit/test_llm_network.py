@@ -641,9 +641,9 @@ async def test_a_hundred_streams_that_are_cancelled_at_once_close_their_connecti
 
 async def test_words_that_are_no_unicode_are_a_typed_error(tmp_path: Path) -> None:
     async with ModelServer(lambda request: "hello") as server, models_of(tmp_path, server.url) as models:
-        with pytest.raises(ModelRefused, match=r"^box/small: what is asked is not valid Unicode") as caught:
+        with pytest.raises(ModelRefused, match=r"^box/small: the request is not valid Unicode") as caught:
             await complete(models.get("box"), ChatRequest([Message("user", "half \ud83d")]))
-        with pytest.raises(ModelRefused, match=r"^box/small: what is asked is not valid Unicode"):
+        with pytest.raises(ModelRefused, match=r"^box/small: the request is not valid Unicode"):
             await models.embedder("box").embed(["half \ud83d"])
 
     assert caught.value.billed == "nothing"

@@ -254,7 +254,7 @@ def test_a_whole_answer_tells_thoughts_by_their_fields(events: list[dict[str, An
         if ANSWER in str(message):
             assert read(json.dumps(body).encode(), streamed=False)[1].text == ANSWER
         else:
-            with pytest.raises(BadOutput, match="the answer is empty: the model only thought"):
+            with pytest.raises(BadOutput, match="the answer is empty: the model wrote only reasoning"):
                 read(json.dumps(body).encode(), streamed=False)
 
 
@@ -267,7 +267,7 @@ def test_a_stream_tells_thoughts_inside_its_text(text: str, answer: str, size: i
         pieces, whole = read(body, streamed=True)
         assert pieces == whole.text == answer
     else:
-        with pytest.raises(BadOutput, match="the model only thought"):
+        with pytest.raises(BadOutput, match="the model wrote only reasoning"):
             read(body, streamed=True)
 
 

@@ -190,7 +190,7 @@ def refuses(message: str, status: int) -> Script:
         (lambda request: None, "closed the connection before an answer", "check the URL"),
         (refuses("Proxy Authentication Required", 407), "password of the proxy", "check the key"),
         (refuses("Gateway Time-out", 504), "or of a gateway before it", "time-outs of the endpoint"),
-        (refuses("CUDA out of memory", 500), "CUDA out of memory; look into the log of the server", "URL"),
+        (refuses("CUDA out of memory", 500), "CUDA out of memory; check the log of the server", "URL"),
         (refuses("temperature must be 1", 400), "temperature must be 1; check what the card and the endpoint", "URL"),
         (lambda request: Reply("<html>Welcome</html>"), "a page of HTML; check the URL of its endpoint", "log"),
     ],
@@ -235,7 +235,7 @@ async def test_a_call_of_a_tool_that_was_not_offered_is_told_as_such(
 ) -> None:
     said = await failure(tmp_path, lambda request: answer, api)
 
-    assert "called a tool (search), and there are none; say in its card that it has none" in said
+    assert "called a tool (search), but has none; say in its card that it has none" in said
     assert "empty" not in said
 
 

@@ -1,8 +1,8 @@
-"""A model of an OpenAI-compatible server: one call, of as many requests as it takes.
+"""Chat models of OpenAI-compatible servers: one call, of one or more requests.
 
-A request is repeated here only to ask in another way what a server refuses in this one (`structured_output.py`).
-Servers differ in what they send, so answers are read by hand (`response_parser.py`). An endpoint is spoken to in chat
-completions, or in responses if it says so.
+A request is repeated here only to ask in another way for what the server refuses in this one (`structured_output.py`).
+Servers differ in what they send, so responses are parsed by hand (`response_parser.py`). An endpoint is called with the
+chat completions API, or with the responses API if it is configured so.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from swarm.types.result import Usage
 from swarm.types.sampling import Sampling, setting_of
 
 LONG = 50_000
-"""Characters of an answer from which it is read as a form in a thread."""
+"""Characters from which on a formatted answer is parsed in a thread."""
 NEARLY = 0.9
-"""The share of the tokens allowed from which on an answer that was cut has all of them: servers count differently."""
+"""A cut answer with at least this share of the allowed tokens used them all: servers count differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """One question, and how long it may wait."""
+    """One request of a caller, with its time limits and the HTTP requests sent for it."""
 
     messages: Sequence[Message]
     max_tokens: int | None
     timeouts: CallTimeouts
     sampling: Sampling
     readers: list[ResponseParser] = field(default_factory=list)
-    """Of the requests that were sent for it, the last one last."""
+    """One per HTTP request, the last one last."""
     failed: list[Usage] = field(default_factory=list)
-    """What those used that were repeated, if nobody else counts them."""
+    """Usage of the requests that were repeated, unless `again` counts them."""
 
     @property
     def prompt(self) -> int:
-        """Tokens that are asked, about."""
+        """Estimated tokens of the prompt."""
         return prompt_tokens(self.messages)
 
     @property
@@ -61,7 +61,7 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIModel:
-    """A model of one endpoint. One without a `model` says what there is when it is asked."""
+    """A model of one endpoint. Without a `model`, a call raises an error that lists the models there are."""
 
     name: str
     model: str
@@ -93,7 +93,7 @@ class OpenAIModel:
         return _Ask(request.messages, request.max_tokens or cap_of(self, request.sampling), timeouts, sampling)
 
     async def _counted(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
-        """The answer; an error says what was used before it."""
+        """The answer; an error carries the usage before it."""
         try:
             async with aclosing(self._answered(ask, form)) as items:
                 async for item in items:
@@ -104,7 +104,7 @@ class OpenAIModel:
             raise
 
     async def _answered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
-        """The answer, every error in our words, and with what the server may charge for it."""
+        """The answer; every error is an ExpertError, with what the server may charge."""
         if not self.model:
             raise await self.connection.no_default_model(ask.timeouts.left(_now()))
         if self.endpoint.api == "responses" and (unknown := responses.unknown(ask.sampling)):
@@ -124,7 +124,7 @@ class OpenAIModel:
             raise error.worded(said if said.startswith(f"{self.name}: ") else f"{self.name}: {said}") from None
 
     async def _laddered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
-        """The answer to the first way of asking that the server takes. Nothing is repeated once a piece was given."""
+        """The answer in the first format that the server accepts. Nothing is repeated once a piece was given."""
         limit = self.endpoint.limit_name
         ladder = FormatFallback(self.capabilities, self.name, form, streamed=True, limit=limit)
         begun = answered = False
@@ -141,7 +141,7 @@ class OpenAIModel:
                 await self._repeats(ask, error)
 
     async def _repeats(self, ask: _Ask, error: ServerError) -> None:
-        """Tell of a request that failed before another is sent; where nobody is told, the answer counts it."""
+        """Report a failed request to `again` before another is sent; without `again`, the answer's usage counts it."""
         sent = refused(self.name, self.endpoint, error)
         used = failed(sent, ask.messages)
         if self.again is not None:
@@ -150,7 +150,7 @@ class OpenAIModel:
             ask.failed.append(used)
 
     async def _once(self, ask: _Ask, ladder: FormatFallback) -> AsyncGenerator[str | Completion]:
-        """One request, and its answer as it comes."""
+        """Send one request and stream its answer."""
         words = Responses() if self.endpoint.api == "responses" else None
         splitter = self.thinking.splitter(self.name, self.endpoint)
         reader = ResponseParser(ladder.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
@@ -194,7 +194,7 @@ class OpenAIModel:
         yield replace(completion, usage=usage, first=first if ladder.streamed else 0.0)
 
     async def _sent(self, ask: _Ask, ladder: FormatFallback, opened: AsyncExitStack) -> AsyncIterator[bytes]:
-        """Send the request; the bytes of the answer, once its status is known and good."""
+        """Send the request; return the chunks of its response once its status is known and good."""
         body = self._body(ask, ladder)
         response = await self.connection.send(self.endpoint.api, body, ask.timeouts, opened)
         ask.readers[-1].pause = exhausted(response.headers, time.time())
@@ -202,7 +202,7 @@ class OpenAIModel:
         return chunks
 
     def _body(self, ask: _Ask, ladder: FormatFallback) -> dict[str, Any]:
-        """The request."""
+        """The JSON body of the request."""
         messages, body = ask.messages, {**ask.sampling.request(), "model": self.model}
         if ladder.form and ladder.way:
             messages = worded(ladder.way, ladder.form, messages)
@@ -218,7 +218,7 @@ class OpenAIModel:
 
 
 def _more_tokens(reader: ResponseParser, cap: int | None, endpoint: Endpoint) -> str:
-    """What to do where an answer was cut: it names the limit at which it was, which may be the server's own."""
+    """The remedy for a cut answer: names the limit that cut it, which may be the server's own."""
     if cap is None:
         asked = f"in its card or in [endpoints.{endpoint.name}.sampling] of swarm.toml"
         return f"its server has a limit of its own: set max_tokens {asked}, or raise it there"
@@ -230,7 +230,7 @@ def _more_tokens(reader: ResponseParser, cap: int | None, endpoint: Endpoint) ->
 
 
 async def _next(chunks: AsyncIterator[bytes], until: float, reader: ResponseParser) -> bytes | None:
-    """The next bytes; None at the end, or when a finished answer has nothing more to say."""
+    """The next chunk; None at the end, or when nothing follows a finished answer in time."""
     try:
         async with asyncio.timeout_at(until):
             return await anext(chunks, None)
@@ -241,7 +241,7 @@ async def _next(chunks: AsyncIterator[bytes], until: float, reader: ResponsePars
 
 
 def _until(reader: ResponseParser, timeouts: CallTimeouts, until: float) -> float:
-    """Until when to go on reading: not for long once the answer stands."""
+    """When to stop reading: soon once the answer is finished."""
     if not reader.finished:
         return timeouts.until
     return min(until, _now() + (AFTER_DONE if reader.done else AFTER_FINISH))

@@ -122,7 +122,7 @@ class OpenAIConnection:
             cause = where.clean(str(error) or type(error).__name__)
             raise of_health(ModelUnavailable(f"{name}: the answer broke off ({cause}); {LOOK}"), "model") from None
         except UnicodeEncodeError:
-            unsendable = ModelRefused(f"{name}: what is asked is not valid Unicode; send UTF-8 text")
+            unsendable = ModelRefused(f"{name}: the request is not valid Unicode; send UTF-8 text")
             unsendable.billed = "nothing"
             raise unsendable from None
         except httpx2.InvalidURL:

@@ -1,8 +1,7 @@
-"""Texts as vectors, by a model of an OpenAI-compatible server.
+"""Embedding models of OpenAI-compatible servers: texts to vectors.
 
-Servers differ: vectors come as numbers or as base64, in any order; some pool nothing and send one vector for each
-token, some answer two texts with one vector. What comes back is one finite vector of the same length for each text,
-or an error.
+Servers differ: vectors come as numbers or as base64, in any order; some do no pooling and send one vector per token,
+some answer two texts with one vector. The result is one finite vector of the same length per text, or an error.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ MAX_BYTES = 32_000_000
 """Bytes of an answer: 64 vectors of 16,384 numbers."""
 MAX_DIMENSIONS = 65_536
 LONG = 100_000
-"""Bytes from which an answer is read in a thread."""
+"""Bytes from which on a response is parsed in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIEmbedder:
-    """An embedding model of one endpoint. No account pays for its calls."""
+    """An embedding model of one endpoint. Its calls are not charged to a budget."""
 
     name: str
     model: str
@@ -87,7 +86,7 @@ class OpenAIEmbedder:
 
 
 def batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """`texts` in as many requests as they need."""
+    """Split `texts` into requests."""
     some: list[str] = []
     room = BYTES_AT_ONCE
     for text in texts:
@@ -102,14 +101,14 @@ def batches(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def same_length(name: str, vectors: Sequence[Sequence[float]]) -> None:
-    """Raises BadOutput unless all vectors can be compared."""
+    """Raise BadOutput unless all vectors have the same length."""
     if len(lengths := sorted({len(vector) for vector in vectors})) > 1:
         told = ", ".join(map(str, lengths[:5]))
         raise BadOutput(f"{name}: the vectors differ in length ({told}); ask one model only", retryable=False)
 
 
 def read(answer: bytes, count: int) -> tuple[list[tuple[float, ...]], Mapping[str, Any]]:
-    """The vectors in an answer to `count` texts, in their order, and what it says of usage. Raises BadOutput."""
+    """The vectors in a response to `count` texts, in order, and its usage. Raises BadOutput."""
     try:
         document: Any = json.loads(answer)
     except (ValueError, RecursionError):
@@ -117,13 +116,13 @@ def read(answer: bytes, count: int) -> tuple[list[tuple[float, ...]], Mapping[st
     raise_error(document)
     items = document.get("data") if isinstance(document, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise BadOutput("the answer is no list of vectors")
+        raise BadOutput("the response is not a list of embeddings")
     if len(items) != count:
         remedy = "use another server for embeddings"
-        raise BadOutput(f"{count} texts brought {len(items)} vectors; {remedy}", retryable=False)
+        raise BadOutput(f"{count} texts got {len(items)} vectors; {remedy}", retryable=False)
     places = [number if item.get("index") is None else item["index"] for number, item in enumerate(items)]
     if sorted(places, key=str) != sorted(range(count), key=str):
-        raise BadOutput("the answer does not say which vector is whose", retryable=False)
+        raise BadOutput("the response does not say which vector belongs to which text", retryable=False)
     found = sorted(zip(places, items, strict=True), key=lambda pair: pair[0])
     usage = document.get("usage")
     return [_vector(item.get("embedding")) for _, item in found], usage if isinstance(usage, dict) else {}
@@ -137,9 +136,9 @@ def _vector(given: Any) -> tuple[float, ...]:
         )
     values = _unpacked(given) if isinstance(given, str) else given
     if not isinstance(values, list) or not 0 < len(values) <= MAX_DIMENSIONS:
-        raise BadOutput(f"a vector has no numbers, or more than {MAX_DIMENSIONS:,}", retryable=False)
+        raise BadOutput(f"a vector is empty, or has more than {MAX_DIMENSIONS:,} numbers", retryable=False)
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        raise BadOutput("a vector holds something that is no number", retryable=False)
+        raise BadOutput("a vector holds a value that is not a number", retryable=False)
     try:
         vector = tuple(map(float, values))
     except OverflowError:
@@ -156,7 +155,7 @@ def _unpacked(text: str) -> list[float]:
     except (binascii.Error, ValueError):
         content = b""
     if not content or len(content) % 4:
-        raise BadOutput("a vector is no base64 of 32-bit numbers", retryable=False)
+        raise BadOutput("a vector is not base64 of 32-bit floats", retryable=False)
     numbers = array("f", content)
     if sys.byteorder == "big":
         numbers.byteswap()

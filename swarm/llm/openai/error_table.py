@@ -1,9 +1,8 @@
-"""What an error of a server means: one table, and one function that finds the row. Pure.
+"""Classify a server's error by one table of rules. Pure.
 
-Servers agree on little: the same fault has several statuses, and the same status several faults. What the words say
-goes before what the status says: a row is taken whose words stand in the error's code, type or message, the first such
-row; else the one that has the status. An error inside a 200 or in a stream goes through the same table, with the status
-that it names itself.
+Servers agree on little: one kind of error has several statuses, and one status several kinds. Words take precedence
+over the status: the first row whose words occur in the error's code, type or message applies; else the first with its
+status. An error inside a 200 or in a stream is classified by the same table, with the status that it names itself.
 
 >>> classify(400, {"error": {"code": "context_length_exceeded", "message": "..."}}).kind
 'too long'
@@ -31,18 +30,18 @@ from swarm.errors import (
 )
 
 MAX_WORDS = 3_000
-"""Characters of an error that are looked at."""
+"""Characters of an error that are searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """A row: by what it is known, and what it means. `down` says whether others will meet it too, for a while."""
+    """One row: how to recognize a kind of error, and what it means. `down`: other calls will fail, too, for a while."""
 
     kind: str
     error: type[ModelUnavailable] | type[ModelRefused]
     statuses: frozenset[int]
     words: re.Pattern[str] | None = None
-    """Looked for in lower case, which is several times as fast."""
+    """Searched in lower case, which is several times as fast."""
     remedy: str = ""
     """What to do, about {where} (the endpoint) and {model}."""
     down: Down = ""
@@ -52,9 +51,9 @@ class ErrorRule:
         return self.error.retryable
 
     def raised(self, message: str, retry_after: float | None = None) -> ModelUnavailable | ModelRefused:
-        """The error to raise; `retry_after` is for those that are worth another try."""
+        """The error to raise; `retry_after` is ignored unless it is retryable."""
         error = self.error(message, retry_after=retry_after if self.retryable else None)
-        error.elsewhere, error.down = True, self.down  # another server may take what this one does not
+        error.elsewhere, error.down = True, self.down  # another server may accept what this one does not
         return error
 
 
@@ -79,7 +78,7 @@ RULES = (
             r"credits? (have been |has been |are |is )?(depleted|exhausted|used up)", r"out of credits",
             r"budget_exceeded|budget has been exceeded|exceeded ?budget|over budget", r"out of call volume quota",
             r"(usage|spend|spending) limit (has been |was |is )?(reached|exceeded)",
-            # also said by one that means the rate, and then says when to come back
+            # Gemini says so of a rate limit, too, and then when to come back
             r"^(?!.*(retry in \d|quota exceeded for metric|resource_exhausted)).*exceeded your current quota",
         ),
         remedy="raise the quota of {where}, or pay its bill",
@@ -165,8 +164,8 @@ RULES = (
     ),
     _row("timed out", ModelUnavailable, 408, 499, 504, 524, 598, down="model",
          remedy="ask for less at once, or raise the time limit of the server of {where}, or of a gateway before it"),
-    _row("conflict", ModelUnavailable, 409, 425, remedy="look into the log of the server of {where}"),
-    # a gateway says so of the one server behind it that has this model; others may have others
+    _row("conflict", ModelUnavailable, 409, 425, remedy="check the log of the server of {where}"),
+    # a gateway means the one server behind it that has this model; other models may have others
     _row("gateway", ModelUnavailable, 502, 520, down="model",
          remedy="check that the server behind {where} runs"),
     _row("no origin", ModelUnavailable, 521, 522, 523, 525, 526, 527, 530, down="endpoint",
@@ -174,9 +173,9 @@ RULES = (
     _row("not there", ModelRefused, 301, 302, 303, 307, 308, 404, 405, 501,
          remedy="check the URL of {where}, and that {model!r} is a model of the endpoint"),
     _row("server error", ModelUnavailable, *range(500, 600), down="model",
-         remedy="look into the log of the server of {where}"),
+         remedy="check the log of the server of {where}"),
 )  # fmt: skip
-"""From the plainest words to the vaguest. Without words in any row, the first with the status counts."""
+"""From the clearest words to the vaguest. If no words match, the first row with the status applies."""
 
 BAD_REQUEST = ErrorRule(
     "bad request",
@@ -184,7 +183,7 @@ BAD_REQUEST = ErrorRule(
     frozenset(),
     remedy="check what the card and {where} ask for beside the text (max_tokens, temperature, ..., extra)",
 )
-"""What no row is about: the server says that the request is wrong, and it would be wrong again."""
+"""Any other error: the server calls the request wrong, and a retry would be wrong again."""
 
 _STATUS_OF = {
     "invalid_request_error": 400, "bad_request": 400, "BadRequestError": 400, "context_length_exceeded": 400,
@@ -210,7 +209,7 @@ def classify(status: int, body: Any) -> ErrorRule:
 
 
 def words(body: Any) -> str:
-    """Codes, types and messages of an error, wherever they stand in it; not the request that some send back in it."""
+    """Codes, types and messages anywhere in an error; not the request that some servers echo in it."""
     said, size = [], 0
     for text in _texts(body, 6):
         said.append(unechoed(text))
@@ -221,7 +220,7 @@ def words(body: Any) -> str:
 
 
 def whole(body: object, most: int) -> str:
-    """All of an error as text, capped: some servers send the whole request back in it."""
+    """A whole error as text, capped: some servers echo the request in it."""
     try:
         return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str))[:most]
     except RecursionError:
@@ -229,12 +228,12 @@ def whole(body: object, most: int) -> str:
 
 
 def unechoed(text: str) -> str:
-    """An error's text up to where the request is said back in it."""
+    """An error's text up to the echo of the request."""
     return _ECHO.sub("", text)
 
 
 def reason(body: object) -> str:
-    """The message of an error, in whichever of its usual places it stands."""
+    """The message of an error, in any of its usual places."""
     found: Any = body
     for _ in range(4):
         if isinstance(found, list) and found:
@@ -245,7 +244,7 @@ def reason(body: object) -> str:
 
 
 def status_of(error: object) -> int:
-    """The status that an error inside a 200 would have had; 500 if it does not say."""
+    """The status that an error inside a 200 stands for; 500 if it names none."""
     given = [error.get(name) for name in ("code", "status", "type")] if isinstance(error, dict) else []
     for value in map(str, given):
         if re.fullmatch(r"[45]\d\d", value):
@@ -266,4 +265,4 @@ def _texts(part: Any, depth: int) -> Iterator[str]:
         for item in part[:10]:
             yield from _texts(item, depth - 1)
     else:
-        yield ""  # so that whoever counts them has an end
+        yield ""  # so that the loop over them stops at its size limit

@@ -1,4 +1,4 @@
-"""The fields of one piece of an answer, which servers call by many names: its words, and its thoughts. Pure.
+"""Extract text and reasoning from a message or delta, under the many names that servers use. Pure.
 
 >>> words({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]})
 ('yes', 'hm')
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
-"""Beside the content. Some servers say the same under two names: the first that says anything counts."""
+"""Fields beside the content. Some servers repeat the same text under two names: the first non-empty one counts."""
 _ANSWER_CHANNELS = (None, "", "final")
 MAX_DEPTH = 8
 
 
 def words(part: Mapping[str, Any]) -> tuple[str, str]:
-    """What a message or its delta says, and what it thinks. Raises TypeError where its content is of another kind."""
+    """The text and the reasoning of a message or delta. Raises TypeError for content of an unknown kind."""
     said, thought = _content(part.get("content"))
     beside = next((text for name in _THOUGHTS if (text := "".join(_texts(part.get(name))))), "")
     if _is_thought(part):
@@ -27,13 +27,13 @@ def words(part: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def sizes(part: Mapping[str, Any]) -> list[int]:
-    """Bytes of each text in this piece of an answer."""
+    """Bytes of each text in a message or delta."""
     said = [*words(part), part.get("refusal"), *(called.get("arguments") for called in _called(part))]
     return [len(text.encode("utf-8", "replace")) for text in said if isinstance(text, str) and text]
 
 
 def tools(part: Mapping[str, Any]) -> list[str]:
-    """Names of the tools that are called in this piece of an answer; empty where it says none."""
+    """Names of the tools that a message or delta calls; an empty name where it has none."""
     return [str(called.get("name") or "") for called in _called(part)]
 
 
@@ -71,7 +71,7 @@ def _is_thinking(item: Mapping[str, Any]) -> bool:
 
 
 def _is_thought(part: Mapping[str, Any]) -> bool:
-    """Whether all of a piece is marked as thought: by its channel (gpt-oss), or as Google marks it."""
+    """Whether a whole message or delta is reasoning: by its channel (gpt-oss), or by Google's mark."""
     more = part.get("extra_content")
     google = more.get("google") if isinstance(more, dict) else None
     marked = isinstance(google, dict) and google.get("thought") is True
@@ -79,7 +79,7 @@ def _is_thought(part: Mapping[str, Any]) -> bool:
 
 
 def _texts(value: Any, depth: int = 0) -> Iterator[str]:
-    """The texts inside a value, wherever servers put them. What is encrypted or a signature is no text."""
+    """The texts inside a value, wherever servers put them; not encrypted data and signatures."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list) and depth < MAX_DEPTH:

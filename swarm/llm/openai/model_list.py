@@ -1,7 +1,7 @@
-"""Which models a server says that it offers. Pure.
+"""Parse a server's list of models. Pure.
 
-The list stands in `data` (most), in `models`, or is the whole answer (Together); when a model ends and how much it
-reads are told under a dozen names, if at all.
+The list is in `data` (most servers), in `models`, or is the whole response (Together). The date of retirement and the
+context length have a dozen names, if they are there at all.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class ListedModel:
     id: str
     owner: str = ""
     created: int = 0
-    """Seconds since the epoch; 0: it is not told."""
+    """Seconds since the epoch; 0: unknown."""
     retires: date | None = None
     context: int | None = None
     """Tokens that it reads and writes together."""
 
 
 def listed(body: bytes) -> tuple[ListedModel, ...]:
-    """The models in the answer of a server, each once. Raises BadOutput for what is no list of them."""
+    """The models in a server's response, each once. Raises BadOutput if it is no list of models."""
     try:
         document: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -47,7 +47,7 @@ def listed(body: bytes) -> tuple[ListedModel, ...]:
     if isinstance(document, dict):
         document = next((document[key] for key in ("data", "models") if isinstance(document.get(key), list)), None)
     if not isinstance(document, list):
-        raise BadOutput("the list of models is none")
+        raise BadOutput("the response is not a list of models")
     found = {model.id: model for model in _each(document)}
     return tuple(found.values())
 
@@ -65,7 +65,7 @@ def _each(items: list[Any]) -> Iterator[ListedModel]:
         name = next((item[key] for key in ("id", "name") if isinstance(item.get(key), str)), "")
         if not name or len(name) > 200 or not name.isprintable():
             continue
-        # llama-server tells more under `meta`, LiteLLM under `model_info`
+        # llama-server has more under `meta`, LiteLLM under `model_info`
         inside = [part for key in ("meta", "model_info") if isinstance(part := item.get(key), dict)]
         owner, created = item.get("owned_by"), item.get("created")
         yield ListedModel(
@@ -87,7 +87,7 @@ def _ends(item: Mapping[str, Any]) -> date | None:
 
 
 def _day(value: object) -> date | None:
-    """A day, told as such, as a moment, or in seconds since the epoch."""
+    """Parse a date, a timestamp, or seconds since the epoch."""
     try:
         if isinstance(value, str):
             return date.fromisoformat(value.strip()[:10])

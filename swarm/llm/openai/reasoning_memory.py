@@ -1,4 +1,4 @@
-"""How each model tells its thoughts, as far as it was seen: whether a stream of it can be given as it comes. Pure."""
+"""Remember how each model marks its reasoning, which decides whether its stream must be held back. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MAY_THINK = re.compile(
 )
 """Names of models whose chat templates may open a thought before the answer."""
 SECONDS = 86_400.0
-"""How long what was seen of a model counts."""
+"""How long an observation of a model counts."""
 
 
 class Thinking:
-    """Remembers which models end their thoughts by a tag that nothing opened, and which do not.
+    """Remembers which models end their thoughts with a closing tag that has no opening one.
 
-    Of those that do, and of those that may by their name, a text is held until it shows, at its end at the latest. Of
-    any other it is given as it comes; a closing tag then makes void what was given, and is remembered. One free answer
-    without such a tag clears a name; one that a form holds to JSON shows nothing.
+    The text of such a model, and of one that may be such by its name, is held back until the tag or the end arrives.
+    The text of any other is passed on as it comes; a closing tag then voids what was passed on, and is remembered. One
+    free answer without such a tag clears a model that was suspected by name; an answer in a JSON format proves nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class Thinking:
         return Splitter(holds=not plain and bool(_MAY_THINK.search(model)), late=late)
 
     def ended(self, model: str, splitter: Splitter, *, free: bool) -> None:
-        """Take note of a whole answer. `free`: the model could write what it wanted, and was done."""
+        """Record a whole answer. `free`: no format constrained it, and it was not cut."""
         if splitter.bare:
             self._notes.drop("plain", model)
             self._renew("late", model)

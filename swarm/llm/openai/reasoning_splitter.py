@@ -1,6 +1,6 @@
-"""Tells a model's answer from the thoughts that come with it in one text. Pure.
+"""Split a model's text into its answer and its thoughts. Pure.
 
-Thoughts that have a field of their own are told apart by it (`parts.py`). For those inside a text these rules hold:
+Thoughts in a field of their own are separated by `message_fields.py`. For those inside a text these rules hold:
 
 * A tag of `tags.py` at the beginning of the text opens a thought, as do the unmistakable ones at the beginning of a
   later line outside a block of code. The thought ends with its closing tag; one that is not closed goes on to the end.
@@ -9,7 +9,8 @@ Thoughts that have a field of their own are told apart by it (`parts.py`). For t
   where the text begins as JSON or as a block of code: then it is what the text speaks about.
 * A text in Harmony, the format of gpt-oss, has its answer in the channel `final`; all else is thoughts.
 
-Because a closing tag may still come, the texts of some models are held until that is known (`reasoning_memory.py`).
+Because a closing tag may still come, the texts of some models are held back until that is known
+(`reasoning_memory.py`).
 """
 
 from __future__ import annotations
@@ -36,28 +37,28 @@ _STARTS = (*_BY_OPEN, *HARMONY_STARTS, *_FENCES, BARE_ANALYSIS + "?")
 _AFTER = (*_BY_OPEN, *_BY_CLOSE, *WRAPPERS)
 _QUOTES = frozenset("`\"'“”‘’«»")
 _CONTEXT = 64
-"""Characters of what was given that are looked back at."""
+"""Characters before a tag that decide what it means."""
 
 
 class Splitter:
-    """Takes the thoughts out of one text, however it is cut into pieces.
+    """Removes the thoughts from one streamed text, however it is cut into pieces.
 
-    With `holds` nothing is given before it is sure that no closing tag comes which nothing opened. Without, such a tag
-    makes everything given so far `void`.
+    With `holds`, no text is returned before it is certain that no closing tag without an opening one comes. Without
+    it, such a tag makes all text returned so far `void`.
     """
 
     def __init__(self, *, holds: bool = False, late: bool = False) -> None:
         self.holds = holds or late
         self.late = late
-        """That this model is known for closing tags which nothing opened."""
+        """Whether this model is known for closing tags without opening ones."""
         self.bare = False
-        """Whether such a tag came."""
+        """Whether a closing tag without an opening one came."""
         self.opened = False
-        """Whether thoughts were told as such from their beginning."""
+        """Whether thoughts had an opening tag or a field of their own."""
         self.void = False
         self._rest, self._at = "", 0
         self._before: list[str] = []
-        """What came before the rest while it is not known what that is."""
+        """Text before the rest that may be thoughts or answer."""
         self._state = self._start
         self._tag = TAGS[0]
         self._wrapper = ""
@@ -75,21 +76,21 @@ class Splitter:
 
     @property
     def holding(self) -> bool:
-        """Whether something is held that may be of the answer."""
+        """Whether text is held back that may belong to the answer."""
         return bool(self._held)
 
     @property
     def thoughts(self) -> str:
-        """As many of the thoughts as are kept."""
+        """The thoughts, up to MAX_THOUGHTS characters."""
         return "".join(self._thoughts)
 
     def feed(self, text: str) -> str:
-        """What `text` adds to the answer."""
+        """The answer text that `text` adds."""
         self._rest += text
         return self._run(last=False)
 
     def end(self, *, cut: bool = False) -> str:
-        """What was held back, now that nothing more comes. `cut`: the model was not done."""
+        """The text that was held back, at the end. `cut`: the answer ended at a token limit."""
         given = self._run(last=True)
         if pending := "".join(self._pending):
             wrapped = pending.rstrip()
@@ -103,13 +104,13 @@ class Splitter:
         return given + self._taken()
 
     def release(self) -> None:
-        """No closing tag that nothing opened will come: give what is held."""
+        """Pass on the held text: no closing tag without an opening one will come."""
         self.holds = False
         if self._held:
             self._out, self._held = [*self._held, *self._out], []
 
     def think(self, text: str) -> None:
-        """Thoughts that came beside the text: then those of the text are told as well."""
+        """Add thoughts from a field of their own: then those inside the text have opening tags, too."""
         self._think(text)
         self.opened = True
         if not self.late:
@@ -127,7 +128,7 @@ class Splitter:
         self._given = self._given or bool(text)
         return text
 
-    # -- where it stands in the text: each returns whether to go on
+    # -- states of the parser: each returns whether to go on
 
     def _start(self, last: bool) -> bool:
         at, low = self._words()
@@ -149,13 +150,13 @@ class Splitter:
         return self._is_text()
 
     def _words(self) -> tuple[int, str]:
-        """Where the next words begin behind white space, and the first of them in lower case."""
+        """Where the next words begin after white space, and the first of them in lower case."""
         found = _WORD.search(self._rest, self._at)
         begin = len(self._rest) if found is None else found.start()
         return begin, self._rest[begin : begin + _CONTEXT].lower()
 
     def _wait(self, until: int) -> None:
-        """Put aside what is read, since a text that is looked at again with each piece takes time with its square."""
+        """Put read text aside: reading it again with each piece would take quadratic time."""
         self._before.append(self._rest[self._at : until])
         self._at = until
 
@@ -178,7 +179,7 @@ class Splitter:
         return found is not None
 
     def _after(self, last: bool) -> bool:
-        """Directly behind a thought."""
+        """Directly after a thought."""
         self._at, low = self._words()
         if not low:
             return False
@@ -218,20 +219,20 @@ class Splitter:
         return self._leaves(len(said) if last else _sure_until(said, position))
 
     def _said_before(self, at: int) -> str:
-        """The last of what was given before a place in the rest."""
+        """The last text before a place in the rest."""
         return (self._tail + self._rest[max(self._at, at - _CONTEXT) : at])[-_CONTEXT:]
 
     def _is_bare(self, mark: str) -> bool:
         return self._may_be_bare and mark in _BY_CLOSE and _BY_CLOSE[mark] not in self._paired
 
     def _leaves(self, end: int) -> bool:
-        """Give the rest up to `end`, and wait for more behind it."""
+        """Pass on the rest up to `end`, and wait for more."""
         self._pass(self._rest[self._at : end])
         self._at = end
         return False
 
     def _closes(self, at: int) -> bool:
-        """All that came so far were thoughts."""
+        """Take all text so far for thoughts."""
         self.bare, self.void, self._at = True, self._given, at
         self._think("".join((*self._held, *self._out)))
         self._held.clear()
@@ -262,14 +263,14 @@ class Splitter:
             self._think(piece.text)
         return piece.before_token
 
-    # -- what is given, held, or kept as thoughts
+    # -- output: text passed on, text held back, thoughts
 
     def _sure(self) -> None:
         self._may_be_bare = False
         self.release()
 
     def _pass(self, text: str) -> None:
-        """Text of the answer, as it stands."""
+        """Pass on text of the answer, without the wrapper around it."""
         if not text:
             return
         self._truncated = self._truncated or len(self._tail) + len(text) > _CONTEXT
@@ -295,7 +296,7 @@ class Splitter:
             self._kept += len(text)
 
     def _begins_line(self, before: str, at: int) -> bool:
-        """Whether only blanks stand before on this line; a line whose beginning is forgotten is too long for that."""
+        """Whether only blanks come before on this line; a line longer than the context does not count."""
         *lines, line = before.rsplit("\n", 1)
         known = lines or not (self._truncated or len(self._tail) + at - self._at > _CONTEXT)
         return bool(known) and not line.strip()
@@ -316,7 +317,7 @@ def answer_in(text: str) -> str:
 
 
 def _sure_until(said: str, start: int) -> int:
-    """Where the last characters begin that may become a mark."""
+    """Where the last characters begin that may become a tag."""
     for at in range(max(start, len(said) - _LONGEST), len(said)):
         if said[at].lower() in _FIRST and said[at:].lower() in _BEGUN:
             return at
@@ -335,7 +336,7 @@ def _wrapped_until(said: str, wrapper: str) -> int:
 
 
 def _ends_thoughts(before: str, after: str) -> bool:
-    """Whether a closing tag that nothing opened ends thoughts, and is not what the text speaks of."""
+    """Whether a closing tag without an opening one ends thoughts, and is not what the text speaks about."""
     if before[-1:] in _QUOTES and before and (after in _QUOTES or after == "\\") and after:
         return False
     words = before.rstrip(" \t")

@@ -1,4 +1,4 @@
-"""The marks by which models tell their thoughts, and their answers, from what is around them."""
+"""The tags with which models mark their thoughts and their answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """What opens and closes a thought. `anywhere`: it may also open one at the beginning of a later line."""
+    """The opening and closing tag of a thought. `anywhere`: it may also open one at the start of a later line."""
 
     open: str
     close: str
@@ -38,4 +38,4 @@ WRAPPERS = {
     "<|begin_of_solution|>": "<|end_of_solution|>",
     "<|start_response|>": "<|end_response|>",
 }
-"""What stands around the answer of some models, directly behind their thoughts."""
+"""Tags around the answer of some models, directly after their thoughts."""

@@ -1,7 +1,7 @@
-"""What a server sends, read by hand: whole bodies and streams of events, trusted for nothing but their shape. Pure.
+"""Parse a server's response, whole or as a stream of events, without trusting it. Pure.
 
-Servers differ (`notes/llm-servers.md`): some say `[DONE]` and some just stop, usage comes in an event with choices or
-without, a failure may stand inside a 200, and what was asked for as a stream may come back whole.
+Servers differ: some end with `[DONE]` and some just stop, usage comes in an event with choices or without, an error may
+be inside a 200, and a streamed request may get a whole response.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ MAX_RESPONSE = 4_000_000
 MAX_STREAM = 16 * MAX_RESPONSE
 """Bytes of a stream, in which each token is wrapped in a few hundred of them."""
 TOKEN_BYTES = 16
-"""Of text, in one event, that are one token at least: hardly any is longer."""
+"""Bytes of text in one event that are at least one token: hardly any token is longer."""
 CUT = frozenset({"length", "max_tokens", "model_length"})
-"""Why an answer ended that was not done: at the tokens it may have, or that the model can."""
+"""Finish reasons of an answer that was cut at a token limit: its own, or the model's."""
 NO_JSON = "the answer is not JSON"
 PAGE = f"{NO_JSON} but a page of HTML; check the URL of its endpoint: the path in it may be wrong"
 NO_TOOLS = "say in its card that it has none, turn them off at its server, or use another model"
-LOOK = "look into the log of its server, and of what stands between"
+LOOK = "check the log of its server, and of any proxy or gateway before it"
 AFTER_FINISH = 5.0
 AFTER_DONE = 0.2
-"""Seconds for which a finished answer waits: for its usage, and for an end that lets the connection be used again."""
+"""Seconds to read on after a finished answer: for its usage, and for an end that lets the connection be reused."""
 
 
 class ServerError(Exception):
-    """An error in the server's own words. `inside` says that it came in a 200. It does not leave this package.
+    """A server's error as it came. `inside`: it came in a 200. It does not leave this package.
 
-    `body` is what says something of the error, `raw` all that came.
+    `body` is the part that describes the error, `raw` the whole response.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class ServerError(Exception):
 
 @dataclass(slots=True)
 class SseParser:
-    """Bytes of an event stream go in as they come, the (name, data) of its events come out."""
+    """Parses an event stream: bytes go in as they come, the (name, data) of events come out."""
 
     _line: bytearray = field(default_factory=bytearray)
     _name: str = ""
     _data: list[str] = field(default_factory=list)
     _size: int = 0
     known: bool = False
-    """Whether any line was one of an event stream."""
+    """Whether any line was a valid line of an event stream."""
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
         *ended, rest = chunk.split(b"\n")
@@ -78,7 +78,7 @@ class SseParser:
             raise BadOutput(f"an event of the answer exceeds {MAX_RESPONSE:,} bytes", retryable=False)
 
     def end(self) -> Iterator[tuple[str, str]]:
-        """What the last bytes hold where the empty line after an event is missing."""
+        """The last event, if the empty line after it is missing."""
         yield from self.feed(b"\n\n")
 
     def _read(self, line: str) -> Iterator[tuple[str, str]]:
@@ -92,7 +92,7 @@ class SseParser:
             self._size += len(value) + 8
         elif name == "event":
             self._name = value
-        elif name == "error":  # llama-server of old says so, as a field
+        elif name == "error":  # older versions of llama-server send errors as a field
             yield "error", value
 
     def _event(self) -> Iterator[tuple[str, str]]:
@@ -104,32 +104,32 @@ class SseParser:
 
 @dataclass(slots=True)
 class ResponseParser:
-    """One answer, read as its bytes come. What `feed` gives is text to pass on; `end` gives what was held back.
+    """Parses one response as its bytes come. `feed` returns text to pass on, `end` the text that was held back.
 
-    Where a tool was forced, its arguments are the answer, and other text only if there are none.
+    If a tool was forced, its arguments are the answer, and other text only without them.
     """
 
     streamed: bool = False
     tool: bool = False
     words: Callable[[Any], Any] | None = None
-    """Translates what the server says into the words of chat completions, if it says something else."""
+    """Translates the server's data into chat completions, if it uses another API."""
     by_tool: bool = False
     finish: str = ""
     refusal: str = ""
     done: bool = False
-    """That the server said `[DONE]`, or sent the answer whole."""
+    """Whether the server sent `[DONE]`, or a whole response."""
     told: Mapping[str, Any] = field(default_factory=dict)
-    """What the server counted."""
+    """The usage that the server reported."""
     remedy: str = ""
-    """What to do where the answer was cut."""
+    """What to do about a cut answer."""
     asked: int = 0
-    """Tokens of the prompt, as estimated: said if the server tells none."""
+    """Estimated tokens of the prompt, used if the server reports none."""
     splitter: Splitter = field(default_factory=Splitter)
-    """Tells its words from its thoughts."""
+    """Separates its text from its thoughts."""
     pause: float = 0.0
-    """Seconds for which the server takes no more, as its headers say."""
+    """Seconds until the server accepts another request, from its headers."""
     written: int = 0
-    """Tokens that have come at least: one for each event with text, thoughts included, more for a long one."""
+    """Least number of tokens so far: one per event with text, thoughts included, more for a long one."""
     _events: SseParser | None = None
     _body: bytearray = field(default_factory=bytearray)
     _size: int = 0
@@ -201,11 +201,11 @@ class ResponseParser:
         yield from self._given("" if self.by_tool else self.splitter.end(cut=self.cut))
 
     def stop(self) -> None:
-        """Take the answer for cut here. What the server counted so far is not what it charges."""
+        """Mark the answer as cut here. The usage reported so far is not what the server charges."""
         self.finish, self.told = "length", {}
 
     def completion(self, model: str, asked_by: str) -> Completion:
-        """What was read, or the reason why it is no answer."""
+        """The completion. Raises the reason if the response is no answer."""
         if self.refusal or self.finish == "content_filter":
             raise ContentRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
         text = self.text
@@ -229,11 +229,11 @@ class ResponseParser:
             return BadOutput.cut("", self.remedy, f"the answer is empty: it was cut at the token limit {where}")
         if self._unoffered:
             called = ", ".join(dict.fromkeys(filter(None, self._unoffered)))[:100] or "without a name"
-            return BadOutput.with_problem(f"called a tool ({called}), and there are none", NO_TOOLS)
-        return BadOutput("the answer is empty: the model only thought" if thoughts else "the answer is empty")
+            return BadOutput.with_problem(f"called a tool ({called}), but has none", NO_TOOLS)
+        return BadOutput("the answer is empty: the model wrote only reasoning" if thoughts else "the answer is empty")
 
     def _begun(self) -> bytes:
-        """Once it shows that the body is a stream of events: all of it so far. Some servers answer in one piece."""
+        """The body so far, once it proves to be an event stream. Some servers answer in one piece."""
         start = bytes(self._body[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if not self.streamed or not start or start in b"{[<":
             return b""
@@ -250,7 +250,7 @@ class ResponseParser:
         data = data if self.words is None else self.words(data)
         raise_error(data)
         if not (isinstance(data, dict) and data.get("choices")):
-            raise BadOutput("the answer is no chat completion")
+            raise BadOutput("the response is not a chat completion")
         yield from self._take(data)
         self.done = True
 
@@ -278,7 +278,7 @@ class ResponseParser:
         try:
             choices = data.get("choices") or ()
             parts = [choice.get("delta", choice.get("message")) or {} for choice in choices]
-            # whoever writes more choices than one was asked for charges for all of them
+            # a server that sends more choices than requested charges for all of them
             found = [size for part in parts for size in sizes(part)]
             self.written += sum(-(-size // TOKEN_BYTES) for size in found)
             self._bytes += sum(found)
@@ -292,7 +292,7 @@ class ResponseParser:
                     self.refusal += str(part.get("refusal") or "")
                     yield from self._texts(part)
         except (TypeError, AttributeError, LookupError):
-            raise BadOutput("the answer is no chat completion") from None
+            raise BadOutput("the response is not a chat completion") from None
 
     def _texts(self, part: Mapping[str, Any]) -> Iterator[str]:
         content, thoughts = words(part)
@@ -308,7 +308,7 @@ class ResponseParser:
             self._held.append(content)
 
     def _arguments(self, call: Mapping[str, Any]) -> str:
-        """What this call adds. A model that calls twice has said two values, each on lines of its own."""
+        """The arguments that a tool call adds. Two calls are two values, each on lines of its own."""
         given = call["function"].get("arguments") or ""
         text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
         number = call.get("index", call.get("id"))
@@ -317,7 +317,7 @@ class ResponseParser:
         return f"\n{text}" if another and text else text
 
     def _passed(self, text: str, *, last: bool = False) -> Iterator[str]:
-        """`text` as Unicode that can be sent on: an escaped character may be cut in two by the end of an event."""
+        """Pass on `text` as valid Unicode: an event may end between the halves of an escaped character."""
         text, self._half = self._half + text, ""
         if not last and text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
@@ -343,7 +343,7 @@ class ResponseParser:
 
 
 def raise_error(data: object) -> None:
-    """Errors inside a 200 exist in the wild."""
+    """Raise ServerError for an error inside a 200: some servers send them."""
     if isinstance(data, dict) and (error := data.get("error")):
         raise ServerError(
             status_of(error), error if isinstance(error, (dict, str)) else data | {"error": None}, inside=True

@@ -1,7 +1,6 @@
-"""The responses API, told in the words of chat completions, and back. Pure.
+"""Translate requests to the responses API, and its responses to chat completions. Pure.
 
-Both say the same things in other places, so that whoever reads answers (`response_parser.py`) reads these too: texts,
-thoughts, calls of a tool, why it ended, what it used, and errors.
+So one parser (`response_parser.py`) reads both: texts, reasoning, tool calls, finish reason, usage and errors.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed", "respon
 
 
 def asked(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A request for a chat completion as one for a response, which its server is told not to keep.
+    """Translate a request for a chat completion into one for a response, which the server must not store.
 
     >>> asked({"model": "m", "messages": [], "max_tokens": 5})
     {'model': 'm', 'input': [], 'store': False, 'max_output_tokens': 5}
@@ -36,7 +35,7 @@ def asked(body: Mapping[str, Any]) -> dict[str, Any]:
     if wanted := body.get("response_format"):
         said["text"] = {"format": _flat(wanted, "json_schema")}
     if "tools" in body:
-        # a response's tool is a strict one unless it says otherwise
+        # in the responses API, a tool is strict by default
         said["tools"] = [{"strict": False} | _flat(tool, "function") for tool in body["tools"]]
         said["tool_choice"] = _flat(body["tool_choice"], "function")
     if "reasoning_effort" in body:
@@ -46,18 +45,18 @@ def asked(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown(sampling: Sampling) -> list[str]:
-    """The settings that a response cannot be asked with."""
+    """The sampling settings that the responses API does not have."""
     return [name for name in _UNKNOWN if name in sampling.given]
 
 
 def _flat(about: Mapping[str, Any], inner: str) -> dict[str, Any]:
-    """What stands inside, beside its type. No schema stays beside `json_object`: the words have it."""
+    """The inner object merged with its type. `json_object` gets no schema: the messages have it."""
     return {"type": about["type"], **about.get(inner, {})}
 
 
 @dataclass(slots=True)
 class Responses:
-    """Translates one answer, whole or event by event. What is no response is given back as it is."""
+    """Translates one response, whole or event by event. Other data is returned unchanged."""
 
     _said: bool = False
 
@@ -71,13 +70,13 @@ class Responses:
             if kind in _ENDS and isinstance(data.get("response"), dict):
                 return self._ended(data["response"], "delta")
         except (TypeError, AttributeError):
-            raise BadOutput("the answer is no response") from None
-        if kind == "error":  # which most name as an event, too
+            raise BadOutput("the response is not one of the responses API") from None
+        if kind == "error":  # most servers also name the event so
             return {"error": data.get("error") or data}
         return self._piece(kind, data) if isinstance(kind, str) and kind.startswith("response.") else data
 
     def _piece(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """One event in the middle. Of those that add nothing, nothing is left."""
+        """One event before the end. Events without content become an empty chunk."""
         if name := _TEXTS.get(kind) or ("reasoning" if _THOUGHT.fullmatch(kind) else None):
             self._said = self._said or name != "reasoning"
             return _choice("delta", {name: data.get("delta")})
@@ -90,7 +89,7 @@ class Responses:
         return {"choices": []}
 
     def _ended(self, response: Mapping[str, Any], part: str) -> dict[str, Any]:
-        """A whole response, or the end of a streamed one; its words only if they did not come before."""
+        """A whole response, or the end of a streamed one, which repeats its text only if no piece came before."""
         if response.get("status") in ("failed", "cancelled") or response.get("error"):
             return {"error": response.get("error") or {"message": f"the response is {response.get('status')}"}}
         why = response.get("incomplete_details")
@@ -102,7 +101,7 @@ class Responses:
 
 
 def _output(items: Any) -> dict[str, Any]:
-    """What stands in the items of a response."""
+    """The message in the output items of a response."""
     content: dict[str, list[str]] = {"output_text": [], "refusal": [], "reasoning_text": [], "summary_text": []}
     calls = []
     for number, item in enumerate(items or ()):

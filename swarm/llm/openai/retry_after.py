@@ -1,6 +1,6 @@
-"""How long a server wants to be left alone, in whichever of the many ways it says so. Pure.
+"""Read how long to wait before the next request, from a server's headers or the text of its error. Pure.
 
-A wait is seconds, and no more than a day: what is no time, or lies behind us, is none.
+A wait is in seconds and at most a day; an invalid time is ignored, one in the past is 0.
 
 >>> retry_after({"retry-after": "1.5"}, "", now=0)
 1.5
@@ -19,16 +19,15 @@ from typing import Any
 from swarm.llm.openai.error_table import whole
 
 LONGEST = 86_400.0
-"""Seconds. Whatever asks for more is asked again after that."""
+"""Seconds; longer waits are shortened to this."""
 MAX_BODY = 20_000
-"""Characters of an error's body that are looked through."""
+"""Characters of an error's body that are searched."""
 
 _EXPLICIT = (
     ("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("retry-after", 1.0),
     ("llm_provider-retry-after-ms", 1000.0), ("llm_provider-retry-after", 1.0),
 )  # fmt: skip
-"""Headers that say how long, and how many of their units are a second. A proxy hands its upstream's on under another
-name."""
+"""Headers with a wait, and how many of their units are a second. A proxy renames those of its upstream."""
 _NUMBER = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _PART = (
@@ -49,10 +48,10 @@ _PAIR = re.compile(r"\b(limit|remaining|reset|r|t)\s?=\s?(\d{1,15})\b")
 
 
 def retry_after(headers: Mapping[str, str], body: Any, now: float) -> float | None:
-    """Seconds after which a server that refused a request may be asked again; None: it does not say.
+    """Seconds to wait before a refused request is sent again; None if the server does not say.
 
-    `now` is the time since the epoch, as some say when and not how long. Headers that say it outright go before the
-    body's words, and these before the headers that tell when a limit is whole again.
+    `now` is the time since the epoch, for servers that send a moment instead of a duration. Explicit headers take
+    precedence over the body's text, and this over the headers that say when a rate limit resets.
     """
     for name, unit in _EXPLICIT:
         given = headers.get(name, "").strip()
@@ -65,15 +64,12 @@ def retry_after(headers: Mapping[str, str], body: Any, now: float) -> float | No
 
 
 def exhausted(headers: Mapping[str, str], now: float) -> float:
-    """Seconds until a server takes another request, where its headers say that the last one used up its limits.
-
-    0: they do not.
-    """
+    """Seconds until a server accepts another request, if its headers say that a rate limit is used up; else 0."""
     return max((wait for left, wait in _limits(headers, now) if left == 0), default=0.0)
 
 
 def _limits(headers: Mapping[str, str], now: float) -> Iterator[tuple[int | None, float]]:
-    """What is left of each limit that the headers tell, None if they do not say, and when it is whole again."""
+    """For each rate limit in the headers: what remains (None if unknown), and the seconds until it resets."""
     for name, value in headers.items():
         name = name.lower()
         if "ratelimit" not in name:
@@ -96,7 +92,7 @@ def _combined(value: str) -> Iterator[tuple[int | None, float]]:
 
 
 def _told(body: Any, now: float) -> float | None:
-    """The wait that an error's body speaks of, as a field of its own or in words."""
+    """The wait in an error's body, as a field or in words."""
     text = whole(body, MAX_BODY)
     for field in _FIELD.finditer(text):
         wait = _wait(field[2], now, 1000.0 if (field[1] or "").lower().startswith("m") else 1.0)
@@ -107,7 +103,7 @@ def _told(body: Any, now: float) -> float | None:
 
 
 def _wait(text: str, now: float, unit: float = 1.0) -> float | None:
-    """A time to wait: `1.5`, `6m0s`, `20ms`, or a moment: since the epoch in seconds or milliseconds, or a date."""
+    """Parse a duration (`1.5`, `6m0s`, `20ms`) or a moment (seconds or milliseconds since the epoch, or a date)."""
     text = text.strip()
     if _NUMBER.fullmatch(text):
         value = float(text) / unit
@@ -124,7 +120,7 @@ def _span(text: str) -> float:
 
 
 def _moment(text: str) -> float | None:
-    """A date as HTTP has it, or as RFC 3339 does."""
+    """Parse a date of HTTP or of RFC 3339."""
     if not 10 <= len(text) <= 40:
         return None
     for read in (datetime.fromisoformat, parsedate_to_datetime):

@@ -1,6 +1,6 @@
-"""Keywords of a JSON schema that only narrow what it says: which of them a refusal names, and the schema without. Pure.
+"""Find and remove the keywords of a JSON schema that only narrow it, for servers that do not support them. Pure.
 
-Servers differ in the keywords that their grammars know, and refuse a schema for a single one. Without it more fits,
+Servers differ in the keywords that their grammars support, and refuse a schema for a single one. Without it more fits,
 and the answer is checked against the whole schema later.
 
 >>> plan = {"type": "array", "minItems": 1, "items": {"type": "string"}}
@@ -31,13 +31,13 @@ _VALUES = frozenset({"enum", "const", "default", "examples"})
 
 
 def blamed(said: str, schema: Mapping[str, Any]) -> frozenset[str]:
-    """The narrowing keywords of `schema` that a server names in what it says."""
+    """The narrowing keywords of `schema` that a server's error names."""
     named = {keyword for keyword in NARROWING if _naming(keyword).search(said)}
     return frozenset(keyword for keyword in named if without(schema, {keyword}) != schema)
 
 
 def shaping(said: str) -> bool:
-    """Whether a server names a keyword that makes a schema what it is, and without which it would mean another thing.
+    """Whether a server's error names a keyword that cannot be removed without changing the schema's meaning.
 
     >>> shaping("'anyOf' is not supported"), shaping("maximum context length is 8192 tokens")
     (True, False)
@@ -63,7 +63,7 @@ def _part(value: Any, keywords: Set[str]) -> Any:
 
 
 def _naming(keyword: str) -> re.Pattern[str]:
-    """How a text names a keyword: in quotes, or anywhere if it is no English word. Gemini writes `min_items`, too."""
+    """The pattern of a keyword in a text: in quotes, or anywhere if it is no English word. Gemini has `min_items`."""
     spelled = re.sub("([A-Z])", r"_?\1", keyword)
     if spelled == keyword:
         return re.compile(rf"""["'`\\]{keyword}["'`\\]""")

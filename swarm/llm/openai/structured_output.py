@@ -1,12 +1,12 @@
-"""How to ask a server for JSON: four ways, and which of them a model was found to honour. Pure.
+"""Request JSON from a server in the best of four formats that its model supports. Pure.
 
-From the best to the one that always works: `json_schema` (the server writes nothing else), `json_object` with the
-schema beside it, a forced `tool` whose arguments are the answer, and `words`. Some servers refuse a way, with 400 or
-with 500, which costs one request and is remembered for an hour. Some ignore it and answer 200 with prose. So does a
-model now and then that honours it, therefore prose leads down only where the way never brought JSON, after two such
-answers in a row, and for a quarter of an hour. A `json_schema` is said to be strict where the schema can be put so
-(`strict_schema.py`); a server that refuses that one is asked for it as it is. A server that refuses a keyword which
-only narrows the schema (`schema_keywords.py`) is asked in the same way without it.
+From the best to the one that always works: `json_schema` (the server enforces it), `json_object` with the schema beside
+it, a forced `tool` whose arguments are the answer, and `words`. Some servers refuse a format, with 400 or with 500;
+that costs one request and is remembered for an hour. Some ignore it and answer 200 with prose. A model that supports it
+does so now and then, too; therefore prose leads to the next format only after two such answers in a row from a format
+that never gave JSON, and for a quarter of an hour. A `json_schema` is strict if the schema has a strict form
+(`strict_schema.py`); a server that refuses it gets the plain schema. If a server refuses a keyword that only narrows
+the schema (`schema_keywords.py`), the same format is requested without it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from swarm.llm.openai.schema_keywords import NARROWING, blamed, shaping, without
 from swarm.llm.strict_schema import Strict, restored, strictly
 
 PROSE_SECONDS = 900.0
-"""How long a way is left out because of answers in prose: they show less than a refusal does."""
+"""How long a format is skipped after answers in prose, which are weaker evidence than a refusal."""
 MAX_SAID = 4_000
-"""Characters of a refusal that are looked through."""
+"""Characters of a refusal that are searched."""
 
 Way = Literal["json_schema", "json_object", "tool", "words"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 UNSETTLED = frozenset({"bad request", "server error", "gateway"})
-"""Faults that another way to ask may not meet. Any other says what is wrong: key, model, size or load."""
+"""Kinds of errors that another format may avoid. Any other has its own cause: key, model, size or load."""
 
 _RESPONSE_FORMAT = re.compile(
     r"response_?format|json_?(schema|object|mode)|json mode|schema|grammar|structured|constrain|guided"
@@ -43,7 +43,7 @@ _TOOL = re.compile(r"tool|function|schema|grammar|json", re.IGNORECASE)
 _SCHEMA_ITSELF = re.compile(r"invalid.{0,3}(json.{0,3})?schema|unsupported schema|grammar", re.IGNORECASE)
 _STRICT = re.compile(r"\bstrict\b", re.IGNORECASE)
 LIMITS = ("max_tokens", "max_completion_tokens")
-"""What servers call the most that an answer may have. Some know one name only, and refuse or pass over the other."""
+"""Names of the token limit. Some servers know only one of them, and refuse or ignore the other."""
 _UNKNOWN = re.compile(
     r"un(supported|recogni[sz]ed|known|expected)|not (supported|permitted|allowed|recogni[sz]ed)|extra|additional"
     r"|deprecated|instead",
@@ -58,7 +58,7 @@ _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
 def parameters(way: Way, form: ResponseFormat, strict: Strict | None = None) -> dict[str, Any]:
-    """What a request says about `form`, beside its messages; `json_schema` in its strict form, if that is given."""
+    """The parameters that request `form`, beside the messages; `json_schema` with the strict form, if given."""
     name, schema = re.sub(r"[^a-zA-Z0-9_-]", "_", form.name)[:64] or "answer", dict(form.schema)
     match way:
         case "json_schema":
@@ -77,9 +77,9 @@ def parameters(way: Way, form: ResponseFormat, strict: Strict | None = None) -> 
 
 
 def worded(way: Way, form: ResponseFormat, messages: Sequence[Message]) -> tuple[Message, ...]:
-    """`messages` with the schema in the first of them, which is a system message: many chat templates accept one only.
+    """`messages` with the schema in the system message, the first one: many chat templates accept only one.
 
-    Also said with `json_object`: servers need not look at the schema beside it, and OpenAI demands the word JSON.
+    Also for `json_object`: servers may ignore the schema beside it, and OpenAI demands the word JSON.
     """
     if way not in ("words", "json_object"):
         return tuple(messages)
@@ -91,7 +91,7 @@ def worded(way: Way, form: ResponseFormat, messages: Sequence[Message]) -> tuple
 
 
 class CapabilityCache:
-    """Facts about servers, each kept for `seconds` after it was noted; the oldest go when there are too many."""
+    """A cache of facts about models, each kept for `seconds`; above `most` entries the oldest are dropped."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, seconds: float = 3600.0, most: int = 10_000
@@ -117,7 +117,7 @@ class CapabilityCache:
 
 
 class FormatFallback:
-    """The ways that one call takes, from the best that `model` is not known to refuse. Without a form there is one."""
+    """The formats that one call tries, from the best that `model` is not known to refuse. None without a form."""
 
     def __init__(
         self,
@@ -145,16 +145,16 @@ class FormatFallback:
 
     @property
     def strict(self) -> Strict | None:
-        """The strict form, where it is asked for."""
+        """The strict form, if it is requested."""
         return self._strict if self.way == "json_schema" else None
 
     def parameters(self) -> dict[str, Any]:
-        """What the request says about the form, without the keywords that the server does not know."""
+        """The parameters that request the form, without the keywords that the server does not support."""
         asked = self._asked
         return parameters(self.way, asked, self.strict) if asked and self.way else {}
 
     def answered(self, completion: Completion) -> Completion:
-        """The answer as the form has it, with what the request left out of it."""
+        """The completion in terms of the original form, with the keywords that the request left out."""
         if self.form is None or self.way in (None, "words"):
             return completion
         dropped = tuple(sorted(word for word in self._unknown if without(self.form.schema, {word}) != self.form.schema))
@@ -163,7 +163,7 @@ class FormatFallback:
         return replace(completion, text=_restored(completion.text, self.strict), dropped=self.strict.dropped + dropped)
 
     def goes_on(self, status: int, body: object) -> bool:
-        """Whether the call is worth repeating, in another way, now that the server refused it in this one."""
+        """Whether to repeat the call in another format after the server refused this one."""
         said = unechoed(whole(body, MAX_SAID))
         if classify(status, said).kind not in UNSETTLED:
             return False
@@ -185,7 +185,8 @@ class FormatFallback:
         return self._steps_down(said)
 
     def took(self, text: str, *, by_tool: bool, withheld: bool = False) -> None:
-        """Remember what a 200 shows: it may hide that the way was ignored. A `withheld` text shows nothing."""
+        """Remember whether the server supports the format: a 200 may mean that it was ignored. A `withheld` text proves
+        nothing."""
         if not self.form or not self.way:
             return
         self._notes.add("took", self._model, self.way)
@@ -199,9 +200,9 @@ class FormatFallback:
             self._judge(("json_schema", "json_object"), honoured=_has_json(text), patient=True)
 
     def _judge(self, ways: Sequence[Way], *, honoured: bool, patient: bool) -> None:
-        """Take note of an answer to one of `ways`, which are given up together if they never brought JSON.
+        """Record an answer to one of `ways`, which are all skipped if they never gave JSON.
 
-        A forced tool that is not called shows at once that the server passes over it: no model decides that.
+        A forced tool that is not called shows at once that the server ignores it: no model decides that.
         """
         gave, prose = ("gave", self._model, ways[0]), ("prose", self._model, ways[0])
         if honoured:
@@ -219,16 +220,16 @@ class FormatFallback:
 
     @property
     def _asked(self) -> ResponseFormat | None:
-        """The form as it is asked for."""
+        """The form without the keywords that the server does not support."""
         return replace(self.form, schema=without(self.form.schema, self._unknown)) if self.form else None
 
     def _asks_strictly(self) -> None:
-        """In the strict form, if there is one and the server is not known to refuse it."""
+        """Use the strict form, if there is one and the server is not known to refuse it."""
         asked = self._asked
         self._strict = strictly(asked.schema) if asked and not self._refuses("strict", asked) else None
 
     def _leaves_out(self, said: str) -> bool:
-        """Whether keywords were refused that can be left out."""
+        """Leave out the keywords that were refused; whether there are any."""
         asked = self.strict or self._asked
         found = blamed(said, asked.schema) if asked else frozenset()
         for keyword in found:
@@ -255,7 +256,7 @@ class FormatFallback:
         return True
 
     def _unexplained(self, way: Way) -> bool:
-        """A refusal without a reason is taken for one of the way: once in a call, and if the way never worked."""
+        """Whether to blame the format for a refusal without a reason: once in a call, and only if it never worked."""
         return not (self._guessed or ("took", self._model, way) in self._notes)
 
     def _refuses(self, way: Way | Literal["strict"], form: ResponseFormat) -> bool:
@@ -268,12 +269,12 @@ def _other(limit: str) -> str:
 
 
 def _refuses_limit(said: str, limit: str) -> bool:
-    """Whether a server does not know this name, and not: whether it does not take its value."""
+    """Whether a server does not know the parameter, as opposed to refusing its value."""
     return bool(re.search(rf"\b{limit}\b", said) and _UNKNOWN.search(said))
 
 
 def _restored(text: str, strict: Strict) -> str:
-    """A JSON text without the nulls of a strict form; any other as it is."""
+    """A JSON text without the nulls of a strict form; other texts unchanged."""
     if "null" not in text:
         return text
     try:
@@ -285,7 +286,7 @@ def _restored(text: str, strict: Strict) -> str:
 
 
 def _has_json(text: str) -> bool:
-    """A cheap look: an object or a list may stand among other words, anything else must be the whole text."""
+    """A cheap check: an object or a list may be among other words, any other value must be the whole text."""
     if "{" in text or "[" in text:
         return True
     try:

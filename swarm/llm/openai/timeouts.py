@@ -1,6 +1,6 @@
-"""How long one call waits for what: for the whole of it, and for each token. Pure.
+"""Time limits of one model call: for all of it, for its first token, and between tokens. Pure.
 
-The caller's time and that of the endpoint both hold, so the smaller one does; what ran out is named in the error.
+The smaller of the caller's and the endpoint's limit applies; the error names the one that ran out.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Literal
 from swarm.llm.endpoint_config import Timeouts
 
 ROOM = 0.95
-"""The share of the time left after which a connection that is not there is given up: so it shows that nothing was
-sent, and nothing is charged for it."""
+"""The share of the time left that connecting may take. Giving up before the end shows that nothing was sent, so that
+nothing is charged."""
 
 
 @dataclass(slots=True)
 class CallTimeouts:
-    """The time limits of one call. Moments are those of one clock, `now` of each method too."""
+    """The time limits of one call. All moments are of one clock, also the `now` of each method."""
 
     timeouts: Timeouts
     seconds: float
     """For the whole call."""
     end: float
     own: bool
-    """That the limit of the whole call is the endpoint's and not the caller's."""
+    """Whether the limit of the whole call is the endpoint's and not the caller's."""
     _token: float = math.inf
     _waits_for: Literal["", "first_token", "between_tokens"] = ""
 
@@ -37,7 +37,7 @@ class CallTimeouts:
 
     @property
     def until(self) -> float:
-        """When to give up, if nothing comes before."""
+        """When to give up unless something arrives before."""
         return min(self.end, self._token)
 
     def left(self, now: float) -> float:
@@ -48,31 +48,31 @@ class CallTimeouts:
         return min(self.timeouts.connect, self.free(now))
 
     def free(self, now: float) -> float:
-        """Seconds until one of the endpoint's connections is free."""
+        """Seconds to wait for a free connection of the endpoint."""
         return max(0.001, ROOM * (self.until - now))
 
     def sends(self, now: float, *, streamed: bool) -> None:
-        """A request goes out."""
+        """Note that a request is sent."""
         self._wait(self.timeouts.first_token if streamed else None, "first_token", now)
 
     def came(self, now: float) -> None:
-        """A piece of a streamed answer is here."""
+        """Note that a piece of a streamed answer arrived."""
         self._wait(self.timeouts.between_tokens, "between_tokens", now)
 
     def late(self, endpoint: str) -> str:
-        """What did not come in time, at `until`."""
+        """The message for a timeout at `until`: what did not arrive in time."""
         seconds, limit = self._limit()
         what = {"first_token": "no first token", "between_tokens": "no further token"}.get(limit, "no answer")
         return f"{what} {_within(seconds, limit, endpoint)}"
 
     def unconnected(self, endpoint: str) -> str:
-        """How long a connection was waited for."""
+        """The message for a connection timeout: how long the call waited."""
         seconds, limit = self._limit()
         connect = self.timeouts.connect
         return _within(*((connect, "connect") if connect < ROOM * seconds else (seconds, limit)), endpoint)
 
     def _limit(self) -> tuple[float, str]:
-        """The seconds that end at `until`, and which of the endpoint's limits they are; empty: the caller's."""
+        """The limit that ends at `until` in seconds, and its name in the endpoint's settings; empty: the caller's."""
         if self._waits_for and self._token < self.end:
             return getattr(self.timeouts, self._waits_for), self._waits_for
         return self.seconds, "total" if self.own else ""

@@ -1,6 +1,6 @@
-"""How one endpoint is reached over HTTP, and what it means if it is not.
+"""The HTTP client of an endpoint, and the errors of its transport.
 
-Loaded late like the package above it. Redirects are not followed: they would carry keys to where nobody sent them.
+httpx is imported late, like the package that uses it. Redirects are not followed: they could send keys to another host.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 MAX_ERROR = 100_000
 """Bytes of an error's body, decompressed."""
 KEPT, KEPT_SECONDS = 100, 4.0
-"""How many connections of one endpoint are kept for the next calls, and how long: many servers close them after 5 s,
-and a request that is just on its way then is lost."""
+"""Idle connections kept per endpoint, and for how many seconds: many servers close them after 5 s, and a request sent
+at that moment is lost."""
 _PROXIES = ("http", "https", "socks5", "socks5h")
 
 
 def http_client(where: Endpoint) -> AsyncClient:
-    """A client for this endpoint alone. Raises ModelRefused for certificates and proxies that cannot be used."""
+    """An HTTP client for this endpoint alone. Raises ModelRefused for unusable certificates and proxies."""
     import httpx2
 
     try:
@@ -50,7 +50,7 @@ def http_client(where: Endpoint) -> AsyncClient:
             verify=tls,
             proxy=_proxy(where, tls),
             limits=limits,
-            # none is kept: servers could send ever more of them
+            # no cookies are kept: servers could send ever more of them
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             event_hooks={"response": [_shorten_error]},
         )
@@ -61,14 +61,14 @@ def http_client(where: Endpoint) -> AsyncClient:
 
 @cache
 def trusted(ca_certs: str | None) -> ssl.SSLContext:
-    """One for all endpoints that trust the same: reading the certificates blocks for tens of milliseconds."""
+    """The TLS context, shared by endpoints with the same certificates: reading them blocks for tens of milliseconds."""
     from httpx2 import create_ssl_context
 
     return create_ssl_context() if ca_certs is None else ssl.create_default_context(cafile=ca_certs)
 
 
 def _proxy(where: Endpoint, tls: ssl.SSLContext) -> Proxy | None:
-    """That of the endpoint; without one the client looks into the environment, where not all that stands is a URL."""
+    """The proxy of the endpoint, if it has one. Else httpx uses those of the environment; their URLs are checked."""
     from httpx2 import Proxy
 
     if where.proxy is None:
@@ -81,20 +81,20 @@ def _proxy(where: Endpoint, tls: ssl.SSLContext) -> Proxy | None:
 
 
 def _ambient() -> dict[str, str]:
-    """The proxies of the environment by their variables, in upper case."""
+    """The proxies in the environment by variable, in upper case."""
     found = getproxies()
     return {f"{scheme.upper()}_PROXY": found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
 
 
 async def _shorten_error(response: Response) -> None:
-    """Give up the rest of an error that goes on and on: the package reads all of it, and at once."""
+    """Cut the body of an error to MAX_ERROR: the package reads all of it at once."""
     if response.status_code >= 300:
         response.stream = _start_of(response)
         response.headers.pop("content-encoding", None)
 
 
 def _start_of(response: Response) -> AsyncByteStream:
-    """What it says, decoded, as far as it is read: a hundred bytes of gzip may be a hundred thousand."""
+    """The first MAX_ERROR bytes of a body, decoded: a hundred bytes of gzip may be a hundred thousand."""
     from httpx2 import AsyncByteStream, Response
 
     stream: Any = response.stream
@@ -120,7 +120,7 @@ def _start_of(response: Response) -> AsyncByteStream:
 
 
 def timed_out(name: str, where: Endpoint, timeouts: CallTimeouts, cause: BaseException | None) -> ExpertError:
-    """That something took too long, which `cause` may know better."""
+    """The error for a timeout; `cause` tells connecting and waiting for a connection apart."""
     import httpx2
 
     if isinstance(cause, httpx2.ConnectTimeout):
@@ -137,7 +137,7 @@ def timed_out(name: str, where: Endpoint, timeouts: CallTimeouts, cause: BaseExc
 
 
 def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
-    """That there was no connection, or that it was lost before an answer began."""
+    """The error for a connection that failed, or was lost before an answer began."""
     import httpx2
 
     causes = list(_causes(error))
@@ -155,7 +155,7 @@ def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
             return unusable(f"{name}: no TLS with {where.host} ({each.reason}); {remedy}")
     if not unsent and any(map(_hung_up, causes)):
         lost = f"{where.host} closed the connection before an answer ({cause})"
-        remedy = "look into its log, and at what stands between: it, or a proxy, may have crashed or run out of time"
+        remedy = "check its log, and that of any proxy before it: one of them may have crashed or timed out"
         return of_health(ModelUnavailable(f"{name}: {lost}; {remedy}"), "model")
     found = ModelUnavailable(f"{name}: cannot reach {where.host} ({cause}); {_remedy(where)}")
     found.billed = "nothing" if unsent else "unknown"
@@ -163,14 +163,14 @@ def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
 
 
 def _hung_up(cause: BaseException) -> bool:
-    """Whether the server was there and went away. Whoever answers in another protocol than HTTP is none."""
+    """Whether the server accepted the connection and then closed it."""
     import httpx2
 
     return isinstance(cause, httpx2.NetworkError) or "disconnected" in str(cause)
 
 
 def moved(where: Endpoint, location: str) -> str:
-    """What to do about a redirect. Of where it leads only the host is told: the rest may hold keys."""
+    """The remedy for a redirect. Only the target's host is shown: the rest may hold keys."""
     try:
         old, new = urlsplit(where.url), urlsplit(urljoin(f"{where.url}/", location))
         host = new.netloc.rpartition("@")[2]
@@ -190,7 +190,7 @@ def of_health(error: ExpertError, down: Literal["model", "endpoint"]) -> ExpertE
 
 
 def _passes(error: ssl.SSLError) -> bool:
-    """Whether this may go better the next time, as when a connection ends in the middle of a handshake."""
+    """Whether a TLS error may pass, such as a connection that ends in the middle of a handshake."""
     return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError))
 
 

@@ -1,4 +1,4 @@
-"""What a call used: as its server counted it, under whichever names, and where it did not count, as estimated. Pure.
+"""Usage of a call: as reported by its server under any of the usual names, else estimated. Pure.
 
 >>> counted({"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 4}).cached_tokens
 4
@@ -16,18 +16,18 @@ from swarm.llm.base import Message
 from swarm.types.result import Usage
 
 MAX_TOKENS = 1_000_000_000
-"""From this many on, a count is none: sums of them must stay numbers that Redis can add up."""
+"""Larger counts are ignored: sums must stay numbers that Redis can add."""
 TOKEN_BYTES = 4
-"""Of text that are a token on average."""
+"""Average bytes of text per token."""
 PER_MESSAGE, PER_ANSWER = 3, 3
-"""Tokens that stand around a message, and before an answer."""
+"""Tokens around a message, and before an answer."""
 
 
 def counted(told: Mapping[str, Any]) -> Usage:
-    """One call as its server counted it; zero where it did not, or where that is no number of tokens.
+    """The usage of one call as its server reported it; zero for counts that are missing or invalid.
 
-    Chat completions and responses differ in names. Some servers count what came out of their cache beside the
-    `input_tokens`; some leave a model's thoughts out of the answer's tokens and count them in the total only.
+    Chat completions and responses differ in names. Some servers count cached tokens in addition to `input_tokens`; some
+    leave reasoning tokens out of the answer's tokens and count them in the total only.
     """
     sent = _number(told, "prompt_tokens", "input_tokens")
     if "prompt_tokens" not in told and "input_tokens_details" not in told:
@@ -48,9 +48,9 @@ def counted(told: Mapping[str, Any]) -> Usage:
 
 
 def estimated(usage: Usage, *, sent: int, received: int) -> Usage:
-    """`usage` with an estimate of each count that is lacking, and marked as such if one is.
+    """`usage` with an estimate for each missing count, and marked as estimated if there is one.
 
-    What its cost is stays unknown: an estimate is no bill.
+    Its cost stays unknown: an estimate is no bill.
     """
     if usage.input_tokens and (usage.output_tokens or not received):
         return usage
@@ -60,7 +60,7 @@ def estimated(usage: Usage, *, sent: int, received: int) -> Usage:
 
 
 def failed(error: ExpertError, messages: Sequence[Message]) -> Usage:
-    """What a request used that ended in `error`: nothing, or a call of which nobody may know more than an estimate.
+    """The usage of a request that ended in `error`: nothing, or a call whose tokens may be an estimate.
 
     >>> error = ExpertError("HTTP 500")
     >>> failed(error, [Message("user", "hello")]).model_dump(exclude_defaults=True)
@@ -80,13 +80,13 @@ def failed(error: ExpertError, messages: Sequence[Message]) -> Usage:
 
 
 def given_up(messages: Sequence[Message], text: str = "") -> Usage:
-    """What a request used that was given up when `text` had come."""
+    """The estimated usage of a request that was abandoned after `text` had arrived."""
     sent, received = prompt_tokens(messages), text_tokens(text)
     return Usage(calls=1, input_tokens=sent, output_tokens=received, estimated=1, unknown=1)
 
 
 def prompt_tokens(messages: Sequence[Message]) -> int:
-    """How many tokens a prompt has, about. See `text_tokens`; what a template adds is as OpenAI's cookbook counts it.
+    """Estimated tokens of a prompt. See `text_tokens`; the tokens of a template are as in OpenAI's cookbook.
 
     >>> prompt_tokens([Message("user", "where is my parcel?")])
     11
@@ -95,7 +95,7 @@ def prompt_tokens(messages: Sequence[Message]) -> int:
 
 
 def text_tokens(text: str) -> int:
-    """How many tokens a text has, about: one for four bytes of UTF-8.
+    """Estimated tokens of a text: one for four bytes of UTF-8.
 
     OpenAI's help counts four characters of English to a token. Other scripts have fewer characters to a token and more
     bytes to a character, so that four bytes hold for them too, within a factor of two.
@@ -109,7 +109,7 @@ def _detail(told: Mapping[str, Any], chat: str, responses: str, name: str) -> in
 
 
 def _number(told: Mapping[str, Any], *names: str) -> int:
-    """The first of these counts that is one."""
+    """The first valid count among `names`; 0 without one."""
     return next((found for name in names if (found := _sane(told.get(name)))), 0)
 
 
