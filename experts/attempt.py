@@ -117,7 +117,7 @@ def _late(task: asyncio.Task[AttemptOutcome[T]]) -> AttemptOutcome[T]:
 def _too_many(expert: str, left: int) -> ModelUnavailable:
     return ModelUnavailable(
         f"{left} attempts of {expert!r} that were given up still run in this worker: its code waits without a time "
-        "limit or swallows CancelledError; mend that, and restart the worker"
+        "limit or swallows CancelledError; fix that, and restart the worker"
     )
 
 

@@ -66,7 +66,7 @@ async def judged(solution: object, card: Card, subtask: Subtask) -> Outcome:
     try:
         encoded = solution.model_dump_json()
     except (ValueError, RecursionError) as error:
-        return Failure(reason="bad_output", message=f"the solution is no JSON: {str(error)[:300]}", retryable=again)
+        return Failure(reason="bad_output", message=f"the solution is not JSON: {str(error)[:300]}", retryable=again)
     if (size := len(encoded.encode())) > MAX_SOLUTION:
         message = f"the solution has {size:,} bytes, at most {MAX_SOLUTION:,} may travel; ask for less"
         return Failure(reason="too_large", message=message, usage=solution.usage)

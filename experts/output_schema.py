@@ -44,7 +44,7 @@ def schema_problem(schema: object, *, trusted: bool = True) -> str | None:
         Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
         return keyword_problem(schema)
     except SchemaError as error:
-        return f"is no valid JSON schema at {_place(error.absolute_path)}: {_short(error.message)}"
+        return f"is not a valid JSON schema at {_place(error.absolute_path)}: {_short(error.message)}"
     except (TypeError, ValueError, RecursionError) as error:
         return f"is not plain JSON ({_short(str(error))})"
 
@@ -71,7 +71,7 @@ def violation(data: object, schema: Mapping[str, Any]) -> str | None:
     from referencing.exceptions import Unresolvable
 
     if _weight(data) * _weight(schema, text=0) > MAX_CHECKS:
-        return "the data is too large to be checked against so large a schema; ask for less, or simplify the schema"
+        return "the data is too large to be checked against such a large schema; ask for less, or simplify the schema"
     if problem := keyword_problem(schema):  # the schema may have been published before this check existed
         return f"the schema {problem}"
     validator = validator_class()({k: v for k, v in schema.items() if k != "$schema"}, registry=Registry())
@@ -89,7 +89,7 @@ def misfit(data: object, text: str, schema: Mapping[str, Any]) -> str | None:
     """Describe how an answer violates a schema, also if it holds no JSON; None if it fits."""
     found = violation(data, schema)
     if found and data is None and text:
-        return f"no JSON stands in the answer, a text of {len(text):,} characters; the output schema asks for it"
+        return f"the answer, a text of {len(text):,} characters, has no JSON; the output schema requires it"
     return f"the data does not fit the output schema: {found}" if found else None
 
 

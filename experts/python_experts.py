@@ -61,13 +61,13 @@ def load_implementations(specs: Iterable[str], *, installed: bool = False) -> di
 def load(spec: str) -> Implementation:
     """Load the expert `module:attribute`. Raises BadInput, and passes on errors that the module raises on import."""
     if not _SPEC.fullmatch(spec):
-        _wrong(spec, "is no import string", "write module:attribute, such as acme.weather:WeatherExpert")
+        _wrong(spec, "is not an import string", "write module:attribute, such as acme.weather:WeatherExpert")
     found = _imported(spec)
     solve = getattr(found, "solve", None)
     if not callable(solve):
         _wrong(spec, "has no `solve`", "write `async def solve(self, subtask, inputs)`, see experts.base.Expert")
     if inspect.isasyncgenfunction(solve) or inspect.isgeneratorfunction(solve):
-        _wrong(spec, "has a `solve` that yields", "return one Solution")
+        _wrong(spec, "has a `solve` that is a generator", "return one Solution")
     card = _card(spec, getattr(found, "card", None))
     if card.isolate is None:
         return Implementation(spec, card, found if isinstance(found, type) else lambda: found)
@@ -99,9 +99,9 @@ def _imported(spec: str) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, SyntaxError) as error:
-        _wrong(spec, f"cannot be imported ({error})", "install it, or mend the path and PYTHONPATH")
+        _wrong(spec, f"cannot be imported ({error})", "install it, or correct the path and PYTHONPATH")
     except AttributeError:
-        _wrong(spec, f"is not there: {module} has no {attribute}", "mend the name after the colon")
+        _wrong(spec, f"is not there: {module} has no {attribute}", "correct the name after the colon")
     return found
 
 
@@ -121,13 +121,13 @@ def _card(spec: str, given: object) -> Card:
     if isinstance(timeout := fields.get("timeout"), str):
         fields["timeout"] = duration(timeout)
         if fields["timeout"] is None:
-            _wrong(spec, f"has a card with the timeout {timeout[:80]!r}, which is no time", DURATION)
+            _wrong(spec, f"has a card with the timeout {timeout[:80]!r}, which is not a duration", DURATION)
     if (isolate := fields.get("isolate")) not in (None, "process"):
         _wrong(spec, f"has a card with isolate {str(isolate)[:80]!r}", 'write "isolate": "process", or leave it out')
     try:
         return Card.model_validate(fields | {"implementation": spec})
     except ValidationError as error:
-        _wrong(spec, f"has a wrong card: {explain(error)}", "mend its `card`")
+        _wrong(spec, f"has a wrong card: {explain(error)}", "correct its `card`")
 
 
 def _spec(point: EntryPoint) -> str:

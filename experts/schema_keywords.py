@@ -68,7 +68,7 @@ def keyword_problem(schema: object) -> str | None:
     unevaluated = patterned = False
     for depth, part in _parts(schema):
         if depth and isinstance(part.get("$schema"), str):
-            return "names a $schema inside; name one at its top or none"
+            return "has a nested $schema; put it at the top or leave it out"
         given = part.get("patternProperties")
         patterned = patterned or isinstance(given, Mapping)
         unevaluated = unevaluated or "unevaluatedProperties" in part
@@ -93,7 +93,9 @@ class _Ways:
             try:
                 count = self._count(part, 0)
             except RecursionError:
-                return f"has a definition that leads to itself, or through over {MAX_CHAIN} others, for one same value"
+                return (
+                    f"has a definition that leads to itself, or over more than {MAX_CHAIN} others, for the same value"
+                )
             if count > MAX_APPLIED:
                 return (
                     f"applies more than {MAX_APPLIED:,} parts to one value, as definitions name others several times "

@@ -163,14 +163,16 @@ class CardReader:
 
     def _check_template(self, body: str) -> None:
         if problem := optional_checks.template_problem(body):
-            self._wrong("body", f"is no valid template: {problem}", "mend it; it is Jinja, run in a sandbox")
+            self._wrong("body", f"is not a valid template: {problem}", "correct it; it is Jinja, run in a sandbox")
         if unknown := optional_checks.undeclared(body, OFFERED):
             near = get_close_matches(unknown[0], OFFERED, n=1, cutoff=0.6)
             meant = f"did you mean {near[0]!r}? " if near else ""
-            self._wrong("body", f"uses {', '.join(map(repr, unknown))}, which no template is given", meant + GIVEN)
+            self._wrong(
+                "body", f"uses {', '.join(map(repr, unknown))}, which is not a variable of templates", meant + GIVEN
+            )
         seconds = duration(self._front.get("timeout")) or _MAX_TIMEOUT
         if problem := optional_checks.never_renders(body, seconds):
-            self._wrong("body", f"fails whatever it is given: {problem}", SEEN)
+            self._wrong("body", f"fails on every input: {problem}", SEEN)
 
     def _output(self) -> dict[str, Any] | None:
         output: Any = self._front.get("output")
@@ -220,7 +222,7 @@ class CardReader:
         """The experts of `fallback`. Problems of the list as a whole are reported here."""
         names = self._standing_in()
         if not all(isinstance(name, str) and _is_name(name) for name in names):
-            wrong = f"{str(self._front['fallback'])[:80]!r} is no list of names"
+            wrong = f"{str(self._front['fallback'])[:80]!r} is not a list of names"
             self._wrong("fallback", wrong, "list models (endpoint/model) and experts of this catalog")
         if self._front.get("name", self._stem) in names:
             self._wrong("fallback", "names the expert itself", "name another expert, or leave it out")
@@ -240,7 +242,9 @@ class CardReader:
         if own in models:
             self._wrong("fallback", f"names the card's own model {own!r}", "name another model, or leave it out")
         if local := [name for name in models if is_local(name)]:
-            self._wrong("fallback", f"names {local[0]!r}, which is no endpoint's model", "name an expert that has it")
+            self._wrong(
+                "fallback", f"names {local[0]!r}, which is not a model of an endpoint", "name an expert that has it"
+            )
         return tuple(dict.fromkeys(models))
 
     def _uncited(self) -> str:
@@ -248,11 +252,11 @@ class CardReader:
         if given is None:
             return "keep"
         if not (self._spec and self._spec.cites) or is_local(str(self._front.get("model"))):
-            self._wrong("uncited", "belongs to the kind rag with a model", "remove it; others only quote, or never do")
+            self._wrong("uncited", "is only for the kind rag with a language model", "remove it")
         if given not in get_args(Uncited):
             self._wrong("uncited", f"{str(given)[:80]!r} is unknown", f"choose one of {', '.join(get_args(Uncited))}")
         if given == "fallback" and not any(isinstance(name, str) and "/" not in name for name in self._standing_in()):
-            self._wrong("uncited", "is fallback, but no expert stands in", "name an expert in fallback")
+            self._wrong("uncited", "is fallback, but `fallback` names no expert", "name an expert in fallback")
         return str(given)
 
     def _standing_in(self) -> Sequence[Any]:
@@ -298,7 +302,7 @@ class CardReader:
         return iter([(given, self._sound_head(given))])
 
     def _sound_head(self, path: str) -> bytes:
-        content = self.files.content("head", path, otherwise=f"{self._to_train(path)}, or mend the path")
+        content = self.files.content("head", path, otherwise=f"{self._to_train(path)}, or correct the path")
         if problem := optional_checks.head_problem(content):
             self._wrong("head", f"{path!r} {problem}", f"{self._to_train(path)} again")
         return content

@@ -42,7 +42,7 @@ def decoded(content: bytes) -> tuple[str, str]:
             raise
         text, guessed = read, "read as Windows-1252, as it is not UTF-8"
     if "\0" in text:
-        raise Undecodable("is no text file (it has NUL characters)")
+        raise Undecodable("is not a text file (it has NUL characters)")
     return _CONTROL.sub("", cleaned(text)), guessed
 
 
@@ -56,7 +56,7 @@ def text_of(content: bytes) -> str:
     if encoding.startswith("utf-8"):
         line = content.count(b"\n", 0, start) + 1
         raise Undecodable(f"is not UTF-8 (line {line})", start)
-    raise Undecodable(f"is cut or damaged: it begins as {encoding.upper()} and does not go on so", start)
+    raise Undecodable(f"is truncated or damaged: it begins as {encoding.upper()} and continues otherwise", start)
 
 
 def _windows(content: bytes) -> str | None:

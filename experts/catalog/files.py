@@ -87,7 +87,7 @@ class Files:
                 yield path, content
         if not read:
             reasons = "; ".join(str(note) for note in self.notes[:3]) or "it is empty"
-            self._wrong(f"documents: {places[0]!r} holds no document ({reasons})", f"put {_KINDS} files into it")
+            self._wrong(f"documents: {places[0]!r} has no usable document ({reasons})", f"put {_KINDS} files into it")
 
     def _document(self, path: str) -> bytes:
         """Read a document as UTF-8. Content that is already clean UTF-8 is returned unchanged."""
@@ -108,7 +108,7 @@ class Files:
             problem = f"the comment in line {line} is not closed and hides the rest; close it with -->"
             self.notes.append(FileNote(path, problem, left_out=False))
         if language := uncut(seen):
-            problem = f"reads like {language}: a question finds its words only in the form in which they stand there"
+            problem = f"reads like {language}: questions match only its exact word forms"
             self.notes.append(FileNote(path, problem, left_out=False))
         clean = text.encode()
         return content if content.removeprefix(BOM_UTF8) == clean else clean
@@ -122,7 +122,7 @@ class Files:
         if path.is_dir():
             return sorted(self._below(path))
         if not path.is_file():
-            self._wrong(f"documents: {place!r} is not there", "put it beside this card, or mend the path")
+            self._wrong(f"documents: {place!r} is not there", "put it beside this card, or correct the path")
         if path.suffix.lower() not in SUFFIXES:
             self._wrong(f"documents: {place!r} is no {_KINDS} file", "convert it to one of these")
         return [PurePosixPath(place).as_posix()]
@@ -149,7 +149,7 @@ class Files:
             try:
                 self._inside("documents", inside)
             except InvalidCard as error:
-                raise Unread("is a link that leads out of the card's folder, or nowhere", error.remedy) from None
+                raise Unread("is a link that leads out of the card's folder, or to nothing", error.remedy) from None
             if path.is_dir():
                 raise Unread("is a link to a folder, which is not followed", "name that folder in documents")
         if not path.is_file():

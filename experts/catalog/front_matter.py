@@ -42,11 +42,11 @@ def parse(front: str, path: str) -> dict[str, Any]:
         fields = load(front, above=1)
         json.dumps(fields, allow_nan=False)
     except StrictYamlError as error:
-        raise InvalidCard(path, f"the front matter is no plain YAML: {error}", _quoting(front, error)) from None
+        raise InvalidCard(path, f"the front matter is not plain YAML: {error}", _quoting(front, error)) from None
     except (TypeError, ValueError) as error:
         raise InvalidCard(path, f"the front matter holds a value that is not plain: {error}", "quote it") from None
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-        raise InvalidCard(path, "the front matter is no mapping of names to values", "write lines of `field: value`")
+        raise InvalidCard(path, "the front matter is not a mapping of names to values", "write lines of `field: value`")
     return fields
 
 

@@ -121,13 +121,15 @@ def _twin(reader: CardReader, files: Mapping[str, str]) -> list[InvalidCard]:
     name = reader.card.name if reader.card else ""
     if name not in files:
         return []
-    return [InvalidCard(reader.path, f"name {name!r} is also that of {files[name]}", "rename one of them")]
+    return [InvalidCard(reader.path, f"name {name!r} is already that of {files[name]}", "rename one of them")]
 
 
 def _unknown_fallbacks(cards: Mapping[str, Card], files: Mapping[str, str]) -> list[InvalidCard]:
     known = ", ".join(sorted(cards))
     return [
-        InvalidCard(files.get(name, name), f"fallback names {other!r}, which is no expert here", f"known are {known}")
+        InvalidCard(
+            files.get(name, name), f"fallback names {other!r}, which is not in this catalog", f"known are {known}"
+        )
         for name, card in cards.items()
         for other in card.fallback
         if other not in cards

@@ -271,7 +271,7 @@ def _row(name: str, line: int, fields: Mapping[str, Any]) -> TrainingRow:
         _wrong(place, "has no text", "fill it in, or remove the row")
     if label is not None and not isinstance(label, str):
         shown = dict(label) if isinstance(label, _Pairs) else label
-        _wrong(place, f"has a label that is no text, but {str(shown)[:80]}", "give one text or number")
+        _wrong(place, f"has a label that is not a text but {str(shown)[:80]}", "give one text or number")
     if not label or not label.strip():
         _wrong(place, "has no label", "fill it in, or remove the row")
     if len(label.strip()) > MAX_LABEL:

@@ -79,9 +79,9 @@ def head_problem(content: bytes) -> str | None:
     except _Unsound as error:
         return str(error)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
-        return f"is no head file ({' '.join(str(error).split())[:100] or type(error).__name__})"
+        return f"is not a head file ({' '.join(str(error).split())[:100] or type(error).__name__})"
     except (LookupError, TypeError, SyntaxError, MemoryError, OverflowError, NotImplementedError) as error:
-        return f"is no head file ({type(error).__name__})"
+        return f"is not a head file ({type(error).__name__})"
     return None
 
 
@@ -113,11 +113,11 @@ def _about(about: Any) -> tuple[tuple[str, ...], int]:
         raise _Unsound(f"is not of format {FORMAT}")
     labels, dims = about.get("labels"), about.get("dims")
     if not isinstance(labels, list) or not 2 <= len(labels) <= MAX_LABELS or len(set(map(str, labels))) < len(labels):
-        raise _Unsound("has no list of different labels")
+        raise _Unsound("has no list of distinct labels")
     if not all(isinstance(label, str) and 0 < len(label) <= MAX_LABEL for label in labels):
-        raise _Unsound("has a label that is no short text")
+        raise _Unsound("has a label that is not a short text")
     if type(dims) is not int or dims not in {2**power for power in _DIMS}:
-        raise _Unsound("has no sound number of columns")
+        raise _Unsound("has an invalid number of columns")
     return tuple(labels), dims
 
 
@@ -126,16 +126,16 @@ def _array(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tup
     with archive.open(f"{name}.npy") as member:
         content = member.read(MAX_UNPACKED + 1)
     if content[:8] != b"\x93NUMPY\x01\x00" or (length := int.from_bytes(content[8:10], "little")) > 1_000:
-        raise _Unsound(f"has an array {name} of unknown form")
+        raise _Unsound(f"has an array {name} of unknown format")
     header, body = ast.literal_eval(content[10 : 10 + length].decode("latin-1").strip()), content[10 + length :]
     expected = (len(body) // dtype.itemsize,) if shape is None else shape
     if header != {"descr": _descr(dtype), "fortran_order": False, "shape": expected}:
         raise _Unsound(f"has an array {name} of the wrong type or shape")
     if len(body) != dtype.itemsize * math.prod(expected):
-        raise _Unsound(f"has an array {name} that is cut")
+        raise _Unsound(f"has a truncated array {name}")
     array = np.frombuffer(body, dtype=dtype).reshape(expected)
     if dtype.kind == "f" and not np.isfinite(array).all():
-        raise _Unsound(f"has values in {name} that are no numbers")
+        raise _Unsound(f"has values in {name} that are not numbers")
     return array
 
 

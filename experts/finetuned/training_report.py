@@ -81,7 +81,9 @@ class TrainingReport:
         """Warnings about what the accuracy does not show."""
         found = []
         if self.held_out and self.accuracy <= self.commonest:
-            found.append(f"no better than guessing the commonest label, which is right for {self.commonest:.1%}")
+            found.append(
+                f"no better than always guessing the most common label, which is right for {self.commonest:.1%}"
+            )
         if rare := self.rare:
             named = ", ".join(
                 f"{each.label!r} ({each.rows:,} rows, {each.held_out:,} held out)" for each in rare[:NAMED]
@@ -90,7 +92,7 @@ class TrainingReport:
             found.append(f"the accuracy says little about {named}{more}: give more rows of them")
         for alike in self.alike[:NAMED]:
             named = " and ".join(map(repr, alike))
-            found.append(f"the labels {named} are learnt as different ones: write them alike if they mean the same")
+            found.append(f"the labels {named} are learnt as different labels: write them alike if they mean the same")
         return tuple(found)
 
 

@@ -64,7 +64,7 @@ class Environment(ImmutableSandboxedEnvironment):
         if operator == "**" and max(abs(left), abs(right)) > 1_000:
             raise SecurityError("** of such numbers is not allowed")
         if operator == "*" and _length(left) * _count(right) + _length(right) * _count(left) > MAX_PRODUCT:
-            raise SecurityError("* would make too long a text or list")
+            raise SecurityError("* would make a text or list that is too long")
         if operator == "%" and isinstance(left, str | bytes):
             raise SecurityError("% on texts is not allowed; join them with ~")
         return super().call_binop(context, operator, left, right)
@@ -100,7 +100,7 @@ def render(template: Template, values: Mapping[str, Any], seconds: float) -> str
             for piece in template.generate(dict(values)):
                 size += len(piece)
                 if size > MAX_OUTPUT:
-                    raise ExpertError(f"the template writes more than {MAX_OUTPUT:,} characters")
+                    raise ExpertError(f"the template's output has more than {MAX_OUTPUT:,} characters")
                 written.append(piece)
     except _FAULTS as error:
         words = " ".join(str(error).split())[:300]
@@ -117,7 +117,7 @@ def _bounded(filename: str, until: float) -> Iterator[None]:
         nonlocal steps
         steps += 1
         if steps > MAX_STEPS or (steps % 1_000 == 0 and time.monotonic() > until):
-            raise ExpertError(f"the template ran too long ({steps:,} steps); is there a loop without end?")
+            raise ExpertError(f"the template ran too long ({steps:,} steps); is there an endless loop?")
         return trace if frame.f_code.co_filename == filename else None
 
     before = sys.gettrace()

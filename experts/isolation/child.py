@@ -94,7 +94,7 @@ class _Served:
         try:
             answer = json.dumps({"solution": solution.model_dump(mode="json")}).encode()
         except (ValueError, RecursionError) as error:
-            return json.dumps(_failed("bad_output", f"the solution is no JSON: {words_of(error)}")).encode()
+            return json.dumps(_failed("bad_output", f"the solution is not JSON: {words_of(error)}")).encode()
         if len(answer) <= MAX_ANSWER:
             return answer
         return json.dumps(_failed("too_large", f"the solution has {len(answer):,} bytes; ask for less")).encode()

@@ -129,9 +129,7 @@ class CitingExpert:
     def _uncited(self, question: str, completion: Completion) -> Solution:
         """The result for an answer without a verified quote, as `uncited` says. Raises BadOutput for a fallback."""
         if self.card.uncited == "fallback":
-            raise BadOutput(
-                f"{completion.model}: nothing that the answer quotes stands in the documents", retryable=False
-            )
+            raise BadOutput(f"{completion.model}: no quote in the answer occurs in the documents", retryable=False)
         refused = absent(question, completion.model, "The model gave no quote of the documents that backs an answer to")
         return refused.model_copy(update={"usage": completion.usage})
 

@@ -57,7 +57,7 @@ def in_time(seconds: float = SECONDS) -> Iterator[None]:
 def search(pattern: str, text: str) -> Any:
     """Find the first match; None without one. Raises PatternTooSlow, and ValueError for a bad pattern. Blocks."""
     if problem := pattern_problem(pattern):
-        raise ValueError(f"the pattern {pattern[:80]!r} is no regular expression: {problem}")
+        raise ValueError(f"the pattern {pattern[:80]!r} is not a regular expression: {problem}")
     end = _end.get()
     left = SECONDS if end is None else end - time.monotonic()
     try:

@@ -72,7 +72,7 @@ async def test_words_that_are_no_json_are_shown_as_well() -> None:
     solution = await ChatExpert(sorter(), model).solve(SORT, {})
 
     assert solution.data == {"label": "other"}
-    assert "no JSON stands in the answer" in model.calls[1][-1].content
+    assert "has no JSON" in model.calls[1][-1].content
 
 
 async def test_an_answer_from_documents_is_corrected_too() -> None:

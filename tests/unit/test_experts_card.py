@@ -105,25 +105,28 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
         (a_front(timeout=".inf"), "Out of range float"),
         (a_front(limits="{concurency: 3}"), "limits are wrong: concurency"),
         (a_front(fallback="greeter"), "fallback names the expert itself"),
-        (a_front(fallback="{a: 1}"), "is no list of names"),
+        (a_front(fallback="{a: 1}"), "is not a list of names"),
         (a_front(model="box/a", fallback="[box/]"), "list models (endpoint/model) and experts of this catalog"),
         (
             a_front(model="box/a", fallback="[other, box/b]"),
             "names the model 'box/b' behind an expert; put models first",
         ),
         (a_front(model="box/a", fallback="box/a"), "names the card's own model 'box/a'"),
-        (a_front(model="box/a", fallback="local/extract"), "names 'local/extract', which is no endpoint's model"),
+        (
+            a_front(model="box/a", fallback="local/extract"),
+            "names 'local/extract', which is not a model of an endpoint",
+        ),
         (a_front(model="local/template", fallback="box/b"), "but local/template asks none; name experts only"),
         (
             a_front(kind="rag", model="box/a", documents="greeter.md", uncited="drop"),
             "choose one of keep, fallback, refuse",
         ),
-        (a_front(kind="rag", model="box/a", documents="greeter.md", uncited="fallback"), "no expert stands in"),
+        (a_front(kind="rag", model="box/a", documents="greeter.md", uncited="fallback"), "`fallback` names no expert"),
         (
             a_front(kind="rag", model="local/extract", documents="greeter.md", uncited="keep"),
-            "the kind rag with a model",
+            "only for the kind rag with a language model",
         ),
-        (a_front(uncited="refuse"), "the kind rag with a model"),
+        (a_front(uncited="refuse"), "only for the kind rag with a language model"),
         (a_front(documents="docs/"), "documents belong to the kind rag"),
         (a_front(head="x.npz"), "head belongs to the model local/head"),
         (a_front(modle="openai/x"), "did you mean 'model'?"),
@@ -133,15 +136,15 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
         (a_front(kind="rag", model="local/extract", documents="/etc"), "leaves the card's folder"),
         (a_front(kind="fine-tuned", model="local/head"), "head is missing"),
         (a_front(kind="fine-tuned", model="local/head", head="x.npz"), "'x.npz' is not there"),
-        ("a: [1", "no plain YAML: expected ',' or ']'"),
+        ("a: [1", "not plain YAML: expected ',' or ']'"),
         ("name: a\nname: b", "'name' is given twice (line 3)"),
-        ("- a\n- b", "no mapping"),
-        ("", "no mapping"),
+        ("- a\n- b", "not a mapping"),
+        ("", "not a mapping"),
         ("a: &x 1", "anchor or alias"),
         ("a: !!python/object:os.system x", "the tag"),
         ("a: " + "[" * 50 + "]" * 50, "more than 40 levels"),
         ("a: 2026-01-01", "not plain"),
-        ("a: 2026-13-45", "no plain YAML: month must be"),
+        ("a: 2026-13-45", "not plain YAML: month must be"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_remedy(tmp_path: Path, front: str, words: str) -> None:
@@ -173,7 +176,7 @@ def test_a_body_must_be_a_template_that_can_run(tmp_path: Path, body: str, words
 def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, body: str, said: str) -> None:
     found = str(problem(tmp_path, a_front(), body))
 
-    assert "body fails whatever it is given" in found
+    assert "body fails on every input" in found
     assert said in found
     assert "results is a list of {id, text, data, citations, confidence}" in found
 
@@ -216,7 +219,7 @@ def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
 def test_a_name_that_no_template_is_given_is_refused(tmp_path: Path, body: str, named: str, meant: str) -> None:
     found = problem(tmp_path, a_front(), body)
 
-    assert f"body uses {named}, which no template is given" in str(found)
+    assert f"body uses {named}, which is not a variable of templates" in str(found)
     assert found.remedy.startswith(meant)
 
 
@@ -246,14 +249,14 @@ def test_the_remedy_for_a_head_that_is_not_there_trains_it(tmp_path: Path) -> No
         command, _, rest = problem(tmp_path, front).remedy.removeprefix("train it: ").partition(", ")
         *verb, rows, _, out = shlex.split(command)
         assert (verb, rows) == (["swarm", "experts", "train"], "ROWS.csv")
-        assert rest in ("or mend the path", "and name that file")
+        assert rest in ("or correct the path", "and name that file")
         train_file(tmp_path / "rows.csv", Path(out))
         front = a_front(kind="fine-tuned", model="local/head", head=Path(out).name)
         assert read_card(written(tmp_path, front), tmp_path)[0].blobs
 
 
 def test_an_output_must_be_a_json_schema(tmp_path: Path) -> None:
-    assert "no valid JSON schema at type" in str(problem(tmp_path, a_front(output="{type: objekt}")))
+    assert "not a valid JSON schema at type" in str(problem(tmp_path, a_front(output="{type: objekt}")))
     assert "not a mapping" in str(problem(tmp_path, a_front(output="[1]")))
 
 
@@ -309,7 +312,7 @@ def test_documents_must_hold_text(tmp_path: Path) -> None:
     with (tmp_path / "big.txt").open("wb") as file:
         file.truncate(MAX_FILE + 1)
 
-    assert "holds no document" in documents_problem(tmp_path, "empty/")
+    assert "has no usable document" in documents_problem(tmp_path, "empty/")
     assert "'blank.md' is empty" in documents_problem(tmp_path, "blank.md")
     assert "convert it" in documents_problem(tmp_path, "page.pdf")
     assert "not UTF-8 (line 1)" in documents_problem(tmp_path, "thai.txt")
@@ -348,9 +351,9 @@ def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
         "empty.md": "is empty",
         "hidden.md": "has comments, front matter or directives only",
         "page.pdf": "is no .md or .txt file",
-        "null.txt": "is no text file (it has NUL characters)",
+        "null.txt": "is not a text file (it has NUL characters)",
         "japanese.txt": "is not UTF-8 (line 1)",
-        "cut.txt": "is cut or damaged: it begins as UTF-16 and does not go on so",
+        "cut.txt": "is truncated or damaged: it begins as UTF-16 and continues otherwise",
         "big.txt": "has more than 10,000,000 bytes",
     }
     assert all(text.partition("; ")[2] for text in told.values())
@@ -405,7 +408,7 @@ def test_a_language_whose_endings_are_not_cut_is_told(tmp_path: Path, text: str,
 
     notes = [str(note) for note in rag_card(tmp_path, "a.md").files.notes]
 
-    assert [note.partition(": a question")[0] for note in notes] == (
+    assert [note.partition(": questions")[0] for note in notes] == (
         [f"a.md: reads like {language}"] if language else []
     )
 
@@ -450,7 +453,7 @@ def test_a_link_may_not_leave_the_folder(tmp_path: Path) -> None:
 def test_a_head_must_be_a_head(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK nothing")
 
-    assert "head 'x.npz' is no head file" in str(
+    assert "head 'x.npz' is not a head file" in str(
         problem(tmp_path, a_front(kind="fine-tuned", model="local/head", head="x.npz"))
     )
 

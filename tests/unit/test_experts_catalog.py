@@ -130,14 +130,14 @@ def test_every_problem_of_a_folder_is_listed_and_the_first_is_raised(tmp_path: P
     problems = check_folder(tmp_path)
 
     assert [problem.field for problem in problems] == ["a.md", "a.md", "c.md"]
-    assert "name 'c' is also that of b.md" in str(problems[2])
+    assert "name 'c' is already that of b.md" in str(problems[2])
     with pytest.raises(InvalidCard, match="extra"):
         read_folder(tmp_path)
 
 
 def test_a_fallback_must_be_an_expert_of_the_catalog(tmp_path: Path) -> None:
     a_card(tmp_path, "a", "fallback: b")
-    with pytest.raises(InvalidCard, match=r"a\.md: fallback names 'b', which is no expert here; known are a"):
+    with pytest.raises(InvalidCard, match=r"a\.md: fallback names 'b', which is not in this catalog; known are a"):
         read_folder(tmp_path)
 
     a_card(tmp_path, "b")
@@ -200,15 +200,15 @@ def test_python_experts_join_a_catalog(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("weather", "is no import string"),
+        ("weather", "is not an import string"),
         ("no.such.module:X", "cannot be imported"),
         (f"{__name__}:Gone", "has no Gone"),
         (f"{__name__}:Versionless", "declares no version"),
         (f"{__name__}:Odd", "unknown field 'colour'"),
-        (f"{__name__}:Untimed", "the timeout 'soon', which is no time"),
+        (f"{__name__}:Untimed", "the timeout 'soon', which is not a duration"),
         (f"{__name__}:Cardless", "has no `card`"),
         (f"{__name__}:Mute", "has no `solve`"),
-        (f"{__name__}:Yielding", "has a `solve` that yields"),
+        (f"{__name__}:Yielding", "has a `solve` that is a generator"),
     ],
 )
 def test_what_is_no_expert_is_refused_with_a_remedy(spec: str, words: str) -> None:

@@ -130,12 +130,12 @@ def about(text: str) -> bytes:
     [
         (b"x" * (MAX_FILE + 1), "at most 10,000,000"),
         (changed(weights=npy(np.zeros((4, 3), dtype="<f2"))), "wrong type or shape"),
-        (changed(bias=npy(np.array([1, np.nan, 0], dtype="<f4"))), "no numbers"),
+        (changed(bias=npy(np.array([1, np.nan, 0], dtype="<f4"))), "not numbers"),
         (changed(about=about('{"format": 9}')), "not of format 1"),
-        (changed(about=about('{"format": 1, "labels": ["a", "a"], "dims": 256}')), "different labels"),
+        (changed(about=about('{"format": 1, "labels": ["a", "a"], "dims": 256}')), "distinct labels"),
         (changed(about=about('{"format": 1, "labels": ["a", "b"], "dims": 3}')), "number of columns"),
         (changed(rarity=b"\0" * 90_000_000), "unpacks to more"),
-        (changed(bias=b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16), "no head file"),
+        (changed(bias=b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16), "not a head file"),
         (changed(bias=b"cos\nsystem\n(S'id'\ntR."), "unknown form"),
     ],
 )  # fmt: skip
@@ -192,7 +192,7 @@ def test_rows_come_from_csv_and_jsonl(tmp_path: Path) -> None:
         (b"PAR1\0\0", "r.csv", "r.csv: is no text file"),
         ("text,label\ncaf\xe9,x\n".encode("latin-1"), "r.csv", "r.csv:2: is not UTF-8"),
         ('[{"text": "a", "label": "x"}]', "r.json", "r.json:1: is no object; write one object a line"),
-        ('{"text": "a", "label": ["x"]}', "r.jsonl", "a label that is no text, but ['x']"),
+        ('{"text": "a", "label": ["x"]}', "r.jsonl", "a label that is not a text but ['x']"),
         ('{"messages": [{"role": "user", "content": "a"}]}', "r.jsonl", "r.jsonl:1: has no label"),
         ('{"text": 1, "label": "x"}', "r.jsonl", "r.jsonl:1: has no text"),
         ("text,label,label\na,x,y\nb,y,x\n", "r.csv", "r.csv:1: names the column label twice"),
@@ -220,7 +220,7 @@ def test_rows_come_from_csv_and_jsonl(tmp_path: Path) -> None:
             "r.csv",
             "r.csv:4: has the label 'where is my parcel?', which no other row has, after a delimiter and a blank",
         ),
-        ('{"text": "a", "label": NaN}', "r.jsonl", "a label that is no text, but nan"),
+        ('{"text": "a", "label": NaN}', "r.jsonl", "a label that is not a text but nan"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said_with_the_line(
@@ -306,7 +306,7 @@ def test_labels_that_are_written_in_two_ways_are_told() -> None:
     report = train_with_report(rows)[1]
 
     assert report.alike == (("1", "1.0"), ("Refund", "refund"))
-    assert report.warnings[-1].startswith("the labels 'Refund' and 'refund' are learnt as different ones")
+    assert report.warnings[-1].startswith("the labels 'Refund' and 'refund' are learnt as different labels")
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
@@ -401,7 +401,7 @@ def test_a_head_that_is_no_better_than_a_guess_is_called_so(tmp_path: Path, caps
     assert (report.crossed, report.held_out, report.commonest) == (True, 60, 0.75)
     assert report.accuracy <= 0.75
     (warning,) = report.warnings
-    assert warning == "no better than guessing the commonest label, which is right for 75.0%"
+    assert warning == "no better than always guessing the most common label, which is right for 75.0%"
     assert main([str(source), str(target)]) == 0
     said = capsys.readouterr()
     assert f"accuracy {report.accuracy:.1%}, cross-validated on 60 rows held out" in said.out

@@ -75,9 +75,12 @@ def test_every_keyword_with_a_pattern_is_bounded_and_the_whole_check_with_it(sch
         ({"pattern": "("}, "has a pattern '(' that cannot be used"),
         ({"patternProperties": {"[": {}}}, "has a pattern '[' that cannot be used"),
         ({"pattern": "a" * 3_000}, "at most 2,000"),
-        ({"items": {"$schema": "http://json-schema.org/draft-07/schema#"}}, "names a $schema inside"),
-        ({"properties": {"default": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, "names a $schema inside"),
-        ({"$ref": "#/default", "default": {"$schema": "http://json-schema.org/draft-07/schema#"}}, "names a $schema"),
+        ({"items": {"$schema": "http://json-schema.org/draft-07/schema#"}}, "has a nested $schema"),
+        ({"properties": {"default": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, "has a nested $schema"),
+        (
+            {"$ref": "#/default", "default": {"$schema": "http://json-schema.org/draft-07/schema#"}},
+            "has a nested $schema",
+        ),
         ({"patternProperties": {"a": {}}, "unevaluatedProperties": False}, "unevaluatedProperties"),
     ],
 )
