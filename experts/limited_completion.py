@@ -66,7 +66,7 @@ async def _whole(
     """Request one answer within its token cap."""
     limits = allowance()
     cap, own = _cap(model, card, limits, strict=strict)
-    asked = [*messages[:-1], _told(messages[-1], limits, cap)]
+    asked = [*messages[:-1], _with_word_limit(messages[-1], limits, cap)]
     used = Usage()
     try:
         completion = await _completed(model, asked, card, form, cap, keeps=card.partial == "keep" and not strict)
@@ -94,7 +94,7 @@ def _cap(model: Model, card: Card, limits: Allowance, *, strict: bool) -> tuple[
     return cap, said is None and cap is not None
 
 
-def _told(message: Message, limits: Allowance, cap: int | None) -> Message:
+def _with_word_limit(message: Message, limits: Allowance, cap: int | None) -> Message:
     """The user's message; after an answer that was cut or timed out, with a request for a shorter one."""
     if limits.after not in ("timeout", "cut") or cap is None:
         return message

@@ -94,12 +94,12 @@ def shortened(failure: Failure) -> Failure:
     return failure if message == failure.message else failure.model_copy(update={"message": message})
 
 
-def words_of(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Format an error as `Type: message` in one line."""
-    return f"{type(error).__name__}: {said_by(error)}"[:MAX_WORDS].strip()
+    return f"{type(error).__name__}: {error_message(error)}"[:MAX_WORDS].strip()
 
 
-def said_by(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """The message of an error in one line. Never raises, even if `str(error)` does."""
     try:
         return " ".join(str(error).split())[:MAX_WORDS]
@@ -146,7 +146,7 @@ def foreign_failure(error: BaseException) -> Failure | None:
         away = _is_away(error)
     except Exception:  # attributes of foreign errors may raise
         return None
-    return Failure(reason="unavailable", message=words_of(error), retryable=True) if away else None
+    return Failure(reason="unavailable", message=describe_error(error), retryable=True) if away else None
 
 
 def _answered(error: Exception, status: int) -> Failure | None:
@@ -155,10 +155,10 @@ def _answered(error: Exception, status: int) -> Failure | None:
     if status < 400:
         return None
     if not (throttled or status >= 500 or status in (408, 425)):
-        return Failure(reason="refused", message=f"{words_of(error)} (HTTP {status}; another try would not help)")
+        return Failure(reason="refused", message=f"{describe_error(error)} (HTTP {status}; another try would not help)")
     return Failure(
         reason="unavailable",
-        message=f"{words_of(error)} (HTTP {status})",
+        message=f"{describe_error(error)} (HTTP {status})",
         retryable=True,
         retry_after=retry_after(_headers(error), "", time.time()),
         limited=throttled,
@@ -183,8 +183,8 @@ def _status(error: Exception) -> int | None:
 
 def _is_throttled(error: Exception) -> bool:
     response = getattr(error, "response", None)
-    told = response.get("Error") if isinstance(response, Mapping) else None
-    code = told.get("Code") if isinstance(told, Mapping) else None
+    details = response.get("Error") if isinstance(response, Mapping) else None
+    code = details.get("Code") if isinstance(details, Mapping) else None
     return isinstance(code, str) and any(word in code.lower() for word in _THROTTLED)
 
 
@@ -222,4 +222,4 @@ def _message(error: Exception) -> str:
     try:
         return str(error)
     except Exception:
-        return words_of(error)
+        return describe_error(error)

@@ -54,5 +54,5 @@ async def corrected(
 
 def _shown(messages: Sequence[Message], completion: Completion, problem: str) -> list[Message]:
     """The messages of a correction turn: the first ones, the answer (cut to MAX_SHOWN), and the problem."""
-    told = f"That answer cannot be used: {problem}. Answer again, with JSON only that fits the schema."
-    return [*messages, Message("assistant", completion.text[:MAX_SHOWN]), Message("user", told)]
+    remark = f"That answer cannot be used: {problem}. Answer again, with JSON only that fits the schema."
+    return [*messages, Message("assistant", completion.text[:MAX_SHOWN]), Message("user", remark)]

@@ -24,7 +24,7 @@ from experts.attempt import Attempts, called
 from experts.attempt_threads import Threads
 from experts.base import FREE, Allowance, Expert, LoadBlob, time_left
 from experts.kinds import KINDS
-from experts.outcome import judged, known_failure, shortened, words_of
+from experts.outcome import describe_error, judged, known_failure, shortened
 from experts.output_schema import schema_problem
 from experts.prompt_inputs import inline
 from swarm.errors import MissingDependency, ModelUnavailable, NoRoom, SwarmError, UnusableInput
@@ -158,7 +158,7 @@ class Registry:
         """Translate an error into a Failure. Errors of other libraries are logged with their traceback."""
         if (failure := known_failure(error)) is None:
             _log.error("expert_bug", expert=card.name, version=card.version, exc_info=error)
-            return Failure(reason="bug", message=f"the expert {card.name!r} has a bug: {words_of(error)}")
+            return Failure(reason="bug", message=f"the expert {card.name!r} has a bug: {describe_error(error)}")
         if not isinstance(error, SwarmError):
             _log.warning("expert_failed", expert=card.name, reason=failure.reason, exc_info=error)
         return failure

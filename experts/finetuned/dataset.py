@@ -18,7 +18,7 @@ MAX_FILE = 64_000_000
 MAX_ROWS = 500_000
 MAX_LABELS = 1_000
 MAX_LABEL = 200
-TOLD = 20
+MAX_LISTED = 20
 """Maximum number of wrong rows that are listed."""
 TEXTS = ("text",)
 LABELS = ("label", "category", "intent")
@@ -42,7 +42,7 @@ class TrainingRow(NamedTuple):
 def read_rows(path: Path) -> list[TrainingRow]:
     """Read the rows of a CSV or TSV file with a header, or of a JSONL file.
 
-    Raises BadInput for the first problem, with a note for each further one, at most TOLD in all.
+    Raises BadInput for the first problem, with a note for each further one, at most MAX_LISTED in all.
     """
     name, text = path.name, _text(path)
     objects = path.suffix.lower() in (".jsonl", ".ndjson", ".json") or text.lstrip()[:1] in ("{", "[")
@@ -70,9 +70,9 @@ def read_rows(path: Path) -> list[TrainingRow]:
 def _together(wrong: Sequence[BadInput]) -> BadInput:
     """Combine errors: the first, with the others as its notes."""
     first, *others = wrong
-    for error in others[: TOLD - 1]:
+    for error in others[: MAX_LISTED - 1]:
         first.add_note(str(error))
-    if (more := len(wrong) - TOLD) > 0:
+    if (more := len(wrong) - MAX_LISTED) > 0:
         first.add_note(f"and {more:,} more rows are wrong")
     return first
 

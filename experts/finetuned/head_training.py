@@ -213,7 +213,7 @@ def main(arguments: Sequence[str]) -> int:
     except (SwarmError, OSError) as error:
         print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n  ", file=sys.stderr)
         return 2
-    print(f"{report.rows} rows, {len(report.labels)} labels, accuracy {report.told}, {report.bytes:,} bytes")
+    print(f"{report.rows} rows, {len(report.labels)} labels, accuracy {report.summary}, {report.bytes:,} bytes")
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return 0

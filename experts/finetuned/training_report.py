@@ -67,7 +67,7 @@ class TrainingReport:
         return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The accuracy in words."""
         if not self.held_out:
             return "unknown: too few rows of a label to hold any out"

@@ -22,7 +22,7 @@ from collections.abc import Awaitable
 from typing import Any, BinaryIO
 
 from experts.isolation.frames import HEAD, MAX_ANSWER, framed, length
-from experts.outcome import known_failure, said_by, words_of
+from experts.outcome import describe_error, error_message, known_failure
 from experts.python_experts import instance
 from experts.result_repair import repaired
 from swarm.types.plan import Subtask
@@ -94,7 +94,7 @@ class _Served:
         try:
             answer = json.dumps({"solution": solution.model_dump(mode="json")}).encode()
         except (ValueError, RecursionError) as error:
-            return json.dumps(_failed("bad_output", f"the solution is not JSON: {words_of(error)}")).encode()
+            return json.dumps(_failed("bad_output", f"the solution is not JSON: {describe_error(error)}")).encode()
         if len(answer) <= MAX_ANSWER:
             return answer
         return json.dumps(_failed("too_large", f"the solution has {len(answer):,} bytes; ask for less")).encode()
@@ -132,7 +132,7 @@ def _problem(error: BaseException) -> dict[str, Any]:
     bug = {
         "module": kind.__module__,
         "name": kind.__name__,
-        "message": said_by(error),
+        "message": error_message(error),
         "frames": "".join(traceback.extract_tb(error.__traceback__).format())[-MAX_TRACEBACK:],
         "traceback": "".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
     }

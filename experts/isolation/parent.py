@@ -126,19 +126,21 @@ def _solution(answer: dict[str, Any]) -> Solution:
     if "solution" in answer:
         return Solution.model_validate(answer["solution"])
     if "failure" in answer:
-        raise _told(Failure.model_validate(answer["failure"]))
+        raise _expert_error(Failure.model_validate(answer["failure"]))
     raise _bug({name: str(value) for name, value in answer.get("bug", {}).items()})
 
 
-def _bug(told: dict[str, str]) -> IsolatedBug:
+def _bug(reported: dict[str, str]) -> IsolatedBug:
     """Rebuild an error of the child as an IsolatedBug subclass of the same name, so that messages show that name."""
-    named = type(told["name"], (IsolatedBug,), {"__module__": told["module"], "remote_frames": told["frames"]})
-    bug: IsolatedBug = named(told["message"])
-    bug.add_note(told["traceback"])
+    named = type(
+        reported["name"], (IsolatedBug,), {"__module__": reported["module"], "remote_frames": reported["frames"]}
+    )
+    bug: IsolatedBug = named(reported["message"])
+    bug.add_note(reported["traceback"])
     return bug
 
 
-def _told(failure: Failure) -> ExpertError:
+def _expert_error(failure: Failure) -> ExpertError:
     """An ExpertError that `known_failure` translates into the child's Failure."""
     error = ExpertError(failure.message, retryable=failure.retryable, retry_after=failure.retry_after)
     error.reason, error.limited, error.broken = failure.reason, failure.limited, failure.broken

@@ -111,8 +111,8 @@ class CitingExpert:
             completion = await written(self.model, messages, self.card, rules=(RULES,))
         text, citations, unverified = cited_answer(completion.text, shown)
         if not schema and says_absent(text, backed=bool(citations)):
-            told = {"usage": completion.usage, "failed_models": completion.failed}
-            return absent(question, completion.model).model_copy(update=told)
+            facts = {"usage": completion.usage, "failed_models": completion.failed}
+            return absent(question, completion.model).model_copy(update=facts)
         if not citations and self.card.uncited != "keep":
             return self._uncited(question, completion)
         counts = {"found": True, "quotes": len(citations), "unverified": unverified}

@@ -171,8 +171,8 @@ def acts(given: Sequence[Token], at: int) -> bool:
     """Whether an unknown word must be a verb, since an article follows: "and bake a cake"."""
     first = word(given, at)
     known = first in STOP or first in PREPOSITIONS or first in ALSO_NOUNS
-    told = first.endswith(("ed", "ing", "ly")) or (first.endswith("s") and not first.endswith(("ss", "us")))
-    return first.isalpha() and not known and not told and word(given, at + 1) in ARTICLES
+    inflected = first.endswith(("ed", "ing", "ly")) or (first.endswith("s") and not first.endswith(("ss", "us")))
+    return first.isalpha() and not known and not inflected and word(given, at + 1) in ARTICLES
 
 
 def commanded(given: Sequence[Token]) -> str:

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 import swarm
-from experts.outcome import known_failure, words_of
+from experts.outcome import describe_error, known_failure
 from swarm.errors import ExpertError
 from swarm.types.result import Failure
 
@@ -172,7 +172,7 @@ class SilentOurs(ExpertError):
 def test_an_error_whose_words_cannot_be_had_is_told_by_its_type() -> None:
     ours = known_failure(SilentOurs("x"))
 
-    assert "Silent" in words_of(Silent())
+    assert "Silent" in describe_error(Silent())
     assert known_failure(Silent()) is None
     assert ours is not None
     assert "SilentOurs" in ours.message

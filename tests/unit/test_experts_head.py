@@ -413,7 +413,7 @@ def test_a_head_that_has_learnt_is_told_without_a_warning() -> None:
     report = train_with_report(rows)[1]
 
     assert (report.crossed, report.warnings, report.held_out) == (False, (), 120)
-    assert report.told == "100.0%, of 120 rows held out, 60 of each label"
+    assert report.summary == "100.0%, of 120 rows held out, 60 of each label"
 
 
 # -- the expert ------------------------------------------------------------------------------------------------
