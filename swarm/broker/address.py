@@ -169,20 +169,21 @@ class _Asked(Sentinel):
                 found: tuple[str, int] = await super().discover_master(service_name)
                 return found
             except exceptions.ConnectionError as error:
-                raise _nobody(service_name, str(error), len(self.sentinels)) from None
+                raise _no_master(service_name, str(error), len(self.sentinels)) from None
             except exceptions.ResponseError as error:
                 if "unknown command" not in str(error):
                     raise
-                raise exceptions.ResponseError("this is no sentinel; give the sentinels' port, 26379") from None
+                raise exceptions.ResponseError("this server is no sentinel; give the sentinels' port, 26379") from None
             finally:
                 for sentinel in self.sentinels:
                     await sentinel.aclose()
 
 
-def _nobody(service: str, said: str, sentinels: int) -> Exception:
+def _no_master(service: str, said: str, sentinels: int) -> Exception:
     if (why := re.findall(r"\[SSL: \w+\] ([^('\"]+)", said)) and len(why) == sentinels:
         return ssl.SSLError(f"with the sentinels: {why[0].strip()}")
     if "Authentication" in said or "NOAUTH" in said or "WRONGPASS" in said:
-        return exceptions.AuthenticationError("the sentinels want a password: ?sentinel_password=... in the URL")
-    cause = "none could be asked" if "Error(" in said else "none knows it, or it is down and no other is chosen yet"
+        return exceptions.AuthenticationError("the sentinels require a password: ?sentinel_password=... in the URL")
+    unknown = "none knows it, or it is down and no new master is elected yet"
+    cause = "none could be reached" if "Error(" in said else unknown
     return exceptions.ConnectionError(f"the sentinels name no master of {service!r}: {cause}")

@@ -9,7 +9,7 @@ import time
 from swarm.broker.connection import Connection
 
 WINDOW_MS = 10_000.0
-"""Period, one to two of which a worker's own clock is trusted to run at the right speed."""
+"""Length of a measuring period. A worker trusts the speed of its own clock for one to two of them."""
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Clock that also counts while the machine sleeps."""
 

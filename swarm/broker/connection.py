@@ -35,7 +35,7 @@ except ImportError:
 BATCH = 256
 """Calls in one pipeline, at most."""
 WAIT_MS = 1000
-"""How long a durable write may take to reach a replica."""
+"""Milliseconds that a durable write may take to reach a replica."""
 
 LIBRARY = ("_base", "_clock", "_ledger", "_breaker", "_limits", "_queue", "_jobs")
 """Shared parts that precede every script; each may use those before it."""

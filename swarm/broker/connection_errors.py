@@ -82,7 +82,7 @@ def translate(error: BaseException, where: str) -> SwarmError:
         case exceptions.ConnectionError() | OSError() if (why := _tls(error)) is not None:
             return BrokerUntrusted(where, why)
         case exceptions.TimeoutError() if where.startswith("rediss") and "connecting" in text:
-            return BrokerUnavailable(where, "no answer to TLS; if that port has none, the URL begins with redis://")
+            return BrokerUnavailable(where, "no reply to the TLS handshake; without TLS the URL begins with redis://")
         case exceptions.ConnectionError() | exceptions.TimeoutError():
             return BrokerUnavailable(where, text or type(error).__name__)
         case exceptions.RedisError():

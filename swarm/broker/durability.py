@@ -35,7 +35,7 @@ async def waits_for_disk(wire: Any, where: str) -> bool:
         if (await _asked(wire, "CONFIG", "GET", "appendfsync"))[1] != b"always":
             await _asked(wire, "CONFIG", "SET", "appendfsync", "always")
     except (exceptions.ResponseError, IndexError) as error:
-        raise BrokerUndurable(where, "it has no WAITAOF, and this user may not see to appendfsync always") from error
+        raise BrokerUndurable(where, "it has no WAITAOF, and this user may not set appendfsync always") from error
     return False
 
 

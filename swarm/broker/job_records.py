@@ -31,7 +31,7 @@ class JobState:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one advance writes, all of it or nothing."""
+    """Decision of one advance. One script writes all of it, or nothing."""
 
     progress: Progress
     cursor: int

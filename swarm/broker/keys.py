@@ -9,29 +9,29 @@ its end, until the retention has passed. The scripts in `scripts/` build the sam
     PREFIX:job:ID:log                stream   the events, `seq-ms`                              until expire
     PREFIX:job:ID:bodies             hash     results, by subtask.attempt.claim                 until expire
     PREFIX:job:ID:deltas             stream   pieces of texts being written, the last 1,000     until expire
-    PREFIX:job:ID:children           set      jobs that its experts asked for, 1,000 at most     until expire
+    PREFIX:job:ID:children           set      its child jobs, 1,000 at most                     until expire
     PREFIX:job:ID:live               hash     deliveries not yet done: id -> queue              until expire
-    PREFIX:job:ID:money              hash     its budget, what it cost, what is held of it      until expire
-    PREFIX:budget:tenant:NAME:DAY    hash     what a tenant's jobs of one day cost and may cost 40 days
+    PREFIX:job:ID:money              hash     its budget, costs and open reservations           until expire
+    PREFIX:budget:tenant:NAME:DAY    hash     costs and budget of a tenant's jobs of one day    40 days
     PREFIX:budget:day:DAY            hash     the same of all tenants                           40 days
     PREFIX:held:TENANT               hash     bytes that its jobs keep, by when they expire     70 days after the last
     PREFIX:delivery:ID               hash     arq's record, queue, score, claims, owner         until expire
     PREFIX:catalog:VERSION           hash     cards by name                                     current, then 1 lifetime
     PREFIX:catalog:VERSION:blobs     set      hashes of its blobs                               as its catalog
     PREFIX:blob:SHA256               string   a document or a head                              as its catalog
-    PREFIX:worker:ID                 string   what a worker is and does                         a few leases
+    PREFIX:worker:ID                 string   a worker's description of itself                  a few leases
     PREFIX:dead:ID                   hash     a dead letter's payload                           retention
     PREFIX:pace                      string   how fast jobs end                                 10 min. after the last
     PREFIX:pace:TENANT               string   the same of one tenant                            10 min. after the last
-    PREFIX:waiting                   zset     jobs that wait for room, 1,000 at most, by turn   5 min. after the last
+    PREFIX:waiting                   zset     refused jobs that retry, 1,000 at most, by turn   5 min. after the last
     PREFIX:waiting:TENANT            zset     the same of one tenant                            5 min. after the last
-    PREFIX:asked                     zset     the same, by when they must have asked again      5 min. after the last
+    PREFIX:asked                     zset     the same, by the time of their next retry         5 min. after the last
     PREFIX:asked:TENANT              zset     the same of one tenant                            5 min. after the last
     PREFIX:plans:TENANT:VERSION      stream   requests and their plans, PLANS_KEPT at most      a week after use
     PREFIX:plancount                 hash     hits and misses of the plan cache                 a week after use
-    PREFIX:stats:NAME                hash     what an expert's attempts took and cost           30 days after its last
-    PREFIX:stats                     zset     experts on record, the last 1,000 by last run     as the newest of them
-    PREFIX:gate:GATE                 hash     rates, the breaker, what was learnt, who waits    a day after use
+    PREFIX:stats:NAME                hash     time and cost of an expert's attempts             30 days after its last
+    PREFIX:stats                     zset     experts with statistics, the last 1,000 that ran  as the newest of them
+    PREFIX:gate:GATE                 hash     rates, breaker, adapted limits, waiting queues    a day after use
     PREFIX:gate:GATE:running         zset     deliveries that hold a place, by lease expiry     a day after use
     PREFIX:parked:SCOPE              zset     deliveries that wait for room in a budget         as the last job
     PREFIX:queue:NAME:wake           list     wake tokens, WAKE_TOKENS at most                  a day after the first
@@ -45,11 +45,11 @@ its end, until the retention has passed. The scripts in `scripts/` build the sam
     PREFIX:open                      zset     jobs accepted and not ended, by `expire`          the cap
     PREFIX:open:TENANT               zset     the same of one tenant                            the cap
     PREFIX:ended                     zset     jobs that ended, newest last                      ENDED_KEPT
-    PREFIX:seen                      hash     the swarm's clock, and when nobody was there      SEEN_FIELDS
+    PREFIX:seen                      hash     the shared clock, and gaps without contact        SEEN_FIELDS
     PREFIX:catalog                   string   the current catalog's version                     1
     PREFIX:catalogs                  zset     versions that jobs may be pinned to, by expiry    64
     PREFIX:dead                      stream   dead letters, newest last                         DEAD_KEPT
-    PREFIX:prices                    hash     what models cost, by name                         PRICES_KEPT
+    PREFIX:prices                    hash     prices of models, by name                         PRICES_KEPT
     PREFIX:tenants                   hash     weight and budget of tenants, NAME:FIELD          TENANTS_KEPT
 
 Channels: PREFIX:events:JOB (id of its last event), PREFIX:over:JOB (the answer), PREFIX:deltas:JOB (ids of its

@@ -27,7 +27,7 @@ MAX_WEIGHT = 100
 
 Verdict = Literal["ok", "free", "full", "never", "unpriced", "gone", "broken", "dead", "paused"]
 Health = Literal["", "up", "model", "endpoint"]
-"""What a call shows about its server: nothing, that it is up, or that the model or the endpoint is down."""
+"""Health of a server as shown by a call: unknown, up, or the model or the endpoint is down."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Notifications:
 
     async def _unsubscribe(self, name: str) -> None:
         async with self._change:
-            if self._channel is not None and name not in self._places:  # nobody has come meanwhile
+            if self._channel is not None and name not in self._places:  # no listener has come meanwhile
                 with contextlib.suppress(BrokerError):
                     await self._channel.unsubscribe(name)
 

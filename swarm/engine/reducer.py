@@ -65,7 +65,7 @@ class _Reducer:
                 self._taken_back(event)
             case Tick():
                 if event.at >= self.job.due:
-                    late = "the deadline passed" if self.job.deadline else "the job reached its greatest age"
+                    late = "the deadline passed" if self.job.deadline else "the job reached its maximum age"
                     self.job.end_with("deadline", late)
             case CancelAsked() if event.subtask:
                 self._cancel(event.subtask)

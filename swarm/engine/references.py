@@ -48,12 +48,12 @@ def gathered(results: Mapping[str, Solution]) -> Solution:
 
     An item without data is in the list with its text. Items without a result are left out.
     """
-    told: dict[Citation, None] = {}
+    citations: dict[Citation, None] = {}
     for solution in results.values():
-        told |= dict.fromkeys(solution.citations)
+        citations |= dict.fromkeys(solution.citations)
     texts = (f"{name.rpartition('#')[2]}. {solution.text}" for name, solution in results.items())
     data = [solution.text if solution.data is None else solution.data for solution in results.values()]
-    return Solution(text="\n\n".join(texts), data=data, citations=tuple(told))
+    return Solution(text="\n\n".join(texts), data=data, citations=tuple(citations))
 
 
 def list_at(reference: str, results: Mapping[str, Solution]) -> list[Any]:

@@ -72,7 +72,7 @@ async def test_a_user_who_may_not_see_to_it_is_told(own_redis: OwnRedis) -> None
         without = not (await admin.call("COMMAND", "INFO", "WAITAOF"))[0]
     async with SwarmClient(own_redis.url.replace("redis://", "redis://small:small@"), settings=settings) as client:
         if without:
-            with pytest.raises(BrokerUndurable, match="this user may not see to appendfsync"):
+            with pytest.raises(BrokerUndurable, match="this user may not set appendfsync"):
                 await client.submit("hello", expert="echo")
 
 

@@ -211,7 +211,7 @@ async def test_a_deadline_counts_while_no_expert_worker_is_there(settings: Setti
 async def test_nothing_waits_longer_than_its_greatest_age(client: SwarmClient) -> None:
     answer = await client.ask("x", expert="hangs", max_age=0.5, timeout=20)
 
-    assert (answer.ending, answer.reason) == ("deadline", "the job reached its greatest age")
+    assert (answer.ending, answer.reason) == ("deadline", "the job reached its maximum age")
 
 
 async def test_a_retry_does_not_outlive_the_deadline(client: SwarmClient) -> None:

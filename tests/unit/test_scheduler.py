@@ -368,7 +368,7 @@ def test_the_greatest_age_ends_a_job_whose_caller_set_no_deadline() -> None:
     progress, actions = go(begun("a", due=5_000), tick(6_000))
 
     assert actions == (End(ending="deadline"),)
-    assert progress.why == "the job reached its greatest age"
+    assert progress.why == "the job reached its maximum age"
 
 
 def test_a_cancel_ends_the_job() -> None:
