@@ -1,11 +1,10 @@
-"""The command line over the client, and the one place that starts workers. One file per family of verbs.
+"""The command line: it uses the client, and is the only package that starts workers.
 
-app.py        the command itself: verbs, help, and how every error ends
-asking.py     ask, demo              jobs.py      submit, watch, answer, jobs, cancel
-catalogs.py   experts ...            serving.py   worker, up
-plan.py       plan                   plancheck.py plan check
-doctor.py     doctor, over checks.py and facts.py
-modelserver.py model-server
+app.py      the command `swarm`: its verbs, help and error reports
+commands/   one file per family of verbs
+doctor/     the verb `doctor`: facts, checks and findings
+render/     answers, plans and running jobs as text
+base/       what the commands share: context, console, options, exit codes, files
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code. Without the `cli` extra: say what to install."""
+    """Run one command and return its exit code. Without the `cli` extra it prints what to install."""
     try:
         from swarm.cli import app
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The command `swarm`: its verbs, its help, and how every error ends."""
+"""The command `swarm`: its verbs, its help, and the report of every error."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ EPILOG = "\n".join(
         *(f"{code:>5}  {meaning}" for code, meaning in exit_codes.MEANING.items()),
         "",
         "[bold]Environment[/bold]",
-        "  SWARM_REDIS_URL   the swarm's Redis; without it a private one is started",
+        "  SWARM_REDIS_URL   URL of the swarm's Redis; without it a private one is started",
         "  SWARM_DATA        folder of the private Redis (~/.local/share/swarm-router)",
         "  SWARM_...         every other setting: PREFIX, SLOTS, DRAIN, MAX_OPEN, ...",
-        "  OPENAI_API_KEY, OPENAI_BASE_URL   for cards whose model is not local",
+        "  OPENAI_API_KEY, OPENAI_BASE_URL   for models of the endpoint openai",
         "  NO_COLOR          no colours",
     ]
 )
 
 
 class _Verbs(TyperGroup):
-    """`plan check` is a verb beside `plan`, whose argument is any text. Only `plan -- check` plans the word check."""
+    """Resolves `plan check` as a verb, although `plan` takes any text. `plan -- check` plans the word check."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         flags = list(takewhile(lambda part: part == "--json", args[1:]))
@@ -62,16 +62,16 @@ class _Verbs(TyperGroup):
 
 
 def _misspelt(args: Sequence[str]) -> None:
-    """A plan takes one text: a word and then a file were meant for `plan check`."""
+    """Raise BadInput for a word and then a file: they were meant for `plan check`, since `plan` takes one text."""
     match args:
         case [word, file, *_] if word.isalpha() and os.path.isfile(file):
-            raise BadInput("text", f"{word!r} and then a file are no request", "did you mean: swarm plan check FILE")
+            raise BadInput("text", f"{word!r} followed by a file is no request", "did you mean: swarm plan check FILE")
 
 
 app = typer.Typer(
     name="swarm",
     cls=_Verbs,
-    help="A request becomes a plan, experts solve its parts, and one answer says where each part came from.",
+    help="Turn a request into a plan, let experts solve its parts, and get one answer that names its sources.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -92,7 +92,9 @@ def _version(wanted: bool) -> None:
 def before(
     redis: RedisUrl = None,
     as_json: AsJson = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     root.set(Root(redis, as_json))
 
@@ -115,7 +117,7 @@ app.add_typer(stats.redis_commands, name="redis", rich_help_panel="Serve")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command. Every error ends here: a sentence or a JSON object on standard error, and a code."""
+    """Run one command and return its exit code. It reports every error on standard error, as text or as JSON."""
     can_print_anything()
     try:
         with only_documents() if _wants_json(argv) else nullcontext():
@@ -132,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _invoke(argv: Sequence[str]) -> int:
-    """What Typer does, without its own way of ending on errors and on Ctrl-C."""
+    """Run Typer's command without its own handling of errors and Ctrl-C."""
     command = _unwrapped(typer.main.get_command(app))
     try:
         with command.make_context("swarm", list(argv)) as context:
@@ -142,7 +144,7 @@ def _invoke(argv: Sequence[str]) -> int:
 
 
 def _unwrapped(command: Any) -> Any:
-    """The command with paragraphs of its help in one line each, as rich keeps line breaks of all but the first."""
+    """Put each paragraph of a help text on one line, since rich keeps line breaks after the first paragraph."""
     if command.help:
         paragraphs = inspect.cleandoc(command.help).split("\n\n")
         command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
@@ -156,7 +158,7 @@ def _options(argv: Sequence[str]) -> list[str]:
 
 
 def _wants_json(argv: Sequence[str]) -> bool:
-    """Whether documents are asked for, and no help or version, which are printed as they are."""
+    """Whether JSON documents are requested, and neither help nor version, which are always plain text."""
     given = _options(argv)
     return "--json" in given and not {"--help", "-h", "--version"} & set(given)
 
@@ -166,7 +168,7 @@ def _report(error: BaseException, argv: Sequence[str]) -> int:
     as_json = "--json" in _options(argv)
     try:
         if type(error).__name__ == "NoArgsIsHelpError" and not as_json:
-            return code  # the help was printed
+            return code  # the help has been printed
         if as_json:
             print(exit_codes.document(error), file=sys.stderr)
         else:

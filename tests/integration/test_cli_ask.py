@@ -50,8 +50,8 @@ def test_an_answer_that_found_nothing_has_an_exit_code_of_its_own(here: Here, tm
     shown, document = here(*asked, env=env), here(*asked, "--json", env=env)
 
     assert (shown.code, document.code) == (10, 10)
-    assert "nothing was found of what was asked" in shown.out
-    assert "not found: the expert looked and has no answer" in shown.out
+    assert "the experts found nothing that answers the request" in shown.out
+    assert "not found: the expert searched and has no answer" in shown.out
     assert (document.json["found"], document.json["ending"]) == (False, "completed")
     assert document.json["segments"][0]["caveats"] == ["not_found"]
 
@@ -128,7 +128,7 @@ def test_a_second_ctrl_c_leaves_at_once(redis_url: str, prefix: str, monkeypatch
 
     assert done.code == 130
     assert time.monotonic() - begun < 3
-    assert "the cancel of j1 stays asked for" in done.err
+    assert "the cancel of j1 stays requested" in done.err
 
 
 CHATTY = """

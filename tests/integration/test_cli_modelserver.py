@@ -120,7 +120,7 @@ async def test_a_recording_that_cannot_be_written_ends_the_server(monkeypatch: p
         (("--rules", "a", "--recording", "b"), "one of --rules, --recording and --record is needed"),
         (("--record", "a"), "--record and --to need each other"),
         (("--rules", "demo", "--to", "b"), "--record and --to need each other"),
-        (("--record", "a", "--to", "openai", "--dialect", "aimock"), "answers are passed on as they come"),
+        (("--record", "a", "--to", "openai", "--dialect", "aimock"), "answers are passed on unchanged"),
         (("--record", "a.jsonl", "--to", "nowhere"), "SWARM_ENDPOINT_NOWHERE_URL"),
         (("--record", "/nowhere/a.jsonl", "--to", "box"), "cannot be written"),
         (("--rules", "none.yaml"), "none.yaml: cannot be read"),
@@ -128,7 +128,7 @@ async def test_a_recording_that_cannot_be_written_ends_the_server(monkeypatch: p
         (("--rules", "wrong.yaml"), "rules.1.sya: unknown field, did you mean 'say'?"),
         (("--rules", "demo", "--dialect", "klingon"), "known are openai, llama-server"),
         (("--rules", "demo", "--key-env", "NO_SUCH_KEY"), "NO_SUCH_KEY is not set"),
-        (("--rules", "demo", "--key-env", "PATH", "--dialect", "aimock"), "aimock takes any key"),
+        (("--rules", "demo", "--key-env", "PATH", "--dialect", "aimock"), "aimock accepts any key"),
         (("--rules", "demo", "--latency", "soon"), "'soon' is no time"),
     ],
 )

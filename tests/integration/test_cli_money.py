@@ -43,7 +43,7 @@ def test_prices_are_imported_set_listed_and_dropped(cli: Cli, tmp_path: Path) ->
 
     assert (document["imported"], document["as_of"], document["skipped"]["no object"]) == (6, "2025-11-01", 1)
     assert said == "6 prices as of 2026-11-02\n"
-    assert "13 passed over: 5 a price that is no number" in skipped
+    assert "13 skipped: 5 a price that is no number" in skipped
     assert [line.split()[:3] for line in listed.splitlines()[1:3]] == [
         ["box/small", "$2.50", "$10.00"],
         ["embed-small", "$0.02", "no"],

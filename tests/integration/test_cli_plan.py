@@ -37,7 +37,7 @@ def test_ask_says_that_a_configured_model_did_not_plan(here: Here, redis_url: st
     (note,) = (line for line in plain.err.splitlines() if line.startswith("note: "))
 
     assert note.startswith("note: the planner's model gave no plan: SWARM_PLANNER is 'nowhere/model'")
-    assert note.endswith("; local/planner stands in")
+    assert note.endswith("; local/planner planned instead")
     assert "gave no plan" not in plain.out
     assert (as_json.code, as_json.err) == (0, "")
 
@@ -167,7 +167,7 @@ def test_ctrl_c_cancels_the_planning(redis_url: str, prefix: str, monkeypatch: p
         done = child.end()
 
     assert done.code == 130
-    assert "the cancel of j1 stays asked for" in done.err
+    assert "the cancel of j1 stays requested" in done.err
     assert "Traceback" not in done.err
 
 

@@ -148,7 +148,7 @@ def test_what_is_submitted_to_an_unserved_folder_waits_for_up(here: Here, slow: 
     with running("up", env=env, cwd=slow):
         answered = here("answer", submitted.out.strip(), env=env)
 
-    assert "waits for: swarm up" in submitted.err
+    assert "wait for: swarm up" in submitted.err
     assert "You said: Repeat: three" in answered.out
     assert time.monotonic() - begun < 20
 

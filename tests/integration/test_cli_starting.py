@@ -90,7 +90,7 @@ def _opened(gate: Path) -> bool:
 def test_an_up_that_does_not_come_up_is_not_waited_for_for_ever(
     here: Here, slow: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context, "UP_PATIENCE", 0.2)
+    monkeypatch.setattr(context, "UP_TIMEOUT", 0.2)
     env = environment(DATA=str(slow / "data"))
     (slow / "data").mkdir()
     with as_up(slow / "data"):
@@ -109,7 +109,7 @@ def test_nobody_is_told_to_start_an_up_while_one_starts(here: Here, slow: Path) 
         starting = here("cancel", "nobody", env=env)
 
     assert (unserved.code, starting.code) == (5, 5)
-    assert "nobody serves this data folder now" in unserved.err
+    assert "no swarm up serves this data folder now" in unserved.err
     assert "nobody serves" not in starting.err
 
 

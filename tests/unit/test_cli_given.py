@@ -121,7 +121,7 @@ def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path, content: str) -> N
     ("more", "place", "remedy"),
     [
         ({"when": "a.label is refund"}, "subtasks.1.when is no condition", "{result: t1.label, equals: refund}"),
-        ({"when": {"result": "a.label"}}, "subtasks.1.when has not exactly one comparison", "at_least"),
+        ({"when": {"result": "a.label"}}, "subtasks.1.when must have exactly one comparison", "at_least"),
         ({"when": {"result": "a.n", "at_least": 1, "at_most": 2}}, "subtasks.1.when", "{result: "),
         ({"when": {"result": "${a.label}", "equals": 1}}, "subtasks.1.when.result", "write a.label"),
         ({"for_each": "${a.items}"}, "subtasks.1.for_each", "write a.items"),

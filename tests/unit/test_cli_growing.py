@@ -12,7 +12,7 @@ from rich.console import Console
 from swarm.broker.deltas import Delta
 from swarm.cli.base.console import Screen
 from swarm.cli.render import answer as answer_view
-from swarm.cli.render.live_job import WRITTEN, JobView, Shower, _Picture
+from swarm.cli.render.live_job import WRITTEN, JobDisplay, JobView, _Picture
 from swarm.errors import BrokerUnavailable
 from swarm.types.answer import Answer, Segment
 from swarm.types.events import Ended
@@ -76,8 +76,8 @@ async def pieces(*texts: str) -> AsyncIterator[Delta]:
 @pytest.mark.parametrize(("terminal", "as_json", "seen"), [(True, False, "ab"), (False, False, ""), (True, True, "")])
 async def test_only_a_terminal_is_shown_it(terminal: bool, as_json: bool, seen: str) -> None:
     view = JobView("j")
-    shower = Shower(Screen(as_json), Console(file=StringIO(), force_terminal=terminal), view)
-    async with shower.watching(pieces("a", "b")):
+    display = JobDisplay(Screen(as_json), Console(file=StringIO(), force_terminal=terminal), view)
+    async with display.watching(pieces("a", "b")):
         for _ in range(10):
             await asyncio.sleep(0)
 
@@ -90,7 +90,7 @@ async def test_a_broken_view_is_no_matter_of_the_jobs() -> None:
         raise BrokerUnavailable("r", "gone")
 
     view = JobView("j")
-    async with Shower(Screen(), Console(file=StringIO(), force_terminal=True), view).watching(broken()):
+    async with JobDisplay(Screen(), Console(file=StringIO(), force_terminal=True), view).watching(broken()):
         await asyncio.sleep(0.01)
 
     assert view.written == "a"

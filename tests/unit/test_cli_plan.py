@@ -67,8 +67,8 @@ def test_a_saved_plan_is_made_to_be_edited() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("plan.txt", "tells no form"),
-        ("plan", "tells no form"),
+        ("plan.txt", "has no known suffix"),
+        ("plan", "has no known suffix"),
         ("no/such/plan.json", "no folder"),
         ("p\udce9.json", "not UTF-8"),
     ],

@@ -245,7 +245,7 @@ def test_a_receipt_says_what_was_stopped() -> None:
 
     assert answer_view.receipt(done) == [
         "j cancelled",
-        "  stopped: b:1 (y), what its last call used is not known, at most $0.02",
+        "  stopped: b:1 (y), the usage of its last call is unknown, at most $0.02",
         "  withdrawn: c:1",
         "  solved before: a",
         "  used: 2 model calls, 1,200 + 30 tokens, $0.005, and up to $0.02 of unknown fate",
@@ -261,7 +261,7 @@ def test_a_receipt_of_one_subtask_says_what_became_of_its_attempts() -> None:
 
     assert answer_view.receipt(Receipt(job="j", cancelled=("b",), parts=parts), "b") == [
         "b of j is cancelled",
-        "  stopped: b:1 (y), what its last call used is not known",
+        "  stopped: b:1 (y), the usage of its last call is unknown",
     ]
     assert answer_view.receipt(Receipt(job="j"), "b") == ["b of j was settled before, and stays so"]
 
@@ -275,7 +275,7 @@ def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
         accepted_since=("j4",),
     )
 
-    assert answer_view.clearance(found) == [
+    assert answer_view.tenant_receipt(found) == [
         "acme: 1 jobs cancelled",
         "  stopped 1 and withdrew 2 attempts",
         "  used: no model call",
@@ -283,7 +283,7 @@ def test_a_receipt_of_a_tenant_adds_up_and_says_what_was_left() -> None:
         "  1 were asked to end and have not yet: j3",
         "  1 were accepted meanwhile and go on: j4",
     ]
-    assert answer_view.clearance(TenantReceipt(tenant="acme")) == ["acme: no open jobs"]
+    assert answer_view.tenant_receipt(TenantReceipt(tenant="acme")) == ["acme: no open jobs"]
 
 
 @pytest.mark.parametrize(

@@ -185,8 +185,11 @@ def test_reasons_and_mends_of_the_planner_are_kept() -> None:
     ("notes", "told"),
     [
         (("by words", "tried"), ""),
-        ((f"{NO_PLAN}: busy\nnow", "by words"), f"{NO_PLAN}: busy now; local/planner stands in"),
-        (("skip: no", "turn 2: no JSON", f"{NO_PLAN}: busy", "by words"), f"{NO_PLAN}: busy; local/planner stands in"),
+        ((f"{NO_PLAN}: busy\nnow", "by words"), f"{NO_PLAN}: busy now; local/planner planned instead"),
+        (
+            ("skip: no", "turn 2: no JSON", f"{NO_PLAN}: busy", "by words"),
+            f"{NO_PLAN}: busy; local/planner planned instead",
+        ),
     ],
 )
 def test_a_planners_model_that_did_not_plan_is_told(notes: tuple[str, ...], told: str) -> None:

@@ -80,7 +80,9 @@ def test_findings_come_in_the_order_of_their_groups_and_are_counted() -> None:
     ],
 )
 def test_a_variable_that_nobody_reads_is_told_with_what_was_meant(name: str, remedy: str) -> None:
-    assert short(strangers([name, "PATH"], ["my-box", "openai"])) == [f"warning {name} is read by nobody -> {remedy}"]
+    assert short(strangers([name, "PATH"], ["my-box", "openai"])) == [
+        f"warning {name} is set, but nothing reads it -> {remedy}"
+    ]
 
 
 def test_what_is_read_and_what_is_no_matter_of_ours_is_passed_over() -> None:
@@ -284,7 +286,11 @@ def test_a_sound_redis_is_good_in_every_line() -> None:
     ("memory", "vitals", "line"),
     [
         ({"version": "6.0.16"}, {}, "bad redis://r:6379/0 is Redis 6.0.16 -> update it to 6.2 or newer"),
-        ({"version": ""}, {}, "warning redis://r:6379/0 does not tell its version -> see that it is 6.2 or newer"),
+        (
+            {"version": ""},
+            {},
+            "warning redis://r:6379/0 does not report its version -> make sure that it is 6.2 or newer",
+        ),
         ({"role": "slave"}, {}, "bad redis://r:6379/0 is a replica, which takes no writes -> point SWARM_REDIS_URL at"),
         ({"policy": "allkeys-lru", "most": 100}, {}, "bad maxmemory-policy is allkeys-lru: Redis may drop accepted"),
         ({"most": 100, "used": 95}, {}, "warning 95% of maxmemory is used: new jobs will be refused -> raise it"),
@@ -382,10 +388,10 @@ def test_a_catalog_is_compared_with_its_folder() -> None:
 
     assert short(catalog.published("v1", cards, 3, folder, "cards")) == [
         "good v1 is current, with 3 experts",
-        "warning cards is not what is published: b is changed, c is new -> swarm experts publish cards",
+        "warning cards differs from the published catalog: b is changed, c is new -> swarm experts publish cards",
     ]
     own = {name: card for name, card in cards.items() if name != "py"}
-    assert short(catalog.published("v1", cards, 3, own, "cards"))[1:] == ["good cards is what is published"]
+    assert short(catalog.published("v1", cards, 3, own, "cards"))[1:] == ["good cards is the published catalog"]
 
 
 def test_a_catalog_that_is_not_there_or_not_whole() -> None:

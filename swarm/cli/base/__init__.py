@@ -1,1 +1,1 @@
-"""What all commands share: settings, console, options, exit codes, files."""
+"""Parts that all commands share: context, console, options, exit codes, files."""

@@ -1,4 +1,4 @@
-"""What a command prints: one JSON document, or lines for a person. Nothing from outside can steer the terminal."""
+"""Print JSON documents, or lines for people. Foreign text is cleaned, so it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 
 
 def clean(text: str) -> str:
-    """`text` without what steers a terminal: escapes, other control characters, changes of direction.
+    """Replace characters that control a terminal: escapes, other control characters, changes of direction.
 
     >>> clean("a\\x1b[31mb")
     'a\ufffd[31mb'
@@ -30,7 +30,7 @@ def clean(text: str) -> str:
 
 
 def flat(text: str, width: int = 0) -> str:
-    """`clean` text on one line, cut to `width` if that is given."""
+    """Return `clean` text on one line, cut to `width` if that is given."""
     return _cut(" ".join(clean(text).split()), width)
 
 
@@ -39,12 +39,12 @@ def _cut(line: str, width: int) -> str:
 
 
 _documents: ContextVar[TextIO | None] = ContextVar("documents", default=None)
-"""Where JSON documents go, while nothing else may be printed there."""
+"""The stream for JSON documents, while it is reserved for them."""
 
 
 @contextmanager
 def only_documents() -> Iterator[None]:
-    """What experts, and modules that are imported, print in the block goes to standard error."""
+    """Reserve standard output for JSON documents: other prints in the block go to standard error."""
     token = _documents.set(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):
@@ -54,34 +54,34 @@ def only_documents() -> Iterator[None]:
 
 
 class Screen:
-    """Standard output for results, standard error for progress and notes. With `as_json` only documents are printed."""
+    """Prints results on standard output, progress and notes on standard error; with `as_json` only documents."""
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self.out, self.err = _Console(), _Console(stderr=True)
 
     def document(self, value: BaseModel | dict[str, Any]) -> None:
-        """One JSON document, on one line; nothing if JSON was not asked for."""
+        """Print one JSON document on one line, if JSON is requested."""
         if self.as_json:
             plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             self._write(json.dumps(plain) + "\n")
 
     def line(self, *parts: str | tuple[str, str]) -> None:
-        """A line of the result. A part is text, or text and its style."""
+        """Print a line of the result. A part is text, or text and its style."""
         if not self.as_json:
             self.out.print(line(*parts), soft_wrap=True)
 
     def note(self, *parts: str | tuple[str, str]) -> None:
-        """A line about the result, for a person only."""
+        """Print a note for people on standard error."""
         if not self.as_json:
             self.err.print(line(*parts), soft_wrap=True)
 
     def busy(self, what: str) -> AbstractContextManager[object]:
-        """A sign of life on a terminal; elsewhere nothing."""
+        """Show a spinner on a terminal; elsewhere nothing."""
         return self.err.status(what) if self.err.is_terminal and not self.as_json else nullcontext()
 
     def columns(self, rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> None:
-        """Rows whose columns stand below each other. On a terminal a row is one line, elsewhere nothing is cut."""
+        """Print rows with aligned columns. On a terminal a row is cut to one line, elsewhere nothing is cut."""
         every = [*([heads] if heads else []), *rows]
         widths = [max(len(flat(cell)) for cell in column) for column in zip(*every, strict=True)]
         for row in every:
@@ -99,7 +99,7 @@ class Screen:
 
 
 class _Console(Console):
-    """Rich, with no meaning in any text: neither markup nor emoji nor guessed highlights."""
+    """A rich console that interprets no text: no markup, no emoji, no highlights."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
@@ -109,7 +109,7 @@ class _Console(Console):
 
 
 def line(*parts: str | tuple[str, str]) -> Text:
-    """Clean parts in one line."""
+    """Build one line from cleaned parts."""
     found = Text()
     for part in parts:
         text, style = part if isinstance(part, tuple) else (part, "")
@@ -118,15 +118,15 @@ def line(*parts: str | tuple[str, str]) -> Text:
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """`a, b, c`, and how many more."""
+    """List names as `a, b, c`, with the number of further ones."""
     every = list(names)
     more = len(every) - most
     return ", ".join(every[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def can_print_anything() -> None:
-    """Let no character of an answer fail on a terminal that lacks it, nor a stream that was closed."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    """Make printing safe where the terminal lacks a character or a standard stream is closed."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -135,7 +135,7 @@ def can_print_anything() -> None:
 
 
 def hush() -> None:
-    """After a closed pipe: let what is still buffered go nowhere, so that the end is silent."""
+    """Discard buffered output after a closed pipe, so that the process ends silently."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,8 +1,8 @@
-"""The edge of a command: its settings, its screen, and the swarm it speaks to.
+"""Context of a command: its settings, its screen, and the swarm that it uses.
 
-Without a URL that swarm is the data folder's private Redis, which is started if it does not run. Somebody serves it
-while a `swarm up` holds the folder's lock and has written that Redis into it; `ask` and `demo` bring workers of their
-own when nobody does. One that holds the lock and has written nothing is still starting, and is waited for.
+Without a URL that swarm is the private Redis of the data folder, which is started if it does not run. A `swarm up`
+serves it while it holds the folder's lock and has written the URL of that Redis into it; without one, `ask` and `demo`
+start workers of their own. A lock without a URL means that `swarm up` is starting: commands wait for it.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ RedisUrl = Annotated[
         "--redis",
         metavar="URL",
         show_default=False,
-        help="The swarm's Redis, redis://HOST:6379/0 (SWARM_REDIS_URL; without: a private one in SWARM_DATA)",
+        help="URL of the swarm's Redis, redis://HOST:6379/0 (SWARM_REDIS_URL, else a private one in SWARM_DATA).",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Imports = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE:CLASS", show_default=False, help="An expert in plain Python. Repeatable."),
 ]
 
-UP_PATIENCE = 60.0
-"""Seconds that a `swarm up` which starts is waited for."""
+UP_TIMEOUT = 60.0
+"""Seconds that a command waits for a `swarm up` that is starting."""
 LOOK = 0.05
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Root:
-    """Options that stood before the verb."""
+    """Options given before the verb."""
 
     redis: str | None = None
     as_json: bool = False
@@ -69,7 +69,7 @@ root: ContextVar[Root] = ContextVar("root", default=Root())  # noqa: B039 - froz
 
 @dataclass(frozen=True)
 class Edge:
-    """What a verb works with."""
+    """Settings, screen and environment of a verb."""
 
     settings: Settings
     screen: Screen
@@ -77,7 +77,7 @@ class Edge:
 
     @classmethod
     def of(cls, redis: str | None, as_json: bool, environ: Mapping[str, str] = os.environ) -> Edge:
-        """From a verb's options, those before the verb, and the environment."""
+        """Combine the options of a verb, those before it, and the environment."""
         before = root.get()
         settings = Settings.load(environ)
         if url := redis or before.redis:
@@ -93,7 +93,7 @@ class Edge:
 
     @contextlib.asynccontextmanager
     async def url(self) -> AsyncIterator[str]:
-        """The Redis, as long as the block runs. Raises EmbeddedUnavailable."""
+        """Provide the URL of Redis for the block; a private Redis is started if needed. Raises EmbeddedUnavailable."""
         if self.settings.redis_url:
             yield self.settings.redis_url
             return
@@ -109,12 +109,12 @@ class Edge:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """For what is no client's matter."""
+        """Open a plain connection, for commands that need more than the client offers."""
         async with self.url() as url, Connection.open(url, self.settings.prefix) as connection:
             yield connection
 
     def at(self, use: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `use` gives, run to its end."""
+        """Run `use` with a connection and return its result."""
 
         async def used() -> T:
             async with self.connection() as connection:
@@ -124,41 +124,41 @@ class Edge:
 
     @property
     def unserved(self) -> bool:
-        """Whether the Redis is a private one that no `swarm up` serves."""
+        """Whether Redis is a private one that no `swarm up` serves."""
         from workers.local_redis.server import running
 
         return not self.settings.redis_url and not up_runs(self.settings.data, running(self.settings.data))
 
     async def await_up(self) -> None:
-        """Wait for a `swarm up` that is starting on the data folder: its experts are meant. Raises Refused."""
+        """Wait for a `swarm up` that is starting on the data folder, to use its experts. Raises Refused."""
         data = self.settings.data
         if self.settings.redis_url or not up_starts(data):
             return
-        self.screen.note((f"a swarm up is starting on {data}; waiting for it, {UP_PATIENCE:g} s at most", "yellow"))
-        end = time.monotonic() + UP_PATIENCE
+        self.screen.note((f"a swarm up is starting on {data}; waiting up to {UP_TIMEOUT:g} s for it", "yellow"))
+        end = time.monotonic() + UP_TIMEOUT
         while up_starts(data):
             if time.monotonic() > end:
                 raise Refused(
-                    f"the swarm up on {data} has not come up within {UP_PATIENCE:g} s; see what it prints, and ask "
-                    "again when it says that it is up, or end it"
+                    f"the swarm up on {data} has not come up within {UP_TIMEOUT:g} s; see its output, and try again "
+                    "when it says that it is up, or stop it"
                 )
             await asyncio.sleep(LOOK)
 
     def warn_if_unserved(self) -> None:
         if self.unserved and not up_starts(self.settings.data):
-            self.screen.note(("nobody serves this data folder now; what is open waits for: swarm up", "yellow"))
+            self.screen.note(("no swarm up serves this data folder now; open jobs wait for: swarm up", "yellow"))
 
 
 # -- catalogs ----------------------------------------------------------------------------------------------------
 
 
 def demo_folder() -> Path:
-    """The catalog that comes with the package."""
+    """Return the folder of the demo catalog that the package contains."""
     return Path(str(files("experts") / "demo"))
 
 
 def implementations(specs: Sequence[str] | None) -> dict[str, Implementation]:
-    """The experts in plain Python that are named or installed; modules in the working folder count."""
+    """Load the experts in plain Python that are named or installed, also from modules in the working folder."""
     from experts.python_experts import load_implementations
 
     if specs and os.getcwd() not in sys.path:
@@ -167,13 +167,14 @@ def implementations(specs: Sequence[str] | None) -> dict[str, Implementation]:
         return load_implementations(specs or (), installed=True)
     except BadInput:
         raise
-    except (Exception, SystemExit) as error:  # whatever a module of somebody else raises on import
+    except (Exception, SystemExit) as error:  # a foreign module may raise anything on import
         cause = f"{type(error).__name__}: {error}"
-        raise BadInput("import", f"{', '.join(specs or ['an installed expert'])} raised {cause}", "mend it") from error
+        where = ", ".join(specs or ["an installed expert"])
+        raise BadInput("import", f"{where} raised {cause}", "correct that module") from error
 
 
 def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
-    """A folder's cards and those of `loaded` together. Raises what is wrong with them."""
+    """Read a folder's cards and add those of `loaded`. Raises BadInput for the first that is wrong."""
     from experts.catalog.loader import read_folder, with_implementations
     from experts.python_experts import cards
 
@@ -187,8 +188,8 @@ async def open_catalog_store(url: str, settings: Settings) -> AsyncIterator[Cata
 
 
 def confirm(question: str, edge: Edge, otherwise: str) -> None:
-    """Go on only if a person says so; `otherwise` is told when not."""
+    """Ask on the terminal, and raise BadInput with the text `otherwise` unless the answer is yes."""
     if edge.as_json or not sys.stdin.isatty():
-        raise BadInput("yes", f"{question} nobody can be asked here", "add --yes")
+        raise BadInput("yes", f"{question} there is no terminal to ask on", "add --yes")
     if not typer.confirm(question, err=True):
         raise BadInput("yes", otherwise, "answer y, or add --yes")

@@ -1,4 +1,4 @@
-"""What a command ends with: its exit code, and its error as words or as JSON. The codes are promises to scripts."""
+"""Exit codes of commands, and errors as text or JSON. Scripts rely on the codes: they do not change."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ MEANING: Mapping[int, str] = MappingProxyType(
         OK: "done; the job completed",
         NO_ANSWER: "the job failed or was rejected: there is no answer",
         BAD_INPUT: "wrong usage or bad input; the message names the remedy",
-        REFUSED: "not now: too many open jobs, no budget left, or a swarm up that is not up yet",
-        REDIS: "no Redis: unreachable, denied, read-only, full, none to start",
+        REFUSED: "not accepted now: too many open jobs, no budget left, or swarm up is still starting",
+        REDIS: "Redis is unreachable, denied, read-only or full, or cannot be started",
         NOT_FOUND: "no such job",
-        WAITED: "the wait ended, the job goes on",
+        WAITED: "the time limit of the wait passed; the job goes on",
         CANCELLED: "the job was cancelled",
-        INCOMPLETE: "a part of the answer: partial, deadline, over_budget",
-        FOUND_BAD: "swarm doctor found something bad; each line names its remedy",
-        NOTHING_FOUND: "completed, but the experts found nothing of what was asked",
-        BUG: "a bug of ours, with its traceback",
-        LEFT_HARD: "a worker ended though its experts did not; what ran was handed back",
+        INCOMPLETE: "the answer is incomplete: partial, deadline, over_budget",
+        FOUND_BAD: "swarm doctor found a problem; each line names its remedy",
+        NOTHING_FOUND: "the job completed, but the experts found nothing",
+        BUG: "a bug in swarm, with its traceback",
+        LEFT_HARD: "a worker ended before its experts did; their subtasks were handed back",
         INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )
@@ -78,11 +78,11 @@ _EXTRAS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 class PipeClosed(Exception):
-    """Whoever read our output has left."""
+    """The reader of our output has closed the pipe."""
 
 
 class MissingExtra(SwarmError):
-    """A command needs packages that a bare install does not bring."""
+    """A command needs packages that a bare install does not have."""
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
@@ -96,13 +96,13 @@ def of_ending(ending: Ending) -> int:
 
 
 def of_answer(answer: Answer) -> int:
-    """By its ending; of a job that completed, also by whether anything was found."""
+    """Return the exit code of an answer: by its ending, and, if completed, by whether anything was found."""
     code = of_ending(answer.ending)
     return NOTHING_FOUND if code == OK and not answer.found else code
 
 
 def of_error(error: BaseException) -> int:
-    """The code of an error that ended a command."""
+    """Return the exit code of an error."""
     match error:
         case BadInput() | JobConflict() | MissingExtra():
             return BAD_INPUT
@@ -122,19 +122,19 @@ def of_error(error: BaseException) -> int:
 
 
 def is_usage(error: BaseException) -> bool:
-    """Whether the command line itself was wrong. Told by its form: Typer brings its own Click, or uses another."""
+    """Whether the command line itself was wrong. Decided by its methods, since Typer may bring its own Click."""
     return callable(getattr(error, "format_message", None))
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
-    """What must be installed for an import to work; None if that is no package of ours."""
+    """Return the extra whose package is missing; None if the package belongs to no extra."""
     package = (error.name or "").partition(".")[0]
     extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
     return None if extra is None else MissingExtra(package, extra)
 
 
 def words(error: BaseException) -> list[str]:
-    """An error as lines for a person; what was noted on it comes after it."""
+    """Return an error as lines for people: its message, then its notes."""
     if is_usage(error):
         context = getattr(error, "ctx", None)
         message = str(error.format_message())  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def words(error: BaseException) -> list[str]:
 
 
 def document(error: BaseException) -> str:
-    """An error as one JSON object: `type`, `message`, and the facts it carries."""
+    """Return an error as one JSON object: `type`, `message`, and its attributes."""
     about: dict[str, Any] = {"type": "Usage" if is_usage(error) else type(error).__name__}
     first, *more = words(error)
     about["message"] = "; ".join([first.rstrip(".") if more else first, *more])

@@ -1,6 +1,6 @@
-"""What a caller gives on the command line, read and checked: the request's text, a plan, times, ids.
+"""Read and check command-line values: the request's text, a plan, times, money, ids.
 
-Everything wrong is a BadInput with the field and the remedy, whatever the bytes.
+Every invalid value, whatever its bytes, raises BadInput with the field and the remedy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_PLAN = 16_000_000
 """Bytes of a plan's file."""
 STDIN = "-"
 REQUEST = "request"
-"""The key of a plan's file that has the text the plan was made for."""
+"""Key in a plan's file for the request that the plan was made for."""
 
 _COMPARISONS = frozenset({"equals", "not_equals", "one_of", "at_least", "at_most"})
 _CONDITION = "{result: t1.label, equals: refund}, or not_equals, one_of, at_least or at_most instead of equals"
@@ -31,28 +31,29 @@ _JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENT = re.compile(r"\d{1,18}-\d{1,18}")
 
 
-class Unsaid(str):
-    """What stands for a request that nobody worded: where its plan is from."""
+class DefaultRequestText(str):
+    """Request text for a plan file that has none: the file's name."""
 
     __slots__ = ()
 
 
 def request(text: str | None, file: str | None, source: str | None) -> tuple[str, Any]:
-    """The request's text, and the plan if one is given. A text that is left out is the one saved with the plan."""
+    """Return the request's text, and the plan if one is given. Without a text, the one saved with the plan counts."""
     asked = request_text(text, file, source)
     whole, saved = plan(source)
-    return (saved if saved is not None and isinstance(asked, Unsaid) else asked), whole
+    return (saved if saved is not None and isinstance(asked, DefaultRequestText) else asked), whole
 
 
 def request_text(text: str | None, file: str | None, plan: str | None) -> str:
-    """The request: an argument, `-` for standard input, or a file. With a plan it may be left out: Unsaid."""
+    """Read the request from an argument, standard input (`-`) or a file. It may be left out only with a plan."""
     if text is not None and file is not None:
         raise BadInput("text", "given twice, as an argument and with --file", "leave one of them out")
     source = file if file is not None else text
     if source is None and plan is not None:
-        return Unsaid(f"the plan in {utf8(plan, 'plan')}" if plan != STDIN else "the plan from standard input")
+        where = f"in {utf8(plan, 'plan')}" if plan != STDIN else "from standard input"
+        return DefaultRequestText(f"the plan {where}")
     if source is None:
-        raise BadInput("text", "nothing is asked", "give the request as an argument, as - (standard input) or --file")
+        raise BadInput("text", "no request is given", "give it as an argument, as - (standard input) or with --file")
     if source == STDIN and plan == STDIN:
         raise BadInput("plan", "text and plan cannot both come from standard input", "put one of them in a file")
     if source == STDIN or file is not None:
@@ -61,7 +62,7 @@ def request_text(text: str | None, file: str | None, plan: str | None) -> str:
 
 
 def plan(source: str | None) -> tuple[Any, str | None]:
-    """The plan that a file holds, JSON or YAML, and the request it was made for if that is saved with it."""
+    """Read a plan from a JSON or YAML file, and the request saved with it, if any."""
     if source is None:
         return None, None
     text = _decoded("plan", _read("plan", source, MAX_PLAN))
@@ -85,12 +86,12 @@ def _without_request(found: Any) -> tuple[Any, str | None]:
     if not isinstance(found, dict) or REQUEST not in found:
         return found, None
     if not isinstance(request := found[REQUEST], str):
-        raise InvalidPlan(f"{REQUEST} is no text", "write there what was asked, or leave it out")
+        raise InvalidPlan(f"{REQUEST} is no text", "write the text of the request there, or leave it out")
     return {name: value for name, value in found.items() if name != REQUEST}, request
 
 
 def _check_fields(found: Any) -> None:
-    """Fields whose names are nearly right. Those that are like none are told by `Plan.read`."""
+    """Raise InvalidPlan for misspelt field names, with the nearest one. `Plan.read` refuses other unknown fields."""
     _check_names("", found, Plan)
     for number, subtask in enumerate(_subtasks(found)):
         _check_names(f"subtasks.{number}.", subtask, Subtask)
@@ -105,18 +106,18 @@ def _check_names(place: str, given: Any, kind: type[BaseModel]) -> None:
 
 
 def _subtasks(found: Any) -> list[dict[str, Any]]:
-    """What stands where subtasks do. What is none of its form is empty, so that the others keep their numbers."""
+    """Return the subtasks of a raw plan. An entry of another form becomes empty, so the others keep their numbers."""
     given = found.get("subtasks") if isinstance(found, dict) else found
     return [one if isinstance(one, dict) else {} for one in (given if isinstance(given, list) else ())]
 
 
 def _check_branches(found: Any) -> None:
-    """What people write wrong in `when` and `for_each`, with how it is written. All else is told by `Plan.read`."""
+    """Raise InvalidPlan for common mistakes in `when` and `for_each`. `Plan.read` checks the rest."""
     for number, subtask in enumerate(_subtasks(found)):
         when, each = subtask.get("when"), subtask.get("for_each")
         if when is not None and not (isinstance(when, dict) and len(_COMPARISONS.intersection(when)) == 1):
-            told = "has not exactly one comparison" if isinstance(when, dict) else "is no condition"
-            raise InvalidPlan(f"subtasks.{number}.when {told}", f"write {_CONDITION}")
+            fault = "must have exactly one comparison" if isinstance(when, dict) else "is no condition"
+            raise InvalidPlan(f"subtasks.{number}.when {fault}", f"write {_CONDITION}")
         if each is not None and not isinstance(each, str):
             raise InvalidPlan(f"subtasks.{number}.for_each is no name", "name a list in an earlier result: t1.items")
         for place, name in (("when.result", (when or {}).get("result")), ("for_each", each)):
@@ -126,7 +127,7 @@ def _check_branches(found: Any) -> None:
 
 
 def seconds(field: str, given: str | None) -> float | None:
-    """`30s`, `2m`, `500ms` or seconds."""
+    """Read a time: `30s`, `2m`, `500ms` or seconds. None stays None."""
     if given is None:
         return None
     from experts.catalog.card_reader import duration
@@ -138,7 +139,7 @@ def seconds(field: str, given: str | None) -> float | None:
 
 
 def dollars(field: str, given: str | None) -> float | None:
-    """A sum of money: `2.50`, `$2.50`; None if none was given.
+    """Read a sum of money: `2.50` or `$2.50`. None stays None.
 
     >>> dollars("budget", "$0.05")
     0.05
@@ -155,7 +156,7 @@ def dollars(field: str, given: str | None) -> float | None:
 
 
 def utf8(text: str, field: str) -> str:
-    """An argument, if its bytes were text. What was not, Python hands over as surrogates."""
+    """Return the argument, or raise BadInput if it was not UTF-8: then Python gives it with surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -178,7 +179,7 @@ def event_id(given: str) -> str:
 
 
 def folder(given: str) -> Path:
-    """A catalog's folder. What is in it is for others to check."""
+    """Return the folder of a catalog, or raise BadInput if there is none. Its content is not checked here."""
     path = Path(utf8(given, "catalog")).expanduser()
     if not path.is_dir():
         raise BadInput("catalog", f"{given} is no folder", "name the folder that holds your cards (*.md)")
@@ -186,7 +187,7 @@ def folder(given: str) -> Path:
 
 
 def _read(field: str, source: str, limit: int) -> bytes:
-    """At most ten times the limit is read, to say how far beyond it the input is."""
+    """Read a file or standard input, at most ten times the limit, so that the message can name the size."""
     if source == STDIN and sys.stdin is None:
         raise BadInput(field, "standard input is closed", "open it, or name a file")
     try:

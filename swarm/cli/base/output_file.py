@@ -1,4 +1,4 @@
-"""A file that a command writes line by line: it appears whole, or not at all, and never in the place of an input."""
+"""Write a file line by line: it appears complete or not at all, and never replaces an input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swarm.errors import BadInput
 
 
 def writable(field: str, path: Path, inputs: Sequence[Path], *, force: bool) -> None:
-    """Raises BadInput if `path` is one of the inputs, by whatever name, and without `force` if it exists."""
+    """Raise BadInput if `path` is one of the inputs, under any name, or exists and `force` is not set."""
     if path.is_dir():
         raise BadInput(field, f"{path} is a folder", "name a file")
     if same := next((one for one in inputs if _same(path, one)), None):
@@ -23,9 +23,9 @@ def writable(field: str, path: Path, inputs: Sequence[Path], *, force: bool) -> 
 
 @contextmanager
 def written(field: str, path: Path, *, force: bool) -> Iterator[TextIO]:
-    """A file to write to, put in its place at the end of the block. Raises BadInput where it cannot be written."""
+    """Open a file that replaces `path` at the end of the block. Raises BadInput where it cannot be written."""
     target = path.resolve()
-    # a pipe or a terminal is not replaced, it is written to
+    # a pipe or a terminal cannot be replaced: write to it directly
     beside = target if _special(target) else target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,4 +1,4 @@
-"""A plan as a file that people edit: JSON or YAML, by the file's name. `swarm ask --plan FILE` reads it."""
+"""Save a plan to a JSON or YAML file that people can edit. `swarm ask --plan FILE` reads it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FORMS = (".json", *YAML)
 WIDTH = 100
 
 _ODD = re.compile("[\t\r\x85\u2028\u2029\ufeff]")
-"""What YAML takes for the end of a line, or drops, unless it is escaped."""
+"""Characters that YAML reads as line ends, or drops, unless they are escaped."""
 
 
 def writable(name: str, *, force: bool) -> Path:
-    """Where a plan may be saved. Raises BadInput for a name of no known form and for a file that is there already."""
+    """Return the path for a saved plan. Raises BadInput for an unknown suffix, and for a file that exists."""
     path = Path(utf8(name, "save")).expanduser()
     if path.suffix.lower() not in FORMS:
-        raise BadInput("save", f"{name!r} tells no form", f"end it with {', '.join(FORMS)}")
+        raise BadInput("save", f"{name!r} has no known suffix", f"end it with {', '.join(FORMS)}")
     if not path.parent.is_dir():
         raise BadInput("save", f"there is no folder {path.parent}", "make it, or save elsewhere")
     if path.exists() and not force:
@@ -32,7 +32,7 @@ def writable(name: str, *, force: bool) -> Path:
 
 
 def save(path: Path, plan: Plan, request: str | None = None, *, force: bool) -> None:
-    """Write `plan`, and what it was made for. A file that came up meanwhile is overwritten with `force` only."""
+    """Write `plan` and its request. A file that appeared meanwhile is overwritten only with `force`."""
     text = as_yaml(plan, request) if path.suffix.lower() in YAML else as_json(plan, request)
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ def as_json(plan: Plan, request: str | None = None) -> str:
 
 
 def as_yaml(plan: Plan, request: str | None = None) -> str:
-    """Texts of several lines stand as blocks; without the aliases that reading refuses."""
+    """Write YAML with block style for texts of several lines, and without aliases, which the reader refuses."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -68,6 +68,6 @@ def as_yaml(plan: Plan, request: str | None = None) -> str:
 
 
 def _written(plan: Plan, request: str | None) -> dict[str, Any]:
-    """Only what somebody would write by hand."""
+    """Return the fields that differ from their defaults, as a person would write them."""
     asked = {} if request is None else {REQUEST: str(request)}
     return asked | plan.model_dump(mode="json", exclude_defaults=True)

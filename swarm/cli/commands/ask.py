@@ -1,4 +1,4 @@
-"""ask, demo: submit a request, watch it being solved, print the answer. Without a swarm at hand, one is brought."""
+"""ask, demo: submit a request, show its progress, print the answer. Without a running swarm they start workers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from swarm.cli.base import exit_codes
 from swarm.cli.base import options as command_options
 from swarm.cli.base.console import Screen, listed
 from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, demo_folder, read_catalog
-from swarm.cli.commands.session import AFTER_CANCEL, AskSession, Pressed, Presses, cancel, presses
+from swarm.cli.commands.session import AFTER_CANCEL, AskSession, Interrupted, Interrupts, cancel, interrupts
 from swarm.cli.commands.unserved_hint import hints
 from swarm.cli.render import answer as answer_view
-from swarm.cli.render.live_job import JobView, Shower
+from swarm.cli.render.live_job import JobDisplay, JobView
 from swarm.client.client import Job, SwarmClient
 from swarm.errors import BadInput, ExpertError, WaitTimeout
 from swarm.settings import Settings
@@ -36,37 +36,39 @@ DEMO_REQUEST = (
 
 Question = Annotated[str | None, typer.Argument(metavar="TEXT", help="The request; - reads standard input.")]
 File = Annotated[str | None, typer.Option("--file", metavar="FILE", help="Read the request from a file.")]
-Expert = Annotated[str | None, typer.Option("--expert", metavar="NAME", help="Ask this expert; no planner.")]
+Expert = Annotated[str | None, typer.Option("--expert", metavar="NAME", help="Ask this expert. No planner runs.")]
 PlanFile = Annotated[
     str | None, typer.Option("--plan", metavar="FILE", help="Run this plan, JSON or YAML; - reads standard input.")
 ]
 Deadline = Annotated[
-    str | None, typer.Option("--deadline", metavar="TIME", help="Answer with what is there after 30s, 2m, ...")
+    str | None, typer.Option("--deadline", metavar="TIME", help="Answer from the results that exist after 30s, 2m, ...")
 ]
-Attempts = Annotated[int, typer.Option("--attempts", help="How often an expert is tried for a subtask.")]
+Attempts = Annotated[int, typer.Option("--attempts", help="How often one expert is tried for one subtask.")]
 Replans = Annotated[
     int | None,
-    typer.Option("--replans", show_default=False, help="How often a planner may plan again (SWARM_REPLANS, 1)."),
+    typer.Option("--replans", show_default=False, help="How often the planner may plan again (SWARM_REPLANS, 1)."),
 ]
 Budget = Annotated[
-    str | None, typer.Option("--budget", metavar="DOLLARS", help="What its model calls may cost, all together.")
+    str | None, typer.Option("--budget", metavar="DOLLARS", help="Limit the cost of all its model calls.")
 ]
 Priority = Annotated[
     int, typer.Option("--priority", help="0 to 9: each step is a head start of 100 subtasks, over other tenants too.")
 ]
-Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose account.")]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant that the job belongs to.")]
 BusyTimeout = Annotated[
-    str | None, typer.Option("--busy-timeout", metavar="SECONDS", help="Wait so long for room while the swarm is full.")
+    str | None, typer.Option("--busy-timeout", metavar="SECONDS", help="Wait so long for room if the swarm is full.")
 ]
 JobName = Annotated[
-    str | None, typer.Option("--job-id", metavar="ID", help="Your own id: asking again with it gives the same job.")
+    str | None, typer.Option("--job-id", metavar="ID", help="Your own id. Repeating it gives the same job.")
 ]
-Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="Wait no longer; the job goes on.")]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", metavar="TIME", help="Stop waiting after 30s, 2m, ...; the job goes on.")
+]
 Folder = Annotated[str | None, typer.Option("--catalog", metavar="DIR", help="Publish this folder of cards first.")]
 
 OneModel = Annotated[
     str | None,
-    typer.Option("--model", metavar="ENDPOINT/MODEL", help="Let this model answer, in place of all experts."),
+    typer.Option("--model", metavar="ENDPOINT/MODEL", help="Let this model plan and answer in place of all experts."),
 ]
 
 
@@ -84,7 +86,7 @@ def options(
     job_id: JobName = None,
     busy_timeout: BusyTimeout = None,
 ) -> dict[str, Any]:
-    """What `SwarmClient.submit` takes, from what was written on the command line."""
+    """Build the arguments of `SwarmClient.submit` from the command line."""
     asked, whole = command_options.request(text, file, plan)
     return {
         "text": asked,
@@ -104,7 +106,7 @@ Verb = Callable[..., int]
 
 
 def taking(options: Callable[..., dict[str, Any]]) -> Callable[[Verb], Verb]:
-    """Gives a verb the arguments of `options` before its own; it gets their result as its first, `wanted`."""
+    """Give a verb the arguments of `options` before its own. It gets the result of `options` as `wanted`."""
     asked = inspect.signature(options, eval_str=True).parameters
 
     def taken(verb: Verb) -> Verb:
@@ -133,10 +135,10 @@ def ask(
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Ask, watch the parts being solved, and print the answer with where each part came from.
+    """Ask, show the subtasks being solved, and print the answer with the source of each part.
 
-    Without a Redis URL and without a running `swarm up`, workers are brought along; experts are then those of
-    --catalog, of the last time, or of the demo. Ctrl-C cancels the job.
+    Without a Redis URL and without a running `swarm up`, this command starts workers that end with it. Their experts
+    are those of --catalog, else the ones published last, else the demo. Ctrl-C cancels the job.
     """
     edge = Edge.of(redis, as_json)
     question = _Question(wanted, command_options.seconds("timeout", timeout), edge.screen, edge.screen.err)
@@ -145,7 +147,7 @@ def ask(
 
 
 def demo(model: OneModel = None, as_json: AsJson = False) -> int:
-    """Show it: one request, three experts of three kinds, one answer. Needs no key, no network and no Redis.
+    """Run the demo: one request, three experts of three kinds, one answer. It needs no key, network or Redis.
 
     With --model, that model plans, and answers in place of every expert.
     """
@@ -159,7 +161,7 @@ def demo(model: OneModel = None, as_json: AsJson = False) -> int:
         names = (f"{card.name} ({card.kind})" for card in read_catalog(cards, {}).catalog.cards.values())
         screen.line(("Experts: ", "bold"), listed(names))
         screen.line()
-        # no more than a deadline: what has not ended when the folder is gone cannot go on
+        # a deadline, since a job cannot go on after the temporary folder is deleted
         question = _Question({"text": DEMO_REQUEST, "deadline": deadline}, None, screen, screen.out)
         code = AskSession(edge, cards, []).run(question)
     screen.line()
@@ -170,7 +172,7 @@ def demo(model: OneModel = None, as_json: AsJson = False) -> int:
 
 
 def _over(model: str, folder: Path, screen: Screen) -> tuple[Edge, Path]:
-    """The demo with this model in every card, and as its planner."""
+    """Set up the demo with this model in every card and as its planner."""
     from experts.catalog.model_override import remodel
 
     try:
@@ -183,13 +185,13 @@ def _over(model: str, folder: Path, screen: Screen) -> tuple[Edge, Path]:
 
 
 async def _reachable(model: str) -> None:
-    """Raise at once what would keep every expert from being answered."""
+    """Raise BadInput if the model's endpoint cannot be used, before anything is asked."""
     from swarm.llm.openai.models import OpenAIModels
 
     async with OpenAIModels(os.environ) as models:
         try:
             found = models.get(model)
-            await models.warm()  # what takes long to load here is not the server's time
+            await models.warm()  # load our modules first, so that their time does not count as the server's
             if not found.model:
                 raise await found.connection.no_default_model()
             await found.connection.list_models()
@@ -199,7 +201,7 @@ async def _reachable(model: str) -> None:
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked, and where it is shown being solved."""
+    """A request, and the console that shows its progress."""
 
     wanted: Mapping[str, Any]
     timeout: float | None
@@ -207,39 +209,39 @@ class _Question:
     console: Console
 
     async def put(self, client: SwarmClient, *, embedded: bool) -> int:
-        """Submit, follow, print; the exit code."""
+        """Submit, follow and print; return the exit code."""
         job = await client.submit(**self.wanted)
         view = JobView(job.id)
-        with presses() as told:
+        with interrupts() as pressed:
             try:
-                answer = await told.unless(self._solved(client, job, view))
-            except Pressed:
-                return await self._cancelled(job, told, view)
+                answer = await pressed.unless(self._solved(client, job, view))
+            except Interrupted:
+                return await self._cancelled(job, pressed, view)
             except WaitTimeout as error:
                 if embedded:
-                    error.add_note("its workers end with this command; it goes on with the next: swarm up")
+                    error.add_note("the workers end with this command; the job goes on at the next: swarm up")
                 raise
         self._show(answer, view)
         return exit_codes.of_answer(answer)
 
     async def _solved(self, client: SwarmClient, job: Job, view: JobView) -> Answer:
-        shower = Shower(self.screen, self.console, view)
-        with shower.showing():
+        display = JobDisplay(self.screen, self.console, view)
+        with display.showing():
             try:
                 async with (
                     asyncio.timeout(self.timeout),
-                    shower.watching(job.deltas()),
+                    display.watching(job.deltas()),
                     hints(client, job.id, self.screen) as heard,
                 ):
                     async for event in job.events():
                         heard()
-                        shower.take(event)
+                        display.take(event)
             except TimeoutError:
                 raise WaitTimeout(job.id, self.timeout or 0.0) from None
         return await job.answer(AFTER_CANCEL)
 
-    async def _cancelled(self, job: Job, told: Presses, view: JobView) -> int:
-        if await cancel(job, told, self.screen):
+    async def _cancelled(self, job: Job, pressed: Interrupts, view: JobView) -> int:
+        if await cancel(job, pressed, self.screen):
             self.screen.document(_document(await job.answer(AFTER_CANCEL), view))
         return exit_codes.INTERRUPTED
 
@@ -253,7 +255,7 @@ class _Question:
 
 
 def _document(answer: Answer, view: JobView) -> dict[str, Any]:
-    """The answer, and beside it how the plan went."""
+    """Return the answer as a document, with the plan and its notes."""
     return answer.model_dump(mode="json") | {
         "plan": [row.document() for row in view.rows.values()],
         "planner": view.planner,

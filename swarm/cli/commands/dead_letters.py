@@ -1,4 +1,4 @@
-"""dead list, show, retry, drop: deliveries that were given up after they had lost their worker too often."""
+"""dead list, show, retry, drop: manage dead letters, the deliveries that lost their worker too often."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from swarm.types.events import event_adapter
 
 dead = typer.Typer(
     name="dead",
-    help="Dead letters, what lost its worker too often: list, show, retry, drop.",
+    help="Dead letters, deliveries that lost their worker too often: list, show, retry, drop.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -55,7 +55,7 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
 
 @dead.command()
 def show(letter: LetterArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Show one: its payload, why it was given up, who had it, and what its job's log says around it."""
+    """Show one letter: its payload, the reason, the workers that had it, and the nearby events of its job."""
     edge, name = Edge.of(redis, as_json), options.utf8(letter, "letter")
 
     async def found() -> DeadLetter:
@@ -70,9 +70,9 @@ def show(letter: LetterArgument, redis: RedisUrl = None, as_json: AsJson = False
 
 @dead.command()
 def retry(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Submit the request behind a letter anew, as a job of its own, and say its id.
+    """Submit the request of a letter again, as a new job, and print its id.
 
-    Doing it twice does it once, and so do several letters of one job.
+    Repeating it gives the same job, and so do several letters of one job.
     """
     edge = Edge.of(redis, as_json)
 
@@ -88,11 +88,11 @@ def retry(letter: LetterOrAll = None, every: All = False, redis: RedisUrl = None
 def drop(
     letter: LetterOrAll = None,
     every: All = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: skip the question.")] = False,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Forget a letter, or all of them."""
+    """Delete a letter, or all of them."""
     edge = Edge.of(redis, as_json)
 
     def sure(count: int) -> None:
@@ -116,9 +116,9 @@ async def _each(
     act: Callable[[SwarmClient, str], Awaitable[dict[str, str]]],
     sure: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Do it with the one that is named, or with all: then what is refused for one stops none of the others.
+    """Run `act` for the named letter, or for all. With all, a letter that is refused does not stop the others.
 
-    Before all are taken, `sure` hears how many they are, and may raise.
+    `sure` gets the number of letters before all are taken, and may raise.
     """
     if (letter is None) != every:
         raise BadInput("letter", "name one letter, or give --all", "see: swarm dead list")
@@ -160,7 +160,7 @@ def _show(screen: Screen, letter: DeadLetter) -> None:
 
 
 def _payload(record: str) -> str:
-    """What the delivery's function was called with."""
+    """Return the arguments of the delivery's function."""
     try:
         return " ".join(str(part) for part in json.loads(record)["a"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""experts list, check, publish, train: the catalog and what its cards are made of."""
+"""experts list, check, publish, train: manage the catalog of cards and train heads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 experts = typer.Typer(
     name="experts",
-    help="The catalog of experts: list, check, publish; train a head for one.",
+    help="The catalog of experts: list, check, publish, and train a head.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 
 SHOWN_LABELS = 30
-"""Labels of a trained head that are told one by one; with more, only in JSON."""
+"""Labels of a trained head that are printed one by one; more are only in JSON."""
 
 FolderArgument = Annotated[str, typer.Argument(metavar="DIR", help="A folder of cards (*.md).")]
 
@@ -56,7 +56,7 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
 
 @experts.command()
 def check(folder: FolderArgument, as_json: AsJson = False) -> int:
-    """Check a folder of cards and tell everything that is wrong. Nothing is published."""
+    """Check a folder of cards and print every problem. Nothing is published."""
     from experts.catalog.loader import inspect_folder
 
     edge = Edge.of(None, as_json)
@@ -67,7 +67,7 @@ def check(folder: FolderArgument, as_json: AsJson = False) -> int:
     edge.screen.document(
         {"ok": not problems, "problems": about, "models": unset} | _document(found) | _documents(loaded)
     )
-    _tell_documents(edge.screen, loaded)
+    _show_documents(edge.screen, loaded)
     for each in unset:
         edge.screen.note(("warning: ", "yellow"), f"{each['expert']}: {each['problem']}")
     for problem in problems:
@@ -79,7 +79,7 @@ def check(folder: FolderArgument, as_json: AsJson = False) -> int:
 
 @experts.command()
 def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Make a folder of cards the catalog of new jobs, on all workers at once. Jobs under way keep theirs."""
+    """Make a folder of cards the catalog of new jobs, on all workers at once. Running jobs keep their catalog."""
     edge = Edge.of(redis, as_json)
     loaded = read_catalog(options.folder(folder), implementations(imports))
 
@@ -90,7 +90,7 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
     changed = edge.run(published()) != loaded.catalog.version
     about = {"changed": changed, "files": len(loaded.blobs)}
     edge.screen.document(_document(loaded.catalog) | about | _documents(loaded))
-    _tell_documents(edge.screen, loaded)
+    _show_documents(edge.screen, loaded)
     verb = "published" if changed else "unchanged"
     names = listed(sorted(loaded.catalog.cards), 30)
     edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(loaded.blobs)} files)")
@@ -100,12 +100,12 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
 @experts.command()
 def train(
     rows: Annotated[str, typer.Argument(metavar="ROWS", help="CSV, TSV or JSONL with text and label, or chats.")],
-    out: Annotated[str, typer.Option("--out", metavar="HEAD", help="Where the head is written, such as triage.npz.")],
+    out: Annotated[str, typer.Option("--out", metavar="HEAD", help="File for the head, such as triage.npz.")],
     as_json: AsJson = False,
 ) -> int:
-    """Train the head of a `local/head` expert. Its accuracy is measured on rows that were not trained on.
+    """Train the head of a `local/head` expert. Its accuracy is measured on rows that are held out.
 
-    Rows that are wrong are told all at once, each with its line, and nothing is written.
+    If rows are wrong, all of them are listed with their lines, and nothing is written.
     """
     from experts.finetuned.head_training import train_file
 
@@ -138,14 +138,14 @@ def train(
 
 
 def _busy(screen: Screen, what: str) -> AbstractContextManager[object]:
-    """A sign of life on a terminal, one line elsewhere."""
+    """Show a spinner on a terminal, and one line elsewhere."""
     if not screen.err.is_terminal:
         screen.note(f"{what} ...")
     return screen.busy(what)
 
 
 def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]:
-    """The models of cards that workers with this environment could not ask, each with what to set."""
+    """Return the models that workers with this environment could not call, each with what to set."""
     from swarm.llm.endpoints import Endpoints
 
     endpoints, found = Endpoints.load(environ), []
@@ -161,7 +161,7 @@ def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]
 
 
 def _documents(loaded: Loaded) -> dict[str, object]:
-    """For each expert with documents how many were read, and what to know of the files of its folders."""
+    """Return for each expert with documents the number that was read, the files left out, and the warnings."""
     from experts.kinds import KINDS
 
     return {
@@ -178,8 +178,8 @@ def _documents(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _tell_documents(screen: Screen, loaded: Loaded) -> None:
-    """Notes on the files of documents, those with one reason together."""
+def _show_documents(screen: Screen, loaded: Loaded) -> None:
+    """Print the notes on document files, grouped by reason."""
     for name, notes in loaded.notes.items():
         left = [note for note in notes if note.left_out]
         if left:

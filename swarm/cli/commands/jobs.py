@@ -1,4 +1,4 @@
-"""submit, watch, answer, jobs, cancel: what is done with jobs one by one."""
+"""submit, watch, answer, jobs, cancel: work with single jobs."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def submit(wanted: dict[str, Any], redis: RedisUrl = None, as_json: AsJson = Fal
 
 def watch(
     job: JobArgument,
-    after: Annotated[str, typer.Option("--after", metavar="ID", help="Go on after this event.")] = "0-0",
+    after: Annotated[str, typer.Option("--after", metavar="ID", help="Continue after this event.")] = "0-0",
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Print what happens to a job, line by line, until it ends. With --json each line is one event.
+    """Print the events of a job, one per line, until it ends. With --json each line is one event.
 
-    Ctrl-C only stops watching. The exit code tells how the job ended.
+    Ctrl-C only stops watching. The exit code is that of the job's ending.
     """
     edge = Edge.of(redis, as_json)
     follower = _Follower(edge, options.job_id(job), options.event_id(after))
@@ -75,7 +75,7 @@ def watch(
 
 
 def answer(job: JobArgument, timeout: Timeout = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Wait until a job has ended and print its answer. --timeout 0 only looks."""
+    """Wait until a job has ended and print its answer. With --timeout 0 it does not wait."""
     edge, name, limit = Edge.of(redis, as_json), options.job_id(job), options.seconds("timeout", timeout)
 
     async def answered() -> int:
@@ -91,12 +91,12 @@ def answer(job: JobArgument, timeout: Timeout = None, redis: RedisUrl = None, as
 
 
 def jobs(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Number of jobs, at most.")] = 20,
     only_open: Annotated[bool, typer.Option("--open", help="Only jobs that have not ended.")] = False,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """List jobs: the open ones, then those that ended last."""
+    """List open jobs, then the jobs that ended last."""
     edge = Edge.of(redis, as_json)
 
     async def found() -> list[JobInfo]:
@@ -112,23 +112,24 @@ def jobs(
 def cancel(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", show_default=False, help="The job's id.")] = None,
     subtask: Annotated[
-        str | None, typer.Option("--subtask", metavar="ID", show_default=False, help="Only this one; the rest goes on.")
+        str | None, typer.Option("--subtask", metavar="ID", show_default=False, help="Cancel only this subtask.")
     ] = None,
     tenant: Annotated[
-        str | None, typer.Option("--tenant", metavar="NAME", show_default=False, help="All open jobs of a tenant.")
+        str | None,
+        typer.Option("--tenant", metavar="NAME", show_default=False, help="Cancel all open jobs of a tenant."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="With --tenant: do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --tenant: skip the question.")] = False,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Cancel a job, one subtask of it, or all jobs of a tenant, and say what was stopped, withdrawn and solved."""
+    """Cancel a job, one of its subtasks, or all jobs of a tenant, and print what was stopped, withdrawn and solved."""
     edge = Edge.of(redis, as_json)
     if tenant is not None:
         if job is not None or subtask is not None:
             raise BadInput("tenant", "given together with a job or a subtask", "give one of them")
         return edge.run(_cancel_tenant(edge, options.utf8(tenant, "tenant"), yes))
     if job is None:
-        raise BadInput("job", "nothing is named", "give the job's id, or --tenant NAME")
+        raise BadInput("job", "no job is named", "give the job's id, or --tenant NAME")
     name = options.job_id(job)
 
     async def cancelled() -> None:
@@ -154,24 +155,24 @@ async def _cancel_tenant(edge: Edge, tenant: str, yes: bool) -> int:
         with edge.screen.busy(f"cancelling {count:,} jobs of {tenant}") as status:
             found = await client.cancel_tenant(tenant, on_progress=_progress(status, tenant))
     edge.screen.document(found)
-    for text in answer_view.clearance(found):
+    for text in answer_view.tenant_receipt(found):
         edge.screen.line(text)
     return exit_codes.OK if not found.pending and not found.accepted_since else exit_codes.WAITED
 
 
 def _progress(status: object, tenant: str) -> Callable[[int, int], None]:
-    """Tells on a terminal how far it is; elsewhere nothing."""
+    """Return a callback that shows the progress on a terminal, and nothing elsewhere."""
     update = getattr(status, "update", None)
 
-    def told(done: int, of: int) -> None:
+    def show(done: int, of: int) -> None:
         if update is not None:
             update(f"cancelling {of:,} jobs of {tenant}: {done:,} have ended")
 
-    return told
+    return show
 
 
 async def _answer(edge: Edge, client: SwarmClient, job: str, timeout: float | None) -> Answer:
-    """At once if it is there; else after a wait."""
+    """Return the answer at once if the job has ended, else wait for it."""
     found = await client.log.answer(job)
     if found is not None:
         return found
@@ -191,14 +192,14 @@ def _show_jobs(screen: Screen, infos: list[JobInfo], none: str) -> None:
 
 
 def _row(info: JobInfo, paid: bool) -> tuple[str, ...]:
-    """A job in columns. What it may have cost stands apart from what it did."""
+    """Return the columns of a job. The known cost and the possible cost of calls of unknown fate stay apart."""
     cost = spent(info.cost, info.presumed) if info.cost or info.presumed else ""
     settled = f"{info.settled}/{info.subtasks}"
     return (info.id, info.state, settled, _ago(info.accepted_at), info.tenant, *((cost,) if paid else ()), info.text)
 
 
 def _ago(ms: int) -> str:
-    """How long ago, in the largest unit that fits.
+    """Write the age of a time in the largest unit that fits.
 
     >>> _ago(round(time.time() * 1000) - 90_000)
     '90 s'
@@ -214,7 +215,7 @@ def _ago(ms: int) -> str:
 
 
 class _Follower:
-    """Prints a job's events. `seen` is the id of the last."""
+    """Prints the events of a job. `seen` is the id of the last one."""
 
     def __init__(self, edge: Edge, job: str, after: str) -> None:
         self._edge, self._job, self.seen = edge, job, after
@@ -241,7 +242,7 @@ class _Follower:
 
 
 def happened(event: AnyEvent) -> str:
-    """An event in words, beside its type."""
+    """Describe an event in words."""
     match event:
         case RoundOpened():
             return f"round {event.round}"
@@ -281,7 +282,7 @@ def _solved(event: OutcomeRecorded) -> str:
 
 
 def _gated(event: Started) -> str:
-    """What held it up, and for how long."""
+    """Say which limit or budget delayed the start, and for how long."""
     if not event.gate:
         return ""
     kind, _, name = event.gate.partition(":")

@@ -1,4 +1,4 @@
-"""limits list, set, drop: what models and endpoints can take, for all workers together."""
+"""limits list, set, drop: manage the limits of models and endpoints, which all workers share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swarm.types.card import Limits
 
 limits = typer.Typer(
     name="limits",
-    help="What models and endpoints can take: at once, and per minute. An expert's own limits stand in its card.",
+    help="Limits of models and endpoints: calls at once, and per minute. Limits of an expert are in its card.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -32,7 +32,7 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
     found = edge.at(lambda connection: Limiters(connection).limits())
     edge.screen.document({"limits": {name: each.model_dump(exclude_none=True) for name, each in found.items()}})
     if not found:
-        edge.screen.note("no limits are set; a model without any is slowed down when its server says so")
+        edge.screen.note("no limits are set; a model without limits is slowed down when its server asks for that")
         return exit_codes.OK
     rows = [
         (name, *(_cell(n) for n in (each.concurrency, each.requests_per_minute, each.tokens_per_minute, each.burst)))
@@ -49,12 +49,12 @@ def set_(
     requests_per_minute: Annotated[int | None, typer.Option(help="Subtasks that may begin in a minute.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens of prompts and answers in a minute.")] = None,
     burst: Annotated[
-        int | None, typer.Option(help="That may begin at once after a pause (default: those of a second).")
+        int | None, typer.Option(help="Subtasks that may begin at once after a pause (default: those of one second).")
     ] = None,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Replace the limits of an endpoint or a model. All workers hold to them at once."""
+    """Replace the limits of an endpoint or a model, for all workers at once."""
     edge = Edge.of(redis, as_json)
     given = {
         "concurrency": concurrency,
@@ -76,7 +76,7 @@ def set_(
 
 @limits.command()
 def drop(name: NameArgument, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Forget the limits of an endpoint or a model."""
+    """Delete the limits of an endpoint or a model."""
     edge = Edge.of(redis, as_json)
     had = edge.at(lambda connection: Limiters(connection).drop(name))
     edge.screen.document({"name": name, "dropped": had})

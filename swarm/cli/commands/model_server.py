@@ -1,4 +1,4 @@
-"""model-server: a server on loopback that plays a model, out of rules or a recording, until it is stopped."""
+"""model-server: serve a fake model on loopback, from rules or a recording, until it is stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swarm.testing.dialects import BY_NAME, Dialect, Speech, asked_by
 from swarm.testing.model_server import ModelServer, Received, Script
 
 ENDPOINT = "scripted"
-"""What the endpoint is called in the lines that are printed for the environment."""
+"""Name of the endpoint in the printed environment variables."""
 DEMO = "demo"
 
 ScriptRules = Annotated[
@@ -29,22 +29,18 @@ ScriptRules = Annotated[
     typer.Option("--rules", metavar="FILE", help=f"Answer by these rules, YAML or JSON; {DEMO}: those of the demo."),
 ]
 Played = Annotated[
-    str | None, typer.Option("--recording", metavar="FILE", help="Answer as it was recorded, JSON lines.")
+    str | None, typer.Option("--recording", metavar="FILE", help="Answer from this recording (JSON lines).")
 ]
 Recorded = Annotated[
-    str | None, typer.Option("--record", metavar="FILE", help="Add what --to answers to this recording.")
+    str | None, typer.Option("--record", metavar="FILE", help="Append the answers of --to to this recording.")
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="ENDPOINT", help="Pass requests on to this endpoint.")]
-Spoken = Annotated[
-    str, typer.Option("--dialect", metavar="NAME", help=f"Answer as this server does: {', '.join(BY_NAME)}.")
-]
-Port = Annotated[int, typer.Option("--port", min=0, max=65_535, help="On 127.0.0.1; 0: one that is free.")]
+Spoken = Annotated[str, typer.Option("--dialect", metavar="NAME", help=f"Imitate this server: {', '.join(BY_NAME)}.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port on 127.0.0.1; 0: a free one.")]
 KeyEnv = Annotated[
-    str | None, typer.Option("--key-env", metavar="NAME", help="Take only the key in this environment variable.")
+    str | None, typer.Option("--key-env", metavar="NAME", help="Accept only the key in this environment variable.")
 ]
-Latency = Annotated[
-    str | None, typer.Option("--latency", metavar="TIME", help="Answer 30s, 500ms, ... after a request came.")
-]
+Latency = Annotated[str | None, typer.Option("--latency", metavar="TIME", help="Delay each answer by 30s, 500ms, ...")]
 
 
 def model_server(
@@ -58,11 +54,11 @@ def model_server(
     latency: Latency = None,
     as_json: AsJson = False,
 ) -> int:
-    """Play an OpenAI-compatible model server on this machine, until Ctrl-C: for trying things out without a model.
+    """Run a fake OpenAI-compatible model server on this machine, until Ctrl-C, to try things out without a model.
 
-    Its answers come out of a file of rules or a recording, worded as the server named by --dialect words them; so are
-    its list of models and what it says of a wrong request. Tokens are counted at four bytes of text each, and a limit
-    cuts by that count. With --record and --to, requests are passed on to a real endpoint, and its answers are recorded.
+    Its answers come from a file of rules or a recording. Answers, errors and the list of models have the form of the
+    server named by --dialect. Four bytes of text count as one token, also for limits. With --record and --to, requests
+    go to a real endpoint, and its answers are recorded.
     """
     screen = Screen(as_json or root.get().as_json)
     if sum(part is not None for part in (rules, recording, record)) != 1:
@@ -74,7 +70,7 @@ def model_server(
     wait = options.seconds("latency", latency) or 0.0
     if record is not None and to is not None:
         if key or spoken is not BY_NAME["openai"]:
-            raise BadInput("record", "answers are passed on as they come", "leave out --dialect and --key-env")
+            raise BadInput("record", "answers are passed on unchanged", "leave out --dialect and --key-env")
         return asyncio.run(_recorded(_Server(screen, wait, port), Path(options.utf8(record, "record")), to))
     script, models = _by_rules(rules) if rules is not None else _by_recording(recording or "")
     server = _Server(screen, wait, port, spoken.speaks(script, key=key, models=models))
@@ -104,10 +100,10 @@ def _dialect(name: str) -> Dialect:
 
 def _key(variable: str | None, spoken: Dialect, environ: Mapping[str, str]) -> str:
     if variable is not None and "wrong key" not in spoken.faults:
-        raise BadInput("key-env", f"{spoken} takes any key", "leave it out, or choose another dialect")
+        raise BadInput("key-env", f"{spoken} accepts any key", "leave it out, or choose another dialect")
     key = environ.get(variable, "").strip() if variable is not None else ""
     if variable is not None and not key:
-        raise BadInput("key-env", f"{variable[:80]} is not set", "set it to the key that is to be taken")
+        raise BadInput("key-env", f"{variable[:80]} is not set", "set it to the key that the server should accept")
     return key
 
 
@@ -115,22 +111,22 @@ def _key(variable: str | None, spoken: Dialect, environ: Mapping[str, str]) -> s
 
 
 class _Server(ModelServer):
-    """Says of each request what it was and how it ended, and nothing of what stood in it.
+    """Prints each request and its outcome, but no contents.
 
-    It is to be stopped once `told` has a result, or the error for which it cannot go on.
+    Stop it when `stopped` has a result, or the error because of which it cannot go on.
     """
 
     def __init__(self, screen: Screen, latency: float, port: int, script: Script = lambda request: None) -> None:
         super().__init__(script, latency=latency, port=port)
         self.screen = screen
-        self.told: asyncio.Future[None]
+        self.stopped: asyncio.Future[None]
 
     def stop(self, error: Exception | None = None) -> None:
-        if not self.told.done():
-            self.told.set_exception(error) if error else self.told.set_result(None)
+        if not self.stopped.done():
+            self.stopped.set_exception(error) if error else self.stopped.set_result(None)
 
     def note(self, request: Received, outcome: str, seconds: float) -> None:
-        self.requests.clear()  # it may run for long
+        self.requests.clear()  # the server may run for a long time
         try:
             self._say(request, outcome, seconds)
         except exit_codes.PipeClosed as gone:
@@ -153,7 +149,7 @@ class _Server(ModelServer):
 
 
 async def _served(server: _Server, about: Mapping[str, str], models: tuple[str, ...], key_env: str | None) -> int:
-    server.told = asyncio.get_running_loop().create_future()
+    server.stopped = asyncio.get_running_loop().create_future()
     _on_signals(server.stop)
     async with _up(server):
         name = f"{ENDPOINT}/{models[0] if models else 'any'}"
@@ -168,7 +164,7 @@ async def _served(server: _Server, about: Mapping[str, str], models: tuple[str, 
             server.screen.line(f'  export SWARM_ENDPOINT_{ENDPOINT.upper()}_KEY="${key_env}"')
         server.screen.line(f"use it:  swarm demo --model {name}")
         server.screen.line("stop it: Ctrl-C")
-        await server.told
+        await server.stopped
     return exit_codes.OK
 
 
@@ -188,7 +184,7 @@ async def _recorded(server: _Server, path: Path, to: str) -> int:
         except ModelRefused as error:
             raise BadInput("to", str(error)) from None
         _append(path, "")
-        await models.warm()  # before the first who asks, whose time is his own
+        await models.warm()  # load before the first request
         server.script = Recorder(connection, write)
         return await _served(server, {"records": str(path), "to": to}, (), None)
 

@@ -1,4 +1,4 @@
-"""plan: see what would be done before it is done. The plan can be saved, changed, and run with `swarm ask --plan`."""
+"""plan: show a plan without running it. Save it, edit it, and run it with `swarm ask --plan`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from swarm.cli.base.console import Screen
 from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl
 from swarm.cli.commands.ask import Budget, Expert, File, Folder, JobName, Priority, Question, Tenant, taking
 from swarm.cli.commands.ask import options as request_options
-from swarm.cli.commands.session import AskSession, Pressed, cancel, presses
+from swarm.cli.commands.session import AskSession, Interrupted, cancel, interrupts
 from swarm.cli.render import plan as plan_view
 from swarm.client.client import SwarmClient, new_job_id
 from swarm.engine.plan_report import PlanReport
 from swarm.errors import JobNotFound, WaitTimeout
 
 Own = Annotated[
-    str | None, typer.Option("--plan", metavar="FILE", help="Look at this plan, JSON or YAML; - reads standard input.")
+    str | None, typer.Option("--plan", metavar="FILE", help="Show this plan, JSON or YAML; - reads standard input.")
 ]
 Deadline = Annotated[
-    str | None, typer.Option("--deadline", metavar="TIME", help="End the planning after 30s, 2m, ..., with no plan.")
+    str | None, typer.Option("--deadline", metavar="TIME", help="End the planning without a plan after 30s, 2m, ...")
 ]
 Timeout = Annotated[
-    str | None, typer.Option("--timeout", metavar="TIME", help="Wait no longer for the plan; the planning goes on.")
+    str | None, typer.Option("--timeout", metavar="TIME", help="Stop waiting after 30s, 2m, ...; the planning goes on.")
 ]
 Save = Annotated[
     str | None,
@@ -51,7 +51,7 @@ def options(
     priority: Priority = 0,
     job_id: JobName = None,
 ) -> dict[str, Any]:
-    """What `SwarmClient.plan` takes. Nothing runs, so nothing is tried or planned again."""
+    """Build the arguments of `SwarmClient.plan`. Nothing runs, so there are no attempts and no replans."""
     return request_options(
         text, file, expert, plan, deadline, tenant=tenant, budget=budget, priority=priority, job_id=job_id
     )
@@ -68,12 +68,12 @@ def plan(
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Plan a request and run nothing: who does what and why, what runs at once, what it takes by past runs.
+    """Plan a request without running it: experts with reasons, what runs at once, time and cost by past runs.
 
-    With --plan FILE a plan of your own is looked at. Whether a model is fit to plan: see swarm plan check --help. A
-    request that is the word check goes after --.
+    With --plan FILE it shows a plan of your own. To measure whether a model is fit to plan, see swarm plan check
+    --help. To plan the word check, write it after --.
 
-    Without a Redis URL and without a running `swarm up`, a planner is brought along, as for `swarm ask`.
+    Without a Redis URL and without a running `swarm up`, this command starts a planner of its own, as `swarm ask` does.
     """
     edge = Edge.of(redis, as_json)
     path = plan_file.writable(save, force=force) if save is not None else None
@@ -83,7 +83,7 @@ def plan(
 
 @dataclass(frozen=True)
 class _Question:
-    """What is to be planned, and where the plan is written."""
+    """A request to plan, and the file for its plan."""
 
     wanted: Mapping[str, Any]
     timeout: float | None
@@ -93,16 +93,16 @@ class _Question:
 
     async def put(self, client: SwarmClient, *, embedded: bool) -> int:
         wanted = {**self.wanted, "job_id": self.wanted.get("job_id") or new_job_id()}
-        with presses() as told, self.screen.busy("planning"):
+        with interrupts() as pressed, self.screen.busy("planning"):
             try:
-                report = await told.unless(client.plan(timeout=self.timeout, **wanted))
-            except Pressed:
-                with contextlib.suppress(JobNotFound):  # it was not even submitted
-                    await cancel(client.job(wanted["job_id"]), told, self.screen)
+                report = await pressed.unless(client.plan(timeout=self.timeout, **wanted))
+            except Interrupted:
+                with contextlib.suppress(JobNotFound):  # it was not submitted yet
+                    await cancel(client.job(wanted["job_id"]), pressed, self.screen)
                 return exit_codes.INTERRUPTED
             except WaitTimeout as error:
                 if embedded:
-                    error.add_note("its planner ends with this command; it goes on with the next: swarm up")
+                    error.add_note("the planner ends with this command; the planning goes on at the next: swarm up")
                 raise
         self._show(report)
         return exit_codes.OK
@@ -111,7 +111,7 @@ class _Question:
         plan_view.show(self.screen, report)
         if self.path is not None:
             text = self.wanted["text"]
-            asked = None if isinstance(text, command_options.Unsaid) else text
+            asked = None if isinstance(text, command_options.DefaultRequestText) else text
             plan_file.save(self.path, report.plan, asked, force=self.force)
         saved = None if self.path is None else str(self.path)
         self.screen.document(report.model_dump(mode="json") | {"saved": saved})

@@ -1,4 +1,4 @@
-"""`swarm plan check`: recorded answers of a planner's model, run through the compiler."""
+"""`swarm plan check`: run the recorded answers of a planner's model through the compiler."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from swarm.planner.evaluate.compile_check import CompileReport, verdicts
 from swarm.planner.evaluate.recordings import Requests
 
 MOST_MODELS = 8
-"""Columns for models that fit beside the categories; more models are counted together."""
+"""Models that get a column in the table of categories; more models are counted together."""
 LONG = 2_000_000
-"""Bytes from which on a terminal shows how far the work is."""
+"""Bytes of a file above which a terminal shows the progress."""
 
 
 def check(
-    outputs: Annotated[str, typer.Argument(metavar="OUTPUTS.jsonl", help="model, request_id, raw: a text a line.")],
-    requests: Annotated[str, typer.Option("--requests", metavar="FILE", help="request_id, tools: a request a line.")],
+    outputs: Annotated[str, typer.Argument(metavar="OUTPUTS.jsonl", help="Lines with model, request_id and raw.")],
+    requests: Annotated[str, typer.Option("--requests", metavar="FILE", help="Lines with request_id and tools.")],
     tools: Annotated[
         str | None,
         typer.Option("--tools", metavar="FILE", help="Experts for requests that name none: by domain, or for all."),
     ] = None,
-    graph_only: Annotated[bool, typer.Option("--graph-only", help="Let an expert have any name.")] = False,
+    graph_only: Annotated[bool, typer.Option("--graph-only", help="Accept any name of an expert.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse self, dangling and circular edges, as a running swarm does.")
     ] = False,
@@ -43,12 +43,12 @@ def check(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --verdicts.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Is a model fit to plan? Run its recorded texts through the compiler.
+    """Measure whether a model is fit to plan: run its recorded texts through the compiler.
 
     A text is valid if its whole plan can run: complete, no circles, every
-    expert known. Edges of a step to itself or to no step, and circles, are
-    dropped and counted as mends. A swarm does so only with SWARM_MEND_EDGES=1
-    and else asks its planner again: see --strict.
+    expert known. Self, dangling and circular edges are dropped and counted as
+    mends. A running swarm does so only with SWARM_MEND_EDGES=1; else it asks
+    its planner again: see --strict.
     """
     screen = Edge.of(None, as_json).screen
     path, asked = _path(outputs, "outputs"), _path(requests, "requests")
@@ -66,7 +66,9 @@ def check(
             if file:
                 file.write(json.dumps(verdict.document(), ensure_ascii=False) + "\n")
         if not report.total.n:
-            raise BadInput("outputs", f"{path} holds no texts", "give a text a line: model, request_id, raw")
+            raise BadInput(
+                "outputs", f"{path} holds no texts", "give one text per line, with model, request_id and raw"
+            )
     screen.document(report.document())
     _tables(screen, report)
 
@@ -77,7 +79,7 @@ def _path(given: str, field: str) -> Path:
 
 @contextmanager
 def _progress(screen: Screen, path: Path) -> Iterator[Callable[[int], object]]:
-    """How many bytes of a long file are done, on a terminal."""
+    """Show on a terminal how many bytes of a long file are done."""
     size = path.stat().st_size if path.is_file() else 0
     if screen.as_json or not screen.err.is_terminal or size < LONG:
         yield lambda done: None
@@ -99,7 +101,7 @@ def _tables(screen: Screen, report: CompileReport) -> None:
     screen.line("")
     screen.line(f"{report.ms_median:.2f} ms a text (median)")
     if report.exceptions:
-        screen.line((f"{report.exceptions:,} exceptions, a bug of ours; the first: {report.first_exception}", "red"))
+        screen.line((f"{report.exceptions:,} exceptions, a bug in swarm; the first: {report.first_exception}", "red"))
 
 
 def _counts(n: int, valid: int, mended: int) -> tuple[str, str, str, str]:
@@ -107,7 +109,7 @@ def _counts(n: int, valid: int, mended: int) -> tuple[str, str, str, str]:
 
 
 def _categories(screen: Screen, report: CompileReport) -> None:
-    """Refusals first, then mends; each with the texts that had it, by model where they fit."""
+    """Print refusals, then mends, each with its number of texts, by model if there are few models."""
     models = sorted(report.models) if 1 < len(report.models) <= MOST_MODELS else []
     kinds = sorted(report.categories, key=lambda kind: (kind.startswith("mended"), -report.categories[kind]))
     rows = [

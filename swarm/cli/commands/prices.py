@@ -1,4 +1,4 @@
-"""prices import, set, list, drop: what model calls cost. Dated data; without a price no budget can hold a model."""
+"""prices import, set, list, drop: manage dated prices of models. A budget cannot limit a model without a price."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from swarm.errors import BadInput, TooLarge
 from swarm.types.price import NAME, Price, imported, per_million, renewed
 
 MAX_FILE = 32_000_000
-"""Bytes of a file of prices."""
+"""Bytes of a price file."""
 
 prices = typer.Typer(
     name="prices",
-    help="What model calls cost: import, set, list, drop.",
+    help="Prices of model calls: import, set, list, drop.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -43,9 +43,9 @@ def import_(
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Read the public price file of LiteLLM. Prices of the same names are replaced, others stay.
+    """Import the public price file of LiteLLM. Prices of the same names are replaced, others stay.
 
-    The day of the prices is that of --as-of, else the file's own.
+    The prices get the day of --as-of, else the day of the file.
     """
     edge, path, given = Edge.of(redis, as_json), Path(utf8(file, "file")).expanduser(), _day(as_of)
     content, written = _read(path)
@@ -57,18 +57,18 @@ def import_(
     edge.screen.line(f"{len(found.prices):,} prices as of {day}")
     if skipped:
         total = sum(skipped.values())
-        edge.screen.note(f"{total:,} passed over: {listed((f'{n:,} {why}' for why, n in skipped.items()), 20)}")
+        edge.screen.note(f"{total:,} skipped: {listed((f'{n:,} {why}' for why, n in skipped.items()), 20)}")
     return exit_codes.OK
 
 
 @prices.command("set")
 def set_(
     model: Model,
-    input_: Annotated[str, typer.Option("--input", metavar="DOLLARS", help="For a million tokens of prompts.")],
-    output: Annotated[str, typer.Option("--output", metavar="DOLLARS", help="For a million tokens of answers.")],
+    input_: Annotated[str, typer.Option("--input", metavar="DOLLARS", help="Per million prompt tokens.")],
+    output: Annotated[str, typer.Option("--output", metavar="DOLLARS", help="Per million answer tokens.")],
     cached: Annotated[
         str | None,
-        typer.Option("--cached", metavar="DOLLARS", show_default=False, help="For a million cached tokens of prompts."),
+        typer.Option("--cached", metavar="DOLLARS", show_default=False, help="Per million cached prompt tokens."),
     ] = None,
     max_output: Annotated[
         int | None,
@@ -78,9 +78,9 @@ def set_(
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Set the price of one model, in US dollars per million tokens. Workers go by it within ten seconds.
+    """Set the price of one model, in US dollars per million tokens. Workers use it within ten seconds.
 
-    What is not given of --cached and --max-output stays as it is. Rates of long prompts stay, too, if they are dearer.
+    Without --cached or --max-output the old value stays. Higher rates for long prompts stay, too.
     """
     edge, name = Edge.of(redis, as_json), _name(model)
     given: dict[str, Any] = {
@@ -112,7 +112,7 @@ def list_(
 ) -> int:
     """List prices, in US dollars per million tokens.
 
-    A model endpoint/model has the price under its whole name, else the one under what follows the endpoint.
+    endpoint/model has the price of its whole name, else that of the model's name alone.
     """
     edge = Edge.of(redis, as_json)
     found = _at(edge, lambda book: book.all(utf8(pattern, "pattern")))
@@ -131,7 +131,7 @@ def list_(
 
 @prices.command()
 def drop(model: Model, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Forget the price of a model, or of all that fit a pattern."""
+    """Delete the price of a model, or of all models that match a pattern."""
     edge = Edge.of(redis, as_json)
 
     async def dropped(book: PriceTable) -> int:
@@ -150,7 +150,7 @@ def _at(edge: Edge, use: Callable[[PriceTable], Awaitable[T]]) -> T:
 
 
 def _read(path: Path) -> tuple[Any, date]:
-    """What a JSON file holds, and the day it was written."""
+    """Return the content of a JSON file, and the day it was written."""
     try:
         about = path.stat()
         if about.st_size > MAX_FILE:

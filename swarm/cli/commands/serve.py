@@ -1,4 +1,4 @@
-"""worker, up: processes that serve until they are told to stop."""
+"""worker, up: serve jobs until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 POOLS = ("router", "experts")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LONGEST_WAIT = 2.0
-"""Seconds between looks for a Redis that is not there yet."""
+"""Longest pause in seconds between two attempts to reach Redis."""
 
 Slots = Annotated[
     int | None,
-    typer.Option("--slots", min=1, max=10_000, show_default=False, help="Subtasks at once (SWARM_SLOTS, 20)"),
+    typer.Option("--slots", min=1, max=10_000, show_default=False, help="Subtasks at once (SWARM_SLOTS, 20)."),
 ]
 Given = Annotated[
     str | None,
@@ -51,23 +51,27 @@ Given = Annotated[
         "--redis",
         metavar="URL",
         show_default=False,
-        help="The swarm's Redis, redis://HOST:6379/0 (SWARM_REDIS_URL; without: that of the running swarm up)",
+        help="URL of the swarm's Redis, redis://HOST:6379/0 (SWARM_REDIS_URL, else that of the running swarm up).",
     ),
 ]
 LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")]
 LogJson = Annotated[
     bool | None,
-    typer.Option("--log-json/--no-log-json", show_default=False, help="Log lines as JSON (if not on a terminal)"),
+    typer.Option(
+        "--log-json/--no-log-json", show_default=False, help="Log lines as JSON (default if not on a terminal)."
+    ),
 ]
 
 
 def worker(
-    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="POOL", help="router or experts.")] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option("--pool", metavar="POOL", help="Serve this pool: router or experts. Repeatable.")
+    ] = None,
     kind: Annotated[
         list[str] | None, typer.Option("--kind", metavar="KIND", help=f"{', '.join(KINDS)}. Repeatable.")
     ] = None,
     expert: Annotated[
-        list[str] | None, typer.Option("--expert", metavar="NAME", help="Serve these alone. Repeatable.")
+        list[str] | None, typer.Option("--expert", metavar="NAME", help="Serve only this expert. Repeatable.")
     ] = None,
     slots: Slots = None,
     catalog: Annotated[
@@ -75,7 +79,9 @@ def worker(
     ] = None,
     health_socket: Annotated[
         str | None,
-        typer.Option("--health-socket", metavar="PATH", help="Answer probes here (SWARM_HEALTH_SOCKET)"),
+        typer.Option(
+            "--health-socket", metavar="PATH", help="Answer health probes on this socket (SWARM_HEALTH_SOCKET)."
+        ),
     ] = None,
     imports: Imports = None,
     log_level: LogLevel = "info",
@@ -85,8 +91,8 @@ def worker(
 ) -> int:
     """Serve jobs until SIGTERM or Ctrl-C: route them, run experts, or both.
 
-    With --pool router it only routes, with --kind or --expert it only runs those experts, with none of them it does
-    both. A Redis that is not there yet is waited for.
+    With --pool router it only routes, with --kind or --expert it only runs those experts, without them it does both.
+    It waits for a Redis that is not up yet.
     """
     edge = Edge.of(redis, as_json)
     url = edge.settings.redis_url or up_url(edge.settings.data)
@@ -104,7 +110,7 @@ def worker(
     if folder is not None:
         read_catalog(folder, loaded)
     socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET", "").strip()
-    Endpoints.load(edge.environ)  # a file that is wrong is told before Redis is waited for
+    Endpoints.load(edge.environ)  # report a wrong file before the wait for Redis
     served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
 
     from workers.process import run
@@ -117,7 +123,9 @@ def up(
     catalog: Annotated[
         str | None,
         typer.Option(
-            "--catalog", metavar="DIR", help="Experts to publish, now and when they change (last, or the demo)"
+            "--catalog",
+            metavar="DIR",
+            help="Publish this folder, now and when it changes (default: last, or the demo).",
         ),
     ] = None,
     slots: Slots = None,
@@ -144,7 +152,7 @@ def up(
 
 
 def roles_of(pools: Sequence[str], kinds: Sequence[str], experts: Sequence[str]) -> Roles:
-    """What a worker does, from its options."""
+    """Return the roles of a worker, from its options."""
     from workers.process import Roles
 
     _known("pool", pools, POOLS)
@@ -235,10 +243,10 @@ class _Worker:
 
 
 async def await_redis(url: str, settings: Settings) -> None:
-    """Return when Redis takes writes. Raises at once what waiting does not mend: password, read-only, eviction."""
+    """Wait until Redis accepts writes. Raises at once what waiting cannot cure: password, read-only, eviction."""
     from swarm import logging as swarm_logging
 
-    pause, told = 0.05, False
+    pause, logged = 0.05, False
     async with Connection.open(url, settings.prefix) as connection:
         while True:
             try:
@@ -248,9 +256,9 @@ async def await_redis(url: str, settings: Settings) -> None:
                     await connection.reach_disk()
                 return
             except (BrokerUnavailable, BrokerFull) as error:
-                if not told:
+                if not logged:
                     swarm_logging.get_logger("worker").warning(swarm_logging.REDIS_AWAY, error=str(error))
-                told = True
+                logged = True
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT)
 
@@ -277,14 +285,14 @@ async def _up(
         def ready(_: str, process: Any) -> None:
             serves(url)
             edge.screen.document({"url": shown(url), "pid": os.getpid(), "data": str(edge.settings.data)} | about)
-            _tell(edge, url, about)
+            _announce(edge, url, about)
 
         await embedded.up(settings, edge.environ, catalog, loaded, ready)
 
 
 @contextlib.contextmanager
 def _starting(edge: Edge) -> Iterator[Callable[[str], None]]:
-    """Whoever asks on this data folder waits for us, until what is yielded is told that we serve."""
+    """Mark the data folder as starting, so that other commands wait. Call the yielded function once this one serves."""
     if edge.settings.redis_url:
         yield lambda _: None
         return
@@ -298,7 +306,7 @@ def _starting(edge: Edge) -> Iterator[Callable[[str], None]]:
 async def _about(
     url: str, settings: Settings, folder: Path | None, loaded: Mapping[str, Implementation]
 ) -> dict[str, Any]:
-    """The catalog that will be served, and where it is from."""
+    """Describe the catalog that will be served, and its folder."""
     if folder is not None:
         catalog = read_catalog(folder, loaded).catalog
     else:
@@ -307,7 +315,7 @@ async def _about(
     return {"catalog": catalog.version, "experts": sorted(catalog.cards), "folder": str(folder) if folder else None}
 
 
-def _tell(edge: Edge, url: str, about: Mapping[str, Any]) -> None:
+def _announce(edge: Edge, url: str, about: Mapping[str, Any]) -> None:
     private, screen = not edge.settings.redis_url, edge.screen
     where = f" (private, its data in {edge.settings.data})" if private else ""
     screen.line(("swarm is up", "bold green"), f" on {shown(url)}{where}")

@@ -1,4 +1,4 @@
-"""Where a question is put: to a swarm that runs, or to workers that are brought along. And Ctrl-C while it is open."""
+"""Put a request to a running swarm, or to workers that this process starts; and handle Ctrl-C meanwhile."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from experts.python_experts import Implementation
 
 AFTER_CANCEL = 10.0
-"""Seconds."""
+"""Seconds to wait for the ending of a cancelled job, and for the answer of an ended one."""
 
 T = TypeVar("T")
 
 
 class RequestToAsk(Protocol):
-    """Something to ask a swarm."""
+    """A request that an AskSession puts to a swarm."""
 
     async def put(self, client: SwarmClient, *, embedded: bool) -> int:
-        """Ask it, show what comes of it; the exit code. `embedded`: the workers end with this command."""
+        """Ask, show the outcome, and return the exit code. `embedded`: the workers end with this command."""
         ...
 
 
 @dataclass(frozen=True)
 class AskSession:
-    """The swarm that a question is put to: one that runs, or workers that are brought along."""
+    """Chooses the swarm for a request: a running one, or workers that this process starts."""
 
     edge: Edge
     catalog: Path | None
@@ -56,14 +56,14 @@ class AskSession:
     async def _put(self, question: RequestToAsk) -> int:
         await self.edge.await_up()
         async with self.edge.url() as url:
-            # not before: who serves it is known once it is known which Redis it is
+            # only now: whether a swarm up serves it depends on the URL of Redis
             if self.edge.settings.redis_url or up_runs(self.edge.settings.data, url):
                 return await self._at_a_running_swarm(url, question)
             return await self._with_own_workers(url, question)
 
     async def _at_a_running_swarm(self, url: str, question: RequestToAsk) -> int:
         if self.imports and self.catalog is None:
-            raise BadInput("import", "the workers of this swarm load experts themselves", "start them with --import")
+            raise BadInput("import", "a running swarm loads its experts itself", "start its workers with --import")
         if self.catalog is not None:
             loaded = read_catalog(self.catalog, implementations(self.imports))
             async with open_catalog_store(url, self.edge.settings) as catalog_store:
@@ -87,16 +87,16 @@ class AskSession:
             return await question.put(client, embedded=True)
 
     async def _publish_demo(self, url: str, demo: Path, loaded: Mapping[str, Implementation]) -> None:
-        """Unless somebody else has published meanwhile."""
+        """Publish the demo, unless another process has published a catalog meanwhile."""
         found = read_catalog(demo, loaded)
         async with open_catalog_store(url, self.edge.settings) as catalog_store:
             if await catalog_store.publish(found.catalog, found.blobs, first=True) is None:
-                told = "no experts are published here yet: those of the demo answer (yours: --catalog DIR)"
-                self.edge.screen.note((told, "yellow"))
+                note = "no experts are published here yet: the demo's experts answer (for yours: --catalog DIR)"
+                self.edge.screen.note((note, "yellow"))
 
 
 async def first_catalog(url: str, settings: Settings, imports: list[str]) -> Path | None:
-    """What to publish when nothing was named: nothing if there is a catalog, else the demo."""
+    """Return the folder to publish when none is named: the demo, or None if a catalog is published already."""
     async with open_catalog_store(url, settings) as catalog_store:
         version = await catalog_store.current()
         if version is None:
@@ -110,23 +110,25 @@ async def first_catalog(url: str, settings: Settings, imports: list[str]) -> Pat
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 
-class Pressed(Exception):
-    """Ctrl-C."""
+class Interrupted(Exception):
+    """Ctrl-C was pressed."""
 
 
-class Presses:
+class Interrupts:
+    """Ctrl-C as an event that work can be raced against."""
+
     def __init__(self) -> None:
-        self.news = asyncio.Event()
+        self.pressed = asyncio.Event()
 
     async def unless(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; Pressed if Ctrl-C comes first, and then `work` is stopped."""
-        self.news.clear()
-        task, press = asyncio.ensure_future(work), asyncio.ensure_future(self.news.wait())
+        """Return the result of `work`. If Ctrl-C comes first, stop `work` and raise Interrupted."""
+        self.pressed.clear()
+        task, press = asyncio.ensure_future(work), asyncio.ensure_future(self.pressed.wait())
         try:
             await asyncio.wait((task, press), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            raise Pressed
+            raise Interrupted
         finally:
             press.cancel()
             task.cancel()
@@ -134,25 +136,25 @@ class Presses:
 
 
 @contextlib.contextmanager
-def presses() -> Iterator[Presses]:
-    """Ctrl-C is told to the block instead of ending the process."""
-    told, loop = Presses(), asyncio.get_running_loop()
-    with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread: nobody presses there
-        loop.add_signal_handler(signal.SIGINT, told.news.set)
+def interrupts() -> Iterator[Interrupts]:
+    """Deliver Ctrl-C to the block instead of ending the process."""
+    found, loop = Interrupts(), asyncio.get_running_loop()
+    with contextlib.suppress(RuntimeError, ValueError):  # outside the main thread there is no Ctrl-C
+        loop.add_signal_handler(signal.SIGINT, found.pressed.set)
     try:
-        yield told
+        yield found
     finally:
         with contextlib.suppress(RuntimeError, ValueError):
             loop.remove_signal_handler(signal.SIGINT)
 
 
-async def cancel(job: Job, told: Presses, screen: Screen) -> bool:
-    """Cancel after Ctrl-C and say what was stopped. False when the next Ctrl-C, or patience, ended that wait."""
+async def cancel(job: Job, interrupts: Interrupts, screen: Screen) -> bool:
+    """Cancel a job after Ctrl-C and print what was stopped. False if a second Ctrl-C or the timeout came first."""
     screen.note((f"cancelling {job.id}; Ctrl-C again leaves at once", "yellow"))
     try:
-        receipt = await told.unless(job.cancel(AFTER_CANCEL))
-    except (Pressed, WaitTimeout):
-        screen.note((f"left; the cancel of {job.id} stays asked for", "yellow"))
+        receipt = await interrupts.unless(job.cancel(AFTER_CANCEL))
+    except (Interrupted, WaitTimeout):
+        screen.note((f"left; the cancel of {job.id} stays requested", "yellow"))
         return False
     for text in answer.receipt(receipt):
         screen.note(text)

@@ -1,4 +1,4 @@
-"""stats, redis acl: what a swarm holds in Redis, and the rights it needs there."""
+"""stats, redis acl: show what a swarm holds in Redis, and the rights that it needs there."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ SHOWN_BUDGETS = SHOWN_TENANTS = 20
 
 GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "BREAKER", "QUEUES WAITING")
 
-redis_commands = typer.Typer(help="What a swarm needs of Redis.", no_args_is_help=True)
+redis_commands = typer.Typer(help="Redis rights that a swarm needs.", no_args_is_help=True)
 
 
 def stats(redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Show what is in Redis: memory, keys, queues, workers, budgets, and what should not be so.
+    """Show what is in Redis: memory, keys, queues, workers, budgets, and warnings.
 
-    Redis is not blocked. Of very many keys only some are looked at, and then the counts are estimates.
+    Redis is not blocked. If there are very many keys, only a sample is read, and the counts are estimates.
     """
     edge = Edge.of(redis, as_json)
 
     async def found() -> Snapshot:
         async with edge.client() as client:
-            with edge.screen.busy("looking at keys ...") as status:
+            with edge.screen.busy("reading keys ...") as status:
 
-                def told(seen: int, of: int) -> None:
+                def on_progress(seen: int, of: int) -> None:
                     if hasattr(status, "update"):
-                        status.update(f"looking at keys ... {seen:,} of {of:,}")
+                        status.update(f"reading keys ... {seen:,} of {of:,}")
 
-                return await client.census(told)
+                return await client.census(on_progress)
 
     census = edge.run(found())
     edge.screen.document(census.model_dump(mode="json") | {"warnings": census.warnings})
@@ -49,15 +49,16 @@ def stats(redis: RedisUrl = None, as_json: AsJson = False) -> int:
 
 @redis_commands.command("acl")
 def acl(
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Of the user.")] = "swarm",
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Name of the user.")] = "swarm",
     prefix: Annotated[
-        str | None, typer.Option("--prefix", metavar="PREFIX", show_default=False, help="Of all keys (SWARM_PREFIX).")
+        str | None,
+        typer.Option("--prefix", metavar="PREFIX", show_default=False, help="Prefix of all keys (SWARM_PREFIX)."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Print the rule for a Redis user who may do what a swarm does, on its own keys and channels, and nothing else.
+    """Print the ACL rule of a Redis user with exactly the rights that a swarm needs, on its own keys and channels.
 
-    Give it behind ACL SETUSER, or behind `user` in the configuration, with a password in place of PASSWORD.
+    Use it after ACL SETUSER, or after `user` in the configuration, with a password in place of PASSWORD.
     """
     edge = Edge.of(None, as_json)
     text = rule(prefix or edge.settings.prefix, user)
@@ -67,7 +68,7 @@ def acl(
 
 
 def show(screen: Screen, census: Snapshot) -> None:
-    """For a person."""
+    """Print the snapshot as tables."""
     memory = census.memory
     most = f" of {size(memory.most)}" if memory.most else ""
     log = "append-only file" if memory.append_only else "no append-only file"
@@ -119,7 +120,7 @@ def _worker(worker: WorkerInfo) -> str:
 
 
 def _gate(named: tuple[str, Gate]) -> tuple[str, ...]:
-    """What holds a gate, in columns as GATES."""
+    """Return a limiter in the columns of GATES."""
     name, gate = named
     limits = gate.limits
     most = f"{gate.running} of {limits.concurrency:,}" if limits.concurrency else str(gate.running)
@@ -131,7 +132,7 @@ def _gate(named: tuple[str, Gate]) -> tuple[str, ...]:
 
 
 def _breaker(found: Breaker | None) -> str:
-    """Since when a breaker is open, and until when.
+    """Write since when a breaker is open, and until when.
 
     >>> _breaker(None), _breaker(Breaker(since=0, until=5_000, half_open=True))[:15]
     ('-', 'half open since')
@@ -143,7 +144,7 @@ def _breaker(found: Breaker | None) -> str:
 
 
 def _rate(limit: int | None, share: float) -> str:
-    """A limit per minute, and which share of it holds.
+    """Write a limit per minute, and the share of it that applies now.
 
     >>> _rate(None, 0.5), _rate(1_200, 1.0), _rate(1_200, 0.5)
     ('-', '1,200', '1,200 (50% now)')
@@ -154,7 +155,7 @@ def _rate(limit: int | None, share: float) -> str:
 
 
 def _budgets(census: Snapshot) -> Iterator[tuple[str, ...]]:
-    """One row for all tenants together, then one for each, as far as they are shown."""
+    """Yield one row for all tenants together, then one for each, up to the limit."""
     for scope in sorted(census.budgets, key=lambda scope: (not scope.startswith("day:"), scope))[:SHOWN_BUDGETS]:
         fields = census.budgets[scope]
         name = "(all)" if scope.startswith("day:") else scope.removeprefix("tenant:").rpartition(":")[0]
@@ -165,13 +166,13 @@ def _budgets(census: Snapshot) -> Iterator[tuple[str, ...]]:
 
 
 def _held(census: Snapshot) -> Iterator[tuple[str, ...]]:
-    """One row for each tenant, those that keep the most first, as far as they are shown."""
+    """Yield one row for each tenant, the largest first, up to the limit."""
     for tenant, held in sorted(census.held.items(), key=lambda item: -item[1].bytes)[:SHOWN_TENANTS]:
         yield (tenant, size(held.bytes), "" if held.limit is None else size(held.limit))
 
 
 def size(count: int) -> str:
-    """Bytes in the largest unit that fits.
+    """Write bytes in the largest unit that fits.
 
     >>> size(900), size(20_480), size(1_047_000), size(3_400_000)
     ('900 B', '20 kB', '1022 kB', '3.24 MB')

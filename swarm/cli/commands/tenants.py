@@ -1,4 +1,4 @@
-"""tenants list, set, drop: who gets how large a share of the swarm, and how much it may spend a day."""
+"""tenants list, set, drop: manage the share and the daily budget of tenants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @tenants.command("list")
 def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """List tenants with something set or something spent today (UTC), and what the day has used in all."""
+    """List tenants that have settings or costs today (UTC), and the totals of the day."""
     edge = Edge.of(redis, as_json)
 
     async def looked(ledger: Ledger) -> tuple[list[Tenant], Spent]:
@@ -49,28 +49,29 @@ def list_(redis: RedisUrl = None, as_json: AsJson = False) -> int:
 def set_(
     name: Name,
     weight: Annotated[
-        int | None, typer.Option("--weight", show_default=False, help="1 to 100: its share beside others (1).")
+        int | None, typer.Option("--weight", show_default=False, help="1 to 100: its share among tenants (1).")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", metavar="DOLLARS", show_default=False, help="For its model calls, a day.")
+        str | None,
+        typer.Option("--budget", metavar="DOLLARS", show_default=False, help="For its model calls, per day."),
     ] = None,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Set a tenant's share, its budget for each day (UTC), or both. It holds for what is asked from now on."""
+    """Set a tenant's share, its budget for each day (UTC), or both, for jobs from now on."""
     if weight is None and budget is None:
         raise BadInput("tenant", "nothing is set", "give --weight, --budget or both")
     edge, tenant, sum_ = Edge.of(redis, as_json), _name(name), options.dollars("budget", budget)
     _at(edge, lambda ledger: ledger.keep_tenant(tenant, weight=weight, budget=sum_))
     edge.screen.document({"tenant": tenant, "weight": weight, "budget": sum_})
-    told = [*([f"weight {weight}"] if weight else []), *([f"${sum_:g} a day"] if sum_ is not None else [])]
-    edge.screen.line(f"{tenant}: {', '.join(told)}")
+    given = [*([f"weight {weight}"] if weight else []), *([f"${sum_:g} a day"] if sum_ is not None else [])]
+    edge.screen.line(f"{tenant}: {', '.join(given)}")
     return exit_codes.OK
 
 
 @tenants.command()
 def drop(name: Name, redis: RedisUrl = None, as_json: AsJson = False) -> int:
-    """Take away what was set for a tenant: it then has weight 1 and the budget of the settings."""
+    """Delete the settings of a tenant. It then has weight 1 and the budget of SWARM_TENANT_BUDGET."""
     edge, tenant = Edge.of(redis, as_json), _name(name)
     if not _at(edge, lambda ledger: ledger.drop_tenant(tenant)):
         raise BadInput("tenant", f"nothing is set for {tenant!r}", "see: swarm tenants list")

@@ -1,4 +1,4 @@
-"""A word to somebody who waits in vain: nothing happens, because no worker runs that would do it."""
+"""Print a hint when a job waits for an expert, or a router, that no running worker serves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from swarm.errors import BrokerError
 from swarm.types.card import Catalog
 
 SILENCE = 2.0
-"""Seconds without an event after which somebody looks who would have to act."""
+"""Seconds without an event after which the workers are checked."""
 
 
 @contextlib.asynccontextmanager
 async def hints(client: SwarmClient, job: str, screen: Screen) -> AsyncIterator[Callable[[], None]]:
-    """For the block, say once if nobody serves what a silent job waits for. What is yielded is told of each event."""
+    """Print a hint once if no worker serves what a silent job needs. Call the yielded function on each event."""
     heard = asyncio.Event()
 
     async def listen() -> None:
@@ -29,7 +29,7 @@ async def hints(client: SwarmClient, job: str, screen: Screen) -> AsyncIterator[
             except TimeoutError:
                 missing: Sequence[str] = ()
                 imported: list[str] = []
-                with contextlib.suppress(BrokerError):  # whoever follows the job says it better
+                with contextlib.suppress(BrokerError):  # the follower of the job reports it better
                     missing = await client.unserved(job)
                     imported = _imported(await client.experts() if missing else None, missing)
                 if missing:
@@ -47,13 +47,13 @@ async def hints(client: SwarmClient, job: str, screen: Screen) -> AsyncIterator[
 
 
 def _imported(catalog: Catalog | None, missing: Sequence[str]) -> list[str]:
-    """What a worker must import to serve those that are missing."""
+    """Return the modules that a worker must import to serve the missing experts."""
     cards = [catalog.cards[name] for name in missing if name in catalog.cards] if catalog else []
     return list(dict.fromkeys(card.implementation for card in cards if card.implementation))
 
 
 def words(missing: Sequence[str], imported: Sequence[str] = ()) -> str:
-    """Who is missing, and what to start; an expert in plain Python is served by whoever imports it.
+    """Name the missing experts and the command to start. An expert in plain Python needs a worker that imports it.
 
     >>> words(["faq"])
     'no running worker serves faq: start one (swarm worker --expert faq)'

@@ -1,4 +1,4 @@
-"""What is published, and whether it is what stands in a folder."""
+"""Check the published catalog, and compare it with a folder."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from swarm.cli.doctor.findings import Finding, bad, good, many, warning
 from swarm.types.card import Card
 
 SHOWN = 6
-"""Experts that are named."""
+"""Experts that a finding names."""
 
 
 def published(
     version: str | None, cards: Mapping[str, Card], stored: int, folder: Mapping[str, Card] | None, where: str = ""
 ) -> Iterator[Finding]:
-    """The current catalog, of which `stored` cards are in Redis, and how the cards of the folder `where` differ.
+    """Report on the current catalog, with `stored` cards in Redis, and its differences from the folder `where`.
 
-    Experts in plain Python do not stand in a folder, so they are none of the difference.
+    Experts in plain Python are not in a folder, so they do not count as a difference.
     """
     publish = f"swarm experts publish {where or 'DIR'}"
     if version is None:
@@ -34,9 +34,11 @@ def published(
     differing = list(_differing(own, folder))
     if differing:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-        yield warning("catalog", f"{where} is not what is published: {', '.join(differing[:SHOWN])}{more}", publish)
+        yield warning(
+            "catalog", f"{where} differs from the published catalog: {', '.join(differing[:SHOWN])}{more}", publish
+        )
     else:
-        yield good("catalog", f"{where} is what is published")
+        yield good("catalog", f"{where} is the published catalog")
 
 
 def _differing(published: Mapping[str, Card], folder: Mapping[str, Card]) -> Iterator[str]:

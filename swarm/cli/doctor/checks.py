@@ -1,4 +1,4 @@
-"""The checks of `swarm doctor`: each turns facts into findings, and knows nothing of the others."""
+"""The checks of `swarm doctor`. Each turns facts into findings, independently of the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AGAIN = "publish the catalog again: swarm experts publish DIR"
 
 @dataclass(frozen=True)
 class Check:
-    """A part of the report, how it is made, and what must be there for that."""
+    """A part of the report: its function, and whether it needs Redis or endpoints."""
 
     name: str
     about: About
@@ -39,7 +39,7 @@ class Check:
 async def _answering(facts: Facts) -> list[Finding]:
     users, asked = await facts.users(), await facts.asked()
     found = [doctor_endpoints.answering(each, users) for each in asked.values()]
-    return found or [good("endpoints", "none is set up, and nothing that was looked at needs one")]
+    return found or [good("endpoints", "none is set up, and no card or setting needs one")]
 
 
 async def _listed(facts: Facts) -> list[Finding]:
@@ -88,7 +88,7 @@ async def _folder(facts: Facts) -> list[Finding]:
     if facts.folder is None:
         return []
     cards, problems, left_out = await facts.in_folder()
-    found = [raised("catalog", each, "mend this card") for each in problems]
+    found = [raised("catalog", each, "correct this card") for each in problems]
     if left_out:
         few = f"{left_out[0]}" + (f" and {len(left_out) - 1:,} more" if left_out[1:] else "")
         found.append(warning("catalog", f"documents are left out: {few}", f"see swarm experts check {facts.folder}"))
@@ -96,7 +96,7 @@ async def _folder(facts: Facts) -> list[Finding]:
 
 
 async def _files(facts: Facts) -> list[Finding]:
-    """Whether the files of all cards are there, and make experts: documents an index, heads a classifier."""
+    """Check that the files of all cards exist, and that experts can be built from them."""
     ours = [card for card in (await facts.current()).cards.values() if card.implementation is None]
     found = [finding for card in ours for finding in await _built(card, facts.catalog_store.blob)]
     having = [card for card in ours if card.blobs]
@@ -107,7 +107,7 @@ async def _files(facts: Facts) -> list[Finding]:
 
 
 async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[Finding]:
-    """What is wrong with one card's files. No model is asked: documents behind one are indexed as those without."""
+    """Check one card's files by building its expert with a local model, so that no model is called."""
     from experts.kinds import KINDS
     from experts.rag.expert import ExtractExpert
 

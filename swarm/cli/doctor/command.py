@@ -1,4 +1,4 @@
-"""doctor: everything that a swarm stands on, looked at at once, each fault with its remedy."""
+"""doctor: check everything that a swarm depends on, and name a remedy for each fault."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from swarm.cli.doctor.facts import Facts
 
 LONGEST = 600.0
-"""Seconds that one check may be given."""
+"""Upper limit of the seconds for one check."""
 ASKING = 0.9
-"""Of a check's time, for an endpoint to answer: the check itself is to say which one did not."""
+"""Share of a check's time for an endpoint to answer, so that the check can still name the one that did not."""
 STYLES = {"good": "green", "warning": "yellow", "bad": "bold red"}
 NO_REDIS = "no Redis is given (--redis or SWARM_REDIS_URL), and no swarm up runs on this data folder"
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|URL")
-"""Names of variables whose values do not stand in a report."""
+"""Names of variables whose values are hidden in a report."""
 
 
 @dataclass
 class DoctorReport:
-    """What was found, and which checks were left out, by why."""
+    """The findings, and the checks that were left out, by reason."""
 
     findings: list[Finding] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
@@ -56,17 +56,20 @@ class DoctorReport:
 
 def doctor(
     catalog: Annotated[
-        str | None, typer.Option("--catalog", metavar="DIR", help="Check this folder too, and compare it.")
+        str | None,
+        typer.Option(
+            "--catalog", metavar="DIR", help="Check this folder too, and compare it with the published catalog."
+        ),
     ] = None,
-    timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="For each check.")] = "5s",
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no endpoint.")] = False,
+    timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="Time limit of each check.")] = "5s",
+    offline: Annotated[bool, typer.Option("--offline", help="Contact no endpoint.")] = False,
     redis: RedisUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Look at settings, endpoints, models, prices, limits, Redis, workers and the catalog; name what is wrong.
+    """Check settings, endpoints, models, prices, limits, Redis, workers and the catalog, and name each problem.
 
-    Nothing is changed, and no model is asked: endpoints only list what they have. Run it where workers run, since
-    endpoints and keys are those of its environment.
+    It changes nothing and calls no model: endpoints only list their models. Run it where workers run, since it uses
+    the endpoints and keys of its environment.
     """
     seconds = options.seconds("timeout", timeout) or 0.0
     if not 0 < seconds <= LONGEST:
@@ -82,7 +85,7 @@ def doctor(
 
 
 def _mended(environ: dict[str, str]) -> list[Finding]:
-    """What is wrong with settings. A variable that is, is taken out of `environ`, so that the rest can be looked at."""
+    """Return the problems of settings. A wrong variable is removed from `environ`, so that the rest can be checked."""
     found: list[Finding] = []
     while True:
         try:
@@ -96,7 +99,7 @@ def _mended(environ: dict[str, str]) -> list[Finding]:
 
 
 async def _examined(edge: Edge, folder: Path | None, report: DoctorReport, *, timeout: float, offline: bool) -> None:
-    """Look at all that can be looked at. What is wrong is in the report; nothing is raised for it."""
+    """Run every check that is possible. Problems go into the report; none is raised."""
     from swarm.cli.doctor.checks import CHECKS
     from swarm.cli.doctor.facts import Facts
     from swarm.llm.openai.models import OpenAIModels
@@ -115,12 +118,12 @@ async def _examined(edge: Edge, folder: Path | None, report: DoctorReport, *, ti
         asking = ASKING * timeout
         facts = Facts(edge.settings, there, models, folder, timeout=asking, offline=offline)
         opened.push_async_callback(facts.aclose)
-        opened.enter_context(edge.screen.busy("looking ..."))
+        opened.enter_context(edge.screen.busy("checking ..."))
         if models is not None and models.endpoints.names and not offline:
-            with suppress(ModuleNotFoundError):  # told by the check that needs it
-                await models.warm()  # what takes long to load here is not the servers' time
+            with suppress(ModuleNotFoundError):  # the check that needs it reports that
+                await models.warm()  # load our modules first, so that their time does not count as the servers'
         if there is not None and (lost := await _lost(facts, timeout)):
-            facts.there, gone = None, "Redis could not be asked"
+            facts.there, gone = None, "Redis does not answer"
             report.findings.append(lost)
         doing = _possible(CHECKS, facts, report, gone, offline=offline)
         made = await asyncio.gather(*(_bounded(check, facts, report, timeout) for check in doing))
@@ -128,7 +131,7 @@ async def _examined(edge: Edge, folder: Path | None, report: DoctorReport, *, ti
 
 
 def _possible(checks: Sequence[Check], facts: Facts, report: DoctorReport, gone: str, *, offline: bool) -> list[Check]:
-    """The checks for which there is what they need; the others are left out of the report, with the reason."""
+    """Return the checks that can run; note the others in the report, with the reason."""
     doing = []
     for check in checks:
         if check.redis and facts.there is None:
@@ -145,12 +148,12 @@ def _possible(checks: Sequence[Check], facts: Facts, report: DoctorReport, gone:
 
 
 def _file(environ: Mapping[str, str], report: DoctorReport) -> bool:
-    """Look at the file of endpoints, and at what else the environment holds. Whether endpoints can be used."""
+    """Check the endpoints file and unknown variables. Returns whether endpoints can be used."""
     try:
         endpoints, path = Endpoints.load(environ), located(environ)
     except BadInput as error:
         report.findings.append(raised("settings", error))
-        # which of them belong to the file cannot be known
+        # the file is unreadable, so any of these variables may belong to it
         report.findings += strangers(
             environ.keys(), (), [name for name in environ if name.startswith("SWARM_ENDPOINT_")]
         )
@@ -162,7 +165,7 @@ def _file(environ: Mapping[str, str], report: DoctorReport) -> bool:
 
 
 def _connection(edge: Edge) -> Connection | None:
-    """A connection to the swarm's Redis, if one is known. Unlike elsewhere, none is started. Raises BadInput."""
+    """Connect to the swarm's Redis, if one is known. Unlike other commands, doctor starts none. Raises BadInput."""
     from workers.local_redis.server import running
 
     url = edge.settings.redis_url or running(edge.settings.data)
@@ -170,37 +173,37 @@ def _connection(edge: Edge) -> Connection | None:
 
 
 async def _lost(facts: Facts, timeout: float) -> Finding | None:
-    """Why Redis cannot be looked at."""
+    """Return why Redis cannot be checked; None if it answers."""
     try:
         async with asyncio.timeout(timeout):
             await facts.vitals()
     except TimeoutError:
-        return bad("redis", f"{facts.redis.where} has not answered within {timeout:g} s", "see that it is not stuck")
+        return bad("redis", f"{facts.redis.where} has not answered within {timeout:g} s", "check whether it is stuck")
     except SwarmError as error:
         return raised("redis", error, "check the URL (--redis or SWARM_REDIS_URL)")
     return None
 
 
 async def _bounded(check: Check, facts: Facts, report: DoctorReport, timeout: float) -> Sequence[Finding]:
-    """Make one check, within its time. Whatever happens in it is a line of the report."""
+    """Run one check within its time limit. Every error in it becomes a finding."""
     try:
         async with asyncio.timeout(timeout):
             return await check.made(facts)
     except TimeoutError:
-        problem = f"the check of {check.name} was not done within {timeout:g} s"
+        problem = f"the check of {check.name} did not finish within {timeout:g} s"
         return [bad(check.about, problem, f"give it more time: --timeout {2 * timeout:g}s")]
     except SwarmError as error:
-        return [raised(check.about, error, "see that it is there, and try again")]
+        return [raised(check.about, error, "check that it runs, and try again")]
     except ModuleNotFoundError as error:
         report.leave_out(check.name, str(exit_codes.missing_extra(error) or error))
         return []
-    except Exception as error:  # the one place where a bug in a check becomes a line
+    except Exception as error:  # a bug in a check must not stop the others
         words = _hidden(f"{type(error).__name__}: {error}", os.environ)
         return [bad(check.about, f"the check of {check.name} crashed ({words})", "please report it")]
 
 
 def _hidden(text: str, environ: Mapping[str, str]) -> str:
-    """A foreign text on one line, short, and without the value of any variable that may be a secret."""
+    """Return a foreign text on one line, shortened, without the value of any variable that may be a secret."""
     for name, value in environ.items():
         if SECRET.search(name.upper()) and len(value) > 3:
             text = text.replace(value, "***")
@@ -208,7 +211,7 @@ def _hidden(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _show(screen: Screen, report: DoctorReport) -> None:
-    """For a person."""
+    """Print the report for people."""
     about = None
     for finding in in_order(report.findings):
         if finding.about != about:

@@ -1,4 +1,4 @@
-"""Endpoints that were asked for their models, and whether they have those that we ask for."""
+"""Check endpoints: whether they answer, accept our key, and list the models in use."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from swarm.settings import Settings
 from swarm.types.card import Card, is_local
 
 SOON = 90
-"""Days before a model's end in which it is warned of."""
+"""Days before a model is shut down from which doctor warns."""
 
 
 KeyIs = Literal["", "accepted", "not asked for"]
-"""Nothing; that it is the right one, since without it there is no list; that the list is given without it, too."""
+"""Unknown; accepted (there is no list without the key); not asked for (there is a list without the key)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An endpoint and what came of asking for its models: a list, or an error. Offline it was not asked."""
+    """An endpoint with its list of models, or the error. With --offline it has neither."""
 
     name: str
     host: str = ""
@@ -33,16 +33,16 @@ class Asked:
     offered: tuple[ListedModel, ...] | None = None
     seconds: float = 0.0
     key: KeyIs = ""
-    """What its list tells of the key."""
+    """What the list proves about the key."""
     error: ExpertError | None = field(default=None, repr=False)
 
 
 Users = Mapping[str, tuple[str, ...]]
-"""By `endpoint/model`: who asks it."""
+"""Users of each model, by `endpoint/model`."""
 
 
 def used(cards: Iterable[Card], settings: Settings, full: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
-    """The models behind endpoints, and who asks them. `full` puts a default model behind an endpoint's name."""
+    """Return the models of endpoints with their users. `full` adds the default model to an endpoint's name."""
     found: dict[str, tuple[str, ...]] = {}
 
     def add(model: str, user: str) -> None:
@@ -59,7 +59,7 @@ def used(cards: Iterable[Card], settings: Settings, full: Callable[[str], str]) 
 
 
 def answering(asked: Asked, users: Users) -> Finding:
-    """Whether an endpoint answers, and takes our key."""
+    """Report whether an endpoint answers and accepts our key."""
     if asked.error is not None:
         return _silent(asked, asked.error, users)
     said = f"{asked.name} ({asked.host})"
@@ -86,7 +86,7 @@ def _silent(asked: Asked, error: ExpertError, users: Users) -> Finding:
 
 
 def listed(users: Users, asked: Mapping[str, Asked], today: date) -> Iterator[Finding]:
-    """One line for each model in use, as far as its endpoint says what it has."""
+    """Yield one finding for each model in use whose endpoint lists its models."""
     for model, by in sorted(users.items()):
         there = asked.get(where(model))
         if there is None or there.error is not None:
@@ -130,7 +130,7 @@ def _listed(model: str, offered: Sequence[ListedModel], by: Sequence[str], today
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    """How a list may write a name: whole, with the tag that is meant where none is given, or below `models/`."""
+    """Return the spellings of a name in lists: the name, with the default tag, or with the prefix `models/`."""
     return (name, f"{name}:latest", f"models/{name}")
 
 
@@ -139,7 +139,7 @@ def _lasting(offered: Iterable[ListedModel], today: date) -> tuple[ListedModel, 
 
 
 def where(model: str) -> str:
-    """The endpoint of a model."""
+    """Return the endpoint of a model."""
     return model.partition("/")[0]
 
 
@@ -148,7 +148,7 @@ def _lists(server: str, offered: Iterable[ListedModel]) -> str:
 
 
 def _by(users: Sequence[str]) -> str:
-    """Who asks, in brackets; the first few."""
+    """Write the first few users in brackets."""
     every = list(dict.fromkeys(users))
     more = f" and {len(every) - 4} more" if len(every) > 4 else ""
     return f" ({', '.join(every[:4])}{more})" if every else ""

@@ -1,4 +1,4 @@
-"""Environment variables that look like ours and are read by nobody. Only names are looked at, never a value."""
+"""Find environment variables that look like ours but that nothing reads. It reads only names, never values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swarm.cli.doctor.findings import Finding, warning
 from swarm.settings import Settings
 
 OTHERS = frozenset({"SWARM_CONFIG", "SWARM_HEALTH_SOCKET", "SWARM_REDIS_SERVER", "OPENAI_API_KEY", "OPENAI_BASE_URL"})
-"""What is read beside the settings."""
+"""Variables that are read beside the settings."""
 KNOWN = OTHERS | {f"SWARM_{name.upper()}" for name in Settings.model_fields}
 FORMER = {
     "OPENAI_API_BASE": "OPENAI_BASE_URL",
@@ -18,14 +18,14 @@ FORMER = {
     "SWARM_ENDPOINT_OPENAI_URL": "OPENAI_BASE_URL",
     "SWARM_ENDPOINT_OPENAI_KEY": "OPENAI_API_KEY",
 }
-"""Other names for what has its own here."""
+"""Names of other tools for variables that have another name here."""
 NEAR = 0.9
-"""How much alike a name without our prefix must be to be meant for one of ours."""
+"""Similarity from which a name without our prefix counts as a misspelt one of ours."""
 
 _ENDPOINT = re.compile(r"SWARM_ENDPOINT_([A-Z0-9][A-Z0-9_]*)_KEY")
 _OF_THE_TESTS = re.compile(r"SWARM_(TEST|BENCH)_.*")
 _OF_KUBERNETES = re.compile(r"SWARM_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
-"""What Kubernetes sets in every container beside a service named swarm-something."""
+"""Variables that Kubernetes sets in every container for a service named swarm-something."""
 
 
 def strangers(names: Collection[str], endpoints: Iterable[str], read: Collection[str] = ()) -> Iterator[Finding]:
@@ -36,11 +36,11 @@ def strangers(names: Collection[str], endpoints: Iterable[str], read: Collection
         if name in wanted or name in read or _OF_THE_TESTS.fullmatch(name) or _OF_KUBERNETES.fullmatch(name):
             continue
         if FORMER.get(name) not in names and (remedy := _remedy(name, wanted, there)):
-            yield warning("settings", f"{name} is read by nobody", remedy)
+            yield warning("settings", f"{name} is set, but nothing reads it", remedy)
 
 
 def _remedy(name: str, wanted: Collection[str], there: Collection[str]) -> str:
-    """What to do about a name; nothing where it is no matter of ours."""
+    """Return the remedy for a name; empty if it is not meant for us."""
     if meant := FORMER.get(name):
         return f"did you mean {meant}?"
     if match := _ENDPOINT.fullmatch(name):

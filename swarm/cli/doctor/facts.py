@@ -1,4 +1,4 @@
-"""What `swarm doctor` looks at, each fact once, however many checks want it. Nothing is changed anywhere."""
+"""Facts for `swarm doctor`: each is read once, even if several checks need it. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Current(NamedTuple):
-    """The current catalog: its version, its cards as far as they can be read here, and how many there are."""
+    """The current catalog: its version, the cards that this version can read, and the number of stored cards."""
 
     version: str | None
     cards: dict[str, Card]
@@ -36,7 +36,7 @@ class Current(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A catalog's folder: its cards if it is sound, else what is wrong; and the documents that were left out."""
+    """A catalog's folder: its cards, or its problems, and the documents that were left out."""
 
     cards: dict[str, Card]
     problems: list[BadInput]
@@ -44,10 +44,10 @@ class Folder(NamedTuple):
 
 
 class Facts:
-    """Close it: what still looks is stopped. What was given to it is closed by whoever gave it.
+    """Reads and caches facts. Closing it stops the reads that still run; the caller closes what it passed in.
 
-    `there` is None where no Redis answers, `models` where no endpoints can be read; `folder` is a catalog to compare
-    with. `offline`: no endpoint is asked.
+    `there` is None where no Redis answers, `models` where no endpoints can be read. `folder` is a catalog to compare.
+    With `offline` no endpoint is contacted.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Facts:
         await asyncio.gather(*looks, return_exceptions=True)
 
     async def _once(self, name: str, look: Callable[[], Awaitable[T]]) -> T:
-        """What `look` gives. It outlives whoever asked first, since others may wait for it."""
+        """Return the cached result of `look`. It is not cancelled with its first caller, since others may wait too."""
         if name not in self._looks:
             self._looks[name] = asyncio.ensure_future(look())
         found: T = await asyncio.shield(self._looks[name])
@@ -81,9 +81,9 @@ class Facts:
 
     @property
     def redis(self) -> Connection:
-        """For checks that are not made without one."""
+        """The connection, for checks that run only with one."""
         if self.there is None:
-            raise RuntimeError("there is no Redis to look at")
+            raise RuntimeError("no Redis is connected")
         return self.there
 
     @property
@@ -104,19 +104,19 @@ class Facts:
     # -- the folder
 
     async def in_folder(self) -> Folder:
-        """What stands in the folder; nothing if none is given."""
+        """Read the folder; empty if none is given."""
         return await self._once("folder", lambda: in_thread(_read, self.folder))
 
     # -- endpoints
 
     async def users(self) -> dict[str, tuple[str, ...]]:
-        """The models in use, by what is published and by what stands in the folder, and who asks them."""
+        """Return the models that the published cards, the folder's cards and the settings use, with their users."""
         cards = [] if self.there is None else list((await self.current()).cards.values())
         cards += (await self.in_folder()).cards.values()
         return doctor_endpoints.used(cards, self.settings, str if self.models is None else self.models.endpoints.full)
 
     def endpoints(self) -> list[Endpoint]:
-        """Those set up, as far as nothing is wrong with how."""
+        """Return the endpoints that are set up correctly."""
         found = []
         for name in () if self.models is None else self.models.endpoints.names:
             where = self._endpoint(name)
@@ -125,21 +125,21 @@ class Facts:
         return found
 
     def _endpoint(self, name: str) -> Endpoint | ExpertError:
-        assert self.models is not None  # noqa: S101 - whoever asks has looked
+        assert self.models is not None  # noqa: S101 - checked by the callers
         try:
             return self.models.endpoints.get(name)
         except ExpertError as error:
             return error
 
     async def asked(self) -> dict[str, Asked]:
-        """Every endpoint that is set up or in use, asked for its models."""
+        """Ask every endpoint that is set up or in use for its models."""
         return await self._once("asked", self._ask_all)
 
     async def _ask_all(self) -> dict[str, Asked]:
         if self.models is None:
             return {}
         wanted = set(map(doctor_endpoints.where, await self.users()))
-        # what the environment sets up may be written with either
+        # a name from the environment may mean a dash or an underscore
         others = {name for name in self.models.endpoints.names if name.replace("-", "_") not in wanted}
         asking = (self._ask(name, self.models) for name in sorted(wanted | others))
         return {asked.name: asked for asked in await asyncio.gather(*asking)}
@@ -165,8 +165,8 @@ class Facts:
 
 
 async def _key_is(where: Endpoint, models: OpenAIModels, timeout: float) -> KeyIs:
-    """What a list that was given for a key says of that key: some servers give it to anybody."""
-    bare = replace(where, name=f"{where.name} without a key", key="", headers={})  # a name, so a client, of its own
+    """Return whether the list proves the key: some servers give their list without a key."""
+    bare = replace(where, name=f"{where.name} without a key", key="", headers={})  # another name, so another client
     timeouts = CallTimeouts.of(bare.timeouts, timeout, asyncio.get_running_loop().time())
     try:
         return "not asked for" if listed(await models.connection(bare).read("models", {}, timeouts, bare.name)) else ""

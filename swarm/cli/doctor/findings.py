@@ -1,4 +1,4 @@
-"""One line of a doctor's report: what it is about, how it stands, and what to do about it."""
+"""Findings of `swarm doctor`: subject, level, text and remedy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from swarm.errors import BadInput, SwarmError
 Level = Literal["good", "warning", "bad"]
 About = Literal["settings", "endpoints", "models", "breakers", "prices", "limits", "redis", "workers", "catalog"]
 GROUPS: tuple[About, ...] = get_args(About)
-"""In the order of a report."""
+"""Subjects in the order of the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found. Only what is good has no remedy."""
+    """One line of the report. Only a good finding has no remedy."""
 
     about: About
     level: Level
@@ -38,7 +38,7 @@ def bad(about: About, text: str, remedy: str) -> Finding:
 
 
 def raised(about: About, error: SwarmError, otherwise: str = "") -> Finding:
-    """What an error of ours says, which names its remedy behind its problem; `otherwise` where it names none."""
+    """Turn an error into a finding. Its message names the remedy after the problem; if not, `otherwise` is it."""
     if isinstance(error, BadInput):
         return bad(about, f"{error.field}: {error.problem}", error.remedy or otherwise)
     problem, _, remedy = str(error).partition("; ")
@@ -54,11 +54,11 @@ def many(count: int, noun: str) -> str:
 
 
 def counted(findings: Sequence[Finding]) -> dict[str, int]:
-    """How many there are of each level."""
+    """Count the findings of each level."""
     found = Counter(finding.level for finding in findings)
     return {level: found[level] for level in get_args(Level)}
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    """By what they are about; as they came within."""
+    """Sort findings by subject; within one they keep their order."""
     return sorted(findings, key=lambda finding: GROUPS.index(finding.about))

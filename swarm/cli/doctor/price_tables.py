@@ -1,4 +1,4 @@
-"""The tables of prices and limits: whether they hold what is asked, and how old they are."""
+"""Check the tables of prices and limits: whether they cover the models in use, and how old prices are."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def priced(
     refused: bool,
     today: date,
 ) -> Iterator[Finding]:
-    """Whether every model in use has a price, and a young one.
+    """Report whether every model in use has a recent price.
 
-    `own` are the prices that endpoints bring along, by model; `budgets` names what limits money, and `refused` says
-    that a budget keeps a model without a price from being asked.
+    `own` has the prices of endpoints in swarm.toml, by model. `budgets` names the budgets that apply. With `refused`,
+    calls of a model without a price are refused where a budget applies.
     """
     known = {name: price for name, price in book.items() if price.source != "set"}
     if known:
         newest = max(price.as_of for price in known.values())
-        told = f"{many(len(book), 'price')}, the newest import as of {newest.isoformat()}"
+        summary = f"{many(len(book), 'price')}, the newest import as of {newest.isoformat()}"
         if (days := (today - newest).days) > OLD:
-            yield warning("prices", f"{told}, {days} days ago", IMPORT)
+            yield warning("prices", f"{summary}, {days} days ago", IMPORT)
         else:
-            yield good("prices", told)
+            yield good("prices", summary)
     elif book:
         yield good("prices", f"{many(len(book), 'price')}, set by hand")
     for model, by in sorted(users.items()):
@@ -68,7 +68,7 @@ def _old(price: Price, today: date) -> bool:
 
 
 def limited(limits: Mapping[str, Limits], users: Users, endpoints: Collection[str]) -> Iterator[Finding]:
-    """Whether what has limits is there. They carry no date, so their age is not known."""
+    """Report limits of models and endpoints that are not in use. Limits have no date, so their age is unknown."""
     there = {*endpoints, *users, *(model.partition("/")[0] for model in users)}
     lost = [name for name in limits if name not in there]
     for name in lost:

@@ -1,4 +1,4 @@
-"""How Redis stands, who works there, and which servers nobody asks at the moment."""
+"""Check Redis, the running workers, and open circuit breakers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from swarm.settings import Settings
 from swarm.types.card import Card
 
 OLDEST = (6, 2)
-"""Of Redis."""
+"""Oldest supported version of Redis."""
 SLOW = 0.010
-"""Seconds for an answer, after which every step of a job waits for Redis."""
+"""Seconds of latency from which doctor warns, since every step of a job waits for Redis."""
 APART = 2.0
-"""Seconds that two clocks may differ."""
+"""Seconds by which two clocks may differ."""
 
 
 def redis(found: RedisHealth, where: str, settings: Settings) -> Iterator[Finding]:
-    """Redis itself. What `swarm stats` warns of stands here too."""
+    """Report on Redis itself, with the warnings of `swarm stats`."""
     memory = found.memory
     version = tuple(map(int, re.findall(r"\d+", memory.version)[:2]))
     oldest = ".".join(map(str, OLDEST))
     if not version:
-        yield warning("redis", f"{where} does not tell its version", f"see that it is {oldest} or newer")
+        yield warning("redis", f"{where} does not report its version", f"make sure that it is {oldest} or newer")
     elif version < OLDEST:
         yield bad("redis", f"{where} is Redis {memory.version}", f"update it to {oldest} or newer")
     else:
@@ -81,13 +81,15 @@ def _replicas(connected: int, *, durable: bool) -> Iterator[Finding]:
 
 
 def staffed(cards: Iterable[Card], workers: Sequence[WorkerInfo], version: str) -> Iterator[Finding]:
-    """Whether somebody routes, and somebody serves each expert. `version` is that of whoever asks."""
+    """Report whether a worker routes, and whether each expert is served. `version` is our own."""
     if not workers:
         yield bad("workers", "no worker runs", "start one: swarm worker, or swarm up")
         return
     yield from _versions(workers, version)
     if silent := sum(worker.queues is None for worker in workers):
-        yield warning("workers", f"{silent} have not said yet what they serve", "they have only just come; ask again")
+        yield warning(
+            "workers", f"{silent} have not reported yet what they serve", "they have just started; run doctor again"
+        )
         return
     by_expert = {card.name: card for card in cards}
     missing = unserved((ADVANCE, PLAN, ANSWER, *map(expert_queue, by_expert.values())), workers)
@@ -114,12 +116,12 @@ def _versions(workers: Sequence[WorkerInfo], version: str) -> Iterator[Finding]:
     if set(found) == {version}:
         yield good("workers", f"{many(len(workers), 'worker')} of version {version}")
     else:
-        told = ", ".join(f"{many(count, 'worker')} of version {each}" for each, count in sorted(found.items()))
-        yield warning("workers", f"{told}; here it is {version}", "update them, and start them again")
+        counts = ", ".join(f"{many(count, 'worker')} of version {each}" for each, count in sorted(found.items()))
+        yield warning("workers", f"{counts}; here it is {version}", "update them, and start them again")
 
 
 def broken(breakers: Mapping[str, Breaker], now: int, asked: int) -> Iterator[Finding]:
-    """The breakers that are open, of `asked` models in use; `now` is Redis' time in milliseconds."""
+    """Report open breakers, of `asked` models in use. `now` is the time of Redis in milliseconds."""
     for name, breaker in breakers.items():
         pause = (breaker.until - now) / 1000
         tried = "the next call tries it" if breaker.half_open else f"in {pause:.0f} s one call tries it"

@@ -1,4 +1,4 @@
-"""An answer for a person: its text, where each part came from, what is missing and why."""
+"""Print an answer for people: its text, the source of each part, what is missing and why."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from swarm.types.answer import Answer, Missing, Part, Receipt, Segment
 from swarm.types.result import Caveat, Citation, FailedModel, Usage
 
 CITED = 6
-"""Citations shown of one part."""
+"""Citations that are shown of one part."""
 QUOTED = 200
 CAVEATS: Mapping[Caveat, str] = MappingProxyType(
     {
-        "not_found": "the expert looked and has no answer",
+        "not_found": "the expert searched and has no answer",
         "unverified": "no citation backs it",
         "cut": "it ends early, at a limit of length or time",
         "repaired": "values that JSON does not have were replaced",
         "low_confidence": "the label is likelier wrong than right",
     }
 )
-TOLD_BY_MESSAGE = frozenset({"cancelled", "not_started", "unfinished"})
-"""Reasons whose message says the same in full."""
+SAID_BY_MESSAGE = frozenset({"cancelled", "not_started", "unfinished"})
+"""Reasons that are not shown, since their message says the same in full."""
 
 
 def show(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
-    """Print `answer`; `experts` are those of the subtasks by id."""
+    """Print `answer`. `experts` maps the ids of subtasks to their experts."""
     if answer.aggregate == "synthesis":
         _show_paragraphs(screen, answer, experts)
     elif len(answer.segments) > 1 and answer.aggregate == "join":
@@ -42,15 +42,15 @@ def show(screen: Screen, answer: Answer, experts: Mapping[str, str]) -> None:
     for missing in answer.missing:
         screen.line((f"missing: {_lack(missing, cancelled)}", "red"))
     if not answer.found:
-        screen.line(("nothing was found of what was asked", "yellow"))
+        screen.line(("the experts found nothing that answers the request", "yellow"))
     if answer.reason:
         screen.line((f"{answer.ending}: {flat(answer.reason)}", "yellow"))
-    if told := cost(answer.usage.cost, answer.usage.presumed):
-        screen.line((f"cost: {told}", "dim"))
+    if total := cost(answer.usage.cost, answer.usage.presumed):
+        screen.line((f"cost: {total}", "dim"))
 
 
 def cost(settled: int, presumed: int) -> str:
-    """What model calls cost (micro-dollars), in dollars; nothing if they cost nothing.
+    """Write the cost of model calls (given in micro-dollars) in dollars; empty if they cost nothing.
 
     >>> cost(1_500_000, 20_000), cost(412, 0), cost(0, 0)
     ('$1.50, and up to $0.02 of unknown fate', '$0.00041', '')
@@ -81,7 +81,7 @@ def _named(subtasks: Iterable[str], experts: Mapping[str, str]) -> str:
 
 
 def _show_source(screen: Screen, segment: Segment, experts: Mapping[str, str]) -> None:
-    """What a part is from, what that built on, and the words it rests on."""
+    """Print the source of a part, the results it builds on, and its citations."""
     name, *before = segment.subtasks
     on = f", built on {_named(before, experts)}" if before else ""
     screen.line((f"— from {name} ({segment.expert}){on}{_sure(segment)}", "cyan"))
@@ -101,7 +101,7 @@ def fallback_note(model: str, failed: Sequence[FailedModel]) -> str:
 
 
 def _show_limits(screen: Screen, segment: Segment) -> None:
-    """What limits a part, and which models were asked in vain before the one that answered."""
+    """Print the caveats of a part, and the models that failed before the one that answered."""
     for caveat in segment.caveats:
         screen.line((f"    {caveat.replace('_', ' ')}: {CAVEATS[caveat]}", "yellow"))
     if by := fallback_note(segment.model, segment.failed_models):
@@ -125,16 +125,16 @@ def _place(citation: Citation) -> str:
 
 
 def _in_text(citation: Citation, text: str) -> bool:
-    """Whether the text is made of quotes with their places, as that of `local/extract` is."""
+    """Whether the text itself contains the quote and its place, as answers of `local/extract` do."""
     return f'"{" ".join(citation.quote.split())}" ({_place(citation)})' in text
 
 
 def _lack(missing: Missing, cancelled: Collection[str]) -> str:
-    """What is missing and why, without saying anything twice."""
+    """Say what is missing and why, without repetition."""
     message = flat(missing.message)
     if missing.because:
         why = f"waited for {missing.because}, which {'was cancelled' if missing.because in cancelled else 'failed'}"
-    elif missing.reason in TOLD_BY_MESSAGE and message:
+    elif missing.reason in SAID_BY_MESSAGE and message:
         why, message = message, ""
     else:
         why = missing.reason.replace("_", " ")
@@ -142,7 +142,7 @@ def _lack(missing: Missing, cancelled: Collection[str]) -> str:
 
 
 def receipt(found: Receipt, subtask: str | None = None) -> list[str]:
-    """What a cancel of a job, or of one subtask of it, did: in lines."""
+    """Describe the effect of cancelling a job, or one subtask of it, in lines."""
     parts = [part for part in found.parts if subtask in (None, part.subtask, part.subtask.partition("#")[0])]
     if subtask is not None:
         verdict = "is cancelled" if subtask in found.cancelled else "was settled before, and stays so"
@@ -157,11 +157,11 @@ def receipt(found: Receipt, subtask: str | None = None) -> list[str]:
 
 def _part(part: Part) -> str:
     by = fallback_note(part.model, part.failed_models)
-    told = f"{part.how}: {part.subtask}:{part.attempt} ({part.expert}{', ' + by if by else ''})"
+    text = f"{part.how}: {part.subtask}:{part.attempt} ({part.expert}{', ' + by if by else ''})"
     if part.unknown:
         most = f", at most {at_most(part.usage.presumed)}" if part.usage.presumed else ""
-        return f"{told}, what its last call used is not known{most}"
-    return f"{told}, {_used(part.usage)}" if part.usage != Usage() else told
+        return f"{text}, the usage of its last call is unknown{most}"
+    return f"{text}, {_used(part.usage)}" if part.usage != Usage() else text
 
 
 def _used(usage: Usage) -> str:
@@ -172,8 +172,8 @@ def _used(usage: Usage) -> str:
     return f"{calls}, {money(usage.cost)}{presumed}"
 
 
-def clearance(found: TenantReceipt) -> list[str]:
-    """What cancelling all jobs of a tenant did, in lines."""
+def tenant_receipt(found: TenantReceipt) -> list[str]:
+    """Describe the effect of cancelling all jobs of a tenant, in lines."""
     cancelled = [receipt for receipt in found.receipts if receipt.ending == "cancelled"]
     before = len(found.receipts) - len(cancelled)
     stopped, withdrawn = (sum(len(getattr(r, what)) for r in cancelled) for what in ("stopped", "withdrawn"))

@@ -1,4 +1,4 @@
-"""A job as it is watched: its events become rows, shown live on a terminal and as plain lines elsewhere."""
+"""Show a running job: its events become rows, drawn live on a terminal and printed as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from swarm.types.plan import Subtask
 from swarm.types.result import Mend
 
 SHOWN = 24
-"""Rows of a live view. Of larger plans those are shown that still run or wait."""
+"""Rows of a live view. Of a larger plan only the unsettled subtasks are shown."""
 WRITTEN = 12
-"""Lines of an answer that is being written: its last."""
+"""Last lines that are shown of an answer while it is written."""
 _MARKS = {
     "waiting": ("·", "dim"),
     "queued": ("·", ""),
@@ -39,26 +39,26 @@ _MARKS = {
     "withdrawn": ("–", "dim"),
 }
 NO_PLAN = "the planner's model gave no plan"
-"""How the note begins that a front leaves when it falls back (swarm/planner/planner.py)."""
+"""Beginning of the note that a planner leaves when it falls back (swarm/planner/planner.py)."""
 _SETTLED = ("solved", "failed", "skipped", "dropped", "withdrawn")
 
 
 @dataclass
 class JobRow:
-    """One subtask, or one item of it, as far as the job's events tell."""
+    """One subtask, or one item of it, as known from the job's events."""
 
     id: str
     expert: str
     instruction: str
     depends_on: tuple[str, ...]
     why: str = ""
-    """Why this expert, as the planner has it."""
+    """Reason of the planner for this expert."""
     state: str = "waiting"
     reason: str = ""
-    """Why it stands where it stands: the last failure, or what it was skipped for."""
+    """Reason of the state: the last failure, or why it was skipped."""
     ms: int | None = None
     started: int = 0
-    """The last attempt that was seen to begin."""
+    """The last attempt that has started."""
     since: float = 0.0
 
     @property
@@ -72,7 +72,7 @@ class JobRow:
 
 @dataclass
 class JobView:
-    """What has been seen of a job. Its rows are read off the same fold of the log that decides for the job."""
+    """A job as known from its events. Its rows come from the same reducer of the log that the router uses."""
 
     job: str
     rows: dict[str, JobRow] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class JobView:
     begun: float = field(default_factory=time.monotonic)
     took: float | None = None
     fresh: tuple[str, ...] = ()
-    """Rows that the last event brought."""
+    """Rows that the last event added."""
     turned: tuple[str, ...] = ()
     """Rows whose state the last event changed."""
     written: str = ""
@@ -102,15 +102,15 @@ class JobView:
 
     @property
     def unplanned(self) -> str:
-        """Why a planner's model that should have planned did not, and who planned in its stead; else empty."""
+        """Why the planner's model gave no plan, and which planner replaced it; else empty."""
         why = next((note for note in self.notes if note.startswith(NO_PLAN)), "")
-        return f"{flat(why, 300)}; {self.planner} stands in" if why else ""
+        return f"{flat(why, 300)}; {self.planner} planned instead" if why else ""
 
     def take(self, event: AnyEvent) -> None:
         before = self._progress
         if isinstance(event, Reset):
             self._progress = Progress()
-        elif not isinstance(event, Started):  # of which the fold makes nothing
+        elif not isinstance(event, Started):  # the reducer ignores it
             self._progress = fold(before, (event,))
         match event:
             case Reset():
@@ -124,19 +124,19 @@ class JobView:
             self._moved(self.rows[event.subtask], event)
 
     def grow(self, delta: Delta) -> None:
-        """A piece of the answer."""
+        """Add a piece of the answer."""
         if delta.subtask == ANSWER:
             self.written = ("" if delta.reset else self.written) + delta.text
 
     def _planned(self, event: Planned) -> None:
         self.planner, self._why = event.planner or self.planner, self._why | event.why
-        if event.closed:  # a piece says nothing that the whole does not say again
+        if event.closed:  # the closing event repeats the notes of the earlier ones
             self.notes, self.mends = self.notes + event.notes, self.mends + event.mends
         for row in self.rows.values():
             row.why = self._why.get(parent_id(row.id), row.why)
 
     def _update(self, before: Progress) -> None:
-        """Follow the steps that are not as they were."""
+        """Update the rows of subtasks whose state has changed."""
         old = before.steps
         fresh, turned = [], []
         for name, step in self._progress.steps.items() if self._progress is not before else ():
@@ -144,7 +144,7 @@ class JobView:
                 continue
             row = self.rows.get(name)
             if step.state == "withdrawn" and (row is None or row.state not in ("failed", "dropped", "withdrawn")):
-                self.rows.pop(name, None)  # the finished plan has it not, or a planner that was lost began it
+                self.rows.pop(name, None)  # it is not in the finished plan, or a lost planner started it
                 continue
             if row is None:
                 row = self.rows[name] = self._row(name, self._subtasks[parent_id(name)])
@@ -191,7 +191,7 @@ class JobView:
                 row.ms = event.ms
 
     def _sort(self) -> None:
-        """Items stand behind what they are items of."""
+        """Put items after their `for_each` subtask."""
         place = {subtask.id: number for number, subtask in enumerate(self._progress.graph.subtasks)}
         ordered = sorted(self.rows, key=lambda name: (place[parent_id(name)], int(name.partition("#")[2] or 0)))
         self.rows = {name: self.rows[name] for name in ordered}
@@ -201,7 +201,7 @@ class JobView:
 
 
 class _Picture:
-    """A view that Rich draws again and again."""
+    """A view that Rich redraws."""
 
     def __init__(self, view: JobView) -> None:
         self.view = view
@@ -218,12 +218,12 @@ class _Picture:
             head = f" {name:<{widths[0]}}  {expert:<{widths[1]}}  {took:>{widths[2]}}  "
             room = max(options.max_width - len(head) - 1, 8)
             yield line(_MARKS[row.state], head, (flat(_about(row), room), "dim"))
-        if view.ending is None:  # then it is printed as a whole
+        if view.ending is None:  # after the ending the whole answer is printed
             yield from _growing(view.written, console, options)
 
 
 def _growing(text: str, console: Console, options: ConsoleOptions) -> Iterable[Text]:
-    """The end of a text, in as many lines as are meant for it."""
+    """Yield the last `WRITTEN` lines of a text."""
     if text:
         end = Text(clean(text[-WRITTEN * options.max_width :]))
         yield Text()
@@ -256,8 +256,8 @@ def _about(row: JobRow) -> str:
 # -- showing -------------------------------------------------------------------------------------------------------
 
 
-class Shower:
-    """Shows a view on `console`: redrawn on a terminal, else a line per step. With JSON, not at all."""
+class JobDisplay:
+    """Shows a view on `console`: redrawn on a terminal, else one line per step. With JSON it shows nothing."""
 
     def __init__(self, screen: Screen, console: Console, view: JobView) -> None:
         self.view, self._console = view, console
@@ -274,7 +274,7 @@ class Shower:
 
     @contextlib.asynccontextmanager
     async def watching(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[None]:
-        """Show the answer growing, where that can be shown. What goes wrong with it is no matter of the job's."""
+        """Show the growing answer on a terminal during the block. Its failures are ignored: the job goes on."""
         if not self._live:
             yield
             return
@@ -297,7 +297,7 @@ class Shower:
 
 
 def steps(view: JobView, event: AnyEvent) -> Iterator[str]:
-    """The plain lines for an event that `view` has taken."""
+    """Yield the plain lines for an event that `view` has taken."""
     match event:
         case RoundOpened() if event.round > 1:
             yield f"planning again, round {event.round}"
@@ -305,7 +305,7 @@ def steps(view: JobView, event: AnyEvent) -> Iterator[str]:
             if event.closed:
                 count = len(event.subtasks)
                 yield f"plan by {event.planner or 'the planner'}: {count:,} subtask{'s' if count != 1 else ''}"
-            yield from _told(view.rows[name] for name in view.fresh)
+            yield from _new_rows(view.rows[name] for name in view.fresh)
         case Released() if event.attempt > 1:
             yield f"{event.subtask}  {event.expert}  attempt {event.attempt}, in {event.delay} ms"
         case OutcomeRecorded():
@@ -320,11 +320,11 @@ def steps(view: JobView, event: AnyEvent) -> Iterator[str]:
         if row.state in ("skipped", "expanded", "withdrawn"):
             yield f"{name}  {row.expert}  {row.state}" + (f": {flat(row.reason, 200)}" if row.reason else "")
         elif row.state == "failed" and not (isinstance(event, OutcomeRecorded) and event.subtask == name):
-            yield f"{name}  {row.expert}  failed ({flat(row.reason, 200)})"  # without an attempt that could say so
+            yield f"{name}  {row.expert}  failed ({flat(row.reason, 200)})"  # it failed without an attempt
 
 
-def _told(rows: Iterable[JobRow]) -> Iterator[str]:
-    """Lines for rows that are new."""
+def _new_rows(rows: Iterable[JobRow]) -> Iterator[str]:
+    """Yield lines for new rows."""
     every = list(rows)
     for row in every[:SHOWN]:
         waits = f" after {listed(row.depends_on, 4)}" if row.depends_on else ""

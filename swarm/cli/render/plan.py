@@ -1,4 +1,4 @@
-"""A plan for a person, before it runs: who does what and why, what it will take, and how it came about."""
+"""Print a plan before it runs: experts with their reasons, the estimated time and cost, and the planner's notes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swarm.types.result import Usage
 Part = str | tuple[str, str]
 
 SHOWN_TEXT = 160
-"""Characters of an instruction. The whole stands in the saved plan and with --json."""
+"""Characters shown of an instruction. The saved plan and --json have the whole text."""
 
 
 def show(screen: Screen, report: PlanReport) -> None:
@@ -73,7 +73,7 @@ def _takes(part: SubtaskEstimate) -> str:
 
 
 def condition(when: Condition) -> str:
-    """A condition in words.
+    """Write a condition in words.
 
     >>> condition(Condition(result="t1.label", equals="refund"))
     't1.label is "refund"'
@@ -121,12 +121,12 @@ def _if(found: Estimate) -> str:
         ("if every condition holds", any(part.conditional for part in found.subtasks)),
         ("for one item of each list", any(part.per_item for part in found.subtasks)),
     )
-    told = " and ".join(text for text, there in marks if there)
-    return f"  ({told})" if told else ""
+    shown = " and ".join(text for text, there in marks if there)
+    return f"  ({shown})" if shown else ""
 
 
 def seconds(value: float) -> str:
-    """Two digits that count.
+    """Write seconds with two significant digits.
 
     >>> seconds(0.0123), seconds(1.25), seconds(123.4)
     ('0.012 s', '1.2 s', '123 s')
@@ -149,7 +149,7 @@ def money(micro: float | None) -> str:
 
 
 def at_most(micro: int) -> str:
-    """Micro-dollars as dollars, never shown as less than they are: three digits that count, and cents at least.
+    """Write micro-dollars as dollars, rounded up to three significant digits, and to cents at least.
 
     >>> at_most(41_808), at_most(20_000), at_most(12_340_001), at_most(0)
     ('$0.0419', '$0.02', '$12.35', '$0')
@@ -163,7 +163,7 @@ def at_most(micro: int) -> str:
 
 
 def beside(usage: Usage) -> str:
-    """What there is to say of tokens beside their number, if there is anything.
+    """Write the details of a usage in brackets: cached and reasoning tokens, estimated and unknown calls.
 
     >>> beside(Usage(cached_tokens=2_000, estimated=1)), beside(Usage(unknown=2)), beside(Usage())
     (' (2,000 cached, 1 call estimated)', ' (2 calls of unknown fate)', '')
@@ -172,7 +172,7 @@ def beside(usage: Usage) -> str:
     guessed, unknown = usage.estimated, usage.unknown
     said = (
         f"{cached:,} cached" if cached else "",
-        f"{thoughts:,} of thoughts" if thoughts else "",
+        f"{thoughts:,} for reasoning" if thoughts else "",
         f"{guessed:,} call{'s' * (guessed != 1)} estimated" if guessed else "",
         f"{unknown:,} call{'s' * (unknown != 1)} of unknown fate" if unknown else "",
     )
@@ -180,7 +180,7 @@ def beside(usage: Usage) -> str:
 
 
 def spent(settled: int, presumed: int) -> str:
-    """What is known to be spent, and what of unknown fate may be, both in micro-dollars.
+    """Write the known cost and the possible cost of calls of unknown fate; both are given in micro-dollars.
 
     >>> spent(1_500_000, 0), spent(0, 41_808)
     ('$1.50', '$0 + ≤$0.0419')
