@@ -117,14 +117,14 @@ class UnknownExpert(BadInput):
 class InvalidPlan(BadInput):
     """A plan that cannot run: a cycle, a dangling edge, a repeated id."""
 
-    def __init__(self, problem: str, remedy: str = "mend the plan and submit it again") -> None:
+    def __init__(self, problem: str, remedy: str = "correct the plan and submit it again") -> None:
         super().__init__("plan", problem, remedy)
 
 
 class InvalidCard(BadInput):
     """A card that cannot be used. `path` is the file, relative to its catalog."""
 
-    def __init__(self, path: str, problem: str, remedy: str = "mend the front matter of this file") -> None:
+    def __init__(self, path: str, problem: str, remedy: str = "correct the front matter of this file") -> None:
         self.path = path
         super().__init__(path, problem, remedy)
 

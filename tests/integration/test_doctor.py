@@ -332,7 +332,7 @@ async def test_a_redis_user_without_the_right_to_see_settings_is_told_what_canno
     url = f"unix://swarm:sesame@{server.url.removeprefix('unix://')}"
     report = await ask(cli, "--redis", url, code=9)
 
-    assert [line for line in lines(report, "warning") if "not told to this user" in line]
+    assert [line for line in lines(report, "warning") if "this user may not read" in line]
     assert [each["about"] for each in report["findings"] if each["level"] == "bad"] == ["workers", "catalog"]
     assert "sesame" not in json.dumps(report)
 

@@ -298,7 +298,7 @@ def test_a_sound_redis_is_good_in_every_line() -> None:
         ({"append_only": False, "replicas": 1}, {}, "warning no append-only file"),
         ({"appending": False}, {}, "bad the append-only file cannot be written -> look for disk space"),
         ({}, {"appends": "no"}, "warning appendfsync is no: a crash of its machine may lose half a minute"),
-        ({}, {"appends": None}, "warning there is an append-only file; how often it reaches the disk is not told"),
+        ({}, {"appends": None}, "warning there is an append-only file; this user may not read how often it reaches"),
         ({}, {"latency": 0.02}, "warning redis://r:6379/0 takes 20 ms to answer -> let workers run nearer to it"),
         ({}, {"ahead": 75.0}, "warning its clock is 75 s ahead of the one here -> let both follow a time server"),
         ({}, {"ahead": -3.0}, "warning its clock is 3 s behind the one here"),

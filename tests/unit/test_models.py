@@ -566,7 +566,7 @@ def test_a_plan_that_cannot_run_is_refused_with_the_place_and_the_remedy(given: 
         Plan.read(given)
 
     assert str(caught.value).startswith(f"plan: {said}")
-    assert str(caught.value).endswith(("; mend the plan and submit it again", "; split the plan"))
+    assert str(caught.value).endswith(("; correct the plan and submit it again", "; split the plan"))
     assert caught.value.field == "plan"
 
 
@@ -715,7 +715,7 @@ def test_an_output_that_cannot_travel_is_refused_with_the_remedy(output: object,
     with pytest.raises(InvalidPlan) as caught:
         Plan.read([subtask("a", output=output)])
 
-    assert str(caught.value) == f"plan: subtasks.0.output: {said}; mend the plan and submit it again"
+    assert str(caught.value) == f"plan: subtasks.0.output: {said}; correct the plan and submit it again"
 
 
 def test_an_output_as_deep_as_may_be_travels() -> None:

@@ -43,7 +43,7 @@ def redis(found: RedisHealth, where: str, settings: Settings) -> Iterator[Findin
         yield _appends(found.appends)
     if not memory.most or memory.policy == "noeviction":
         bound = "no maxmemory" if not memory.most else f"{memory.used / memory.most:.0%} of maxmemory is used"
-        yield good("redis", f"nothing is evicted: {memory.policy or 'the policy is not told'}, {bound}")
+        yield good("redis", f"nothing is evicted: {memory.policy or 'the policy is unknown'}, {bound}")
     yield from _replicas(memory.replicas, durable=settings.durable is True)
     if abs(found.ahead) > APART:
         yield warning(
@@ -57,8 +57,8 @@ def _appends(how: str | None) -> Finding:
     if how is None:
         return warning(
             "redis",
-            "there is an append-only file; how often it reaches the disk is not told to this user",
-            "see CONFIG GET appendfsync as an administrator: everysec, or always",
+            "there is an append-only file; this user may not read how often it reaches the disk",
+            "run CONFIG GET appendfsync as an administrator: it should be everysec or always",
         )
     if how == "no":
         return warning(
