@@ -109,7 +109,7 @@ class Anew(str):
     __slots__ = ()
 
 
-Again = Callable[[Billed, Usage], Awaitable[None]]
+OnRepeat = Callable[[Billed, Usage], Awaitable[None]]
 """Called before one call sends another request, with what the server may charge for the one before and its usage. An
 error that it raises ends the call."""
 
@@ -118,8 +118,8 @@ error that it raises ends the call."""
 class Guardable(Protocol):
     """A model that may send several requests in one call, and whose server may ignore `max_tokens`."""
 
-    def guarded(self, again: Again) -> Model:
-        """The same model, which calls `again`, and closes a stream after more than `max_tokens`."""
+    def guarded(self, on_repeat: OnRepeat) -> Model:
+        """The same model, which calls `on_repeat`, and closes a stream after more than `max_tokens`."""
         ...
 
 

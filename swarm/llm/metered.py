@@ -210,13 +210,13 @@ class _Call:
             raise
 
     async def _answer(self, held: Reservation) -> AsyncGenerator[str | Completion]:
-        model = self._model.guarded(self._again) if isinstance(self._model, Guardable) else self._model
+        model = self._model.guarded(self._on_repeat) if isinstance(self._model, Guardable) else self._model
         request = replace(self._request, max_tokens=held.cap or self._wanted, timeout=self._left)
         async with aclosing(model.stream(request)) as items:
             async for item in items:
                 yield item
 
-    async def _again(self, billed: Billed, used: Usage) -> None:
+    async def _on_repeat(self, billed: Billed, used: Usage) -> None:
         if billed != "nothing":
             self._settle(CallOutcome(billed, used.input_tokens, used.output_tokens, estimated=bool(used.estimated)))
             await self._reserved()

@@ -192,7 +192,7 @@ async def test_what_is_no_response_is_bad_output(tmp_path: Path, whole: Any) -> 
 
 
 def test_thoughts_are_counted_and_not_said() -> None:
-    reader = ResponseParser(streamed=True, words=Responses())
+    reader = ResponseParser(streamed=True, translate=Responses())
     parts = [
         event("response.reasoning_text.delta", {"delta": "hm, " * 20}),
         event("response.reasoning_summary_text.delta", {"delta": "well"}),
@@ -225,7 +225,7 @@ JSON = st.recursive(
 
 @given(data=JSON, streamed=st.booleans())
 def test_whatever_comes_is_read_or_refused(data: Any, streamed: bool) -> None:
-    reader = ResponseParser(streamed=streamed, words=Responses())
+    reader = ResponseParser(streamed=streamed, translate=Responses())
     content = f"data: {json.dumps(data)}\n\n" if streamed else json.dumps(data)
     try:
         assert all(isinstance(piece, str) for piece in reader.feed(content.encode()))

@@ -18,7 +18,7 @@ from experts.instruction.expert import build
 from swarm.errors import BadOutput, ExpertError
 from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat
 from swarm.llm.openai.models import OpenAIModels
-from swarm.llm.openai.reasoning_splitter import Splitter, answer_in
+from swarm.llm.openai.reasoning_splitter import ReasoningSplitter, answer_in
 from swarm.llm.openai.reasoning_tags import TAGS, WRAPPERS
 from swarm.llm.openai.response_parser import ResponseParser
 from swarm.llm.openai.responses import Responses
@@ -122,7 +122,7 @@ def test_a_text_that_speaks_of_tags_is_left_as_it_is(text: str) -> None:
     assert answer_in(text) == text
 
 
-def given_by(splitter: Splitter, pieces: Iterable[str], *, cut: bool = False) -> str:
+def given_by(splitter: ReasoningSplitter, pieces: Iterable[str], *, cut: bool = False) -> str:
     """The answer as whoever reads the pieces has it: what is void is forgotten."""
     said: list[str] = []
     for piece in [*pieces, None]:
@@ -160,9 +160,9 @@ WRITTEN = st.lists(
 def test_a_text_says_the_same_however_it_is_cut(text: str, data: st.DataObject | None, holds: bool, late: bool) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8))) if data else range(len(text))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    one, many = Splitter(holds=holds, late=late), Splitter(holds=holds, late=late)
+    one, many = ReasoningSplitter(holds=holds, late=late), ReasoningSplitter(holds=holds, late=late)
 
-    assert given_by(one, [text]) == given_by(many, pieces) == given_by(Splitter(holds=not holds), [*text])
+    assert given_by(one, [text]) == given_by(many, pieces) == given_by(ReasoningSplitter(holds=not holds), [*text])
     assert (one.bare, one.opened) == (many.bare, many.opened)
 
 
@@ -227,7 +227,7 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
 
 
 def read(body: bytes, *, streamed: bool, **more: Any) -> tuple[str, Completion]:
-    reader = ResponseParser(streamed=streamed, splitter=Splitter(holds=True), **more)
+    reader = ResponseParser(streamed=streamed, splitter=ReasoningSplitter(holds=True), **more)
     pieces = [piece for at in range(0, len(body), 50) for piece in reader.feed(body[at : at + 50])]
     pieces += reader.end()
     return "".join(pieces), reader.completion("a/b", "")
@@ -283,13 +283,13 @@ REASONED = [
 
 def test_a_response_tells_thoughts_by_its_items() -> None:
     body = json.dumps(response("") | {"output": REASONED}).encode()
-    assert read(body, streamed=False, words=Responses())[1].text == ANSWER
+    assert read(body, streamed=False, translate=Responses())[1].text == ANSWER
 
     for kind in ("reasoning_text", "reasoning_summary_text", "reasoning"):
         thought = (
             f"event: response.{kind}.delta\ndata: {json.dumps({'type': f'response.{kind}.delta', 'delta': SECRET})}\n\n"
         )
-        found = read((thought + "".join(response_events(ANSWER))).encode(), streamed=True, words=Responses())
+        found = read((thought + "".join(response_events(ANSWER))).encode(), streamed=True, translate=Responses())
         assert (found[0], found[1].text, found[1].thoughts) == (ANSWER, ANSWER, SECRET)
 
 
@@ -412,7 +412,7 @@ async def test_data_is_read_from_the_answer() -> None:
 
 def spent(text: str, size: int) -> float:
     """Seconds of processor time for a text in pieces of this size."""
-    splitter, begun = Splitter(), time.process_time()
+    splitter, begun = ReasoningSplitter(), time.process_time()
     for at in range(0, len(text), size):
         splitter.feed(text[at : at + size])
     splitter.end()
@@ -446,7 +446,7 @@ def test_bare_harmony_without_an_answer_is_given_as_it_is(size: int) -> None:
 
 
 def pieces_of(text: str, size: int, *, holds: bool = False) -> Iterator[str]:
-    splitter = Splitter(holds=holds)
+    splitter = ReasoningSplitter(holds=holds)
     yield from (splitter.feed(text[at : at + size]) for at in range(0, len(text), size))
     yield splitter.end()
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
-from swarm.llm.base import Again, ChatRequest, Completion, Message, ResponseFormat, cap_of, sampling_of
+from swarm.llm.base import ChatRequest, Completion, Message, OnRepeat, ResponseFormat, cap_of, sampling_of
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai import responses
 from swarm.llm.openai.connection import OpenAIConnection, refused
-from swarm.llm.openai.reasoning_memory import Thinking
+from swarm.llm.openai.reasoning_memory import ReasoningMemory
 from swarm.llm.openai.response_parser import AFTER_DONE, AFTER_FINISH, ResponseParser, ServerError
 from swarm.llm.openai.responses import Responses
 from swarm.llm.openai.retry_after import exhausted
@@ -47,7 +47,7 @@ class _Ask:
     readers: list[ResponseParser] = field(default_factory=list)
     """One per HTTP request, the last one last."""
     failed: list[Usage] = field(default_factory=list)
-    """Usage of the requests that were repeated, unless `again` counts them."""
+    """Usage of the requests that were repeated, unless `on_repeat` counts them."""
 
     @property
     def prompt(self) -> int:
@@ -67,15 +67,15 @@ class OpenAIModel:
     model: str
     connection: OpenAIConnection = field(repr=False)
     capabilities: CapabilityCache = field(repr=False)
-    thinking: Thinking = field(repr=False)
-    again: Again | None = field(default=None, repr=False)
+    reasoning_memory: ReasoningMemory = field(repr=False)
+    on_repeat: OnRepeat | None = field(default=None, repr=False)
 
     @property
     def endpoint(self) -> Endpoint:
         return self.connection.endpoint
 
-    def guarded(self, again: Again) -> OpenAIModel:
-        return replace(self, again=again)
+    def guarded(self, on_repeat: OnRepeat) -> OpenAIModel:
+        return replace(self, on_repeat=on_repeat)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
         # streamed even if nobody reads the pieces: a server that is hung up on then stops writing
@@ -141,19 +141,19 @@ class OpenAIModel:
                 await self._repeats(ask, error)
 
     async def _repeats(self, ask: _Ask, error: ServerError) -> None:
-        """Report a failed request to `again` before another is sent; without `again`, the answer's usage counts it."""
+        """Report a failed request to `on_repeat` before the next one; without it, the usage of the answer counts it."""
         sent = refused(self.name, self.endpoint, error)
         used = failed(sent, ask.messages)
-        if self.again is not None:
-            await self.again(sent.billed, used)
+        if self.on_repeat is not None:
+            await self.on_repeat(sent.billed, used)
         else:
             ask.failed.append(used)
 
     async def _once(self, ask: _Ask, ladder: FormatFallback) -> AsyncGenerator[str | Completion]:
         """Send one request and stream its answer."""
-        words = Responses() if self.endpoint.api == "responses" else None
-        splitter = self.thinking.splitter(self.name, self.endpoint)
-        reader = ResponseParser(ladder.streamed, ladder.way == "tool", words, asked=ask.prompt, splitter=splitter)
+        translate = Responses() if self.endpoint.api == "responses" else None
+        splitter = self.reasoning_memory.splitter(self.name, self.endpoint)
+        reader = ResponseParser(ladder.streamed, ladder.way == "tool", translate, asked=ask.prompt, splitter=splitter)
         ask.readers.append(reader)
         timeouts, begun, first = ask.timeouts, _now(), 0.0
         timeouts.sends(begun, streamed=ladder.streamed)
@@ -168,7 +168,7 @@ class OpenAIModel:
                 if reader.speaks and not first:
                     first = _now() - begun
                 if (
-                    self.again is not None
+                    self.on_repeat is not None
                     and ask.max_tokens
                     and not reader.finished
                     and reader.written > ask.max_tokens
@@ -180,7 +180,7 @@ class OpenAIModel:
                 until = _until(reader, timeouts, until)
         for piece in reader.end():
             yield piece
-        self.thinking.ended(self.name, splitter, free=ladder.way in (None, "words") and not reader.withheld)
+        self.reasoning_memory.ended(self.name, splitter, free=ladder.way in (None, "words") and not reader.withheld)
         ladder.took(reader.text, by_tool=reader.by_tool, withheld=reader.withheld)
         reader.remedy = _more_tokens(reader, ask.max_tokens, self.endpoint)
         try:
@@ -222,7 +222,7 @@ def _more_tokens(reader: ResponseParser, cap: int | None, endpoint: Endpoint) ->
     if cap is None:
         asked = f"in its card or in [endpoints.{endpoint.name}.sampling] of swarm.toml"
         return f"its server has a limit of its own: set max_tokens {asked}, or raise it there"
-    written = counted(reader.told).output_tokens
+    written = counted(reader.reported).output_tokens
     if reader.finish == "model_length" or (written and written < NEARLY * cap):
         stopped = f"its server stopped at a limit of its own, not at the {cap:,} tokens that were allowed"
         return f"{stopped}: raise it there (its context, or what it may write), or ask for less at once"

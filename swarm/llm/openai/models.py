@@ -13,7 +13,7 @@ from swarm.llm.endpoints import Endpoint, Endpoints
 from swarm.llm.openai.chat import OpenAIModel as OpenAIModel
 from swarm.llm.openai.connection import OpenAIConnection, OpenAIPackage
 from swarm.llm.openai.embeddings import OpenAIEmbedder
-from swarm.llm.openai.reasoning_memory import Thinking
+from swarm.llm.openai.reasoning_memory import ReasoningMemory
 from swarm.llm.openai.structured_output import CapabilityCache
 
 
@@ -29,7 +29,7 @@ class OpenAIModels:
         self._package = OpenAIPackage(self.endpoints.apis)
         self._connections: dict[str, OpenAIConnection] = {}
         self._capabilities = CapabilityCache(clock)
-        self._thinking = Thinking(clock)
+        self._reasoning_memory = ReasoningMemory(clock)
 
     async def __aenter__(self) -> OpenAIModels:
         return self
@@ -41,7 +41,7 @@ class OpenAIModels:
         """The model `endpoint/model`, or the default one of an endpoint; without one, it says so when it is asked."""
         found = self.endpoints.of_model(name)
         full, model = self.endpoints.full(name), name.partition("/")[2] or found.model
-        return OpenAIModel(full, model, self.connection(found), self._capabilities, self._thinking)
+        return OpenAIModel(full, model, self.connection(found), self._capabilities, self._reasoning_memory)
 
     def embedder(self, name: str) -> OpenAIEmbedder:
         """The embedding model `endpoint/model`, or the default one of an endpoint."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from swarm.llm.endpoints import OFFICIAL, Endpoint
-from swarm.llm.openai.reasoning_splitter import Splitter
+from swarm.llm.openai.reasoning_splitter import ReasoningSplitter
 from swarm.llm.openai.structured_output import CapabilityCache
 
 _MAY_THINK = re.compile(
@@ -18,7 +18,7 @@ SECONDS = 86_400.0
 """How long an observation of a model counts."""
 
 
-class Thinking:
+class ReasoningMemory:
     """Remembers which models end their thoughts with a closing tag that has no opening one.
 
     The text of such a model, and of one that may be such by its name, is held back until the tag or the end arrives.
@@ -29,12 +29,12 @@ class Thinking:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._notes = CapabilityCache(clock, SECONDS)
 
-    def splitter(self, model: str, endpoint: Endpoint) -> Splitter:
+    def splitter(self, model: str, endpoint: Endpoint) -> ReasoningSplitter:
         late = ("late", model) in self._notes
         plain = ("plain", model) in self._notes or endpoint.url.startswith(OFFICIAL)
-        return Splitter(holds=not plain and bool(_MAY_THINK.search(model)), late=late)
+        return ReasoningSplitter(holds=not plain and bool(_MAY_THINK.search(model)), late=late)
 
-    def ended(self, model: str, splitter: Splitter, *, free: bool) -> None:
+    def ended(self, model: str, splitter: ReasoningSplitter, *, free: bool) -> None:
         """Record a whole answer. `free`: no format constrained it, and it was not cut."""
         if splitter.bare:
             self._notes.drop("plain", model)

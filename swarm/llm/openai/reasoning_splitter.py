@@ -40,7 +40,7 @@ _CONTEXT = 64
 """Characters before a tag that decide what it means."""
 
 
-class Splitter:
+class ReasoningSplitter:
     """Removes the thoughts from one streamed text, however it is cut into pieces.
 
     With `holds`, no text is returned before it is certain that no closing tag without an opening one comes. Without
@@ -312,7 +312,7 @@ def answer_in(text: str) -> str:
     >>> answer_in("Models end their thoughts with `</think>`.")
     'Models end their thoughts with `</think>`.'
     """
-    splitter = Splitter(holds=True)
+    splitter = ReasoningSplitter(holds=True)
     return splitter.feed(text) + splitter.end()
 
 

@@ -16,7 +16,7 @@ from swarm.llm.base import Anew, Completion
 from swarm.llm.openai import usage
 from swarm.llm.openai.error_table import status_of
 from swarm.llm.openai.message_fields import sizes, tools, words
-from swarm.llm.openai.reasoning_splitter import Splitter
+from swarm.llm.openai.reasoning_splitter import ReasoningSplitter
 from swarm.types.result import Usage
 
 MAX_RESPONSE = 4_000_000
@@ -111,20 +111,20 @@ class ResponseParser:
 
     streamed: bool = False
     tool: bool = False
-    words: Callable[[Any], Any] | None = None
+    translate: Callable[[Any], Any] | None = None
     """Translates the server's data into chat completions, if it uses another API."""
     by_tool: bool = False
     finish: str = ""
     refusal: str = ""
     done: bool = False
     """Whether the server sent `[DONE]`, or a whole response."""
-    told: Mapping[str, Any] = field(default_factory=dict)
+    reported: Mapping[str, Any] = field(default_factory=dict)
     """The usage that the server reported."""
     remedy: str = ""
     """What to do about a cut answer."""
     asked: int = 0
     """Estimated tokens of the prompt, used if the server reports none."""
-    splitter: Splitter = field(default_factory=Splitter)
+    splitter: ReasoningSplitter = field(default_factory=ReasoningSplitter)
     """Separates its text from its thoughts."""
     pause: float = 0.0
     """Seconds until the server accepts another request, from its headers."""
@@ -166,10 +166,10 @@ class ResponseParser:
     @property
     def used(self) -> Usage:
         """One call as the server counted it so far, and as estimated where it did not. Before an answer: nothing."""
-        if not (self.told or self.written or self.finished):
+        if not (self.reported or self.written or self.finished):
             return Usage()
         received = max(self.written, -(-self._bytes // usage.TOKEN_BYTES))
-        return usage.estimated(usage.counted(self.told), sent=self.asked, received=received)
+        return usage.estimated(usage.counted(self.reported), sent=self.asked, received=received)
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The text that `chunk` completes."""
@@ -202,7 +202,7 @@ class ResponseParser:
 
     def stop(self) -> None:
         """Mark the answer as cut here. The usage reported so far is not what the server charges."""
-        self.finish, self.told = "length", {}
+        self.finish, self.reported = "length", {}
 
     def completion(self, model: str, asked_by: str) -> Completion:
         """The completion. Raises the reason if the response is no answer."""
@@ -247,7 +247,7 @@ class ResponseParser:
         except (ValueError, RecursionError):
             page = self._body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
             raise BadOutput(PAGE if page else NO_JSON) from None
-        data = data if self.words is None else self.words(data)
+        data = data if self.translate is None else self.translate(data)
         raise_error(data)
         if not (isinstance(data, dict) and data.get("choices")):
             raise BadOutput("the response is not a chat completion")
@@ -267,7 +267,7 @@ class ResponseParser:
             value = data
         if name == "error":
             value = value if isinstance(value, dict) and value.get("error") else {"error": value}
-        value = value if self.words is None else self.words(value)
+        value = value if self.translate is None else self.translate(value)
         raise_error(value)
         if not isinstance(value, dict):
             raise BadOutput("an event of the answer is not JSON")
@@ -282,10 +282,10 @@ class ResponseParser:
             found = [size for part in parts for size in sizes(part)]
             self.written += sum(-(-size // TOKEN_BYTES) for size in found)
             self._bytes += sum(found)
-            if isinstance(told := data.get("usage"), dict):
-                self.told = told
+            if isinstance(reported := data.get("usage"), dict):
+                self.reported = reported
             elif found:
-                self.told = {}  # what was counted before this is not all of it
+                self.reported = {}  # what was counted before this is not all of it
             for choice, part in zip(choices, parts, strict=True):
                 if choice.get("index") in (0, None):
                     self.finish = str(choice.get("finish_reason") or self.finish)
