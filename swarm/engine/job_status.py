@@ -68,4 +68,5 @@ def info(
         subtasks=status.subtasks or given,
         cost=cost,
         presumed=presumed,
+        plan_only=request.get("plan_only", False),
     )

@@ -110,3 +110,5 @@ class JobInfo(Value):
     cost: int = 0
     """Micro-dollars, settled."""
     presumed: int = 0
+    plan_only: bool = False
+    """Whether it was only planned, as by `swarm plan`."""

@@ -49,6 +49,7 @@ def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, ser
     again = here("plan", REQUEST, "--save", str(file), env=served)
     forced = here("plan", REQUEST, "--save", str(file), "--force", "--json", env=served)
     file.write_text(file.read_text() + "- {id: more, expert: greeting, instruction: say hello}\naggregate: join\n")
+    planned = here("jobs", env=served)
     done = here("ask", "--plan", str(file), "--json", env=served)
     newest = here("jobs", "--json", env=served).json["jobs"][0]
     after = here("plan", "--plan", str(file), "--json", env=served)
@@ -57,12 +58,18 @@ def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, ser
     assert "plan by local/planner in" in seen.out
     assert "up to 2 at once" in seen.out
     assert "t3  reply-writer  after t1, t2: " in seen.out
+    assert "Result of t1" not in seen.out, "a line shows the first paragraph of an instruction"
+    assert planned.out.count("plan only") == 2
     assert "unknown: no past runs of t1, t2, t3" in seen.out
     assert f"swarm ask --plan {file}" in seen.err
     assert "--force" in again.err
     assert forced.json["saved"] == str(file)
     assert file.read_text().startswith("request: ")
-    assert (newest["id"], REQUEST.startswith(newest["text"].rstrip("…."))) == (done.json["job"], True)
+    assert (newest["id"], newest["plan_only"], REQUEST.startswith(newest["text"].rstrip("…."))) == (
+        done.json["job"],
+        False,
+        True,
+    )
     assert {row["expert"] for row in done.json["plan"]} == THREE | {"greeting"}
     assert after.json["planner"] == "given"
     assert after.json["plan"]["aggregate"] == "join"

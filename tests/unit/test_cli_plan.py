@@ -170,7 +170,7 @@ def test_conditions_and_items_are_shown_in_words() -> None:
         ({"not_equals": "x"}, 't is not "x"'),
         ({"one_of": [1, "é"]}, 't is one of [1, "é"]'),
         ({"at_least": 0.5}, "t is at least 0.5"),
-        ({"at_most": 3}, "t is at most 3.0"),
+        ({"at_most": 3}, "t is at most 3"),
     ],
 )
 def test_every_comparison_has_its_words(fields: dict[str, Any], words: str) -> None:

@@ -34,6 +34,16 @@ def flat(text: str, width: int = 0) -> str:
     return _cut(" ".join(clean(text).split()), width)
 
 
+def headline(text: str, width: int) -> str:
+    """The first paragraph of a text, `flat`. An ellipsis stands for what follows, such as appended results.
+
+    >>> headline("Write a reply.\\n\\nResult of t1 (triage): ${t1}", 90)
+    'Write a reply. …'
+    """
+    first, _, rest = text.strip().partition("\n\n")
+    return flat(f"{first} …" if rest else first, width)
+
+
 def _cut(line: str, width: int) -> str:
     return line if not width or len(line) <= width else line[: width - 1].rstrip() + "…"
 

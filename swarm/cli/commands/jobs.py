@@ -194,7 +194,7 @@ def _show_jobs(screen: Screen, infos: list[JobInfo], none: str) -> None:
 def _row(info: JobInfo, paid: bool) -> tuple[str, ...]:
     """Return the columns of a job. The known cost and the possible cost of calls of unknown fate stay apart."""
     cost = spent(info.cost, info.presumed) if info.cost or info.presumed else ""
-    settled = f"{info.settled}/{info.subtasks}"
+    settled = "plan only" if info.plan_only else f"{info.settled}/{info.subtasks}"
     return (info.id, info.state, settled, _ago(info.accepted_at), info.tenant, *((cost,) if paid else ()), info.text)
 
 

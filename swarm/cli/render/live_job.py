@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from swarm.broker.deltas import ANSWER, Delta
-from swarm.cli.base.console import Screen, clean, flat, line, listed
+from swarm.cli.base.console import Screen, clean, flat, headline, line, listed
 from swarm.cli.render.answer import fallback_note
 from swarm.engine.progress import Graph, Progress, SubtaskState, parent_id
 from swarm.engine.reducer import fold
@@ -250,7 +250,7 @@ def _about(row: JobRow) -> str:
     if row.reason and row.state != "solved":
         return flat(row.reason, 200)
     waits = f"after {listed(row.depends_on, 4)}: " if row.depends_on else ""
-    return waits + flat(row.instruction, 200)
+    return waits + headline(row.instruction, 200)
 
 
 # -- showing -------------------------------------------------------------------------------------------------------
@@ -328,6 +328,6 @@ def _new_rows(rows: Iterable[JobRow]) -> Iterator[str]:
     every = list(rows)
     for row in every[:SHOWN]:
         waits = f" after {listed(row.depends_on, 4)}" if row.depends_on else ""
-        yield f"  {row.id}  {row.expert}{waits}: {flat(row.instruction, 90)}"
+        yield f"  {row.id}  {row.expert}{waits}: {headline(row.instruction, 90)}"
     if len(every) > SHOWN:
         yield f"  and {len(every) - SHOWN:,} more"

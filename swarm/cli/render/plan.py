@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, Decimal
 
-from swarm.cli.base.console import Screen, flat, listed
+from swarm.cli.base.console import Screen, flat, headline, listed
 from swarm.engine.estimate import Estimate, SubtaskEstimate, levels
 from swarm.engine.plan_report import PlanReport
 from swarm.types.plan import Condition, Subtask
@@ -36,7 +36,7 @@ def lines(report: PlanReport) -> Iterator[tuple[Part, ...]]:
             subtask = subtasks[name]
             waits = f"after {listed(edges[name], 4)}: " if edges[name] else ""
             mark = (" * ", "yellow") if name in critical and len(subtasks) > 1 else "   "
-            yield (mark, (f"{name}  {subtask.expert}  ", "bold"), waits + flat(subtask.instruction, SHOWN_TEXT))
+            yield (mark, (f"{name}  {subtask.expert}  ", "bold"), waits + headline(subtask.instruction, SHOWN_TEXT))
             for text in _about(subtask, report.why.get(name, ""), estimates[name]):
                 yield ((f"       {text}", "dim"),)
     yield ()
@@ -77,10 +77,14 @@ def condition(when: Condition) -> str:
 
     >>> condition(Condition(result="t1.label", equals="refund"))
     't1.label is "refund"'
+    >>> condition(Condition(result="t1.words", at_least=3))
+    't1.words is at least 3'
     """
     words = {"equals": "is", "not_equals": "is not", "one_of": "is one of", "at_least": "is at least"}
     (comparison,) = when.model_fields_set - {"result"}
-    wanted = json.dumps(getattr(when, comparison), ensure_ascii=False)
+    value = getattr(when, comparison)
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    wanted = json.dumps(value, ensure_ascii=False)
     return f"{when.result} {words.get(comparison, 'is at most')} {flat(wanted, 80)}"
 
 
