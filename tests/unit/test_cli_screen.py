@@ -256,6 +256,14 @@ def test_a_receipt_says_what_was_stopped() -> None:
     ]
 
 
+def test_a_receipt_with_an_unknown_attempt_claims_no_more_than_is_known() -> None:
+    part = Part(subtask="b", attempt=1, expert="y", how="stopped", unknown=True)
+
+    told = answer_view.receipt(Receipt(job="j", ending="cancelled", stopped=("b:1",), parts=(part,)))
+
+    assert told[-1] == "  used: no model call that is known"
+
+
 def test_a_receipt_of_one_subtask_says_what_became_of_its_attempts() -> None:
     parts = (Part(subtask="b", attempt=1, expert="y", how="stopped", unknown=True),)
 

@@ -152,7 +152,7 @@ def receipt(found: Receipt, subtask: str | None = None) -> list[str]:
     lines = [f"  {_part(part)}" for part in parts if part.how == "stopped"]
     names = (("withdrawn", found.withdrawn), ("solved before", found.finished))
     lines += [f"  {what}: {listed(each)}" for what, each in names if each]
-    return [f"{found.job} cancelled", *lines, f"  used: {_used(found.usage)}"]
+    return [f"{found.job} cancelled", *lines, f"  used: {_used(found.usage, parts)}"]
 
 
 def _part(part: Part) -> str:
@@ -164,9 +164,9 @@ def _part(part: Part) -> str:
     return f"{text}, {_used(part.usage)}" if part.usage != Usage() else text
 
 
-def _used(usage: Usage) -> str:
+def _used(usage: Usage, parts: Iterable[Part] = ()) -> str:
     if usage == Usage():
-        return "no model call"
+        return "no model call that is known" if any(part.unknown for part in parts) else "no model call"
     calls = f"{usage.calls:,} model calls, {usage.input_tokens:,} + {usage.output_tokens:,} tokens{beside(usage)}"
     presumed = f", and up to {at_most(usage.presumed)} of unknown fate" if usage.presumed else ""
     return f"{calls}, {money(usage.cost)}{presumed}"
