@@ -81,7 +81,8 @@ def check_labels(name: str, labels: Iterable[str]) -> None:
     """Raise BadInput unless there are two to MAX_LABELS labels."""
     found = sorted(set(labels))
     if len(found) < 2:
-        _wrong(name, f"has rows of {len(found)} label(s)", "give rows of at least two labels")
+        only = f"has only rows of the label {found[0]!r}" if found else "has no rows"
+        _wrong(name, only, "give rows of at least two labels")
     if len(found) > MAX_LABELS:
         raise TooLarge(name, len(found), MAX_LABELS, "labels")
 

@@ -86,7 +86,7 @@ class TrainingReport:
             )
         if rare := self.rare:
             named = ", ".join(
-                f"{each.label!r} ({each.rows:,} rows, {each.held_out:,} held out)" for each in rare[:NAMED]
+                f"{each.label!r} (rows: {each.rows:,}, held out: {each.held_out:,})" for each in rare[:NAMED]
             )
             more = f" and {len(rare) - NAMED:,} more" if len(rare) > NAMED else ""
             found.append(f"the accuracy says little about {named}{more}: give more rows of them")

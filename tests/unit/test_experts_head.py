@@ -172,7 +172,7 @@ def test_rows_come_from_csv_and_jsonl(tmp_path: Path) -> None:
         ("text,label\na,x\nb,\n", "r.csv", "r.csv:3: has no label"),
         ("text,label\na,x\nb\n", "r.csv", "r.csv:3: has no label"),
         ('text,label\na,x\n"b,y\n', "r.csv", "is no CSV"),
-        ("text,label\na,x\nb,x\n", "r.csv", "rows of 1 label"),
+        ("text,label\na,x\nb,x\n", "r.csv", "r.csv: has only rows of the label 'x'"),
         (b"text,label\na,x\n\xff,y\n", "r.csv", "r.csv:3: is not UTF-8"),
         ("text,label\na," + "x" * 201, "r.csv", "a label of 201 characters"),
         ('{"text": "a", "label": "x"}\nno', "r.jsonl", "r.jsonl:2: is no JSON"),
@@ -337,7 +337,7 @@ def test_rows_are_held_out_of_every_label_and_rare_ones_are_named(many: bool) ->
         if many
         else {"common": 60, "rare": 6, "pair": 2, "single": 0}
     )
-    assert report.warnings[-1].startswith("the accuracy says little about 'single' (1 rows, 0 held out)")
+    assert report.warnings[-1].startswith("the accuracy says little about 'single' (rows: 1, held out: 0)")
     assert ("'rare'" in report.warnings[-1]) is many
     assert train_with_report(rows[::-1])[1] == report
 

@@ -126,7 +126,7 @@ def train(
         }
     )  # fmt: skip
     screen.line(f"labels    {len(report.labels)}: {listed(report.labels, 20)}")
-    screen.line(f"rows      {report.rows:,}, {report.held_out:,} of them held out")
+    screen.line(f"rows      {report.rows:,}")
     screen.line(f"accuracy  {report.summary}")
     if len(report.labels) <= SHOWN_LABELS:
         rows_of = [(each.label, f"{each.rows:,}", f"{each.held_out:,}", f"{each.right:,}") for each in report.by_label]
