@@ -16,7 +16,7 @@ from swarm.errors import BadOutput, ModelUnavailable
 from swarm.llm.base import Anew, ChatRequest, Completion, Message, Model, ResponseFormat, cap_of, complete
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.openai.usage import failed, given_up
-from swarm.llm.untrusted import NOTICE
+from swarm.llm.untrusted_text import NOTICE
 from swarm.types.card import Card
 from swarm.types.result import Usage
 from swarm.types.sampling import Cap, setting_of

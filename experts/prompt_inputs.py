@@ -14,7 +14,7 @@ from typing import Any
 
 from swarm.engine.references import SKIPPED, field, list_at
 from swarm.errors import UnusableInput
-from swarm.llm.untrusted import wrap_untrusted
+from swarm.llm.untrusted_text import wrap_untrusted
 from swarm.types.base import MAX_TEXT
 from swarm.types.plan import ITEM, RESULT_LINE, WRITTEN, Subtask, referenced
 from swarm.types.result import Solution

@@ -27,8 +27,8 @@ from swarm.runtime.expert_context import Context
 from swarm.types.answer import Answer
 from swarm.types.plan import Plan
 from swarm.types.request import Envelope, Request
+from workers.delivery_runner import DeliveryRunner
 from workers.lane import Lane
-from workers.running import DeliveryRunner
 
 ENDING_GRACE = 2.0
 """Seconds after a child job's deadline in which its ending must arrive."""

@@ -41,8 +41,8 @@ from workers import event_loop, health, tasks
 from workers.call_budget import Accounts
 from workers.child_jobs import ChildJobs
 from workers.config_sync import sync_config
+from workers.delivery_runner import DeliveryResult
 from workers.lane import Lane
-from workers.running import DeliveryResult
 from workers.shutdown import leave_behind, leaving, threads
 from workers.stats_buffer import StatsBuffer
 from workers.tasks import DeliveryContext, Services

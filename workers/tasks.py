@@ -21,7 +21,7 @@ from swarm.types.request import Envelope
 from swarm.types.result import Failure, Outcome, Solution
 from workers.call_budget import Accounts, DeliveryAccount
 from workers.child_jobs import ChildJobs
-from workers.running import DeliveryLog, DeliveryResult, DeliveryRunner
+from workers.delivery_runner import DeliveryLog, DeliveryResult, DeliveryRunner
 from workers.stats_buffer import StatsBuffer
 
 

@@ -2,7 +2,7 @@
 
 arq 0.28 polls, holds no leases and dies with Redis (its limits are known and it is no longer developed), so only its
 form is kept: functions and their registry, the job record, start-up and shut-down. Replaced are `main` (it claims by
-script, woken by a list), running a delivery (`workers.running`) and stopping. The contract test in
+script, woken by a list), running a delivery (`workers.delivery_runner`) and stopping. The contract test in
 tests/contracts/test_arq.py lists what is relied on.
 """
 
@@ -30,15 +30,15 @@ from swarm.broker.address import open_client, shown
 from swarm.broker.connection import Connection
 from swarm.broker.keys import Keys
 from swarm.broker.queue import Claim, Queue
+from swarm.broker.running_workers import about
 from swarm.broker.served_queues import ServedQueues
-from swarm.broker.workers import about
 from swarm.errors import BrokerError
 from swarm.settings import Settings
 from workers.control import ControlChannel
+from workers.delivery_runner import DeliveryLog, DeliveryResult, DeliveryRunner
 from workers.heartbeat import Heartbeat
 from workers.lane import Lane
 from workers.redis_outage import RedisOutage
-from workers.running import DeliveryLog, DeliveryResult, DeliveryRunner
 from workers.supervisor import supervised
 from workers.tasks import DeliveryContext, Services
 from workers.wake import IDLE, Waker

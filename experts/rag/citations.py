@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from experts.rag.chunking import Passage, Sentence, sentences
 from experts.rag.index import Hit, PassageIndex, terms, words
-from experts.rag.unspaced import UNSPACED
+from experts.rag.unspaced_scripts import UNSPACED
 from swarm.types.result import Citation
 
 NEAR = 0.6

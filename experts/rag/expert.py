@@ -21,7 +21,7 @@ from experts.rag.documents import Document, load_documents
 from experts.rag.index import Hit, PassageIndex
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Message, Model, Models
-from swarm.llm.untrusted import wrap_untrusted
+from swarm.llm.untrusted_text import wrap_untrusted
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask

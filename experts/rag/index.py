@@ -14,7 +14,7 @@ from heapq import nlargest
 from unicodedata import normalize
 
 from experts.rag.chunking import Passage
-from experts.rag.unspaced import RUN, UNSPACED, borders, pieces
+from experts.rag.unspaced_scripts import RUN, UNSPACED, borders, pieces
 from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import stem
 

@@ -22,7 +22,7 @@ from swarm.llm.base import ChatRequest, Completion, Message, Model, Models, cap_
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.endpoints import unusable
 from swarm.llm.openai.usage import failed
-from swarm.llm.untrusted import wrap_untrusted
+from swarm.llm.untrusted_text import wrap_untrusted
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.answer import Missing
 from swarm.types.plan import Subtask, unescaped

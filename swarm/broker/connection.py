@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from swarm.broker.address import open_client, shown
 from swarm.broker.connection_errors import hang_up, read_only, translated
 from swarm.broker.durability import DISK_MS, waits_for_disk
-from swarm.broker.half_open import watched
+from swarm.broker.half_open_connection import watched
 from swarm.broker.keys import Keys
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUnconfirmed, BrokerUntrusted
 

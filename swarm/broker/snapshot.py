@@ -32,8 +32,8 @@ from swarm.broker.keys import (
 )
 from swarm.broker.limiters import Limiters, breaker_of, target
 from swarm.broker.plan_store import PlanStore
+from swarm.broker.running_workers import running_workers, unserved
 from swarm.broker.snapshot_types import Gate, Held, Kind, Memory, PersistentKey, QueueStatus, Snapshot
-from swarm.broker.workers import running_workers, unserved
 from swarm.settings import Settings
 from swarm.types.card import Limits
 

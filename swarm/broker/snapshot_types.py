@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from swarm.broker.workers import WorkerInfo
+from swarm.broker.running_workers import WorkerInfo
 from swarm.types.base import Value
 from swarm.types.card import Limits
 

@@ -27,10 +27,10 @@ from pydantic import ValidationError
 
 from swarm.broker.dead_letters import DeadLetter
 from swarm.broker.job_log import JobLog
-from swarm.broker.session import Session, Sessions
+from swarm.broker.loop_session import Session, Sessions
+from swarm.broker.running_workers import unserved_of
 from swarm.broker.snapshot import take_snapshot
 from swarm.broker.snapshot_types import Snapshot
-from swarm.broker.workers import unserved_of
 from swarm.client.abandoned_ask import Submission
 from swarm.client.job import Job, planning
 from swarm.client.tenant_cancel import cancel_all

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from swarm.broker.deltas import Delta
 from swarm.broker.job_log import JobLog
-from swarm.broker.session import Sessions
+from swarm.broker.loop_session import Sessions
 from swarm.client.follow import JobFollower
 from swarm.engine.job_status import JobStatus
 from swarm.engine.progress import SETTLED, Progress, parent_id

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarm.llm.base import Message
-from swarm.llm.untrusted import KEY
+from swarm.llm.untrusted_text import KEY
 
 MOST = 20_000
 """Characters of an answer, and of each message, that are examined."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from swarm.planner.base import fallbacks
 from swarm.planner.local.clause_roles import is_context
 from swarm.planner.local.conjuncts import parted
-from swarm.planner.local.unclaimed import leads, several
+from swarm.planner.local.uncovered_wishes import leads, several
 from swarm.text.clause_openings import LINKS, POLITE, acts, verb, word
 from swarm.text.clauses import Clause, clauses
 from swarm.text.english import VAGUE, WEAK_STEMS, stem

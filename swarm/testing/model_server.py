@@ -13,7 +13,7 @@
 
 A text becomes what its path names: a chat completion, a response, either of them streamed if requested, embeddings, or
 a list of models. A `Reply` is sent unchanged, a `Stream` piece by piece, and a script that never returns hangs
-(`hang`). Dialects of real servers are in `dialects.py`, answers from a file in `rules.py`.
+(`hang`). Dialects of real servers are in `dialects.py`, answers from a file in `script_rules.py`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from swarm.cli.base import options as given
 from swarm.client import SwarmClient
 from swarm.llm.endpoint_config import read as read_endpoints
 from swarm.settings import Settings
-from swarm.testing.rules import ScriptRules
+from swarm.testing.script_rules import ScriptRules
 from swarm.types.plan import Plan
 from tests import docs
 from tests.acceptance.pages import ROOT, Block, Page, pages

@@ -23,7 +23,7 @@ from experts.instruction.expert import DEFAULT_INSTRUCTION
 from experts.rag.expert import ABSENT, RULES
 from swarm.answer import synthesis
 from swarm.client.client import SwarmClient
-from swarm.llm import untrusted
+from swarm.llm import untrusted_text
 from swarm.planner.model import prompt
 from swarm.settings import Settings
 from swarm.types.answer import Answer, Ending
@@ -131,10 +131,10 @@ def assert_some_sense(text: str, asked: Asked) -> None:
     plain = " ".join(text.split())
     assert plain
     assert plain.casefold() != " ".join(asked.text.split()).casefold()
-    assert not re.search(rf"<<{untrusted.KEY}|{untrusted.KEY}>>|<\|[a-z_]+\|>|\{{%|\{{\{{", text)
+    assert not re.search(rf"<<{untrusted_text.KEY}|{untrusted_text.KEY}>>|<\|[a-z_]+\|>|\{{%|\{{\{{", text)
     rules = (
         RULES,
-        untrusted.NOTICE,
+        untrusted_text.NOTICE,
         synthesis.SYSTEM,
         synthesis.NOTICE,
         prompt.TASK,

@@ -17,7 +17,7 @@ from swarm.llm.openai.models import OpenAIModels
 from swarm.settings import Settings
 from swarm.testing.dialects import DIALECTS, Dialect, asked_by
 from swarm.testing.model_server import ModelServer, Received
-from swarm.testing.rules import ScriptRules
+from swarm.testing.script_rules import ScriptRules
 from swarm.types.answer import Answer
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask

@@ -10,8 +10,8 @@ import pytest
 
 from swarm.broker import snapshot as counting
 from swarm.broker.limiters import Limiters
+from swarm.broker.running_workers import WorkerInfo, unserved
 from swarm.broker.snapshot_types import Memory, PersistentKey, Snapshot
-from swarm.broker.workers import WorkerInfo, unserved
 from swarm.cli.base.console import Screen
 from swarm.cli.commands import unserved_hint as saying
 from swarm.client.client import SwarmClient

@@ -18,7 +18,7 @@ from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
 from swarm.broker.limiters import open_breakers
 from swarm.broker.redis_health import measure_health
-from swarm.broker.workers import running_workers
+from swarm.broker.running_workers import running_workers
 from swarm.cli.base import exit_codes
 from swarm.cli.doctor import checks
 from swarm.cli.doctor.checks import Check

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-import workers.running
+import workers.delivery_runner
 from experts.catalog.loader import versioned
 from experts.python_experts import Implementation
 from swarm.broker.connection import Connection
@@ -153,7 +153,7 @@ async def test_a_bug_of_ours_is_told_with_each_delivery_that_it_costs(
     async def bug(self: Router, claim: object) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(workers.running, "BUG_DELAY", 0.02)
+    monkeypatch.setattr(workers.delivery_runner, "BUG_DELAY", 0.02)
     monkeypatch.setattr(Router, "advance", bug)
     lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=20), expert("echo", echo))
 

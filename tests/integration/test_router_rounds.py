@@ -21,7 +21,7 @@ from swarm.types.request import Request
 from swarm.types.result import Failure, Solution, Usage
 from tests.builders import planned
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, echo, expert, kinds, publish, route_by, serving, until
-from workers import running
+from workers import delivery_runner
 
 Turn = Callable[[Publish | None, PriorPlan | None], Awaitable[Planned]]
 
@@ -356,7 +356,7 @@ async def test_a_planner_that_dies_of_planning_again_leaves_what_is_done(
     async def has_a_bug(publish: Publish | None, tried: PriorPlan | None) -> Planned:
         raise ZeroDivisionError("the planner is broken")
 
-    monkeypatch.setattr(running, "BUG_DELAY", 0.01)
+    monkeypatch.setattr(delivery_runner, "BUG_DELAY", 0.01)
     async with planned_by(settings, crew, Script(FIRST, *[has_a_bug] * 3)) as client:
         job = await client.submit("go")
         answer = await job.answer(20)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-import workers.running
+import workers.delivery_runner
 from swarm.broker.queue import Claim
 from swarm.client.client import SwarmClient
 from swarm.router.router import Router
@@ -26,7 +26,7 @@ async def broken(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
 
 @pytest.fixture
 async def client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SwarmClient]:
-    monkeypatch.setattr(workers.running, "BUG_DELAY", 0.02)
+    monkeypatch.setattr(workers.delivery_runner, "BUG_DELAY", 0.02)
     async with SwarmClient(settings=settings) as client:
         yield client
 

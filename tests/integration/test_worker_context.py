@@ -10,7 +10,7 @@ from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, publish, serving
 from workers import tasks
-from workers.running import DeliveryResult
+from workers.delivery_runner import DeliveryResult
 from workers.tasks import DeliveryContext
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.broker.redis_health import RedisHealth
+from swarm.broker.running_workers import WorkerInfo
 from swarm.broker.snapshot_types import Breaker, Memory, memory_concerns
-from swarm.broker.workers import WorkerInfo
 from swarm.cli.doctor import catalog, endpoints, price_tables, redis
 from swarm.cli.doctor.endpoints import Asked
 from swarm.cli.doctor.env_names import KNOWN, strangers

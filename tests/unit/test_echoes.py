@@ -13,7 +13,7 @@ from experts.rag.expert import RULES
 from swarm.errors import BadOutput
 from swarm.llm.base import Message
 from swarm.llm.degenerate_output import Remark, echo, reminded
-from swarm.llm.untrusted import NOTICE, wrap_untrusted
+from swarm.llm.untrusted_text import NOTICE, wrap_untrusted
 from swarm.testing.scripted_model import ScriptedModel
 from swarm.types.card import Card
 from swarm.types.plan import Subtask

@@ -14,7 +14,7 @@ from experts.output_schema import find_json
 from experts.prompt_inputs import fenced, inline, with_item
 from swarm.engine.references import SKIPPED
 from swarm.errors import UnusableInput
-from swarm.llm.untrusted import wrap_untrusted
+from swarm.llm.untrusted_text import wrap_untrusted
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 

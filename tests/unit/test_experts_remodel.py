@@ -9,7 +9,7 @@ import pytest
 import experts
 from experts.catalog.loader import Loaded, check_folder, read_folder
 from experts.catalog.model_override import remodel
-from swarm.testing.rules import ScriptRules
+from swarm.testing.script_rules import ScriptRules
 
 DEMO = Path(experts.__file__).parent / "demo"
 

@@ -14,7 +14,7 @@ import pytest
 
 from swarm.testing.dialects import BY_NAME, DIALECTS, Dialect, InjectedFault
 from swarm.testing.model_server import ModelServer, Stream, chunk
-from swarm.testing.rules import ScriptRules
+from swarm.testing.script_rules import ScriptRules
 
 KEY = "sk-right-1234567890"
 SAID = '{"steps": [1, 2]}'

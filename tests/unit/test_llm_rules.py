@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadInput, TooLarge
-from swarm.testing import rules as module
+from swarm.testing import script_rules as module
 from swarm.testing.dialect import FaultKind, InjectedFault, Said
 from swarm.testing.model_server import Received, Reply, Stream
-from swarm.testing.rules import ScriptRules
+from swarm.testing.script_rules import ScriptRules
 
 
 def received(last: str, system: str = "", model: str = "small", **more: Any) -> Received:

@@ -14,7 +14,7 @@ from swarm.llm.base import Message
 from swarm.llm.openai.usage import prompt_tokens, text_tokens
 from swarm.testing.dialects import BY_NAME, LLAMA_SERVER, OPENAI, Dialect, InjectedFault
 from swarm.testing.model_server import ModelServer, Received
-from swarm.testing.rules import ScriptRules
+from swarm.testing.script_rules import ScriptRules
 
 openai = pytest.importorskip("openai")
 

@@ -78,7 +78,7 @@ def model_server(
 
 
 def _by_rules(file: str) -> tuple[Speech, tuple[str, ...]]:
-    from swarm.testing.rules import ScriptRules
+    from swarm.testing.script_rules import ScriptRules
 
     path = demo_folder() / "rules.yaml" if file == DEMO else Path(options.utf8(file, "rules"))
     found = ScriptRules.load(path)

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from swarm.broker.acl import rule
+from swarm.broker.running_workers import WorkerInfo
 from swarm.broker.snapshot_types import Breaker, Gate, Snapshot
-from swarm.broker.workers import WorkerInfo
 from swarm.cli.base import exit_codes
 from swarm.cli.base.console import Screen, listed
 from swarm.cli.base.context import AsJson, Edge, RedisUrl

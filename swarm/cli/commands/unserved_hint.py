@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from swarm.broker.workers import ROUTER
+from swarm.broker.running_workers import ROUTER
 from swarm.cli.base.console import Screen, listed
 from swarm.client.client import SwarmClient
 from swarm.errors import BrokerError

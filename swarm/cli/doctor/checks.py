@@ -11,7 +11,7 @@ import swarm
 from swarm.broker.ledger import Ledger
 from swarm.broker.limiters import Limiters, open_breakers
 from swarm.broker.price_table import PriceTable
-from swarm.broker.workers import running_workers
+from swarm.broker.running_workers import running_workers
 from swarm.cli.doctor import catalog, price_tables
 from swarm.cli.doctor import endpoints as doctor_endpoints
 from swarm.cli.doctor import redis as doctor_redis

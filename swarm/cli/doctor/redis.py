@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from swarm.broker.keys import ADVANCE, ANSWER, PLAN, expert_queue
 from swarm.broker.redis_health import RedisHealth
+from swarm.broker.running_workers import ROUTER, WorkerInfo, unserved
 from swarm.broker.snapshot_types import Breaker, memory_concerns
-from swarm.broker.workers import ROUTER, WorkerInfo, unserved
 from swarm.cli.doctor.findings import Finding, bad, good, many, warning
 from swarm.settings import Settings
 from swarm.types.card import Card

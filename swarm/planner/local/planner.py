@@ -14,7 +14,7 @@ from swarm.planner.local.borrowed_text import borrowed
 from swarm.planner.local.ordering import Waits, waits
 from swarm.planner.local.task import Span, Task
 from swarm.planner.local.tasks import shown, tasks
-from swarm.planner.local.unclaimed import left_out
+from swarm.planner.local.uncovered_wishes import left_out
 from swarm.text.expert_ranking import Similar, index
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card

@@ -12,7 +12,7 @@ from typing import Any
 
 from swarm.errors import BadDraft, BadOutput, DraftReason, NoDraft, PlanRefused
 from swarm.llm.base import Message
-from swarm.llm.untrusted import wrap_untrusted
+from swarm.llm.untrusted_text import wrap_untrusted
 from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.compile.foreign_references import NOTHING, REQUEST, Foreign
 from swarm.planner.model.output_schema import EXAMPLES, shown, skeleton
