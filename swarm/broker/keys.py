@@ -2,7 +2,7 @@
 
 A job's keys live until `expire`: before its end, 30 days beyond its maximum age, so that it survives an outage; after
 its end, until the retention has passed. The scripts in `scripts/` build the same names from the prefix;
-`tests/unit/test_keys.py` compares the two.
+`tests/unit/broker/test_keys.py` compares the two.
 
     key                              type     holds                                             lives
     PREFIX:job:ID                    hash     request, progress, token, ending, bytes kept ...   until expire

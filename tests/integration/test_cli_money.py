@@ -15,7 +15,7 @@ from swarm.broker.connection import Connection
 from swarm.types.card import Catalog
 from tests.conftest import a_card
 from tests.integration.test_cli_jobs import Cli, cli
-from tests.unit.test_prices import FILE
+from tests.unit.types.test_price import FILE
 
 __all__ = ["cli"]
 

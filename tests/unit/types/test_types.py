@@ -47,7 +47,7 @@ from swarm.types.result import Citation, FailedModel, Failure, Mend, Solution, U
 from swarm.types.sampling import Sampling
 from tests.builders import a_plan
 
-WIRE = Path(__file__).parents[1] / "fixtures" / "wire"
+WIRE = Path(__file__).parents[2] / "fixtures" / "wire"
 
 USAGE = Usage(
     calls=2,

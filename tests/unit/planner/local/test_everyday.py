@@ -14,11 +14,11 @@ from swarm.planner.single_expert import skipped
 from swarm.text.clauses import clauses
 from swarm.types.card import Card
 from swarm.types.events import Planned
-from tests.unit.everyday import CODE, OFFICE, REQUESTS, SHOP, TRAVEL, Wish, cards
+from tests.unit.planner.local.everyday import CODE, OFFICE, REQUESTS, SHOP, TRAVEL, Wish, cards
 
 DESK = {
     card.name: card
-    for path in sorted((Path(__file__).parents[2] / "experts" / "demo").glob("*.md"))
+    for path in sorted((Path(__file__).parents[4] / "experts" / "demo").glob("*.md"))
     if path.name != "README.md"
     for card in [read_card(path, path.parent)[0]]
 }

@@ -37,7 +37,7 @@ from tests.builders import (
     tick,
     written,
 )
-from tests.unit.stories import DUE, Story
+from tests.unit.engine.stories import DUE, Story
 
 EXPERTS = ("x", "y", "z")
 MAX_ITEMS = 3
