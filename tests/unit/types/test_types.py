@@ -231,6 +231,7 @@ EXAMPLES: dict[str, BaseModel] = {
         subtasks=2,
         cost=120,
         presumed=4000,
+        plan_only=True,
     ),
     "envelope": Envelope(
         job="j1",
