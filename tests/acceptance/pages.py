@@ -75,6 +75,6 @@ class Page:
 
 def pages() -> dict[str, Page]:
     """All pages of the documentation by name."""
-    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     names = [path.relative_to(ROOT).as_posix() for path in paths]
     return {name: Page(name, path.read_text()) for name, path in zip(names, paths, strict=True)}
