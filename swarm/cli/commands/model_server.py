@@ -162,7 +162,7 @@ async def _served(server: _Server, about: Mapping[str, str], models: tuple[str, 
             server.screen.line(f"  export {variable}={value}")
         if key_env is not None:
             server.screen.line(f'  export SWARM_ENDPOINT_{ENDPOINT.upper()}_KEY="${key_env}"')
-        server.screen.line(f"use it:  swarm demo --model {name}")
+        server.screen.line(f"use it:  swarm demo --model {name}, or SWARM_PLANNER={name} swarm up")
         server.screen.line("stop it: Ctrl-C")
         await server.stopped
     return exit_codes.OK
