@@ -31,7 +31,7 @@ _MANY, _DIFFERENT = 10, 0.4
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A problem of an answer. `certain`: no right answer has it; else it may be what was asked for."""
+    """A problem of an answer, in words for the model. `certain`: no right answer has it; else it may be asked for."""
 
     problem: str
     certain: bool = True
@@ -50,11 +50,11 @@ def echo(text: str, messages: Sequence[Message], rules: Sequence[str] = (), *, c
     asked = [message.content[:MOST] for message in messages]
     keys = {key for content in asked for key in _OPENS.findall(content)}
     if any(key in text for key in keys):
-        return Remark("repeated the delimiters around its results")
+        return Remark("repeated the marks around the results it was given")
     if any(sentence in said for rule in rules for sentence in _sentences(rule)):
         return Remark("repeated its instructions")
     if cut and _runs_on(said):
-        return Remark("repeated the same text endlessly")
+        return Remark("said the same again and again")
     doubt = _doubtful(text[:MOST], said, messages, asked, rules)
     return Remark(doubt, certain=False) if doubt else None
 

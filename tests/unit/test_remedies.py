@@ -235,7 +235,7 @@ async def test_a_call_of_a_tool_that_was_not_offered_is_told_as_such(
 ) -> None:
     said = await failure(tmp_path, lambda request: answer, api)
 
-    assert "called a tool (search), but has none; say in its card that it has none" in said
+    assert "called a tool (search), and there are none; say in its card that it has none" in said
     assert "empty" not in said
 
 

@@ -229,7 +229,7 @@ class ResponseParser:
             return BadOutput.cut("", self.remedy, f"the answer is empty: it was cut at the token limit {where}")
         if self._unoffered:
             called = ", ".join(dict.fromkeys(filter(None, self._unoffered)))[:100] or "without a name"
-            return BadOutput.with_problem(f"called a tool ({called}), but has none", NO_TOOLS)
+            return BadOutput.with_problem(f"called a tool ({called}), and there are none", NO_TOOLS)
         return BadOutput("the answer is empty: the model wrote only reasoning" if thoughts else "the answer is empty")
 
     def _begun(self) -> bytes:

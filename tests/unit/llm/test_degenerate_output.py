@@ -30,8 +30,8 @@ KEY = BLOCKS.split("<<")[1][:16]
     [
         ("", "was empty"),
         (" \n\t", "was empty"),
-        (f"<<{KEY} t1\nBroken goods are replaced.", "repeated the delimiters"),
-        (f"We replace it. {KEY}>>", "repeated the delimiters"),
+        (f"<<{KEY} t1\nBroken goods are replaced.", "repeated the marks around the results it was given"),
+        (f"We replace it. {KEY}>>", "repeated the marks around the results it was given"),
         (f"{SYSTEM}", "repeated its instructions"),
         ("Sure! you are the  policy desk\nof Larkfield & Rowe. How can I help?", "repeated its instructions"),
         (RULES, "repeated its instructions"),
@@ -39,8 +39,8 @@ KEY = BLOCKS.split("<<")[1][:16]
         (QUESTION, "repeated the question"),
         (f" {QUESTION.upper()}\n", "repeated the question"),
         ("An answer before this one was empty, so I try again.", "repeated its instructions"),
-        ("I'm sorry, but I'm sorry. You're welcome. " * 12, "repeated the same text endlessly"),
-        ("The rule is this. " + "And so on and so on, as it was said. " * 9, "repeated the same text endlessly"),
+        ("I'm sorry, but I'm sorry. You're welcome. " * 12, "said the same again and again"),
+        ("The rule is this. " + "And so on and so on, as it was said. " * 9, "said the same again and again"),
     ],
 )
 def test_what_a_weak_model_writes_in_place_of_an_answer(text: str, problem: str) -> None:
