@@ -18,7 +18,17 @@ from swarm.errors import NoDraft
 from swarm.llm.openai.reasoning_splitter import answer_in
 from swarm.planner.parse.dependencies import refer
 from swarm.planner.parse.raw_steps import MAX_STEPS, Further, NotAStep, RawStep, RawSteps, TooMany
-from swarm.planner.parse.refusals import MAX_ALIKE, alike, has_argument_tags, is_program, listed, shown, unread, why
+from swarm.planner.parse.refusals import (
+    MAX_ALIKE,
+    alike,
+    has_argument_tags,
+    is_program,
+    listed,
+    shown,
+    tagged,
+    unread,
+    why,
+)
 from swarm.planner.parse.scanner import Candidate, KnownExperts, Scanner, repaired, whole
 from swarm.planner.parse.select import Choice, PlanPart, choose, signature
 from swarm.planner.parse.step_finder import outline
@@ -163,9 +173,9 @@ def _check_beside(choice: Choice, text: str, scan: Scanner, known: KnownExperts)
     if is_program(text):
         return
     end = min(choice.end if choice.turned else len(text), scan.stopped.at if scan.stopped else len(text))
-    if name := unread(text[:end], scan.spans, known):
-        raise NoDraft("incomplete", f"a call of {name[:80]!r} cannot be read; put every step into one list")
     planned = {step.expert for part in choice.parts for step in part.outline.steps}
+    if name := unread(text[:end], scan.spans, known) or tagged(text[:end], planned, scan.spans, known):
+        raise NoDraft("incomplete", f"a call of {name[:80]!r} cannot be read; put every step into one list")
     if name := listed(text[:end], planned, known):
         raise NoDraft("incomplete", f"{name[:80]!r} is listed as a step but is not in the plan; add it to the list")
 

@@ -167,6 +167,20 @@ def listed(text: str, planned: Collection[str], known: KnownExperts) -> str:
     return next((name for name in found if known(name) and normalized(name) not in names), "")
 
 
+def tagged(text: str, planned: Collection[str], spans: Sequence[tuple[int, int]], known: KnownExperts) -> str:
+    """Return a known expert that a tag outside of `spans` calls, as in `<invoke name="f">`, and is not planned."""
+    names = {normalized(name) for name in planned}
+    for tag in _TAGGED.finditer(text):
+        name = tag[1] or tag[2]
+        if known(name) and normalized(name) not in names and not _is_within(tag.start(), spans):
+            return name
+    return ""
+
+
+_TAGGED = re.compile(
+    rf"<{_MARK}(?:invoke|function|tool)(?:\s+name)?\s*=\s*[\"']?([\w.\-/]{{1,100}})"
+    r"|<tool_call>\s*([\w.\-/]{1,100})\s*<"
+)
 _ITEM = re.compile(
     r"^[ \t]*\d{1,3}[.)][ \t]*[*`\"']{0,3}([^\W\d][\w.\-/]{0,100})[*`\"']{0,3}[ \t]*[:\u2013\u2014]", re.M
 )

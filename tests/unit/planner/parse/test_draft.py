@@ -288,6 +288,30 @@ def test_a_numbered_step_that_the_plan_lacks_refuses_it(text: str) -> None:
     assert error.value.reason == "incomplete"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<invoke name="search"></invoke>\nbook(n=2)',
+        '[{"tool": "book", "arguments": {"n": 2}}]\n<function=search></function>',
+        '<tool_call>search</tool_call>\n<tool_call>{"name": "book", "arguments": {"n": 2}}</tool_call>',
+    ],
+)
+def test_a_call_in_a_tag_alone_refuses_the_plan_beside_it(text: str) -> None:
+    with pytest.raises(NoDraft, match="a call of 'search' cannot be read") as error:
+        read(text, ["search", "book"])
+
+    assert error.value.reason == "incomplete"
+
+
+def test_a_tag_inside_of_an_argument_is_text() -> None:
+    assert steps('[{"tool": "book", "arguments": {"n": "<function=search>"}}]', "search", "book") == [
+        ("book", {"n": "<function=search>"})
+    ]
+    assert steps('Here: [{"tool": "book", "arguments": {"n": "<function=search>"}}]', "search", "book") == [
+        ("book", {"n": "<function=search>"})
+    ]
+
+
 def test_numbered_lines_that_outline_the_plan_do_not_refuse_it() -> None:
     text = "1. search: find tea\n2. book: two of it\n\nsearch(q='tea')\nbook(n=2)"
 
