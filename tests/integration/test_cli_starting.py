@@ -110,7 +110,7 @@ def test_nobody_is_told_to_start_an_up_while_one_starts(here: Here, slow: Path) 
 
     assert (unserved.code, starting.code) == (5, 5)
     assert "no swarm up serves this data folder now" in unserved.err
-    assert "nobody serves" not in starting.err
+    assert "no swarm up serves" not in starting.err
 
 
 def test_an_up_that_fails_at_its_start_is_waited_for_no_longer(here: Here, slow: Path) -> None:
