@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from swarm.broker.deltas import Delta, DeltaReader
 from swarm.broker.job_log import JobLog
 from swarm.broker.keys import Keys
+from swarm.broker.loop_session import Sessions
 from swarm.broker.notifications import Listener, Notifications
 from swarm.engine.progress import Progress
 from swarm.errors import BadInput, BrokerUnavailable
@@ -33,8 +34,20 @@ class JobFollower:
     A Redis that goes away is waited for, except before the first successful read: then BrokerUnavailable is raised.
     """
 
-    def __init__(self, log: JobLog, notifications: Notifications, keys: Keys) -> None:
-        self._log, self._notifications, self._keys = log, notifications, keys
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    @property
+    def _log(self) -> JobLog:
+        return self._sessions.current.log  # another one after `SwarmClient.aclose`, whose connection stays closed
+
+    @property
+    def _notifications(self) -> Notifications:
+        return self._sessions.current.notifications
+
+    @property
+    def _keys(self) -> Keys:
+        return self._sessions.current.connection.keys
 
     async def until(self, job: str, done: Callable[[Progress], bool]) -> Progress:
         """Wait until `done` holds and return that progress; there is no time limit. Raises JobNotFound."""

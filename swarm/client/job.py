@@ -25,15 +25,11 @@ class Job:
 
     def __init__(self, sessions: Sessions, job_id: str) -> None:
         self._sessions, self.id = sessions, job_id
+        self._follower = JobFollower(sessions)
 
     @property
     def _log(self) -> JobLog:
         return self._sessions.current.log
-
-    @property
-    def _follower(self) -> JobFollower:
-        session = self._sessions.current
-        return JobFollower(session.log, session.notifications, session.connection.keys)
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"

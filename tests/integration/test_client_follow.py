@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from swarm.broker import notifications
 from swarm.broker.connection import Connection
 from swarm.broker.notifications import Notifications
 from swarm.client.client import SwarmClient
@@ -145,6 +146,31 @@ async def gate_open(client: SwarmClient, gate: Gate) -> None:
 
 async def connections(connection: Connection) -> int:
     return len((await connection.call("CLIENT", "LIST")).splitlines())
+
+
+async def test_a_close_while_jobs_are_followed_leaves_no_connection(
+    client: SwarmClient, settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "LOOK_AGAIN", 0.1)
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        await gate.inside.wait()
+        during = await connections(connection)
+        following, answer = asyncio.create_task(every(job.events())), asyncio.create_task(job.answer(20))
+        await until(lambda: len(client._session.notifications._places) == 2, "both followers in their places")
+        await client.aclose()
+        gate.go_on.set()
+        seen, answered = await following, await answer
+        await client.aclose()
+        await until(lambda: _fewer(connection, during), "the client's own connection closed, and no other left")
+
+    assert (kinds(seen)[-1], answered.text) == ("ended", "through")
+
+
+async def _fewer(connection: Connection, before: int) -> bool:
+    return await connections(connection) < before
 
 
 async def test_many_wait_for_one_job(client: SwarmClient, settings: Settings) -> None:
