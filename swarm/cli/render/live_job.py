@@ -110,7 +110,7 @@ class JobView:
         before = self._progress
         if isinstance(event, Reset):
             self._progress = Progress()
-        elif not isinstance(event, Started):  # the reducer ignores it
+        elif not isinstance(event, Started):  # it only ends a delay, which no row shows
             self._progress = fold(before, (event,))
         match event:
             case Reset():

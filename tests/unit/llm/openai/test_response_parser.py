@@ -51,7 +51,7 @@ def calling(arguments: object, index: int = 0) -> dict[str, object]:
 )
 def test_a_stream_reads_the_same_however_it_is_cut(texts: list[str], size: int, newline: str, ascii_only: bool) -> None:
     said = "".join(texts) + "."
-    assume(answer_in(said) == said)  # thoughts are left out: see test_llm_thoughts.py
+    assume(answer_in(said) == said)  # thoughts are left out: see test_reasoning_splitter.py
     parts = [*map(chunk, texts), chunk("."), END]
     body = "".join(f"data: {json.dumps(part, ensure_ascii=ascii_only)}{newline}{newline}" for part in parts).encode()
 
