@@ -300,7 +300,6 @@ async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
         await connection.call("FLUSHALL")
 
 
-@pytest.mark.timeout(60)
 @given(STEPS)
 @settings(
     max_examples=60,

@@ -47,7 +47,7 @@ def held() -> int:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"max_output": CAP, "lease": 0.5, "slots": 20})
+    return settings.model_copy(update={"max_output": CAP, "lease": 3.0, "slots": 20})
 
 
 @contextlib.asynccontextmanager
@@ -81,7 +81,7 @@ def told(what: str, server: BilledServer, answer: Answer, budget: int) -> None:
 async def test_a_fan_out_never_spends_more_than_its_budget(settings: Settings, count: int) -> None:
     budget = count * held() // 8
     async with BilledServer(pause=0.001) as server, swarm(settings, server, workers=2) as client:
-        answer = await client.ask("all", plan=fan(count), budget=budget / 1e6, timeout=9)
+        answer = await client.ask("all", plan=fan(count), budget=budget / 1e6, timeout=40)
 
     told(f"fan-out {count}", server, answer, budget)
     assert answer.usage.presumed == 0
@@ -95,7 +95,7 @@ async def test_a_fan_out_never_spends_more_than_its_budget(settings: Settings, c
 async def test_a_server_that_ignores_the_cap_is_hung_up_on(settings: Settings) -> None:
     budget = 4 * held()
     async with BilledServer(10_000, obedient=False, pause=0.005) as server, swarm(settings, server) as client:
-        answer = await client.ask("all", plan=fan(8), budget=budget / 1e6, timeout=9)
+        answer = await client.ask("all", plan=fan(8), budget=budget / 1e6, timeout=40)
         await until(lambda: server.open == 0, "all hung up")
 
     told("cap ignored, fan-out 8", server, answer, budget)
@@ -106,7 +106,7 @@ async def test_a_server_that_ignores_the_cap_is_hung_up_on(settings: Settings) -
 
 async def test_a_server_that_tells_no_usage_is_paid_by_an_estimate_that_is_marked(settings: Settings) -> None:
     async with BilledServer(manner=lambda number: "silent") as server, swarm(settings, server) as client:
-        answer = await client.ask("one", expert="chat", budget=4 * held() / 1e6, timeout=9)
+        answer = await client.ask("one", expert="chat", budget=4 * held() / 1e6, timeout=40)
 
     assert (answer.ending, server.answered) == ("completed", 1)
     assert (answer.usage.estimated, answer.usage.presumed) == (1, 0)
@@ -120,7 +120,7 @@ async def test_refused_requests_cost_nothing_and_failed_ones_what_was_held(setti
         BilledServer(manner=lambda number: manners.get(number, "plain")) as server,
         swarm(settings, server) as client,
     ):
-        answer = await client.ask("one", expert="chat", budget=budget / 1e6, attempts=4, timeout=9)
+        answer = await client.ask("one", expert="chat", budget=budget / 1e6, attempts=4, timeout=40)
 
     told("429, 500, cut, then an answer", server, answer, budget)
     assert (answer.ending, len(server.requests)) == ("completed", 4)
@@ -132,7 +132,7 @@ async def test_an_unreachable_server_costs_nothing(settings: Settings) -> None:
     async with BilledServer() as server:
         pass
     async with swarm(settings, server) as client:
-        answer = await client.ask("one", expert="chat", budget=1.0, attempts=1, timeout=9)
+        answer = await client.ask("one", expert="chat", budget=1.0, attempts=1, timeout=40)
 
     assert (answer.missing[0].reason, answer.usage.cost, answer.usage.presumed) == ("unavailable", 0, 0)
 
@@ -142,9 +142,9 @@ async def test_two_jobs_share_the_limit_of_their_tenant_and_the_day(settings: Se
     limited = settings.model_copy(update={"tenant_budget": limit / 1e6, "day_budget": 1.5 * limit / 1e6})
     async with BilledServer(pause=0.001) as server, swarm(limited, server, workers=2) as client:
         jobs = [await client.submit("all", plan=fan(40), tenant="acme") for _ in range(2)]
-        acme = [await job.answer(9) for job in jobs]
+        acme = [await job.answer(40) for job in jobs]
         billed = server.bill
-        other = await client.ask("all", plan=fan(40), tenant="other", timeout=9)
+        other = await client.ask("all", plan=fan(40), tenant="other", timeout=40)
 
     cost = sum(answer.usage.cost for answer in acme)
     print(f"\ntenant limit {limit:,}: billed {billed:,}; day limit {1.5 * limit:,.0f}: billed {server.bill:,}")
@@ -166,9 +166,9 @@ async def test_what_no_budget_can_pay_delays_no_other_expert(settings: Settings)
         async def all_parked() -> bool:
             return bool(await connection.call("ZCARD", parked) == 999)
 
-        await until(all_parked, "999 subtasks that wait for money", within=20)
+        await until(all_parked, "999 subtasks that wait for money")
         server.pause = 0.0
-        answer = await client.ask("one", expert="other", timeout=20)
+        answer = await client.ask("one", expert="other", timeout=40)
 
         still_parked, open_calls = await connection.call("ZCARD", parked), server.open
 
@@ -184,7 +184,7 @@ async def test_those_that_wait_for_money_go_on_one_by_one_when_there_is_room_for
     async with BilledServer(20) as server, swarm(dear, server) as client:
         budget = PRICE.greatest(most_tokens(messages), cap + RUN_AHEAD) + count * each
         job = await client.submit("all", plan=fan(count), budget=budget / 1e6)
-        answer = await job.answer(9)
+        answer = await job.answer(40)
         claims = {event.subtask: event.claim async for event in job.events() if event.type == "started"}
 
     print(f"\n{count} calls with room for one at a time: {sum(claims.values())} claims")
@@ -202,8 +202,8 @@ async def test_who_cannot_be_paid_is_replaced_by_who_costs_nothing_and_the_rest_
         {"id": "alone", "expert": "free", "instruction": "four", "depends_on": ["saved"]},
     ]
     async with BilledServer() as server, swarm(settings, server, *cards) as client:
-        answer = await client.ask("all", plan=plan, budget=0.00001, timeout=9)
-        saved = await client.ask("all", plan=plan[2:], budget=0.00001, timeout=9)
+        answer = await client.ask("all", plan=plan, budget=0.00001, timeout=40)
+        saved = await client.ask("all", plan=plan[2:], budget=0.00001, timeout=40)
 
     assert (answer.ending, answer.complete, len(server.requests)) == ("over_budget", False, 0)
     assert [(lack.subtask, lack.reason) for lack in answer.missing] == [
@@ -221,7 +221,7 @@ async def test_a_fallback_model_that_the_budget_pays_answers_where_the_first_is_
         async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
             dear = PRICE.model_copy(update={"input": 100 * PRICE.input})
             await PriceTable(connection).put({"small": PRICE, "dear": dear})
-        answer = await client.ask("all", plan=fan(2, "spared"), budget=2 * held() / 1e6, timeout=9)
+        answer = await client.ask("all", plan=fan(2, "spared"), budget=2 * held() / 1e6, timeout=40)
 
     assert (answer.ending, {request.model for request in server.requests}) == ("completed", {"small"})
     assert (answer.usage.calls, answer.usage.presumed) == (2, 0)
@@ -232,9 +232,9 @@ async def test_a_model_without_a_price_is_refused_where_a_budget_holds_and_asked
     settings: Settings,
 ) -> None:
     async with BilledServer() as server, swarm(settings, server, priced=False) as client:
-        bound = await client.ask("one", expert="chat", budget=1.0, timeout=9)
+        bound = await client.ask("one", expert="chat", budget=1.0, timeout=40)
         asked = len(server.requests)
-        free = await client.ask("one", expert="chat", timeout=9)
+        free = await client.ask("one", expert="chat", timeout=40)
 
     assert (bound.missing[0].reason, asked) == ("unpriced", 0)
     assert "swarm prices import" in bound.missing[0].message
@@ -243,7 +243,7 @@ async def test_a_model_without_a_price_is_refused_where_a_budget_holds_and_asked
 
 async def test_without_a_limit_the_cost_is_still_known(settings: Settings) -> None:
     async with BilledServer(200) as server, swarm(settings, server) as client:
-        answer = await client.ask("one", expert="chat", tenant="acme", timeout=9)
+        answer = await client.ask("one", expert="chat", tenant="acme", timeout=40)
         async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
             (tenant,) = await Ledger(connection, settings).tenants()
 
@@ -259,8 +259,8 @@ async def test_a_planner_and_a_writer_that_cannot_be_paid_are_done_without(setti
     cards = [a_chat("greeter", description="Says hello to people.", **template), a_chat("other", **template)]
     async with BilledServer() as server, swarm(given, server, *cards) as client:
         job = await client.submit("Say hello to the people", budget=0.0)
-        answer = await job.answer(9)
-        nobody = await client.ask("Zxqv wkrj", budget=0.0, timeout=9)
+        answer = await job.answer(40)
+        nobody = await client.ask("Zxqv wkrj", budget=0.0, timeout=40)
         notes = [note for event in [e async for e in job.events()] if event.type == "planned" for note in event.notes]
         written = await client.ask(
             "all", plan={"subtasks": fan(2, "other"), "aggregate": "synthesis"}, budget=0.0, timeout=9
@@ -273,7 +273,6 @@ async def test_a_planner_and_a_writer_that_cannot_be_paid_are_done_without(setti
     assert "left in the job's budget" in written.reason
 
 
-@pytest.mark.timeout(60)
 async def test_a_budget_holds_while_workers_are_killed_and_streams_are_cut(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,11 +288,11 @@ async def test_a_budget_holds_while_workers_are_killed_and_streams_are_cut(
             for worker in workers:
                 await worker.healthy()
             job = await client.submit("all", plan=fan(32), budget=budget / 1e6, attempts=2)
-            await until(lambda: server.open >= 3, "calls under way", within=9)
+            await until(lambda: server.open >= 3, "calls under way")
             for doomed in workers:
                 doomed.kill()
             async with serving(settings, roles=EXPERTS, environ=os.environ):
-                answer = await job.answer(9)
+                answer = await job.answer(40)
             await until(lambda: server.open == 0, "nothing is open")
 
     told("fan-out 32, two workers killed, streams cut", server, answer, budget)

@@ -35,7 +35,7 @@ async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
 async def test_jobs_queues_workers_and_what_nobody_serves(settings: Settings, client: SwarmClient) -> None:
     await publish(settings, ECHO, LATE)
     async with serving(settings, ECHO) as process:
-        await client.ask("hello", expert="echo", timeout=20)
+        await client.ask("hello", expert="echo", timeout=40)
         job = await client.submit("never", expert="late")
         await until(lambda: _waits_for(client, job.id, "late"), "a subtask that nobody serves")
         census = await client.census()
@@ -215,7 +215,7 @@ async def test_who_waits_for_a_worker_that_is_not_there_is_told(
                 heard()
                 await asyncio.sleep(0.3)  # the silence itself
         served = await client.submit("x", expert="echo")
-        await served.answer(20)
+        await served.answer(40)
         async with saying.hints(client, served.id, Screen()):
             await asyncio.sleep(0.3)
 

@@ -23,7 +23,7 @@ from swarm.cli import main
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "experts" / "demo"
-PATIENCE = 20.0
+PATIENCE = 60.0
 SLOW = '''
 import asyncio
 from swarm import Solution

@@ -43,7 +43,6 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, red
     return Cli(capsys)
 
 
-@pytest.mark.timeout(60)
 def test_a_job_from_submit_to_answer(cli: Cli, redis_url: str, prefix: str) -> None:
     with running("worker", "--catalog", str(DEMO), env=environment(REDIS_URL=redis_url, PREFIX=prefix)) as worker:
         worker.says("catalog_changed")
@@ -66,7 +65,6 @@ def test_a_job_from_submit_to_answer(cli: Cli, redis_url: str, prefix: str) -> N
     assert receipt["ending"] == "completed"
 
 
-@pytest.mark.timeout(60)
 def test_a_cancel_gives_a_receipt_and_the_watcher_its_exit_code(
     cli: Cli, slow: Path, redis_url: str, prefix: str
 ) -> None:
@@ -86,7 +84,6 @@ def test_a_cancel_gives_a_receipt_and_the_watcher_its_exit_code(
     assert watched.out.splitlines()[-1].split()[1:3] == ["ended", "cancelled,"]
 
 
-@pytest.mark.timeout(60)
 def test_ctrl_c_only_stops_watching(cli: Cli, redis_url: str, prefix: str) -> None:
     cli("experts", "publish", str(DEMO))
     cli("submit", "hello", "--expert", "greeting", "--job-id", "j1")
@@ -237,7 +234,6 @@ def test_all_rows_that_keep_a_head_from_being_trained_are_told(cli: Cli, tmp_pat
     assert not Path(head).exists()
 
 
-@pytest.mark.timeout(60)
 def test_all_jobs_of_a_tenant_are_cancelled_after_a_yes_or_with_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str, prefix: str
 ) -> None:
@@ -260,7 +256,6 @@ def test_a_cancel_names_one_thing(cli: Cli) -> None:
     assert cli.error("cancel", "j1", "--subtask", "t1", code=5)["job"] == "j1"
 
 
-@pytest.mark.timeout(60)
 def test_one_subtask_is_cancelled_and_the_answer_says_so(cli: Cli, slow: Path, redis_url: str, prefix: str) -> None:
     plan = slow / "plan.json"
     steps = [{"id": name, "expert": "slow", "instruction": f"sleep {secs}"} for name, secs in (("a", 60), ("b", 1))]

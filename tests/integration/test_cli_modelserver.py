@@ -37,7 +37,6 @@ def ask(where: str, words: str, key: str = "none") -> Any:
     return answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else answer.status_code
 
 
-@pytest.mark.timeout(60)
 def test_the_demo_is_answered_by_a_played_model() -> None:
     with running("model-server", "--rules", "demo", "--dialect", "llama-cpp-python", env=environment()) as server:
         done = swarm("demo", "--model", "scripted/desk", env=environment(ENDPOINT_SCRIPTED_URL=url(server)))
@@ -55,7 +54,6 @@ def test_the_demo_is_answered_by_a_played_model() -> None:
     assert "parcel" not in ended.out, "nothing of what was asked or answered is logged"
 
 
-@pytest.mark.timeout(60)
 def test_a_played_model_as_json_with_a_key_and_a_latency(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("models: [a, b]\nrules: [{when: '/(.*)/', say: 'you said \\1'}]")
     args = ("--rules", "rules.yaml", "--json", "--key-env", "MY_KEY", "--latency", "50ms")
@@ -82,7 +80,7 @@ def test_a_played_model_as_json_with_a_key_and_a_latency(tmp_path: Path) -> None
 async def recording(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[_Server, asyncio.Task[int]]]:
     """A server that records what another says, and its run, which ends with the block."""
     server = _Server(Screen(as_json=True), 0.0, 0)
-    async with ModelServer(lambda request: f"you said {request.last}") as real, asyncio.timeout(8):
+    async with ModelServer(lambda request: f"you said {request.last}") as real, asyncio.timeout(40):
         monkeypatch.setenv("SWARM_ENDPOINT_REAL_URL", real.url)
         run = asyncio.create_task(_recorded(server, path, "real"))
         while not server.url:  # noqa: ASYNC110 - nobody tells us
@@ -92,7 +90,6 @@ async def recording(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await asyncio.gather(run, return_exceptions=True)
 
 
-@pytest.mark.timeout(60)
 async def test_what_one_server_records_another_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with recording(tmp_path / "made.jsonl", monkeypatch) as (recorder, _):
         heard = [await asyncio.to_thread(ask, recorder.url, words) for words in ("hello", "good bye")]

@@ -27,7 +27,6 @@ def served(redis_url: str, prefix: str) -> Any:
         yield env
 
 
-@pytest.mark.timeout(60)
 def test_ask_says_that_a_configured_model_did_not_plan(here: Here, redis_url: str, prefix: str) -> None:
     env = environment(REDIS_URL=redis_url, PREFIX=prefix)
     mistaken = environment(REDIS_URL=redis_url, PREFIX=prefix, PLANNER="nowhere/model", SKIP="0")
@@ -42,7 +41,6 @@ def test_ask_says_that_a_configured_model_did_not_plan(here: Here, redis_url: st
     assert (as_json.code, as_json.err) == (0, "")
 
 
-@pytest.mark.timeout(60)
 def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, served: dict[str, str]) -> None:
     file = tmp_path / "plan.yaml"
     seen = here("plan", REQUEST, "--save", str(file), env=served)
@@ -75,7 +73,6 @@ def test_a_request_is_shown_saved_edited_and_run(here: Here, tmp_path: Path, ser
     assert after.json["plan"]["aggregate"] == "join"
 
 
-@pytest.mark.timeout(60)
 def test_what_ran_before_is_foretold_as_json(here: Here, served: dict[str, str], redis_url: str, prefix: str) -> None:
     assert here("ask", REQUEST, "--json", env=served).json["ending"] == "completed"
     with redis.Redis.from_url(redis_url) as client:
@@ -96,7 +93,6 @@ def test_what_ran_before_is_foretold_as_json(here: Here, served: dict[str, str],
     assert found.json["saved"] is None
 
 
-@pytest.mark.timeout(60)
 def test_without_a_swarm_a_planner_is_brought_along(slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     done = swarm("plan", "Repeat this.", "--catalog", "cards", "--save", "p.json", env=env, cwd=slow)
@@ -121,7 +117,6 @@ class Lists:
 """
 
 
-@pytest.mark.timeout(60)
 def test_items_and_what_was_skipped_are_shown_while_a_plan_runs(slow: Path) -> None:
     (slow / "lists.py").write_text(LISTS)
     plan = [
@@ -147,7 +142,6 @@ def test_items_and_what_was_skipped_are_shown_while_a_plan_runs(slow: Path) -> N
     }
 
 
-@pytest.mark.timeout(60)
 def test_the_words_check_and_nothing_fits(here: Here, served: dict[str, str]) -> None:
     word = here("plan", "--json", "--expert", "greeting", "--", "check", env=served)
     none = here("plan", "--json", "qwxz vbnk", env=served)
@@ -159,7 +153,6 @@ def test_the_words_check_and_nothing_fits(here: Here, served: dict[str, str]) ->
     assert "refund-policy" in none.error["message"]
 
 
-@pytest.mark.timeout(60)
 def test_ctrl_c_cancels_the_planning(redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWARM_PREFIX", prefix)
     env = environment(REDIS_URL=redis_url, PREFIX=prefix)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -61,7 +60,6 @@ def test_a_worker_does_what_its_options_say(
     assert " ".join(card.kind for card in cards if roles.serves(card)) == serves
 
 
-@pytest.mark.timeout(60)
 async def test_a_worker_waits_for_its_redis_and_tells_a_probe(
     start_redis: StartRedis, slow: Path, tmp_path: Path
 ) -> None:
@@ -85,7 +83,6 @@ async def test_a_worker_waits_for_its_redis_and_tells_a_probe(
     assert done.code == 0
 
 
-@pytest.mark.timeout(60)
 def test_up_serves_its_folder_and_jobs_survive_its_restart(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     up = ("up", "--catalog", "cards", "--import", "slowly:Slow", "--json")
@@ -109,7 +106,6 @@ def test_up_serves_its_folder_and_jobs_survive_its_restart(here: Here, slow: Pat
     assert ended.code == 0
 
 
-@pytest.mark.timeout(60)
 def test_a_worker_without_a_url_serves_the_swarm_that_is_up(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     alone = here("worker", "--import", "slowly:Slow", env=env, cwd=slow)
@@ -125,7 +121,6 @@ def test_a_worker_without_a_url_serves_the_swarm_that_is_up(here: Here, slow: Pa
     assert "slept" in asked.out
 
 
-@pytest.mark.timeout(60)
 def test_up_publishes_what_changes_in_its_folder(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     card = slow / "cards" / "echo.md"
@@ -139,18 +134,15 @@ def test_up_publishes_what_changes_in_its_folder(here: Here, slow: Path) -> None
     assert "I heard: Repeat: two" in asked.out
 
 
-@pytest.mark.timeout(60)
 def test_what_is_submitted_to_an_unserved_folder_waits_for_up(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     assert here("experts", "publish", "cards", env=env, cwd=slow).code == 0
     submitted = here("submit", "Repeat: three", env=env)
-    begun = time.monotonic()
     with running("up", env=env, cwd=slow):
         answered = here("answer", submitted.out.strip(), env=env)
 
     assert "wait for: swarm up" in submitted.err
     assert "You said: Repeat: three" in answered.out
-    assert time.monotonic() - begun < 20
 
 
 # -- when the private Redis is lost --------------------------------------------------------------------------------
@@ -163,7 +155,6 @@ def server_of(up: Child) -> tuple[str, int]:
     return str(folder), int((folder / "redis.pid").read_text())
 
 
-@pytest.mark.timeout(60)
 def test_up_survives_the_loss_of_its_redis(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     with running("up", "--catalog", "cards", "--json", env=env, cwd=slow) as up:
@@ -181,7 +172,6 @@ def test_up_survives_the_loss_of_its_redis(here: Here, slow: Path) -> None:
     assert {job["state"] for job in listed.json["jobs"]} == {"completed"}
 
 
-@pytest.mark.timeout(60)
 def test_up_ends_when_its_redis_cannot_be_started_again(slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     with running("up", "--catalog", "cards", "--json", env=env, cwd=slow) as up:
@@ -225,7 +215,6 @@ async def test_a_client_without_a_url_finds_the_up_that_runs_and_no_other(tmp_pa
             SwarmClient(settings=settings)
 
 
-@pytest.mark.timeout(60)
 def test_an_ask_on_another_socket_than_that_of_up_brings_its_own_workers(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     (slow / "data").mkdir()

@@ -45,7 +45,6 @@ def gated(slow: Path) -> dict[str, str]:
 UP_LATE = ("up", "--catalog", "cards", "--import", "lately:Late")
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("command", ["ask", "submit", "plan"])
 def test_what_is_asked_while_up_starts_waits_for_its_experts(
     command: str, here: Here, slow: Path, gated: dict[str, str]
@@ -64,7 +63,6 @@ def test_what_is_asked_while_up_starts_waits_for_its_experts(
     assert sorted(card["name"] for card in experts) == ["echo", "late"], "nobody has published the demo"
 
 
-@pytest.mark.timeout(60)
 def test_an_up_that_starts_beside_another_hides_it_from_nobody(here: Here, slow: Path, gated: dict[str, str]) -> None:
     with running("up", "--catalog", "cards", env=gated, cwd=slow) as first:
         first.says("swarm is up")

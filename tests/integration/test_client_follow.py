@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ async def test_a_follower_sees_what_the_log_holds(client: SwarmClient, settings:
     job = await client.submit("go", plan=CHAIN)
     following = asyncio.create_task(every(job.events()))
     async with serving(settings, ECHO):
-        seen = await asyncio.wait_for(following, 5)
+        seen = await asyncio.wait_for(following, 40)
 
     assert seen == await client.log.events(job.id)
     assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
@@ -69,8 +68,8 @@ async def test_a_follower_sees_what_the_log_holds(client: SwarmClient, settings:
 async def test_whoever_comes_late_sees_it_all(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, ECHO):
         job = await client.submit("go", plan=CHAIN)
-        await job.answer(20)
-    seen = await asyncio.wait_for(every(job.events()), 1)
+        await job.answer(40)
+    seen = await asyncio.wait_for(every(job.events()), 40)
 
     assert kinds(seen).count("outcome") == 4
 
@@ -78,11 +77,11 @@ async def test_whoever_comes_late_sees_it_all(client: SwarmClient, settings: Set
 async def test_events_go_on_from_any_of_them(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, ECHO):
         job = await client.submit("go", plan=CHAIN)
-        await job.answer(20)
+        await job.answer(40)
     seen = await every(job.events())
 
     for at, event in enumerate(seen[:-1]):
-        assert await asyncio.wait_for(every(job.events(event.id)), 1) == seen[at + 1 :]
+        assert await asyncio.wait_for(every(job.events(event.id)), 40) == seen[at + 1 :]
 
 
 async def test_a_follower_that_was_gone_goes_on_where_it_was(client: SwarmClient, settings: Settings) -> None:
@@ -96,7 +95,7 @@ async def test_a_follower_that_was_gone_goes_on_where_it_was(client: SwarmClient
             if event.type == "started":
                 break
         gate.go_on.set()
-        rest = await asyncio.wait_for(every(job.events(first[-1].id)), 5)
+        rest = await asyncio.wait_for(every(job.events(first[-1].id)), 40)
 
     assert kinds(first + rest) == ["accepted", "planned", "released", "started", "outcome", "ended"]
 
@@ -105,7 +104,7 @@ async def test_more_events_than_one_page_are_all_seen(client: SwarmClient, setti
     plan = [{"id": f"t{i}", "expert": "echo", "instruction": "x"} for i in range(500)]
     async with serving(settings, ECHO):
         job = await client.submit("go", plan=plan)
-        seen = await asyncio.wait_for(every(job.events()), 9)
+        seen = await asyncio.wait_for(every(job.events()), 40)
 
     assert len(seen) == 1_503
     assert [event.seq for event in seen] == list(range(1, 1_504))
@@ -124,11 +123,11 @@ async def test_two_hundred_jobs_are_followed_on_one_connection(
         before = await connections(connection)
         jobs = await asyncio.gather(*(client.submit("go", expert="gate") for _ in range(200)))
         following = [asyncio.create_task(every(job.events())) for job in jobs]
-        answers = [asyncio.create_task(job.answer(9)) for job in jobs]
+        answers = [asyncio.create_task(job.answer(40)) for job in jobs]
         await until(lambda: len(client._session.notifications._places) == 400, "all followers in their places")
         during = await connections(connection)
         gate.go_on.set()
-        seen = await asyncio.wait_for(asyncio.gather(*following), 9)
+        seen = await asyncio.wait_for(asyncio.gather(*following), 40)
         texts = {answer.text for answer in await asyncio.gather(*answers)}
 
     assert during - before <= 1
@@ -140,7 +139,7 @@ async def test_two_hundred_jobs_are_followed_on_one_connection(
 async def gate_open(client: SwarmClient, gate: Gate) -> None:
     """One job from end to end, so that every connection there will be is there."""
     gate.go_on.set()
-    await client.ask("warm up", expert="gate", timeout=20)
+    await client.ask("warm up", expert="gate", timeout=40)
     gate.go_on.clear()
 
 
@@ -178,7 +177,7 @@ async def test_many_wait_for_one_job(client: SwarmClient, settings: Settings) ->
     await publish(settings, gate.expert)
     async with serving(settings, gate.expert):
         job = await client.submit("go", expert="gate")
-        waiting = [asyncio.create_task(job.answer(9)) for _ in range(50)]
+        waiting = [asyncio.create_task(job.answer(40)) for _ in range(50)]
         await gate.inside.wait()
         gate.go_on.set()
         answers = await asyncio.gather(*waiting)
@@ -186,19 +185,19 @@ async def test_many_wait_for_one_job(client: SwarmClient, settings: Settings) ->
     assert {answer.text for answer in answers} == {"through"}
 
 
-async def test_whoever_joins_others_in_waiting_looks_at_once(client: SwarmClient, settings: Settings) -> None:
+async def test_whoever_joins_others_in_waiting_looks_at_once(
+    client: SwarmClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody waits already and has not left yet, and the job has ended: the news were before the newcomer."""
+    monkeypatch.setattr("swarm.broker.notifications.LOOK_AGAIN", 3_600.0)
     async with serving(settings, ECHO):
         job = await client.submit("hello", expert="echo")
-        await job.answer(20)
+        await job.answer(40)
     async with client._session.notifications.place(client._session.connection.keys.over(job.id)) as somebody:
         await somebody.news()
-        begun = time.monotonic()
-        answer = await job.answer(20)
-        took = time.monotonic() - begun
+        answer = await job.answer(40)
 
     assert answer.text == "hello"
-    assert took < 2.0
 
 
 # -- patience
@@ -212,7 +211,7 @@ async def test_patience_ends_and_the_job_goes_on(client: SwarmClient, settings: 
         with pytest.raises(WaitTimeout) as caught:
             await job.answer(0.2)
         gate.go_on.set()
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert (caught.value.job_id, caught.value.seconds) == (job.id, 0.2)
     assert answer.complete
@@ -223,7 +222,7 @@ async def test_a_cancel_that_no_router_takes_stays_asked_for(client: SwarmClient
     with pytest.raises(WaitTimeout):
         await job.cancel(timeout=0.2)
     async with serving(settings, ECHO):
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert answer.ending == "cancelled"
 
@@ -264,24 +263,22 @@ async def test_who_comes_second_while_the_first_still_subscribes_is_told_at_once
 ) -> None:
     async with serving(settings, ECHO):
         job = await client.submit("hello", expert="echo")
-        await job.answer(20)
+        await job.answer(40)
     stuck = asyncio.Event()
+    monkeypatch.setattr("swarm.broker.notifications.LOOK_AGAIN", 3_600.0)
 
     async def never(name: str) -> None:
         stuck.set()
         await asyncio.Event().wait()
 
     monkeypatch.setattr(client._session.notifications, "_subscribe", never)
-    first = asyncio.create_task(job.answer(2))
+    first = asyncio.create_task(job.answer(40))
     await stuck.wait()
-    begun = time.monotonic()
-    answer = await job.answer(3)
-    took = time.monotonic() - begun
+    answer = await job.answer(40)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
     assert answer.text == "hello"
-    assert took < 1.0
     assert client._session.notifications._places == {}
 
 
@@ -327,14 +324,14 @@ async def test_followers_survive_a_restart_of_redis(own_redis: OwnRedis, own_set
     async with SwarmClient(settings=own_settings) as client, serving(own_settings, gate.expert):
         job = await client.submit("go", expert="gate")
         following = asyncio.create_task(every(job.events()))
-        waiting = asyncio.create_task(job.answer(20))
+        waiting = asyncio.create_task(job.answer(40))
         await gate.inside.wait()
         own_redis.stop()
         gate.go_on.set()
         await until(lambda: client._session.notifications._channel is None, "a follower that knows")
         await own_redis.start()
         answer = await waiting
-        seen = await asyncio.wait_for(following, 5)
+        seen = await asyncio.wait_for(following, 40)
 
     assert answer.text == "through"
     assert kinds(seen) == ["accepted", "planned", "released", "started", "outcome", "ended"]
@@ -342,10 +339,10 @@ async def test_followers_survive_a_restart_of_redis(own_redis: OwnRedis, own_set
 
 async def test_a_client_that_was_idle_over_a_restart_goes_on(own_redis: OwnRedis, own_settings: Settings) -> None:
     async with SwarmClient(settings=own_settings) as client, serving(own_settings, ECHO):
-        first = await client.ask("before", expert="echo", timeout=20)
+        first = await client.ask("before", expert="echo", timeout=40)
         own_redis.stop()
         await own_redis.start()
-        second = await client.ask("after", expert="echo", timeout=20)
+        second = await client.ask("after", expert="echo", timeout=40)
 
     assert (first.text, second.text) == ("before", "after")
 
@@ -356,7 +353,7 @@ async def test_a_redis_that_takes_connections_and_says_nothing_holds_no_follower
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         follower = Notifications(f"redis://:sesame@127.0.0.1:{silent.getsockname()[1]}/0")
-        async with asyncio.timeout(8), follower.place("t:over:j") as place:
+        async with asyncio.timeout(40), follower.place("t:over:j") as place:
             told = await place.news()
         await follower.aclose()
 
@@ -379,7 +376,7 @@ async def test_a_log_that_was_rolled_back_is_told_and_read_anew(
         following = asyncio.create_task(every(job.events(events[-1].id)))
         await until(lambda: client._session.notifications._places, "the follower in its place")
         gate.go_on.set()
-        seen = await asyncio.wait_for(following, 5)
+        seen = await asyncio.wait_for(following, 40)
 
     assert kinds(seen) == ["reset", "accepted", "planned", "released", "outcome", "ended"]
     assert [event.seq for event in seen[1:]] == [1, 2, 3, 4, 5]

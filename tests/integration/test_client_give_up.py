@@ -63,7 +63,7 @@ async def test_an_ask_that_is_cancelled_cancels_its_job(client: SwarmClient) -> 
     error = await given_up(client, on_cancel="cancel")
 
     assert error.__notes__ == ["job j1 is cancelled"]
-    assert (await client.job("j1").answer(10)).ending == "cancelled"
+    assert (await client.job("j1").answer(40)).ending == "cancelled"
 
 
 async def test_an_ask_that_is_cancelled_may_leave_its_job(client: SwarmClient) -> None:
@@ -108,7 +108,7 @@ async def test_a_wait_that_times_out_cancels_its_job_and_names_it(
         logging.WARNING,
         f"the caller of an ask was cancelled: job {job.id} is cancelled",
     ) in caplog.record_tuples
-    assert (await client.job(job.id).answer(10)).ending == "cancelled"
+    assert (await client.job(job.id).answer(40)).ending == "cancelled"
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ async def test_a_job_that_is_not_confirmed_yet_is_cancelled_too(
     (job,) = await client.jobs(5)
 
     assert raised.value.__notes__ == [f"job {job.id} is cancelled"]
-    assert (await client.job(job.id).answer(10)).ending == "cancelled"
+    assert (await client.job(job.id).answer(40)).ending == "cancelled"
 
 
 async def _any_open(client: SwarmClient) -> bool:
@@ -195,7 +195,7 @@ async def test_after_its_own_timeout_the_job_goes_on_and_is_named(client: SwarmC
 
 async def test_a_timeout_of_nothing_only_looks(client: SwarmClient) -> None:
     job = await client.submit("quick", expert="echo")
-    await job.answer(20)
+    await job.answer(40)
     other = await client.submit("slow", expert="slow")
 
     assert (await job.answer(timeout=0)).text == "quick"

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -21,15 +20,18 @@ import uvloop
 from anyio.from_thread import start_blocking_portal
 
 from swarm.broker.connection import Connection
-from swarm.broker.notifications import LOOK_AGAIN
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import echo, expert, publish, serving
 
 ECHO = expert("echo", echo)
-AT_ONCE = LOOK_AGAIN - 1
-"""Seconds: a follower that nobody tells looks for itself only later than that."""
 _names = count()
+
+
+@pytest.fixture(autouse=True)
+def no_follower_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that gets no notification waits until the call times out."""
+    monkeypatch.setattr("swarm.broker.notifications.LOOK_AGAIN", 3_600.0)
 
 
 @pytest.fixture
@@ -67,12 +69,10 @@ def nothing_is_complained_of(caplog: pytest.LogCaptureFixture) -> Iterator[None]
 
 
 async def one(client: SwarmClient) -> str:
-    """Ask for a word of its own. What comes back must be that word, and soon."""
+    """Ask for a word of its own. What comes back must be that word, and by a notification."""
     word = f"word {os.getpid()} {next(_names)}"
-    begun = time.monotonic()
-    text = (await client.ask(word, expert="echo", timeout=20)).text
+    text = (await client.ask(word, expert="echo", timeout=40)).text
     assert text == word
-    assert time.monotonic() - begun < AT_ONCE, "it was not told, but looked for itself"
     return text
 
 
@@ -135,7 +135,7 @@ def test_a_job_of_one_loop_is_read_and_cancelled_in_another(client: SwarmClient)
         return (await client.submit("hello", expert="echo")).id
 
     async def read() -> list[str]:
-        assert (await job.answer(20)).text == "hello"
+        assert (await job.answer(40)).text == "hello"
         assert (await job.cancel()).ending == "completed"
         return [event.type async for event in job.events()]
 
@@ -176,7 +176,7 @@ async def test_after_all_tasks_were_cancelled_a_call_gets_its_own_reply(connecti
             await asyncio.sleep(0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             assert await connection.call("ECHO", f"mine {turns}") == f"mine {turns}".encode()
             assert await connection.call("ECHO", f"next {turns}") == f"next {turns}".encode()
         await asyncio.gather(*asking, return_exceptions=True)

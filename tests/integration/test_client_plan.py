@@ -42,7 +42,7 @@ async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
 
 async def test_a_request_is_planned_and_nothing_runs(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS):
-        report = await client.plan(REQUEST, timeout=5)
+        report = await client.plan(REQUEST, timeout=40)
         await asyncio.sleep(0.1)
     events = await client.log.events(report.job) or []
 
@@ -62,11 +62,11 @@ async def test_without_past_runs_nothing_is_foretold_and_after_some_it_is(
     client: SwarmClient, settings: Settings
 ) -> None:
     async with serving(settings, *EXPERTS):
-        before = (await client.plan(REQUEST, timeout=5)).estimate
-        assert (await client.ask(REQUEST, timeout=20)).ending == "completed"
+        before = (await client.plan(REQUEST, timeout=40)).estimate
+        assert (await client.ask(REQUEST, timeout=40)).ending == "completed"
     stats = await client.stats(["parcels", "letters"])
     async with serving(settings, *EXPERTS):
-        after = (await client.plan(REQUEST, timeout=5)).estimate
+        after = (await client.plan(REQUEST, timeout=40)).estimate
 
     assert (before.seconds, before.cost, before.unknown) == (None, None, ("t1", "t2"))
     assert {name: found.solved for name, found in stats.items()} == {"parcels": 1, "letters": 1}
@@ -78,9 +78,9 @@ async def test_without_past_runs_nothing_is_foretold_and_after_some_it_is(
 
 async def test_a_plan_is_changed_and_submitted(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS):
-        written = (await client.plan(REQUEST, timeout=5)).plan.model_dump(mode="json")
+        written = (await client.plan(REQUEST, timeout=40)).plan.model_dump(mode="json")
         written["subtasks"][1] |= {"instruction": "dear ${t1.label} customer"}
-        answer = await client.ask(REQUEST, plan=written, timeout=20)
+        answer = await client.ask(REQUEST, plan=written, timeout=40)
 
     assert (answer.ending, answer.text) == ("completed", "dear late customer")
     assert BEGUN == ["t1"]
@@ -96,7 +96,7 @@ async def test_a_plan_of_ones_own_is_looked_at_with_its_conditions(client: Swarm
         aggregate="join",
     )
     async with serving(settings, *EXPERTS):
-        report = await client.plan("x", plan=plan, timeout=5)
+        report = await client.plan("x", plan=plan, timeout=40)
 
     assert report.plan == plan.model_copy(update={"subtasks": plan.united()})
     assert report.planner == "given"
@@ -109,14 +109,14 @@ async def test_a_plan_of_ones_own_is_looked_at_with_its_conditions(client: Swarm
 
 async def test_one_expert_is_a_plan_too(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS):
-        report = await client.plan("say it", expert="letters", timeout=5)
+        report = await client.plan("say it", expert="letters", timeout=40)
 
     assert [(s.id, s.expert, s.instruction) for s in report.plan.subtasks] == [("t1", "letters", "say it")]
 
 
 async def test_the_same_id_gives_the_same_report(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS):
-        first, again = [await client.plan(REQUEST, job_id="mine", timeout=5) for _ in range(2)]
+        first, again = [await client.plan(REQUEST, job_id="mine", timeout=40) for _ in range(2)]
 
     assert first == again
     assert PlanReport.model_validate_json(first.model_dump_json()) == first
@@ -124,13 +124,13 @@ async def test_the_same_id_gives_the_same_report(client: SwarmClient, settings: 
 
 async def test_a_router_alone_can_plan(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS, roles=ROUTER):
-        assert (await client.plan(REQUEST, timeout=5)).plan.subtasks
+        assert (await client.plan(REQUEST, timeout=40)).plan.subtasks
 
 
 async def test_a_request_that_no_expert_fits_has_no_plan_and_says_why(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS):
         with pytest.raises(PlanningFailed, match="parcels") as caught:
-            await client.plan("qwxz vbnk", timeout=5)
+            await client.plan("qwxz vbnk", timeout=40)
 
     assert (caught.value.ending, caught.value.reason) == ("rejected", "no_expert")
 
@@ -174,7 +174,7 @@ async def test_records_foretell_the_time_and_the_cost(client: SwarmClient, setti
     fields = {"attempts": 10, "solved": 10, "calls": 10, "input_tokens": 900, "output_tokens": 100, "cost": 5000}
     await Stats(client._session.connection).add({"parcels": fields | {"t44": 10}, "letters": fields | {"t48": 10}})
     async with serving(settings, *EXPERTS):
-        found = (await client.plan(REQUEST, timeout=5)).estimate
+        found = (await client.plan(REQUEST, timeout=40)).estimate
 
     assert found.seconds == pytest.approx(2.048 + 4.096, rel=0.1)
     assert (found.cost, [part.tokens for part in found.subtasks]) == (1000, [100, 100])

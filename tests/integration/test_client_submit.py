@@ -110,7 +110,7 @@ async def test_what_looks_odd_and_is_sound_is_accepted(client: SwarmClient, sett
         '{"a": "\\u0000"}',
     ]
     async with serving(settings, ECHO):
-        answers = [await client.ask(text, expert="echo", timeout=20) for text in texts]
+        answers = [await client.ask(text, expert="echo", timeout=40) for text in texts]
 
     assert [answer.ending for answer in answers] == ["completed"] * len(texts)
     assert [answer.text for answer in answers[:2]] == texts[:2]
@@ -155,8 +155,8 @@ async def test_an_invalid_plan_is_its_own_error(client: SwarmClient) -> None:
 async def test_the_same_call_again_is_the_same_job(client: SwarmClient, settings: Settings) -> None:
     jobs = await asyncio.gather(*(client.submit("hello", expert="echo", job_id="mine") for _ in range(20)))
     async with serving(settings, ECHO):
-        answers = await asyncio.gather(*(job.answer(20) for job in jobs))
-        after = await (await client.submit("hello", expert="echo", job_id="mine")).answer(20)
+        answers = await asyncio.gather(*(job.answer(40) for job in jobs))
+        after = await (await client.submit("hello", expert="echo", job_id="mine")).answer(40)
     events = await client.log.events("mine") or []
 
     assert {job.id for job in jobs} == {"mine"}
@@ -187,8 +187,8 @@ async def test_past_the_bound_a_caller_is_told_when_to_come_back(settings: Setti
         with pytest.raises(Busy) as caught:
             await client.submit("x", expert="echo")
         async with serving(settings, ECHO):
-            await jobs[0].answer(20)
-            await client.ask("there is room again", expert="echo", timeout=20)
+            await jobs[0].answer(40)
+            await client.ask("there is room again", expert="echo", timeout=40)
 
     assert (caught.value.open_jobs, caught.value.limit, caught.value.retry_after) == (3, 3, 7.0)
 
@@ -220,7 +220,7 @@ async def test_by_default_one_tenant_takes_half_of_the_places_at_most(settings: 
 async def test_jobs_are_listed_open_ones_first(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, ECHO):
         done = await client.submit("first\nand done", expert="echo", tenant="me")
-        await done.answer(20)
+        await done.answer(40)
     waiting = await client.submit("second " + "x" * 100, plan=Plan.read([step("a")]))
     found = await client.jobs()
     only_open = await client.jobs(ended=False)
@@ -235,7 +235,7 @@ async def test_jobs_are_listed_open_ones_first(client: SwarmClient, settings: Se
 async def test_a_job_that_never_was_is_not_found(client: SwarmClient) -> None:
     job = client.job("nobody")
     with pytest.raises(JobNotFound):
-        await job.answer(20)
+        await job.answer(40)
     with pytest.raises(JobNotFound):
         await job.cancel()
     with pytest.raises(JobNotFound):
@@ -250,7 +250,7 @@ async def test_a_redis_that_is_not_there_is_told_at_once(settings: Settings) -> 
     async with SwarmClient("redis://127.0.0.1:1/0", settings=settings) as client:
         for call in (client.submit("x"), client.job("a").answer(), client.job("a").cancel(), client.jobs()):
             with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
-                await asyncio.wait_for(call, 3)
+                await asyncio.wait_for(call, 40)
 
 
 def test_a_client_without_a_url_says_how_to_give_one(settings: Settings) -> None:

@@ -34,7 +34,7 @@ async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
 
 
 async def test_a_request_reaches_the_named_expert_unchanged(client: SwarmClient) -> None:
-    assert (await client.ask(CODE, expert="say", timeout=20)).text == CODE
+    assert (await client.ask(CODE, expert="say", timeout=40)).text == CODE
 
 
 async def test_text_that_a_plan_escapes_is_text_and_reads_no_result(client: SwarmClient) -> None:
@@ -44,7 +44,7 @@ async def test_text_that_a_plan_escapes_is_text_and_reads_no_result(client: Swar
         {"id": "t2", "expert": "say", "instruction": "Answer: " + user.replace("${", "$${"), "depends_on": ["t1"]},
     ]
 
-    assert (await client.ask("x", plan=plan, timeout=20)).text == f"Answer: {user}"
+    assert (await client.ask("x", plan=plan, timeout=40)).text == f"Answer: {user}"
 
 
 async def test_a_result_that_looks_like_a_reference_is_text(client: SwarmClient) -> None:
@@ -54,7 +54,7 @@ async def test_a_result_that_looks_like_a_reference_is_text(client: SwarmClient)
         {"id": "t3", "expert": "say", "instruction": "${t2}!", "depends_on": ["t1"]},
     ]
 
-    assert (await client.ask("x", plan=plan, timeout=20)).text == "${t1} and $${item}!"
+    assert (await client.ask("x", plan=plan, timeout=40)).text == "${t1} and $${item}!"
 
 
 def test_a_plan_with_an_unknown_reference_is_told_the_escape() -> None:

@@ -108,7 +108,7 @@ async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_t
         async with serving(settings, environ=environ) as process, SwarmClient(settings=settings) as client:
             await until(lambda: process.runs.served.gates, "the gates of the expert")
             with capture_logs() as lines:
-                answer = await (await client.submit("go", expert="asker", budget=1.0)).answer(20)
+                answer = await (await client.submit("go", expert="asker", budget=1.0)).answer(40)
             gates = dict(process.runs.served.gates)
 
     assert gates == {"run:asker": "! model:box/small endpoint:box"}
@@ -131,7 +131,7 @@ async def test_an_endpoint_without_a_default_model_is_told_with_what_it_offers(
         planned = settings.model_copy(update={"planner": "box"})
         with capture_logs() as lines:
             async with serving(planned, environ=environ), SwarmClient(settings=settings) as client:
-                answer = await (await client.submit("go", expert="asker", budget=1.0)).answer(20)
+                answer = await (await client.submit("go", expert="asker", budget=1.0)).answer(40)
                 await until(lambda: any(line["event"] == NO_MODEL for line in lines), "a warning")
 
     assert answer.ending == "failed"

@@ -169,8 +169,8 @@ async def test_a_job_that_nobody_ran_for_longer_than_it_is_kept_still_ends(
     assert [job.state for job in await client.jobs()] == ["queued", "queued"]
 
     async with serving(brief, ECHO):
-        answers = await asyncio.gather(planned.answer(20), unplanned.answer(20))
-        seen = await asyncio.wait_for(reading, 20)
+        answers = await asyncio.gather(planned.answer(40), unplanned.answer(40))
+        seen = await asyncio.wait_for(reading, 40)
 
     assert [answer.ending for answer in answers] == ["deadline", "deadline"]
     assert kinds(seen)[0] == "accepted"
@@ -190,7 +190,7 @@ async def test_it_ends_so_though_its_catalog_is_gone(brief: Settings, client: Sw
     await hands.call("DEL", hands.keys.catalog(catalog.version))
 
     async with serving(brief, ECHO) as process:
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert answer.ending == "deadline"
     assert process.worker.runner.failed == 0
@@ -202,12 +202,12 @@ async def test_after_its_retention_a_job_is_forgotten_whole_and_its_id_free(
     await publish(brief, ECHO)
     slow = brief.model_copy(update={"max_age": 60.0})
     async with serving(slow, ECHO), SwarmClient(settings=slow) as other:
-        answer = await (await other.submit("go", expert="echo", job_id="j1")).answer(20)
+        answer = await (await other.submit("go", expert="echo", job_id="j1")).answer(40)
         assert answer.ending == "completed"
 
         async def gone() -> bool:
             return not await hands.call("KEYS", f"{hands.keys.prefix}:job:j1*")
 
-        await until(gone, "the end of its retention", 20)
-        again = await (await other.submit("something else", expert="echo", job_id="j1")).answer(20)
+        await until(gone, "the end of its retention")
+        again = await (await other.submit("something else", expert="echo", job_id="j1")).answer(40)
     assert again.text == "something else"

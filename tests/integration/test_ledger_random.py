@@ -312,7 +312,6 @@ async def act(url: str, steps: list[tuple[str, int, int]]) -> None:
         await connection.call("FLUSHALL")
 
 
-@pytest.mark.timeout(60)
 @given(STEPS)
 @settings(
     max_examples=80,
@@ -326,7 +325,6 @@ def test_whatever_the_order_the_sums_agree_and_no_limit_is_passed(
     run(act(redis_server.url, steps))
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_same_holds_over_long_plays_with_many_jobs_below_jobs(redis_server: PrivateRedis, seed: int) -> None:
     chance = random.Random(seed)

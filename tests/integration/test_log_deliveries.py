@@ -58,7 +58,7 @@ def runs(lines: Lines) -> Lines:
 
 
 async def test_a_delivery_is_told_with_its_names_its_wait_and_its_time(settings: Settings, client: SwarmClient) -> None:
-    lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=20), expert("echo", echo))
+    lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=40), expert("echo", echo))
 
     (line,) = runs(lines)
     assert (line["subtask"], line["attempt"], line["expert"], line["outcome"]) == ("t1", 1, "echo", "ok")
@@ -72,7 +72,7 @@ async def test_a_delivery_is_told_with_its_names_its_wait_and_its_time(settings:
 
 
 async def test_decisions_are_told_at_debug_and_the_jobs_end_at_info(settings: Settings, client: SwarmClient) -> None:
-    lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=20), expert("echo", echo))
+    lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=40), expert("echo", echo))
 
     assert {line["log_level"] for line in lines if line.get("queue") == "advance"} == {"debug"}
     (ended,) = (line for line in lines if line["event"] == JOB_ENDED)
@@ -90,7 +90,7 @@ async def test_a_failure_is_told_with_its_reason_and_each_attempt_by_itself(
         raise ZeroDivisionError
 
     tried: list[str] = []
-    lines = await told(settings, lambda: client.ask("hello", expert="bad", timeout=20), expert("bad", flaky))
+    lines = await told(settings, lambda: client.ask("hello", expert="bad", timeout=40), expert("bad", flaky))
 
     assert [(line["attempt"], line["outcome"]) for line in runs(lines)] == [(1, "unavailable"), (2, "bug")]
 
@@ -102,7 +102,7 @@ async def test_a_wait_at_a_limit_is_told_with_the_limit(settings: Settings, clie
 
     plan = [{"id": name, "expert": "one", "instruction": "nap"} for name in ("a", "b")]
     one = expert("one", nap, limits={"concurrency": 1})
-    lines = runs(await told(settings, lambda: client.ask("hello", plan=plan, timeout=20), one))
+    lines = runs(await told(settings, lambda: client.ask("hello", plan=plan, timeout=40), one))
 
     assert "gate" not in lines[0]
     assert lines[1]["gate"] == "expert:one"
@@ -123,7 +123,7 @@ async def test_what_is_stopped_is_told_with_what_its_call_may_have_cost(
 
         async def cancel() -> None:
             job = await client.submit("hello", expert="asker")
-            await until(lambda: server.open, "a call that is open", within=8)
+            await until(lambda: server.open, "a call that is open")
             await job.cancel()
 
         lines = await told(settings, cancel, asker, environ={"SWARM_ENDPOINT_BOX_URL": server.url})
@@ -155,7 +155,7 @@ async def test_a_bug_of_ours_is_told_with_each_delivery_that_it_costs(
 
     monkeypatch.setattr(workers.delivery_runner, "BUG_DELAY", 0.02)
     monkeypatch.setattr(Router, "advance", bug)
-    lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=20), expert("echo", echo))
+    lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=40), expert("echo", echo))
 
     assert {line["outcome"] for line in lines} == {"failed"}
     assert {line["queue"] for line in lines} == {"advance"}

@@ -184,13 +184,12 @@ def longest_path(deliveries: list[Line]) -> list[Line]:
     return path[::-1]
 
 
-@pytest.mark.timeout(60)
 async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) -> None:
     desk.start()
     async with SwarmClient(settings=desk.settings) as client:
-        await client.ask(f"Which {MARK}-colour is it?", replans=0, timeout=20)  # processes load what a call needs
+        await client.ask(f"Which {MARK}-colour is it?", replans=0, timeout=40)  # processes load what a call needs
         job = await client.submit(f"What {MARK}-colour is it?", replans=0, budget=1.0)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         events = [event async for event in job.events()]
     lines = await desk.told(job.id)
     deliveries = [line for line in lines if line["event"] == DELIVERED]
@@ -241,7 +240,6 @@ async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) 
     assert used([ended]) == used(deliveries) == used(calls) == answer.usage
 
 
-@pytest.mark.timeout(60)
 async def test_no_word_of_a_job_or_of_a_server_is_in_any_line(desk: Desk) -> None:
     desk.start()
     plan = [{"id": f"f{n}", "expert": f"f{n}", "instruction": f"fault:{name}. {MARK}"} for n, name in enumerate(FAULTS)]
@@ -252,8 +250,8 @@ async def test_no_word_of_a_job_or_of_a_server_is_in_any_line(desk: Desk) -> Non
     ]
     async with SwarmClient(settings=desk.settings) as client:
         once: dict[str, Any] = {"attempts": 1, "replans": 0, "deadline": 3.0}
-        answers = [await client.ask(f"What {MARK}-colour is it?", timeout=20)]
-        answers += await asyncio.gather(*(client.ask(**request, **once, timeout=20) for request in requests))
+        answers = [await client.ask(f"What {MARK}-colour is it?", timeout=40)]
+        answers += await asyncio.gather(*(client.ask(**request, **once, timeout=40) for request in requests))
         told = [await desk.told(answer.job) for answer in answers]
     said = "".join(child.err for child in desk.children)
     calls = [line for line in told[1] if line["event"] == CALLED]
@@ -268,11 +266,10 @@ async def test_no_word_of_a_job_or_of_a_server_is_in_any_line(desk: Desk) -> Non
     assert MARK not in said
 
 
-@pytest.mark.timeout(60)
 async def test_prompts_and_answers_are_in_the_lines_where_that_is_asked_for(desk: Desk) -> None:
     desk.start(LOG_CONTENTS="1")
     async with SwarmClient(settings=desk.settings) as client:
-        answer = await client.ask(f"What {MARK}-colour is it?", replans=0, timeout=20)
+        answer = await client.ask(f"What {MARK}-colour is it?", replans=0, timeout=40)
         lines = await desk.told(answer.job)
     calls = {about(line): line for line in lines if line["event"] == CALLED}
 

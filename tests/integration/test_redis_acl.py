@@ -52,8 +52,8 @@ EXPECTED = ("other:key", "keys", "other:channel", "flushall", "config|get", "con
 async def test_the_whole_flow_works_with_these_rights_alone(limited: Settings) -> None:
     await publish(limited, expert("echo", echo), expert("late", echo))
     async with SwarmClient(settings=limited) as client, serving(limited, expert("echo", echo)):
-        answer = await client.ask("hello", expert="echo", timeout=20)
-        planned = await client.plan("the test's echo", timeout=8)
+        answer = await client.ask("hello", expert="echo", timeout=40)
+        planned = await client.plan("the test's echo", timeout=40)
         waiting = await client.submit("never", expert="late", deadline=60)
         await until(partial(unserved, client, waiting.id), "a subtask that nobody serves")
         census = await client.census()
@@ -79,7 +79,7 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
         await gates.set("box/small", Limits(concurrency=2, requests_per_minute=60_000, tokens_per_minute=9_000_000))
         job = await client.submit("all", plan=fan(8), budget=held() / 1e6, tenant="acme", priority=5)
         pieces = [delta async for delta in job.deltas()]
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         census = await client.census()
         tenants = [tenant.name for tenant in await ledger.tenants()]
         stopped = await client.cancel_tenant("acme")

@@ -36,7 +36,7 @@ async def test_accepted_jobs_are_there_after_a_kill_and_end(own_redis: OwnRedis)
     own_redis.kill()
     await own_redis.start()
     async with SwarmClient(settings=settings) as client, serving(settings, ECHO):
-        assert [(await client.job(job.id).answer(15)).text for job in jobs] == list("01234")
+        assert [(await client.job(job.id).answer(40)).text for job in jobs] == list("01234")
 
 
 async def test_the_disk_is_seen_to_anew_after_a_restart(own_redis: OwnRedis) -> None:

@@ -58,7 +58,7 @@ async def test_without_memory_new_jobs_are_refused_and_old_ones_end(settings: Se
     await publish(settings, ECHO, waits)
     async with SwarmClient(settings=settings) as client, serving(settings, ECHO, waits):
         running = await client.submit("go", expert="waits")
-        await asyncio.wait_for(gate.begun.wait(), 5)
+        await asyncio.wait_for(gate.begun.wait(), 40)
         await admin.call("CONFIG", "SET", "maxmemory", 1)
         with pytest.raises(BrokerFull, match="raise maxmemory"):
             await client.submit("more", expert="echo")
@@ -67,8 +67,8 @@ async def test_without_memory_new_jobs_are_refused_and_old_ones_end(settings: Se
             await client.submit("more", expert="echo")
 
         await admin.call("CONFIG", "SET", "maxmemory", 0)
-        ended = await running.answer(20)
-        after = await client.ask("hello", expert="echo", timeout=20)
+        ended = await running.answer(40)
+        after = await client.ask("hello", expert="echo", timeout=40)
 
     assert (ended.ending, len(ended.text)) == ("completed", 100_000)
     assert after.text == "hello"
@@ -85,7 +85,7 @@ async def test_a_memory_that_fills_up_under_load_loses_no_accepted_job(settings:
             except BrokerFull:
                 refused += 1
         await admin.call("CONFIG", "SET", "maxmemory", 8 * MEMORY)
-        answers = await asyncio.gather(*(job.answer(20) for job in accepted))
+        answers = await asyncio.gather(*(job.answer(40) for job in accepted))
 
     assert len(accepted) > 20
     assert {answer.ending for answer in answers} == {"completed"}
@@ -100,7 +100,7 @@ async def test_without_disk_jobs_are_refused_and_what_runs_ends_later(
     await publish(settings, ECHO, waits)
     async with SwarmClient(settings=settings) as client, serving(settings, ECHO, waits):
         running = await client.submit("go", expert="waits")
-        await asyncio.wait_for(gate.begun.wait(), 5)
+        await asyncio.wait_for(gate.begun.wait(), 40)
         await admin.call("CONFIG", "SET", "save", "3600 1")
         folder = (await admin.call("CONFIG", "GET", "dir"))[1].decode()
         shutil.rmtree(folder)
@@ -111,7 +111,7 @@ async def test_without_disk_jobs_are_refused_and_what_runs_ends_later(
         gate.let.set()
 
         await admin.call("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
-        ended = await running.answer(20)
+        ended = await running.answer(40)
 
     assert ended.text == "done"
 
@@ -132,12 +132,12 @@ async def test_a_master_that_became_a_replica_holds_work_up_until_it_is_one_agai
     await publish(settings, waits)
     async with SwarmClient(settings=settings) as client, serving(settings, waits) as process:
         running = await client.submit("go", expert="waits")
-        await asyncio.wait_for(gate.begun.wait(), 5)
+        await asyncio.wait_for(gate.begun.wait(), 40)
         await admin.call("REPLICAOF", "127.0.0.1", "1")
         gate.let.set()
         await until(lambda: process.worker.report()["redis"] == "away", "a worker that knows")
         await admin.call("REPLICAOF", "NO", "ONE")
-        ended = await running.answer(20)
+        ended = await running.answer(40)
 
     assert ended.text == "done"
 

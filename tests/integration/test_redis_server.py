@@ -47,7 +47,7 @@ Make = Callable[..., PrivateRedis]
 
 async def until(what: str, done: Callable[[], object]) -> None:
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(40):
             while not done():  # noqa: ASYNC110 - other processes set no event of ours
                 await asyncio.sleep(0.01)
     except TimeoutError:

@@ -18,7 +18,7 @@ async def test_results_that_repeat_one_another_stay_within_the_bound_and_say_whi
     plan = [first, *({"id": f"t{n}", "expert": "echo", "instruction": "${t0}"} for n in range(1, 30))]
     async with SwarmClient(settings=settings) as client, serving(settings, ECHO):
         job = await client.submit("go", plan={"subtasks": plan, "aggregate": "join"}, attempts=3)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     async with Connection.open(redis_url, "t") as connection:
         bodies = await connection.call("HVALS", connection.keys.bodies(job.id))
@@ -37,6 +37,6 @@ async def test_a_job_within_the_bound_loses_nothing(redis_url: str) -> None:
     await publish(settings, ECHO)
     plan = [{"id": f"t{n}", "expert": "echo", "instruction": "y" * 1_000} for n in range(8)]
     async with SwarmClient(settings=settings) as client, serving(settings, ECHO):
-        answer = await client.ask("go", plan={"subtasks": plan, "aggregate": "join"}, timeout=20)
+        answer = await client.ask("go", plan={"subtasks": plan, "aggregate": "join"}, timeout=40)
 
     assert (answer.ending, answer.missing) == ("completed", ())

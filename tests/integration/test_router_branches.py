@@ -73,7 +73,7 @@ def step(name: str, expert: str, instruction: str = "x", **more: Any) -> dict[st
 
 
 async def ask(client: SwarmClient, *plan: dict[str, Any]) -> Answer:
-    return await client.ask("go", plan=list(plan), timeout=20)
+    return await client.ask("go", plan=list(plan), timeout=40)
 
 
 # -- when
@@ -113,7 +113,7 @@ async def test_a_listed_job_counts_as_its_status_does(client: SwarmClient, secon
             step("t3", "echo", when={"result": "t1.label", "equals": "refund"}, depends_on=["t1", "t2"]),
         ],
     )
-    await job.answer(20)
+    await job.answer(40)
     status, (listed,) = await job.status(), await client.jobs()
 
     assert (status.settled, status.subtasks, len(status.failed)) == (3, 3, 2 * failed)
@@ -143,7 +143,7 @@ async def test_a_condition_on_what_cannot_be_compared_fails_and_says_so(client: 
             step("t2", "echo", "never", when={"result": f"t1.{field}", "not_equals": "y"}),
         ],
     )
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     looked = [event for event in await client.log.events(job.id) or [] if isinstance(event, Valued)]
 
     said = "has no field 'price': it has label" if field == "price" else "at most 1,000 can be compared"
@@ -164,7 +164,7 @@ async def test_a_log_with_conditions_and_lists_folds_to_the_same_at_every_place(
             step("t4", "echo", "${t2}", when={"result": "t2.0.length", "at_least": 2}),
         ],
     )
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert (answer.text, answer.complete) == ("1. a\n\n2. b", True)
@@ -290,6 +290,6 @@ async def test_votes_of_items_are_counted(client: SwarmClient) -> None:
         ],
         "aggregate": "vote",
     }
-    answer = await client.ask("go", plan=plan, timeout=20)
+    answer = await client.ask("go", plan=plan, timeout=40)
 
     assert answer.data["counts"] == {"late": 2, "lost": 1}

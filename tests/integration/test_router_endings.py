@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -79,7 +78,7 @@ def step(name: str, expert: str, instruction: str = "x", *depends_on: str) -> di
 
 async def test_a_failure_that_may_pass_is_tried_again_until_it_does(client: SwarmClient) -> None:
     job = await client.submit("2", expert="flaky")
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     events = await client.log.events(job.id) or []
     delays = [event.delay for event in events if event.type == "released"]
 
@@ -91,7 +90,7 @@ async def test_a_failure_that_may_pass_is_tried_again_until_it_does(client: Swar
 
 async def test_a_retry_is_not_started_before_its_delay(client: SwarmClient) -> None:
     job = await client.submit("1", expert="flaky")
-    await job.answer(20)
+    await job.answer(40)
     events = await client.log.events(job.id) or []
     released = [event for event in events if event.type == "released"][1]
     started = [event for event in events if event.type == "started"][1]
@@ -101,7 +100,7 @@ async def test_a_retry_is_not_started_before_its_delay(client: SwarmClient) -> N
 
 async def test_attempts_are_counted_and_then_given_up(client: SwarmClient) -> None:
     job = await client.submit("9", expert="flaky", attempts=2)
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert answer.ending == "failed"
@@ -113,7 +112,7 @@ async def test_attempts_are_counted_and_then_given_up(client: SwarmClient) -> No
 
 async def test_what_will_not_pass_is_not_tried_again(client: SwarmClient) -> None:
     job = await client.submit("x", expert="refuses")
-    answer = await job.answer(20)
+    answer = await job.answer(40)
 
     assert claims(await client.log.events(job.id) or [], "t1") == [(1, 1)]
     assert (answer.ending, answer.missing[0].reason) == ("failed", "refused")
@@ -121,7 +120,7 @@ async def test_what_will_not_pass_is_not_tried_again(client: SwarmClient) -> Non
 
 async def test_fallbacks_are_tried_in_their_order(client: SwarmClient) -> None:
     job = await client.submit("hello", expert="guarded", attempts=2)
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     tried = [event.expert for event in await client.log.events(job.id) or [] if event.type == "released"]
 
     assert tried == ["guarded", "down", "down", "echo"]
@@ -129,14 +128,14 @@ async def test_fallbacks_are_tried_in_their_order(client: SwarmClient) -> None:
 
 
 async def test_when_the_last_fallback_fails_the_subtask_has(client: SwarmClient) -> None:
-    answer = await client.ask("x", expert="hopeless", attempts=1, timeout=20)
+    answer = await client.ask("x", expert="hopeless", attempts=1, timeout=40)
 
     assert answer.ending == "failed"
     assert [(missing.expert, missing.reason) for missing in answer.missing] == [("down", "unavailable")]
 
 
 async def test_an_expert_that_hangs_is_stopped_at_its_own_timeout(client: SwarmClient) -> None:
-    answer = await client.ask("x", expert="slow", attempts=1, timeout=20)
+    answer = await client.ask("x", expert="slow", attempts=1, timeout=40)
 
     assert (answer.ending, answer.missing[0].reason) == ("failed", "timeout")
 
@@ -146,7 +145,7 @@ async def test_an_expert_that_hangs_is_stopped_at_its_own_timeout(client: SwarmC
 
 async def test_a_lost_branch_leaves_the_others(client: SwarmClient) -> None:
     plan = [step("a", "echo", "kept"), step("b", "refuses"), step("c", "echo", "${b}"), step("d", "echo", "${c}")]
-    answer = await client.ask("go", plan=plan, timeout=20)
+    answer = await client.ask("go", plan=plan, timeout=40)
 
     assert (answer.ending, answer.complete, answer.text) == ("partial", False, "kept")
     assert [(missing.subtask, missing.reason, missing.because) for missing in answer.missing] == [
@@ -157,7 +156,7 @@ async def test_a_lost_branch_leaves_the_others(client: SwarmClient) -> None:
 
 
 async def test_without_any_result_the_job_has_failed(client: SwarmClient) -> None:
-    answer = await client.ask("go", plan=[step("a", "refuses"), step("b", "echo", "${a}")], timeout=20)
+    answer = await client.ask("go", plan=[step("a", "refuses"), step("b", "echo", "${a}")], timeout=40)
 
     assert (answer.ending, answer.complete, answer.segments) == ("failed", False, ())
     assert answer.reason == "0 of 2 subtasks were solved"
@@ -168,9 +167,9 @@ async def test_without_any_result_the_job_has_failed(client: SwarmClient) -> Non
 
 async def test_at_the_deadline_the_answer_is_made_of_what_is_there(client: SwarmClient, crew: Crew) -> None:
     plan = [step("a", "echo", "in time"), step("b", "hangs"), step("c", "echo", "${b}")]
-    begun = time.monotonic()
-    answer = await client.ask("go", plan=plan, deadline=0.8, timeout=20)
-    took = time.monotonic() - begun
+    job = await client.submit("go", plan=plan, deadline=3.0)
+    answer = await job.answer(40)
+    events = [event async for event in job.events()]
 
     assert (answer.ending, answer.complete, answer.text) == ("deadline", False, "in time")
     assert [(missing.subtask, missing.reason) for missing in answer.missing] == [
@@ -178,7 +177,7 @@ async def test_at_the_deadline_the_answer_is_made_of_what_is_there(client: Swarm
         ("c", "not_started"),
     ]
     assert "deadline" in answer.reason
-    assert 0.8 <= took < 3.0
+    assert events[-1].at - events[0].at >= 3_000, "no job ends before its deadline"
 
 
 async def test_the_deadline_stops_what_runs(settings: Settings, crew: Crew) -> None:
@@ -186,7 +185,7 @@ async def test_the_deadline_stops_what_runs(settings: Settings, crew: Crew) -> N
     async with SwarmClient(settings=settings) as client, serving(settings, *crew.experts) as process:
         job = await client.submit("x", expert="hangs", deadline=0.5)
         await until(lambda: crew.inside, "a running subtask")
-        await job.answer(20)
+        await job.answer(40)
         await until(lambda: not process.worker.runner.tasks, "free slots")
         ended = (await client.log.events(job.id) or [])[-1]
 
@@ -195,7 +194,7 @@ async def test_the_deadline_stops_what_runs(settings: Settings, crew: Crew) -> N
 
 
 async def test_a_deadline_that_is_kept_changes_nothing(client: SwarmClient) -> None:
-    answer = await client.ask("hello", expert="echo", deadline=30, timeout=20)
+    answer = await client.ask("hello", expert="echo", deadline=30, timeout=40)
 
     assert (answer.ending, answer.complete) == ("completed", True)
 
@@ -203,20 +202,20 @@ async def test_a_deadline_that_is_kept_changes_nothing(client: SwarmClient) -> N
 async def test_a_deadline_counts_while_no_expert_worker_is_there(settings: Settings, crew: Crew) -> None:
     await publish(settings, *crew.experts)
     async with SwarmClient(settings=settings) as client, serving(settings, roles=ROUTER):
-        answer = await client.ask("hello", expert="echo", deadline=0.3, timeout=20)
+        answer = await client.ask("hello", expert="echo", deadline=0.3, timeout=40)
 
     assert answer.ending == "deadline"
 
 
 async def test_nothing_waits_longer_than_its_greatest_age(client: SwarmClient) -> None:
-    answer = await client.ask("x", expert="hangs", max_age=0.5, timeout=20)
+    answer = await client.ask("x", expert="hangs", max_age=0.5, timeout=40)
 
     assert (answer.ending, answer.reason) == ("deadline", "the job reached its maximum age")
 
 
 async def test_a_retry_does_not_outlive_the_deadline(client: SwarmClient) -> None:
     job = await client.submit("99", expert="flaky", attempts=20, deadline=0.7)
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert answer.ending == "deadline"
@@ -240,9 +239,9 @@ async def test_the_receipt_says_what_a_cancel_did(settings: Settings, crew: Crew
     async with SwarmClient(settings=one) as client, serving(one, *crew.experts):
         job = await client.submit("go", plan=plan)
         await until(lambda: len(crew.inside) == 2, "two running subtasks")
-        receipt = await job.cancel(timeout=5)
-        answer = await job.answer(20)
-        again = await job.cancel(timeout=5)
+        receipt = await job.cancel(timeout=40)
+        answer = await job.answer(40)
+        again = await job.cancel(timeout=40)
     running = {f"{name}:1" for name in crew.inside}
 
     assert receipt.job == job.id
@@ -258,9 +257,9 @@ async def test_the_receipt_says_what_a_cancel_did(settings: Settings, crew: Crew
 
 async def test_a_job_that_has_ended_keeps_its_ending(client: SwarmClient) -> None:
     job = await client.submit("hello", expert="echo")
-    await job.answer(20)
+    await job.answer(40)
     before = await client.log.events(job.id)
-    receipt = await job.cancel(timeout=5)
+    receipt = await job.cancel(timeout=40)
 
     assert (receipt.ending, receipt.stopped, receipt.withdrawn) == ("completed", (), ())
     assert receipt.finished == ("t1",)
@@ -270,7 +269,7 @@ async def test_a_job_that_has_ended_keeps_its_ending(client: SwarmClient) -> Non
 async def test_cancelled_ten_times_at_once_a_job_ends_once(client: SwarmClient, crew: Crew) -> None:
     job = await client.submit("x", expert="hangs")
     await until(lambda: crew.inside, "a running subtask")
-    receipts = await asyncio.gather(*(job.cancel(timeout=5) for _ in range(10)))
+    receipts = await asyncio.gather(*(job.cancel(timeout=40) for _ in range(10)))
     events = await client.log.events(job.id) or []
 
     assert len(set(receipts)) == 1
@@ -283,7 +282,7 @@ async def test_a_cancel_before_anything_ran_withdraws_it(settings: Settings, cre
     async with SwarmClient(settings=settings) as client, serving(settings, roles=ROUTER):
         job = await client.submit("hello", expert="echo")
         await until(lambda: _has(client, job.id, "released"), "the release")
-        receipt = await job.cancel(timeout=5)
+        receipt = await job.cancel(timeout=40)
         left = await client.log._connection.call("ZCARD", client.log._keys.queue("run:echo@1", "ready"))
 
     assert (receipt.stopped, receipt.withdrawn, receipt.finished) == ((), ("t1:1",), ())
@@ -306,9 +305,9 @@ async def test_a_cancel_while_the_planner_thinks_ends_the_job(
     await publish(settings, *crew.experts)
     async with SwarmClient(settings=settings) as client, serving(settings, *crew.experts):
         job = await client.submit("the test's echo")
-        await asyncio.wait_for(inside.wait(), 5)
-        receipt = await job.cancel(timeout=5)
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(inside.wait(), 40)
+        receipt = await job.cancel(timeout=40)
+        await asyncio.wait_for(stopped.wait(), 40)
 
     assert receipt.ending == "cancelled"
 

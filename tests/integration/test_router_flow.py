@@ -85,7 +85,7 @@ def step(name: str, expert: str, instruction: str, *depends_on: str) -> dict[str
 
 
 async def test_a_named_expert_answers(client: SwarmClient) -> None:
-    answer = await client.ask("hello", expert="echo", timeout=20)
+    answer = await client.ask("hello", expert="echo", timeout=40)
 
     assert (answer.text, answer.ending, answer.complete) == ("hello", "completed", True)
     assert [(segment.expert, segment.subtasks) for segment in answer.segments] == [("echo", ("t1",))]
@@ -93,14 +93,14 @@ async def test_a_named_expert_answers(client: SwarmClient) -> None:
 
 
 async def test_an_attempt_knows_why_the_one_before_failed(client: SwarmClient, crew: Crew) -> None:
-    answer = await client.ask("hello", expert="late", timeout=20)
+    answer = await client.ask("hello", expert="late", timeout=40)
 
     assert answer.text == "2, after timeout"
     assert [seen.after for seen in crew.attempts] == ["", "timeout"]
 
 
 async def test_words_that_were_cut_are_an_answer_whose_reason_says_so(client: SwarmClient) -> None:
-    answer = await client.ask("hello", expert="cut", timeout=20)
+    answer = await client.ask("hello", expert="cut", timeout=40)
 
     assert (answer.text, answer.complete) == ("half a lett", True)
     assert answer.segments[0].caveats == ("cut",)
@@ -109,7 +109,7 @@ async def test_words_that_were_cut_are_an_answer_whose_reason_says_so(client: Sw
 
 async def test_a_text_is_planned(client: SwarmClient) -> None:
     job = await client.submit("Tell the weather forecast for Oslo. Then answer questions about returned parcels.")
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     events = await client.log.events(job.id) or []
     planned = next(event for event in events if event.type == "planned")
 
@@ -124,7 +124,7 @@ async def test_a_text_is_planned(client: SwarmClient) -> None:
 
 async def test_a_wish_that_no_expert_claims_is_told_with_the_answer(client: SwarmClient) -> None:
     job = await client.submit("Tell the weather forecast for Oslo and send it to Anna.")
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     planned = next(event for event in await client.log.events(job.id) or [] if event.type == "planned")
 
     told = "'send it to Anna' (left to weather, whose card does not speak of it)"
@@ -133,7 +133,7 @@ async def test_a_wish_that_no_expert_claims_is_told_with_the_answer(client: Swar
 
 
 async def test_a_text_that_fits_no_expert_is_rejected_with_their_names(client: SwarmClient) -> None:
-    answer = await client.ask("xyzzy plugh", timeout=20)
+    answer = await client.ask("xyzzy plugh", timeout=40)
 
     assert (answer.ending, answer.complete, answer.segments) == ("rejected", False, ())
     assert "weather" in answer.reason
@@ -142,7 +142,7 @@ async def test_a_text_that_fits_no_expert_is_rejected_with_their_names(client: S
 async def test_a_text_that_grows_past_its_cap_is_rejected(client: SwarmClient) -> None:
     """`${` in a text is written apart, so that it names no subtask; a text may be too large only then."""
     job = await client.submit("${a}" * 249_000, expert="echo")
-    answer = await job.answer(20)
+    answer = await job.answer(40)
 
     assert answer.ending == "rejected"
     assert "1,245,000 bytes" in answer.reason
@@ -156,7 +156,7 @@ async def test_results_travel_along_the_edges(client: SwarmClient, crew: Crew) -
         step("c", "echo", "${a} and ${b}"),
         step("d", "echo", "only after", "c"),
     ]
-    answer = await client.ask("go", plan=plan, timeout=20)
+    answer = await client.ask("go", plan=plan, timeout=40)
 
     assert crew.given == {
         "a": {},
@@ -172,7 +172,7 @@ async def test_results_travel_along_the_edges(client: SwarmClient, crew: Crew) -
 async def test_nothing_runs_before_what_it_waits_for(client: SwarmClient) -> None:
     plan = [step(f"t{i}", "echo", "x", *([f"t{i - 1}"] if i else [])) for i in range(6)]
     job = await client.submit("go", plan=plan)
-    await job.answer(20)
+    await job.answer(40)
     order = [
         (event.type, event.subtask)
         for event in await client.log.events(job.id) or []
@@ -184,7 +184,7 @@ async def test_nothing_runs_before_what_it_waits_for(client: SwarmClient) -> Non
 
 async def test_the_log_tells_the_whole_story_and_folds_to_the_same(client: SwarmClient) -> None:
     job = await client.submit("go", plan=[step("a", "echo", "x"), step("b", "echo", "${a}")])
-    await job.answer(20)
+    await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert kinds(events) == [
@@ -215,7 +215,7 @@ async def test_subtasks_may_be_called_as_the_deliveries_of_ours_are(settings: Se
     await publish(settings, flaky)
     async with SwarmClient(settings=settings) as client, serving(settings, flaky):
         job = await client.submit("go", plan=[step(name, "flaky", heavy) for name in names])
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         events = await client.log.events(job.id) or []
 
     assert answer.complete
@@ -235,7 +235,7 @@ async def test_after_a_fallback_the_expert_that_answered_is_named(settings: Sett
     experts = expert("guarded", refuses, fallback=("spare",)), expert("spare", echo)
     await publish(settings, *experts)
     async with SwarmClient(settings=settings) as client, serving(settings, *experts):
-        answer = await client.ask("go", plan=[step("a", "guarded", "one"), step("b", "spare", "two")], timeout=20)
+        answer = await client.ask("go", plan=[step("a", "guarded", "one"), step("b", "spare", "two")], timeout=40)
 
     assert [segment.expert for segment in answer.segments] == ["spare", "spare"]
     assert answer.text == "## spare (a)\n\none\n\n## spare (b)\n\ntwo"
@@ -243,7 +243,7 @@ async def test_after_a_fallback_the_expert_that_answered_is_named(settings: Sett
 
 
 async def test_several_sinks_are_joined_in_plan_order(client: SwarmClient) -> None:
-    answer = await client.ask("go", plan=[step("b", "echo", "second"), step("a", "echo", "first")], timeout=20)
+    answer = await client.ask("go", plan=[step("b", "echo", "second"), step("a", "echo", "first")], timeout=40)
 
     assert answer.aggregate == "join"
     assert [segment.text for segment in answer.segments] == ["second", "first"]
@@ -252,14 +252,14 @@ async def test_several_sinks_are_joined_in_plan_order(client: SwarmClient) -> No
 
 async def test_votes_are_counted(client: SwarmClient) -> None:
     votes = [step(f"v{i}", "label", word) for i, word in enumerate(("late", "lost", "late"))]
-    answer = await client.ask("go", plan={"subtasks": votes, "aggregate": "vote"}, timeout=20)
+    answer = await client.ask("go", plan={"subtasks": votes, "aggregate": "vote"}, timeout=40)
 
     assert answer.aggregate == "vote"
     assert answer.data == {"label": "late", "counts": {"late": 2, "lost": 1}, "tied": []}
 
 
 async def test_citations_reach_the_answer_through_those_who_used_them(client: SwarmClient) -> None:
-    answer = await client.ask("go", plan=[step("a", "cite", "how long?"), step("b", "echo", "It is ${a}.")], timeout=20)
+    answer = await client.ask("go", plan=[step("a", "cite", "how long?"), step("b", "echo", "It is ${a}.")], timeout=40)
 
     assert answer.text == "It is 31 days."
     assert [citation.document for citation in answer.segments[0].citations] == ["rules.md"]
@@ -268,7 +268,7 @@ async def test_citations_reach_the_answer_through_those_who_used_them(client: Sw
 async def test_heavy_results_are_answered_in_a_delivery_of_their_own(client: SwarmClient) -> None:
     each = HEAVY // 2 + 1_000
     job = await client.submit("go", plan=[step("a", "echo", "x" * each), step("b", "echo", "y" * each)])
-    answer = await job.answer(20)
+    answer = await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert kinds(events)[-2:] == ["answered", "ended"]
@@ -278,7 +278,7 @@ async def test_heavy_results_are_answered_in_a_delivery_of_their_own(client: Swa
 
 async def test_light_results_need_no_such_delivery(client: SwarmClient) -> None:
     job = await client.submit("go", plan=[step("a", "echo", "x"), step("b", "echo", "y")])
-    await job.answer(20)
+    await job.answer(40)
 
     assert "answered" not in kinds(await client.log.events(job.id) or [])
 
@@ -299,7 +299,7 @@ async def test_an_answer_past_its_cap_says_what_it_left_out(settings: Settings, 
 
 async def test_a_result_past_its_cap_is_a_failure(client: SwarmClient) -> None:
     """A megabyte of instruction is accepted; as a result with all around it, it is too much."""
-    answer = await client.ask("x" * 999_999, expert="echo", timeout=20)
+    answer = await client.ask("x" * 999_999, expert="echo", timeout=40)
 
     assert answer.ending == "failed"
     assert answer.missing[0].reason == "too_large"
@@ -329,7 +329,7 @@ async def test_a_job_has_no_more_in_flight_than_its_window(settings: Settings) -
         await until(lambda: len(inside) == 3, "a full window")
         released = kinds(await client.log.events(job.id) or []).count("released")
         go_on.set()
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert released == 3
     assert most == 3
@@ -338,7 +338,7 @@ async def test_a_job_has_no_more_in_flight_than_its_window(settings: Settings) -
 
 async def test_a_thousand_subtasks_are_one_job(client: SwarmClient) -> None:
     plan = Plan.read([step(f"t{i}", "echo", str(i)) for i in range(1_000)])
-    answer = await client.ask("go", plan=plan, timeout=9)
+    answer = await client.ask("go", plan=plan, timeout=40)
 
     assert answer.complete
     assert [segment.text for segment in answer.segments] == [str(i) for i in range(1_000)]

@@ -107,7 +107,7 @@ async def test_a_subtask_starts_while_its_plan_is_still_written(settings: Settin
 
     async with planned_by(settings, crew, Script(writes)) as client:
         job = await client.submit("go")
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         events = await client.log.events(job.id) or []
 
     closing = [event for event in events if isinstance(event, Planned)][-1]
@@ -129,7 +129,7 @@ async def test_what_the_whole_plan_rejects_is_stopped_and_the_rest_goes_on(setti
 
     async with planned_by(settings, crew, Script(changes_its_mind)) as client:
         job = await client.submit("go")
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         await until(lambda: crew.stopped, "the end of what was rejected")
         events = await client.log.events(job.id) or []
 
@@ -146,7 +146,7 @@ async def test_what_is_meant_otherwise_in_the_whole_plan_runs_under_another_id(s
         return planned((sub("t1", "echo", "last words"), sub("t2", "echo", "${t1}!", "t1")))
 
     async with planned_by(settings, crew, Script(corrects)) as client:
-        answer = await client.ask("go", timeout=20)
+        answer = await client.ask("go", timeout=40)
 
     assert answer.text == "last words!"
     assert answer.segments[0].subtasks == ("r1.t2-b", "r1.t1-b")
@@ -161,7 +161,7 @@ async def test_a_planner_that_gives_up_after_pieces_takes_them_back(settings: Se
         return Planned(failure=Failure(reason="refused", message="the model hung up"))
 
     async with planned_by(settings, crew, Script(gives_up)) as client:
-        answer = await client.ask("go", timeout=20)
+        answer = await client.ask("go", timeout=40)
         await until(lambda: crew.stopped, "the end of what had begun")
 
     assert (answer.ending, answer.reason) == ("rejected", "the model hung up")
@@ -185,8 +185,8 @@ async def test_a_planner_whose_job_ends_is_stopped_at_its_next_piece(settings: S
     async with planned_by(settings, crew, Script(never_ends)) as client:
         job = await client.submit("go")
         await until(lambda: crew.inside, "the start of something")
-        receipt = await job.cancel(5)
-        await asyncio.wait_for(told.wait(), 2)
+        receipt = await job.cancel(40)
+        await asyncio.wait_for(told.wait(), 40)
         events = await client.log.events(job.id) or []
 
     assert receipt.ending == "cancelled"
@@ -200,7 +200,7 @@ async def test_an_expert_that_nobody_has_does_not_reach_the_queue(settings: Sett
         return planned((sub("t1", "echo"), sub("t2", "nobody")), planner="script")
 
     async with planned_by(settings, crew, Script(invents)) as client:
-        answer = await client.ask("go", timeout=20)
+        answer = await client.ask("go", timeout=40)
 
     assert answer.ending == "rejected"
     assert answer.reason == "the planner script chose 'nobody', which the catalog does not have"
@@ -216,7 +216,7 @@ async def test_a_router_killed_while_its_planner_writes_is_followed_by_a_round_o
             job = await client.submit("use the test's echo")
             await victim.ended()
             async with serving(fleet.settings, roles=ROUTER):
-                answer = await job.answer(20)
+                answer = await job.answer(40)
             events = await client.log.events(job.id) or []
 
     pieces = [event for event in events if isinstance(event, Planned)]
@@ -239,7 +239,7 @@ async def test_a_plan_can_be_asked_for_alone_and_then_submitted(settings: Settin
 
     async with planned_by(settings, crew, Script(plans)) as client:
         shown = await ask_for_plan(client, Request(text="go", plan_only=True))
-        answer = await client.ask("go", plan=shown.data, timeout=20)
+        answer = await client.ask("go", plan=shown.data, timeout=40)
 
     assert given == [None], "nothing may begin"
     assert (shown.ending, shown.complete, shown.missing) == ("completed", True, ())
@@ -250,7 +250,7 @@ async def test_a_plan_can_be_asked_for_alone_and_then_submitted(settings: Settin
 
 async def ask_for_plan(client: SwarmClient, request: Request) -> Any:
     await client.log.submit("shown", request)
-    answer = await client.job("shown").answer(20)
+    answer = await client.job("shown").answer(40)
     assert not {"released", "started"} & set(kinds(await client.log.events("shown") or []))
     return answer
 
@@ -290,7 +290,7 @@ async def test_a_new_plan_is_made_around_a_failure_and_keeps_what_is_done(settin
     script = Script(FIRST, turn(sub("t1", "echo", "instead, after ${r1.t1}", "r1.t1")))
     async with planned_by(settings, crew, script) as client:
         job = await client.submit("go")
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         events = await client.log.events(job.id) or []
 
     assert (answer.text, answer.complete) == ("instead, after done before", True)
@@ -309,7 +309,7 @@ async def test_a_planner_that_plans_again_sees_the_beginnings_of_long_results(se
     long = [sub(f"t{number}", "echo", str(number) * 5_000) for number in range(50)]
     script = Script(turn(*long, sub("bad", "refuses")), turn(sub("t1", "echo", "now")))
     async with planned_by(settings, crew, script) as client:
-        await client.ask("go", timeout=20)
+        await client.ask("go", timeout=40)
 
     tried = script.tried[1]
     assert tried is not None
@@ -323,7 +323,7 @@ async def test_as_many_plans_are_made_as_are_allowed(settings: Settings, crew: C
     script = Script(FIRST, *[again] * replans)
     narrow = settings.model_copy(update={"replans": replans})
     async with planned_by(narrow, crew, script) as client:
-        answer = await client.ask("go", timeout=20)
+        answer = await client.ask("go", timeout=40)
 
     assert len(script.tried) == 1 + replans
     assert (answer.ending, answer.text) == ("partial", "done before")
@@ -334,7 +334,7 @@ async def test_a_request_says_how_often_it_may_be_planned_again(settings: Settin
     script = Script(FIRST)
     async with planned_by(settings, crew, script) as client:
         await client.log.submit("j", Request(text="go", replans=0))
-        answer = await client.job("j").answer(20)
+        answer = await client.job("j").answer(40)
 
     assert (answer.ending, len(script.tried)) == ("partial", 1)
 
@@ -344,7 +344,7 @@ async def test_a_planner_that_finds_no_other_plan_leaves_what_is_done(settings: 
         return Planned(failure=Failure(reason="no_expert", message="nothing else fits"), usage=Usage(calls=1))
 
     async with planned_by(settings, crew, Script(FIRST, gives_up)) as client:
-        answer = await client.ask("go", timeout=20)
+        answer = await client.ask("go", timeout=40)
 
     assert (answer.ending, answer.text, answer.usage.calls) == ("partial", "done before", 2)
     assert [missing.subtask for missing in answer.missing] == ["r1.t2"]
@@ -359,7 +359,7 @@ async def test_a_planner_that_dies_of_planning_again_leaves_what_is_done(
     monkeypatch.setattr(delivery_runner, "BUG_DELAY", 0.01)
     async with planned_by(settings, crew, Script(FIRST, *[has_a_bug] * 3)) as client:
         job = await client.submit("go")
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         events = await client.log.events(job.id) or []
 
     assert (answer.ending, answer.text) == ("partial", "done before")

@@ -31,7 +31,6 @@ async def claims_of(hands: Hands, free: int) -> list[Claim]:
     return claims
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("log")
 async def test_a_worker_with_the_most_slots_claims_renews_and_gives_back_through_a_gate(hands: Hands) -> None:
     await fill(hands, SLOTS // SUBTASKS)
@@ -47,7 +46,6 @@ async def test_a_worker_with_the_most_slots_claims_renews_and_gives_back_through
     assert await hands.call("ZCARD", f"{hands.keys.gate('expert:a')}:running") == 0
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("log")
 async def test_one_call_finishes_every_subtask_of_the_largest_job(hands: Hands) -> None:
     await fill(hands, 1)
@@ -61,7 +59,6 @@ async def test_one_call_finishes_every_subtask_of_the_largest_job(hands: Hands) 
     assert await hands.call("HLEN", hands.keys.bodies("j0")) == SUBTASKS
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("log")
 async def test_the_largest_job_is_cancelled_while_all_of_it_runs(hands: Hands) -> None:
     await fill(hands, 1)

@@ -115,7 +115,7 @@ async def test_a_worker_puts_its_experts_on_record(settings: Settings, stats: St
     experts = expert("slow", slow), expert("refuses", refuses)
     await publish(settings, *experts)
     async with SwarmClient(settings=settings) as client, serving(settings, *experts):
-        await asyncio.gather(*(client.ask("x", expert=name, timeout=20) for name in ("slow", "slow", "refuses")))
+        await asyncio.gather(*(client.ask("x", expert=name, timeout=40) for name in ("slow", "slow", "refuses")))
     found = await stats.stats(["slow", "refuses"])
 
     assert (found["slow"].solved, found["slow"].cost, found["slow"].calls) == (2, 1800, 4)

@@ -126,7 +126,7 @@ async def failing(
 ) -> tuple[Answer, ScriptedModels]:
     """The answer of a job whose model answers like this."""
     async with writing(settings, script, **more) as (_, models):
-        return await client.ask("Which weather?", plan=PLAN, timeout=20), models
+        return await client.ask("Which weather?", plan=PLAN, timeout=40), models
 
 
 # -- written
@@ -137,7 +137,7 @@ async def test_an_answer_is_written_and_says_where_each_paragraph_is_from(
 ) -> None:
     async with writing(settings, Writer()) as (_, models):
         job = await client.submit("Which weather?", plan=PLAN)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         log = await client.log.events(job.id) or []
 
     assert (answer.text, answer.aggregate, answer.complete, answer.ending) == (TEXT, "synthesis", True, "completed")
@@ -160,11 +160,11 @@ async def test_it_can_be_watched_while_it_grows(client: SwarmClient, settings: S
         job = await client.submit("Which weather?", plan=PLAN)
         watching = asyncio.create_task(watch(job, seen))
         await writer.inside.wait()
-        await until(lambda: shown(seen) == "Rain it is.\n\nSnow", "what is written so far", within=3)
+        await until(lambda: shown(seen) == "Rain it is.\n\nSnow", "what is written so far")
         ended = await client.log.ended(job.id)
         writer.go_on.set()
-        answer = await job.answer(20)
-        await asyncio.wait_for(watching, 2)
+        answer = await job.answer(40)
+        await asyncio.wait_for(watching, 40)
 
     assert not ended
     assert shown(seen) == answer.text == TEXT
@@ -179,7 +179,7 @@ async def test_a_partial_job_is_written_about_too_and_the_model_is_told_what_is_
         "aggregate": "synthesis",
     }
     async with writing(settings, Writer()) as (_, models):
-        answer = await client.ask("Which weather?", plan=plan, attempts=1, timeout=20)
+        answer = await client.ask("Which weather?", plan=plan, attempts=1, timeout=40)
 
     assert (answer.ending, answer.aggregate, answer.text, answer.complete) == ("partial", "synthesis", TEXT, False)
     assert [missing.subtask for missing in answer.missing] == ["hail"]
@@ -195,7 +195,7 @@ async def test_what_was_cut_and_marks_that_name_nothing_are_told(client: SwarmCl
         "aggregate": "synthesis",
     }
     async with writing(settings, lambda _: "So it is [t1] [t7]."):
-        answer = await client.ask("Why?", plan=plan, timeout=20)
+        answer = await client.ask("Why?", plan=plan, timeout=40)
 
     assert (answer.text, answer.aggregate) == ("So it is.", "synthesis")
     assert "too long for the model that wrote this answer" in answer.reason
@@ -211,7 +211,7 @@ async def test_a_result_cannot_speak_for_the_rules(client: SwarmClient, settings
         "aggregate": "synthesis",
     }
     async with writing(settings, Writer()) as (_, models):
-        await client.ask("Which weather?", plan=plan, timeout=20)
+        await client.ask("Which weather?", plan=plan, timeout=40)
 
     ((_, (rules, data)),) = models.calls
     key = data.content.split("<<", 1)[1].split(" ", 1)[0]
@@ -232,11 +232,11 @@ async def test_a_worker_that_hands_it_back_resets_the_view_and_there_is_one_answ
         job = await client.submit("Which weather?", plan=PLAN)
         watching = asyncio.create_task(watch(job, seen))
         await first.inside.wait()
-        await until(lambda: shown(seen) == "Rain it is.\n\n", "what the first wrote", within=3)
+        await until(lambda: shown(seen) == "Rain it is.\n\n", "what the first wrote")
     before = len(seen)
     async with writing(settings, Writer()):
-        answer = await job.answer(20)
-        await asyncio.wait_for(watching, 2)
+        answer = await job.answer(40)
+        await asyncio.wait_for(watching, 40)
 
     assert first.closed == 1
     assert [delta.reset for delta in seen] == [n == before for n in range(len(seen))]
@@ -260,7 +260,7 @@ async def test_a_second_try_resets_the_view_too(client: SwarmClient, settings: S
     async with writing(settings, breaks_off):
         job = await client.submit("Which weather?", plan=PLAN)
         seen = list[Delta]()
-        await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(20)), 7)
+        await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(40)), 40)
 
     assert [delta.text for delta in seen if delta.text] == ["Fog", "Sun"]
     assert [delta.reset for delta in seen].count(True) == 1
@@ -282,8 +282,8 @@ async def test_a_model_that_lacks_something_has_it_planned_once_and_then_writes(
     planner, seen = Planning(), list[Delta]()
     async with writing(settings, lacking, planner=planner):
         job = await client.submit("Which weather?", replans=1)
-        await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(20)), 7)
-        answer = await job.answer(1)
+        await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(40)), 40)
+        answer = await job.answer(40)
 
     assert [tried and tried.lacking for tried in planner.tried] == [None, "whether it snows"]
     assert (answer.text, answer.aggregate, answer.complete) == ("Both.", "synthesis", True)
@@ -297,7 +297,7 @@ async def test_a_model_that_lacks_something_has_it_planned_once_and_then_writes(
 async def test_without_a_plan_left_it_is_not_asked_what_is_lacking(client: SwarmClient, settings: Settings) -> None:
     planner = Planning()
     async with writing(settings, lambda _: "LACKING: whether it snows", planner=planner) as (_, models):
-        answer = await client.ask("Which weather?", replans=0, timeout=20)
+        answer = await client.ask("Which weather?", replans=0, timeout=40)
 
     assert "LACKING" not in models.calls[0][1][0].content
     assert (answer.text, answer.aggregate) == ("LACKING: whether it snows", "synthesis")
@@ -339,7 +339,7 @@ async def test_a_join_instead_of_a_written_answer_is_logged_once_without_a_word_
 async def test_paragraphs_that_name_no_source_are_counted(client: SwarmClient, settings: Settings) -> None:
     text = "# Weather\n\nIt rains [rain].\n\nAnd it snows.\n\nIt may.\n\nSo it is [snow]."
     async with writing(settings, lambda _: text):
-        answer = await client.ask("Which weather?", plan=PLAN, timeout=20)
+        answer = await client.ask("Which weather?", plan=PLAN, timeout=40)
 
     assert answer.aggregate == "synthesis"
     assert "2 of 4 paragraphs name no source" in answer.reason
@@ -369,7 +369,7 @@ async def test_a_view_of_what_came_to_nothing_is_emptied(client: SwarmClient, se
     seen = list[Delta]()
     async with writing(settings, Writer(stops_at=2), timeout=0.3):
         job = await client.submit("Which weather?", plan=PLAN)
-        await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(20)), 7)
+        await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(40)), 40)
 
     assert any(delta.text for delta in seen)
     assert shown(seen) == ""
@@ -387,7 +387,7 @@ async def test_without_a_model_the_parts_are_joined_and_the_reason_says_what_to_
     client: SwarmClient, settings: Settings, changes: dict[str, str], words: str
 ) -> None:
     async with serving(settings.model_copy(update=changes), *EXPERTS):
-        answer = await client.ask("Which weather?", plan=PLAN, timeout=20)
+        answer = await client.ask("Which weather?", plan=PLAN, timeout=40)
 
     assert (answer.aggregate, answer.complete) == ("join", True)
     assert words in answer.reason
@@ -399,7 +399,7 @@ async def test_at_the_deadline_no_model_is_asked(client: SwarmClient, settings: 
         "aggregate": "synthesis",
     }
     async with writing(settings, Writer()) as (_, models):
-        answer = await client.ask("Which weather?", plan=plan, deadline=0.5, timeout=20)
+        answer = await client.ask("Which weather?", plan=plan, deadline=0.5, timeout=40)
 
     assert (answer.ending, answer.aggregate) == ("deadline", "join")
     assert "it rains" in answer.text
@@ -413,7 +413,7 @@ async def test_a_deadline_stops_a_model_that_is_writing_and_the_parts_are_joined
     writer = Writer(stops_at=2)
     async with writing(settings, writer):
         job = await client.submit("Which weather?", plan=PLAN, deadline=0.7)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         await until(lambda: writer.closed == 1, "the model's stream closed")
 
     assert (answer.ending, answer.aggregate) == ("deadline", "join")
@@ -426,8 +426,8 @@ async def test_a_cancel_stops_a_model_that_is_writing(client: SwarmClient, setti
     async with writing(settings, writer):
         job = await client.submit("Which weather?", plan=PLAN)
         await writer.inside.wait()
-        await job.cancel(5)
-        answer = await job.answer(2)
+        await job.cancel(40)
+        answer = await job.answer(40)
         await until(lambda: writer.closed == 1, "the model's stream closed")
 
     assert (answer.ending, answer.aggregate) == ("cancelled", "join")
@@ -436,7 +436,7 @@ async def test_a_cancel_stops_a_model_that_is_writing(client: SwarmClient, setti
 async def test_a_job_without_results_asks_no_model(client: SwarmClient, settings: Settings) -> None:
     plan = {"subtasks": [{"id": "fog", "expert": "slow", "instruction": "x"}], "aggregate": "synthesis"}
     async with writing(settings, Writer()) as (_, models):
-        answer = await client.ask("Which weather?", plan=plan, deadline=0.3, timeout=20)
+        answer = await client.ask("Which weather?", plan=plan, deadline=0.3, timeout=40)
 
     assert (answer.ending, answer.segments) == ("deadline", ())
     assert "no model" not in answer.reason

@@ -31,7 +31,6 @@ WRITTEN = "It rains all over the place [rain].\n\nAnd it snows there as well, so
 TEXT = "It rains all over the place.\n\nAnd it snows there as well, so stay at home."
 
 
-@pytest.mark.timeout(60)
 async def test_a_worker_killed_while_a_model_writes_leaves_one_answer_and_a_view_that_starts_anew(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,12 +45,12 @@ async def test_a_worker_killed_while_a_model_writes_leaves_one_answer_and_a_view
             doomed = await fleet.start("router", synthesis="test/writer")
             job = await client.submit("Which weather?", plan=PLAN)
             watching = asyncio.create_task(_watch(client, job.id, seen))
-            await until(lambda: len(seen) >= 3, "a text that grows", 10)
+            await until(lambda: len(seen) >= 3, "a text that grows")
             doomed.kill()
             server.delay = 0.0
             await fleet.start("router", synthesis="test/writer")
-            answer = await job.answer(15)
-            await asyncio.wait_for(watching, 5)
+            answer = await job.answer(40)
+            await asyncio.wait_for(watching, 40)
             events = await client.log.events(job.id) or []
 
     before = [delta for delta in seen if delta.claim == 1]
@@ -68,7 +67,6 @@ async def _watch(client: SwarmClient, job: str, seen: list[Delta]) -> None:
         seen.append(delta)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", ["terminal", "plain", "json"])
 async def test_ask_shows_the_answer_growing_on_a_terminal_and_prints_it_once_in_any_case(
     settings: Settings, form: str, tmp_path: Path

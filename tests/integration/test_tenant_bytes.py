@@ -138,8 +138,8 @@ async def test_results_of_accepted_jobs_have_a_quarter_of_room_and_then_fail_wit
             await client.submit("go", plan={"subtasks": plan[:n], "aggregate": "join"}, tenant="acme") for n in (5, 1)
         ]
         async with serving(bounded, ECHO):
-            mine = [await job.answer(20) for job in jobs]
-            other = await client.ask("go", plan=plan[:3], tenant="other", timeout=20)
+            mine = [await job.answer(40) for job in jobs]
+            other = await client.ask("go", plan=plan[:3], tenant="other", timeout=40)
 
     missing = [part for answer in mine for part in answer.missing]
     assert {part.reason for part in missing} == {"too_large"}

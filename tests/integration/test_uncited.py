@@ -31,7 +31,7 @@ async def asked(settings: Settings, folder: Path, uncited: str, said: str = UNCI
         SwarmClient(settings.redis_url, settings=settings) as swarm,
     ):
         await publish(process.catalog_store, folder, {})
-        answer = await swarm.ask("How long do refunds take?", expert="desk", timeout=20)
+        answer = await swarm.ask("How long do refunds take?", expert="desk", timeout=40)
         assert len(server.requests) == 1
         return answer
 

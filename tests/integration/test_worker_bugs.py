@@ -37,8 +37,8 @@ async def test_a_bug_in_an_expert_fails_one_subtask(settings: Settings, client: 
     plan = [{"id": name, "expert": name, "instruction": "hello"} for name in ("bad", "good")]
     with capture_logs() as logs:
         async with serving(settings, bad, good) as process:
-            answer = await client.ask("go", plan=plan, timeout=20)
-            again = await client.ask("still there", expert="good", timeout=20)
+            answer = await client.ask("go", plan=plan, timeout=40)
+            again = await client.ask("still there", expert="good", timeout=40)
             failed = process.worker.runner.failed
 
     assert (answer.ending, answer.text) == ("partial", "hello")
@@ -67,8 +67,8 @@ async def test_a_bug_in_the_router_ends_one_job_and_no_worker(
     options: dict[str, Any] = {} if function == "plan" else {"plan": HEAVY}
     with capture_logs():
         async with serving(settings, done) as process:
-            answer = await (await client.submit("the test's echo", job_id="unlucky", **options)).answer(20)
-            other = await (await client.submit("the test's echo", job_id="lucky", **options)).answer(20)
+            answer = await (await client.submit("the test's echo", job_id="unlucky", **options)).answer(40)
+            other = await (await client.submit("the test's echo", job_id="lucky", **options)).answer(40)
             failed = process.worker.runner.failed
     letters = await client.log._connection.call("XRANGE", f"{settings.prefix}:dead", "-", "+")
 
@@ -93,8 +93,8 @@ async def test_a_delivery_that_cannot_be_read_is_buried(settings: Settings, clie
                 break
     await client.log._connection.call("HSET", f"{settings.prefix}:delivery:{job.id}:t1:1", "record", "not JSON")
     async with serving(settings, done):
-        answer = await job.answer(20)
-        other = await client.ask("still there", expert="echo", timeout=20)
+        answer = await job.answer(40)
+        other = await client.ask("still there", expert="echo", timeout=40)
 
     assert (answer.ending, answer.missing[0].reason) == ("failed", "poison")
     assert other.text == "still there"

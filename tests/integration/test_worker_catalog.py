@@ -59,9 +59,9 @@ async def test_a_new_expert_is_served_without_a_restart(
     old = expert("old", echo)
     await publish(settings, old)
     async with serving(settings, old):
-        first = await client.ask("one", expert="old", timeout=20)
+        first = await client.ask("one", expert="old", timeout=40)
         await catalog_store.publish(catalog_of({"desk": desk("hello"), "old": old.card}), {})
-        second = await client.ask("two", expert="desk", timeout=20)
+        second = await client.ask("two", expert="desk", timeout=40)
 
     assert (first.text, second.text) == ("one", "hello")
 
@@ -81,7 +81,7 @@ async def test_a_published_folder_is_served_documents_and_all(
     async with serving(settings, other):
         loaded: Loaded = with_implementations(read_folder(folder), {"other": other.card})
         await catalog_store.publish(loaded.catalog, loaded.blobs)
-        answer = await client.ask("Within how many days may a parcel be returned?", expert="rules", timeout=20)
+        answer = await client.ask("Within how many days may a parcel be returned?", expert="rules", timeout=40)
 
     assert "31 days" in answer.text
     assert answer.segments[0].citations
@@ -116,7 +116,7 @@ async def test_a_job_keeps_the_version_it_was_accepted_with(
         await catalog_store.publish(catalog_of({"desk": desk("the new words"), "gate": gate.expert.card}), {})
         after = await client.submit("go", plan=AFTER_THE_GATE)
         gate.go_on.set()
-        answers = [await before.answer(20), await after.answer(20)]
+        answers = [await before.answer(40), await after.answer(40)]
 
     assert [answer.text for answer in answers] == ["the old words", "the new words"]
 
@@ -133,7 +133,7 @@ async def test_a_removed_expert_still_answers_the_jobs_that_were_planned_with_it
         # also a worker that started after the expert was removed
         async with serving(settings, gate.expert):
             gate.go_on.set()
-            answer = await before.answer(20)
+            answer = await before.answer(40)
 
     assert (answer.ending, answer.text) == ("completed", "still here")
 
@@ -145,7 +145,7 @@ async def test_a_worker_that_started_before_any_catalog_serves_the_first(
     async with serving(settings, first) as process:
         await until(lambda: process.worker.last_claim, "a worker that claims")
         await publish(settings, first)
-        answer = await client.ask("hello", expert="first", timeout=20)
+        answer = await client.ask("hello", expert="first", timeout=40)
 
     assert answer.text == "hello"
 
@@ -155,11 +155,11 @@ async def test_a_worker_without_the_implementation_does_not_claim(settings: Sett
     await publish(settings, mine, theirs)
     async with serving(settings, mine) as process:
         job = await client.submit("for them", expert="theirs")
-        await client.ask("for me", expert="mine", timeout=20)
+        await client.ask("for me", expert="mine", timeout=40)
         before = kinds(await client.log.events(job.id) or [])
         assert process.runs.queues == ["run:mine@1"]
         async with serving(settings, theirs, roles=EXPERTS):
-            answer = await job.answer(20)
+            answer = await job.answer(40)
 
     assert before[-1] == "released"
     assert answer.text == "for them"
@@ -181,7 +181,7 @@ async def test_a_worker_with_another_version_does_not_answer(settings: Settings,
         job = await client.submit("go", expert="code")
         await until(lambda: _released(client, job.id), "the release")
         async with serving(settings, after, roles=EXPERTS):
-            answer = await job.answer(20)
+            answer = await job.answer(40)
 
     assert answer.text == "the new code"
 
@@ -195,7 +195,7 @@ async def test_a_worker_serves_the_kinds_it_was_told_to(settings: Settings, clie
         serving(settings, instruction, tuned, roles=by_kind) as one,
         serving(settings, instruction, tuned, roles=by_name) as other,
     ):
-        answers = [await client.ask("x", expert="a", timeout=20), await client.ask("y", expert="b", timeout=20)]
+        answers = [await client.ask("x", expert="a", timeout=40), await client.ask("y", expert="b", timeout=40)]
 
     assert [answer.text for answer in answers] == ["x", "y"]
     assert (one.runs.queues, other.runs.queues) == (["run:b@1"], ["run:a@1"])
@@ -207,9 +207,9 @@ async def test_publishing_the_same_again_changes_nothing(
     catalog: Catalog = catalog_of({"desk": desk("hello")})
     await catalog_store.publish(catalog, {})
     async with serving(settings):
-        first = await client.ask("go", expert="desk", timeout=20)
+        first = await client.ask("go", expert="desk", timeout=40)
         former = await catalog_store.publish(catalog, {})
-        second = await client.ask("go", expert="desk", timeout=20)
+        second = await client.ask("go", expert="desk", timeout=40)
 
     assert former == catalog.version
     assert first.text == second.text == "hello"

@@ -29,7 +29,7 @@ async def test_a_function_gets_a_frozen_context_of_its_own_delivery(
     await publish(settings, echoing)
     async with SwarmClient(settings=settings) as client, serving(settings, echoing) as process:
         jobs = [await client.submit(text, expert="echo") for text in ("one", "two")]
-        texts = [(await job.answer(20)).text for job in jobs]
+        texts = [(await job.answer(40)).text for job in jobs]
 
     assert texts == ["one", "two"]
     assert {ctx.claim.job for ctx in seen} == {job.id for job in jobs}

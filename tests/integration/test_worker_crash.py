@@ -43,7 +43,7 @@ async def test_a_killed_workers_subtask_runs_again_and_the_job_completes_once(
         await fleet.started("t1")
         async with serving(fleet.settings, roles=EXPERTS) as other:
             victim.kill()
-            answer = await job.answer(20)
+            answer = await job.answer(40)
     events = await client.log.events(job.id) or []
     owners = [event.worker for event in events if event.type == "started"]
 
@@ -65,7 +65,7 @@ async def test_a_router_killed_in_mid_decision_is_followed_by_another(
         job = await (client.submit("use the test's echo") if where == "plan" else client.submit("go", plan=TWO))
         await victim.ended()
         async with serving(fleet.settings, roles=ROUTER):
-            answer = await job.answer(20)
+            answer = await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert answer.ending == "completed"
@@ -75,7 +75,6 @@ async def test_a_router_killed_in_mid_decision_is_followed_by_another(
         assert [event.round for event in events if event.type == "round_opened"] == [1, 2]
 
 
-@pytest.mark.timeout(60)
 async def test_a_subtask_that_kills_its_worker_is_given_up_after_three(fleet: Fleet, client: SwarmClient) -> None:
     plan = [
         {"id": "bad", "expert": "poison", "instruction": "die"},
@@ -84,9 +83,9 @@ async def test_a_subtask_that_kills_its_worker_is_given_up_after_three(fleet: Fl
     victims = [fleet.launch("expert") for _ in range(3)]
     async with serving(fleet.settings, roles=Roles(experts=("echo",))) as other:
         job = await client.submit("go", plan=plan)
-        await until(lambda: not any(victim.alive for victim in victims), "the end of all three", 20)
+        await until(lambda: not any(victim.alive for victim in victims), "the end of all three")
         async with serving(fleet.settings, roles=EXPERTS) as last:
-            answer = await job.answer(20)
+            answer = await job.answer(40)
             alive = [not each.worker.main_task.done() for each in (other, last) if each.worker.main_task]
     letters = await client.log._connection.call("XRANGE", f"{fleet.settings.prefix}:dead", "-", "+")
 
@@ -104,7 +103,7 @@ async def test_a_blocked_loop_keeps_its_leases(fleet: Fleet, client: SwarmClient
         job = await client.submit("2.2 seconds", expert="block")
         await fleet.started("t1")
         async with serving(fleet.settings, roles=EXPERTS):
-            answer = await job.answer(20)
+            answer = await job.answer(40)
     events = await client.log.events(job.id) or []
 
     assert answer.text == "blocked"
@@ -126,9 +125,9 @@ async def test_work_of_the_dead_goes_before_newer_work(fleet: Fleet, client: Swa
         later = await wide.submit("go", plan=many)
         victim.kill()
         async with serving(one, roles=EXPERTS):
-            answer = await job.answer(20)
+            answer = await job.answer(40)
             done = fleet.starts()
-            await later.cancel(timeout=5)
+            await later.cancel(timeout=40)
 
     assert answer.ending == "completed"
     assert sum(done[f"n{i}"] for i in range(300)) < 60
@@ -148,7 +147,7 @@ async def test_whoever_is_killed_no_job_is_lost_or_ended_twice(fleet: Fleet, cli
     await fleet.started("a", times=6)
     second.kill()
     async with serving(fleet.settings):
-        answers = await asyncio.gather(*(job.answer(20) for job in jobs))
+        answers = await asyncio.gather(*(job.answer(40) for job in jobs))
     endings = [sum(isinstance(e, Ended) for e in await client.log.events(job.id) or []) for job in jobs]
 
     assert [answer.ending for answer in answers] == ["completed"] * 12

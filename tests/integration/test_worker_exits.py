@@ -58,17 +58,16 @@ class Exits:
 WAYS = ("exit", "interrupt", "later", "thread", "future", "task", "stop")
 
 
-@pytest.mark.timeout(60)
 async def test_nothing_that_an_expert_does_ends_the_loop_of_its_worker(settings: Settings, tmp_path: Path) -> None:
     plan = [{"id": way, "expert": "exits", "instruction": way} for way in WAYS]
     async with Fleet(settings, tmp_path) as fleet, SwarmClient(settings=settings) as client:
         await fleet.publish(SPEC)
         worker = await fleet.start("all", SPEC)
-        together = await client.ask("go", plan=plan, timeout=20)
-        alone = [await client.ask(way, expert="exits", timeout=20) for way in WAYS]
+        together = await client.ask("go", plan=plan, timeout=40)
+        alone = [await client.ask(way, expert="exits", timeout=40) for way in WAYS]
         events = await client.log.events(together.job) or []
         worker.signal(signal.SIGTERM)
-        code = await worker.ended(20)
+        code = await worker.ended()
 
     assert together.complete, worker.words()
     assert [answer.text for answer in alone] == [f"after {way}" for way in WAYS]

@@ -155,7 +155,7 @@ async def test_a_good_answer_counts_though_its_expert_held_the_loop_for_longer_t
     async with SwarmClient(settings=settings) as client:
         with capture_logs() as logs:
             async with serving(settings.model_copy(update={"lease": LEASE}), heavy):
-                answer = await client.ask("go", expert="heavy", timeout=25)
+                answer = await client.ask("go", expert="heavy", timeout=40)
 
     told = [line for line in logs if line["event"] == "event_loop_held" and line["holder"] == "expert heavy"]
     assert answer.text == "inferred"
@@ -164,7 +164,6 @@ async def test_a_good_answer_counts_though_its_expert_held_the_loop_for_longer_t
     assert all(line["place"].startswith("test_worker_held_loop.py:") for line in told)
 
 
-@pytest.mark.timeout(90)
 async def test_nobody_else_begins_what_an_expert_is_busy_with_while_it_holds_its_loop_within_its_time(
     fleet: Fleet, client: SwarmClient
 ) -> None:
@@ -182,7 +181,7 @@ async def test_nobody_else_begins_what_an_expert_is_busy_with_while_it_holds_its
 
         await until(renewed, "a lease that was renewed for longer than it lasts")
         let_go(fleet)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert answer.text == "inferred"
     assert fleet.starts() == {"t1": 1}
@@ -190,7 +189,6 @@ async def test_nobody_else_begins_what_an_expert_is_busy_with_while_it_holds_its
     assert [line["leases_lost"] for line in told(first)] == [False, False]
 
 
-@pytest.mark.timeout(90)
 async def test_other_workers_begin_what_waits_behind_an_expert_that_holds_its_loop(
     fleet: Fleet, client: SwarmClient
 ) -> None:
@@ -202,15 +200,14 @@ async def test_other_workers_begin_what_waits_behind_an_expert_that_holds_its_lo
         await until(lambda: len(fleet.starts()) == 1, "a subtask that runs")
         for _ in range(2):
             fleet.launch("expert", f"{__name__}:{Holds.__name__}")
-        await until(lambda: len(fleet.starts()) == 3, "all subtasks at once", 30)
+        await until(lambda: len(fleet.starts()) == 3, "all subtasks at once")
         let_go(fleet)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert answer.complete
     assert fleet.starts() == {"a": 1, "b": 1, "c": 1}
 
 
-@pytest.mark.timeout(90)
 async def test_a_result_is_written_before_the_next_expert_holds_the_loop(fleet: Fleet, client: SwarmClient) -> None:
     """Else it would wait for as long again, and be lost when its time is over meanwhile."""
     plan = [{"id": name, "expert": "stepwise", "instruction": "go"} for name in ("a", "b", "c")]
@@ -222,7 +219,7 @@ async def test_a_result_is_written_before_the_next_expert_holds_the_loop(fleet: 
             outcomes = [event for event in await client.log.events(job.id) or [] if event.type == "outcome"]
             assert len(outcomes) == done
             let_go(fleet, list(fleet.starts())[-1])
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert answer.complete
     assert fleet.starts() == {"a": 1, "b": 1, "c": 1}
@@ -231,7 +228,6 @@ async def test_a_result_is_written_before_the_next_expert_holds_the_loop(fleet: 
 # -- over its time -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(90)
 async def test_an_expert_that_holds_its_loop_over_its_time_loses_the_lease_once_and_another_runs_it(
     fleet: Fleet, client: SwarmClient
 ) -> None:
@@ -240,10 +236,10 @@ async def test_an_expert_that_holds_its_loop_over_its_time_loses_the_lease_once_
         job = await client.submit("go", expert="overtime", attempts=1)
         await fleet.started("t1")
         await serve(fleet, Overtime)
-        answer = await job.answer(20)
+        answer = await job.answer(40)
         let_go(fleet)
         await first.healthy()
-        again = await client.ask("more", plan=[{"id": "t2", "expert": "overtime", "instruction": "more"}], timeout=20)
+        again = await client.ask("more", plan=[{"id": "t2", "expert": "overtime", "instruction": "more"}], timeout=40)
 
     lost = [line["leases_lost"] for line in told(first)]
     assert (answer.ending, answer.text) == ("completed", "the second")
@@ -257,7 +253,6 @@ async def test_an_expert_that_holds_its_loop_over_its_time_loses_the_lease_once_
 # -- nobody waits for it ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("ending", ["cancelled", "deadline"])
 async def test_a_job_ends_at_its_cancel_and_its_deadline_while_its_expert_holds_the_loop(
     fleet: Fleet, client: SwarmClient, ending: str
@@ -268,8 +263,8 @@ async def test_a_job_ends_at_its_cancel_and_its_deadline_while_its_expert_holds_
         await fleet.started("t1")
         await serve(fleet, Holds)
         if ending == "cancelled":
-            await job.cancel(timeout=10)
-        answer = await job.answer(20)
+            await job.cancel(timeout=40)
+        answer = await job.answer(40)
         let_go(fleet)
         await until(lambda: first.report().get("running") == 0, "the end of the delivery there")
 
@@ -297,7 +292,7 @@ async def test_jobs_of_one_process_end_while_its_experts_hold_the_loop_one_after
         jobs = [await client.submit("go", expert="heavy") for _ in range(6)]
         async with serving(settings.model_copy(update={"lease": LEASE}), heavy):
             for job in jobs:
-                assert (await job.answer(30)).complete
+                assert (await job.answer(40)).complete
     redis_now.close()
 
     assert len(ended) == 6, "each begins once"
@@ -433,7 +428,7 @@ async def test_a_claim_that_others_took_over_is_not_begun(settings: Settings, mo
                 await thief.hand_back([taken])
 
         monkeypatch.setattr(worker.runner, "begin", late)
-        answer = await client.ask("go", expert="noting", timeout=20)
+        answer = await client.ask("go", expert="noting", timeout=40)
 
     assert answer.complete
     assert begun == ["t1"]

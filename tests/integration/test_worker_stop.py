@@ -47,7 +47,7 @@ async def test_a_cancel_stops_what_runs_at_once(settings: Settings, client: Swar
     async with serving(settings.model_copy(update={"lease": 30.0}), running) as process:
         job = await client.submit("go", expert="long")
         await until(lambda: long.seen, "a running subtask")
-        receipt = await job.cancel(timeout=5)
+        receipt = await job.cancel(timeout=40)
         await until(lambda: long.seen == ["started", "cancelled", "closed"], "the stop")
         await until(lambda: not process.worker.runner.tasks, "a free slot")
 
@@ -68,7 +68,7 @@ async def test_without_the_channel_the_beat_brings_the_cancel(
     async with serving(settings.model_copy(update={"lease": 0.6}), running):
         job = await client.submit("go", expert="long")
         await until(lambda: long.seen, "a running subtask")
-        await job.cancel(timeout=5)
+        await job.cancel(timeout=40)
         await until(lambda: long.seen == ["started", "cancelled", "closed"], "the stop")
 
 
@@ -91,11 +91,11 @@ async def test_whoever_ignores_a_stop_changes_nothing(settings: Settings, client
     async with serving(settings, running) as process:
         job = await client.submit("go", expert="deaf")
         await inside.wait()
-        await job.cancel(timeout=5)
+        await job.cancel(timeout=40)
         await deaf_ended.wait()
         await until(lambda: not process.worker.runner.tasks, "a free slot")
         events = await client.log.events(job.id) or []
-        answer = await job.answer(20)
+        answer = await job.answer(40)
 
     assert kinds(events)[-1] == "ended"
     assert "outcome" not in kinds(events)
@@ -117,9 +117,9 @@ async def test_only_the_cancelled_job_is_stopped(settings: Settings, client: Swa
         one = await client.submit("one", expert="gated")
         other = await client.submit("other", expert="gated")
         await until(lambda: sorted(inside) == ["one", "other"], "both running")
-        await one.cancel(timeout=5)
+        await one.cancel(timeout=40)
         await until(lambda: len(process.worker.runner.tasks) == 1, "one stopped")
         go_on.set()
-        answer = await other.answer(20)
+        answer = await other.answer(40)
 
     assert (answer.ending, answer.text) == ("completed", "through")

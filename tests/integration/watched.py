@@ -45,7 +45,7 @@ class Watched:
             await self._started.enter_async_context(server)
         for port in self.ports:
             self._sentinels.append(sentinel(self._binary, self._folder, port, self.servers[0].port))
-        await until(self._ready, "sentinels that know each other and all replicas", 8)
+        await until(self._ready, "sentinels that know each other and all replicas")
         return self
 
     async def __aexit__(
@@ -62,7 +62,7 @@ class Watched:
             _, port = asked.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return next(server for server in self.servers if server.port == int(port))
 
-    async def moved(self, former: OwnRedis, within: float = 8.0) -> float:
+    async def moved(self, former: OwnRedis, within: float = 40.0) -> float:
         """Wait until another is master and takes writes; when that was (monotonic)."""
         await until(lambda: self._takes_writes(former), "another master", within)
         return time.monotonic()

@@ -200,7 +200,7 @@ async def test_cancelling_a_call_closes_its_connection() -> None:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             await server.left.wait()
 
     assert server.open == 0

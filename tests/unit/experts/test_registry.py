@@ -403,7 +403,7 @@ async def test_an_expert_that_does_not_close_is_given_up(
     stuck = Scripted(answering(Solution(text="ok")))
     monkeypatch.setattr(stuck, "aclose", never)
     with structlog.testing.capture_logs() as logs:
-        async with asyncio.timeout(2), Registry(no_blob, implementations={"test:Test": lambda: stuck}) as registry:
+        async with asyncio.timeout(40), Registry(no_blob, implementations={"test:Test": lambda: stuck}) as registry:
             await registry.settle(a_card(), ASKED, {})
 
     assert [log["event"] for log in logs] == ["expert_close_failed"]

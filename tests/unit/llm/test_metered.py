@@ -117,7 +117,7 @@ async def test_a_server_that_passes_its_cap_is_hung_up_on_and_what_was_held_is_g
     async with metered(lambda request: Stream(endless())) as (models, server):
         with paid_by(Purse(cap=20)) as purse:
             answer = await complete(models.get("box/small"), ChatRequest(ASKED))
-        await asyncio.wait_for(server.left.wait(), 2)
+        await asyncio.wait_for(server.left.wait(), 40)
 
     assert answer.cut
     assert len(answer.text.split()) <= 21
@@ -157,7 +157,7 @@ async def test_choices_that_nobody_asked_for_count_too() -> None:
     async with metered(lambda request: Stream(endless())) as (models, server):
         with paid_by(Purse(cap=20)) as purse:
             answer = await complete(models.get("box/small"), ChatRequest(ASKED))
-        await asyncio.wait_for(server.left.wait(), 2)
+        await asyncio.wait_for(server.left.wait(), 40)
 
     assert (answer.text, answer.cut, purse.settled[1].billed) == ("begun ", True, "unknown")
 

@@ -219,7 +219,7 @@ async def test_who_leaves_takes_the_call_at_the_endpoint_along(streamed: bool) -
     written: list[str] = []
     async with through(lambda request: Stream(slowly()), written) as (real, url), httpx2.AsyncClient() as http:
         asking = asyncio.create_task(_heard(http, f"{url}/chat/completions", HELLO | {"stream": streamed}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             while not real.open:  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)

