@@ -103,7 +103,7 @@ class Process:
     def _warn_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
         """Log once, with the remedy, that a process meant to serve experts has none."""
         self._warned = True
-        if problem := nothing_to_serve(catalogs, self.roles):
+        if problem := nothing_to_serve(catalogs, self.roles, self.loaded):
             _log.warning(events.SERVES_NOTHING, worker=self.worker.name, problem=problem)
 
     async def close(self) -> None:
@@ -135,7 +135,7 @@ def serving(catalogs: Sequence[Catalog], roles: Roles, loaded: Mapping[str, Impl
     return {expert_queue(card): card for card in cards if roles.serves(card) and _loaded_here(card, loaded)}
 
 
-def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles) -> str:
+def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles, loaded: Collection[str] = ()) -> str:
     """Explain why a process serves none of these catalogs' experts, with the remedy; empty for one that only routes.
 
     >>> nothing_to_serve([], Roles())
@@ -148,6 +148,9 @@ def nothing_to_serve(catalogs: Sequence[Catalog], roles: Roles) -> str:
     cards = {card.name: card for catalog in reversed(catalogs) for card in catalog.cards.values()}
     if imports := sorted({c.implementation for c in cards.values() if roles.serves(c) and c.implementation}):
         modules = " --import ".join(imports[:MAX_NAMES])
+        if set(imports) <= set(loaded):
+            remedy = f"publish them again: swarm experts publish DIR --import {modules}"
+            return f"the cards of the imported experts are not those that are published; {remedy}"
         return f"this worker has not imported its experts in plain Python; start it with --import {modules}"
     asked = ", ".join(sorted(roles.experts) or sorted(roles.kinds))
     known = ", ".join(sorted(cards)[:MAX_NAMES]) or "none"

@@ -28,5 +28,13 @@ def test_a_worker_without_the_experts_code_is_started_with_its_import() -> None:
     assert "start it with --import chatty_expert:Chatty" in problem
 
 
+def test_a_worker_whose_experts_were_published_with_other_cards_is_not_told_to_import_them() -> None:
+    card = a_card("chatty").model_copy(update={"implementation": "chatty_expert:Chatty"})
+    problem = nothing_to_serve([Catalog(version="v1", cards={"chatty": card})], Roles(), {"chatty_expert:Chatty"})
+
+    assert "swarm experts publish DIR --import chatty_expert:Chatty" in problem
+    assert "not imported" not in problem
+
+
 def test_a_router_has_no_such_problem() -> None:
     assert nothing_to_serve(CATALOGS, Roles(kinds=())) == ""
