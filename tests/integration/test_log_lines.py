@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import date, datetime
 from functools import reduce
-from itertools import pairwise
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from swarm.client.client import SwarmClient
 from swarm.logging import CALLED, DELIVERED, JOB_ENDED
 from swarm.settings import Settings
 from swarm.testing.model_server import Answer, ModelServer, Received, Reply, Stream, chunk, completion, error
-from swarm.types.events import Accepted, Ended
+from swarm.types.events import Accepted, Ended, OutcomeRecorded, Started
 from swarm.types.price import Price
 from swarm.types.result import Usage
 from tests.integration.processes import until
@@ -31,8 +30,6 @@ Line = Mapping[str, Any]
 
 SECONDS = 0.12
 """For which the model server thinks."""
-FEW = 75.0
-"""Milliseconds by which clocks, wake-ups and what a process does between two lines may put a sum off."""
 MARK = "qzx"
 """Begins every word that a user, a document, a model or a server says in these tests."""
 CARDS = {
@@ -165,23 +162,9 @@ def at(line: Line) -> float:
     return datetime.fromisoformat(line["timestamp"]).timestamp() * 1000
 
 
-def due(line: Line) -> float:
-    """When what a delivery's line is about fell due."""
-    return at(line) - float(line["ms"]) - float(line["queue_wait_ms"])
-
-
 def used(lines: Iterable[Line]) -> Usage:
     fields = [{name: line[name] for name in Usage.model_fields if name in line} for line in lines]
     return reduce(add, map(Usage.model_validate, fields), Usage())
-
-
-def longest_path(deliveries: list[Line]) -> list[Line]:
-    """From the last delivery back to the first, decisions left out: each fell due when the one before it had ended."""
-    work = [line for line in deliveries if line["queue"] != "advance"]
-    path = [work[-1]]
-    while before := [line for line in work if at(line) < due(path[-1]) + FEW and at(line) < at(path[-1])]:
-        path.append(before[-1])
-    return path[::-1]
 
 
 async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) -> None:
@@ -199,7 +182,12 @@ async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) 
     # what ran, in which order, and who ran it
     assert [line["queue"] for line in deliveries if line["queue"] in ("plan", "answer")] == ["plan", "answer"]
     assert {name: line["expert"] for name, line in runs.items()} == {step["id"]: step["expert"] for step in STEPS}
-    assert all(due(runs["t4"]) + FEW > at(runs[name]) for name in ("t1", "t2", "t3"))
+    moves = [
+        (event.type, event.subtask.removeprefix("r1."))
+        for event in events
+        if isinstance(event, Started | OutcomeRecorded)
+    ]
+    assert all(moves.index(("started", "t4")) > moves.index(("outcome", name)) for name in ("t1", "t2", "t3"))
     workers = {name: line["worker"] for name, line in runs.items()}
     assert workers["t1"] == workers["t2"] == workers["t4"] != workers["t3"]
     assert {line["outcome"] for line in (*deliveries, *calls)} == {"ok"}
@@ -217,20 +205,19 @@ async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) 
     for line in deliveries:
         of = asked.get(about(line), [])
         model = sum(call["ms"] for call in of)
-        assert 0 <= line["ms"] - model < FEW
-        assert all(call["endpoint"] == "box" and 0 < call["rate_wait_ms"] < FEW for call in of)
+        assert 0 <= model <= line["ms"]
+        assert all(call["endpoint"] == "box" and 0 < call["rate_wait_ms"] < call["ms"] for call in of)
         assert all(call["ms"] - call["rate_wait_ms"] >= SECONDS * 1000 for call in of)
         assert all(SECONDS * 1000 <= call["first_ms"] <= call["ms"] for call in of if "first_ms" in call)
 
-    # where the time of the job went, beside the clock of Redis
+    # where the time of the job went: it planned, ran what was held at the gate, ran t4 and wrote the answer, in turn
     accepted = next(event.at for event in events if isinstance(event, Accepted))
     whole = next(event.at for event in events if isinstance(event, Ended)) - accepted
-    path = longest_path(deliveries)
-    assert [about(line) for line in path] == ["plan", about(held), "t4", "answer"]
-    assert abs(due(path[0]) - accepted) < FEW
-    decisions = [due(after) - at(before) for before, after in pairwise(path)] + [at(deliveries[-1]) - at(path[-1])]
-    assert all(-FEW < ms < FEW for ms in decisions)
-    assert abs(sum(line["queue_wait_ms"] + line["ms"] for line in path) + sum(decisions) - whole) < FEW
+    plan, write = (next(line for line in deliveries if line["queue"] == queue) for queue in ("plan", "answer"))
+    path = [plan, held, runs["t4"], write]
+    assert [at(line) for line in path] == sorted(at(line) for line in path)
+    assert len(path) * SECONDS * 1000 <= sum(line["ms"] for line in path)
+    assert len(path) * SECONDS * 1000 <= whole
 
     # what it cost
     (ended,) = (line for line in lines if line["event"] == JOB_ENDED)
@@ -249,7 +236,7 @@ async def test_no_word_of_a_job_or_of_a_server_is_in_any_line(desk: Desk) -> Non
         *({"text": f"fault:{name}. Sort {MARK}"} for name in ("401", "header", "inside")),
     ]
     async with SwarmClient(settings=desk.settings) as client:
-        once: dict[str, Any] = {"attempts": 1, "replans": 0, "deadline": 3.0}
+        once: dict[str, Any] = {"attempts": 1, "replans": 0, "deadline": 10.0}
         answers = [await client.ask(f"What {MARK}-colour is it?", timeout=40)]
         answers += await asyncio.gather(*(client.ask(**request, **once, timeout=40) for request in requests))
         told = [await desk.told(answer.job) for answer in answers]

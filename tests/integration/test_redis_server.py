@@ -51,7 +51,7 @@ async def until(what: str, done: Callable[[], object]) -> None:
             while not done():  # noqa: ASYNC110 - other processes set no event of ours
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        pytest.fail(f"not within 8 s: {what}")
+        pytest.fail(f"not within 40 s: {what}")
 
 
 def servers(data: Path) -> list[psutil.Process]:
