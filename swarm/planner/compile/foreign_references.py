@@ -49,7 +49,7 @@ class Foreign:
     def of(cls, *texts: str) -> Foreign:
         written = "\n".join(texts)
         plain = html.unescape(unquote(written)) if "%" in written or "&" in written else written
-        plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", plain)).casefold()
+        plain = _normalized(plain)
         names = {squeezed(name) for name in _names(written, plain)} - {""}
         used = set(_NUMBERED.findall(plain))
         ids = next((one for one in _BEGINNINGS if one not in used), IDS)
@@ -74,12 +74,16 @@ class Foreign:
         """Whether the foreign text contains a value that is only a name."""
         if not self.text:
             return False
-        plain = " ".join(_UNSEEN.sub("", unicodedata.normalize("NFKC", value)).casefold().split())
-        return plain in self.text
+        return " ".join(_normalized(value).split()) in self.text
 
 
 NOTHING = Foreign()
 """No foreign text."""
+
+
+def _normalized(text: str) -> str:
+    """`text` in one case and width, without invisible characters."""
+    return _UNSEEN.sub("", unicodedata.normalize("NFKC", text)).casefold()
 
 
 def _names(written: str, plain: str) -> Iterator[str]:
