@@ -1,6 +1,7 @@
 """The kinds of experts: how each is built, which local model it has, and which fields of a card are its own.
 
-A new kind is one entry of KINDS, with its name in `swarm.types.card.Kind`.
+A new kind is one entry of KINDS, with its name in `swarm.types.card.Kind`. One whose cards name files other than
+`documents` and `head` needs them in `experts/catalog/card_reader.py` as well.
 """
 
 from __future__ import annotations
