@@ -6,9 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from experts.knowledge.terms import terms, words
+from experts.knowledge.unspaced_scripts import UNSPACED
 from experts.rag.chunking import Passage, Sentence, sentences
-from experts.rag.index import Hit, PassageIndex, terms, words
-from experts.rag.unspaced_scripts import UNSPACED
+from experts.rag.index import Hit, PassageIndex
 from swarm.types.result import Citation
 
 NEAR = 0.6

@@ -6,15 +6,14 @@ passage covers (so that `local/extract` can refuse), and it is thread-safe.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from unicodedata import normalize
 
+from experts.knowledge.terms import normal, shading, terms, words
+from experts.knowledge.unspaced_scripts import UNSPACED, borders
 from experts.rag.chunking import Passage
-from experts.rag.unspaced_scripts import RUN, UNSPACED, borders, pieces
 from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import stem
 
@@ -24,29 +23,6 @@ HEADING = 2
 """Number of times that words of the nearest heading count; words of the headings above it count once."""
 NAMING = 0.5
 """Factor on the weight of a question's word that is also in the expert's name."""
-
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-STOP = frozenset(
-    """a about after again all also am an and any are as asks at be because been before being below between both but by
-    can could did do does doing down during each few happen happens for from further get had has have having he
-    her here hers him his how i if in into is isn it its itself just many me more most much my no nor not now of
-    off on once only or other our ours out over own same she should so some such than that the their theirs them
-    then there these they this those through to too under until up us very was we were what when where which
-    while who whom why will with would you your yours s t don't doesn't can't i'm it's i've there's answer
-    answers check document documents exactly explain find following give handbook know let look need please
-    question regarding say says section summarise summarize tell text want whether wants
-    arent cant couldnt didnt doesnt dont hasnt havent isnt shouldnt wasnt werent whats wont wouldnt""".split()
-)
-"""Stop words, including those that only ask."""
-SHADING = frozenset(
-    """able already always currently ever frequently generally long may maybe might must never normally often ought
-    possible possibly rarely regularly shall sometimes soon still supposed take taken takes typically usually
-    yet""".split()
-)
-"""Words of mood, frequency and duration. They raise a passage's score, but a passage without them covers no less."""
-ASKING = re.compile(r"\bhow\s+(\w+)|\b(?:what|which)\s+(kinds?|sorts?|types?)\b", re.IGNORECASE)
-"""A word that belongs to the question word: `how often`, `how quickly`, `what kind`."""
-CONTRACTED = re.compile(r"(?:n't|'(?:re|ve|ll|d|m))$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +68,9 @@ class PassageIndex:
 
     def needed(self, question: str) -> frozenset[str]:
         """The stems that a passage should have: those of `asked` without words of mood and frequency."""
-        asking = {word for found in ASKING.findall(question) for word in found if word}
-        shading = {stem(word.lower()) for word in (*SHADING, *asking)}
         asked = self.asked(question)
-        crossing = borders(_normal(question), self._postings) if UNSPACED.search(question) else set()
-        return frozenset(asked) - shading - crossing or frozenset(asked)
+        crossing = borders(normal(question), self._postings) if UNSPACED.search(question) else set()
+        return frozenset(asked) - shading(question) - crossing or frozenset(asked)
 
     def search(self, question: str, count: int = 5) -> list[Hit]:
         """The `count` best passages for `question`, best first. Each shares at least one term with it."""
@@ -111,24 +85,3 @@ class PassageIndex:
         whole = sum(self.weight(term) for term in needed) or 1.0
         best = nlargest(count, scores, key=lambda number: (scores[number], -number))
         return [Hit(self.passages[number], scores[number], covered[number] / whole) for number in best]
-
-
-def terms(text: str) -> list[str]:
-    """The stems of a text's words, without stop words."""
-    return [stem(word) for word in words(text) if word not in STOP and not CONTRACTED.search(word)]
-
-
-def words(text: str) -> Iterable[str]:
-    """Words in lower case without possessive endings; for scripts without spaces, pieces of words."""
-    text = _normal(text)
-    if UNSPACED.search(text):
-        yield from pieces(text)
-        text = RUN.sub(" ", text)
-    for word in _WORD.findall(text):
-        yield word.removesuffix("'s")
-
-
-def _normal(text: str) -> str:
-    """Lower case in one Unicode normal form."""
-    text = text.lower().replace("’", "'")
-    return text if text.isascii() else normalize("NFKC", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from experts.rag.unspaced_scripts import UNSPACED
+from experts.knowledge.unspaced_scripts import UNSPACED
 
 LOOKED_AT = 20_000
 """Maximum characters of a document that are read."""

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experts.knowledge.terms import terms
 from experts.rag.chunking import LONGEST, Passage, passages, sentences
 from experts.rag.citations import cited_answer, stands
 from experts.rag.documents import Document, decoded
 from experts.rag.expert import CitingExpert, ExtractExpert, indexed
-from experts.rag.index import PassageIndex, terms
+from experts.rag.index import PassageIndex
 from swarm.errors import UnusableInput
 from swarm.llm.base import Completion
 from swarm.testing.scripted_model import ScriptedModel
