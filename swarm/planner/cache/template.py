@@ -1,17 +1,17 @@
 """Adapt the plan of a similar earlier request to a new one.
 
-Two requests match if they have the same words except for *values*: numbers, dates, names, quotations. Their tokens are
-aligned, each value of the earlier request is replaced by the new one wherever the plan contains it, and the result is
-validated as a new plan. Every doubt is a miss: a value that no instruction contains, a value with two meanings, another
-verb or noun, a word of some expert's card, and any text of the earlier request that was not replaced. So a new plan has
-nothing of an earlier request but the words that both share.
+Two requests match if they have the same words around their *values*: numbers, dates, names, quotations. Each value of
+the earlier request is replaced by the one at its place in the new request, wherever the plan contains it, and the
+result is validated as a new plan. Every doubt is a miss: a value that no instruction contains, a value with two
+meanings, another verb or noun, a word of some expert's card, and any text of the earlier request that was not replaced.
+So a new plan has nothing of an earlier request but the words that both share.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from swarm.errors import InvalidPlan
@@ -31,20 +31,20 @@ LIKENESS = 0.35
 """Similarity that an earlier request needs to be tried."""
 TRIED = 5
 """Earlier requests that are tried, nearest first."""
-_WINDOW = 12
-"""The most tokens of a value."""
 _MAX_VALUES = 20
-"""The most places where two requests may differ."""
+"""The most values that may differ."""
 
+_VALUE = " "
+"""What stands for a value among the words of a request; no token is a space."""
+_JOINTS = frozenset(" .,:/-+@&")
+"""What joins two values to one: "24 June", "77-1"."""
 _FILLER = frozenset(". , ! ? the a an please kindly thanks".split())
 """Tokens that do not change the meaning."""
-_INSIDE = frozenset(". , : / - + @ & # % $ ( ) of and".split())
-"""Tokens that may stand inside a value: "3 of May", "a@b.org"."""
 _FENCES = ("```", '"""')
 _OPENING = frozenset("\"'`“„«‘")
-_REFERENCE = re.compile(r"((?<!\$)\$\{[A-Za-z0-9_.-]+\})")
-_ROOT, _LONGEST = 3, 64
-"""The least number of letters that related words share, and the most that are compared."""
+_REFERENCE = r"(?<!\$)\$\{[A-Za-z0-9_.-]+\}"
+_ROOT = 4
+"""The number of letters of their stems that related words share."""
 _COMMON = VAGUE | WEAK_STEMS | frozenset(stem(word) for word in VERBS | MATERIAL | REPLYING | {"part"})
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’>", " "))
 _SENTENCE_ENDS = frozenset(".!?:;")
@@ -104,15 +104,9 @@ def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subt
     """Put the values of `text` into a stored plan; return its subtasks and the number of changes. Raises _Doubt."""
     if any(subtask.expert not in cards for subtask in kept.subtasks):
         raise _Doubt("an expert left the catalog")
-    changes = _changes(kept.text, text)
-    _require_values_only(changes, cards)
-    subtasks = [_replaced(subtask, changes) for subtask in kept.subtasks]
-    _require_told(changes, kept.subtasks)
-    said = _said(text, changes, kept, cards)
-    if any(change.quoted for change in changes):
-        _require_chosen_by_what_both_say(said, kept, cards)
-    for subtask in subtasks:
-        _require_nothing_old(subtask, changes, said)
+    changes = _changes(kept.text, text, cards)
+    subtasks = _replaced(kept.subtasks, changes)
+    _require_nothing_old(subtasks, text, kept, changes, cards)
     try:
         plan = Plan.read([subtask.model_dump(exclude_unset=True) for subtask in subtasks])
     except InvalidPlan:
@@ -120,201 +114,131 @@ def _bound(text: str, kept: Kept, cards: Mapping[str, Card]) -> tuple[tuple[Subt
     return plan.united(), len(changes)
 
 
-# -- where two requests differ ---------------------------------------------------------------------------------
+# -- the values of a request -----------------------------------------------------------------------------------
 
 
-def _changes(old: str, new: str) -> list[_Change]:
-    """Return each value of `old` with the one that replaces it in `new`. Raises _Doubt for other differences."""
-    olds, news = folded(old), folded(new)
-    found: Counter[_Change] = Counter()
-    for i, end, k, stop in _differences(old, olds, new, news):
-        j, m = _trimmed(olds, i, end), _trimmed(news, k, stop)
-        if i == j and k == m:
-            continue
-        if i == j or k == m:
-            raise _Doubt("a word more or less")
-        if not (_is_value(old, olds, i, j) and _is_value(new, news, k, m)):
-            raise _Doubt("other words")
-        found[_change(old, olds[i:j], new, news[k:m])] += 1
-        if len(found) > _MAX_VALUES:
-            raise _Doubt("too many differences")
-    if any(_places(change.old, old) != times for change, times in found.items()):
-        raise _Doubt("one value has two replacements")
+def _changes(old: str, new: str, cards: Mapping[str, Card]) -> list[_Change]:
+    """Return each value of `old` with the other one at its place in `new`. Raises _Doubt for other differences."""
+    (words, olds), (others, news) = _masked(old), _masked(new)
+    if words != others:
+        raise _Doubt("other words")
+    pairs = (
+        _Change(_said_by(one, old), _said_by(other, new), one.text == QUOTED)
+        for one, other in zip(olds, news, strict=True)
+    )
+    found = Counter(change for change in pairs if change.old != change.new)
+    if len(found) > _MAX_VALUES:
+        raise _Doubt("too many differences")
+    places = Counter(_pattern(found).findall(old))
+    known = index(cards).postings.keys() - WEAK_STEMS
+    for change, times in found.items():
+        if places[change.old] != times:
+            raise _Doubt("one value has two replacements")
+        if not change.quoted and not known.isdisjoint(stems({*_words(change.old)} ^ {*_words(change.new)})):
+            raise _Doubt("another word that experts are chosen by")
     return list(found)
 
 
-def _trimmed(given: Sequence[Token], start: int, end: int) -> int:
-    """Return the end of a span without filler tokens behind it."""
-    while end > start and given[end - 1].text in _FILLER:
-        end -= 1
-    return end
-
-
-def _differences(
-    old: str, olds: Sequence[Token], new: str, news: Sequence[Token]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the differences of two requests as spans of tokens.
-
-    One pass: behind a difference the next common word is searched in a window. Raises _Doubt if there is none.
-    """
-    ones, others = _exact(old, olds), _exact(new, news)
-    fixed = [said not in _INSIDE and not _looks_like_value(old, olds, at) for at, said in enumerate(ones)]
-    i = k = 0
-    while i < len(ones) or k < len(others):
-        if i < len(ones) and k < len(others) and ones[i] == others[k]:
-            i, k = i + 1, k + 1
+def _masked(text: str) -> tuple[list[str], list[Token]]:
+    """Return the words of a request without fillers, a placeholder for each value or quotation, and the values."""
+    given = folded(text)
+    words: list[str] = []
+    values: list[Token] = []
+    after = 0
+    """The number of words up to the last value."""
+    for at, token in enumerate(given):
+        if token.text != QUOTED and not _looks_like_value(text, given, at):
+            words += () if token.text in _FILLER else (token.text,)
             continue
-        one, other = _meeting(ones, fixed, i, others, k)
-        j, m = i + one, k + other
-        while j - i > 1 and m - k > 1 and ones[j - 1] == others[m - 1]:
-            j, m = j - 1, m - 1
-        yield i, j, k, m
-        i, k = j, m
+        value = token if token.text == QUOTED else Token(_VALUE, token.start, token.end)
+        if values and value.text == values[-1].text == _VALUE and text[values[-1].end : token.start] in _JOINTS:
+            value = Token(_VALUE, values.pop().start, token.end)
+            del words[after - 1 :]
+        words.append(value.text)
+        values.append(value)
+        after = len(words)
+    return words, values
 
 
-def _meeting(ones: Sequence[str], fixed: Sequence[bool], i: int, others: Sequence[str], k: int) -> tuple[int, int]:
-    """Count the tokens of each side up to the next common word that is no value, or to the end. Raises _Doubt."""
-    for both in range(1, 2 * _WINDOW):
-        for one in range(max(0, both - _WINDOW), min(both, _WINDOW) + 1):
-            j, m = i + one, k + both - one
-            if j >= len(ones) and m >= len(others):
-                return len(ones) - i, len(others) - k
-            if j < len(ones) and m < len(others) and fixed[j] and ones[j] == others[m]:
-                return one, both - one
-    raise _Doubt("other words")
-
-
-def _change(old: str, olds: Sequence[Token], new: str, news: Sequence[Token]) -> _Change:
-    """Return a change of values; quotations without their marks, since a plan may use other marks."""
-    quoted = len(olds) == len(news) == 1 and olds[0].text == news[0].text == QUOTED
-    one, other = old[olds[0].start : olds[-1].end], new[news[0].start : news[-1].end]
-    return _Change(*(_inside(one), _inside(other)) if quoted else (one, other), quoted=quoted)
-
-
-def _inside(said: str) -> str:
+def _said_by(value: Token, text: str) -> str:
+    """Return a value; a quotation without its marks, since a plan may use other marks."""
+    said = text[value.start : value.end]
+    if value.text != QUOTED:
+        return said
     for mark in _FENCES:
         if said.startswith(mark) and said.endswith(mark) and len(said) > 2 * len(mark):
             return said[len(mark) : -len(mark)].strip()
     return said[1:-1].strip() if said[0] in _OPENING and len(said) > 2 else said.strip()
 
 
-def _exact(text: str, given: Sequence[Token]) -> list[str]:
-    return [text[token.start : token.end] if token.text == QUOTED else token.text for token in given]
-
-
-def _is_value(text: str, given: Sequence[Token], start: int, end: int) -> bool:
-    """Whether these tokens are a number, a date, a name or a quotation, and nothing else."""
-    values = [_looks_like_value(text, given, at) for at in range(start, end)]
-    return any(values) and all(
-        value or given[at].text in _INSIDE for value, at in zip(values, range(start, end), strict=True)
-    )
-
-
 def _looks_like_value(text: str, given: Sequence[Token], at: int) -> bool:
-    """Whether a token is a quotation, has a digit, or has a capital inside of a sentence."""
+    """Whether a token has a digit, or a capital inside of a sentence."""
     token = given[at]
     said = text[token.start : token.end]
-    if token.text == QUOTED or any(letter.isdigit() for letter in said):
+    if any(letter.isdigit() for letter in said):
         return True
     begins = at == 0 or given[at - 1].text[-1:] in _SENTENCE_ENDS or given[at - 1].text[0] == "\n"
     return said[0].isupper() and not begins and token.text not in STOP
 
 
-def _require_values_only(changes: Sequence[_Change], cards: Mapping[str, Card]) -> None:
-    """Refuse changes of words by which experts are chosen; quotations may contain anything."""
-    known = index(cards).postings
-    for change in changes:
-        if not change.quoted and any(one in known for one in _telling(f"{change.old} {change.new}")):
-            raise _Doubt("another word that experts are chosen by")
-
-
 # -- the plan with other values --------------------------------------------------------------------------------
 
 
-def _places(value: str, text: str) -> int:
-    """Count how often a value stands in a text as a separate word."""
-    return len(_pattern([value]).findall(text))
+def _pattern(changes: Iterable[_Change]) -> re.Pattern[str]:
+    """Return a pattern of references and of the values that change, as separate words."""
+    longest = sorted((change.old for change in changes), key=len, reverse=True)
+    return re.compile("|".join([_REFERENCE, *(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest)]))
 
 
-def _pattern(values: Iterable[str]) -> re.Pattern[str]:
-    longest = sorted(values, key=len, reverse=True)
-    return re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest) or r"(?!)")
+def _replaced(subtasks: Sequence[Subtask], changes: Sequence[_Change]) -> list[Subtask]:
+    """Replace the values in all instructions. Raises _Doubt if no instruction has one of them."""
+    new, pattern = {change.old: change.new for change in changes}, _pattern(changes)
+    if not new.keys() <= {found for subtask in subtasks for found in pattern.findall(subtask.instruction)}:
+        raise _Doubt("a value that is not in the plan")
+    return [
+        one.model_copy(update={"instruction": pattern.sub(lambda found: new.get(found[0], found[0]), one.instruction)})
+        for one in subtasks
+    ]
 
 
-def _replaced(subtask: Subtask, changes: Sequence[_Change]) -> Subtask:
-    new = {change.old: change.new for change in changes}
-    pattern = _pattern(new)
-    parts = _REFERENCE.split(subtask.instruction)
-    parts[::2] = [pattern.sub(lambda found: new[found[0]], part) for part in parts[::2]]
-    return subtask.model_copy(update={"instruction": "".join(parts)})
-
-
-def _require_told(changes: Sequence[_Change], subtasks: Sequence[Subtask]) -> None:
-    for change in changes:
-        if not any(_places(change.old, _REFERENCE.sub(" ", subtask.instruction)) for subtask in subtasks):
-            raise _Doubt("a value that is not in the plan")
-
-
-def _require_nothing_old(subtask: Subtask, changes: Sequence[_Change], said: _Said) -> None:
-    """Refuse a plan that still has an old value.
-
-    An instruction may paraphrase a text ("the customer is angry"), which no comparison finds. If a quotation differs,
-    the instruction may therefore have only words of the requests and the experts, and common ones.
-    """
-    told = _REFERENCE.sub(" ", subtask.instruction)
-    rest = " ".join(str(part) for part in (subtask.output, subtask.when, subtask.for_each) if part is not None)
-    words = [word for word in _words(f"{told} {rest}") if word not in said.now]
-    if any(said.was(word) for word in words):
+def _require_nothing_old(
+    subtasks: Sequence[Subtask], text: str, kept: Kept, changes: Sequence[_Change], cards: Mapping[str, Card]
+) -> None:
+    """Refuse adapted subtasks that still have an old value, or one that the request does not give. Raises _Doubt."""
+    named = {word for subtask in subtasks for name in (subtask.id, subtask.expert) for word in _words(name)}
+    replaced = {word for change in changes for word in _words(change.old)}
+    both = set(_words(kept.text)) - replaced
+    now = both.union(_words(text), named)
+    told = [re.sub(_REFERENCE, " ", subtask.instruction) for subtask in subtasks]
+    rest = [str(part) for one in subtasks for part in (one.output, one.when, one.for_each) if part is not None]
+    added = {word for part in (*told, *rest) for word in _words(part)} - now
+    if not {_root(word) for word in added}.isdisjoint(map(_root, replaced - now)):
         raise _Doubt("a value that the plan paraphrases")
-    if any(change.quoted for change in changes) and not said.common.issuperset(stems(words)):
+    if any(change.quoted for change in changes):
+        _require_nothing_of_a_quotation(subtasks, added, now, both, cards)
+    if any(value not in now for part in told for value in _values_of(part)):
+        raise _Doubt("a value that the request does not give")
+
+
+def _require_nothing_of_a_quotation(
+    subtasks: Sequence[Subtask], added: Set[str], now: Set[str], both: Set[str], cards: Mapping[str, Card]
+) -> None:
+    """Refuse an instruction or an expert that may come from the content of a quotation that differs. Raises _Doubt.
+
+    An instruction may paraphrase a text ("the customer is angry"), which no comparison finds. So it may have only words
+    of the requests and the experts, and common ones.
+    """
+    described = {word for subtask in subtasks for word in _words(cards[subtask.expert].description)}
+    if not _COMMON.union(stems(described | now)).issuperset(stems(added)):
         raise _Doubt("the plan says more than the request")
-    given = tokens(told)
-    for at, token in enumerate(given):
-        if token.text != QUOTED and _looks_like_value(told, given, at) and token.text not in said.now:
-            raise _Doubt("a value that the request does not give")
+    known, shared = index(cards), stems(both)
+    if not all(any(known.says(subtask.expert, one) for one in shared) for subtask in subtasks):
+        raise _Doubt("an expert that may have been chosen for the other quotation")
 
 
-def _require_chosen_by_what_both_say(said: _Said, kept: Kept, cards: Mapping[str, Card]) -> None:
-    """Refuse an expert that may have been chosen for the content of a quotation that differs."""
-    known = index(cards)
-    both = stems(said.both)
-    for subtask in kept.subtasks:
-        if not any(known.says(subtask.expert, one) for one in both):
-            raise _Doubt("an expert that may have been chosen for the other quotation")
-
-
-class _Said(NamedTuple):
-    """Words that an adapted plan may contain, and those that it must not."""
-
-    now: frozenset[str]
-    """Words of the new request, of both requests, and of the plan's own names."""
-    both: frozenset[str]
-    """Words of both requests."""
-    gone: frozenset[str]
-    beginnings: frozenset[str]
-    """Beginnings of the replaced words."""
-    common: frozenset[str]
-    """Stems of words that reveal nothing about a text."""
-
-    def was(self, word: str) -> bool:
-        """Whether a word was replaced, or begins like one that was: "cups" like "cup"."""
-        ends = range(_ROOT, min(len(word), _LONGEST) + 1)
-        return word in self.gone or word in self.beginnings or any(word[:end] in self.gone for end in ends)
-
-
-def _said(text: str, changes: Sequence[_Change], kept: Kept, cards: Mapping[str, Card]) -> _Said:
-    new = set(_words(text))
-    gone = {word for change in changes for word in _words(change.old)} - new
-    named = {word for one in kept.subtasks for name in (one.id, one.expert) for word in _words(name)}
-    described = {word for one in kept.subtasks for word in _words(cards[one.expert].description)}
-    both = set(_words(kept.text)) - {word for change in changes for word in _words(change.old)}
-    return _Said(
-        now=frozenset(new | named | both),
-        both=frozenset(both),
-        gone=frozenset(gone),
-        beginnings=frozenset(word[:end] for word in gone for end in range(_ROOT, min(len(word), _LONGEST) + 1)),
-        common=_COMMON.union(stems(described), stems(new), stems(named), stems(_words(kept.text))),
-    )
+def _root(word: str) -> str:
+    """Return the beginning that related words share: of "cup" and "cups", of "Paris" and "Parisian"."""
+    return stem(word)[:_ROOT]
 
 
 def _words(text: str) -> Iterator[str]:
@@ -324,5 +248,7 @@ def _words(text: str) -> Iterator[str]:
             yield token.text
 
 
-def _telling(text: str) -> Iterator[str]:
-    yield from (one for one in stems(token.text for token in tokens(text)) if one not in WEAK_STEMS)
+def _values_of(text: str) -> Iterator[str]:
+    """Yield each word outside of quotations that looks like a value."""
+    given = tokens(text)
+    yield from (one.text for at, one in enumerate(given) if one.text != QUOTED and _looks_like_value(text, given, at))
