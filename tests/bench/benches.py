@@ -19,6 +19,7 @@ from tests.bench import (
     peering,
     planner,
     proof,
+    requests,
     scale,
     soak,
     streaming,
@@ -196,6 +197,12 @@ ALL = (
     Bench(
         "planner", "plans without a model, with a plan cache, and skipped planners, on recorded requests",
         planner.planner, 1, {name: Metric(unit, planner.BARS.get(name, "")) for name, unit in planner.UNITS.items()},
+        in_all=False,
+    ),
+    Bench(
+        "requests", "everyday requests over 12 cards, planned without a model",
+        requests.requests, 1,
+        {name: Metric(unit, requests.BARS.get(name, "")) for name, unit in requests.UNITS.items()},
         in_all=False,
     ),
     Bench(
