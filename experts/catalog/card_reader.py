@@ -29,9 +29,11 @@ from swarm.types.sampling import Sampling
 
 MAX_CARD = 256_000
 MAX_DESCRIPTION = 4_000
+MAX_EXAMPLES, MAX_EXAMPLE = 50, 500
+"""The most examples of a card, and the most characters of one."""
 FIELDS = (
-    "name", "kind", "description", "model", "documents", "head", "output", "limits", "timeout", "fallback", "partial",
-    "uncited", *Sampling.model_fields,
+    "name", "kind", "description", "examples", "model", "documents", "head", "output", "limits", "timeout", "fallback",
+    "partial", "uncited", *Sampling.model_fields,
 )  # fmt: skip
 OFFERED = ("instruction", "results", "inputs", "data")
 """The variables of a template."""
@@ -81,8 +83,8 @@ class CardReader:
         for key in self._front:
             self._checked(partial(self._known, key))
         checks: dict[str, Check] = {
-            "name": self._name, "kind": self._kind, "description": self._description, "model": self._model,
-            "instruction": self._instruction, "output": self._output, "limits": self._limits,
+            "name": self._name, "kind": self._kind, "description": self._description, "examples": self._examples,
+            "model": self._model, "instruction": self._instruction, "output": self._output, "limits": self._limits,
             "timeout": self._timeout, "fallback": self._fallback, "fallback_models": self._fallback_models,
             "blobs": self._blobs, "uncited": self._uncited, "sampling": self._sampling, "partial": self._partial,
         }  # fmt: skip
@@ -139,6 +141,15 @@ class CardReader:
         if len(text) > MAX_DESCRIPTION:
             self._wrong("description", f"has {len(text):,} characters", f"at most {MAX_DESCRIPTION:,} are accepted")
         return " ".join(text.split())
+
+    def _examples(self) -> tuple[str, ...]:
+        given = self._front.get("examples") or []
+        if not isinstance(given, list) or not all(isinstance(one, str) and one.strip() for one in given):
+            self._wrong("examples", "are no list of texts", "list requests that the expert is for, one per line")
+        if len(given) > MAX_EXAMPLES or any(len(one) > MAX_EXAMPLE for one in given):
+            most = f"at most {MAX_EXAMPLES} are accepted, each of at most {MAX_EXAMPLE} characters"
+            self._wrong("examples", f"are {len(given):,}, the longest of {max(map(len, given)):,} characters", most)
+        return tuple(dict.fromkeys(" ".join(one.split()) for one in given))
 
     def _model(self) -> str:
         remedy = "name it endpoint/model, such as openai/gpt-6-luna, or by an endpoint that has a default model"
@@ -211,11 +222,7 @@ class CardReader:
         given = self._front.get("timeout", 60.0)
         seconds = duration(given)
         if seconds is None or not 0 < seconds <= _MAX_TIMEOUT:
-            self._wrong(
-                "timeout",
-                f"{str(given)[:80]!r} is no time",
-                DURATION,
-            )
+            self._wrong("timeout", f"{str(given)[:80]!r} is no time", DURATION)
         return seconds
 
     def _fallback(self) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def versioned(card: Card) -> Card:
     Fields that were added later are hashed only where they are set, so that older cards keep their version.
     """
     given = {
+        "examples": card.examples,
         "fallback_models": card.fallback_models,
         "sampling": card.sampling.given,
         "uncited": card.uncited != "keep",

@@ -45,6 +45,8 @@ class Card(Value):
     kind: Kind
     description: str
     model: str
+    examples: tuple[str, ...] = ()
+    """Requests that it is for, in the words of those who ask; the planner compares a request with them."""
     instruction: str = ""
     blobs: tuple[Blob, ...] = ()
     output: dict[str, Any] | None = None

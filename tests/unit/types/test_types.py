@@ -103,6 +103,7 @@ CARD = Card(
     name="policy",
     kind="rag",
     description="Answers what our policy says.",
+    examples=("May I send it back?",),
     model="local/extract",
     instruction="You are the policy desk.",
     blobs=(BLOB,),

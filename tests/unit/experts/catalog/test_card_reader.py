@@ -60,6 +60,18 @@ def test_a_card_is_read_with_every_field(tmp_path: Path) -> None:
     assert blobs[card.blobs[0].sha256] == b"# A\n\nText."
 
 
+def test_examples_are_requests_one_per_line(tmp_path: Path) -> None:
+    front = a_front() + "\nexamples:\n  - Say hello  to Ann\n  - 'Hi: what now?'\n  - Say hello to Ann"
+
+    card, _ = read_card(written(tmp_path, front), tmp_path)
+
+    assert card.examples == ("Say hello to Ann", "Hi: what now?")
+    assert "are no list of texts" in str(problem(tmp_path, a_front(examples="hello")))
+    assert "are no list of texts" in str(problem(tmp_path, a_front(examples="[hello, 3]")))
+    assert "are 51" in str(problem(tmp_path, a_front(examples=f"[{', '.join(['hi'] * 51)}]")))
+    assert "of 501 characters" in str(problem(tmp_path, a_front(examples=f"[{'a' * 501}]")))
+
+
 def test_fallbacks_are_models_first_and_then_experts(tmp_path: Path) -> None:
     front = a_front(model="box/a", fallback="[box/b, my-box/org/c, box/b, other]")
 

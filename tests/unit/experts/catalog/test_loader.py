@@ -99,6 +99,7 @@ def test_what_a_card_does_not_have_is_not_in_its_version() -> None:
 
     assert versioned(plain).version == "383325c80bbe1acb"
     for newer in (
+        {"examples": ("Greet Ann",)},
         {"fallback_models": ("box/b",)},
         {"sampling": Sampling(seed=1)},
         {"partial": "keep"},
