@@ -126,9 +126,9 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> ExpertIndex:
 
 
 def squeezed(name: str) -> str:
-    """A name in lower case without separators."""
-    name = name.lower()
-    return name if name.isalnum() else "".join(letter for letter in name if letter.isalnum())
+    """Reduce a name to letters and digits in lower case: `refundPolicy`, `refund-policy` -> `refundpolicy`."""
+    name = name.casefold()
+    return name if name.isalnum() else "".join(filter(str.isalnum, name))
 
 
 def _counted(name: str, description: str) -> Counter[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from swarm.planner.compile.context import CompileContext, Use, quoted
-from swarm.planner.compile.expert_names import squeezed
 from swarm.planner.compile.graph import makers
 from swarm.planner.compile.references import Mention, Target, mentions
+from swarm.text.expert_ranking import squeezed
 from swarm.types.plan import escaped
 
 _NO_STEP = frozenset(("", "none", "null", "start", "end", "begin", "finish"))

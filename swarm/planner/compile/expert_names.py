@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from swarm.text.english import STOP, WEAK_STEMS, stem
-from swarm.text.expert_ranking import ExpertIndex, Match, index
+from swarm.text.expert_ranking import ExpertIndex, Match, index, squeezed
 from swarm.types.card import Card
 
 AHEAD = 1.2
@@ -35,7 +35,6 @@ _MAKING = {
     stem(word): "make" for word in "create creation creator generate generation generator produce synthesize".split()
 }
 """Verbs of making something, which count as equal."""
-_NO_LETTER = re.compile(r"[\W_]+")
 _ASIDE = re.compile(r"\s*[(\[][^()\[\]]*[)\]]")
 _ACRONYM = re.compile(r"[A-Z][A-Za-z]?[A-Z]{1,4}")
 _SENTENCE = re.compile(r"(?<=[.;!?])\s+")
@@ -217,16 +216,6 @@ class ExpertNames:
     def _is_telling(self, word: str) -> bool:
         """Whether the word is a part of some expert's name."""
         return any(word in about.name for about in self._abouts())
-
-
-def squeezed(name: str) -> str:
-    """Reduce a name to letters and digits in lower case."""
-    return _squeezed(name) if len(name) <= _LONGEST else _NO_LETTER.sub("", name.casefold())
-
-
-@lru_cache(maxsize=8_192)
-def _squeezed(name: str) -> str:
-    return _NO_LETTER.sub("", name.casefold())
 
 
 @lru_cache(maxsize=8_192)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from urllib.parse import unquote
 
-from swarm.planner.compile.expert_names import squeezed
 from swarm.planner.compile.references import Mention, mentions
+from swarm.text.expert_ranking import squeezed
 
 REQUEST = "request"
 """The placeholder for the whole request in an instruction: `{{request}}`."""

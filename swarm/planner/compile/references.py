@@ -11,7 +11,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
-from swarm.planner.compile.expert_names import squeezed
+from swarm.text.expert_ranking import squeezed
 
 Target = int | str
 """A step by its index, or the id of a result of an earlier round."""
