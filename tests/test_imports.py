@@ -7,7 +7,7 @@ import sys
 
 import swarm
 
-HEAVY = ("openai", "httpx", "httpx2", "numpy", "arq", "structlog", "typer", "rich", "jinja2")
+HEAVY = ("openai", "httpx", "httpx2", "numpy", "onnxruntime", "arq", "structlog", "typer", "rich", "jinja2")
 
 
 def loaded(code: str) -> set[str]:

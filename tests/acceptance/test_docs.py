@@ -309,7 +309,7 @@ def test_the_architecture_has_a_line_for_each_package() -> None:
     named = set(re.findall(r"^\| `([\w/]+)` \|", PAGES["docs/architecture.md"].text, re.MULTILINE))
     code = [path for root in ("swarm", "experts", "workers") for path in (ROOT / root).rglob("*.py")]
     packages = {path.parent.relative_to(ROOT).as_posix() for path in code}
-    libraries = {"openai", "redis", "arq", "numpy"}
+    libraries = {"openai", "redis", "arq", "numpy", "onnxruntime"}
 
     assert named - libraries - {"swarm/broker/scripts"} == packages
 
