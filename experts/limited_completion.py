@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from experts.base import Allowance, allowance, time_left
 from swarm.errors import BadOutput, ModelUnavailable
+from swarm.llm.bad_output import cut_output, echoed_output
 from swarm.llm.base import Anew, ChatRequest, Completion, Message, Model, ResponseFormat, cap_of, complete
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.openai.usage import failed, given_up
@@ -56,7 +57,7 @@ async def written(
     again = await _whole(model, reminded(messages, remark.problem), card, None, strict=False)
     insists = not remark.certain and again.text.split() == completion.text.split()
     if not insists and (remark := echo(again.text, messages, (*rules, NOTICE), cut=again.cut)):
-        raise BadOutput.echoed(again.model or model.name, remark.problem)
+        raise echoed_output(again.model or model.name, remark.problem)
     return replace(again, usage=completion.usage + again.usage)
 
 
@@ -80,7 +81,7 @@ async def _whole(
         completion = await _completed(model, asked, card, form, more, keeps=False)
     completion = replace(completion, usage=used + completion.usage) if used != Usage() else completion
     if completion.cut and (strict or not completion.text.strip()):
-        raise BadOutput.cut(completion.model, completion.remedy)
+        raise cut_output(completion.model, completion.remedy)
     return completion
 
 

@@ -124,8 +124,8 @@ def known_failure(error: BaseException) -> Failure | None:
             message=_message(error),
             retryable=error.retryable,
             retry_after=error.retry_after,
-            limited=error.limited,
-            broken=error.broken,
+            limited=error.call.limited,
+            broken=error.call.breaker_open,
         )
     if isinstance(error, BadInput):
         return Failure(reason="bad_input", message=_message(error))

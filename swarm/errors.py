@@ -55,6 +55,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
@@ -66,7 +67,26 @@ DraftReason = Literal[
 Billed = Literal["unknown", "nothing", "told"]
 """Cost of a failed model call: nothing, if its server provably did no work; the price of its `tokens`; unknown."""
 Down = Literal["", "model", "endpoint"]
-"""Health sign of a failed call: none, or this model or its whole endpoint may fail other callers too."""
+"""What may fail other callers too: nothing, this model, or its whole endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What a failed model call may cost, and what its failure means for other calls.
+
+    `tokens` were sent to the model and received from it, and are `estimated` where its server did not report them. A
+    `limited` call counts as no attempt: a rate limit or an open circuit breaker refused it. `health` says what is down,
+    only if that may pass by itself: a permanent failure is reported at every call, at no cost. With `breaker_open` no
+    call was made, or one that only tested the server. `elsewhere`: another model may succeed where this one failed.
+    """
+
+    billed: Billed = "unknown"
+    tokens: tuple[int, int] = (0, 0)
+    estimated: bool = False
+    limited: bool = False
+    health: Down = ""
+    breaker_open: bool = False
+    elsewhere: bool = False
 
 
 class SwarmError(Exception):
@@ -357,36 +377,42 @@ class WaitTimeout(SwarmError):
 
 
 class ExpertError(SwarmError):
-    """An expert could not answer. `reason` and `retryable` become those of the Failure."""
+    """An expert could not answer. `reason` and `retryable` become those of the Failure.
+
+    `log_message` is what a log may have of `message`: nothing of a server's text, which may repeat the prompt. By
+    default it is all of it.
+    """
 
     reason = "expert_error"
     retryable = False
-    tokens: tuple[int, int] = (0, 0)
-    """Tokens sent to a model and received from it before the error."""
-    estimated = False
-    """Whether some of `tokens` are estimated, because the server did not report them."""
-    billed: Billed = "unknown"
-    """What the server may charge for the call."""
-    limited = False
-    """Whether the server refused the call because of a rate limit."""
-    elsewhere = False
-    """Whether another model may succeed where this one failed."""
-    broken = False
-    """Whether the circuit breaker of the model was open: no call was made, or one that only tested the server."""
-    down: Down = ""
-    """Set only for failures that may pass by themselves; a permanent one is reported at every call, at no cost."""
+    call = CallFacts()
+    """Of the model call that failed; an error of no call has the defaults."""
 
-    def __init__(self, message: str, *, retryable: bool | None = None, retry_after: float | None = None) -> None:
-        if retryable is not None:
-            self.retryable = retryable
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        call: CallFacts | None = None,
+        log_message: str | None = None,
+    ) -> None:
+        self.retryable = self.retryable if retryable is None else retryable
+        self.call = self.call if call is None else call
         self.retry_after = retry_after
+        self.log_message = message if log_message is None else log_message
         super().__init__(message)
 
-    def worded(self, message: str) -> Self:
+    def worded(self, message: str, log_message: str | None = None) -> Self:
         """Return a copy of this error with another message."""
         same = copy(self)
-        same.args = (message,)
+        same.args, same.log_message = (message,), message if log_message is None else log_message
         return same
+
+    def prefixed(self, name: str) -> Self:
+        """Return a copy of this error whose messages begin with `name`, once."""
+        begin = f"{name}: "
+        return self.worded(*(begin + said.removeprefix(begin) for said in (str(self), self.log_message)))
 
 
 class ModelUnavailable(ExpertError):
@@ -394,7 +420,7 @@ class ModelUnavailable(ExpertError):
 
     reason = "unavailable"
     retryable = True
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
 
 
 class ModelRefused(ExpertError):
@@ -407,55 +433,49 @@ class ContextTooLong(ModelRefused):
     """The messages exceed the model's context. Ask for less at once, or use a model with a longer context."""
 
     reason = "too_long"
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
 
 
 class ContentRefused(ModelRefused):
     """The model, or a content filter of its server, refuses the subject. Reword it, or ask another model."""
 
     reason = "content_refused"
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
 
 
 class ModelGone(ModelRefused):
     """The endpoint has no such model, or no longer has it. Name one that it offers."""
 
     reason = "model_gone"
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
 
 
 class WrongKey(ModelRefused):
     """The endpoint rejects the key, or requires one."""
 
     reason = "wrong_key"
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
 
 
 class QuotaSpent(ModelRefused):
     """The account of the key has no credit left. Pay, raise its limit, or use another endpoint."""
 
     reason = "quota_spent"
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
 
 
 class Unaffordable(ExpertError):
     """The worst-case cost of a model call exceeds its budget, and no open call could release some of it."""
 
     reason = "over_budget"
-    billed = "nothing"
-    elsewhere = True
+    call = CallFacts("nothing", elsewhere=True)
 
 
 class Unpriced(ExpertError):
     """A budget applies and the model has no price. Run `swarm prices import`, or set SWARM_UNPRICED=count."""
 
     reason = "unpriced"
-    billed = "nothing"
-    elsewhere = True
-
-
-MORE_TOKENS = "raise max_tokens of its card or endpoint, or what its server lets it write"
-"""Remedy for an answer that was cut at an unknown limit."""
+    call = CallFacts("nothing", elsewhere=True)
 
 
 class BadOutput(ExpertError):
@@ -463,31 +483,9 @@ class BadOutput(ExpertError):
 
     reason = "bad_output"
     retryable = True
-    elsewhere = True
+    call = CallFacts(elsewhere=True)
     problem = ""
     """The fault of the answer, in words that can be sent to the model: "was empty"."""
-
-    @classmethod
-    def echoed(cls, model: str, problem: str) -> BadOutput:
-        """Make the error for an answer that only repeats its prompt."""
-        echoed = cls.with_problem(problem)
-        echoed.retryable = False
-        return echoed.worded(f"{model}: {echoed}")
-
-    @classmethod
-    def with_problem(cls, problem: str, remedy: str = "") -> BadOutput:
-        """Make the error for a useless answer: `problem` is for the model, `remedy` for the operator."""
-        error = cls(f"the answer {problem}" + (f"; {remedy}" if remedy else ""))
-        error.problem = problem
-        return error
-
-    @classmethod
-    def cut(cls, model: str, remedy: str = "", why: str = "the answer was cut at the token limit") -> BadOutput:
-        """Make the error for an answer that was cut at its token limit. Asking again does not help."""
-        said = f"{why}; {remedy or MORE_TOKENS}"
-        cut = cls(f"{model}: {said}" if model else said, retryable=False)
-        cut.reason = "cut"
-        return cut
 
 
 class UnusableInput(ExpertError):

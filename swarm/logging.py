@@ -33,7 +33,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import sys
 import time
 import traceback
@@ -75,11 +74,6 @@ MOST_SHOWN = 4_000
 FRAMES = 40
 """Frames of a traceback in a line, the last ones."""
 
-_FOREIGN = re.compile(
-    r"((?:HTTP \d{3}|an error instead of an answer|the model will not answer this)(?=: )"
-    r"|the answer broke off(?= \()|bytearray(?=\()).*",
-    re.DOTALL,
-)
 _BOUND: ContextVar[Mapping[str, Any]] = ContextVar("bound", default=MappingProxyType({}))
 
 
@@ -129,11 +123,6 @@ def excerpt(text: str) -> str:
     """Shorten a prompt or an answer to what a line may hold: its beginning and its end."""
     half = MOST_SHOWN // 2
     return text if len(text) <= MOST_SHOWN else f"{text[:half]} ... ({len(text):,} characters) ... {text[-half:]}"
-
-
-def own(message: str) -> str:
-    """Remove the server's text from a model error, since it may repeat the prompt."""
-    return _FOREIGN.sub(r"\1", message)
 
 
 class _Logger:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 350
 OVER = {  # files that are still longer; a number may only be lowered
-    "swarm/errors.py": 519,
+    "swarm/errors.py": 517,
 }
 MAX_BYTES = 1_000_000
 LOOSE = {"__init__.py", "errors.py", "logging.py", "settings.py", "strict_yaml.py"}

@@ -15,7 +15,7 @@ from swarm import logging as events
 from swarm.broker.ledger import Ledger, Reserved
 from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
-from swarm.errors import ModelUnavailable, NoRoom, Unaffordable, Unpriced
+from swarm.errors import CallFacts, ModelUnavailable, NoRoom, Unaffordable, Unpriced
 from swarm.llm.metered import ACCOUNT, BudgetAccount, CallOutcome, Reservation
 from swarm.router.planning import RetryWhileDown
 from swarm.settings import Settings
@@ -199,9 +199,8 @@ def _refusal(found: Reserved, model: str, amount: int, cap: int) -> Unaffordable
         )
         return Unpriced(f"{model} has no price, and a budget holds; {remedy}")
     if found.verdict == "gone":
-        gone = ModelUnavailable(f"{model} was not asked: this delivery was stopped, or another worker has it")
-        gone.billed = "nothing"
-        return gone
+        gone = f"{model} was not asked: this delivery was stopped, or another worker has it"
+        return ModelUnavailable(gone, call=CallFacts("nothing", elsewhere=True))
     if found.verdict in ("broken", "dead", "paused"):
         return _not_called(found, model)
     left = f"{_dollars(found.left)} of {_dollars(found.limit)} are left"
@@ -220,9 +219,8 @@ def _not_called(found: Reserved, model: str) -> ModelUnavailable:
         "paused": f"its server accepts no calls for another {seconds:.3g} s",
     }[found.verdict]
     after = None if dead else seconds
-    error = ModelUnavailable(f"{model} was not asked: {why}", retryable=not dead, retry_after=after)
-    error.limited, error.broken, error.billed = not dead, found.verdict != "paused", "nothing"
-    return error
+    call = CallFacts("nothing", limited=not dead, breaker_open=found.verdict != "paused", elsewhere=True)
+    return ModelUnavailable(f"{model} was not asked: {why}", retryable=not dead, retry_after=after, call=call)
 
 
 def _named(scope: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from experts.base import Expert
 from experts.isolation.frames import HEAD, MAX_ANSWER, MAX_FRAME, framed, length
-from swarm.errors import ExpertError, Retryable, UnusableInput
+from swarm.errors import CallFacts, ExpertError, Retryable, UnusableInput
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Failure, Solution
@@ -142,8 +142,9 @@ def _bug(reported: dict[str, str]) -> IsolatedBug:
 
 def _expert_error(failure: Failure) -> ExpertError:
     """An ExpertError that `known_failure` translates into the child's Failure."""
-    error = ExpertError(failure.message, retryable=failure.retryable, retry_after=failure.retry_after)
-    error.reason, error.limited, error.broken = failure.reason, failure.limited, failure.broken
+    call = CallFacts(limited=failure.limited, breaker_open=failure.broken)
+    error = ExpertError(failure.message, retryable=failure.retryable, retry_after=failure.retry_after, call=call)
+    error.reason = failure.reason
     return error
 
 

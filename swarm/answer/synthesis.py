@@ -18,6 +18,7 @@ from typing import Protocol
 
 from swarm.answer.source_markers import MarkerParser, MarkerStripper, SourcedText, read
 from swarm.errors import BadOutput, ExpertError, ModelUnavailable
+from swarm.llm.bad_output import cut_output, echoed_output
 from swarm.llm.base import ChatRequest, Completion, Message, Model, Models, cap_of
 from swarm.llm.degenerate_output import echo, reminded
 from swarm.llm.endpoints import unusable
@@ -209,7 +210,7 @@ class Synthesis:
                 problem = error.problem if isinstance(error, BadOutput) else ""
                 asked = replace(asked, messages=tuple(reminded(asked.messages, problem))) if problem else asked
                 pause = min(error.retry_after or PAUSE, LONGEST_PAUSE)
-                again = tries and not error.broken and (error.retryable or problem)
+                again = tries and not error.call.breaker_open and (error.retryable or problem)
                 if not again or time.monotonic() + pause >= until:
                     return _failure(error, usage)
             await asyncio.sleep(pause)
@@ -295,7 +296,7 @@ def _bytes(text: str) -> int:
 
 def _written(asked: SynthesisQuestion, completion: Completion, usage: Usage) -> WrittenAnswer:
     if completion.cut:
-        raise BadOutput.cut(completion.model, completion.remedy)
+        raise cut_output(completion.model, completion.remedy)
     text = completion.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if asked.may_lack and _lacks(text):
         lacking = " ".join(text.strip().removeprefix(LACKING).split())[:MAX_LACKING]
@@ -304,7 +305,7 @@ def _written(asked: SynthesisQuestion, completion: Completion, usage: Usage) -> 
         return WrittenAnswer(SourcedText(""), usage, lacking)
     marked = read(text, asked.marks)
     if remark := echo(marked.text, asked.messages, (SYSTEM, NOTICE)):
-        raise BadOutput.echoed(completion.model, remark.problem)
+        raise echoed_output(completion.model, remark.problem)
     if asked.prose and _is_json(marked.text):
         raise BadOutput(f"{completion.model}: the answer is JSON, but prose was asked for")
     return WrittenAnswer(marked, usage)
@@ -324,4 +325,5 @@ def _is_json(text: str) -> bool:
 
 
 def _failure(error: ExpertError, usage: Usage) -> Failure:
-    return Failure(reason=as_reason(error.reason), message=str(error)[:500], usage=usage)
+    message, logged = str(error)[:500], error.log_message[:500]
+    return Failure(reason=as_reason(error.reason), message=message, usage=usage, log_message=logged)

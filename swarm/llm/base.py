@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from swarm.errors import Billed, ModelRefused
+from swarm.errors import Billed, CallFacts, ModelRefused
 from swarm.types.result import FailedModel, Usage
 from swarm.types.sampling import IN_CARD, UNSET, Cap, Sampling
 
@@ -161,9 +161,8 @@ class NoModels:
     """No models at all, for processes that run `local/` experts only."""
 
     def get(self, name: str) -> Model:
-        unknown = ModelRefused(f"this process has no model endpoints, so {name!r} cannot be asked")
-        unknown.billed = "nothing"
-        raise unknown
+        unknown = f"this process has no model endpoints, so {name!r} cannot be asked"
+        raise ModelRefused(unknown, call=CallFacts("nothing"))
 
     async def aclose(self) -> None:
         return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from swarm.errors import BadInput, ModelRefused
+from swarm.errors import BadInput, CallFacts, ModelRefused
 from swarm.llm.endpoint_config import ENDPOINT, SENDABLE, Entry, Timeouts, located, read, usable
 from swarm.types.card import Limits
 from swarm.types.sampling import UNSET, Sampling
@@ -200,11 +200,9 @@ class Endpoints:
         return value
 
 
-def unusable(message: str) -> ModelRefused:
+def unusable(message: str, log_message: str | None = None) -> ModelRefused:
     """The error for a wrong configuration, for an operator to correct. Nothing was sent; other endpoints may work."""
-    error = ModelRefused(message)
-    error.billed, error.elsewhere = "nothing", True
-    return error
+    return ModelRefused(message, call=CallFacts("nothing", elsewhere=True), log_message=log_message)
 
 
 def _of_url(url: str) -> tuple[str, ...]:

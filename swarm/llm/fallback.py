@@ -7,12 +7,13 @@ get 40 and at least 20 seconds; three get 40, 13 and 6. A model whose breaker is
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from swarm import logging as events
-from swarm.errors import BadOutput, ExpertError
+from swarm.errors import ExpertError
+from swarm.llm.bad_output import cut_output
 from swarm.llm.base import ChatRequest, Completion, Model, Models
 from swarm.llm.openai.usage import failed
 from swarm.types.result import FailedModel, Usage, as_reason
@@ -26,7 +27,7 @@ _log = events.get_logger("models")
 def with_fallbacks(models: Models, names: Sequence[str]) -> Model:
     """The first model of `names`, with the others as its fallbacks, in order.
 
-    The next model is asked after an error that allows it (`ExpertError.elsewhere`), and after an answer cut at the
+    The next model is asked after an error that allows it (`CallFacts.elsewhere`), and after an answer cut at the
     token limit, since another model's limit may be higher; never once a piece of a stream was given. If all answers
     are cut, the last text counts, but not if a format was requested. The completion names the model that answered, and
     its usage counts all calls. If none answered, the error says what was tried; it is retryable if one of them is, and
@@ -62,7 +63,7 @@ class FallbackModel:
                             begun = True
                             yield item
             except ExpertError as error:
-                if cut is not None and (turns.is_last or not error.elsewhere):
+                if cut is not None and (turns.is_last or not error.call.elsewhere):
                     yield turns.paid(replace(cut, usage=failed(error, request.messages)))
                     return
                 turns.failed(error, failed(error, request.messages), begun=begun)
@@ -72,7 +73,7 @@ class FallbackModel:
                 yield turns.paid(completion)
                 return
             cut = completion if request.format is None else None
-            turns.failed(BadOutput.cut(completion.model, completion.remedy), completion.usage)
+            turns.failed(cut_output(completion.model, completion.remedy), completion.usage)
 
 
 class _Turns:
@@ -98,7 +99,7 @@ class _Turns:
 
     def failed(self, error: ExpertError, used: Usage, *, begun: bool = False) -> None:
         """Go on to the next model, or raise one error for all. `begun`: pieces of its answer were given."""
-        name, over = self.name, begun or self.is_last or not error.elsewhere
+        name, over = self.name, begun or self.is_last or not error.call.elsewhere
         self._errors.append(error)
         self._used += used
         if over:
@@ -120,12 +121,21 @@ class _Turns:
         if len(self._errors) == 1:
             return last
         passing = [error for error in self._errors if error.retryable] or [last]
-        before = "; ".join(f"{error} ({error.reason})" for error in self._errors if error is not passing[-1])
-        together = passing[-1].worded(f"{passing[-1]}; also tried: {before}")
+        together = passing[-1].worded(
+            self._joined(passing[-1], str), self._joined(passing[-1], lambda error: error.log_message)
+        )
         pauses = [error.retry_after for error in passing if error.retry_after is not None]
         together.retry_after = min(pauses) if len(pauses) == len(passing) else None
-        together.limited = all(error.limited for error in passing)
-        together.broken = all(error.broken for error in passing)
-        together.tokens = self._used.input_tokens, self._used.output_tokens
-        together.estimated = bool(self._used.estimated)
+        together.call = replace(
+            together.call,
+            tokens=(self._used.input_tokens, self._used.output_tokens),
+            estimated=bool(self._used.estimated),
+            limited=all(error.call.limited for error in passing),
+            breaker_open=all(error.call.breaker_open for error in passing),
+        )
         return together
+
+    def _joined(self, chosen: ExpertError, text: Callable[[ExpertError], str]) -> str:
+        """The text of the `chosen` error, then those of the others."""
+        others = "; ".join(f"{text(error)} ({error.reason})" for error in self._errors if error is not chosen)
+        return f"{text(chosen)}; also tried: {others}"

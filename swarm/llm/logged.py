@@ -96,7 +96,7 @@ class _Call:
             **events.used(whole.usage if whole else self._used(failed)),
         }
         if isinstance(failed, ExpertError):
-            line["error"] = events.excerpt(str(failed)) if self._contents else events.own(str(failed))
+            line["error"] = events.excerpt(str(failed)) if self._contents else failed.log_message
         if self._contents:
             line["prompt"] = events.excerpt("\n\n".join(f"{each.role}: {each.content}" for each in self._messages))
             line["answer"] = events.excerpt(whole.text if whole else "")

@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from swarm import logging as events
 from swarm.errors import Billed, Down, ExpertError, ModelUnavailable
 from swarm.llm.base import (
     ChatRequest,
@@ -252,20 +251,20 @@ class _Call:
         held, used = self._held, failed(error, self._request.messages)
         self._settle(
             CallOutcome(
-                "unknown" if used.unknown else error.billed,
+                "unknown" if used.unknown else error.call.billed,
                 used.input_tokens,
                 used.output_tokens,
-                limited=error.limited,
+                limited=error.call.limited,
                 pause=error.retry_after or 0.0,
-                down=error.down,
-                why=_why(error, self._model.name) if error.down else "",
+                down=error.call.health,
+                why=_why(error, self._model.name) if error.call.health else "",
                 answered=_answered(error),
                 estimated=bool(used.estimated),
             )
         )
-        if held is not None and held.probe and error.down:
+        if held is not None and held.probe and error.call.health:
             # a probe serves all callers, so its failure costs no attempt
-            error.limited = error.broken = True
+            error.call = replace(error.call, limited=True, breaker_open=True)
 
     def _given_up(self, *, late: bool) -> None:
         """Settle an abandoned call. `late`: its time ran out, which counts against the model's health."""
@@ -287,12 +286,12 @@ class _Call:
 
 def _why(error: ExpertError, model: str) -> str:
     """The problem of a server for other callers, without the server's own words and without the remedy."""
-    return events.own(str(error).removeprefix(f"{model}: ")).partition("; ")[0][:MAX_WHY]
+    return error.log_message.removeprefix(f"{model}: ").partition("; ")[0][:MAX_WHY]
 
 
 def _answered(error: ExpertError) -> bool:
     """Whether an error is the response of a healthy server."""
-    return not error.down and (error.limited or not isinstance(error, ModelUnavailable))
+    return not error.call.health and (error.call.limited or not isinstance(error, ModelUnavailable))
 
 
 def most_tokens(messages: Sequence[Message], form: ResponseFormat | None = None) -> int:

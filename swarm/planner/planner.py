@@ -168,7 +168,8 @@ class Planner:
 
     def _tell_of(self, failure: Failure, instead: str) -> None:
         unusable = failure.reason == "bad_output"  # such a message quotes the model, which quotes the request
-        message = "none of its answers was a plan that can run" if unusable else events.own(failure.message)
+        said = failure.log_message or failure.message
+        message = "none of its answers was a plan that can run" if unusable else said
         model = self._settings.planner
         _log.warning(events.PLANNER_FELL_BACK, model=model, reason=failure.reason, message=message, instead=instead)
 

@@ -115,7 +115,7 @@ class Answers:
 
     def _log_fallback(self, job: str, failure: Failure) -> None:
         model = self._writer.name if self._writer else ""
-        message = events.own(failure.message)
+        message = failure.log_message or failure.message
         _log.warning(events.SYNTHESIS_FELL_BACK, job=job, model=model, reason=failure.reason, message=message)
 
     async def _written(

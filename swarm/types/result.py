@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from swarm.types.base import Value
 
@@ -127,6 +127,9 @@ class Failure(Value):
     broken: bool = False
     """Whether an open breaker refused the call: a fallback expert is then tried at once."""
     usage: Usage = Usage()
+    log_message: str = Field(default="", exclude=True)
+    """`message` without the text of a server, if it has some; not sent, since only the process that sees the failure
+    logs it."""
 
 
 Outcome = Solution | Failure

@@ -14,7 +14,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.ledger import Ledger, Reserved, Spent
 from swarm.broker.price_table import PriceTable
 from swarm.broker.queue import Claim
-from swarm.errors import ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
+from swarm.errors import CallFacts, ModelUnavailable, NoRoom, TooLarge, Unaffordable, Unpriced
 from swarm.llm.metered import CallOutcome
 from swarm.logging import OVERSHOT
 from swarm.settings import Settings
@@ -101,7 +101,7 @@ async def test_a_model_that_is_known_to_fail_is_not_asked_and_nothing_is_held(ha
         with pytest.raises(ModelUnavailable, match=r"box/short was not asked: the endpoint box has failed") as caught:
             await account.reserve("box/short", 1, 9, 1.0)
         error = caught.value
-        assert (error.limited, error.broken, error.elsewhere, error.billed) == (True, True, True, "nothing")
+        assert error.call == CallFacts("nothing", limited=True, breaker_open=True, elsewhere=True)
         assert 4 < (error.retry_after or 0) <= 5
         assert (await hands.log.spent("j1")).open == 0
 
@@ -121,7 +121,8 @@ async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hand
             await account.reserve("box/small", 1, 9, 1.0)
 
     error = caught.value
-    assert (error.retryable, error.limited, error.broken, error.elsewhere) == (False, False, True, True)
+    assert not error.retryable
+    assert error.call == CallFacts("nothing", breaker_open=True, elsewhere=True)
     assert await hands.log.spent("j1") == Spent(limit=10_000)
 
 
@@ -134,7 +135,8 @@ async def test_a_model_whose_server_wants_no_calls_is_not_asked_meanwhile(hands:
             await account.reserve("box/small", 1, 9, 1.0)
 
     error = caught.value
-    assert (error.retryable, error.limited, error.broken, error.elsewhere) == (True, True, False, True)
+    assert error.retryable
+    assert error.call == CallFacts("nothing", limited=True, elsewhere=True)
     assert 8 < (error.retry_after or 0) <= 9.001
     assert await hands.log.spent("j1") == Spent(limit=10_000)
 

@@ -325,7 +325,7 @@ async def test_a_join_instead_of_a_written_answer_is_logged_once_without_a_word_
     client: SwarmClient, settings: Settings
 ) -> None:
     def refuse(messages: Sequence[Message]) -> str:
-        raise ModelRefused("test/writer: HTTP 400: cannot read 'it snows'")
+        raise ModelRefused("test/writer: HTTP 400: cannot read 'it snows'", log_message="test/writer: HTTP 400")
 
     with capture_logs(processors=[bound]) as lines:
         answer, _ = await failing(client, settings, refuse)

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from copy import copy, deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 import experts
 import swarm
 import workers
-from swarm.errors import BadInput, BadOutput, ExpertError, SwarmError, UnknownExpert
+from swarm.errors import BadInput, CallFacts, ExpertError, SwarmError, UnknownExpert
+from swarm.llm.bad_output import cut_output
 
 
 def _import_all() -> None:
@@ -70,20 +72,20 @@ def test_every_error_is_the_same_again(
 
 @pytest.mark.parametrize("again", [pickled, copy, deepcopy])
 def test_what_was_noted_and_set_later_is_kept(again: Callable[[SwarmError], Any]) -> None:
-    error = BadOutput.cut("box/small")
-    error.tokens = (3, 4)
+    error = cut_output("box/small")
+    error.call = replace(error.call, tokens=(3, 4))
     error.add_note("of subtask t1")
 
     assert same(again(error), error)
-    assert (again(error).reason, again(error).tokens, again(error).__notes__) == ("cut", (3, 4), ["of subtask t1"])
+    assert (again(error).reason, again(error).call.tokens, again(error).__notes__) == ("cut", (3, 4), ["of subtask t1"])
 
 
 def test_a_copy_is_another_error_with_facts_of_its_own() -> None:
     error = ExpertError("slow")
     other = copy(error)
-    other.tokens = (1, 1)
+    other.call = CallFacts(tokens=(1, 1))
 
-    assert error.tokens == (0, 0)
+    assert error.call.tokens == (0, 0)
 
 
 def raise_unknown() -> None:

@@ -168,23 +168,6 @@ def test_errors_that_came_of_each_other_are_told_once(lines: Lines) -> None:
     assert lines()[0]["exception"].split() == ["TypeError", "--", "and", "so:", "KeyError"]
 
 
-@pytest.mark.parametrize(
-    ("message", "own"),
-    [
-        ("a/b: HTTP 400: my secret; check it", "a/b: HTTP 400"),
-        ("a/b: HTTP 401: my\nsecret; check the key of the endpoint 'a'", "a/b: HTTP 401"),
-        ("a/b: an error instead of an answer: my secret", "a/b: an error instead of an answer"),
-        ("a/b: the model will not answer this: my secret", "a/b: the model will not answer this"),
-        ("a/b: the answer broke off (illegal header: my secret)", "a/b: the answer broke off"),
-        ("a/b: cannot reach box (bad line: bytearray(b'my secret'))", "a/b: cannot reach box (bad line: bytearray"),
-        ("a/b: cannot reach box (refused); check the URL", "a/b: cannot reach box (refused); check the URL"),
-        ("a/b: no answer within 3 s", "a/b: no answer within 3 s"),
-    ],
-)
-def test_the_words_of_a_server_are_taken_out_of_an_error(message: str, own: str) -> None:
-    assert logging.own(message) == own
-
-
 def test_what_was_used_is_told_without_what_is_nothing() -> None:
     assert logging.used(Usage(calls=1, output_tokens=3)) == {"calls": 1, "output_tokens": 3}
     assert logging.used(Usage()) == {}

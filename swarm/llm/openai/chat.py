@@ -100,7 +100,8 @@ class OpenAIModel:
                     yield item
         except ExpertError as error:
             used = ask.used
-            error.tokens, error.estimated = (used.input_tokens, used.output_tokens), bool(used.estimated)
+            tokens = used.input_tokens, used.output_tokens
+            error.call = replace(error.call, tokens=tokens, estimated=bool(used.estimated))
             raise
 
     async def _answered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
@@ -120,8 +121,8 @@ class OpenAIModel:
         except ServerError as error:
             raise refused(self.name, self.endpoint, error) from None
         except (ModelRefused, ModelUnavailable, BadOutput) as error:
-            said = self.endpoint.clean(str(error))
-            raise error.worded(said if said.startswith(f"{self.name}: ") else f"{self.name}: {said}") from None
+            clean = self.endpoint.clean
+            raise error.worded(clean(str(error)), clean(error.log_message)).prefixed(self.name) from None
 
     async def _laddered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer in the first format that the server accepts. Nothing is repeated once a piece was given."""
@@ -145,7 +146,7 @@ class OpenAIModel:
         sent = refused(self.name, self.endpoint, error)
         used = failed(sent, ask.messages)
         if self.on_repeat is not None:
-            await self.on_repeat(sent.billed, used)
+            await self.on_repeat(sent.call.billed, used)
         else:
             ask.failed.append(used)
 
@@ -186,7 +187,7 @@ class OpenAIModel:
         try:
             completion = reader.completion(self.name, ladder.way or "")
         except ExpertError as error:
-            error.billed = "told"
+            error.call = replace(error.call, billed="told")
             raise
         is_long = len(completion.text) > LONG
         completion = await in_thread(ladder.answered, completion) if is_long else ladder.answered(completion)

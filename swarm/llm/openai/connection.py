@@ -14,14 +14,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from swarm.errors import BadOutput, Billed, ExpertError, ModelRefused, ModelUnavailable
+from swarm.errors import BadOutput, Billed, CallFacts, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai.error_table import classify, reason
 from swarm.llm.openai.model_list import ListedModel, listed, named
 from swarm.llm.openai.response_parser import LOOK, MAX_RESPONSE, ServerError
 from swarm.llm.openai.retry_after import retry_after
 from swarm.llm.openai.timeouts import CallTimeouts
-from swarm.llm.openai.transport import http_client, moved, of_health, timed_out, trusted, unreached
+from swarm.llm.openai.transport import MODEL_DOWN, UNSENT, http_client, moved, timed_out, trusted, unreached
 from swarm.runtime.thread_pool import in_thread
 
 if TYPE_CHECKING:
@@ -67,9 +67,8 @@ class OpenAIConnection:
             async with asyncio.timeout_at(timeouts.until):
                 await self._package.load()
         except TimeoutError:
-            unready = ModelUnavailable(f"{name}: the client was not loaded within {timeouts.seconds:g} s")
-            unready.billed = "nothing"
-            raise unready from None
+            unready = f"{name}: the client was not loaded within {timeouts.seconds:g} s"
+            raise ModelUnavailable(unready, call=UNSENT) from None
 
     async def read(
         self, api: Api, body: Mapping[str, Any], timeouts: CallTimeouts, name: str, *, most: int = MAX_RESPONSE
@@ -120,11 +119,11 @@ class OpenAIConnection:
             raise unreached(name, where, error) from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             cause = where.clean(str(error) or type(error).__name__)
-            raise of_health(ModelUnavailable(f"{name}: the answer broke off ({cause}); {LOOK}"), "model") from None
+            lost = f"{name}: the answer broke off"
+            raise ModelUnavailable(f"{lost} ({cause}); {LOOK}", call=MODEL_DOWN, log_message=lost) from None
         except UnicodeEncodeError:
-            unsendable = ModelRefused(f"{name}: the request is not valid Unicode; send UTF-8 text")
-            unsendable.billed = "nothing"
-            raise unsendable from None
+            unsendable = f"{name}: the request is not valid Unicode; send UTF-8 text"
+            raise ModelRefused(unsendable, call=CallFacts("nothing")) from None
         except httpx2.InvalidURL:
             raise unusable(f"{name}: the URL of the endpoint {where.name!r} names no server") from None
         except openai.OpenAIError as error:
@@ -141,18 +140,20 @@ class OpenAIConnection:
                 return ()
             raise refused(name, self.endpoint, error) from None
         except BadOutput as error:
-            raise error.worded(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
+            raise error.prefixed(name) from None
 
     async def no_default_model(self, timeout: float = LIST_SECONDS) -> ModelRefused:
         """The error that no model was named, with the models that there are."""
         name = self.endpoint.name
         try:
             offers = await self.list_models(min(timeout, LIST_SECONDS))
-            said = f"it offers {named(offers)}" if offers else "its server lists none"
+            said = logged = f"it offers {named(offers)}" if offers else "its server lists none"
         except ExpertError as error:
-            said = f"its server does not say which it offers ({error})"
+            unlisted = "its server does not say which it offers"
+            said, logged = f"{unlisted} ({error})", f"{unlisted} ({error.log_message})"
         set_it = f"name one: {name}/MODEL, or set `model` in [endpoints.{name}] of swarm.toml"
-        return unusable(f"the endpoint {name!r} has no default model; {set_it}; {said}")
+        unnamed = f"the endpoint {name!r} has no default model; {set_it}"
+        return unusable(f"{unnamed}; {said}", f"{unnamed}; {logged}")
 
     async def aclose(self) -> None:
         client, self._client = self._client, None
@@ -188,11 +189,14 @@ def refused(name: str, endpoint: Endpoint, error: ServerError) -> ExpertError:
     remedy = fault.remedy.format(where=f"the endpoint {endpoint.name!r}", model=model)
     if 300 <= error.status < 400:
         remedy = moved(endpoint, error.headers.get("location", "")) or remedy
-    message = f"{name}: {where}: {said}" + (f"; {remedy}" if remedy else "")
-    found = fault.raised(message, retry_after(error.headers, error.body, time.time()))
-    found.billed = _billed(error)
-    found.limited = fault.retryable and (error.status == 429 or fault.kind == "rate")
-    return found
+    logged = f"{name}: {where}"
+    return fault.raised(
+        f"{logged}: {said}" + (f"; {remedy}" if remedy else ""),
+        retry_after(error.headers, error.body, time.time()),
+        billed=_billed(error),
+        limited=fault.retryable and (error.status == 429 or fault.kind == "rate"),
+        log_message=logged,
+    )
 
 
 def _billed(error: ServerError) -> Billed:

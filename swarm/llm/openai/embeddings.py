@@ -14,7 +14,7 @@ import math
 import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarm.errors import BadOutput, ExpertError
@@ -68,7 +68,7 @@ class OpenAIEmbedder:
                 usage += used
                 same_length(self.name, vectors)
         except ExpertError as error:
-            error.tokens = (usage.input_tokens, 0)
+            error.call = replace(error.call, tokens=(usage.input_tokens, 0))
             raise
         return Embedded(tuple(vectors), usage, self.name)
 
@@ -81,7 +81,7 @@ class OpenAIEmbedder:
         except ServerError as error:
             raise refused(self.name, self.connection.endpoint, error) from None
         except BadOutput as error:
-            raise error.worded(f"{self.name}: {str(error).removeprefix(f'{self.name}: ')}") from None
+            raise error.prefixed(self.name) from None
         return vectors, estimated(counted(told), sent=sum(map(text_tokens, texts)), received=0)
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import (
+    Billed,
+    CallFacts,
     ContentRefused,
     ContextTooLong,
     Down,
@@ -50,11 +52,20 @@ class ErrorRule:
     def retryable(self) -> bool:
         return self.error.retryable
 
-    def raised(self, message: str, retry_after: float | None = None) -> ModelUnavailable | ModelRefused:
+    def raised(
+        self,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        billed: Billed = "unknown",
+        limited: bool = False,
+        log_message: str | None = None,
+    ) -> ModelUnavailable | ModelRefused:
         """The error to raise; `retry_after` is ignored unless it is retryable."""
-        error = self.error(message, retry_after=retry_after if self.retryable else None)
-        error.elsewhere, error.down = True, self.down  # another server may accept what this one does not
-        return error
+        # another server may accept what this one does not
+        call = CallFacts(billed, limited=limited, health=self.down, elsewhere=True)
+        after = retry_after if self.retryable else None
+        return self.error(message, retry_after=after, call=call, log_message=log_message)
 
 
 def _row(

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.errors import BadOutput, ContentRefused, ModelUnavailable
+from swarm.errors import BadOutput, CallFacts, ContentRefused, ModelUnavailable
+from swarm.llm.bad_output import cut_output, with_problem
 from swarm.llm.base import Anew, Completion
 from swarm.llm.openai import usage
 from swarm.llm.openai.error_table import status_of
@@ -194,9 +195,7 @@ class ResponseParser:
         elif not self.streamed or self._body.strip():
             yield from self._whole()
         if not self.finished or self.finish == "error":
-            broken = ModelUnavailable(f"the answer broke off; {LOOK}")
-            broken.down = "model"
-            raise broken
+            raise ModelUnavailable(f"the answer broke off; {LOOK}", call=CallFacts(health="model", elsewhere=True))
         yield from self._passed("" if self.by_tool else "".join(self._held), last=True)
         yield from self._given("" if self.by_tool else self.splitter.end(cut=self.cut))
 
@@ -207,7 +206,8 @@ class ResponseParser:
     def completion(self, model: str, asked_by: str) -> Completion:
         """The completion. Raises the reason if the response is no answer."""
         if self.refusal or self.finish == "content_filter":
-            raise ContentRefused(f"the model will not answer this: {self.refusal or 'content filter'}")
+            refused = "the model will not answer this"
+            raise ContentRefused(f"{refused}: {self.refusal or 'content filter'}", log_message=refused)
         text = self.text
         if not text.strip():
             raise self._empty()
@@ -226,10 +226,10 @@ class ResponseParser:
         thoughts = bool(self.splitter.thoughts)
         if self.cut:
             where = "while the model was thinking" if thoughts else "before its first word"
-            return BadOutput.cut("", self.remedy, f"the answer is empty: it was cut at the token limit {where}")
+            return cut_output("", self.remedy, f"the answer is empty: it was cut at the token limit {where}")
         if self._unoffered:
             called = ", ".join(dict.fromkeys(filter(None, self._unoffered)))[:100] or "without a name"
-            return BadOutput.with_problem(f"called a tool ({called}), and there are none", NO_TOOLS)
+            return with_problem(f"called a tool ({called}), and there are none", NO_TOOLS)
         return BadOutput("the answer is empty: the model wrote only reasoning" if thoughts else "the answer is empty")
 
     def _begun(self) -> bytes:

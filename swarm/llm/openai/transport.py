@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies
 
-from swarm.errors import ExpertError, ModelUnavailable
+from swarm.errors import CallFacts, ExpertError, ModelUnavailable
 from swarm.llm.endpoint_config import usable
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai.timeouts import CallTimeouts
@@ -27,6 +27,10 @@ MAX_ERROR = 100_000
 KEPT, KEPT_SECONDS = 100, 4.0
 """Idle connections kept per endpoint, and for how many seconds: many servers close them after 5 s, and a request sent
 at that moment is lost."""
+UNSENT = CallFacts("nothing", elsewhere=True)
+UNREACHED = CallFacts("nothing", health="endpoint", elsewhere=True)
+MODEL_DOWN = CallFacts(health="model", elsewhere=True)
+"""Facts of a call that was not sent, could not be sent, or had no answer."""
 _PROXIES = ("http", "https", "socks5", "socks5h")
 
 
@@ -125,15 +129,12 @@ def timed_out(name: str, where: Endpoint, timeouts: CallTimeouts, cause: BaseExc
 
     if isinstance(cause, httpx2.ConnectTimeout):
         late = f"{name}: no connection to {where.host} {timeouts.unconnected(where.name)}"
-        error = of_health(ModelUnavailable(f"{late}; {_remedy(where)}"), "endpoint")
-        error.billed = "nothing"
-    elif isinstance(cause, httpx2.PoolTimeout):
+        return ModelUnavailable(f"{late}; {_remedy(where)}", call=UNREACHED)
+    if isinstance(cause, httpx2.PoolTimeout):
         full = f"all {where.connections:,} connections of the endpoint {where.name!r} were in use all the time"
-        error = ModelUnavailable(f"{name}: {full}; raise `connections` in [endpoints.{where.name}] of swarm.toml")
-        error.billed = "nothing"
-    else:
-        error = of_health(ModelUnavailable(f"{name}: {timeouts.late(where.name)}"), "model")
-    return error
+        remedy = f"raise `connections` in [endpoints.{where.name}] of swarm.toml"
+        return ModelUnavailable(f"{name}: {full}; {remedy}", call=UNSENT)
+    return ModelUnavailable(f"{name}: {timeouts.late(where.name)}", call=MODEL_DOWN)
 
 
 def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
@@ -142,7 +143,9 @@ def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
 
     causes = list(_causes(error))
     first = causes[0] if causes else error
-    cause = where.clean(str(first) or type(first).__name__)
+    kind = type(first).__name__
+    cause = where.clean(str(first) or kind)
+    logged = kind if isinstance(first, httpx2.RemoteProtocolError) else cause  # it repeats what the server sent
     # a proxy's own error: it did not open the way to the server
     unsent = any(isinstance(each, (httpx2.ConnectError, httpx2.ProxyError)) for each in causes)
     for each in causes:
@@ -154,12 +157,12 @@ def unreached(name: str, where: Endpoint, error: BaseException) -> ExpertError:
             remedy = "check that the URL has the right port, and http:// for a server without TLS"
             return unusable(f"{name}: no TLS with {where.host} ({each.reason}); {remedy}")
     if not unsent and any(map(_hung_up, causes)):
-        lost = f"{where.host} closed the connection before an answer ({cause})"
+        lost, call = f"{name}: {where.host} closed the connection before an answer", MODEL_DOWN
         remedy = "check its log, and that of any proxy before it: one of them may have crashed or timed out"
-        return of_health(ModelUnavailable(f"{name}: {lost}; {remedy}"), "model")
-    found = ModelUnavailable(f"{name}: cannot reach {where.host} ({cause}); {_remedy(where)}")
-    found.billed = "nothing" if unsent else "unknown"
-    return of_health(found, "endpoint" if unsent else "model")
+    else:
+        lost, call = f"{name}: cannot reach {where.host}", UNREACHED if unsent else MODEL_DOWN
+        remedy = _remedy(where)
+    return ModelUnavailable(f"{lost} ({cause}); {remedy}", call=call, log_message=f"{lost} ({logged}); {remedy}")
 
 
 def _hung_up(cause: BaseException) -> bool:
@@ -182,11 +185,6 @@ def moved(where: Endpoint, location: str) -> str:
         return f"it redirects within {host}: check the path in the URL of the endpoint {where.name!r}"
     other = where.clean(f"{new.scheme}://{host}")
     return f"it redirects to {other}: if that is the server, give the endpoint {where.name!r} its URL"
-
-
-def of_health(error: ExpertError, down: Literal["model", "endpoint"]) -> ExpertError:
-    error.down = down
-    return error
 
 
 def _passes(error: ssl.SSLError) -> bool:

@@ -66,15 +66,16 @@ def failed(error: ExpertError, messages: Sequence[Message]) -> Usage:
     >>> failed(error, [Message("user", "hello")]).model_dump(exclude_defaults=True)
     {'calls': 1, 'input_tokens': 8, 'estimated': 1, 'unknown': 1}
     """
-    if error.billed == "nothing":
+    call = error.call
+    if call.billed == "nothing":
         return Usage()
-    sent, received = error.tokens
-    known = error.billed == "told" and sent and received and not error.estimated
+    sent, received = call.tokens
+    known = call.billed == "told" and sent and received and not call.estimated
     return Usage(
         calls=1,
         input_tokens=sent or prompt_tokens(messages),
         output_tokens=received,
-        estimated=int(error.estimated or not sent),
+        estimated=int(call.estimated or not sent),
         unknown=int(not known),
     )
 

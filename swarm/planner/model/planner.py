@@ -15,7 +15,8 @@ from dataclasses import replace
 from itertools import islice
 
 from swarm.engine import retry
-from swarm.errors import MORE_TOKENS, BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
+from swarm.errors import BadOutput, DraftReason, ExpertError, ModelUnavailable, NoDraft, PlanRefused
+from swarm.llm.bad_output import MORE_TOKENS
 from swarm.llm.base import ChatRequest, Completion, Message, Model, cap_of, complete
 from swarm.llm.openai.usage import failed, given_up
 from swarm.planner.base import PriorPlan, Publish, fallbacks, in_thread_if_long
@@ -135,11 +136,12 @@ class _Conversation:
                 self._note(turn, f"{self._said(error)}{_asked_by(completion)}")
                 refusals += isinstance(error, NoDraft) and error.reason == "refusal"
                 if isinstance(error, BadOutput) and not error.retryable:
-                    return self.gave_up(as_reason(error.reason), self._last)
+                    return self.gave_up(as_reason(error.reason), self._last, error.log_message)
                 if refusals > 1:
                     break
                 if asyncio.get_running_loop().time() > patience:
-                    return self.gave_up("timeout", f"{self._last}; {self._unstarted}")
+                    late = f"{self._model.name}: {self._unstarted}"
+                    return self.gave_up("timeout", f"{self._last}; {self._unstarted}", late)
                 messages = self._repair(error, completion.text if completion else "", draft)
             except Unstarted as error:
                 self._note(turn, str(error))
@@ -147,19 +149,19 @@ class _Conversation:
             except ModelUnavailable as error:
                 self._note(turn, self._said(error))
                 outages += 1
-                if error.broken or not await self._waited(error, outages):
-                    return self.gave_up("unavailable", str(error))
+                if error.call.breaker_open or not await self._waited(error, outages):
+                    return self.gave_up("unavailable", str(error), error.log_message)
             except ExpertError as error:
                 self._note(turn, self._said(error))
-                return self.gave_up(as_reason(error.reason), str(error))
+                return self.gave_up(as_reason(error.reason), str(error), error.log_message)
         return self.gave_up("bad_output", self._last)
 
-    def gave_up(self, reason: Reason, why: str) -> Planned:
+    def gave_up(self, reason: Reason, why: str, log_message: str = "") -> Planned:
         return Planned(
             planner=self._model.name,
             notes=tuple(self._notes),
             usage=self._usage,
-            failure=Failure(reason=reason, message=why),
+            failure=Failure(reason=reason, message=why, log_message=log_message),
         )
 
     # -- one turn

@@ -15,7 +15,7 @@ from swarm.answer.aggregate import aggregate
 from swarm.answer.synthesis import LEAST, REQUEST, ROOM, Synthesis, SynthesisQuestion, WrittenAnswer, question
 from swarm.engine.progress import Graph, Progress, SubtaskState
 from swarm.engine.scheduler import AskAnswer, End, decide
-from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
+from swarm.errors import BadOutput, CallFacts, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion, Message, NoModels
 from swarm.testing.scripted_model import Script, ScriptedModels
 from swarm.types.answer import Answer, Ending, Missing
@@ -424,8 +424,7 @@ def test_no_model_is_asked_about_nothing_or_twice() -> None:
 
 async def test_a_try_that_failed_counts_with_the_tokens_that_its_server_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm.answer.synthesis.PAUSE", 0.01)
-    error = BadOutput("the answer is empty")
-    error.tokens = (900, 400)
+    error = BadOutput("the answer is empty", call=CallFacts(tokens=(900, 400)))
     left: list[Exception] = [error]
 
     def script(messages: Sequence[Message]) -> str:

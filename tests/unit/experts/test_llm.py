@@ -92,7 +92,7 @@ async def test_an_answer_and_a_refusal_say_when_the_limits_are_fresh_again() -> 
     error = await failure(replied({"error": {"message": "slow down"}}, 429, spent))
 
     assert isinstance(error, ModelUnavailable)
-    assert (error.limited, error.retry_after) == (True, 90)
+    assert (error.call.limited, error.retry_after) == (True, 90)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
@@ -110,7 +110,7 @@ async def test_a_spent_quota_is_refused_though_its_status_is_429() -> None:
     error = await failure(replied(body, 429))
 
     assert isinstance(error, ModelRefused)
-    assert not error.limited, "asking less would change nothing"
+    assert not error.call.limited, "asking less would change nothing"
     assert "; raise the quota of the endpoint 'my-box'" in str(error)
 
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from swarm.errors import (
     BadOutput,
+    CallFacts,
     ContextTooLong,
     ExpertError,
     ModelRefused,
@@ -67,13 +68,12 @@ class Room:
 
 
 def down(seconds: float | None = None, *, broken: bool = False) -> ModelUnavailable:
-    error = ModelUnavailable("down", retry_after=seconds)
-    error.broken = error.limited = broken
-    return error
+    call = CallFacts(limited=broken, breaker_open=broken, elsewhere=True)
+    return ModelUnavailable("down", retry_after=seconds, call=call)
 
 
 def used(error: ExpertError, sent: int, received: int) -> ExpertError:
-    error.tokens = sent, received
+    error.call = replace(error.call, tokens=(sent, received))
     return error
 
 
@@ -149,7 +149,7 @@ async def test_a_form_that_all_models_cut_is_an_error_that_says_so_and_is_not_tr
         await complete(Room(Brief("a/1", "half"), Brief("b/2", "half")).chain, ChatRequest(HELLO, format=form))
 
     error = caught.value
-    assert (error.reason, error.retryable, error.tokens, error.estimated) == ("cut", False, (10, 4), True)
+    assert (error.reason, error.retryable, error.call.tokens, error.call.estimated) == ("cut", False, (10, 4), True)
     assert str(error).startswith("b/2: the answer was cut at the token limit; raise max_tokens")
     assert "also tried: a/1: the answer was cut" in str(error)
 
@@ -246,8 +246,10 @@ async def test_where_one_may_answer_later_all_may_be_asked_again_then() -> None:
     mixed = await failure(down(9.0, broken=True), down())
     never = await failure(ContextTooLong("too long"), ContextTooLong("far too long"))
 
-    assert (found.retryable, found.retry_after, found.limited, found.broken) == (True, 4.0, True, True)
-    assert (mixed.retryable, mixed.retry_after, mixed.limited, mixed.broken) == (True, None, False, False)
+    assert (found.retryable, found.retry_after) == (True, 4.0)
+    assert (found.call.limited, found.call.breaker_open) == (True, True)
+    assert (mixed.retryable, mixed.retry_after) == (True, None)
+    assert (mixed.call.limited, mixed.call.breaker_open) == (False, False)
     assert (never.retryable, never.reason) == (False, "too_long")
 
 

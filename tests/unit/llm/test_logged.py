@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from swarm.errors import BadOutput, ModelUnavailable, NoRoom, Unaffordable, WrongKey
+from swarm.errors import CallFacts, ModelUnavailable, NoRoom, Unaffordable, WrongKey
+from swarm.llm.bad_output import cut_output
 from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.logged import LoggedModels
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
@@ -112,9 +113,12 @@ async def test_what_the_completion_says_of_its_beginning_and_its_form_is_told() 
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (ModelUnavailable("box/small: HTTP 503: where is my parcel?"), "unavailable"),
-        (WrongKey("box/small: HTTP 401: where is my parcel?"), "wrong_key"),
-        (BadOutput.cut("box/small"), "cut"),
+        (
+            ModelUnavailable("box/small: HTTP 503: where is my parcel?", log_message="box/small: HTTP 503"),
+            "unavailable",
+        ),
+        (WrongKey("box/small: HTTP 401: where is my parcel?", log_message="box/small: HTTP 401"), "wrong_key"),
+        (cut_output("box/small"), "cut"),
         (NoRoom("day", 100), "parked"),
         (ZeroDivisionError("where is my parcel?"), "failed"),
     ],
@@ -128,8 +132,7 @@ async def test_a_call_that_fails_is_told_with_its_reason(error: Exception, outco
 
 
 async def test_what_a_failed_call_may_have_cost_and_what_its_server_counted_is_told(paid: Purse) -> None:
-    error = ModelUnavailable("box/small: the answer broke off")
-    error.tokens = (7, 2)
+    error = ModelUnavailable("box/small: the answer broke off", call=CallFacts(tokens=(7, 2)))
     with told() as line, pytest.raises(ModelUnavailable):
         await asked(raising(error))
 
@@ -194,8 +197,9 @@ async def test_contents_are_told_only_where_they_are_asked_for() -> None:
 
 
 async def test_with_contents_a_failure_is_told_in_the_words_of_its_server() -> None:
+    failed = ModelUnavailable("box/small: HTTP 500: my words", log_message="box/small: HTTP 500")
     with told() as line, pytest.raises(ModelUnavailable):
-        await asked(raising(ModelUnavailable("box/small: HTTP 500: my words")), contents=True)
+        await asked(raising(failed), contents=True)
 
     assert line["error"] == "box/small: HTTP 500: my words"
     assert "answer" not in line

@@ -237,7 +237,7 @@ async def test_who_tries_out_for_all_others_what_was_failing_loses_no_attempt_ov
         with paid_by(Trying()) as purse, pytest.raises(ExpertError) as caught:
             await complete(models.get("box/small"), ChatRequest(ASKED))
 
-    assert (caught.value.limited, caught.value.broken) == (spared, spared)
+    assert (caught.value.call.limited, caught.value.call.breaker_open) == (spared, spared)
     assert not purse.settled[1].limited, "that is no matter of the server's limits"
 
 

@@ -274,7 +274,8 @@ async def test_a_model_that_is_away_is_not_asked_to_write_the_answer(
 
 async def test_what_stands_in_for_a_model_is_logged_once_with_the_job_and_no_word_of_the_request() -> None:
     def echoing(messages: Sequence[Message]) -> str:
-        raise ModelRefused("test/planner: HTTP 401: bad: My lamp is broken; check the key of the endpoint 'test'")
+        message = "test/planner: HTTP 401: bad: My lamp is broken; check the key of the endpoint 'test'"
+        raise ModelRefused(message, log_message="test/planner: HTTP 401")
 
     for script, reason in ((echoing, "refused"), (says("My lamp is broken"), "bad_output")):
         logging.bind({"job": "job-1"})

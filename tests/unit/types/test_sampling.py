@@ -173,7 +173,7 @@ async def test_responses_are_asked_in_their_own_words(tmp_path: Path) -> None:
     (request,) = server.requests
     assert request.body.items() >= {"temperature": 0, "max_output_tokens": 4, "k": 1}.items()
     assert request.body["reasoning"] == {"effort": "low"}
-    assert caught.value.billed == "nothing"
+    assert caught.value.call.billed == "nothing"
 
 
 def test_the_file_of_endpoints_is_as_strict(tmp_path: Path) -> None:

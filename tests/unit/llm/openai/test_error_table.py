@@ -522,12 +522,12 @@ EXPECTED: dict[str, tuple[type[ExpertError], str, str]] = {
 def test_a_row_says_what_is_raised_and_what_that_means(row: ErrorRule) -> None:
     error = row.raised("box/small: HTTP 400: no", 7.0)
 
-    assert (type(error), error.reason, error.down) == EXPECTED[row.kind]
+    assert (type(error), error.reason, error.call.health) == EXPECTED[row.kind]
     assert error.retryable is row.retryable is isinstance(error, ModelUnavailable)
     assert error.retry_after == (7.0 if row.retryable else None)
     # only what may pass says anything of health: else a wrong key would make jobs wait instead of telling them
-    assert not error.down or error.retryable
-    assert error.elsewhere
+    assert not error.call.health or error.retryable
+    assert error.call.elsewhere
 
 
 def test_what_is_wrong_with_an_endpoint_does_not_keep_a_new_plan_from_going_around_it() -> None:

@@ -145,7 +145,7 @@ async def test_without_a_default_model_the_error_lists_what_the_server_offers(sc
                 await call
             assert "the endpoint 'box' has no default model; name one: box/MODEL, or set `model`" in str(caught.value)
             assert said in str(caught.value)
-            assert (caught.value.billed, caught.value.elsewhere) == ("nothing", True)
+            assert (caught.value.call.billed, caught.value.call.elsewhere) == ("nothing", True)
         with pytest.raises(ModelRefused, match="has no default model"):
             await models.embedder("box").embed(["hello"], timeout=0.5)
     assert {request.method for request in server.requests} == {"GET"}

@@ -242,7 +242,7 @@ def test_an_answer_that_ended_in_an_error_broke_off() -> None:
     with pytest.raises(ModelUnavailable, match="broke off") as caught:
         text_of(chunk("half an ans"), chunk(finish_reason="error"))
 
-    assert caught.value.down == "model"
+    assert caught.value.call.health == "model"
 
 
 def fed_until_full(reader: ResponseParser | SseParser, part: bytes, most: int) -> None:

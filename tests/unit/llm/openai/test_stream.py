@@ -231,16 +231,16 @@ async def test_an_error_says_what_the_server_counted_before_it() -> None:
 
     assert isinstance(empty, BadOutput)
     assert isinstance(broken, ModelUnavailable)
-    assert [error.tokens for error in (empty, broken, away)] == [(900, 400), (900, 400), (0, 0)]
-    assert not any(error.estimated for error in (empty, broken, away))
+    assert [error.call.tokens for error in (empty, broken, away)] == [(900, 400), (900, 400), (0, 0)]
+    assert not any(error.call.estimated for error in (empty, broken, away))
 
 
 async def test_an_error_of_an_answer_that_nobody_counted_says_an_estimate() -> None:
     broken = await failure(lambda request: Stream([chunk("hello there, "), chunk("dear")], cut=True))
     before = await failure(lambda request: Stream([": on its way\n\n"], cut=True))
 
-    assert (broken.tokens, broken.estimated) == ((prompt_tokens(HELLO), 5), True)
-    assert (before.tokens, before.estimated) == ((0, 0), False)
+    assert (broken.call.tokens, broken.call.estimated) == ((prompt_tokens(HELLO), 5), True)
+    assert (before.call.tokens, before.call.estimated) == ((0, 0), False)
 
 
 async def test_a_number_that_no_call_uses_is_no_count_of_tokens() -> None:

@@ -85,7 +85,7 @@ async def test_a_port_on_which_nobody_listens_costs_nothing_and_says_so_of_the_e
     error = await failure(models_of(tmp_path, f"http://127.0.0.1:{free_port()}/v1"))
 
     assert isinstance(error, ModelUnavailable)
-    assert (error.billed, error.down, error.elsewhere) == ("nothing", "endpoint", True)
+    assert (error.call.billed, error.call.health, error.call.elsewhere) == ("nothing", "endpoint", True)
     assert "cannot reach 127.0.0.1:" in str(error)
     assert "check the URL of the endpoint 'box'" in str(error)
 
@@ -95,7 +95,7 @@ async def test_a_host_without_an_address_is_not_reached(tmp_path: Path) -> None:
 
     assert isinstance(error, ModelUnavailable)
     assert "cannot reach no-such-host.invalid" in str(error)
-    assert (error.billed, error.down) == ("nothing", "endpoint")
+    assert (error.call.billed, error.call.health) == ("nothing", "endpoint")
 
 
 @asynccontextmanager
@@ -119,12 +119,12 @@ async def test_a_host_that_does_not_answer_is_given_up_after_the_time_for_a_conn
     assert isinstance(error, ModelUnavailable)
     assert "no connection to 127.0.0.1" in str(error)
     assert "within 0.3 s (timeouts.connect of the endpoint 'box')" in str(error)
-    assert (error.billed, error.down) == ("nothing", "endpoint")
+    assert (error.call.billed, error.call.health) == ("nothing", "endpoint")
 
 
 async def test_a_call_with_less_time_than_a_connection_may_take_costs_nothing_if_there_was_none(tmp_path: Path) -> None:
     async with unanswered() as url:
-        assert (await failure(models_of(tmp_path, url), timeout=1)).billed == "nothing"
+        assert (await failure(models_of(tmp_path, url), timeout=1)).call.billed == "nothing"
 
 
 async def test_a_connection_that_takes_longer_than_a_first_token_may_costs_nothing(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ async def test_a_connection_that_takes_longer_than_a_first_token_may_costs_nothi
 
     assert "no connection to 127.0.0.1" in str(error)
     assert "within 1 s (timeouts.first_token of the endpoint 'box')" in str(error)
-    assert (error.billed, error.down) == ("nothing", "endpoint")
+    assert (error.call.billed, error.call.health) == ("nothing", "endpoint")
 
 
 # -- somebody else -------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ async def test_a_server_that_speaks_something_else_is_unavailable(tmp_path: Path
         error = await failure(models_of(tmp_path, f"http://127.0.0.1:{port}/v1"))
 
     assert isinstance(error, ModelUnavailable)
-    assert error.down == "model"
+    assert error.call.health == "model"
 
 
 async def test_a_server_that_sends_one_elsewhere_is_refused_and_no_key_goes_there(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ async def test_a_certificate_that_does_not_fit_is_refused_with_the_remedy(
     assert f"no TLS with {host}:{port}: its certificate is not trusted (" in str(error)
     assert any(part in str(error) for part in why.split("|"))
     assert "ca_certs in swarm.toml" in str(error)
-    assert (error.billed, error.elsewhere, error.down) == ("nothing", True, "")
+    assert (error.call.billed, error.call.elsewhere, error.call.health) == ("nothing", True, "")
 
 
 async def test_a_certificate_that_has_run_out_is_refused(tmp_path: Path, certificates: Path) -> None:
@@ -348,7 +348,7 @@ async def test_a_stream_that_dribbles_is_ended_by_the_smallest_limit(
     assert isinstance(error, ModelUnavailable)
     assert said in str(error)
     assert ("timeouts." in str(error)) is ("timeouts." in said)
-    assert (error.down, error.billed) == ("model", "unknown")
+    assert (error.call.health, error.call.billed) == ("model", "unknown")
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -436,7 +436,7 @@ async def test_a_call_for_which_no_connection_gets_free_costs_nothing_and_names_
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
 
-    assert (caught.value.billed, caught.value.down) == ("nothing", "")
+    assert (caught.value.call.billed, caught.value.call.health) == ("nothing", "")
 
 
 async def test_headers_query_and_the_key_go_with_every_call(tmp_path: Path) -> None:
@@ -515,7 +515,7 @@ async def test_a_proxy_of_the_environment_that_cannot_be_used_is_refused_by_its_
     assert isinstance(error, ModelRefused)
     assert said in str(error)
     assert "hunter2" not in str(error)
-    assert (error.billed, error.elsewhere) == ("nothing", True)
+    assert (error.call.billed, error.call.elsewhere) == ("nothing", True)
 
 
 @asynccontextmanager
@@ -563,7 +563,7 @@ async def test_a_proxy_that_opens_no_tunnel_is_named_and_the_call_costs_nothing(
     assert isinstance(error, ModelUnavailable)
     assert "(407 Proxy Authentication Required)" in str(error)
     assert f"and the proxy 127.0.0.1:{proxy}" in str(error)
-    assert (error.billed, error.down) == ("nothing", "endpoint")
+    assert (error.call.billed, error.call.health) == ("nothing", "endpoint")
 
 
 async def test_certificates_that_are_gone_are_a_typed_error(
@@ -638,4 +638,4 @@ async def test_words_that_are_no_unicode_are_a_typed_error(tmp_path: Path) -> No
         with pytest.raises(ModelRefused, match=r"^box/small: the request is not valid Unicode"):
             await models.embedder("box").embed(["half \ud83d"])
 
-    assert caught.value.billed == "nothing"
+    assert caught.value.call.billed == "nothing"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import (
     BadOutput,
+    CallFacts,
     ContentRefused,
     ContextTooLong,
     ExpertError,
@@ -24,6 +25,7 @@ from swarm.errors import (
     QuotaSpent,
     WrongKey,
 )
+from swarm.llm.bad_output import cut_output
 from swarm.llm.base import Completion, Message
 from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.local.planner import MAX_PLAN
@@ -317,7 +319,7 @@ async def test_a_wrong_key_is_not_tried_again() -> None:
         (ContextTooLong("HTTP 400"), "too_long"),
         (ContentRefused("the model will not answer this"), "content_refused"),
         (ModelGone("HTTP 404"), "model_gone"),
-        (BadOutput.cut("test/planner"), "cut"),
+        (cut_output("test/planner"), "cut"),
         (BadOutput("the answer exceeds 4,000,000 bytes", retryable=False), "bad_output"),
     ],
 )
@@ -331,8 +333,8 @@ async def test_what_the_same_model_would_say_again_ends_the_planning(error: Expe
 
 
 async def test_a_turn_that_failed_counts_with_the_tokens_that_its_server_told() -> None:
-    empty, broken = BadOutput("the answer is empty"), ModelUnavailable("it broke off", retry_after=0.01)
-    empty.tokens, broken.tokens = (900, 400), (900, 0)
+    empty = BadOutput("the answer is empty", call=CallFacts(tokens=(900, 400)))
+    broken = ModelUnavailable("it broke off", retry_after=0.01, call=CallFacts(tokens=(900, 0)))
     used = Usage(calls=1, input_tokens=1, output_tokens=2)
     planned, _ = await plan(answers(empty, broken, Completion(GOOD, used)))
 
