@@ -1,7 +1,6 @@
 """The kinds of experts: how each is built, which local model it has, and which fields of a card are its own.
 
-A new kind is one entry of KINDS, with its name in `swarm.types.card.Kind`. One whose cards name files other than
-`documents` and `head` needs them in `experts/catalog/card_reader.py` as well.
+A new kind is one entry of KINDS, with its name in `swarm.types.card.Kind`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,27 @@ EXTRACT = "local/extract"
 HEAD = "local/head"
 
 
+def _no_problem(_: bytes) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class FileField:
+    """The field of a card that names its files. They are read with the card, and published with it."""
+
+    name: str
+    documents: bool = False
+    """Whether it names documents: a file or folder, or a list of them. Otherwise it names one file."""
+    only_if_local: bool = False
+    """Whether the file belongs to the local model and not to the others."""
+    problem: Callable[[bytes], str | None] = _no_problem
+    """Returns what is wrong with the one file; None if it can be used."""
+    suffix: str = ""
+    """How the name of the one file ends."""
+    made_by: str = "write it to"
+    """How the one file is made, up to its path."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExpertKind:
     """What is particular to one kind of expert."""
@@ -33,10 +53,8 @@ class ExpertKind:
     """The rest of the sentence "use LOCAL_MODEL, which needs no key": what the local model does."""
     needs_instruction: bool = False
     """Whether a card must have a body."""
-    files: str = ""
-    """The field of a card that names its files; empty for a kind without files."""
-    files_only_if_local: bool = False
-    """Whether the files belong to the local model and not to the others."""
+    files: FileField | None = None
+    """The field of a card that names its files; None for a kind without files."""
     cites: bool = False
     """Whether a model of this kind must cite its sources, so that a card may have `uncited`."""
 
@@ -59,6 +77,12 @@ async def _build_finetuned(card: Card, load_blob: LoadBlob, models: Models) -> E
     return await build(card, load_blob, models)
 
 
+def _head_problem(content: bytes) -> str | None:
+    from experts.catalog import optional_checks
+
+    return optional_checks.head_problem(content)
+
+
 KINDS: Mapping[str, ExpertKind] = MappingProxyType(
     {
         "instruction": ExpertKind(
@@ -67,9 +91,24 @@ KINDS: Mapping[str, ExpertKind] = MappingProxyType(
             ": the body is then a Jinja template of the answer, not an instruction",
             needs_instruction=True,
         ),
-        "rag": ExpertKind(_build_rag, EXTRACT, " and quotes the documents", files="documents", cites=True),
+        "rag": ExpertKind(
+            _build_rag,
+            EXTRACT,
+            " and quotes the documents",
+            files=FileField("documents", documents=True),
+            cites=True,
+        ),
         "fine-tuned": ExpertKind(
-            _build_finetuned, HEAD, " and takes a head that you train", files="head", files_only_if_local=True
+            _build_finetuned,
+            HEAD,
+            " and takes a head that you train",
+            files=FileField(
+                "head",
+                only_if_local=True,
+                problem=_head_problem,
+                suffix=".head.npz",
+                made_by="train it: swarm experts train ROWS.csv --out",
+            ),
         ),
     }
 )

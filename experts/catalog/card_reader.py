@@ -1,7 +1,7 @@
 """Reads a card from a Markdown file: the front matter has its fields, the body is its instruction.
 
 Every problem is an `InvalidCard` that names the field and the remedy; no other error is raised. The files that a card
-names (documents, a trained head) are read too, and must lie inside the card's folder.
+names (see `FileField`) are read too, and must lie inside the card's folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from experts.catalog import optional_checks
 from experts.catalog.files import Files
 from experts.catalog.front_matter import parse, split
-from experts.kinds import HEAD, KINDS, TEMPLATE, ExpertKind
+from experts.kinds import KINDS, TEMPLATE, ExpertKind, FileField
 from swarm.errors import InvalidCard
 from swarm.types.base import explain
 from swarm.types.card import Blob, Card, Limits, Uncited, is_local
@@ -31,8 +31,10 @@ MAX_CARD = 256_000
 MAX_DESCRIPTION = 4_000
 MAX_EXAMPLES, MAX_EXAMPLE = 50, 500
 """The most examples of a card, and the most characters of one."""
+FILES = tuple(kind.files.name for kind in KINDS.values() if kind.files)
+"""The fields that name files."""
 FIELDS = (
-    "name", "kind", "description", "examples", "model", "documents", "head", "output", "limits", "timeout", "fallback",
+    "name", "kind", "description", "examples", "model", *FILES, "output", "limits", "timeout", "fallback",
     "partial", "uncited", *Sampling.model_fields,
 )  # fmt: skip
 OFFERED = ("instruction", "results", "inputs", "data")
@@ -272,8 +274,15 @@ class CardReader:
         return given if isinstance(given, (list, tuple)) else [given]
 
     def _blobs(self) -> tuple[Blob, ...]:
-        files = self._spec.files if self._spec else ""
-        wanted = self._documents() if files == "documents" else self._head()
+        if self._spec is None:
+            return ()
+        field = self._spec.files
+        for kind, spec in KINDS.items():
+            if (other := spec.files) and other.name in self._front and (field is None or field.name != other.name):
+                self._wrong(other.name, f"is only for the kind {kind}", "remove it, or change the kind")
+        if field is None:
+            return ()
+        wanted = self._documents(field) if field.documents else self._file(field)
         return tuple(self._keep(path, content) for path, content in wanted)
 
     def _keep(self, path: str, content: bytes) -> Blob:
@@ -281,41 +290,33 @@ class CardReader:
         self.blobs[blob.sha256] = content
         return blob
 
-    def _documents(self) -> Iterator[tuple[str, bytes]]:
-        given = self._front.get("documents")
-        if "head" in self._front:
-            self._wrong("head", "belongs to the kind fine-tuned", "remove it, or change the kind")
+    def _documents(self, field: FileField) -> Iterator[tuple[str, bytes]]:
+        given = self._front.get(field.name)
         places = [given] if isinstance(given, str) else given
         if not isinstance(places, list) or not places or not all(isinstance(p, str) and p for p in places):
             self._wrong(
-                "documents",
+                field.name,
                 "is missing or no path",
                 "name a file or folder beside this card, or a list of them",
             )
         return self.files.documents(places)
 
-    def _head(self) -> Iterator[tuple[str, bytes]]:
-        if "documents" in self._front:
-            self._wrong("documents", "belong to the kind rag", "remove them, or change the kind")
-        given, trained = self._front.get("head"), self._front.get("model") == HEAD
-        if given is not None and not trained:
-            self._wrong("head", "belongs to the model local/head", "remove it, or change the model")
-        if not trained:
-            return iter(())
+    def _file(self, field: FileField) -> Iterator[tuple[str, bytes]]:
+        name, given = field.name, self._front.get(field.name)
+        if self._spec and field.only_if_local and self._front.get("model") != self._spec.local_model:
+            if given is not None:
+                self._wrong(name, f"is only for the model {self._spec.local_model}", "remove it, or change the model")
+            return
         if not isinstance(given, str) or not given:
-            self._wrong(
-                "head", "is missing or no path", f"{self._to_train(f'{self._stem}.head.npz')}, and name that file"
-            )
-        return iter([(given, self._sound_head(given))])
+            remedy = f"{self._to_make(field, self._stem + field.suffix)}, and name that file"
+            self._wrong(name, "is missing or no path", remedy)
+        content = self.files.content(name, given, otherwise=f"{self._to_make(field, given)}, or correct the path")
+        if problem := field.problem(content):
+            self._wrong(name, f"{given!r} {problem}", f"{self._to_make(field, given)} again")
+        yield given, content
 
-    def _sound_head(self, path: str) -> bytes:
-        content = self.files.content("head", path, otherwise=f"{self._to_train(path)}, or correct the path")
-        if problem := optional_checks.head_problem(content):
-            self._wrong("head", f"{path!r} {problem}", f"{self._to_train(path)} again")
-        return content
-
-    def _to_train(self, path: str) -> str:
-        return f"train it: swarm experts train ROWS.csv --out {shlex.quote(str(self.files.folder / path))}"
+    def _to_make(self, field: FileField, path: str) -> str:
+        return f"{field.made_by} {shlex.quote(str(self.files.folder / path))}"
 
 
 def _is_name(text: str) -> bool:

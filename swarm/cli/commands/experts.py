@@ -173,7 +173,9 @@ def _documents(loaded: Loaded) -> dict[str, object]:
                 "warnings": [{"path": note.path, "reason": note.text} for note in notes if not note.left_out],
             }
             for name, card in loaded.catalog.cards.items()
-            if KINDS[card.kind].files == "documents" and (notes := loaded.notes.get(name, ())) is not None
+            if (field := KINDS[card.kind].files)
+            and field.documents
+            and (notes := loaded.notes.get(name, ())) is not None
         ]
     }
 

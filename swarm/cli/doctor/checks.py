@@ -112,7 +112,7 @@ async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[F
     from experts.rag.expert import ExtractExpert
 
     kind = KINDS[card.kind]
-    if not (is_local(card.model) or (kind.files and not kind.files_only_if_local)):
+    if not (is_local(card.model) or (kind.files and not kind.files.only_if_local)):
         return []
     if kind.files and not card.blobs:
         return [bad("catalog", f"{card.name} has no files", AGAIN)]
