@@ -33,6 +33,7 @@ from swarm.types.events import OutcomeRecorded, Planned
 from swarm.types.plan import Plan, Subtask
 from swarm.types.request import Request
 from swarm.types.result import Failure, Solution
+from tests.clock import HeldClock
 from workers.local_redis.binary import find_redis
 from workers.local_redis.server import PrivateRedis
 
@@ -194,6 +195,14 @@ async def hands(connection: Connection, log: JobLog, catalog_store: CatalogStore
     return hands
 
 
+@pytest.fixture
+async def held_clock(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> HeldClock:
+    """The clock of `hands` stands still, so that no pause of this machine counts."""
+    hands.clock = HeldClock(hands.connection, monkeypatch)
+    await hands.clock.start()
+    return hands.clock
+
+
 # -- the processes, played by hand -------------------------------------------------------------------------------
 
 
@@ -218,6 +227,7 @@ class Hands:
 
     def __init__(self, connection: Connection, log: JobLog, catalog_store: CatalogStore) -> None:
         self.connection, self.log, self.catalog_store, self.keys = connection, log, catalog_store, connection.keys
+        self.clock: HeldClock | None = None
 
     def worker(self, name: str = "w1", lease: float = 1.5) -> Queue:
         return Queue(self.connection, name, lease=lease)
@@ -312,7 +322,7 @@ class Hands:
     # -- time, moved by hand
 
     async def now(self) -> float:
-        return await now_ms(self.connection)
+        return await (self.clock.now() if self.clock else now_ms(self.connection))
 
     async def expire_lease(self, claim: Claim) -> None:
         """Let the claim's lease have run out a moment ago, while Redis was there all the time."""

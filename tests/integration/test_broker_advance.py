@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from swarm.broker.connection import Connection
 from swarm.broker.job_log import JobLog, new_token
 from swarm.broker.job_records import decode_state
@@ -13,6 +15,8 @@ from swarm.engine.reducer import fold
 from swarm.settings import Settings
 from swarm.types.answer import Answer
 from tests.conftest import Hands, a_request
+
+pytestmark = pytest.mark.usefixtures("held_clock")
 
 
 async def flag(hands: Hands) -> str | None:

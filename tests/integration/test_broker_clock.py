@@ -9,6 +9,8 @@ import pytest
 from swarm.broker.clock import MeasuredClock
 from tests.conftest import Hands
 
+pytestmark = pytest.mark.usefixtures("held_clock")
+
 BACK = (-2, -20, -3_600, -86_400 * 400)
 
 
@@ -21,8 +23,7 @@ async def test_a_lost_lease_is_found_in_its_time_though_the_clock_steps_back(han
     claims, due = await hands.worker("w2").claim(["run:a"], 1)
 
     assert claims == []
-    assert due is not None
-    assert 1 < due <= 1.51
+    assert due == pytest.approx(1.5, abs=0.002)
 
 
 @pytest.mark.parametrize("step", BACK)
@@ -33,8 +34,7 @@ async def test_a_deadline_comes_in_its_time_though_the_clock_steps_back(hands: H
     (claim,), due = await hands.worker().claim(["advance"], 1)
     await hands.advance("j", claim)
 
-    assert due is not None
-    assert 49 < due <= 51
+    assert due == pytest.approx(50, abs=0.002)
 
 
 async def test_the_times_of_a_log_go_back_no_further_than_to_the_last_look(hands: Hands) -> None:
@@ -48,7 +48,7 @@ async def test_the_times_of_a_log_go_back_no_further_than_to_the_last_look(hands
 
     times = [event.at for event in await hands.log.history("j")]
     assert all(before <= after + 750 for before, after in pairwise(times))
-    assert times[-1] - times[0] < 10_000
+    assert times[-1] - times[0] < 100
 
 
 async def test_who_was_there_before_a_step_forward_knows_that_no_time_went_by(hands: Hands) -> None:
@@ -63,9 +63,9 @@ async def test_who_was_there_before_a_step_forward_knows_that_no_time_went_by(ha
 
     other, due = await hands.worker("w2").claim(["advance", "run:a"], 2)
     assert other == [], "neither the lease has run out nor the deadline come"
-    assert due is not None
-    assert due <= 1.51
-    assert 0 <= await hands.now() - (await hands.log.history("j"))[-1].at < 5_000
+    assert due == pytest.approx(1.5, abs=0.002)
+    went_by = await hands.now() - (await hands.log.history("j"))[-1].at
+    assert 0 <= went_by < 1_800_000, "what the worker measured, and not the hour"
 
 
 async def test_a_step_forward_that_is_taken_back_leaves_nothing(hands: Hands) -> None:
@@ -76,8 +76,8 @@ async def test_a_step_forward_that_is_taken_back_leaves_nothing(hands: Hands) ->
         await hands.step_clock(step)
         await worker.claim(["run:a"], 1)
 
-    assert -10 <= await hands.now() - before < 5_000
-    assert abs(float(await hands.field(f"{hands.keys.prefix}:seen", "ahead") or 0)) < 1_000
+    assert await hands.now() == pytest.approx(before, abs=2)
+    assert float(await hands.field(f"{hands.keys.prefix}:seen", "ahead") or 0) == pytest.approx(0, abs=2)
 
 
 async def test_after_an_outage_that_nobody_lived_through_redis_is_believed(hands: Hands) -> None:
@@ -101,16 +101,17 @@ async def test_a_worker_that_slept_alone_does_not_hold_the_clock_of_the_others(h
 
     await slow.claim(["run:a"], 1)
 
-    assert 0 <= await hands.now() - before < 5_000
+    assert await hands.now() == pytest.approx(before, abs=2)
 
 
 def test_what_a_process_measures_goes_on_from_what_it_heard() -> None:
     measured = MeasuredClock()
     assert measured.now() == ""
     measured.heard(5_000.0)
+    first = int(measured.now())
     measured.heard(4_000.0)
 
-    assert 5_000 <= int(measured.now()) < 6_000, "an answer that came late does not set it back"
+    assert 5_000 <= first <= int(measured.now()), "an answer that came late does not set it back"
 
 
 async def test_keys_live_by_the_clock_of_redis(hands: Hands) -> None:
@@ -120,4 +121,4 @@ async def test_keys_live_by_the_clock_of_redis(hands: Hands) -> None:
     await hands.submit("k", "t1:a")
 
     lives = [await hands.call("PTTL", hands.keys.job(job)) for job in ("j", "k")]
-    assert abs(lives[0] - lives[1]) < 10_000
+    assert lives[0] == pytest.approx(lives[1], abs=600_000), "an hour apart they would be else"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from swarm.broker.job_records import Decision, decode_planning, decode_state
 from swarm.broker.queue import MAX_LOST
 from swarm.settings import Settings
@@ -9,6 +11,8 @@ from swarm.types.events import Accepted, Planned
 from swarm.types.request import Request
 from tests.builders import planned, subtasks
 from tests.conftest import Hands
+
+pytestmark = pytest.mark.usefixtures("held_clock")
 
 PIECE = Planned(round=1, subtasks=subtasks("r1.t1:a"), closed=False)
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import pytest
 
-from swarm.client.client import SwarmClient, make_request, new_job_id
+from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, Busy
 from swarm.settings import Settings
-from swarm.types.plan import Subtask
-from swarm.types.result import Solution
 from tests.conftest import Hands, a_request
-from tests.integration.processes import expert, publish, serving, until
+from tests.integration.processes import until
+
+pytestmark = pytest.mark.usefixtures("held_clock")
 
 
 async def ends(hands: Hands, job: str) -> None:
@@ -196,14 +195,6 @@ async def test_a_busy_timeout_that_is_no_time_is_refused_as_other_arguments_are(
     assert caught.value.field == "busy_timeout"
 
 
-# -- under load --------------------------------------------------------------------------------------------------------
-
-
-async def brief(subtask: Subtask, inputs: Mapping[str, Solution]) -> str:
-    await asyncio.sleep(0.2)
-    return "done"
-
-
 async def test_who_asks_again_at_the_time_given_gets_in_when_places_come_free_at_the_pace(hands: Hands) -> None:
     """The nth caller that waits is given the time of the nth place, so its second try gets in."""
     taken = ["j0", "j1"]
@@ -220,47 +211,3 @@ async def test_who_asks_again_at_the_time_given_gets_in_when_places_come_free_at
         taken.append(name)
         with pytest.raises(Busy):
             await hands.submit("late", "t1:a")
-
-
-async def test_callers_that_wait_for_a_place_all_get_in(settings: Settings) -> None:
-    """Four places, and sixteen callers that ask again whenever they were told to, three jobs each."""
-    settings = settings.model_copy(update={"max_open": 4, "max_open_tenant": 4})
-    work = expert("brief", brief)
-    await publish(settings, work)
-    tries: list[int] = []
-    endings: list[str] = []
-
-    async def caller(client: SwarmClient) -> None:
-        for _ in range(3):
-            job, count = new_job_id(), 0
-            request = make_request(text="go", expert="brief")
-            while True:
-                count += 1
-                try:
-                    await client.log.submit(job, request, busy_timeout=30)
-                    break
-                except Busy as busy:
-                    await asyncio.sleep(busy.retry_after)
-            tries.append(count)
-            endings.append((await client.job(job).answer(40)).ending)
-
-    async with serving(settings, work), SwarmClient(settings=settings) as client:
-        await asyncio.gather(*(caller(client) for _ in range(16)))
-
-    assert endings == ["completed"] * 48
-    assert max(tries) > 1, "some had to wait"
-
-
-async def test_a_patient_submit_gets_in_and_an_impatient_one_is_told(settings: Settings) -> None:
-    settings = settings.model_copy(update={"max_open": 1, "max_open_tenant": 1, "retry_after": 0.05})
-    work = expert("brief", brief)
-    await publish(settings, work)
-    async with serving(settings, work), SwarmClient(settings=settings) as client:
-        await client.submit("go", expert="brief")
-        with pytest.raises(Busy):
-            await client.submit("go", expert="brief")
-        with pytest.raises(Busy):
-            await client.submit("go", expert="brief", busy_timeout=0.01)
-
-        job = await client.submit("go", expert="brief", busy_timeout=40)
-        assert (await job.answer(40)).ending == "completed"

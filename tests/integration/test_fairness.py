@@ -7,6 +7,8 @@ import pytest
 from swarm.broker.queue import Claim
 from tests.conftest import Hands
 
+pytestmark = pytest.mark.usefixtures("held_clock")
+
 
 async def fill(hands: Hands, tenant: str, count: int, *, priority: int = 0, size: int = 50, name: str = "") -> None:
     """So many subtasks of a tenant wait, in jobs of at most `size`."""

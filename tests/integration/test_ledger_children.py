@@ -14,6 +14,8 @@ from swarm.types.events import Accepted, Ended
 from tests.conftest import Hands, a_request
 from tests.integration.test_ledger import day_of
 
+pytestmark = pytest.mark.usefixtures("held_clock")
+
 
 @pytest.fixture
 def ledger(connection: Connection, settings: Settings) -> Ledger:
