@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -42,8 +43,9 @@ async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
 
 async def test_a_request_is_planned_and_nothing_runs(client: SwarmClient, settings: Settings) -> None:
     async with serving(settings, *EXPERTS):
+        began = time.monotonic()
         report = await client.plan(REQUEST, timeout=40)
-        await asyncio.sleep(0.1)
+        whole = time.monotonic() - began
     events = await client.log.events(report.job) or []
 
     assert [(s.id, s.expert, s.depends_on) for s in report.plan.subtasks] == [
@@ -53,9 +55,9 @@ async def test_a_request_is_planned_and_nothing_runs(client: SwarmClient, settin
     assert "${t1}" in report.plan.subtasks[1].instruction
     assert report.planner == "local/planner"
     assert report.notes
-    assert 0 <= report.seconds < 5
+    assert 0 <= report.seconds <= whole
     assert set(report.why) <= {"t1", "t2"}
-    assert (BEGUN, "released" in kinds(events)) == ([], False)
+    assert (BEGUN, kinds(events)[-1], "released" in kinds(events)) == ([], "ended", False)
 
 
 async def test_without_past_runs_nothing_is_foretold_and_after_some_it_is(
@@ -70,8 +72,7 @@ async def test_without_past_runs_nothing_is_foretold_and_after_some_it_is(
 
     assert (before.seconds, before.cost, before.unknown) == (None, None, ("t1", "t2"))
     assert {name: found.solved for name, found in stats.items()} == {"parcels": 1, "letters": 1}
-    assert after.seconds is not None
-    assert 0 < after.seconds < 1
+    assert after.seconds == pytest.approx(sum(found.quantile(0.5) or 0.0 for found in stats.values()))
     assert (after.cost, after.critical_path) == (0, ("t1", "t2"))
     assert [part.note for part in after.subtasks] == ["few past runs"] * 2
 

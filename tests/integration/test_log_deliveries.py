@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,14 +59,16 @@ def runs(lines: Lines) -> Lines:
 
 
 async def test_a_delivery_is_told_with_its_names_its_wait_and_its_time(settings: Settings, client: SwarmClient) -> None:
+    began = time.monotonic()
     lines = await told(settings, lambda: client.ask("hello", expert="echo", timeout=40), expert("echo", echo))
+    whole = (time.monotonic() - began) * 1000
 
     (line,) = runs(lines)
     assert (line["subtask"], line["attempt"], line["expert"], line["outcome"]) == ("t1", 1, "echo", "ok")
     assert line["queue"].startswith("run:echo@")
     assert (line["delivery"], line["claim"]) == (f"{line['job']}:t1:1", 1)
-    assert 0 <= line["queue_wait_ms"] < 1_000
-    assert 0 < line["ms"] < 1_000
+    assert 0 <= line["queue_wait_ms"] <= whole
+    assert 0 < line["ms"] <= whole
     assert line["log_level"] == "info"
     assert "gate" not in line
     assert "calls" not in line

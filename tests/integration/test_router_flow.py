@@ -31,7 +31,7 @@ class Crew:
             expert("upper", self.upper),
             expert("label", self.label),
             expert("cite", self.cite),
-            expert("late", self.late, timeout=0.3),
+            expert("late", self.late, timeout=1),
             expert("cut", self.cut),
             expert("refund", self.echo, description="Answers questions about refunds and returned parcels."),
             expert("weather", self.echo, description="Tells the weather forecast for a city."),

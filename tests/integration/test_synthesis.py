@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from swarm.answer.synthesis import Synthesis
+from swarm.broker.connection import Connection
 from swarm.broker.deltas import Delta
 from swarm.client.client import Job, SwarmClient
 from swarm.errors import ModelRefused, ModelUnavailable
@@ -26,6 +27,7 @@ from swarm.types.events import Answered, Planned
 from swarm.types.plan import Subtask
 from swarm.types.request import Request
 from swarm.types.result import Citation, Solution, Usage
+from tests.clock import pass_time
 from tests.integration.processes import echo, expert, kinds, publish, route_by, serving, until
 from workers.process import Process
 
@@ -90,9 +92,9 @@ class Planning:
 async def writing(
     settings: Settings, script: Script, *, planner: SupportsPlanning | None = None, **more: Any
 ) -> AsyncIterator[tuple[Process, ScriptedModels]]:
-    """A worker of everything whose answers `script` writes."""
+    """A worker of everything whose answers `script` writes. A test may let minutes pass without its losing a claim."""
     models = ScriptedModels(script)
-    async with serving(settings, *EXPERTS) as process:
+    async with serving(settings.model_copy(update={"lease": 300.0}), *EXPERTS) as process:
         writer = Synthesis(models, "test/writer", **more)
         route_by(process, planner or Planner(settings, models), max_answer=settings.max_answer, writer=writer)
         yield process, models
@@ -115,6 +117,10 @@ def shown(seen: Sequence[Delta]) -> str:
     for delta in seen:
         text = delta.text if delta.reset else text + delta.text
     return text
+
+
+async def outcomes(client: SwarmClient, job: Job, count: int) -> bool:
+    return kinds(await client.log.events(job.id) or []).count("outcome") == count
 
 
 async def answered(client: SwarmClient, job: Job) -> list[Answered]:
@@ -246,20 +252,19 @@ async def test_a_worker_that_hands_it_back_resets_the_view_and_there_is_one_answ
 
 
 async def test_a_second_try_resets_the_view_too(client: SwarmClient, settings: Settings) -> None:
-    tries = 0
+    tries, seen = 0, list[Delta]()
 
     async def breaks_off(messages: Sequence[Message]) -> AsyncIterator[str]:
         nonlocal tries
         tries += 1
         if tries == 1:
             yield "Fog"
-            await asyncio.sleep(0.1)
+            await until(lambda: shown(seen) == "Fog", "the first try is seen")
             raise ModelUnavailable("it broke off")
         yield "Sun [rain]"
 
     async with writing(settings, breaks_off):
         job = await client.submit("Which weather?", plan=PLAN)
-        seen = list[Delta]()
         await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(40)), 40)
 
     assert [delta.text for delta in seen if delta.text] == ["Fog", "Sun"]
@@ -367,7 +372,13 @@ async def test_a_model_that_never_ends_is_not_waited_for(client: SwarmClient, se
 
 async def test_a_view_of_what_came_to_nothing_is_emptied(client: SwarmClient, settings: Settings) -> None:
     seen = list[Delta]()
-    async with writing(settings, Writer(stops_at=2), timeout=0.3):
+
+    async def breaks_off(messages: Sequence[Message]) -> AsyncIterator[str]:
+        yield WORDS[0]
+        await until(lambda: shown(seen) == WORDS[0], "what is written so far")
+        raise ModelRefused("no more")
+
+    async with writing(settings, breaks_off):
         job = await client.submit("Which weather?", plan=PLAN)
         await asyncio.wait_for(asyncio.gather(watch(job, seen), job.answer(40)), 40)
 
@@ -393,13 +404,18 @@ async def test_without_a_model_the_parts_are_joined_and_the_reason_says_what_to_
     assert words in answer.reason
 
 
-async def test_at_the_deadline_no_model_is_asked(client: SwarmClient, settings: Settings) -> None:
+async def test_at_the_deadline_no_model_is_asked(
+    client: SwarmClient, settings: Settings, connection: Connection
+) -> None:
     plan = {
         "subtasks": [*PLAN["subtasks"], {"id": "fog", "expert": "slow", "instruction": "x"}],
         "aggregate": "synthesis",
     }
     async with writing(settings, Writer()) as (_, models):
-        answer = await client.ask("Which weather?", plan=plan, deadline=0.5, timeout=40)
+        job = await client.submit("Which weather?", plan=plan, deadline=100)
+        await until(lambda: outcomes(client, job, 2), "the results that are there in time")
+        await pass_time(connection, 100)
+        answer = await job.answer(40)
 
     assert (answer.ending, answer.aggregate) == ("deadline", "join")
     assert "it rains" in answer.text
@@ -408,11 +424,13 @@ async def test_at_the_deadline_no_model_is_asked(client: SwarmClient, settings: 
 
 
 async def test_a_deadline_stops_a_model_that_is_writing_and_the_parts_are_joined(
-    client: SwarmClient, settings: Settings
+    client: SwarmClient, settings: Settings, connection: Connection
 ) -> None:
     writer = Writer(stops_at=2)
     async with writing(settings, writer):
-        job = await client.submit("Which weather?", plan=PLAN, deadline=0.7)
+        job = await client.submit("Which weather?", plan=PLAN, deadline=100)
+        await writer.inside.wait()
+        await pass_time(connection, 100)
         answer = await job.answer(40)
         await until(lambda: writer.closed == 1, "the model's stream closed")
 

@@ -9,7 +9,7 @@ PLAN = [
 
 
 async def test_a_deadline_is_kept(swarm: SwarmClient) -> None:
-    answer = await swarm.ask("Tell me both", plan=PLAN, deadline=1.0)  # seconds
+    answer = await swarm.ask("Tell me both", plan=PLAN, deadline=4.0)  # seconds
 
     assert answer.ending == "deadline"
     assert not answer.complete
