@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from swarm.errors import Billed, CallFacts, ModelRefused
+from swarm.errors import Billed, CallFacts, ModelRefused, ModelUnavailable
 from swarm.types.result import FailedModel, Usage
 from swarm.types.sampling import IN_CARD, UNSET, Cap, Sampling
 
@@ -100,7 +100,15 @@ async def complete(model: Model, request: ChatRequest) -> Completion:
     A model may then ask another one in place of an answer that was cut, since nobody has read its pieces.
     """
     async with aclosing(model.stream(replace(request, deltas=False))) as items:
-        return [item async for item in items if isinstance(item, Completion)][-1]
+        found = [item async for item in items if isinstance(item, Completion)]
+    if not found:
+        raise no_completion(model.name)
+    return found[-1]
+
+
+def no_completion(name: str) -> ModelUnavailable:
+    """The error for a stream of the model `name` that ended without a Completion."""
+    return ModelUnavailable(f"{name}: its stream ended without a Completion, which must be the last item")
 
 
 class Anew(str):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from swarm import logging as events
 from swarm.errors import ExpertError
 from swarm.llm.bad_output import cut_output
-from swarm.llm.base import ChatRequest, Completion, Model, Models
+from swarm.llm.base import ChatRequest, Completion, Model, Models, no_completion
 from swarm.llm.openai.usage import failed
 from swarm.types.result import FailedModel, Usage, as_reason
 
@@ -50,9 +50,9 @@ class FallbackModel:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
         turns = _Turns(self._names, request.timeout)
         cut: Completion | None = None
-        completion: Completion | None = None
         begun = False
         while True:
+            completion: Completion | None = None
             try:
                 stream = self._models.get(turns.name).stream(replace(request, timeout=turns.seconds()))
                 async with aclosing(stream) as items:
@@ -62,13 +62,14 @@ class FallbackModel:
                         elif request.deltas:
                             begun = True
                             yield item
+                if completion is None:
+                    raise no_completion(turns.name)
             except ExpertError as error:
                 if cut is not None and (turns.is_last or not error.call.elsewhere):
                     yield turns.paid(replace(cut, usage=failed(error, request.messages)))
                     return
                 turns.failed(error, failed(error, request.messages), begun=begun)
                 continue
-            assert completion is not None  # noqa: S101 - a stream ends with one, or raises
             if request.deltas or not completion.cut or (request.format is None and turns.is_last):
                 yield turns.paid(completion)
                 return

@@ -115,6 +115,30 @@ async def test_a_model_that_the_budget_does_not_pay_is_followed_by_a_cheaper_one
     assert ((await complete(room.chain, ChatRequest(HELLO))).model, room.asked) == ("c/3", ["a/1", "b/2", "c/3"])
 
 
+class Endless(Talker):
+    """Forgets the Completion at the end of its stream."""
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | Completion]:
+        async for item in super().stream(request):
+            if not isinstance(item, Completion):
+                yield item
+
+
+async def test_a_stream_without_a_completion_is_an_error_of_that_model() -> None:
+    problem = "a/1: its stream ended without a Completion, which must be the last item"
+    room = Room(Endless("a/1"), Brief("b/2", "half an ans"), Endless("c/3"), Talker("d/4", "yes"))
+
+    with pytest.raises(ModelUnavailable, match=problem):
+        await complete(room.talkers["a/1"], ChatRequest(HELLO))
+    with capture_logs() as lines:
+        assert (await complete(room.chain, ChatRequest(HELLO))).text == "yes"
+    assert [(line["model"], line["reason"]) for line in lines] == [
+        ("a/1", "unavailable"),
+        ("b/2", "bad_output"),
+        ("c/3", "unavailable"),
+    ]
+
+
 class Brief(Talker):
     """Says all that it may say, and is not done."""
 
