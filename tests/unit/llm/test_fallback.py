@@ -134,7 +134,7 @@ async def test_a_stream_without_a_completion_is_an_error_of_that_model() -> None
         assert (await complete(room.chain, ChatRequest(HELLO))).text == "yes"
     assert [(line["model"], line["reason"]) for line in lines] == [
         ("a/1", "unavailable"),
-        ("b/2", "bad_output"),
+        ("b/2", "cut"),
         ("c/3", "unavailable"),
     ]
 
