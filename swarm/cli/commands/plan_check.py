@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Measure whether a model is fit to plan: run its recorded texts through the compiler.
 
-    A text is valid if its whole plan can run: complete, no circles, every
+    A text is valid if its whole plan can run: complete, no cycles, every
     expert known. Self, dangling and circular edges are dropped and counted as
     mends. A running swarm does so only with SWARM_MEND_EDGES=1; else it asks
     its planner again: see --strict.
