@@ -10,6 +10,7 @@ from tests.bench import (
     capacity,
     dags,
     dialects,
+    encoder,
     endpoint_faults,
     faults,
     footprint,
@@ -187,6 +188,7 @@ ALL = (
             "uss_mb": Metric("MB"),
         },
     ),
+    Bench("encoder", "texts to vectors and reranking, one thread", encoder.encoder, 3, encoder.METRICS),
     Bench("peers", "other queues and frameworks, on this machine", peering.peers, 3, peering.METRICS),
     Bench(
         "streaming", "makespan with the plan's text first, over that with it streamed; recorded shapes and latencies",

@@ -56,9 +56,11 @@ def test_every_bench_has_its_metric() -> None:
         "streams": "first_ms",
         "import": "ms",
         "idle": "rss_mb",
+        "encoder": "short_ms",
         "peers": "arq.hop_ms",
         "streaming": "gain",
         "planner": "nestful_node",
+        "requests": "shop_words_right",
         "soak": "redis_slope",
     }
     assert len(BY_NAME) == len(ALL)
