@@ -107,7 +107,11 @@ class Limiters:
         if limits == Limits():
             raise BadInput("limits", "none is given", f"give one, or drop all: swarm limits drop {name}")
         if limits.burst and not (limits.requests_per_minute or limits.tokens_per_minute):
-            raise BadInput("burst", "it belongs to a rate", "add --requests-per-minute or --tokens-per-minute")
+            raise BadInput(
+                "burst",
+                "it needs a rate limit beside it, and there is none",
+                "add --requests-per-minute or --tokens-per-minute",
+            )
         if await self._connection.script("limits_set", gate, _encoded(limits), LIMITS_KEPT) != b"ok":
             raise TooLarge(
                 "limits", LIMITS_KEPT + 1, LIMITS_KEPT, "models and endpoints", "drop some: swarm limits drop NAME"

@@ -215,7 +215,11 @@ def _sound(path: Path, name: str, entry: Entry) -> Entry:
     if entry.limits == Limits():
         raise BadInput(f"{table} limits", "it has none", "give one, or leave it out")
     if entry.limits and entry.limits.burst and not (entry.limits.requests_per_minute or entry.limits.tokens_per_minute):
-        raise BadInput(f"{table} limits.burst", "it belongs to a rate", "add requests_per_minute or tokens_per_minute")
+        raise BadInput(
+            f"{table} limits.burst",
+            "it needs a rate limit beside it, and there is none",
+            "add requests_per_minute or tokens_per_minute",
+        )
     if entry.prices and not entry.model:
         raise BadInput(f"{table} prices", "they are those of the default model", "add model, or use swarm prices set")
     if entry.prices:
