@@ -80,11 +80,13 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(context: typer.Context, wanted: bool) -> None:
     if wanted:
         import swarm
 
-        print(f"swarm-router {swarm.__version__}")
+        screen = Screen("--json" in _options(context.obj))
+        screen.document({"version": swarm.__version__})
+        screen.line(f"swarm-router {swarm.__version__}")
         raise typer.Exit
 
 
@@ -137,7 +139,7 @@ def _invoke(argv: Sequence[str]) -> int:
     """Run Typer's command without its own handling of errors and Ctrl-C."""
     command = _unwrapped(typer.main.get_command(app))
     try:
-        with command.make_context("swarm", list(argv)) as context:
+        with command.make_context("swarm", list(argv), obj=argv) as context:
             return int(command.invoke(context) or exit_codes.OK)
     except typer.Exit as ended:
         return ended.exit_code
@@ -158,9 +160,9 @@ def _options(argv: Sequence[str]) -> list[str]:
 
 
 def _wants_json(argv: Sequence[str]) -> bool:
-    """Whether JSON documents are requested, and neither help nor version, which are always plain text."""
+    """Whether JSON documents are requested, and no help, which is always plain text."""
     given = _options(argv)
-    return "--json" in given and not {"--help", "-h", "--version"} & set(given)
+    return "--json" in given and not {"--help", "-h"} & set(given)
 
 
 def _report(error: BaseException, argv: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import pytest
 
+import swarm as swarm_package
 from swarm.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -218,6 +219,12 @@ def test_help_names_the_verbs_and_the_exit_codes(here: Here) -> None:
         assert f" {word} " in done.out
     assert "Exit codes" in done.out
     assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize("args", [("--version", "--json"), ("--json", "--version")])
+def test_the_version_is_a_line_or_a_document(args: tuple[str, ...], here: Here) -> None:
+    assert here("--version", env=environment()).out == f"swarm-router {swarm_package.__version__}\n"
+    assert here(*args, env=environment()).json == {"version": swarm_package.__version__}
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
