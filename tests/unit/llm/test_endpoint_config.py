@@ -188,7 +188,7 @@ WRONG = {
     "timeouts = { total = nan }": ("[endpoints.box] timeouts.total: must be", ""),
     "timeouts = 5": ("[endpoints.box] timeouts: must be", ""),
     "limits = {}": ("[endpoints.box] limits: it has none", ""),
-    "limits = { burst = 2 }": ("[endpoints.box] limits.burst: it needs a rate limit beside it", "add requests_per_minute"),
+    "limits = { burst = 2 }": ("[endpoints.box] limits.burst: it needs a rate limit", "add requests_per"),
     "limits = { concurrency = true }": ("[endpoints.box] limits.concurrency: must be a valid integer", ""),
     "prices = { input = 1 }": ("[endpoints.box] prices.output: missing", ""),
     "prices = { input = 1, output = -1 }": ("[endpoints.box] prices.output: must be at least 0", ""),
