@@ -65,7 +65,7 @@ async def watch(store: CatalogStore, folder: Path, implementations: Mapping[str,
             _log.warning(events.REDIS_AWAY, error=str(error))
         except SwarmError as error:
             seen = now
-            _log.error(events.CATALOG, folder=folder.name, error=str(error))
+            _log.error(events.REFUSED_CARD, folder=folder.name, error=str(error))
         else:
             seen = now
 

@@ -129,6 +129,10 @@ def test_up_publishes_what_changes_in_its_folder(here: Here, slow: Path) -> None
         before = up.err.count("catalog_changed")
         card.write_text(card.read_text().replace("You said", "I heard"))
         up.until("a new catalog", lambda: up.err.count("catalog_changed") > before)
+        published = card.read_text()
+        card.write_text(published.replace("kind:", "kindly:"))
+        up.says("card_refused")
+        card.write_text(published)
         asked = here("ask", "Repeat: two", env=env)
 
     assert "I heard: Repeat: two" in asked.out
