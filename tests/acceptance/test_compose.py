@@ -83,7 +83,7 @@ async def test_the_services_answer_a_request_of_three_kinds_and_stop_when_told(
     for process in services.values():
         process.send_signal(signal.SIGTERM)
     for name, process in services.items():
-        assert process.wait(timeout=15) == 0, (tmp_path / f"{name}.log").read_text()
+        assert process.wait(timeout=60) == 0, (tmp_path / f"{name}.log").read_text()
 
 
 def test_each_service_is_probed_itself_and_stops_later_than_it_drains() -> None:

@@ -24,7 +24,7 @@ def swarm(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SWARM_")} | {"SWARM_DATA": str(data)}
     return subprocess.run(
         [sys.executable, "-m", "swarm.cli", *arguments],
-        env=environment, capture_output=True, text=True, timeout=50, cwd=ROOT, check=False,
+        env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False,
     )  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from swarm.broker.job_records import decode_state
 from swarm.engine.scheduler import Withdraw
 from swarm.errors import JobNotFound
 from swarm.types.events import Accepted, Ended
+from tests.clock import HeldClock
 from tests.conftest import Hands
 
 
@@ -25,10 +26,10 @@ async def listening(hands: Hands, channel: str) -> AsyncIterator[list[str]]:
     pubsub: Any = hands.connection.client.pubsub()
     async with pubsub:
         await pubsub.subscribe(channel)
-        assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+        assert (await pubsub.get_message(timeout=40))["type"] == "subscribe"
         yield heard
         await hands.call("PUBLISH", channel, "that is all")
-        while (message := await pubsub.get_message(timeout=5))["data"] != b"that is all":
+        while (message := await pubsub.get_message(timeout=40))["data"] != b"that is all":
             heard.append(message["data"].decode())
 
 
@@ -322,29 +323,28 @@ async def test_a_timer_of_a_job_that_is_gone_goes_silently(hands: Hands) -> None
     assert not await hands.call("EXISTS", hands.keys.log("j"))
 
 
-async def test_the_deadline_ends_the_job(hands: Hands) -> None:
+async def test_the_deadline_ends_the_job(hands: Hands, held_clock: HeldClock) -> None:
     await hands.begin("j", "t1:a", "t2:b<-t1", deadline=0.05)
     running = await hands.run("a")
+    await held_clock.move_on(0.045)
+    await hands.settle("j")
+    assert (await hands.history("j"))[-1] == "started t1:1"
 
-    async with asyncio.timeout(40):
-        while not await hands.call("HGET", hands.keys.job("j"), "ending"):
-            claims, due = await hands.worker().claim(["advance"], 1)
-            for claim in claims:
-                await hands.advance("j", claim)
-            await asyncio.sleep(min(due or 0, 0.05))
+    await held_clock.move_on(0.01)
+    await hands.settle("j")
 
     assert (await hands.history("j"))[-2:] == ["tick", "ended deadline"]
     assert not await hands.solve(running)
 
 
-async def test_the_greatest_age_ends_a_job_that_waits_for_an_expert_that_never_comes(hands: Hands) -> None:
+async def test_the_greatest_age_ends_a_job_that_waits_for_an_expert_that_never_comes(
+    hands: Hands, held_clock: HeldClock
+) -> None:
     await hands.begin("j", "t1:a", max_age=0.02)
+    await held_clock.move_on(0.025)
+    await hands.settle("j")
 
-    async with asyncio.timeout(40):
-        while (await hands.history("j"))[-1] != "ended deadline":
-            await hands.settle("j")
-            await asyncio.sleep(0.005)
-
+    assert (await hands.history("j"))[-1] == "ended deadline"
     assert await hands.stands("run:a") == {}
 
 
@@ -360,16 +360,20 @@ async def test_a_tick_is_never_earlier_than_the_deadline_it_stands_for(hands: Ha
 
 
 async def test_who_sleeps_as_long_as_the_claim_says_finds_it_due(hands: Hands) -> None:
-    for i in range(10):
-        job = f"j{i}"
+    slept = 0
+    for job in map("j{}".format, count()):
         await hands.begin(job, "t1:a", deadline=0.03)
         claims, due = await hands.worker().claim(["advance"], 1)
         if not claims and due is not None:
             time.sleep(due)  # as exactly as can be
+            slept += 1
             claims = await hands.claim("advance")
-        assert [claim.job for claim in claims] == [job]
-        await hands.advance(job, claims[0])
+            assert [claim.job for claim in claims] == [job]
+        for claim in claims:  # on a busy machine it may have been due before
+            await hands.advance(job, claim)
         assert (await hands.history(job))[-2:] == ["tick", "ended deadline"]
+        if slept == 10:
+            return
 
 
 async def test_a_delayed_attempt_comes_back_at_its_time_and_to_its_old_place(hands: Hands) -> None:

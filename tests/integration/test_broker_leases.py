@@ -130,10 +130,10 @@ async def test_the_first_solution_counts_though_its_lease_was_taken_over_and_the
     rerun = await hands.run("a", hands.worker("w2"))
     async with hands.connection.client.pubsub() as channel:
         await channel.subscribe(hands.keys.stop("w2"))
-        await channel.get_message(timeout=5)
+        await channel.get_message(timeout=40)
 
         assert await hands.solve(slow, "late and good")
-        told = await channel.get_message(timeout=5)
+        told = await channel.get_message(timeout=40)
 
     assert told is not None
     assert told["data"].decode() == rerun.key

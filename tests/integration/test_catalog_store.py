@@ -149,9 +149,9 @@ async def test_publications_are_announced(catalog_store: CatalogStore, player: H
     pubsub = player.connection.client.pubsub()
     async with pubsub:
         await pubsub.subscribe(player.keys.published)
-        await pubsub.get_message(timeout=5)
+        await pubsub.get_message(timeout=40)
         await publish(catalog_store, "two", FAQ)
-        message = await pubsub.get_message(timeout=5)
+        message = await pubsub.get_message(timeout=40)
 
     assert message is not None
     assert message["data"] == b"two"

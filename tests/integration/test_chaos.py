@@ -138,14 +138,16 @@ async def test_the_shim_slows_the_disk_of_a_redis_and_sets_its_clock(redis_binar
     redis.environ = shim.environ
     async with redis, Connection.open(redis.url) as connection:
 
-        async def clock() -> float:
+        async def is_ahead_by(offset: float) -> bool:
+            """Whether its time is between the times of this machine before and after the question, so much later."""
+            before = time.time()
             seconds, micros = await connection.call("TIME")
-            return int(seconds) + int(micros) / 1e6 - time.time()
+            return before - 0.1 <= int(seconds) + int(micros) / 1e6 - offset <= time.time() + 0.1
 
         shim.clock(-30.0)
-        assert -31 < await clock() < -25
+        await until(lambda: is_ahead_by(-30.0), "a clock that is behind")
         shim.clock(0.0)
-        assert -1 < await clock() < 5
+        await until(lambda: is_ahead_by(0.0), "a clock that is right")
 
         shim.fsync(0.3)
         begun = time.monotonic()

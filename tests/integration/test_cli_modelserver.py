@@ -33,7 +33,7 @@ def url(child: Child) -> str:
 
 def ask(where: str, words: str, key: str = "none") -> Any:
     body = {"model": "any", "messages": [{"role": "user", "content": words}]}
-    answer = httpx2.post(f"{where}/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}, timeout=5)
+    answer = httpx2.post(f"{where}/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}, timeout=40)
     return answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else answer.status_code
 
 

@@ -217,7 +217,7 @@ async def test_an_attempt_whose_time_is_up_leaves_no_child_behind_and_the_next_a
         await context.asks("x", "slow", None, 60.0)  # longer than its attempt
         return "never"
 
-    parts = asking("boss", asks_slow, timeout=1), expert("slow", slow_once)
+    parts = asking("boss", asks_slow, timeout=3), expert("slow", slow_once)
     await publish(settings, *parts)
     async with serving(settings, *parts), SwarmClient(settings.redis_url, settings=settings) as client:
         answer = await client.ask("x", expert="boss", timeout=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -334,14 +335,17 @@ async def test_open_breakers_and_the_figures_of_redis_are_read(connection: Conne
     await connection.call("PEXPIRE", connection.keys.gate("model:box/small"), 60_000)
 
     found, at = await open_breakers(connection, ["box/small", "box"])
+    after = int((await connection.call("TIME"))[0]) * 1000 + 1_000
+    began = time.monotonic()
     seen = await measure_health(connection)
+    took = time.monotonic() - began
 
     assert list(found) == ["box/small"]
     assert (found["box/small"].since, found["box/small"].half_open) == (now - 9_000, False)
-    assert now <= at <= now + 2_000
+    assert now <= at <= after
     assert (seen.appends, seen.memory.role) == ("everysec", "master")
-    assert 0 < seen.latency < 1
-    assert abs(seen.ahead) < 1
+    assert 0 < seen.latency <= took
+    assert abs(seen.ahead) <= took, "it is this machine's own clock"
 
 
 @pytest.mark.parametrize("time", ["0", "-1s", "soon", "1000s"])

@@ -28,7 +28,7 @@ def certificates(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -
     if OPENSSL is None:
         pytest.skip("there is no openssl to make certificates with")
     said = subprocess.run(
-        [redis_binary, "--port", "0", "--tls-port", "1"], capture_output=True, text=True, timeout=5, check=False
+        [redis_binary, "--port", "0", "--tls-port", "1"], capture_output=True, text=True, timeout=40, check=False
     )
     if "Bad directive" in said.stdout + said.stderr:
         pytest.skip(f"{redis_binary} is built without TLS")

@@ -288,7 +288,7 @@ async def test_an_answer_past_its_cap_says_what_it_left_out(settings: Settings, 
     await publish(small, *crew.experts)
     async with SwarmClient(settings=small) as client, serving(small, *crew.experts):
         answer = await client.ask(
-            "go", plan=[step("a", "echo", "x" * 4_000), step("b", "echo", "y" * 4_000)], timeout=5
+            "go", plan=[step("a", "echo", "x" * 4_000), step("b", "echo", "y" * 4_000)], timeout=40
         )
 
     assert (answer.ending, answer.complete) == ("partial", False)

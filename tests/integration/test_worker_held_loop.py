@@ -259,7 +259,7 @@ async def test_a_job_ends_at_its_cancel_and_its_deadline_while_its_expert_holds_
 ) -> None:
     async with serving(fleet.settings, roles=ROUTER):
         first = await serve(fleet, Holds)
-        job = await client.submit("go", expert="holds", deadline=1.5 if ending == "deadline" else None)
+        job = await client.submit("go", expert="holds", deadline=5.0 if ending == "deadline" else None)
         await fleet.started("t1")
         await serve(fleet, Holds)
         if ending == "cancelled":

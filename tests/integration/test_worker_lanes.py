@@ -16,7 +16,7 @@ from swarm.settings import Settings
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
-from tests.integration.processes import echo, expert, kinds, publish, serving, until
+from tests.integration.processes import ROUTER, echo, expert, kinds, publish, serving, until
 from workers.lane import Lane
 from workers.process import Roles
 from workers.wake import IDLE, Waker
@@ -161,6 +161,12 @@ async def test_a_queue_with_much_work_keeps_no_other_waiting(settings: Settings,
     async with SwarmClient(settings=one) as wide:
         first = await wide.submit("go", plan=plan(*((f"b{i}", "busy") for i in range(100))))
         second = await wide.submit("go", plan=plan(*((f"r{i}", "rare") for i in range(3))))
+
+        async def released() -> bool:
+            return kinds(await wide.log.events(second.id) or []).count("released") == 3
+
+        async with serving(one, busy, rare, roles=ROUTER):
+            await until(released, "all is ready")
         async with serving(one, busy, rare):
             await second.answer(40)
             await first.answer(40)
