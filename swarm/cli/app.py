@@ -24,6 +24,7 @@ from swarm.cli.commands import (
     jobs,
     limits,
     model_server,
+    models,
     plan,
     plan_check,
     prices,
@@ -113,6 +114,7 @@ for _panel, _verbs in {
 app.add_typer(dead_letters.dead, rich_help_panel="Jobs")
 app.add_typer(experts.experts, rich_help_panel="Experts")
 app.add_typer(limits.limits, rich_help_panel="Serve")
+app.add_typer(models.models, rich_help_panel="Serve")
 app.add_typer(prices.prices, rich_help_panel="Serve")
 app.add_typer(tenants.tenants, rich_help_panel="Serve")
 app.add_typer(stats.redis_commands, name="redis", rich_help_panel="Serve")

@@ -27,13 +27,13 @@ _BERT_VOCABULARY = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c9920
 
 
 class WrongDigest(ExpertError):
-    """A model file is not the one that its digest names. Install its package again, or fetch it anew."""
+    """A model file is not the one that its digest names. Install its package again, or put the right file there."""
 
     reason = "missing_dependency"
 
     def __init__(self, path: Path, found: str, wanted: str) -> None:
         self.path, self.found, self.wanted = str(path), found, wanted
-        remedy = "install its package again, or remove the file and run swarm models fetch"
+        remedy = "install its package again, or put the right file there"
         super().__init__(f"{path} has the sha256 {found[:16]}..., not {wanted[:16]}...; {remedy}")
 
 
@@ -132,16 +132,23 @@ class LocatedModel:
     """The folder, or the package, that has them."""
 
     def path(self, name: str) -> Path:
-        """The path of the file `name` with its digest checked. Raises WrongDigest, or OSError. It blocks."""
+        """The path of the file `name` with its digest checked.
+
+        Raises WrongDigest, or MissingDependency if it cannot be read. It blocks.
+        """
         wanted, path = next(
             (file.sha256, path) for file, path in zip(self.model.files, self.paths, strict=True) if file.name == name
         )
-        if (found := _digest(path)) != wanted:
+        try:
+            found = _digest(path)
+        except OSError as error:
+            raise MissingDependency(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+        if found != wanted:
             raise WrongDigest(path, found, wanted)
         return path
 
     def check(self) -> None:
-        """Check the digests of all files. Raises WrongDigest, or OSError. It blocks, for 0.1 s at most."""
+        """Check the digests of all files. Raises as `path` does. It blocks, for about 0.1 s."""
         for file in self.model.files:
             self.path(file.name)
 
@@ -164,12 +171,12 @@ def locate(name: str, environ: Mapping[str, str] = os.environ) -> LocatedModel:
         return _complete(model, [own / file.name for file in model.files], str(own))
     if (root := _package(model.module)) is not None:
         return _complete(model, [root / file.packaged for file in model.files], model.package)
-    raise MissingDependency(f"the model {name} is not installed: {REMEDY}, or set {FOLDER} to a folder that has it")
+    raise MissingDependency(f"the model {name} is not installed; {REMEDY}, or set {FOLDER} to a folder that has it")
 
 
 def _complete(model: KnownModel, paths: Sequence[Path], origin: str) -> LocatedModel:
     if missing := [str(path) for path in paths if not path.is_file()]:
-        raise MissingDependency(f"the model {model.name} lacks {', '.join(missing)}: {REMEDY}, or fetch it anew")
+        raise MissingDependency(f"the model {model.name} lacks {', '.join(missing)}; {REMEDY}, or put it there")
     return LocatedModel(model, tuple(paths), origin)
 
 

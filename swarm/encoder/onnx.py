@@ -215,7 +215,7 @@ def _session(path: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependency(f"ONNX Runtime cannot be used ({error}): {REMEDY}") from None
+        raise MissingDependency(f"ONNX Runtime cannot be used ({error}); {REMEDY}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

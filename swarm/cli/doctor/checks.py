@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,12 +14,14 @@ from swarm.broker.limiters import Limiters, open_breakers
 from swarm.broker.price_table import PriceTable
 from swarm.broker.running_workers import running_workers
 from swarm.cli.doctor import catalog, price_tables
+from swarm.cli.doctor import encoder as doctor_encoder
 from swarm.cli.doctor import endpoints as doctor_endpoints
 from swarm.cli.doctor import redis as doctor_redis
 from swarm.cli.doctor.facts import Facts
 from swarm.cli.doctor.findings import About, Finding, bad, good, raised, warning
 from swarm.errors import SwarmError
 from swarm.llm.base import NoModels
+from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Blob, Card, is_local
 from swarm.types.price import Price
 
@@ -44,6 +47,10 @@ async def _answering(facts: Facts) -> list[Finding]:
 
 async def _listed(facts: Facts) -> list[Finding]:
     return list(doctor_endpoints.listed(await facts.users(), await facts.asked(), _today()))
+
+
+async def _encoders(facts: Facts) -> list[Finding]:
+    return await in_thread(lambda: list(doctor_encoder.encoders(os.environ)))
 
 
 async def _broken(facts: Facts) -> list[Finding]:
@@ -133,6 +140,7 @@ def _today() -> date:
 CHECKS = (
     Check("endpoints", "endpoints", _answering, endpoints=True),
     Check("models", "models", _listed, endpoints=True),
+    Check("encoder", "encoder", _encoders),
     Check("breakers", "breakers", _broken, redis=True, endpoints=True),
     Check("prices", "prices", _priced, redis=True, endpoints=True),
     Check("limits", "limits", _limited, redis=True, endpoints=True),

@@ -10,7 +10,9 @@ from typing import Literal, get_args
 from swarm.errors import BadInput, SwarmError
 
 Level = Literal["good", "warning", "bad"]
-About = Literal["settings", "endpoints", "models", "breakers", "prices", "limits", "redis", "workers", "catalog"]
+About = Literal[
+    "settings", "endpoints", "models", "encoder", "breakers", "prices", "limits", "redis", "workers", "catalog"
+]
 GROUPS: tuple[About, ...] = get_args(About)
 """Subjects in the order of the report."""
 

