@@ -121,6 +121,25 @@ def test_a_worker_without_a_url_serves_the_swarm_that_is_up(here: Here, slow: Pa
     assert "slept" in asked.out
 
 
+def test_a_worker_serves_the_swarm_that_is_up_again_after_a_restart(here: Here, slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    with running("up", "--catalog", "cards", "--import", "slowly:Slow", env=env, cwd=slow) as first:
+        first.says("swarm is up")
+        with running("worker", "--import", "slowly:Slow", env=env, cwd=slow) as worker:
+            worker.says("worker_started")
+            first.signal(signal.SIGINT)
+            first.end()
+            with running("up", env=env, cwd=slow) as second:  # which does not have the expert
+                second.says("swarm is up")
+                asked = here("ask", "sleep 0.1", "--expert", "slow", env=env)
+            worker.signal(signal.SIGTERM)
+            ended = worker.end()
+
+    assert "slept" in asked.out
+    assert ended.code == 0
+    assert private(slow / "data") is None
+
+
 def test_up_publishes_what_changes_in_its_folder(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     card = slow / "cards" / "echo.md"

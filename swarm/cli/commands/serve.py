@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from swarm.broker.address import shown
 from swarm.broker.connection import Connection
 from swarm.broker.eviction_check import EvictionCheck
 from swarm.cli.base import exit_codes, options
-from swarm.cli.base.console import Screen, listed
+from swarm.cli.base.console import listed
 from swarm.cli.base.context import (
     AsJson,
     Edge,
@@ -92,11 +93,11 @@ def worker(
     """Serve jobs until SIGTERM or Ctrl-C: route them, run experts, or both.
 
     With --pool router it only routes, with --kind or --expert it only runs those experts, without them it does both.
-    It waits for a Redis that is not up yet.
+    It waits for a Redis that is not up yet. The private Redis of a swarm up runs on as long as the worker, so that
+    it serves the next one, too.
     """
     edge = Edge.of(redis, as_json)
-    url = edge.settings.redis_url or up_url(edge.settings.data)
-    if not url:
+    if not (edge.settings.redis_url or up_url(edge.settings.data)):
         none = f"none is up on {edge.settings.data} now"
         raise BadInput(
             "redis",
@@ -111,7 +112,7 @@ def worker(
         read_catalog(folder, loaded)
     socket = health_socket or edge.environ.get("SWARM_HEALTH_SOCKET", "").strip()
     Endpoints.load(edge.environ)  # report a wrong file before the wait for Redis
-    served = _Worker(edge.screen, url, sized(edge.settings, slots), roles, folder, loaded, edge.environ)
+    served = _Worker(edge, sized(edge.settings, slots), roles, folder, loaded)
 
     from workers.process import run
 
@@ -189,39 +190,28 @@ def _set_up_logs(level: str, as_json: bool | None, settings: Settings) -> None:
 
 class _Worker:
     def __init__(
-        self,
-        screen: Screen,
-        url: str,
-        settings: Settings,
-        roles: Roles,
-        folder: Path | None,
-        loaded: Mapping[str, Implementation],
-        environ: Mapping[str, str],
+        self, edge: Edge, settings: Settings, roles: Roles, folder: Path | None, loaded: Mapping[str, Implementation]
     ) -> None:
-        self._screen, self._url, self._settings, self._roles = screen, url, settings, roles
-        self._folder, self._loaded, self._environ = folder, loaded, environ
+        self._edge, self._settings, self._roles = edge, settings, roles
+        self._folder, self._loaded = folder, loaded
         self._watching: asyncio.Task[None] | None = None
 
     async def serve(self, socket: Path | None) -> None:
         from workers.process import work
 
-        await await_redis(self._url, self._settings)
-        try:
-            await work(
-                self._url,
-                self._settings,
-                self._roles,
-                self._environ,
-                self._loaded,
-                socket=socket,
-                before=self._before,
-            )
-        finally:
-            if self._watching is not None:
-                self._watching.cancel()
-                await asyncio.gather(self._watching, return_exceptions=True)
+        async with self._edge.url() as url:
+            await await_redis(url, self._settings)
+            before = functools.partial(self._before, url)
+            try:
+                await work(
+                    url, self._settings, self._roles, self._edge.environ, self._loaded, socket=socket, before=before
+                )
+            finally:
+                if self._watching is not None:
+                    self._watching.cancel()
+                    await asyncio.gather(self._watching, return_exceptions=True)
 
-    async def _before(self, process: Process) -> None:
+    async def _before(self, url: str, process: Process) -> None:
         from workers.catalog_publisher import publish, stamp, watch
         from workers.supervisor import supervised
 
@@ -230,11 +220,11 @@ class _Worker:
             await publish(process.catalog_store, folder, self._loaded)
             watching = supervised("watch", lambda: watch(process.catalog_store, folder, self._loaded, seen))
             self._watching = asyncio.create_task(watching)
-        self._screen.document(
+        self._edge.screen.document(
             {
                 "worker": process.worker.name,
                 "pid": os.getpid(),
-                "redis": shown(self._url),
+                "redis": shown(url),
                 "router": self._roles.router,
                 "kinds": list(self._roles.kinds),
                 "experts": list(self._roles.experts),
