@@ -107,21 +107,26 @@ def stop_words(language: str) -> frozenset[str]:
 
 @lru_cache(maxsize=CACHED)
 def stem(word: str, language: str) -> str:
-    """The stem of a word in lower case. Marks such as accents are dropped outside English.
+    """The stem of a word in lower case, without accents.
 
-    >>> stem("returned", "english"), stem("lieferungen", "german"), stem("garantías", "spanish")
-    ('return', 'liefer', 'garant')
+    >>> stem("returned", "english"), stem("lieferungen", "german"), stem("café", "english")
+    ('return', 'liefer', 'cafe')
     """
     if language == ENGLISH:
-        return english.stem(word)
+        return english.stem(_unaccented(word))
     if language not in _STOP:
         return word
     if language in _ELIDING:
         word = word.rpartition("'")[2]
     stemmed: str = _stemmer(language).stemWord(word)
-    if stemmed.isascii():
-        return stemmed
-    return "".join(mark for mark in normalize("NFD", stemmed) if not combining(mark)) or stemmed
+    return _unaccented(stemmed)
+
+
+def _unaccented(word: str) -> str:
+    """A word of letters up to the Cyrillic ones, without accents; others change letters of other scripts."""
+    if word.isascii() or max(word) > "\u04ff":
+        return word
+    return "".join(mark for mark in normalize("NFD", word) if not combining(mark)) or word
 
 
 def _stemmer(language: str) -> Any:

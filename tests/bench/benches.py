@@ -14,6 +14,7 @@ from tests.bench import (
     endpoint_faults,
     faults,
     footprint,
+    knowledge,
     latency,
     load,
     overshoot,
@@ -206,6 +207,10 @@ ALL = (
         requests.requests, 1,
         {name: Metric(unit, requests.BARS.get(name, "")) for name, unit in requests.UNITS.items()},
         in_all=False,
+    ),
+    Bench(
+        "knowledge", "passages found for questions of SQuAD: how well, and how fast at 10,000 passages",
+        knowledge.knowledge, 1, knowledge.METRICS, in_all=False,
     ),
     Bench(
         "soak", "memory under a steady load; what grows after the first minutes", soak.soak, 20, soak.METRICS,

@@ -61,6 +61,7 @@ def test_every_bench_has_its_metric() -> None:
         "streaming": "gain",
         "planner": "nestful_node",
         "requests": "shop_words_right",
+        "knowledge": "fused_mrr",
         "soak": "redis_slope",
     }
     assert len(BY_NAME) == len(ALL)
