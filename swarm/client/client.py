@@ -228,8 +228,8 @@ class SwarmClient:
         version = await self._session.catalog_store.current()
         return None if version is None else await self._session.catalog_store.catalog(version)
 
-    async def census(self, on_progress: Callable[[int, int], None] = lambda seen, of: None) -> Snapshot:
-        """Count what this swarm holds in Redis, without blocking it. `on_progress` gets keys read and keys in all."""
+    async def snapshot(self, on_progress: Callable[[int, int], None] = lambda seen, of: None) -> Snapshot:
+        """Take a snapshot of this swarm in Redis, without blocking it. `on_progress` gets keys read and keys in all."""
         return await take_snapshot(self._session.connection, self.settings, on_progress)
 
     async def unserved(self, job: str) -> tuple[str, ...]:

@@ -209,9 +209,7 @@ def _path(name: str) -> str:
 def _card(given: Mapping[str, Any]) -> Card:
     kind: Kind = "fine-tuned" if given["kind"] == "labels" else given["kind"]
     examples = tuple(given["examples"])
-    return Card(
-        name=given["name"], kind=kind, description=given["description"], model=_MODELS[kind], examples=examples
-    )
+    return Card(name=given["name"], kind=kind, description=given["description"], model=_MODELS[kind], examples=examples)
 
 
 def _asked(given: Mapping[str, Any]) -> Asked:

@@ -56,15 +56,15 @@ async def test_the_whole_flow_works_with_these_rights_alone(limited: Settings) -
         planned = await client.plan("the test's echo", timeout=40)
         waiting = await client.submit("never", expert="late", deadline=60)
         await until(partial(unserved, client, waiting.id), "a subtask that nobody serves")
-        census = await client.census()
+        snapshot = await client.snapshot()
         receipt = await waiting.cancel()
         jobs = await client.jobs()
 
     assert (answer.text, receipt.ending) == ("hello", "cancelled")
     assert planned.plan.subtasks[0].expert == "echo"
     assert [job.id for job in jobs][-1] == answer.job
-    assert census.unserved == ("late",)
-    assert census.leaks == ()
+    assert snapshot.unserved == ("late",)
+    assert snapshot.leaks == ()
 
 
 async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_alone(limited: Settings) -> None:
@@ -80,7 +80,7 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
         job = await client.submit("all", plan=fan(8), budget=held() / 1e6, tenant="acme", priority=5)
         pieces = [delta async for delta in job.deltas()]
         answer = await job.answer(40)
-        census = await client.census()
+        snapshot = await client.snapshot()
         tenants = [tenant.name for tenant in await ledger.tenants()]
         stopped = await client.cancel_tenant("acme")
         letters = (
@@ -94,8 +94,8 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
 
     assert answer.ending == "over_budget"
     assert pieces == []
-    assert (list(census.gates), census.leaks) == (["model:box/small"], ())
-    assert census.budgets[f"tenant:acme:{today}"]["settled"] == answer.usage.cost == spent.settled > 0
+    assert (list(snapshot.gates), snapshot.leaks) == (["model:box/small"], ())
+    assert snapshot.budgets[f"tenant:acme:{today}"]["settled"] == answer.usage.cost == spent.settled > 0
     assert (tenants, stopped.receipts) == (["acme"], ())
     assert letters == ([], False, 0)
     assert dropped == [True, 1, True]

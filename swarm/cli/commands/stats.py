@@ -38,12 +38,12 @@ def stats(redis: RedisUrl = None, as_json: AsJson = False) -> int:
                     if hasattr(status, "update"):
                         status.update(f"reading keys ... {seen:,} of {of:,}")
 
-                return await client.census(on_progress)
+                return await client.snapshot(on_progress)
 
-    census = edge.run(found())
-    edge.screen.document(census.model_dump(mode="json") | {"warnings": census.warnings})
+    snapshot = edge.run(found())
+    edge.screen.document(snapshot.model_dump(mode="json") | {"warnings": snapshot.warnings})
     if not edge.as_json:
-        show(edge.screen, census)
+        show(edge.screen, snapshot)
     return exit_codes.OK
 
 
@@ -67,9 +67,9 @@ def acl(
     return exit_codes.OK
 
 
-def show(screen: Screen, census: Snapshot) -> None:
+def show(screen: Screen, snapshot: Snapshot) -> None:
     """Print the snapshot as tables."""
-    memory = census.memory
+    memory = snapshot.memory
     most = f" of {size(memory.most)}" if memory.most else ""
     log = "append-only file" if memory.append_only else "no append-only file"
     screen.line(
@@ -77,10 +77,10 @@ def show(screen: Screen, census: Snapshot) -> None:
         f"{memory.version}: {size(memory.used)}{most} used, peak {size(memory.peak)}, "
         f"fragmentation {memory.fragmentation:g}, {log}, {memory.policy}, {memory.replicas} replicas",
     )
-    screen.line(("Jobs ", "bold"), f"{census.open:,} open, {census.ended:,} ended, {census.dead:,} dead letters")
-    screen.line(("Plan cache ", "bold"), f"{census.hits:,} hits, {census.misses:,} misses")
-    screen.line(("Workers ", "bold"), listed(map(_worker, census.workers)) or "none")
-    busy = {name: queue for name, queue in census.queues.items() if queue.ready or queue.later or queue.leases}
+    screen.line(("Jobs ", "bold"), f"{snapshot.open:,} open, {snapshot.ended:,} ended, {snapshot.dead:,} dead letters")
+    screen.line(("Plan cache ", "bold"), f"{snapshot.hits:,} hits, {snapshot.misses:,} misses")
+    screen.line(("Workers ", "bold"), listed(map(_worker, snapshot.workers)) or "none")
+    busy = {name: queue for name, queue in snapshot.queues.items() if queue.ready or queue.later or queue.leases}
     if busy:
         screen.line()
         rows = [
@@ -88,29 +88,29 @@ def show(screen: Screen, census: Snapshot) -> None:
         ]
         screen.columns(rows, ("QUEUE", "READY", "LATER", "RUNNING", "LAG", "WAITS AT GATE"))
     screen.line()
-    about = "~" if census.sampled else ""
-    kinds = [(name, f"{about}{kind.count:,}", f"~{size(kind.bytes)}") for name, kind in census.kinds.items()]
+    about = "~" if snapshot.sampled else ""
+    kinds = [(name, f"{about}{kind.count:,}", f"~{size(kind.bytes)}") for name, kind in snapshot.kinds.items()]
     screen.columns(kinds or [("none", "", "")], ("KEYS", "COUNT", "BYTES"))
     eternal = [
-        (n, f"{e.size:,}", "" if e.bound is None else f"{e.bound:,}") for n, e in census.eternal.items() if e.size
+        (n, f"{e.size:,}", "" if e.bound is None else f"{e.bound:,}") for n, e in snapshot.eternal.items() if e.size
     ]
     if eternal:
         screen.line()
         screen.columns(eternal, ("WITHOUT A LIFETIME", "ENTRIES", "AT MOST"))
-    if census.gates:
+    if snapshot.gates:
         screen.line()
-        screen.columns(list(map(_gate, census.gates.items())), GATES)
-    if census.budgets:
+        screen.columns(list(map(_gate, snapshot.gates.items())), GATES)
+    if snapshot.budgets:
         screen.line()
-        screen.columns(list(_budgets(census)), ("BUDGETS TODAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"))
-        if (more := len(census.budgets) - SHOWN_BUDGETS) > 0:
+        screen.columns(list(_budgets(snapshot)), ("BUDGETS TODAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"))
+        if (more := len(snapshot.budgets) - SHOWN_BUDGETS) > 0:
             screen.line(f"and {more:,} more: swarm tenants list")
-    if census.held:
+    if snapshot.held:
         screen.line()
-        screen.columns(list(_held(census)), ("KEPT FOR JOBS OF TENANT", "BYTES", "AT MOST"))
-    if census.parked:
-        screen.line(("Parked ", "bold"), f"{census.parked:,} subtasks wait for room in a budget")
-    for warning in census.warnings:
+        screen.columns(list(_held(snapshot)), ("KEPT FOR JOBS OF TENANT", "BYTES", "AT MOST"))
+    if snapshot.parked:
+        screen.line(("Parked ", "bold"), f"{snapshot.parked:,} subtasks wait for room in a budget")
+    for warning in snapshot.warnings:
         screen.note(("warning: ", "yellow"), warning)
 
 
@@ -154,10 +154,10 @@ def _rate(limit: int | None, share: float) -> str:
     return f"{limit:,}" if share >= 1 else f"{limit:,} ({share:.0%} now)"
 
 
-def _budgets(census: Snapshot) -> Iterator[tuple[str, ...]]:
+def _budgets(snapshot: Snapshot) -> Iterator[tuple[str, ...]]:
     """Yield one row for all tenants together, then one for each, up to the limit."""
-    for scope in sorted(census.budgets, key=lambda scope: (not scope.startswith("day:"), scope))[:SHOWN_BUDGETS]:
-        fields = census.budgets[scope]
+    for scope in sorted(snapshot.budgets, key=lambda scope: (not scope.startswith("day:"), scope))[:SHOWN_BUDGETS]:
+        fields = snapshot.budgets[scope]
         name = "(all)" if scope.startswith("day:") else scope.removeprefix("tenant:").rpartition(":")[0]
         settled, limit = fields.get("settled", 0), fields.get("limit")
         bounds = (at_most(fields.get(each, 0)) for each in ("presumed", "open", "earmarked"))
@@ -165,9 +165,9 @@ def _budgets(census: Snapshot) -> Iterator[tuple[str, ...]]:
         yield (name, money(settled) if settled else "$0", *bounds, top)
 
 
-def _held(census: Snapshot) -> Iterator[tuple[str, ...]]:
+def _held(snapshot: Snapshot) -> Iterator[tuple[str, ...]]:
     """Yield one row for each tenant, the largest first, up to the limit."""
-    for tenant, held in sorted(census.held.items(), key=lambda item: -item[1].bytes)[:SHOWN_TENANTS]:
+    for tenant, held in sorted(snapshot.held.items(), key=lambda item: -item[1].bytes)[:SHOWN_TENANTS]:
         yield (tenant, size(held.bytes), "" if held.limit is None else size(held.limit))
 
 

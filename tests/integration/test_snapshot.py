@@ -38,20 +38,20 @@ async def test_jobs_queues_workers_and_what_nobody_serves(settings: Settings, cl
         await client.ask("hello", expert="echo", timeout=40)
         job = await client.submit("never", expert="late")
         await until(lambda: _waits_for(client, job.id, "late"), "a subtask that nobody serves")
-        census = await client.census()
+        snapshot = await client.snapshot()
 
-    assert (census.open, census.ended, census.dead, census.parked) == (1, 1, 0, 0)
-    assert census.queues["run:late@1"].ready == 1
-    assert census.queues["advance"].later == 1
-    assert census.unserved == ("late",)
-    assert "no worker serves late" in census.warnings[-1]
-    assert [worker.worker for worker in census.workers] == [process.worker.name]
-    assert census.workers[0].queues == ("advance", "plan", "answer", "run:echo@1")
-    assert census.kinds["jobs"].count == 2
-    assert census.kinds["jobs"].bytes > 500
-    assert "other" not in census.kinds
-    assert census.eternal["ended"] == PersistentKey(size=1, bound=10_000)
-    assert (census.sampled, census.leaks) == (False, ())
+    assert (snapshot.open, snapshot.ended, snapshot.dead, snapshot.parked) == (1, 1, 0, 0)
+    assert snapshot.queues["run:late@1"].ready == 1
+    assert snapshot.queues["advance"].later == 1
+    assert snapshot.unserved == ("late",)
+    assert "no worker serves late" in snapshot.warnings[-1]
+    assert [worker.worker for worker in snapshot.workers] == [process.worker.name]
+    assert snapshot.workers[0].queues == ("advance", "plan", "answer", "run:echo@1")
+    assert snapshot.kinds["jobs"].count == 2
+    assert snapshot.kinds["jobs"].bytes > 500
+    assert "other" not in snapshot.kinds
+    assert snapshot.eternal["ended"] == PersistentKey(size=1, bound=10_000)
+    assert (snapshot.sampled, snapshot.leaks) == (False, ())
 
 
 async def test_the_age_of_what_waits_is_its_lag(hands: Hands, client: SwarmClient) -> None:
@@ -60,7 +60,7 @@ async def test_the_age_of_what_waits_is_its_lag(hands: Hands, client: SwarmClien
     began = int(await hands.now())
     await hands.call("HSET", delivery, "at", began - 30_000)
 
-    lag = (await client.census()).queues["advance"].lag
+    lag = (await client.snapshot()).queues["advance"].lag
 
     assert 29 <= lag <= 31 + (await hands.now() - began) / 1000
 
@@ -83,9 +83,9 @@ async def test_a_key_without_a_lifetime_is_a_leak(hands: Hands, client: SwarmCli
     await hands.submit("j", "t1:a")
     await hands.call("SET", hands.keys.blob("0" * 64), "left behind")
     try:
-        census = await client.census()
-        assert census.leaks == ("blob:" + "0" * 64,)
-        assert any("keys without a lifetime: blob:000" in warning for warning in census.warnings)
+        snapshot = await client.snapshot()
+        assert snapshot.leaks == ("blob:" + "0" * 64,)
+        assert any("keys without a lifetime: blob:000" in warning for warning in snapshot.warnings)
     finally:
         await hands.call("DEL", hands.keys.blob("0" * 64))
 
@@ -97,7 +97,7 @@ async def test_what_an_older_version_left_of_a_queue_is_no_leak_that_anybody_rep
     await hands.call("RPUSH", wake, "1")
     await hands.call("ZADD", turns, 5, "")
     try:
-        assert (await client.census()).leaks == ()
+        assert (await client.snapshot()).leaks == ()
     finally:
         await hands.call("DEL", wake, turns)
 
@@ -109,23 +109,23 @@ async def test_of_very_many_keys_some_are_looked_at_and_the_rest_is_estimated(
     await asyncio.gather(*(hands.call("SET", f"{hands.keys.prefix}:worker:w{i}", "{}", "EX", 60) for i in range(6_000)))
     told: list[tuple[int, int]] = []
 
-    census = await client.census(lambda seen, of: told.append((seen, of)))
+    snapshot = await client.snapshot(lambda seen, of: told.append((seen, of)))
 
-    assert census.sampled
-    assert 4_500 < census.kinds["workers"].count < 7_500
+    assert snapshot.sampled
+    assert 4_500 < snapshot.kinds["workers"].count < 7_500
     assert told[-1][0] < 4_000
-    assert told[-1][1] == census.memory.keys > 6_000
+    assert told[-1][1] == snapshot.memory.keys > 6_000
 
 
 async def test_a_redis_that_may_forget_jobs_is_warned_of(start_redis: StartRedis) -> None:
     server = await start_redis({"maxmemory-policy": "allkeys-lru"}, maxmemory="50mb", appendonly="no")
     async with SwarmClient(server.url) as client:
-        census = await client.census()
+        snapshot = await client.snapshot()
 
-    said = " / ".join(census.warnings)
+    said = " / ".join(snapshot.warnings)
     assert "maxmemory-policy is allkeys-lru" in said
     assert "no append-only file" in said
-    assert census.memory.most == 50 * 2**20
+    assert snapshot.memory.most == 50 * 2**20
 
 
 def test_stats_is_printed_for_people_and_as_json(cli: Cli) -> None:
@@ -195,12 +195,12 @@ def test_what_no_worker_serves(queues: list[tuple[str, ...] | None], missing: tu
     assert unserved(["run:a", "run:b@2", "advance", "plan"], workers) == missing
 
 
-async def test_a_census_does_not_need_redis_to_hold_anything(client: SwarmClient) -> None:
-    census = await client.census()
+async def test_a_snapshot_does_not_need_redis_to_hold_anything(client: SwarmClient) -> None:
+    snapshot = await client.snapshot()
 
-    assert isinstance(census, Snapshot)
-    assert isinstance(census.memory, Memory)
-    assert (census.kinds, census.budgets, census.gates) == ({}, {}, {})
+    assert isinstance(snapshot, Snapshot)
+    assert isinstance(snapshot.memory, Memory)
+    assert (snapshot.kinds, snapshot.budgets, snapshot.gates) == ({}, {}, {})
 
 
 async def test_who_waits_for_a_worker_that_is_not_there_is_told(
