@@ -10,7 +10,7 @@ and two events trace a job. `delivery_done`, when a worker has finished a delive
 
     worker, delivery, claim, queue  the worker, and the delivery with its claim number and queue
     queue_wait_ms                   from when it was due until it was claimed
-    gate, gate_ms                   the limiter or budget that held it back longest in that time
+    limited_by, limited_ms          the limiter or budget that held it back longest in that time
     ms                              from the claim until all is written
     calls, input_tokens, ...        usage of its model calls, as in `Usage`
     outcome                         `ok`, a failure's reason, or `parked`, `stopped`, `handed_back`, `failed` (our bug),

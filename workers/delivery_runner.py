@@ -154,15 +154,16 @@ class DeliveryRunner:
         except Exception as error:
             await self._after_error(claim, line, error)
         log = _log.debug if claim.queue == ADVANCE else _log.info
-        gate = {"gate": claim.wait.gate, "gate_ms": claim.wait.gated} if claim.wait.gate else {}
+        wait = claim.wait
+        limited = {"limited_by": wait.limited_by, "limited_ms": wait.limited_ms} if wait.limited_by else {}
         log(
             events.DELIVERED,
             worker=self._worker,
             delivery=claim.id,
             claim=claim.number,
             queue=claim.queue,
-            queue_wait_ms=claim.wait.ms,
-            **gate,
+            queue_wait_ms=wait.ms,
+            **limited,
             ms=round((time.monotonic() - begun) * 1000, 1),
             **line.fields(),
         )

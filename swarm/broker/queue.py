@@ -37,9 +37,9 @@ class Wait:
     """Milliseconds from when a delivery was due until its claim, and how many of them a limiter held it back."""
 
     ms: int = 0
-    gate: str = ""
+    limited_by: str = ""
     """The limiter that held it back longest; `budget:KIND` for a full budget."""
-    gated: int = 0
+    limited_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Queue:
 
 
 def _claim(
-    name: bytes, queue: bytes, owner: bytes, record: bytes, extra: Any, waited: int, gate: bytes, gated: int
+    name: bytes, queue: bytes, owner: bytes, record: bytes, extra: Any, waited: int, limited_by: bytes, limited_ms: int
 ) -> Claim:
-    wait = Wait(waited, gate.decode(), gated)
+    wait = Wait(waited, limited_by.decode(), limited_ms)
     return Claim(id=name.decode(), queue=queue.decode(), owner=owner.decode(), record=record, extra=extra, wait=wait)

@@ -33,7 +33,7 @@ from swarm.broker.keys import (
 from swarm.broker.limiters import Limiters, breaker_of, target
 from swarm.broker.plan_store import PlanStore
 from swarm.broker.running_workers import running_workers, unserved
-from swarm.broker.snapshot_types import Gate, Held, Kind, Memory, PersistentKey, QueueStatus, Snapshot
+from swarm.broker.snapshot_types import Held, Kind, LimiterStatus, Memory, PersistentKey, QueueStatus, Snapshot
 from swarm.settings import Settings
 from swarm.types.card import Limits
 
@@ -66,7 +66,7 @@ KINDS = (
     ("deliveries", r"delivery:.+"),
     ("queues", r"queue:.+"),
     ("parked", r"parked:.+"),
-    ("gates", r"gate:.+|limits"),
+    ("limiters", r"gate:.+|limits"),
     ("catalogs", r"catalogs?(:.+)?"),
     ("blobs", r"blob:.+"),
     ("workers", r"worker:.+"),
@@ -101,13 +101,13 @@ async def take_snapshot(
     queues = await _queues(connection, catalog_store, kinds.get("queues", ()))
     eternal = await _eternal(connection, settings)
     count = await PlanStore(connection).counted()
-    gates = await _gates(connection, catalog_store, kinds.get("gates", ()), queues)
-    held = {queue: name for name, gate in gates.items() for queue in gate.waiting}
+    limiters = await _limiters(connection, catalog_store, kinds.get("limiters", ()), queues)
+    held = {queue: name for name, limiter in limiters.items() for queue in limiter.waiting}
     return Snapshot(
         memory=memory,
         kinds={kind: await _weighed(connection, found, scale) for kind, found in kinds.items()},
         sampled=scale > 1.0,
-        queues={name: each.model_copy(update={"gate": held.get(name, "")}) for name, each in queues.items()},
+        queues={name: each.model_copy(update={"limited_by": held.get(name, "")}) for name, each in queues.items()},
         open=eternal["open"].size,
         ended=eternal["ended"].size,
         dead=eternal["dead"].size,
@@ -117,7 +117,7 @@ async def take_snapshot(
         eternal=eternal,
         hits=count.hits,
         misses=count.misses,
-        gates=gates,
+        limiters=limiters,
         budgets=await _budgets(connection, kinds.get("money", ())),
         held=await _held(connection, kinds.get("records", ())),
         leaks=tuple([name async for name in _leaks(connection, names)]),
@@ -234,27 +234,29 @@ async def _eternal(connection: Connection, settings: Settings) -> dict[str, Pers
     }
 
 
-async def _gates(
+async def _limiters(
     connection: Connection, catalog_store: CatalogStore, names: Sequence[str], queues: Mapping[str, QueueStatus]
-) -> dict[str, Gate]:
-    gates = sorted({name.removesuffix(":running") for name in names if name.startswith("gate:")})
-    if not gates:
+) -> dict[str, LimiterStatus]:
+    keys = sorted({name.removesuffix(":running") for name in names if name.startswith("gate:")})
+    if not keys:
         return {}
     limits = {target(name): each for name, each in (await Limiters(connection).limits()).items()}
     for catalog in await catalog_store.alive():
         limits |= {f"expert:{card.name}": card.limits for card in catalog.cards.values()}
-    running = await _each(connection, "ZCARD", [f"{name}:running" for name in gates])
-    raw = await _each(connection, "HGETALL", gates)
+    running = await _each(connection, "ZCARD", [f"{name}:running" for name in keys])
+    raw = await _each(connection, "HGETALL", keys)
     now = int(await now_ms(connection))
-    found: dict[str, Gate] = {}
-    for gate, some, flat in zip(gates, running, raw, strict=True):
-        name, state = gate.removeprefix("gate:"), [item.decode() for item in flat]
+    found: dict[str, LimiterStatus] = {}
+    for key, some, flat in zip(keys, running, raw, strict=True):
+        name, state = key.removeprefix("gate:"), [item.decode() for item in flat]
         fields = dict(zip(state[::2], state[1::2], strict=True))
-        found[name] = _gate(fields, now, some, limits.get(name, Limits()), queues)
+        found[name] = _limiter(fields, now, some, limits.get(name, Limits()), queues)
     return found
 
 
-def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, queues: Mapping[str, QueueStatus]) -> Gate:
+def _limiter(
+    fields: Mapping[str, str], now: int, running: int, limits: Limits, queues: Mapping[str, QueueStatus]
+) -> LimiterStatus:
     """Parse the fields of a limiter. Limits adapted to a refusal long ago no longer apply."""
     learnt = abs(now - float(fields.get("cut", "0"))) < FORGOTTEN_MS
     waits = set(fields.get("waits", "").split())
@@ -263,7 +265,7 @@ def _gate(fields: Mapping[str, str], now: int, running: int, limits: Limits, que
         for name, since in fields.items()
         if name.startswith("w:") and now - float(since.split()[-1]) < HELD_MS
     }
-    return Gate(
+    return LimiterStatus(
         running=running,
         pause=_closed(now, *(float(fields.get(name, "0")) for name in ("pause", "owed", "at", "pay"))),
         limits=limits,

@@ -39,13 +39,14 @@ class Kind(Value):
 
 
 class QueueStatus(Value):
-    """State of a queue. `lag`: seconds that the oldest ready delivery has waited; `gate`: the limiter it waits for."""
+    """State of a queue. `lag`: seconds that the oldest ready delivery has waited; `limited_by`: the
+    limiter it waits for."""
 
     ready: int = 0
     later: int = 0
     leases: int = 0
     lag: float = 0.0
-    gate: str = ""
+    limited_by: str = ""
 
 
 class PersistentKey(Value):
@@ -71,7 +72,7 @@ class Breaker(Value):
     """Whether the pause is over, so that one call may probe the server, or does so now."""
 
 
-class Gate(Value):
+class LimiterStatus(Value):
     """State of a limiter: calls that run now, and the seconds for which it admits no more.
 
     `limits` are those set in Redis, or in the card of an expert. `cap` and `rate` adapt to refusals of the server: how
@@ -116,7 +117,7 @@ class Snapshot(Value):
     hits: int
     misses: int
     """Misses of the plan cache; `hits` are its hits."""
-    gates: Mapping[str, Gate]
+    limiters: Mapping[str, LimiterStatus]
     budgets: Mapping[str, Mapping[str, int]]
     """By scope: micro-dollars earmarked, open, settled and presumed."""
     held: Mapping[str, Held] = {}
@@ -156,8 +157,8 @@ def _concerns(found: Snapshot) -> Iterable[Issue]:
     elif found.unserved:
         problem = f"no worker serves {', '.join(found.unserved)}, and work waits for it"
         yield Issue(problem=problem, remedy="start a worker that does")
-    for name, gate in found.gates.items():
-        if gate.breaker is not None:
+    for name, limiter in found.limiters.items():
+        if limiter.breaker is not None:
             problem = f"the last calls of the {name.replace(':', ' ', 1)} have all failed"
             yield Issue(problem=problem, remedy="check its server, or give its cards a fallback")
     for name, kept in found.eternal.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from swarm.types.answer import Ending
 from swarm.types.base import Value
@@ -93,6 +93,8 @@ class Started(BaseEvent):
     The same attempt starts again only if its worker was lost or returned it, or if a call waited for room in a budget.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
+
     type: Literal["started"] = "started"
     subtask: str
     attempt: int
@@ -101,11 +103,11 @@ class Started(BaseEvent):
     expert: str = ""
     waited: int = 0
     """Milliseconds since it was due or was returned."""
-    gate: str = ""
+    limited_by: str = Field(default="", validation_alias="gate")
     """Limiter that held it back, if any: `expert:NAME`, `model:ENDPOINT/MODEL` or `endpoint:ENDPOINT`; `budget:job`,
     `budget:tenant` or `budget:day` if a call waited for room in that budget."""
-    gated: int = 0
-    """Milliseconds of `waited` for which it was held back."""
+    limited_ms: int = Field(default=0, validation_alias="gated")
+    """Milliseconds of `waited` for which it was held back. The aliases are the names that older versions write."""
 
 
 class OutcomeRecorded(BaseEvent):

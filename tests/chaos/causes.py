@@ -123,8 +123,8 @@ class Causes:
         holder = self._holder(before.worker, begun)
         if holder is not None and (hit := self._hit(holder, begun, rerun)) is not None:
             how, at = hit
-            held = f"{again.expert} {again.gate} {again.gated}" if again.gate else again.expert
-            promise, role = PROMISE + TURN + again.gated / 1000, holder.place[:-1]
+            held = f"{again.expert} {again.limited_by} {again.limited_ms}" if again.limited_by else again.expert
+            promise, role = PROMISE + TURN + again.limited_ms / 1000, holder.place[:-1]
             late, most = self.timeline.late(promise, at, rerun, role), self.timeline.allowed(promise, at, rerun, role)
             alone = not self.timeline.covered(at, rerun)
             return Rerun(job, name, how, rerun - at, alone, held, late, (rerun - at) / most)

@@ -381,8 +381,8 @@ async def test_the_log_says_how_long_a_subtask_waited_for_a_breaker(desk: Desk) 
     await desk.come()
 
     (started,) = [event for event in await desk.hands.log.events("j1") or () if isinstance(event, Started)]
-    assert started.gate == "endpoint:box"
-    assert 800 <= started.gated <= started.waited
+    assert started.limited_by == "endpoint:box"
+    assert 800 <= started.limited_ms <= started.waited
 
 
 # -- when it has been open for long ----------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ async def test_workers_share_one_breaker_and_one_call_at_a_time_tries(settings: 
                 tried.clear()
                 assert house.most == 1
         answer = await job.answer(40)
-        waited = {event.gate for event in [e async for e in job.events()] if isinstance(event, Started)}
+        waited = {event.limited_by for event in [e async for e in job.events()] if isinstance(event, Started)}
         failed = [event for event in await outcomes(job) if event.failure]
 
     assert answer.ending == "completed"

@@ -37,8 +37,8 @@ async def test_a_rate_is_held_by_two_processes_together(settings: Settings, tmp_
     assert len({event.worker for event in begun}) == 2
     assert all(event.attempt == event.claim == 1 for event in begun)
     assert took >= 1_950
-    assert begun[-1].gate == "expert:paced"
-    assert 0 < begun[-1].gated <= begun[-1].waited
+    assert begun[-1].limited_by == "expert:paced"
+    assert 0 < begun[-1].limited_ms <= begun[-1].waited
     assert not [e for e in events if isinstance(e, OutcomeRecorded) and e.failure]
     print(f"45 subtasks began within {took / 1000:.3f} s; the last waited {begun[-1].waited} ms")
 
@@ -95,7 +95,7 @@ async def test_a_server_at_its_limits_is_left_alone_as_long_as_it_asks(settings:
     begun = [event for event in events if isinstance(event, Started)]
     assert answer.ending == "completed"
     assert not [event for event in begun if ends - 499 < event.at < ends - 1]
-    assert {event.gate for event in begun} == {"", "model:box/small"}
+    assert {event.limited_by for event in begun} == {"", "model:box/small"}
     print(f"{came} requests for 12 answers, {refusals} refused")
 
 

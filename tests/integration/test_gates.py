@@ -277,9 +277,9 @@ async def test_the_log_says_how_long_a_subtask_waited_and_at_which_gate(hands: H
     await at.come()
 
     first, second = [e for e in await hands.log.events("j1") or () if isinstance(e, Started)]
-    assert (first.gate, first.gated) == ("", 0)
-    assert second.gate == "expert:a"
-    assert 50 <= second.gated <= second.waited <= 52
+    assert (first.limited_by, first.limited_ms) == ("", 0)
+    assert second.limited_by == "expert:a"
+    assert 50 <= second.limited_ms <= second.waited <= 52
 
 
 # -- setting limits ------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ async def test_a_delivery_is_told_with_its_names_its_wait_and_its_time(settings:
     assert 0 <= line["queue_wait_ms"] <= whole
     assert 0 < line["ms"] <= whole
     assert line["log_level"] == "info"
-    assert "gate" not in line
+    assert "limited_by" not in line
     assert "calls" not in line
 
 
@@ -107,9 +107,9 @@ async def test_a_wait_at_a_limit_is_told_with_the_limit(settings: Settings, clie
     one = expert("one", nap, limits={"concurrency": 1})
     lines = runs(await told(settings, lambda: client.ask("hello", plan=plan, timeout=40), one))
 
-    assert "gate" not in lines[0]
-    assert lines[1]["gate"] == "expert:one"
-    assert 90 <= lines[1]["gate_ms"] <= lines[1]["queue_wait_ms"]
+    assert "limited_by" not in lines[0]
+    assert lines[1]["limited_by"] == "expert:one"
+    assert 90 <= lines[1]["limited_ms"] <= lines[1]["queue_wait_ms"]
 
 
 async def test_what_is_stopped_is_told_with_what_its_call_may_have_cost(

@@ -192,8 +192,8 @@ async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) 
     assert workers["t1"] == workers["t2"] == workers["t4"] != workers["t3"]
     assert {line["outcome"] for line in (*deliveries, *calls)} == {"ok"}
     held = max(runs["t1"], runs["t2"], key=at)
-    assert held["gate"] == "expert:sorter"
-    assert SECONDS * 500 <= held["gate_ms"] <= held["queue_wait_ms"]
+    assert held["limited_by"] == "expert:sorter"
+    assert SECONDS * 500 <= held["limited_ms"] <= held["queue_wait_ms"]
 
     # which model was asked for what, and where the time of each delivery went
     asked = defaultdict(list)

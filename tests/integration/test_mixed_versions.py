@@ -16,6 +16,7 @@ from swarm.broker.connection import Connection
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Catalog
+from swarm.types.events import Started
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
@@ -135,6 +136,34 @@ async def test_an_event_of_an_unknown_kind_is_passed_over_by_callers_and_routers
     assert kinds(rest) == whole[4:]
     assert set(progress.solved) == {"t1", "t2"}
     assert process.worker.runner.failed == 0
+
+
+async def test_a_job_whose_subtask_an_older_worker_started_is_finished_and_shown_with_its_limit(
+    settings: Settings, client: SwarmClient, connection: Connection
+) -> None:
+    gate = Gate()
+    await publish(settings, gate.expert)
+    async with serving(settings, gate.expert):
+        job = await client.submit("go", expert="gate")
+        await asyncio.wait_for(gate.inside.wait(), 40)
+        number = await connection.call("HINCRBY", connection.keys.job(job.id), "seq", 1)
+        place = f"{number}-{int(time.time() * 1000)}"
+        old = {
+            "subtask": "t1",
+            "attempt": 1,
+            "claim": 2,
+            "worker": "old",
+            "waited": 900,
+            "gate": "model:a/b",
+            "gated": 850,
+        }
+        await connection.call("XADD", connection.keys.log(job.id), place, "started", json.dumps(old))
+        gate.go_on.set()
+        answer = await job.answer(40)
+        started = [event async for event in job.events() if isinstance(event, Started)]
+
+    assert (answer.ending, answer.text) == ("completed", "through")
+    assert [(event.worker, event.limited_by, event.limited_ms) for event in started[1:]] == [("old", "model:a/b", 850)]
 
 
 # -- messages ------------------------------------------------------------------------------------------------------

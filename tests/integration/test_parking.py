@@ -96,8 +96,8 @@ async def test_the_claim_after_the_wait_says_so_and_no_other(hands: Hands) -> No
     await hands.run("a")
 
     started = [event for event in await hands.log.events("j1") or () if isinstance(event, Started)]
-    assert [(event.claim, event.gate) for event in started] == [(1, ""), (2, "budget:day"), (3, "")]
-    assert 0 <= started[1].gated == started[1].waited
+    assert [(event.claim, event.limited_by) for event in started] == [(1, ""), (2, "budget:day"), (3, "")]
+    assert 0 <= started[1].limited_ms == started[1].waited
     assert await hands.field(hands.keys.delivery(name), "parked") == SCOPE
 
 

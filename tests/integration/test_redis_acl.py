@@ -94,7 +94,7 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
 
     assert answer.ending == "over_budget"
     assert pieces == []
-    assert (list(snapshot.gates), snapshot.leaks) == (["model:box/small"], ())
+    assert (list(snapshot.limiters), snapshot.leaks) == (["model:box/small"], ())
     assert snapshot.budgets[f"tenant:acme:{today}"]["settled"] == answer.usage.cost == spent.settled > 0
     assert (tenants, stopped.receipts) == (["acme"], ())
     assert letters == ([], False, 0)

@@ -152,8 +152,8 @@ async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands
     document = await asyncio.to_thread(cli.json, "stats")
     lines = str(await asyncio.to_thread(cli, "stats")).splitlines()
 
-    assert document["queues"]["run:a"]["gate"] == "model:box/small"
-    told = document["gates"]["model:box/small"]
+    assert document["queues"]["run:a"]["limited_by"] == "model:box/small"
+    told = document["limiters"]["model:box/small"]
     assert (told["running"], told["cap"], told["rate"], told["waiting"]) == (1, 2, 0.5, ["run:a"])
     (row,) = (line for line in lines if line.startswith("model:box/small"))
     assert re.split(r"  +", row.strip())[1:4] == ["1 of 1", "1,200 (50% now)", "90,000 (50% now)"]
@@ -171,11 +171,11 @@ async def test_a_breaker_says_since_when_and_until_when_it_is_open(hands: Hands,
     await hands.call("HSET", gate, "shut", now - 1_000)
     half = await asyncio.to_thread(cli.json, "stats")
 
-    assert opened["gates"]["endpoint:box"]["breaker"] == {
+    assert opened["limiters"]["endpoint:box"]["breaker"] == {
         "since": now - 9_000, "until": now + 60_000, "half_open": False
     }  # fmt: skip
     assert re.search(r"endpoint:box .* open since \d\d:\d\d:\d\d until \d\d:\d\d:\d\d +0", text)
-    assert half["gates"]["endpoint:box"]["breaker"]["half_open"]
+    assert half["limiters"]["endpoint:box"]["breaker"]["half_open"]
     assert any("the last calls of the endpoint box have all failed" in each for each in half["warnings"])
 
 
@@ -200,7 +200,7 @@ async def test_a_snapshot_does_not_need_redis_to_hold_anything(client: SwarmClie
 
     assert isinstance(snapshot, Snapshot)
     assert isinstance(snapshot.memory, Memory)
-    assert (snapshot.kinds, snapshot.budgets, snapshot.gates) == ({}, {}, {})
+    assert (snapshot.kinds, snapshot.budgets, snapshot.limiters) == ({}, {}, {})
 
 
 async def test_who_waits_for_a_worker_that_is_not_there_is_told(

@@ -3,7 +3,7 @@
 -- measured or '', '*' to read every queue, the name of one to read in any case, or '' to read only queues in the index, then
 -- the position of the first queue in the text that follows, and that text: after a line break, a line for each queue,
 -- 'NAME GATE GATE ...', see limiters.py and served_queues.py.
--- Returns {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, gate, gated ms} ...}, time};
+-- Returns {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, limited by, limited ms} ...}, time};
 -- `extra` is the job's state for `advance`, the number of the round and its request for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_lost, dead_kept, dead_ms = tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -113,14 +113,16 @@ local function waited(at, gates, budget)
   for _, held in ipairs(gates or {}) do
     if held.since and (not longest or held.since < longest.since) then longest = held end
   end
-  local gated = longest and math.min(ms, math.floor(now - longest.since)) or 0
-  if gated < 1 then return {ms, '', 0} end
-  return {ms, longest.gate.name, gated}
+  local limited = longest and math.min(ms, math.floor(now - longest.since)) or 0
+  if limited < 1 then return {ms, '', 0} end
+  return {ms, longest.gate.name, limited}
 end
 
 -- Return the same as fields of an event.
 local function wait_fields(wait)
-  if wait[2] ~= '' then return string.format(',"waited":%d,"gate":%s,"gated":%d', wait[1], cjson.encode(wait[2]), wait[3]) end
+  if wait[2] ~= '' then
+    return string.format(',"waited":%d,"limited_by":%s,"limited_ms":%d', wait[1], cjson.encode(wait[2]), wait[3])
+  end
   return wait[1] > 0 and string.format(',"waited":%d', wait[1]) or ''
 end
 

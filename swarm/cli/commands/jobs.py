@@ -266,7 +266,7 @@ def happened(event: AnyEvent) -> str:
             return f"{event.subtask} to {event.expert}, attempt {event.attempt}{delay}"
         case Started():
             again = f", claim {event.claim}" if event.claim > 1 else ""
-            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}{_gated(event)}"
+            return f"{event.subtask} attempt {event.attempt}{again} at {event.worker}{_limited(event)}"
         case OutcomeRecorded():
             how = f"{event.failure.reason}: {flat(event.failure.message)}" if event.failure else _solved(event)
             return f"{event.subtask} attempt {event.attempt} {how} ({event.ms} ms)"
@@ -281,10 +281,10 @@ def _solved(event: OutcomeRecorded) -> str:
     return f"solved {by}" if by else "solved"
 
 
-def _gated(event: Started) -> str:
+def _limited(event: Started) -> str:
     """Say which limit or budget delayed the start, and for how long."""
-    if not event.gate:
+    if not event.limited_by:
         return ""
-    kind, _, name = event.gate.partition(":")
-    at = f"for room in the budget of the {name}" if kind == "budget" else f"at the limits of {event.gate}"
-    return f", after {event.gated} ms {at}"
+    kind, _, name = event.limited_by.partition(":")
+    at = f"for room in the budget of the {name}" if kind == "budget" else f"at the limits of {event.limited_by}"
+    return f", after {event.limited_ms} ms {at}"

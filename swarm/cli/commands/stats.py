@@ -10,7 +10,7 @@ import typer
 
 from swarm.broker.acl import rule
 from swarm.broker.running_workers import WorkerInfo
-from swarm.broker.snapshot_types import Breaker, Gate, Snapshot
+from swarm.broker.snapshot_types import Breaker, LimiterStatus, Snapshot
 from swarm.cli.base import exit_codes
 from swarm.cli.base.console import Screen, listed
 from swarm.cli.base.context import AsJson, Edge, RedisUrl
@@ -18,7 +18,7 @@ from swarm.cli.render.plan import at_most, money
 
 SHOWN_BUDGETS = SHOWN_TENANTS = 20
 
-GATES = ("GATE", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "BREAKER", "QUEUES WAITING")
+LIMITERS = ("LIMITER", "RUNNING", "REQUESTS/MIN", "TOKENS/MIN", "CLOSED FOR", "SLOWED TO", "BREAKER", "QUEUES WAITING")
 
 redis_commands = typer.Typer(help="Redis rights that a swarm needs.", no_args_is_help=True)
 
@@ -84,9 +84,10 @@ def show(screen: Screen, snapshot: Snapshot) -> None:
     if busy:
         screen.line()
         rows = [
-            (name, *map(str, (q.ready, q.later, q.leases)), f"{q.lag:g} s", q.gate or "-") for name, q in busy.items()
+            (name, *map(str, (q.ready, q.later, q.leases)), f"{q.lag:g} s", q.limited_by or "-")
+            for name, q in busy.items()
         ]
-        screen.columns(rows, ("QUEUE", "READY", "LATER", "RUNNING", "LAG", "WAITS AT GATE"))
+        screen.columns(rows, ("QUEUE", "READY", "LATER", "RUNNING", "LAG", "LIMITED BY"))
     screen.line()
     about = "~" if snapshot.sampled else ""
     kinds = [(name, f"{about}{kind.count:,}", f"~{size(kind.bytes)}") for name, kind in snapshot.kinds.items()]
@@ -97,9 +98,9 @@ def show(screen: Screen, snapshot: Snapshot) -> None:
     if eternal:
         screen.line()
         screen.columns(eternal, ("WITHOUT A LIFETIME", "ENTRIES", "AT MOST"))
-    if snapshot.gates:
+    if snapshot.limiters:
         screen.line()
-        screen.columns(list(map(_gate, snapshot.gates.items())), GATES)
+        screen.columns(list(map(_limiter, snapshot.limiters.items())), LIMITERS)
     if snapshot.budgets:
         screen.line()
         screen.columns(list(_budgets(snapshot)), ("BUDGETS TODAY", "SETTLED", "PRESUMED", "OPEN", "EARMARKED", "LIMIT"))
@@ -119,15 +120,15 @@ def _worker(worker: WorkerInfo) -> str:
     return f"{worker.worker} ({slots})"
 
 
-def _gate(named: tuple[str, Gate]) -> tuple[str, ...]:
-    """Return a limiter in the columns of GATES."""
-    name, gate = named
-    limits = gate.limits
-    most = f"{gate.running} of {limits.concurrency:,}" if limits.concurrency else str(gate.running)
+def _limiter(named: tuple[str, LimiterStatus]) -> tuple[str, ...]:
+    """Return a limiter in the columns of LIMITERS."""
+    name, limiter = named
+    limits = limiter.limits
+    most = f"{limiter.running} of {limits.concurrency:,}" if limits.concurrency else str(limiter.running)
     return (
-        name, most, _rate(limits.requests_per_minute, gate.rate), _rate(limits.tokens_per_minute, gate.rate),
-        f"{gate.pause:g} s" if gate.pause else "-", "-" if gate.cap is None else str(gate.cap),
-        _breaker(gate.breaker), str(len(gate.waiting)),
+        name, most, _rate(limits.requests_per_minute, limiter.rate), _rate(limits.tokens_per_minute, limiter.rate),
+        f"{limiter.pause:g} s" if limiter.pause else "-", "-" if limiter.cap is None else str(limiter.cap),
+        _breaker(limiter.breaker), str(len(limiter.waiting)),
     )  # fmt: skip
 
 

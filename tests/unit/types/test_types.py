@@ -315,8 +315,8 @@ EXAMPLES: dict[str, BaseModel] = {
         worker="w1",
         expert="policy",
         waited=1900,
-        gate="model:openai/gpt-6-luna",
-        gated=1500,
+        limited_by="model:openai/gpt-6-luna",
+        limited_ms=1500,
     ),
     "event_outcome": OutcomeRecorded(
         id="6-1760000000005",
@@ -372,6 +372,14 @@ def test_a_pinned_file_is_read_as_the_value_it_stands_for(name: str) -> None:
     value = EXAMPLES[name]
 
     assert type(value).model_validate_json((WIRE / f"{name}.json").read_bytes()) == value
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (WIRE / "read").glob("*.json")])
+def test_a_form_that_older_versions_write_is_still_read(name: str) -> None:
+    old = (WIRE / "read" / f"{name}.json").read_bytes()
+
+    assert event_adapter.validate_json(old) == EXAMPLES[name]
+    assert json.loads(old) != json.loads((WIRE / f"{name}.json").read_bytes())
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -228,8 +228,12 @@ def test_every_event_has_its_words_for_a_watcher() -> None:
             piece(A),
             Valued(values={"t1.label": "a\x1b"}, missing={"t1.n": "no field n"}),
             Withdrawn(subtask="r1.a", attempt=2),
-            Started(subtask="a", attempt=1, claim=2, worker="w1", waited=900, gate="endpoint:openai", gated=850),
-            Started(subtask="a", attempt=1, claim=2, worker="w1", waited=900, gate="budget:tenant", gated=900),
+            Started(
+                subtask="a", attempt=1, claim=2, worker="w1", waited=900, limited_by="endpoint:openai", limited_ms=850
+            ),
+            Started(
+                subtask="a", attempt=1, claim=2, worker="w1", waited=900, limited_by="budget:tenant", limited_ms=900
+            ),
             Answered(lacking="the date"),
             Answered(),
         )
