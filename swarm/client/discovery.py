@@ -37,6 +37,11 @@ def as_up(data: Path) -> Iterator[Callable[[str], None]]:
         yield serves
 
 
+def is_up(data: Path) -> bool:
+    """Whether a `swarm up` starts or runs on this folder."""
+    return _said(data) is not None
+
+
 def up_starts(data: Path) -> bool:
     """Whether a `swarm up` on this folder is starting."""
     return _said(data) == ""

@@ -121,6 +121,18 @@ def test_a_worker_without_a_url_serves_the_swarm_that_is_up(here: Here, slow: Pa
     assert "slept" in asked.out
 
 
+def test_a_second_up_on_the_same_data_says_that_one_runs(here: Here, slow: Path) -> None:
+    env = environment(DATA=str(slow / "data"))
+    with running("up", "--catalog", "cards", env=env, cwd=slow) as first:
+        first.says("swarm is up")
+        with running("up", "--catalog", "cards", env=env, cwd=slow) as second:
+            second.says("swarm is up")
+
+    said = f"note: a swarm up runs on {slow / 'data'} already; both serve its jobs"
+    assert said not in first.err
+    assert said in second.err
+
+
 def test_a_worker_serves_the_swarm_that_is_up_again_after_a_restart(here: Here, slow: Path) -> None:
     env = environment(DATA=str(slow / "data"))
     with running("up", "--catalog", "cards", "--import", "slowly:Slow", env=env, cwd=slow) as first:

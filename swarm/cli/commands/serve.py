@@ -27,7 +27,7 @@ from swarm.cli.base.context import (
     read_catalog,
 )
 from swarm.cli.commands.session import first_catalog
-from swarm.client.discovery import as_up, up_url
+from swarm.client.discovery import as_up, is_up, up_url
 from swarm.errors import BadInput, BrokerFull, BrokerUnavailable
 from swarm.llm.endpoints import Endpoints
 from swarm.settings import Settings
@@ -289,6 +289,9 @@ def _starting(edge: Edge) -> Iterator[Callable[[str], None]]:
     from workers.local_redis.server import PrivateRedis
 
     PrivateRedis(edge.settings.data).make_folder()
+    if is_up(edge.settings.data):
+        both = "both serve its jobs, with the catalog that is published last"
+        edge.screen.note(("note: ", "yellow"), f"a swarm up runs on {edge.settings.data} already; {both}")
     with as_up(edge.settings.data) as serves:
         yield serves
 
