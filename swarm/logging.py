@@ -66,6 +66,7 @@ OVERSHOT = "reservation_overshot"
 NO_MODEL = "model_not_set_up"
 RECORDED = "limits_and_prices_recorded"
 PLAN_CACHE = "plan_cache_asked"
+VECTOR_CACHE_FAILED = "vector_cache_failed"
 MODEL_FELL_BACK = "model_fell_back"
 PLANNER_FELL_BACK, SYNTHESIS_FELL_BACK = "planner_fell_back", "synthesis_fell_back"
 
