@@ -38,7 +38,11 @@ from workers.local_redis.binary import find_redis
 from workers.local_redis.server import PrivateRedis
 
 # An example may take as long as a busy machine makes it; what must not take long has a test of its own.
-hypothesis.settings.register_profile("swarm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# `--hypothesis-profile nightly` looks further: tests that name no number of examples of their own try 1,000.
+hypothesis.settings.register_profile(
+    "swarm", max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("swarm"), max_examples=1_000)
 hypothesis.settings.load_profile("swarm")
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.engine.branching import needed
@@ -363,7 +363,6 @@ histories = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories)
 def test_every_job_ends_once_and_as_its_log_says(world: World) -> None:
     # `World.check` holds each decision against the story of the log.
@@ -371,7 +370,6 @@ def test_every_job_ends_once_and_as_its_log_says(world: World) -> None:
     assert isinstance(world.log[-1], Ended)
 
 
-@settings(max_examples=40, deadline=None)
 @given(histories)
 def test_the_number_of_rounds_is_bounded(world: World) -> None:
     closed = [event for event in world.log if isinstance(event, Planned) and event.closed and event.failure is None]
@@ -380,7 +378,6 @@ def test_the_number_of_rounds_is_bounded(world: World) -> None:
     assert len(closed) <= 1 + world.replans
 
 
-@settings(max_examples=40, deadline=None)
 @given(histories)
 def test_folding_again_from_any_cursor_gives_the_same(world: World) -> None:
     whole = fold(Progress(), world.log)
@@ -391,7 +388,6 @@ def test_folding_again_from_any_cursor_gives_the_same(world: World) -> None:
     assert before == whole
 
 
-@settings(max_examples=40, deadline=None)
 @given(histories)
 def test_a_log_means_the_same_after_its_way_through_redis(world: World) -> None:
     read = [event_adapter.validate_json(event.model_dump_json()) for event in world.log]
@@ -400,7 +396,6 @@ def test_a_log_means_the_same_after_its_way_through_redis(world: World) -> None:
     assert fold(Progress(), read) == fold(Progress(), world.log)
 
 
-@settings(max_examples=40, deadline=None)
 @given(histories, st.data())
 def test_nothing_changes_an_ended_job(world: World, data: st.DataObject) -> None:
     end = fold(Progress(), world.log)

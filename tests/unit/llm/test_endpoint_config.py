@@ -252,7 +252,7 @@ def test_a_process_learns_of_a_broken_file_before_its_first_call(tmp_path: Path)
         OpenAIModels({"SWARM_CONFIG": str(written(tmp_path, '[endpoints.box]\nur = "x"'))})
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=st.one_of(st.binary(max_size=300), st.text(alphabet="[]{}=\"'.\n#endpoitsurl 012abc-_", max_size=200)))
 def test_whatever_a_file_holds_it_is_endpoints_or_bad_input(tmp_path: Path, content: bytes | str) -> None:
     try:

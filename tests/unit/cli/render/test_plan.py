@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given as hypothesis_given
-from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -40,7 +39,6 @@ def readable(instruction: str, value: Any) -> Plan | None:
         return None
 
 
-@settings(max_examples=300, deadline=None)
 @hypothesis_given(TEXTS | LINES.map("\n".join), VALUES)
 def test_a_saved_plan_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, text: str, value: Any) -> None:
     plan = readable(text, value)

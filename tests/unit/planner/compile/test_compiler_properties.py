@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadDraft
@@ -66,7 +66,6 @@ def outcome(draft: Draft, rules: CompileRules, known: tuple[str, ...]) -> Compil
         return refused
 
 
-@settings(max_examples=120)
 @given(drafts, rules, st.sampled_from(((), ("r1.t1",), ("r1.t1", "a"))))
 def test_any_draft_becomes_a_plan_or_a_refusal(draft: Draft, rules: CompileRules, known: tuple[str, ...]) -> None:
     plan = outcome(draft, rules, known)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from swarm.planner.base import DoneSubtask, PriorPlan
@@ -43,7 +42,6 @@ def copied(draw: st.DrawFn, pieces: Sequence[str]) -> str:
 
 
 @given(st.data())
-@hypothesis_settings(max_examples=150, deadline=None)
 def test_nothing_that_a_model_copied_from_a_request_is_resolved(data: st.DataObject) -> None:
     pieces = data.draw(st.lists(st.sampled_from(PIECES).flatmap(lambda p: st.sampled_from((p, f"{p} "))), min_size=1))
     words = [data.draw(copied(pieces)) for _ in range(data.draw(st.integers(1, 3)))]

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from swarm.errors import (
@@ -560,7 +559,6 @@ async def test_a_plan_around_failures_refers_to_what_is_done() -> None:
 
 
 @given(st.data())
-@hypothesis_settings(max_examples=60, deadline=None)
 def test_of_a_sound_plan_everything_begins_early_and_nothing_in_vain(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))
     order = data.draw(st.permutations(range(count)))
@@ -585,7 +583,6 @@ def test_of_a_sound_plan_everything_begins_early_and_nothing_in_vain(data: st.Da
 
 
 @given(st.text(max_size=400), st.integers(1, 50))
-@hypothesis_settings(max_examples=60, deadline=None)
 def test_whatever_is_streamed_ends_in_a_plan_or_a_failure(text: str, size: int) -> None:
     planned, model = asyncio.run(plan(stream(text, size=size), publish=Published()))
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import NoDraft
@@ -119,7 +119,6 @@ SNIPPETS = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.one_of(st.text(), st.binary(), st.lists(st.sampled_from(SNIPPETS), max_size=40).map("".join)))
 def test_any_text_is_a_draft_or_a_refusal(text: str | bytes) -> None:
     outcome = tried(text)
@@ -154,13 +153,11 @@ DECORATIONS: dict[str, Callable[[list[dict[str, object]]], str]] = {
 
 
 @pytest.mark.parametrize("decoration", DECORATIONS)
-@settings(max_examples=60, deadline=None)
 @given(plan=plans())
 def test_a_plan_is_read_back_through_every_decoration(decoration: str, plan: list[dict[str, object]]) -> None:
     assert said(tried(DECORATIONS[decoration](plan))) == meant(plan)
 
 
-@settings(max_examples=60, deadline=None)
 @given(plan=plans(), arguments=st.dictionaries(st.text("abc", min_size=1, max_size=4), values, max_size=3))
 def test_arguments_come_through_as_they_are(plan: list[dict[str, object]], arguments: dict[str, object]) -> None:
     text = json.dumps([{"id": step["id"], "tool": step["expert"], "args": arguments} for step in plan])
@@ -173,7 +170,6 @@ def test_arguments_come_through_as_they_are(plan: list[dict[str, object]], argum
 @pytest.mark.parametrize(
     "decoration", ["json", "indented", "wrapped", "fence", "python", "python in a fence", "missing commas"]
 )
-@settings(max_examples=60, deadline=None)
 @given(plan=plans(), part=st.floats(0, 1))
 def test_a_plan_that_is_cut_off_is_never_a_shorter_plan(
     decoration: str, plan: list[dict[str, object]], part: float
@@ -186,7 +182,6 @@ def test_a_plan_that_is_cut_off_is_never_a_shorter_plan(
 
 
 @pytest.mark.parametrize("decoration", ["lines", "tags"])
-@settings(max_examples=60, deadline=None)
 @given(plan=plans(), part=st.floats(0, 1))
 def test_lines_that_are_cut_off_have_the_steps_that_they_show(
     decoration: str, plan: list[dict[str, object]], part: float
@@ -199,7 +194,6 @@ def test_lines_that_are_cut_off_have_the_steps_that_they_show(
     assert isinstance(outcome, NoDraft) or len(outcome.steps) == len(re.findall(r'\{"id": "t\d', text))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     plan=plans(),
     before=st.sampled_from(["", "Sure:\n", "I think {so} [1]:\n```json\n", '<think>{"subtasks": [</think>\n']),
@@ -224,7 +218,6 @@ def test_pieces_are_the_steps_that_the_whole_text_has(
     assert steps == list(read(text, NAMES).steps)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.sampled_from([*SNIPPETS, '{"subtasks": [', '{"id": "t1", "expert": "a", "instruction": "b"}']), max_size=20
