@@ -46,8 +46,9 @@ def pattern_problem(pattern: str) -> str | None:
 
 @contextmanager
 def in_time(seconds: float = SECONDS) -> Iterator[None]:
-    """Within the block, limit all searches together to `seconds`."""
-    token = _end.set(time.monotonic() + seconds)
+    """Within the block, limit all searches together to `seconds`; of nested blocks the first to run out counts."""
+    outer, end = _end.get(), time.monotonic() + seconds
+    token = _end.set(end if outer is None else min(outer, end))
     try:
         yield
     finally:

@@ -66,7 +66,8 @@ def test_a_pattern_that_never_ends_is_told_as_a_misfit_and_others_run_meanwhile(
 )
 def test_every_keyword_with_a_pattern_is_bounded_and_the_whole_check_with_it(schema: dict[str, Any], data: Any) -> None:
     assert schema_problem(schema) is None
-    assert "needs more than 1 s" in (violation(data, schema) or "")
+    with in_time(0.05):
+        assert "needs more than 1 s" in (violation(data, schema) or "")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,8 @@ def test_all_searches_of_a_check_share_its_time() -> None:
 
     with in_time(0.05), pytest.raises(PatternTooSlow):
         for_ever()
+    with in_time(0.05), in_time(60), pytest.raises(PatternTooSlow):
+        for_ever()
 
 
 # -- the same answers as before ----------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def test_bounded_keywords_judge_as_their_library_does(data: Any, schema: dict[st
 
 
 def test_a_long_list_without_repetitions_takes_no_square_of_its_length() -> None:
-    many = [{"n": number} for number in range(20_000)]
+    many = [{"n": number} for number in range(5_000)]
     begun = time.process_time()
     assert violation(many, {"uniqueItems": True}) is None
     assert violation([*many, {"n": 7}], {"uniqueItems": True}) is not None
