@@ -28,6 +28,20 @@ def test_the_client_needs_redis_and_pydantic_and_nothing_else_of_weight() -> Non
     assert not found & set(HEAVY)
 
 
+def test_cards_are_read_without_a_library_of_weight() -> None:
+    found = loaded("import experts.base, experts.catalog.card_reader, experts.catalog.loader")
+
+    assert not found & {"openai", "httpx", "httpx2", "numpy", "jinja2", "jsonschema"}
+
+
+def test_naming_a_model_loads_no_library() -> None:
+    found = loaded(
+        "from swarm.llm.openai.models import OpenAIModels\nOpenAIModels({'OPENAI_API_KEY': 'k'}).get('openai/x')"
+    )
+
+    assert not found & {"openai", "httpx", "httpx2", "numpy"}
+
+
 def test_every_public_name_is_there() -> None:
     assert set(dir(swarm)) == {*swarm.__all__, "__version__"}
     assert [name for name in swarm.__all__ if getattr(swarm, name, None) is None] == []

@@ -6,6 +6,7 @@ A ceiling is today's number. It may only be lowered.
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 from collections import defaultdict
 from graphlib import TopologicalSorter
@@ -13,12 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from swarm.types.card import KINDS, is_local
+
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 350
 OVER = {  # files that are still longer; a number may only be lowered
     "swarm/errors.py": 517,
 }
 MAX_BYTES = 1_000_000
+KINDS_NAMED_IN = {"experts/kinds.py", "swarm/types/card.py"}
+OTHER_LOCAL = {"local/planner", "local/python"}
+"""Local models that are no kind's: the planner without a model, and experts in plain Python."""
 LOOSE = {"__init__.py", "errors.py", "logging.py", "settings.py", "strict_yaml.py"}
 TOP_LEVEL = {
     ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile",
@@ -40,6 +46,18 @@ def product() -> list[Path]:
     return [path for part in ("swarm", "experts", "workers") for path in sorted((ROOT / part).rglob("*.py"))]
 
 
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """The syntax of every file of the product by its path."""
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in product()}
+
+
+def documentation(tree: ast.Module) -> set[int]:
+    """The ids of the nodes that are docstrings, also those below a constant."""
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    return {id(text) for text in texts if isinstance(text, ast.Constant)}
+
+
 def test_no_file_of_the_product_is_longer_than_its_limit() -> None:
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in product()}
 
@@ -49,10 +67,10 @@ def test_no_file_of_the_product_is_longer_than_its_limit() -> None:
 
 def test_no_two_classes_have_one_name() -> None:
     places: dict[str, list[str]] = defaultdict(list)
-    for path in product():
-        for node in ast.parse(path.read_text()).body:
+    for name, tree in trees().items():
+        for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places[node.name].append(str(path.relative_to(ROOT)))
+                places[node.name].append(name)
 
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
@@ -87,3 +105,31 @@ def test_no_tracked_file_is_a_link() -> None:
 
 def test_no_tracked_file_is_large() -> None:
     assert [path for path in tracked() if path.lstat().st_size > MAX_BYTES] == []
+
+
+def test_only_the_table_of_kinds_compares_a_kind() -> None:
+    compared = {
+        f"{name}:{node.lineno}"
+        for name, tree in trees().items()
+        if name not in KINDS_NAMED_IN
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        if isinstance(side, ast.Constant) and side.value in KINDS and "kind" in ast.unparse(node)
+    }
+
+    assert compared == set()
+
+
+def test_only_the_table_of_kinds_spells_a_local_model() -> None:
+    spelt = {
+        f"{name}:{node.lineno} {node.value!r}"
+        for name, tree in trees().items()
+        if name not in KINDS_NAMED_IN
+        for texts in [documentation(tree)]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in texts
+        if is_local(node.value) and node.value not in OTHER_LOCAL
+    }
+
+    assert spelt == set()

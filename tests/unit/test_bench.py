@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from datetime import date
-from typing import Any
 
 import pytest
 
@@ -13,23 +12,10 @@ from tests.bench import overshoot
 from tests.bench.__main__ import main
 from tests.bench.benches import ALL, BY_NAME
 from tests.bench.dags import critical_path
-from tests.bench.markdown import markdown
 from tests.bench.peering import METRICS, PINS, WAYS
-from tests.bench.report import Found, Metric, most_at_once, most_within, number, p95, report, slope, summary
+from tests.bench.report import most_at_once, most_within, number, p95, slope, summary
 from tests.bench.rig import naps
 from tests.bench.soak import TITLES, Look, settled
-
-
-def test_a_report_is_one_json_object_with_the_promised_keys() -> None:
-    found = json.loads(json.dumps(_report("hop", hop_ms=[2.0, 1.0, 4.5])))
-
-    assert list(found) == ["bench", "machine", "versions", "rounds", "results", "notes"]
-    assert (found["bench"], found["rounds"]) == ("hop", 3)
-    assert found["results"] == {"hop_ms": {"median": 2.0, "min": 1.0, "max": 4.5, "unit": "ms"}}
-    assert found["machine"]["cores"] >= 1
-    assert len(found["machine"]["load"]) == 3
-    assert {"cpu", "memory_gb", "platform"} <= found["machine"].keys()
-    assert {"python", "redis-server", "redis", "arq"} <= found["versions"].keys()
 
 
 def test_every_bench_has_its_metric() -> None:
@@ -169,25 +155,6 @@ async def test_the_model_server_of_overshoot_counts_what_it_reads_and_writes() -
     assert Price(input=1_000_000, output=4_000_000, as_of=date(2026, 11, 1)) == overshoot.PRICE
 
 
-def test_the_markdown_table_has_the_bars_and_the_peers_beside_them() -> None:
-    told = markdown(
-        [_report("hop", hop_ms=[2.0, 1.0, 4.5]), _report("peers", **{"arq.hop_ms": [502.4], "saq-best.hop_ms": [3.0]})],
-        BY_NAME,
-        {"dags": "no shapes"},
-    ).splitlines()
-
-    assert told[0] == "| what | median (least – greatest) | bar | aim | peers |"
-    assert told[2] == (
-        "| queue hop: enqueue, idle worker, outcome seen | 2 ms (1 – 4.5) | ≤ 2.5 | – | arq 502, SAQ push 3 |"
-    )
-    assert told[4] == "Not measured: dags: no shapes"
-    assert "redis-server" in told[-1]
-
-
-def test_notes_go_with_a_report() -> None:
-    assert report("hop", 1, Found({"hop_ms": [1.0]}, ("said",)), {"hop_ms": Metric("ms")})["notes"] == ["said"]
-
-
 def test_minutes_are_for_a_bench_that_counts_them(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["hop", "--minutes", "2"])
@@ -201,7 +168,3 @@ def test_the_list_names_every_bench(capsys: pytest.CaptureFixture[str]) -> None:
 
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed[:-1]] == [bench.name for bench in ALL]
-
-
-def _report(name: str, **samples: list[float]) -> dict[str, Any]:
-    return report(name, 3, Found(samples), BY_NAME[name].metrics)

@@ -52,29 +52,3 @@ async def test_work_in_a_thread_has_the_context_of_its_caller_and_its_errors_com
     assert (await in_thread(lambda: threading.current_thread().name)).startswith(NAME)
     with pytest.raises(ZeroDivisionError):
         await in_thread(fails)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-async def test_a_forked_process_has_a_pool_of_its_own() -> None:
-    await in_thread(int)
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(asyncio.Runner().run(_answer()))
-        except BaseException:
-            os._exit(9)
-    for _ in range(500):
-        done, status = os.waitpid(child, os.WNOHANG)  # noqa: ASYNC222
-        if done:
-            break
-        await asyncio.sleep(0.01)
-    else:
-        os.kill(child, 9)
-        pytest.fail("the child's work in a thread never ended")
-
-    assert os.waitstatus_to_exitcode(status) == 7
-
-
-async def _answer() -> int:
-    return await in_thread(lambda: 7)

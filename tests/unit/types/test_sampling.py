@@ -1,9 +1,7 @@
-"""How a model is to write: what cards and endpoints may say of it, what beats what, and what a server is sent."""
+"""How a model is to write: what cards and endpoints may say of it, and what beats what."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,13 @@ from structlog.testing import capture_logs
 
 from experts.catalog.card_reader import CardReader, read_card
 from experts.catalog.loader import versioned
-from experts.instruction.expert import build
-from swarm.errors import BadInput, ModelRefused
+from swarm.errors import BadInput
 from swarm.llm.base import ChatRequest, Message, complete
 from swarm.llm.endpoints import Endpoints
 from swarm.llm.logged import LoggedModels
-from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
-from swarm.llm.openai.models import OpenAIModels
-from swarm.testing.model_server import ModelServer
+from swarm.llm.metered import MeteredModels
 from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Card
-from swarm.types.plan import Subtask
-from swarm.types.result import Usage
 from swarm.types.sampling import MAX_EXTRA, RESERVED, UNSET, Sampling
 
 HELLO = [Message("user", "hello")]
@@ -52,15 +45,6 @@ def problem(folder: Path, *lines: str) -> str:
     (folder / "writer.md").write_text(FRONT.format("\n".join(lines)))
     (found,) = CardReader(folder / "writer.md", folder).problems
     return str(found)
-
-
-@asynccontextmanager
-async def served(folder: Path, more: str = "") -> AsyncIterator[tuple[ModelServer, OpenAIModels]]:
-    async with ModelServer(lambda request: "yes") as server:
-        path = folder / "swarm.toml"
-        path.write_text(f'[endpoints.box]\nurl = "{server.url}"\n{more}\n')
-        async with OpenAIModels({"SWARM_CONFIG": str(path)}) as models:
-            yield server, models
 
 
 def test_a_card_may_say_how_its_model_writes(tmp_path: Path) -> None:
@@ -144,38 +128,6 @@ def test_what_is_said_beats_a_default_and_nothing_else_is_lost(own: Sampling, de
     assert (own.over(UNSET), UNSET.over(default)) == (own, default)
 
 
-async def test_a_server_is_sent_what_the_card_says_and_else_what_its_endpoint_says(tmp_path: Path) -> None:
-    defaults = "sampling = { temperature = 1, max_tokens = 9, extra = { top_k = 1, min_p = 0.1 } }"
-    card = Card(name="writer", kind="instruction", description="d", model="box/small", sampling=WHOLE)
-    async with served(tmp_path, defaults) as (server, models):
-        await (await build(card, None, models)).solve(Subtask(id="t1", expert="writer", instruction="hi"), {})  # type: ignore[arg-type]
-        await complete(models.get("box/small"), ChatRequest(HELLO))
-        await complete(models.get("box/small"), ChatRequest(HELLO, max_tokens=3))
-
-    mine, plain, capped = (request.body for request in server.requests)
-    said = {"temperature": 0, "top_p": 0.5, "stop": ["END", "\n\n"], "seed": 7, "reasoning_effort": "low"}
-    assert mine.items() >= (said | {"top_k": 4, "min_p": 0.1, "max_tokens": 40}).items()
-    assert plain.items() >= {"temperature": 1, "max_tokens": 9, "top_k": 1, "min_p": 0.1}.items()
-    assert "seed" not in plain
-    assert capped["max_tokens"] == 3
-
-
-async def test_responses_are_asked_in_their_own_words(tmp_path: Path) -> None:
-    async with served(tmp_path, 'api = "responses"') as (server, models):
-        model = models.get("box/small")
-        await complete(
-            model,
-            ChatRequest(HELLO, sampling=Sampling(temperature=0, max_tokens=4, reasoning_effort="low", extra={"k": 1})),
-        )
-        with pytest.raises(ModelRefused, match="the responses API has no stop and no seed; leave it out") as caught:
-            await complete(model, ChatRequest(HELLO, sampling=WHOLE))
-
-    (request,) = server.requests
-    assert request.body.items() >= {"temperature": 0, "max_output_tokens": 4, "k": 1}.items()
-    assert request.body["reasoning"] == {"effort": "low"}
-    assert caught.value.call.billed == "nothing"
-
-
 def test_the_file_of_endpoints_is_as_strict(tmp_path: Path) -> None:
     def refused(sampling: str, api: str = "chat") -> str:
         path = tmp_path / "swarm.toml"
@@ -188,35 +140,6 @@ def test_the_file_of_endpoints_is_as_strict(tmp_path: Path) -> None:
     assert "[endpoints.box] sampling.top_p: must be at most 1.0; lower it" in refused("{ top_p = 2 }")
     assert "sampling.extra: 'n' is not yours to set here" in refused("{ extra = { n = 2 } }")
     assert "sampling.stop: the responses API does not have it" in refused('{ stop = "X" }', "responses")
-
-
-class Purse:
-    """An account that keeps what is reserved."""
-
-    def __init__(self) -> None:
-        self.wanted: list[int | None] = []
-
-    async def reserve(self, model: str, sent: int, wanted: int | None, seconds: float) -> Reservation:
-        self.wanted.append(wanted)
-        return Reservation(1, model, cap=wanted)
-
-    def settle(self, held: Reservation, used: CallOutcome) -> Usage:
-        return Usage()
-
-
-async def test_what_a_call_can_cost_is_held_for_the_cap_that_is_sent(tmp_path: Path) -> None:
-    purse = Purse()
-    token = ACCOUNT.set(purse)
-    try:
-        async with served(tmp_path, "sampling = { max_tokens = 9 }") as (server, models):
-            model = LoggedModels(MeteredModels(models)).get("box/small")
-            await complete(model, ChatRequest(HELLO))
-            await complete(model, ChatRequest(HELLO, sampling=Sampling(max_tokens=5)))
-            await complete(model, ChatRequest(HELLO, max_tokens=3, sampling=Sampling(max_tokens=5)))
-    finally:
-        ACCOUNT.reset(token)
-
-    assert purse.wanted == [9, 5, 3] == [request.body["max_tokens"] for request in server.requests]
 
 
 async def test_the_line_of_a_call_says_how_it_was_sampled() -> None:
