@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from experts.catalog.encoding import Undecodable, text_of
 from swarm.errors import BadInput, TooLarge
@@ -34,9 +35,12 @@ Fields = tuple[int, Mapping[str, Any] | BadInput]
 """The line number of a row, and its fields or the error in reading them."""
 
 
-class TrainingRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
     text: str
     label: str
+    line: int = field(default=0, compare=False)
+    """Where it begins in its file, from 1; 0 without a file."""
 
 
 def read_rows(path: Path) -> list[TrainingRow]:
@@ -85,6 +89,14 @@ def check_labels(name: str, labels: Iterable[str]) -> None:
         _wrong(name, only, "give rows of at least two labels")
     if len(found) > MAX_LABELS:
         raise TooLarge(name, len(found), MAX_LABELS, "labels")
+
+
+def contradictory(rows: Iterable[TrainingRow]) -> tuple[tuple[TrainingRow, ...], ...]:
+    """Group the rows that give one text several labels, the first row of each label; blanks do not count."""
+    first: dict[str, dict[str, TrainingRow]] = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: (row.line, row.label, row.text)):
+        first[" ".join(row.text.split())].setdefault(row.label, row)
+    return tuple(tuple(labels.values()) for labels in first.values() if len(labels) > 1)
 
 
 def _text(path: Path) -> str:
@@ -277,7 +289,7 @@ def _row(name: str, line: int, fields: Mapping[str, Any]) -> TrainingRow:
         _wrong(place, "has no label", "fill it in, or remove the row")
     if len(label.strip()) > MAX_LABEL:
         _wrong(place, f"has a label of {len(label):,} characters", f"at most {MAX_LABEL} are accepted")
-    return TrainingRow(text.strip(), label.strip())
+    return TrainingRow(text.strip(), label.strip(), line)
 
 
 def _wrong(place: str, problem: str, remedy: str) -> NoReturn:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experts.finetuned import minibatch
-from experts.finetuned.dataset import TrainingRow, check_labels, read_rows
+from experts.finetuned.dataset import TrainingRow, check_labels, contradictory, read_rows
 from experts.finetuned.head import Head, softmax
 from experts.finetuned.head_features import Floats, Rows, counted, rarity, times, transposed, weighted
 from experts.finetuned.training_report import LabelCount, TrainingReport
@@ -56,7 +56,7 @@ def train_with_report(rows: Sequence[TrainingRow]) -> tuple[Head, TrainingReport
     size = len(labels)
     counts = (np.bincount(found, minlength=size) for found in (_numbers(rows, labels), truth, right))
     by_label = tuple(map(LabelCount, labels, *(map(int, each) for each in counts)))
-    return head, TrainingReport(by_label, crossed=_crossed(rows))
+    return head, TrainingReport(by_label, crossed=_crossed(rows), contradictory=contradictory(rows))
 
 
 def train_file(source: Path, target: Path) -> TrainingReport:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from experts.finetuned.dataset import TrainingRow
+
 FEW = 3
 """Number of held-out rows below which the accuracy of a label says little."""
 NAMED = 10
-"""Maximum labels named in a warning."""
+"""Maximum labels named in a warning, and maximum texts that have a warning of their own."""
+SHOWN = 80
+"""Characters of a text that a warning shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class TrainingReport:
 
     by_label: tuple[LabelCount, ...]
     crossed: bool
+    contradictory: tuple[tuple[TrainingRow, ...], ...] = ()
+    """Rows that give one text several labels, one row of each label."""
     bytes: int = 0
 
     @property
@@ -93,6 +99,11 @@ class TrainingReport:
         for alike in self.alike[:NAMED]:
             named = " and ".join(map(repr, alike))
             found.append(f"the labels {named} are learnt as different labels: write them alike if they mean the same")
+        for rows in self.contradictory[:NAMED]:
+            labels = " and ".join(f"{row.label!r}{f' in line {row.line}' if row.line else ''}" for row in rows)
+            found.append(f"the text {rows[0].text[:SHOWN]!r} has the labels {labels}: keep the right one")
+        if (others := len(self.contradictory) - NAMED) > 0:
+            found.append(f"{others:,} more texts have several labels")
         return tuple(found)
 
 

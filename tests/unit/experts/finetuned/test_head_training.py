@@ -28,6 +28,19 @@ def test_equal_texts_are_held_out_together() -> None:
     assert all(len({fold for row, fold in zip(rows, _folds(rows), strict=True) if row == one}) == 1 for one in rows)
 
 
+def test_a_text_with_several_labels_is_told_with_its_lines(tmp_path: Path) -> None:
+    several = 'text,label\nwhere is it,delivery\nwhere  is it,refund\n"two\nlines",refund\nwhere is it,refund\n'
+    more = "".join(f"{label} {n},{label}\n" for label in ("delivery", "refund") for n in range(9))
+    twice = "".join(f"text {n},{label}\n" for label in ("delivery", "refund") for n in range(11))
+    few = train_file(rows_file(tmp_path, several + more), tmp_path / "few.npz")
+    many = train_file(rows_file(tmp_path, several + more + twice), tmp_path / "many.npz")
+
+    told = "the text 'where is it' has the labels 'delivery' in line 2 and 'refund' in line 3: keep the right one"
+    assert [warning for warning in few.warnings if "in line" in warning] == [told]
+    assert told in many.warnings
+    assert many.warnings[-1] == "2 more texts have several labels"
+
+
 def test_small_batches_learn_what_the_exact_method_learns() -> None:
     labels, truth = ("account", "delivery", "payment"), _numbers(ROWS, ("account", "delivery", "payment"))
     counts = counted([row.text for row in ROWS], 2**10)
