@@ -86,6 +86,8 @@ class Proxy:
         self._server: asyncio.Server
         self.fuses: list[int] = []
         """The fuses of the next connections, one each; 0: it is reset as soon as it is there."""
+        self.made = 0
+        """Connections so far."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
@@ -161,6 +163,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()  # Redis is down
             return
+        self.made += 1
         link = Link(writer, server)
         self._links[link] = None
         if self.fuses:

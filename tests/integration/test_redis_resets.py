@@ -102,6 +102,20 @@ async def test_a_connection_is_kept_while_redis_is_slow_for_all(proxy: Proxy, ow
         assert connection.made == 1
 
 
+async def test_a_connection_whose_reply_comes_after_that_of_another_is_kept(proxy: Proxy) -> None:
+    async with Connection.open(f"{proxy.url}?socket_timeout=600") as connection:
+        assert await connection.call("PING") == b"PONG"
+        late = proxy.links
+        proxy.hold(late, 0.05)
+        waiting = asyncio.ensure_future(connection.call("INCR", "count"))
+        while proxy.made == 1:  # until Redis is asked over another
+            proxy.hold(late, 0.05)
+            await asyncio.sleep(0.01)
+
+        assert await waiting == 1
+        assert connection.made == 1
+
+
 async def test_ready_work_is_done_while_every_old_connection_hangs(
     proxy: Proxy, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,12 +182,20 @@ def reset(proxy: Proxy, links: list[Link]) -> None:
     proxy.reset(links)
 
 
-async def broken(proxy: Proxy, breaks: Iterable[Break], chance: random.Random) -> None:
-    """Break some or all connections again and again, a few of them while they are being made, some while idle."""
+async def broken(
+    proxy: Proxy, breaks: Iterable[Break], chance: random.Random, progress: Callable[[], int] | None = None
+) -> None:
+    """Break some or all connections again and again, a few of them while they are being made, some while idle.
+
+    After every five breaks `progress` must grow before the next: a busy machine needs longer to connect anew.
+    """
     for number, broke in enumerate(breaks):
         await asyncio.sleep(chance.choice((0.0, 0.003, 0.02, 0.1, 0.6 if number % 10 == 0 else 0.05)))
         proxy.fuses = [chance.randrange(8) for _ in range(chance.randrange(4))]
         broke(proxy, proxy.some(chance, chance.choice((0.1, 0.5, 1.0))))
+        if progress is not None and number % 5 == 4:
+            before, proxy.fuses = progress(), []
+            await until(lambda: progress() > before, "a job that ends between the breaks", within=100)  # noqa: B023
     proxy.fuses = []
 
 
@@ -185,28 +207,31 @@ async def lives_through(proxy: Proxy, settings: Settings, folder: Path, breaks: 
         for worker in workers:
             await worker.healthy()
         jobs: list[Job] = []
+        ended = 0
         failed: list[BaseException] = []
 
         async def asking(who: int) -> None:
+            nonlocal ended
             while True:
                 with suppress(BrokerError):
                     jobs.append(await client.submit(f"0.0 {who}", expert="sleep", job_id=new_job_id()))
                     try:
                         await jobs[-1].receipt()
                         await client.jobs()
-                        await jobs[-1].answer(40)
+                        await jobs[-1].answer(200)
+                        ended += 1
                     except BrokerError as error:
                         failed.append(error)
                 await asyncio.sleep(0.01)
 
         load = [asyncio.create_task(asking(who)) for who in range(4)]
         chance = random.Random(seed)
-        await broken(proxy, breaks, chance)
+        await broken(proxy, breaks, chance, lambda: ended)
         while len(jobs) <= 10:  # a busy machine takes longer
-            await broken(proxy, breaks, chance)
+            await broken(proxy, breaks, chance, lambda: ended)
         for each in load:
             each.cancel()
-        await asyncio.gather(*load, return_exceptions=True)
+        ends = await asyncio.gather(*load, return_exceptions=True)
         answers = await asyncio.gather(*(job.answer(40) for job in jobs))
         await broken(proxy, breaks, random.Random(seed + 1))  # nobody asks for anything now
         after = await client.ask("0.0", expert="sleep", timeout=40)
@@ -214,6 +239,7 @@ async def lives_through(proxy: Proxy, settings: Settings, folder: Path, breaks: 
 
     assert alive == [True, True]
     assert failed == []
+    assert {type(end) for end in ends} == {asyncio.CancelledError}
     assert {answer.ending for answer in answers} == {"completed"}
     assert after.ending == "completed"
 
