@@ -21,8 +21,6 @@ from tests.conftest import Hands, a_card
 from tests.integration.processes import EXPERTS, ROUTER, Fleet, serving, until
 
 SMALL, BOX = "model:box/small", "endpoint:box"
-TIME = 1.5
-"""Seconds that a subtask of `asker` may take."""
 DOWN = Reply({"error": {"message": "out of order"}}, 503)
 
 
@@ -86,9 +84,12 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def a_house(settings: Settings, hands: Hands, *, workers: int = 1, port: int = 0) -> AsyncIterator[House]:
+async def a_house(
+    settings: Settings, hands: Hands, *, workers: int = 1, port: int = 0, time: float = 30.0
+) -> AsyncIterator[House]:
+    """`time`: seconds that a subtask of `asker` may take."""
     cards = {
-        "asker": a_card("asker", model="box/small", instruction="Answer.", timeout=TIME),
+        "asker": a_card("asker", model="box/small", instruction="Answer.", timeout=time),
         "spared": a_card("spared", model="box/small", instruction="Answer.", fallback_models=("box/spare",)),
         "helped": a_card("helped", model="box/small", instruction="Answer.", fallback=("helper",)),
         "helper": a_card("helper", model="box/helper", instruction="Answer."),
@@ -201,12 +202,13 @@ async def test_after_the_server_is_back_all_goes_on_within_the_pause(settings: S
     assert await house.field("broken", BOX) is None
 
 
-async def test_a_server_that_never_answers_opens_it_too(house: House) -> None:
-    house.gate = asyncio.Event().wait
-    await house.breaks()
+async def test_a_server_that_never_answers_opens_it_too(settings: Settings, hands: Hands) -> None:
+    async with a_house(settings, hands, time=1.5) as house:
+        house.gate = asyncio.Event().wait
+        await house.breaks()
 
-    assert house.busy <= 8
-    assert await house.field("broken", BOX) is None
+        assert house.busy <= 8
+        assert await house.field("broken", BOX) is None
 
 
 async def test_what_has_failed_for_five_minutes_ends_what_waits_for_it_and_is_tried_all_the_same(house: House) -> None:

@@ -242,7 +242,8 @@ def test_all_jobs_of_a_tenant_are_cancelled_after_a_yes_or_with_it(
         cli("submit", "hello", "--expert", "greeting", "--tenant", "acme")
     other = cli.json("submit", "hello", "--expert", "greeting")["job"]
     assert "add --yes" in cli.error("cancel", "--tenant", "acme", code=2)["message"]
-    with running("worker", "--pool", "router", env=environment(REDIS_URL=redis_url, PREFIX=prefix)):
+    with running("worker", "--pool", "router", env=environment(REDIS_URL=redis_url, PREFIX=prefix)) as router:
+        router.says("worker_started")
         found = cli.json("cancel", "--tenant", "acme", "--yes")
         assert [receipt["ending"] for receipt in found["receipts"]] == ["cancelled"] * 3
         assert cli("cancel", "--tenant", "acme") == "acme: no open jobs\n"

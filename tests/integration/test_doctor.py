@@ -230,7 +230,7 @@ async def test_a_hanging_endpoint_is_named_within_the_time(cli: Cli, monkeypatch
         monkeypatch.setenv("SWARM_ENDPOINT_SLOW_URL", server.url)
         monkeypatch.setenv("SWARM_ENDPOINT_BOX_URL", other.url)
         monkeypatch.setenv("SWARM_ENDPOINT_BOX_KEY", KEY)
-        report = await ask(cli, "--timeout", "500ms", code=9)
+        report = await ask(cli, "--timeout", "3s", code=9)
 
     assert any(line.startswith("slow: ") for line in lines(report, "bad"))
     assert any(line.startswith("box (127.0.0.1") for line in lines(report, "good"))

@@ -173,7 +173,7 @@ def test_a_command_tells_of_a_broken_file_before_it_waits_for_redis(tmp_path: Pa
         env=environ,
         capture_output=True,
         text=True,
-        timeout=9,
+        timeout=100,
         check=False,
     )
 
