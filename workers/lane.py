@@ -16,9 +16,9 @@ FULL_LOOK = 5.0
 class Lane:
     """Queues that share slots. A delivery of one lane never takes a slot of another."""
 
-    def __init__(self, name: str, queues: Sequence[str], slots: int, gates: Mapping[str, str] | None = None) -> None:
+    def __init__(self, name: str, queues: Sequence[str], slots: int, limiters: Mapping[str, str] | None = None) -> None:
         self.name, self.slots, self.busy = name, slots, 0
-        self.served = ServedQueues(queues, gates)
+        self.served = ServedQueues(queues, limiters)
         self.unsure = False
         """Whether the reply to the last claim was lost."""
         self.claiming = 0
@@ -40,10 +40,10 @@ class Lane:
     def queues(self) -> list[str]:
         return list(self.served.queues)
 
-    def serve(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
-        """Serve these queues from the next claim on; `gates` names the limiters of a queue's deliveries."""
-        if (tuple(queues), gates or {}) != (self.served.queues, self.served.gates):
-            self.served = ServedQueues(queues, gates)
+    def serve(self, queues: Sequence[str], limiters: Mapping[str, str] | None = None) -> None:
+        """Serve these queues from the next claim on; `limiters` names the limiters of a queue's deliveries."""
+        if (tuple(queues), limiters or {}) != (self.served.queues, self.served.limiters):
+            self.served = ServedQueues(queues, limiters)
 
     def turn(self) -> int:
         """The number of the queue to begin with, another at each call, so that no queue waits behind a full one."""

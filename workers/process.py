@@ -97,8 +97,8 @@ class Process:
         elif not cards and not self._warned:
             self._warn_of_nothing(await self.catalog_store.alive())
         full = self.models.endpoints.full
-        gates = {q: limiters_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
-        self.runs.serve(sorted(cards), {queue: words for queue, words in gates.items() if words})
+        limiters = {q: limiters_of(card.model_copy(update={"model": full(card.model)})) for q, card in cards.items()}
+        self.runs.serve(sorted(cards), {queue: words for queue, words in limiters.items() if words})
 
     def _warn_of_nothing(self, catalogs: Sequence[Catalog]) -> None:
         """Log once, with the remedy, that a process meant to serve experts has none."""

@@ -31,8 +31,8 @@ its end, until the retention has passed. The scripts in `scripts/` build the sam
     PREFIX:plancount                 hash     hits and misses of the plan cache                 a week after use
     PREFIX:stats:NAME                hash     time and cost of an expert's attempts             30 days after its last
     PREFIX:stats                     zset     experts with statistics, the last 1,000 that ran  as the newest of them
-    PREFIX:gate:GATE                 hash     rates, breaker, adapted limits, waiting queues    a day after use
-    PREFIX:gate:GATE:running         zset     deliveries that hold a place, by lease expiry     a day after use
+    PREFIX:gate:LIMITER              hash     rates, breaker, adapted limits, waiting queues    a day after use
+    PREFIX:gate:LIMITER:running      zset     deliveries that hold a place, by lease expiry     a day after use
     PREFIX:parked:SCOPE              zset     deliveries that wait for room in a budget         as the last job
     PREFIX:queue:NAME:wake           list     wake tokens, WAKE_TOKENS at most                  a day after the first
     PREFIX:queue:NAME:turns          zset     TENANTS_KEPT with work there, by where it ends    40 days after the last
@@ -124,8 +124,8 @@ class Keys:
     def worker(self, worker: str) -> str:
         return f"{self.prefix}:worker:{worker}"
 
-    def gate(self, gate: str) -> str:
-        return f"{self.prefix}:gate:{gate}"
+    def limiter(self, limiter: str) -> str:
+        return f"{self.prefix}:gate:{limiter}"
 
     @property
     def limits(self) -> str:

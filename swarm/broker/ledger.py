@@ -111,7 +111,7 @@ class Ledger:
         """
         answer = await self._connection.script(
             "reserve", claim.id, claim.owner, _hold(claim, call), "" if amount is None else amount,
-            *self._limits, self._refuses, _gated(model), round(seconds * 1000),
+            *self._limits, self._refuses, _if_limited(model), round(seconds * 1000),
         )  # fmt: skip
         verdict, *facts = (item.decode() for item in answer)
         if verdict in ("ok", "free"):
@@ -141,7 +141,7 @@ class Ledger:
         """
         held = await self._connection.script(
             "settle", claim.id, claim.owner, _hold(claim, call), "" if amount is None else amount,
-            tokens, "1" if limited else "", round(pause * 1000), _gated(model), health, why,
+            tokens, "1" if limited else "", round(pause * 1000), _if_limited(model), health, why,
         )  # fmt: skip
         return None if int(held) < 0 else int(held)
 
@@ -215,7 +215,7 @@ def spent(raw: Sequence[bytes | None]) -> Spent:
     return Spent(settled, presumed, open_now, earmarked, None if raw[4] is None else int(raw[4]), int(raw[5] or 0))
 
 
-def _gated(model: str) -> str:
+def _if_limited(model: str) -> str:
     return model if has_limiters(model) else ""
 
 

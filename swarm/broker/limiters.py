@@ -34,7 +34,7 @@ A pause that a server asks for holds back the queues of its model; a call to a m
 as a fallback, is refused meanwhile.
 
 Limits of an expert are in its card, those of models and endpoints in Redis, set by `swarm limits`. Keys and fields in
-Redis call a limiter `gate`.
+Redis call a limiter `gate`, as older versions do.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ class Limiters:
         """All limits, by `endpoint` or `endpoint/model`."""
         raw = await self._connection.call("HGETALL", self._connection.keys.limits)
         pairs = zip(raw[::2], raw[1::2], strict=True)
-        return {gate.decode().partition(":")[2]: _decoded(value.decode()) for gate, value in sorted(pairs)}
+        return {name.decode().partition(":")[2]: _decoded(value.decode()) for name, value in sorted(pairs)}
 
     async def set(self, name: str, limits: Limits) -> None:
         """Replace the limits of an endpoint or a model; they hold from the next claim of each worker.
 
         Raises BadInput, and TooLarge if limits of too many models are set.
         """
-        gate = target(name)
+        limiter = target(name)
         if limits == Limits():
             raise BadInput("limits", "none is given", f"give one, or drop all: swarm limits drop {name}")
         if limits.burst and not (limits.requests_per_minute or limits.tokens_per_minute):
@@ -112,7 +112,7 @@ class Limiters:
                 "it needs a rate limit beside it, and there is none",
                 "add --requests-per-minute or --tokens-per-minute",
             )
-        if await self._connection.script("limits_set", gate, _encoded(limits), LIMITS_KEPT) != b"ok":
+        if await self._connection.script("limits_set", limiter, _encoded(limits), LIMITS_KEPT) != b"ok":
             raise TooLarge(
                 "limits", LIMITS_KEPT + 1, LIMITS_KEPT, "models and endpoints", "drop some: swarm limits drop NAME"
             )
@@ -137,8 +137,8 @@ async def open_breakers(connection: Connection, names: Iterable[str]) -> tuple[d
     Raises BrokerErrors, and BadInput for a name that is neither.
     """
     every = sorted(set(names))
-    gates = [connection.keys.gate(target(name)) for name in every]
-    fields = await asyncio.gather(*(connection.call("HMGET", gate, "broken", "shut") for gate in gates))
+    limiters = [connection.keys.limiter(target(name)) for name in every]
+    fields = await asyncio.gather(*(connection.call("HMGET", limiter, "broken", "shut") for limiter in limiters))
     now = int(await now_ms(connection))
     found = {}
     for name, (since, until) in zip(every, fields, strict=True):

@@ -97,7 +97,7 @@ class Queue:
         self,
         queues: Sequence[str] | ServedQueues,
         free: int,
-        gates: Mapping[str, str] | None = None,
+        limiters: Mapping[str, str] | None = None,
         *,
         first: int = 0,
         also: str = "",
@@ -105,11 +105,11 @@ class Queue:
         """Claim up to `free` deliveries; also return the seconds until the next is due (None: none is).
 
         Queues are visited in order, beginning with number `first`. Expired leases and due timers become ready first;
-        deliveries of settled subtasks or ended jobs are dropped. A queue that one of its `gates` (see limiters.py)
+        deliveries of settled subtasks or ended jobs are dropped. A queue that one of its `limiters` (see limiters.py)
         holds back is passed over. Queues not recorded as holding deliveries are skipped, except for the queue `also`,
         or all with `*`: processes of an older version do not record them.
         """
-        served = queues if isinstance(queues, ServedQueues) else ServedQueues(queues, gates)
+        served = queues if isinstance(queues, ServedQueues) else ServedQueues(queues, limiters)
         due, raw, now = await self._connection.script(
             "claim",
             self.worker,

@@ -15,12 +15,12 @@ from swarm.broker.keys import Keys
 class ServedQueues:
     """Queues in order, with their limiters (see limiters.py)."""
 
-    def __init__(self, queues: Sequence[str], gates: Mapping[str, str] | None = None) -> None:
-        self.queues, self.gates = tuple(queues), dict(gates or {})
-        lines = [f"{queue} {self.gates.get(queue, '')}".encode() for queue in self.queues]
+    def __init__(self, queues: Sequence[str], limiters: Mapping[str, str] | None = None) -> None:
+        self.queues, self.limiters = tuple(queues), dict(limiters or {})
+        lines = [f"{queue} {self.limiters.get(queue, '')}".encode() for queue in self.queues]
         self._places = list(accumulate((len(line) + 1 for line in lines), initial=1))
         self.text = b"\n" + b"\n".join(lines) + b"\n"
-        """A line for each queue: NAME GATE GATE ..."""
+        """A line for each queue: NAME LIMITER LIMITER ..."""
         self._lists: tuple[str, ...] = ()
 
     def place(self, number: int) -> int:

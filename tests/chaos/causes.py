@@ -42,7 +42,7 @@ class Rerun:
     alone: bool = True
     """Whether nothing but the kill was going on."""
     held: str = ""
-    """The expert, and the gate that held the rerun up, with for how many ms."""
+    """The expert, and the limiter that held the rerun up, with for how many ms."""
     late: str = ""
     """How long it took and how long it might have, if that was too long."""
     share: float = 0.0

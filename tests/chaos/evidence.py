@@ -137,7 +137,7 @@ async def _deliveries(connection: Connection, job: str) -> list[str]:
 
 
 def leaks(url: str) -> list[str]:
-    """Keys without a lifetime, and what outlived the jobs: deliveries, places in gates, money that is set aside."""
+    """Keys without a lifetime, and what outlived the jobs: deliveries, places in limiters, money that is set aside."""
     with redis.Redis.from_url(url, decode_responses=True) as client:
         left = list(client.scan_iter(match="*:delivery:*", count=1_000))
         standing = [

@@ -15,11 +15,11 @@ MODEL = "openai/gpt-6-luna"
 
 
 class Line:
-    """One expert's queue behind gates, and a job with so many subtasks waiting in it."""
+    """One expert's queue behind limiters, and a job with so many subtasks waiting in it."""
 
     def __init__(self, hands: Hands, words: str) -> None:
-        self.hands, self.words, self.key, self.model = hands, words, hands.keys.gate, MODEL
-        self.gates = Limiters(hands.connection)
+        self.hands, self.words, self.key, self.model = hands, words, hands.keys.limiter, MODEL
+        self.limiters = Limiters(hands.connection)
         self._ledger, self._calls = Ledger(hands.connection, Settings()), count()
 
     async def fill(self, count: int, job: str = "j1", expert: str = "a") -> None:
@@ -42,10 +42,10 @@ class Line:
             claim, call, 0, model=self.model, tokens=tokens, limited=limited, pause=pause, health=health
         )
 
-    async def set_back(self, gate: str, **fields: float) -> None:
-        """Move times of a gate by so many milliseconds."""
+    async def set_back(self, limiter: str, **fields: float) -> None:
+        """Move times of a limiter by so many milliseconds."""
         for name, by in fields.items():
-            await self.hands.call("HINCRBYFLOAT", self.key(gate), name, by)
+            await self.hands.call("HINCRBYFLOAT", self.key(limiter), name, by)
 
     async def woken(self, expert: str = "a") -> bool:
         """Whether somebody was told to look at the queue since the last time."""
@@ -53,5 +53,5 @@ class Line:
 
 
 def line(hands: Hands, **limits: int) -> Line:
-    """Behind the gate of an expert with these limits."""
+    """Behind the limiter of an expert with these limits."""
     return Line(hands, limiters_of(a_card("a", limits=Limits(**limits))))

@@ -106,7 +106,7 @@ async def test_a_model_that_is_known_to_fail_is_not_asked_and_nothing_is_held(ha
         assert error.retry_after == pytest.approx(5, abs=0.002)
         assert (await hands.log.spent("j1")).open == 0
 
-        await hands.call("HINCRBY", hands.keys.gate("endpoint:box"), "shut", -60_000)
+        await hands.call("HINCRBY", hands.keys.limiter("endpoint:box"), "shut", -60_000)
         assert (await account.reserve("box/short", 1, 9, 1.0)).probe
 
 
@@ -116,7 +116,7 @@ async def test_a_model_that_has_failed_for_minutes_is_not_waited_for(hands: Hand
         for _ in range(5):
             account.settle(await account.reserve("box/small", 1, 9, 1.0), CallOutcome("nothing", down="model"))
         await account.written()
-        await hands.call("HINCRBY", hands.keys.gate("model:box/small"), "broken", -300_000)
+        await hands.call("HINCRBY", hands.keys.limiter("model:box/small"), "broken", -300_000)
         dead = r"^box/small was not asked: the model box/small has failed every call for minutes; it is"
         with pytest.raises(ModelUnavailable, match=dead) as caught:
             await account.reserve("box/small", 1, 9, 1.0)

@@ -62,12 +62,12 @@ class Desk:
             assert (await self.call(claim, health)).verdict == "free"
         return claim
 
-    async def pass_by(self, gate: str = f"model:{MODEL}", ms: int = 60_000) -> None:
+    async def pass_by(self, limiter: str = f"model:{MODEL}", ms: int = 60_000) -> None:
         """Let a breaker be half open."""
-        await self.hands.call("HINCRBY", self.hands.keys.gate(gate), "shut", -ms)
+        await self.hands.call("HINCRBY", self.hands.keys.limiter(limiter), "shut", -ms)
 
-    async def field(self, name: str, gate: str = f"model:{MODEL}") -> str | None:
-        return await self.hands.field(self.hands.keys.gate(gate), name)
+    async def field(self, name: str, limiter: str = f"model:{MODEL}") -> str | None:
+        return await self.hands.field(self.hands.keys.limiter(limiter), name)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_five_failures_in_a_row_open_it_for_five_seconds(desk: Desk) -> No
 
     assert (found.verdict, found.scope, found.probe) == ("broken", f"model:{MODEL}", False)
     assert found.left == pytest.approx(5_000, abs=2)
-    assert await desk.hands.call("PTTL", desk.hands.keys.gate(f"model:{MODEL}")) > 80_000_000
+    assert await desk.hands.call("PTTL", desk.hands.keys.limiter(f"model:{MODEL}")) > 80_000_000
 
 
 async def test_an_answer_in_between_begins_the_count_anew(desk: Desk) -> None:
@@ -104,7 +104,7 @@ async def test_failures_of_more_than_a_minute_ago_do_not_count(desk: Desk) -> No
     for _ in range(4):
         await desk.call(claim, "model")
     old = " ".join(str(int(at) - 60_000) for at in str(await desk.field("fails")).split())
-    await desk.hands.call("HSET", desk.hands.keys.gate(f"model:{MODEL}"), "fails", old)
+    await desk.hands.call("HSET", desk.hands.keys.limiter(f"model:{MODEL}"), "fails", old)
 
     await desk.call(claim, "model")
 
@@ -257,7 +257,7 @@ async def test_a_try_lasts_no_longer_than_its_call_may(desk: Desk) -> None:
     *who, until = str(await desk.field("probe")).split()
     left = int(until) - await desk.hands.now()
     await desk.hands.call(
-        "HSET", desk.hands.keys.gate(f"model:{MODEL}"), "probe", " ".join((*who, str(int(until) - 33_000)))
+        "HSET", desk.hands.keys.limiter(f"model:{MODEL}"), "probe", " ".join((*who, str(int(until) - 33_000)))
     )
 
     assert 31_000 < left <= 32_000, "30 seconds and what telling of it takes"
@@ -373,9 +373,9 @@ async def test_the_log_says_how_long_a_subtask_waited_for_a_breaker(desk: Desk) 
     await desk.opened("endpoint")
     await desk.fill(1)
     await desk.look()
-    gate = desk.hands.keys.gate("endpoint:box")
+    limiter = desk.hands.keys.limiter("endpoint:box")
     now = int(await desk.hands.now())
-    await desk.hands.call("HSET", gate, "w:run:a", f"{now - 800} {now}")
+    await desk.hands.call("HSET", limiter, "w:run:a", f"{now - 800} {now}")
     await desk.hands.call("HINCRBY", desk.hands.keys.delivery("j1:t0:1"), "at", -900)
     await desk.pass_by("endpoint:box")
     await desk.come()
@@ -389,7 +389,7 @@ async def test_the_log_says_how_long_a_subtask_waited_for_a_breaker(desk: Desk) 
 
 
 async def long_since(desk: Desk, ms: int = 300_000) -> None:
-    await desk.hands.call("HINCRBY", desk.hands.keys.gate(f"model:{MODEL}"), "broken", -ms)
+    await desk.hands.call("HINCRBY", desk.hands.keys.limiter(f"model:{MODEL}"), "broken", -ms)
 
 
 async def test_a_queue_waits_five_minutes_for_a_breaker_and_no_longer(desk: Desk) -> None:
@@ -432,20 +432,20 @@ async def test_one_call_at_a_time_still_tries_it_and_an_answer_brings_all_back(d
 # -- another model than the card's -----------------------------------------------------------------------------------
 
 
-async def test_what_a_fallback_came_to_counts_at_its_own_gates(desk: Desk) -> None:
+async def test_what_a_fallback_came_to_counts_at_its_own_limiters(desk: Desk) -> None:
     await desk.fill(2)
     one, two = await desk.come(words=PASSES)
     number, _ = await desk.reserve(one, model="other/big")
     later, _ = await desk.reserve(two, model="other/big")
     await desk.ledger.settle(one, number, 0, model="other/big", limited=True, pause=9, health="up")
     keys = desk.hands.keys
-    await desk.hands.call("HSET", keys.gate("model:other/big"), "owed", 0, "at", 0, "pay", 1, "spare", 0)
+    await desk.hands.call("HSET", keys.limiter("model:other/big"), "owed", 0, "at", 0, "pay", 1, "spare", 0)
     await desk.ledger.settle(two, later, 0, model="other/big", tokens=700, health="up")
 
     assert await desk.field("cut", "model:other/big") is not None
     assert float(str(await desk.field("pause", "model:other/big"))) > await desk.hands.now()
     assert await desk.field("owed", "model:other/big") == "700.000"
-    assert await desk.hands.call("EXISTS", keys.gate(f"model:{MODEL}")) == 0
+    assert await desk.hands.call("EXISTS", keys.limiter(f"model:{MODEL}")) == 0
 
 
 async def test_a_fallback_whose_server_wants_no_calls_is_not_asked_meanwhile(desk: Desk) -> None:
@@ -457,7 +457,7 @@ async def test_a_fallback_whose_server_wants_no_calls_is_not_asked_meanwhile(des
 
     fallback, own = await desk.call(two, "up", model="other/big"), await desk.call(two, "up")
     other = await desk.call(two, "up", model="other/small")
-    await desk.hands.call("HINCRBY", desk.hands.keys.gate("model:other/big"), "pause", -9_001)
+    await desk.hands.call("HINCRBY", desk.hands.keys.limiter("model:other/big"), "pause", -9_001)
 
     assert (fallback.verdict, fallback.scope) == ("paused", "model:other/big")
     assert fallback.left == pytest.approx(9_000, abs=2)

@@ -70,11 +70,11 @@ class Play:
 
     def __post_init__(self) -> None:
         self.ledger, self.numbers = Ledger(self.hands.connection, Settings()), count(1)
-        self.breakers = {gate: Breaker(self.over) for gate in (*(f"model:{name}" for name in MODELS), ENDPOINT)}
+        self.breakers = {limiter: Breaker(self.over) for limiter in (*(f"model:{name}" for name in MODELS), ENDPOINT)}
         self.words = {"run:a": model_limiters(MODELS[0]), "run:b": limiters_of(a_card("b", model=MODELS[1]))}
 
-    def gates(self, model: str) -> dict[str, Breaker]:
-        return {gate: self.breakers[gate] for gate in (f"model:{model}", ENDPOINT)}
+    def limiters(self, model: str) -> dict[str, Breaker]:
+        return {limiter: self.breakers[limiter] for limiter in (f"model:{model}", ENDPOINT)}
 
     async def step(self) -> None:
         moves = [self.claim, self.pause_over, self.pause_over]
@@ -89,8 +89,8 @@ class Play:
         await self.hands.submit(f"j{self.jobs}", *(f"t{i}:{expert}" for i in range(3)))
         while advances := await self.hands.claim("advance"):
             await self.hands.advance(advances[0].job, advances[0])
-        gates = self.gates(MODELS[1]) if expert == "b" else {}
-        tried = [breaker for breaker in gates.values() if breaker.open]
+        limiters = self.limiters(MODELS[1]) if expert == "b" else {}
+        tried = [breaker for breaker in limiters.values() if breaker.open]
         worker = self.hands.worker(self.random.choice(("w1", "w2")), lease=300)
         await self.hands.no_grace()
         found, _ = await worker.claim([f"run:{expert}"], 4, {f"run:{expert}": self.words[f"run:{expert}"]})
@@ -110,26 +110,26 @@ class Play:
         self.held += found
 
     async def pause_over(self) -> None:
-        gate = self.random.choice(sorted(self.breakers))
-        if self.breakers[gate].shut:
-            await self.hands.call("HINCRBY", self.hands.keys.gate(gate), "shut", -60_001)
-            self.breakers[gate].shut = False
+        limiter = self.random.choice(sorted(self.breakers))
+        if self.breakers[limiter].shut:
+            await self.hands.call("HINCRBY", self.hands.keys.limiter(limiter), "shut", -60_001)
+            self.breakers[limiter].shut = False
 
     async def call(self) -> None:
         claim = self.random.choice(self.held)
         model = MODELS[1] if claim.queue == "run:b" else self.random.choice(MODELS)
         number = next(self.numbers)
         call = claim.key, number
-        gates = self.gates(model)
-        lets = all(breaker.lets(call) for breaker in gates.values())
-        tries = lets and any(breaker.open for breaker in gates.values())
+        limiters = self.limiters(model)
+        lets = all(breaker.lets(call) for breaker in limiters.values())
+        tries = lets and any(breaker.open for breaker in limiters.values())
 
         said = [await self.ledger.reserve(claim, number, None, model=model) for _ in range(self.random.randint(1, 2))]
 
         assert {(found.verdict, found.probe) for found in said} == {("free" if lets else "broken", tries)}
         if lets:
             self.calls[call] = claim, model
-            for breaker in gates.values():
+            for breaker in limiters.values():
                 if breaker.open:
                     breaker.probe = call
         self.seen.add("tried" if tries else "called" if lets else "refused")
@@ -140,7 +140,7 @@ class Play:
         health = self.random.choice(HEALTHS)
         await self.ledger.settle(claim, call[1], 0, model=model, health=health)
         if claim.key not in self.over or claim.key in self.killed:
-            own, endpoint = self.gates(model).values()
+            own, endpoint = self.limiters(model).values()
             own.heed(call, {"model": "down", "up": "up"}.get(health, ""))
             endpoint.heed(call, {"model": "up", "endpoint": "down"}.get(health, health))
         self.over.add(call)
@@ -163,10 +163,10 @@ class Play:
         return claim
 
     async def check(self) -> None:
-        for gate, breaker in self.breakers.items():
-            raw = await self.hands.call("HMGET", self.hands.keys.gate(gate), "fails", "span", "broken")
-            assert len((raw[0] or b"").split()) == breaker.fails, gate
-            assert (int(raw[1] or 0), raw[2] is not None) == (breaker.span, breaker.open), gate
+        for limiter, breaker in self.breakers.items():
+            raw = await self.hands.call("HMGET", self.hands.keys.limiter(limiter), "fails", "span", "broken")
+            assert len((raw[0] or b"").split()) == breaker.fails, limiter
+            assert (int(raw[1] or 0), raw[2] is not None) == (breaker.span, breaker.open), limiter
 
 
 @pytest.mark.parametrize("seed", range(8))

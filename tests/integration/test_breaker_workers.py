@@ -54,31 +54,31 @@ class House:
         plan = [{"id": f"t{i}", "expert": expert, "instruction": "go"} for i in range(count)]
         return await self.client.submit("go", plan=plan, **more)
 
-    async def breaks(self, gate: str = SMALL) -> None:
+    async def breaks(self, limiter: str = SMALL) -> None:
         """Let it be found to be out of order, by a job that fails over it."""
         answer = await (await self.submit(8, attempts=1)).answer(40)
         assert answer.ending == "failed"
-        assert await self.field("broken", gate) is not None
+        assert await self.field("broken", limiter) is not None
 
-    async def field(self, name: str, gate: str = SMALL) -> str | None:
-        return await self.hands.field(self.hands.keys.gate(gate), name)
+    async def field(self, name: str, limiter: str = SMALL) -> str | None:
+        return await self.hands.field(self.hands.keys.limiter(limiter), name)
 
-    async def pass_by(self, gate: str = SMALL) -> None:
+    async def pass_by(self, limiter: str = SMALL) -> None:
         """Let the pause be over. Whoever waits is told so, as he would have noticed."""
-        await self.hands.call("HSET", self.hands.keys.gate(gate), "shut", int(await self.hands.now()))
+        await self.hands.call("HSET", self.hands.keys.limiter(limiter), "shut", int(await self.hands.now()))
         await self.hands.call("RPUSH", self.hands.keys.queue("run:asker", "wake"), "1")
 
     async def stays_shut(self) -> None:
         """Let the pause be the longest there is."""
-        await self.hands.call("HSET", self.hands.keys.gate(SMALL), "shut", int(await self.hands.now() + 30_000))
+        await self.hands.call("HSET", self.hands.keys.limiter(SMALL), "shut", int(await self.hands.now() + 30_000))
 
     async def waits(self, count: int, expert: str = "asker") -> None:
-        """Until so many wait in the queue, at the gate."""
+        """Until so many wait in the queue, at the limiter."""
 
         async def held() -> bool:
-            queue, gate = self.hands.keys.queue(f"run:{expert}", "ready"), self.hands.keys.gate(SMALL)
+            queue, limiter = self.hands.keys.queue(f"run:{expert}", "ready"), self.hands.keys.limiter(SMALL)
             ready = await self.hands.call("ZCARD", queue)
-            return bool(ready == count and await self.hands.call("HEXISTS", gate, f"w:run:{expert}"))
+            return bool(ready == count and await self.hands.call("HEXISTS", limiter, f"w:run:{expert}"))
 
         await until(held, f"{count} that wait")
 
@@ -119,7 +119,7 @@ async def outcomes(job: Job) -> list[OutcomeRecorded]:
 
 async def test_a_job_whose_model_was_not_asked_names_the_last_error_that_made_it_so(house: House, hands: Hands) -> None:
     await house.breaks()
-    await hands.call("HINCRBY", hands.keys.gate(SMALL), "broken", -300_000)
+    await hands.call("HINCRBY", hands.keys.limiter(SMALL), "broken", -300_000)
 
     (missing,) = (await (await house.submit(1, attempts=1)).answer(40)).missing
 
@@ -215,7 +215,7 @@ async def test_what_has_failed_for_five_minutes_ends_what_waits_for_it_and_is_tr
     await house.breaks()
     job = await house.submit(4)
     await house.waits(4)
-    await house.hands.call("HINCRBY", house.hands.keys.gate(SMALL), "broken", -300_000)
+    await house.hands.call("HINCRBY", house.hands.keys.limiter(SMALL), "broken", -300_000)
     await house.pass_by()
     answer = await job.answer(40)
     at_once = await (await house.submit(2)).answer(40)

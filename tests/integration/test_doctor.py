@@ -333,8 +333,10 @@ async def test_a_redis_user_without_the_right_to_see_settings_is_told_what_canno
 
 async def test_open_breakers_and_the_figures_of_redis_are_read(connection: Connection) -> None:
     now = int((await connection.call("TIME"))[0]) * 1000
-    await connection.call("HSET", connection.keys.gate("model:box/small"), "broken", now - 9_000, "shut", now + 5_000)
-    await connection.call("PEXPIRE", connection.keys.gate("model:box/small"), 60_000)
+    await connection.call(
+        "HSET", connection.keys.limiter("model:box/small"), "broken", now - 9_000, "shut", now + 5_000
+    )
+    await connection.call("PEXPIRE", connection.keys.limiter("model:box/small"), 60_000)
 
     found, at = await open_breakers(connection, ["box/small", "box"])
     after = int((await connection.call("TIME"))[0]) * 1000 + 1_000

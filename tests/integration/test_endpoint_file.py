@@ -54,19 +54,19 @@ async def recorded(settings: Settings, environ: dict[str, str]) -> list[dict[str
 async def test_limits_and_prices_are_written_once_and_only_where_they_differ(
     settings: Settings, hands: Hands, tmp_path: Path
 ) -> None:
-    gates, book = Limiters(hands.connection), PriceTable(hands.connection)
+    limiters, book = Limiters(hands.connection), PriceTable(hands.connection)
     environ = written(tmp_path, WHOLE.format(url="http://127.0.0.1:9/v1"))
     del environ["BOX_KEY"]  # who routes needs no keys
     today = datetime.now(UTC).date()
 
     [line] = await recorded(settings, environ)
     assert (line["limits"], line["prices"]) == (["box"], ["box/small"])
-    assert await gates.limits() == {"box": Limits(concurrency=4)}
+    assert await limiters.limits() == {"box": Limits(concurrency=4)}
     price = Price(input=2_500_000, output=10_000_000, source="swarm.toml", as_of=today)
     assert await book.all() == {"box/small": price}
 
     assert await recorded(settings, environ) == []
-    await gates.set("box", Limits(concurrency=9))
+    await limiters.set("box", Limits(concurrency=9))
     [line] = await recorded(settings, environ)
     assert (line["limits"], line["prices"]) == (["box"], [])
 
@@ -98,7 +98,7 @@ async def test_who_does_not_route_puts_nothing_on_record(settings: Settings, han
     assert await PriceTable(hands.connection).all() == {}
 
 
-async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_the_name_of_its_model(
+async def test_a_card_that_names_an_endpoint_alone_has_the_limiters_the_price_and_the_name_of_its_model(
     settings: Settings, hands: Hands, tmp_path: Path
 ) -> None:
     card = a_card("asker", model="box", instruction="Answer.")
@@ -106,12 +106,12 @@ async def test_a_card_that_names_an_endpoint_alone_has_the_gates_the_price_and_t
     async with ModelServer(lambda request: f"{request.model} answers") as server:
         environ = written(tmp_path, WHOLE.format(url=server.url))
         async with serving(settings, environ=environ) as process, SwarmClient(settings=settings) as client:
-            await until(lambda: process.runs.served.gates, "the gates of the expert")
+            await until(lambda: process.runs.served.limiters, "the limiters of the expert")
             with capture_logs() as lines:
                 answer = await (await client.submit("go", expert="asker", budget=1.0)).answer(40)
-            gates = dict(process.runs.served.gates)
+            limiters = dict(process.runs.served.limiters)
 
-    assert gates == {"run:asker": "! model:box/small endpoint:box"}
+    assert limiters == {"run:asker": "! model:box/small endpoint:box"}
     assert answer.text == "small answers"
     assert answer.usage.cost == 70, "12 tokens of 2.5 and 4 of 10 dollars a million"
     assert [line["model"] for line in lines if line["event"] == CALLED] == ["box/small"]

@@ -168,7 +168,7 @@ async def test_a_server_that_counts_nothing_does_not_escape_a_limit_of_tokens(se
     async with swarm(settings, lambda request: reply, limits=Limits(tokens_per_minute=600_000)) as (client, _):
         await asked(client)
         async with Connection.open(settings.redis_url or "", settings.prefix) as connection:
-            mean = float(await connection.call("HGET", connection.keys.gate("expert:chat"), "mean"))
+            mean = float(await connection.call("HGET", connection.keys.limiter("expert:chat"), "mean"))
 
     assert 1_025 < mean < 1_035  # 1,000 at first, of which a fifth becomes that of every call: 1,125 and the prompt's
 

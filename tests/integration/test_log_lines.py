@@ -210,7 +210,7 @@ async def test_the_lines_of_three_processes_tell_the_story_of_a_job(desk: Desk) 
         assert all(call["ms"] - call["rate_wait_ms"] >= SECONDS * 1000 for call in of)
         assert all(SECONDS * 1000 <= call["first_ms"] <= call["ms"] for call in of if "first_ms" in call)
 
-    # where the time of the job went: it planned, ran what was held at the gate, ran t4 and wrote the answer, in turn
+    # where the time of the job went: it planned, ran what was held at the limiter, ran t4 and wrote the answer, in turn
     accepted = next(event.at for event in events if isinstance(event, Accepted))
     whole = next(event.at for event in events if isinstance(event, Ended)) - accepted
     plan, write = (next(line for line in deliveries if line["queue"] == queue) for queue in ("plan", "answer"))

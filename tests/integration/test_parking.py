@@ -263,7 +263,7 @@ def _number(hands: Hands, wanted: int) -> Any:
     return reached
 
 
-async def test_a_thousand_subtasks_at_the_gate_of_one_expert_delay_no_other(
+async def test_a_thousand_subtasks_at_the_limits_of_one_expert_delay_no_other(
     settings: Settings, client: SwarmClient
 ) -> None:
     gate = Held()
@@ -280,7 +280,7 @@ async def test_a_thousand_subtasks_at_the_gate_of_one_expert_delay_no_other(
         gate.open.set()
 
     assert ([answer.ending for answer in answers], still) == (["completed"] * 5, 2)
-    assert claims < 20, "nobody may look again and again at a gate that is shut"
+    assert claims < 20, "nobody may look again and again at a limiter that admits nothing"
 
 
 async def _claims_each_second(process: Any) -> float:

@@ -74,9 +74,9 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
         swarm(settings, server) as client,
         Connection.open(settings.redis_url or "", "t") as connection,
     ):
-        ledger, gates, prices = Ledger(connection, settings), Limiters(connection), PriceTable(connection)
+        ledger, limiters, prices = Ledger(connection, settings), Limiters(connection), PriceTable(connection)
         await ledger.keep_tenant("acme", weight=2, budget=1.0)
-        await gates.set("box/small", Limits(concurrency=2, requests_per_minute=60_000, tokens_per_minute=9_000_000))
+        await limiters.set("box/small", Limits(concurrency=2, requests_per_minute=60_000, tokens_per_minute=9_000_000))
         job = await client.submit("all", plan=fan(8), budget=held() / 1e6, tenant="acme", priority=5)
         pieces = [delta async for delta in job.deltas()]
         answer = await job.answer(40)
@@ -90,7 +90,7 @@ async def test_budgets_limits_tenants_and_dead_letters_work_with_these_rights_al
         )
         today = await ledger.today()
         spent = await ledger.day(today)
-        dropped = [await gates.drop("box/small"), await prices.drop(["small"]), await ledger.drop_tenant("acme")]
+        dropped = [await limiters.drop("box/small"), await prices.drop(["small"]), await ledger.drop_tenant("acme")]
 
     assert answer.ending == "over_budget"
     assert pieces == []

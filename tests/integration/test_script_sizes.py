@@ -32,7 +32,7 @@ async def claims_of(hands: Hands, free: int) -> list[Claim]:
 
 
 @pytest.mark.usefixtures("log")
-async def test_a_worker_with_the_most_slots_claims_renews_and_gives_back_through_a_gate(hands: Hands) -> None:
+async def test_a_worker_with_the_most_slots_claims_renews_and_gives_back_through_a_limiter(hands: Hands) -> None:
     await fill(hands, SLOTS // SUBTASKS)
     worker = hands.worker("w1", lease=60)
 
@@ -43,7 +43,7 @@ async def test_a_worker_with_the_most_slots_claims_renews_and_gives_back_through
     assert await worker.hand_back(claims[: SLOTS // 2]) == SLOTS // 2
     assert await worker.disown(["run:a"], []) == SLOTS // 2
     assert set(await hands.stands("run:a")) == {"ready"}
-    assert await hands.call("ZCARD", f"{hands.keys.gate('expert:a')}:running") == 0
+    assert await hands.call("ZCARD", f"{hands.keys.limiter('expert:a')}:running") == 0
 
 
 @pytest.mark.usefixtures("log")

@@ -80,7 +80,7 @@ async def test_a_refusal_is_forgotten_after_ten_minutes(hands: Hands) -> None:
 
 async def test_the_rate_is_halved_and_grows_again(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, Limits(requests_per_minute=60, burst=1))
+    await at.limiters.set(MODEL, Limits(requests_per_minute=60, burst=1))
     await at.fill(5)
     await hands.call("HSET", at.key(f"model:{MODEL}"), "cap", 9, "peak", 9)
     (claim,), _ = await at.come()
@@ -110,7 +110,7 @@ async def test_what_the_server_asks_to_wait_holds_for_all(hands: Hands) -> None:
     assert due == pytest.approx(7.5, abs=0.1)
 
 
-async def test_no_server_can_shut_its_gate_for_longer_than_ten_minutes(hands: Hands) -> None:
+async def test_no_server_can_shut_its_limiter_for_longer_than_ten_minutes(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
     await at.fill(2)
     (claim,), _ = await at.come(free=1)
@@ -131,9 +131,9 @@ async def test_nobody_speaks_for_a_claim_that_is_over(hands: Hands) -> None:
     assert len((await at.come())[0]) == 1
 
 
-async def test_a_clock_that_was_set_back_closes_no_gate_for_longer_than_it_could_be(hands: Hands) -> None:
+async def test_a_clock_that_was_set_back_closes_no_limiter_for_longer_than_it_could_be(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, Limits(requests_per_minute=60, tokens_per_minute=60_000, burst=1))
+    await at.limiters.set(MODEL, Limits(requests_per_minute=60, tokens_per_minute=60_000, burst=1))
     await at.fill(4)
     (claim,), _ = await at.come()
     await refused(at, claim, pause=5)

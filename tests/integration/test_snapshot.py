@@ -139,15 +139,15 @@ def test_stats_is_printed_for_people_and_as_json(cli: Cli) -> None:
     assert "no worker runs" in cli.err
 
 
-async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands, cli: Cli) -> None:
-    gates, words = Limiters(hands.connection), "model:box/small endpoint:box"
-    await gates.set("box/small", Limits(concurrency=1, requests_per_minute=1_200, tokens_per_minute=90_000))
+async def test_a_limiter_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands, cli: Cli) -> None:
+    limiters, words = Limiters(hands.connection), "model:box/small endpoint:box"
+    await limiters.set("box/small", Limits(concurrency=1, requests_per_minute=1_200, tokens_per_minute=90_000))
     await hands.begin("j", "t1:a", "t2:a")
     await hands.no_grace()
     claims, _ = await hands.worker(lease=300).claim(["run:a"], 5, {"run:a": words})
     assert len(claims) == 1
-    gate, now = hands.keys.gate("model:box/small"), int(await hands.now())
-    await hands.call("HSET", gate, "cut", now, "cap", "2.5", "rate", "0.5", "pause", now + 29_000)
+    limiter, now = hands.keys.limiter("model:box/small"), int(await hands.now())
+    await hands.call("HSET", limiter, "cut", now, "cap", "2.5", "rate", "0.5", "pause", now + 29_000)
 
     document = await asyncio.to_thread(cli.json, "stats")
     lines = str(await asyncio.to_thread(cli, "stats")).splitlines()
@@ -162,13 +162,13 @@ async def test_a_gate_says_what_holds_it_and_a_queue_where_it_waits(hands: Hands
 
 
 async def test_a_breaker_says_since_when_and_until_when_it_is_open(hands: Hands, cli: Cli) -> None:
-    gate, now = hands.keys.gate("endpoint:box"), int(await hands.now())
-    await hands.call("HSET", gate, "broken", now - 9_000, "shut", now + 60_000, "span", 60_000)
-    await hands.call("PEXPIRE", gate, 60_000)
+    limiter, now = hands.keys.limiter("endpoint:box"), int(await hands.now())
+    await hands.call("HSET", limiter, "broken", now - 9_000, "shut", now + 60_000, "span", 60_000)
+    await hands.call("PEXPIRE", limiter, 60_000)
 
     opened = await asyncio.to_thread(cli.json, "stats")
     text = await asyncio.to_thread(cli, "stats")
-    await hands.call("HSET", gate, "shut", now - 1_000)
+    await hands.call("HSET", limiter, "shut", now - 1_000)
     half = await asyncio.to_thread(cli.json, "stats")
 
     assert opened["limiters"]["endpoint:box"]["breaker"] == {

@@ -58,4 +58,4 @@ local function wake(queue)
 end
 
 -- Defined in the files that follow this one, in this order: _clock, _ledger, _breaker, _limits, _queue, _jobs.
-local to_ready, release_gates, presume_reservations, unpark, wake_waiting, gate_report
+local to_ready, release_limiters, presume_reservations, unpark, wake_waiting, report_to_limiters

@@ -6,12 +6,12 @@
 --   span     how many ms that pause is
 --   probe    the call that probes the half-open breaker, 'DELIVERY OWNER HOLD UNTIL'; HOLD is '-' until it has reserved
 
-local GATE_MS = '86400000'
+local LIMITER_MS = '86400000'
 local FAILS, FAILS_MS, FIRST_SPAN, LONGEST_SPAN = 5, 60000, 5000, 60000
 -- how long deliveries wait for an open breaker
 local DEAD_MS = 300000
 
-local function gate_key(gate) return P .. ':gate:' .. gate end
+local function limiter_key(limiter) return P .. ':gate:' .. limiter end
 
 -- Return the limiters of a model; none for ''.
 local function limiters_of_model(model)
@@ -58,17 +58,17 @@ local function count_failure(K, fails, now)
     call('HDEL', K, 'fails')
     call('HSET', K, 'broken', int(now), 'shut', int(now + FIRST_SPAN), 'span', FIRST_SPAN)
   end
-  call('PEXPIRE', K, GATE_MS)
+  call('PEXPIRE', K, LIMITER_MS)
 end
 
 -- Update a breaker by a call's result: 'up', 'down', or '' for none. `who` made the call: 'DELIVERY OWNER HOLD '. While open,
 -- a breaker counts only the failure of its probe; other calls may have begun before it opened.
-local function update_breaker(gate, fails, broken, span, probe, health, who, now, why)
-  local K = gate_key(gate)
+local function update_breaker(limiter, fails, broken, span, probe, health, who, now, why)
+  local K = limiter_key(limiter)
   local tried = probe and string.sub(probe, 1, #who) == who
   if health == 'up' then
     if fails or broken then call('HDEL', K, 'fails', 'broken', 'shut', 'span', 'probe', 'why') end
-    if broken then wake_waiting(gate) end
+    if broken then wake_waiting(limiter) end
   elseif health == 'down' and not broken then
     call('HSET', K, 'why', why)
     count_failure(K, fails, now)
@@ -76,10 +76,10 @@ local function update_breaker(gate, fails, broken, span, probe, health, who, now
     span = math.min(LONGEST_SPAN, 2 * span)
     call('HDEL', K, 'probe')
     call('HSET', K, 'shut', int(now + span), 'span', span, 'why', why)
-    call('PEXPIRE', K, GATE_MS)
+    call('PEXPIRE', K, LIMITER_MS)
   elseif tried then
     call('HDEL', K, 'probe')
-    wake_waiting(gate)
+    wake_waiting(limiter)
   end
 end
 
@@ -87,15 +87,15 @@ end
 -- (while another call probes it, the length of its pause), whether it is open for too long to wait, and its last error.
 local function open_breaker(model, id, owner, hold, now)
   local tries = {}
-  for _, gate in ipairs(limiters_of_model(model)) do
-    local K = gate_key(gate)
+  for _, limiter in ipairs(limiters_of_model(model)) do
+    local K = limiter_key(limiter)
     local shut_till = tonumber(call('HGET', K, 'shut') or '')
     if shut_till then
       local f = call('HMGET', K, 'probe', 'span', 'broken', 'why')
       local mine = f[1] and string.find(f[1], id .. ' ' .. owner .. ' - ', 1, true) == 1
       local mended = next_probe_at(shut_till, not mine and f[1], now)
       if mended then
-        return gate, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now), f[4] or ''
+        return limiter, math.ceil(mended == shut_till and shut_till - now or tonumber(f[2])), is_dead(f[3], now), f[4] or ''
       end
       table.insert(tries, K)
     end

@@ -1,5 +1,5 @@
--- Rate limiters of experts, models and endpoints: what each can take at once and per minute. See limiters.py. Keys and names
--- here call a limiter `gate`. Its hash holds, besides its breaker (see _breaker.lua),
+-- Rate limiters of experts, models and endpoints: what each can take at once and per minute. See limiters.py. The hash
+-- PREFIX:gate:NAME of a limiter holds, besides its breaker (see _breaker.lua),
 --   tat, step         requests: when the last admitted one is due, if all are spaced evenly; ms between two
 --   owed, at, pay, spare   tokens: how many are owed at the time `at` (below 0: to spare, `spare` at most), paid off per ms
 --   mean              tokens of a call, recent ones weighted most: what a claim is charged until the usage is known
@@ -14,19 +14,19 @@ local FORGOTTEN = 600000
 local LONGEST_PAUSE = 600000
 local looked = {}
 
--- Calls `each(gate, word that follows it or nil)`; such a word begins with `mark`.
-local function each_gate(words, mark, each)
-  local gate
+-- Calls `each(limiter, word that follows it or nil)`; such a word begins with `mark`.
+local function each_limiter(words, mark, each)
+  local limiter
   for word in string.gmatch(words, '%S+') do
     if string.sub(word, 1, 1) == mark then
-      each(gate, string.sub(word, 2))
-      gate = nil
+      each(limiter, string.sub(word, 2))
+      limiter = nil
     else
-      if gate then each(gate) end
-      gate = word
+      if limiter then each(limiter) end
+      limiter = word
     end
   end
-  if gate then each(gate) end
+  if limiter then each(limiter) end
 end
 
 -- Return the end of a pause that the server asked for; nil: there is none.
@@ -37,7 +37,7 @@ end
 -- Read the current state of a limiter. `limits`: 'concurrency,requests,tokens,burst', or nil for those set in Redis.
 local function read_limiter(name, limits, now)
   if looked[name] then return looked[name] end
-  local K = gate_key(name)
+  local K = limiter_key(name)
   limits = limits or call('HGET', P .. ':limits', name) or ''
   local most, rpm, tpm, burst = string.match(limits, '^(%d*),(%d*),(%d*),(%d*)$')
   most, rpm, tpm, burst = tonumber(most or ''), tonumber(rpm or ''), tonumber(tpm or ''), tonumber(burst or '')
@@ -86,29 +86,29 @@ end
 -- close; without it they run and use a fallback.
 local function limiters_of_queue(words, queue, now)
   local found = {waits = string.sub(words, 1, 2) == '! '}
-  each_gate(found.waits and string.sub(words, 3) or words, '=', function(name, limits)
+  each_limiter(found.waits and string.sub(words, 3) or words, '=', function(name, limits)
     local g = read_limiter(name, limits, now)
     local since, seen = string.match(call('HGET', g.key, 'w:' .. queue) or '', '^(%d+) (%d+)$')
     -- without a recent claim of the queue, the limiter was not what held it back
-    table.insert(found, {gate = g, known = since, since = since and now - seen < 2000 and tonumber(since)})
+    table.insert(found, {limiter = g, known = since, since = since and now - seen < 2000 and tonumber(since)})
   end)
   return found
 end
 
 -- Return the first closed limiter of a queue, and when it may open.
-local function first_closed(gates, now)
-  for _, at in ipairs(gates) do
-    local opens = opens_at(at.gate, now, gates.waits)
+local function first_closed(limiters, now)
+  for _, at in ipairs(limiters) do
+    local opens = opens_at(at.limiter, now, limiters.waits)
     if opens then return at, opens end
   end
 end
 
 -- Admit a delivery at all its limiters. Returns the field `gates` of the delivery.
-local function admit(gates, id, owner, now)
+local function admit(limiters, id, owner, now)
   local words = {}
-  for _, at in ipairs(gates) do
-    local g = at.gate
-    if gates.waits and g.shut then
+  for _, at in ipairs(limiters) do
+    local g = at.limiter
+    if limiters.waits and g.shut then
       start_probe(g.key, id, owner, '-', now + LONGEST_SPAN)
       g.tried = true
     end
@@ -126,16 +126,16 @@ end
 
 -- Record that a limiter holds a queue back; it wakes the queue when a place is free.
 local function hold_back(at, queue, now)
-  local g = at.gate
+  local g = at.limiter
   if not string.find(' ' .. g.waits .. ' ', ' ' .. queue .. ' ', 1, true) then g.waits = g.waits .. ' ' .. queue end
   call('HSET', g.key, 'waits', g.waits, 'w:' .. queue, int(at.since or now) .. ' ' .. int(now))
-  call('PEXPIRE', g.key, GATE_MS)
+  call('PEXPIRE', g.key, LIMITER_MS)
 end
 
 -- Record that a queue is no longer held back.
-local function clear_hold(gates, queue)
-  for _, at in ipairs(gates) do
-    if at.known then call('HDEL', at.gate.key, 'w:' .. queue) end
+local function clear_hold(limiters, queue)
+  for _, at in ipairs(limiters) do
+    if at.known then call('HDEL', at.limiter.key, 'w:' .. queue) end
   end
 end
 
@@ -149,7 +149,7 @@ local function write_admissions(now, lease)
         table.insert(places, id)
       end
       in_chunks(places, function(...) call('ZADD', g.key .. ':running', ...) end)
-      call('PEXPIRE', g.key .. ':running', GATE_MS)
+      call('PEXPIRE', g.key .. ':running', LIMITER_MS)
       if g.tat then fields = {'tat', string.format('%.3f', g.tat), 'step', string.format('%.3f', g.step)} end
       if g.owed then
         for name, value in pairs({owed = g.owed, at = now, pay = g.pay, spare = g.spare}) do
@@ -159,23 +159,23 @@ local function write_admissions(now, lease)
       end
       if #fields > 0 then
         in_chunks(fields, function(...) call('HSET', g.key, ...) end)
-        call('PEXPIRE', g.key, GATE_MS)
+        call('PEXPIRE', g.key, LIMITER_MS)
       end
     end
   end
 end
 
 -- Extend the places of a running delivery, with its lease.
-local function keep_places(id, gates, expiry)
-  each_gate(gates, '#', function(name)
-    call('ZADD', gate_key(name) .. ':running', expiry, id)
-    call('PEXPIRE', gate_key(name) .. ':running', GATE_MS)
+local function keep_places(id, limiters, expiry)
+  each_limiter(limiters, '#', function(name)
+    call('ZADD', limiter_key(name) .. ':running', expiry, id)
+    call('PEXPIRE', limiter_key(name) .. ':running', LIMITER_MS)
   end)
 end
 
 -- Wake the queues that a limiter holds back.
-function wake_waiting(gate)
-  local K = gate_key(gate)
+function wake_waiting(limiter)
+  local K = limiter_key(limiter)
   local waits = call('HGET', K, 'waits')
   if not waits then return end
   call('HDEL', K, 'waits')
@@ -184,9 +184,9 @@ end
 
 -- Free the places of a delivery that no longer runs. Its charged tokens are returned, since its real usage was reported;
 -- not so with a call `under_way`, whose usage will never be reported. `unused`: no request was begun, so it is returned.
-function release_gates(id, gates, unused, under_way)
-  each_gate(gates, '#', function(name, charged)
-    local K = gate_key(name)
+function release_limiters(id, limiters, unused, under_way)
+  each_limiter(limiters, '#', function(name, charged)
+    local K = limiter_key(name)
     call('ZREM', K .. ':running', id)
     if charged and not under_way and call('HEXISTS', K, 'owed') == 1 then call('HINCRBYFLOAT', K, 'owed', '-' .. charged) end
     if unused then
@@ -236,31 +236,31 @@ end
 
 -- Return the limiter of a model and the ms for which its server asked for a pause, if the delivery was not admitted there,
 -- as with a fallback model. A delivery that was admitted there has waited for the pause already.
-local function paused_gate(model, gates, now)
-  local gate = limiters_of_model(model)[1]
-  if not gate or string.find(' ' .. gates .. ' ', ' ' .. gate .. ' ', 1, true) then return end
-  local till = paused_till(tonumber(call('HGET', gate_key(gate), 'pause') or '0'), now)
-  if till then return gate, math.ceil(till - now) end
+local function paused_limiter(model, limiters, now)
+  local limiter = limiters_of_model(model)[1]
+  if not limiter or string.find(' ' .. limiters .. ' ', ' ' .. limiter .. ' ', 1, true) then return end
+  local till = paused_till(tonumber(call('HGET', limiter_key(limiter), 'pause') or '0'), now)
+  if till then return limiter, math.ceil(till - now) end
 end
 
 -- Report the result of a call to the limiters of its delivery and of the `model` that was called, which may be another:
 -- `tokens` used, whether its usage is `known`, whether the server refused it because of its limits (`limited`), `pause_ms`
 -- that the server asked for, and `health`: 'up' (answered), 'model' or 'endpoint' (that is down), '' (neither), with the
 -- error text `why`.
-function gate_report(gates, model, who, now, tokens, known, limited, pause_ms, health, why)
-  each_gate(gates, '#', function(name, charged)
+function report_to_limiters(limiters, model, who, now, tokens, known, limited, pause_ms, health, why)
+  each_limiter(limiters, '#', function(name, charged)
     if charged and string.sub(name, 1, 7) == 'expert:' then
-      count_tokens(gate_key(name), call('HMGET', gate_key(name), unpack(TOKENS)), now, tokens)
+      count_tokens(limiter_key(name), call('HMGET', limiter_key(name), unpack(TOKENS)), now, tokens)
     end
   end)
-  for i, gate in ipairs(limiters_of_model(model)) do
-    local K = gate_key(gate)
+  for i, limiter in ipairs(limiters_of_model(model)) do
+    local K = limiter_key(limiter)
     local f = call('HMGET', K, 'owed', 'at', 'pay', 'spare', 'mean', 'fails', 'broken', 'span', 'probe')
     count_tokens(K, f, now, tokens)
     local said = health
     if health == 'model' then said = i == 1 and 'down' or 'up' end
     if health == 'endpoint' then said = i == 1 and '' or 'down' end
-    update_breaker(gate, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
+    update_breaker(limiter, f[6], f[7], tonumber(f[8]), f[9], said, who, now, why)
     if i == 1 then
       -- a call that failed in another way shows nothing about the capacity of the server
       if limited then slow_down(K, now) elseif known and tokens > 0 then speed_up(K, now) end
@@ -269,7 +269,7 @@ function gate_report(gates, model, who, now, tokens, known, limited, pause_ms, h
         local until_ms = math.max(now + pause_ms, tonumber(call('HGET', K, 'pause') or '0'))
         call('HSET', K, 'pause', int(math.ceil(until_ms)))
       end
-      if limited or pause_ms > 0 then call('PEXPIRE', K, GATE_MS) end
+      if limited or pause_ms > 0 then call('PEXPIRE', K, LIMITER_MS) end
     end
   end
 end

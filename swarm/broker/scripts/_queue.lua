@@ -124,7 +124,7 @@ end
 -- Delete a delivery wherever it is. Returns where it was: 'leases', 'ready', 'later', 'parked', 'aside' or nil.
 local function forget(job, id, queue)
   local f = call('HMGET', delivery_key(id), 'gates', 'holds', 'parked', 'aside')
-  if f[1] then release_gates(id, f[1], false, f[2]) end
+  if f[1] then release_limiters(id, f[1], false, f[2]) end
   if f[2] then presume_reservations(job, id) end
   call('HDEL', job_key(job) .. ':live', id)
   if jobs[job] then jobs[job].live = false end
@@ -158,7 +158,7 @@ end
 local function unclaim(job, id, queue, unused)
   local D = delivery_key(id)
   local f = call('HMGET', D, 'gates', 'holds')
-  if f[1] then release_gates(id, f[1], unused, f[2]) end
+  if f[1] then release_limiters(id, f[1], unused, f[2]) end
   if f[2] then presume_reservations(job, id) end
   call('HDEL', D, 'owner', 'gates')
   call('HSET', D, 'at', int(clock()))

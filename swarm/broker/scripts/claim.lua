@@ -2,7 +2,7 @@
 -- ARGV: worker, lease ms, free slots, limit of lost leases, cap of dead letters, their retention ms, time that the worker
 -- measured or '', '*' to read every queue, the name of one to read in any case, or '' to read only queues in the index, then
 -- the position of the first queue in the text that follows, and that text: after a line break, a line for each queue,
--- 'NAME GATE GATE ...', see limiters.py and served_queues.py.
+-- 'NAME LIMITER LIMITER ...', see limiters.py and served_queues.py.
 -- Returns {ms until the next due time or -1, {{id, queue, owner, record, extra, waited ms, limited by, limited ms} ...}, time};
 -- `extra` is the job's state for `advance`, the number of the round and its request for `plan`.
 local worker, lease, free = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -106,16 +106,16 @@ end
 
 -- Return the ms that a delivery due at `at` has waited, the limiter that held it back longest or '', and for how many of
 -- them. `budget`: the kind of budget for which it was parked, which counts as a limiter.
-local function waited(at, gates, budget)
+local function waited(at, limiters, budget)
   local ms = math.max(0, math.floor(now - (tonumber(at) or now)))
   if budget then return {ms, 'budget:' .. budget, ms} end
   local longest
-  for _, held in ipairs(gates or {}) do
+  for _, held in ipairs(limiters or {}) do
     if held.since and (not longest or held.since < longest.since) then longest = held end
   end
   local limited = longest and math.min(ms, math.floor(now - longest.since)) or 0
   if limited < 1 then return {ms, '', 0} end
-  return {ms, longest.gate.name, limited}
+  return {ms, longest.limiter.name, limited}
 end
 
 -- Return the same as fields of an event.
@@ -159,12 +159,12 @@ end
 
 -- Claim ready deliveries as far as their limiters admit them. Returns whether one holds the queue back, and the last tag.
 local function take(queue, words)
-  local ready, gates, last, held = queue_key(queue, 'ready'), nil, nil, false
+  local ready, limiters, last, held = queue_key(queue, 'ready'), nil, nil, false
   while free > 0 and not held do
     local found = call('ZRANGE', ready, 0, math.min(free, 1000) - 1, 'WITHSCORES')
     if #found == 0 then break end
     local taken, leases = {}, {}
-    gates = gates or (words and limiters_of_queue(words, queue, now))
+    limiters = limiters or (words and limiters_of_queue(words, queue, now))
     for i = 1, #found, 2 do
       local id = found[i]
       local job, D = job_of(id), delivery_key(id)
@@ -176,7 +176,7 @@ local function take(queue, words)
       elseif against then
         set_aside(id, queue)
       else
-        if gates then at, opens = first_closed(gates, now) end
+        if limiters then at, opens = first_closed(limiters, now) end
         if at then
           hold_back(at, queue, now)
           soonest(opens)
@@ -187,12 +187,12 @@ local function take(queue, words)
         local count = queue == 'advance' and call('HINCRBY', job_key(job), 'claims', 1) or (tonumber(f[3]) or 0) + 1
         local owner = worker .. ':' .. count .. '~' .. nonce
         call('HSET', D, 'owner', owner, 'claims', count)
-        if gates then call('HSET', D, 'gates', admit(gates, id, owner, now)) end
+        if limiters then call('HSET', D, 'gates', admit(limiters, id, owner, now)) end
         if f[4] then call('HDEL', D, 'awaited') end
         table.insert(taken, id)
         table.insert(leases, until_then)
         table.insert(leases, id)
-        local wait = waited(f[2], gates, f[4])
+        local wait = waited(f[2], limiters, f[4])
         table.insert(claimed, {id, queue, owner, f[1], begin(job, id, queue, count, wait), wait[1], wait[2], wait[3]})
         free, last = free - 1, found[i + 1]
       end
@@ -202,7 +202,7 @@ local function take(queue, words)
       in_chunks(leases, function(...) call('ZADD', queue_key(queue, 'leases'), ...) end)
     end
   end
-  if gates and not held and not first_closed(gates, now) then clear_hold(gates, queue) end
+  if limiters and not held and not first_closed(limiters, now) then clear_hold(limiters, queue) end
   return held, last
 end
 
@@ -226,10 +226,10 @@ table.sort(found, function(a, b)
   if (a[1] < first) ~= (b[1] < first) then return b[1] < first end
   return a[1] < b[1]
 end)
-local queues, gates = {}, {}
+local queues, limiters = {}, {}
 for i, one in ipairs(found) do
   queues[i] = one[2]
-  gates[one[2]] = one[3] ~= '' and one[3] or nil
+  limiters[one[2]] = one[3] ~= '' and one[3] or nil
 end
 for _, queue in ipairs(queues) do
   return_lost(queue)
@@ -237,7 +237,7 @@ for _, queue in ipairs(queues) do
 end
 for _, queue in ipairs(queues) do
   local held, last, empty = false, nil, false
-  if free > 0 then held, last = take(queue, gates[queue]) end
+  if free > 0 then held, last = take(queue, limiters[queue]) end
   if held then
     -- the limiter wakes it when a place is free; until then no worker need look
     call('DEL', queue_key(queue, 'wake'))

@@ -64,7 +64,7 @@ for i = 2, #ARGV, 8 do
   else
     table.insert(verdicts, 'ok')
     -- the same as `forget`, but batched for all deliveries with a lease
-    if held[2] then release_gates(id, held[2]) end
+    if held[2] then release_limiters(id, held[2]) end
     if held[3] then presume_reservations(job, id) end
     if held[4] then make_room(held[4]) end
     call('DEL', D)

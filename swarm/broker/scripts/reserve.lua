@@ -4,8 +4,8 @@
 --       no limiters, ms that the call may take.
 -- Returns {'ok'}, {'free'} (reserved; no budget applies), {'full', scope} (other reservations of the scope are open),
 -- {'never', scope, left, limit} (it would not fit without open ones), {'unpriced'}, {'gone'} (the claim is lost, or the job
--- has ended or is to be cancelled), {'broken', gate, ms, '0', text} (its breaker is open; the last error), {'dead', ...} (open
--- for too long to wait), {'paused', gate, ms} (its server accepts no calls). 'ok' and 'free' are followed by 'probe' if the
+-- has ended or is to be cancelled), {'broken', limiter, ms, '0', text} (its breaker is open; the last error), {'dead', ...} (open
+-- for too long to wait), {'paused', limiter, ms} (its server accepts no calls). 'ok' and 'free' are followed by 'probe' if the
 -- call probes a half-open breaker.
 
 -- ms in which a call that has ended is settled, at most
@@ -39,7 +39,7 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
   local now = clock()
   local broken, tries, dead, why = open_breaker(ARGV[8], id, owner, hold, now)
   if broken then return {dead and 'dead' or 'broken', broken, int(tries), '0', why} end
-  local paused, ms = paused_gate(ARGV[8], d[4] or '', now)
+  local paused, ms = paused_limiter(ARGV[8], d[4] or '', now)
   if paused then return {'paused', paused, int(ms)} end
   local full
   for _, scope in ipairs(binding) do
@@ -61,8 +61,8 @@ if call('HEXISTS', M, held) == 0 and call('HEXISTS', M, 's:' .. id .. ' ' .. hol
   end
 else
   -- a repeated reservation: a probe stays a probe
-  for _, gate in ipairs(limiters_of_model(ARGV[8])) do
-    probe = probe or string.sub(call('HGET', gate_key(gate), 'probe') or '', 1, #who) == who
+  for _, limiter in ipairs(limiters_of_model(ARGV[8])) do
+    probe = probe or string.sub(call('HGET', limiter_key(limiter), 'probe') or '', 1, #who) == who
   end
 end
 return {#binding > 0 and ARGV[4] ~= '' and 'ok' or 'free', probe and 'probe' or nil}

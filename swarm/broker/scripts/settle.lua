@@ -40,7 +40,7 @@ if held then
   end
   if d[2] == ARGV[2] then
     local who = id .. ' ' .. ARGV[2] .. ' ' .. hold .. ' '
-    gate_report(d[3] or '', ARGV[8], who, now, tokens, actual, ARGV[6] ~= '', tonumber(ARGV[7]), ARGV[9], ARGV[10])
+    report_to_limiters(d[3] or '', ARGV[8], who, now, tokens, actual, ARGV[6] ~= '', tonumber(ARGV[7]), ARGV[9], ARGV[10])
   end
 end
 make_rooms(job, m)

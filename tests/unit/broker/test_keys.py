@@ -19,7 +19,7 @@ MORTAL, _, REST = (keys.__doc__ or "").partition("-- eternal")
 
 def example(name: str) -> str:
     """A row's name with something in its places."""
-    return re.sub(r"\b(ID|NAME|VERSION|SHA256|TENANT|DAY|GATE|SCOPE)\b", "x1", name)
+    return re.sub(r"\b(ID|NAME|VERSION|SHA256|TENANT|DAY|LIMITER|SCOPE)\b", "x1", name)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in ROW.findall(REST)])
@@ -40,7 +40,7 @@ def test_the_names_are_those_of_the_table() -> None:
         *(of.queue("x1", part) for part in ("ready", "later", "leases", "wake", "turns")),
         of.open, of.ended, of.current_catalog, of.catalogs, of.dead, of.stats("x1"), of.plans("x1", "x1"),
         of.plan_count, of.money("x1"), of.budget("tenant:x1:x1"), of.budget("day:x1"), of.prices, of.tenants,
-        of.letter("x1"), of.gate("x1"), of.gate("x1:running"), of.limits, of.parked("x1"), of.held("x1"),
+        of.letter("x1"), of.limiter("x1"), of.limiter("x1:running"), of.limits, of.parked("x1"), of.held("x1"),
     }  # fmt: skip
     listed = {f"PREFIX:{example(name)}" for name, _ in ROW.findall(keys.__doc__ or "")}
     # these are built in the scripts only

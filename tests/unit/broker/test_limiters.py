@@ -1,4 +1,4 @@
-"""Which gates a queue has, and how limits are written for the scripts."""
+"""Which limiters a queue has, and how limits are written for the scripts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.conftest import a_card
 SOME = st.none() | st.integers(1, 10**9)
 
 
-def test_a_local_expert_without_limits_has_no_gates() -> None:
+def test_a_local_expert_without_limits_has_no_limiters() -> None:
     assert limiters_of(a_card("a", model="local/extract")) == ""
 
 
-def test_an_expert_goes_through_its_own_gate_its_models_and_its_endpoints() -> None:
+def test_an_expert_goes_through_its_own_limiter_its_models_and_its_endpoints() -> None:
     card = a_card("a", model="openai/org/gpt", limits=Limits(concurrency=8, burst=2, requests_per_minute=60))
 
     assert limiters_of(card) == "! expert:a =8,60,,2 model:openai/org/gpt endpoint:openai"
@@ -31,7 +31,7 @@ def test_an_expert_with_fallbacks_does_not_wait_for_a_breaker(more: dict[str, tu
 
 
 @pytest.mark.parametrize("model", ["", "local/head", "local/planner", "none", "python", "openai/a b"])
-def test_what_has_no_server_has_no_gates(model: str) -> None:
+def test_what_has_no_server_has_no_limiters(model: str) -> None:
     assert model_limiters(model) == ""
 
 

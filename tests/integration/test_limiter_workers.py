@@ -86,9 +86,9 @@ async def test_a_server_at_its_limits_is_left_alone_as_long_as_it_asks(settings:
         async with serving(settings, environ={"SWARM_ENDPOINT_BOX_URL": server.url}):
             plan = [{"id": f"t{i}", "expert": "asker", "instruction": "go"} for i in range(12)]
             job = await client.submit("go", plan=plan, attempts=10)
-            gate = hands.keys.gate("model:box/small")
-            await until(lambda: hands.field(gate, "pause"), "a refusal that Redis knows of")
-            ends = float(await hands.field(gate, "pause") or 0)
+            limiter = hands.keys.limiter("model:box/small")
+            await until(lambda: hands.field(limiter, "pause"), "a refusal that Redis knows of")
+            ends = float(await hands.field(limiter, "pause") or 0)
             answer = await job.answer(40)
             events = [event async for event in job.events()]
 

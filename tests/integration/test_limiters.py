@@ -1,4 +1,4 @@
-"""Gates: what may run at once and per minute, whoever asks; waiting there takes no slot and burns no try."""
+"""Limiters: what may run at once and per minute, whoever asks; waiting there takes no slot and burns no try."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("held_clock")
 # -- concurrency -------------------------------------------------------------------------------------------------
 
 
-async def test_no_more_run_at_once_than_the_gate_has_places(hands: Hands) -> None:
+async def test_no_more_run_at_once_than_the_limiter_has_places(hands: Hands) -> None:
     at = line(hands, concurrency=3)
     await at.fill(5)
 
@@ -73,7 +73,7 @@ async def test_the_place_of_a_killed_worker_is_free_when_its_lease_ends_though_n
 ) -> None:
     words = model_limiters(MODEL)
     at = Line(hands, words)
-    await at.gates.set("openai", Limits(concurrency=1))
+    await at.limiters.set("openai", Limits(concurrency=1))
     await at.fill(1, "j1", "a")
     await at.fill(1, "j2", "b")
     (lost,), _ = await at.come(worker=hands.worker(lease=0.3))
@@ -125,7 +125,7 @@ async def test_a_burst_begins_at_once_and_then_one_each_interval(hands: Hands) -
     assert due == pytest.approx(1.0, abs=0.002)
 
 
-async def test_waiting_at_a_gate_burns_no_try_and_takes_no_slot(hands: Hands) -> None:
+async def test_waiting_at_a_limiter_burns_no_try_and_takes_no_slot(hands: Hands) -> None:
     at = line(hands, requests_per_minute=60, burst=1)
     await at.fill(2)
     await at.come()
@@ -139,7 +139,7 @@ async def test_waiting_at_a_gate_burns_no_try_and_takes_no_slot(hands: Hands) ->
     assert await hands.field(hands.keys.delivery(claim.id), "lost") is None
 
 
-async def test_a_queue_at_its_gate_is_passed_over_for_the_next(hands: Hands) -> None:
+async def test_a_queue_at_its_limiter_is_passed_over_for_the_next(hands: Hands) -> None:
     at = line(hands, concurrency=1)
     await at.fill(2, "j1", "a")
     await at.fill(2, "j2", "b")
@@ -151,28 +151,28 @@ async def test_a_queue_at_its_gate_is_passed_over_for_the_next(hands: Hands) -> 
 
 async def test_experts_share_what_their_endpoint_can_take(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set("openai", Limits(concurrency=3))
+    await at.limiters.set("openai", Limits(concurrency=3))
     await at.fill(2, "j1", "a")
     await at.fill(2, "j2", "b")
-    gates = {"run:a": model_limiters("openai/one"), "run:b": model_limiters("openai/two")}
+    limiters = {"run:a": model_limiters("openai/one"), "run:b": model_limiters("openai/two")}
 
-    claims, _ = await hands.worker().claim(["run:a", "run:b"], 10, gates)
+    claims, _ = await hands.worker().claim(["run:a", "run:b"], 10, limiters)
 
     assert [claim.queue for claim in claims] == ["run:a", "run:a", "run:b"]
 
 
 async def test_new_limits_hold_from_the_next_claim_on_and_wake_who_waited(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, Limits(concurrency=1))
+    await at.limiters.set(MODEL, Limits(concurrency=1))
     await at.fill(3)
     await at.come()
     await at.come()
     await at.woken()
 
-    await at.gates.set(MODEL, Limits(concurrency=2))
+    await at.limiters.set(MODEL, Limits(concurrency=2))
     woken = await at.woken()
     found, _ = await at.come()
-    await at.gates.drop(MODEL)
+    await at.limiters.drop(MODEL)
     rest, _ = await at.come()
 
     assert (woken, len(found), len(rest)) == (True, 1, 1)
@@ -183,7 +183,7 @@ async def test_new_limits_hold_from_the_next_claim_on_and_wake_who_waited(hands:
 
 async def test_a_claim_is_charged_a_thousand_tokens_until_the_truth_is_known(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, Limits(tokens_per_minute=60_000))  # one each millisecond
+    await at.limiters.set(MODEL, Limits(tokens_per_minute=60_000))  # one each millisecond
     await at.fill(9)
 
     (one, two), due = await at.come()
@@ -202,7 +202,7 @@ async def test_a_claim_is_charged_a_thousand_tokens_until_the_truth_is_known(han
 
 async def test_the_charge_follows_what_calls_used(hands: Hands) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, Limits(tokens_per_minute=60_000))
+    await at.limiters.set(MODEL, Limits(tokens_per_minute=60_000))
     await at.fill(40)
     for _ in range(30):
         (claim,), _ = await at.come(free=1)
@@ -229,7 +229,7 @@ async def test_what_a_parked_claim_had_not_begun_may_begin_instead(hands: Hands)
 async def test_what_a_call_under_way_was_charged_stays_when_its_worker_is_lost(hands: Hands) -> None:
     """Nobody will say what it used, and its server counts it."""
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, Limits(tokens_per_minute=60_000, burst=1))
+    await at.limiters.set(MODEL, Limits(tokens_per_minute=60_000, burst=1))
     await at.fill(3)
     (one, two), _ = await at.come()
     await Ledger(hands.connection, Settings()).reserve(one, 1, None)
@@ -251,12 +251,12 @@ async def test_what_a_call_under_way_was_charged_stays_when_its_worker_is_lost(h
 )
 async def test_raised_limits_hold_at_once(hands: Hands, old: Limits, wait: float, new: Limits) -> None:
     at = Line(hands, model_limiters(MODEL))
-    await at.gates.set(MODEL, old)
+    await at.limiters.set(MODEL, old)
     await at.fill(3)
     await at.come(worker=hands.worker(lease=1_000))
 
     _, before = await at.come()
-    await at.gates.set(MODEL, new)
+    await at.limiters.set(MODEL, new)
     _, after = await at.come()
 
     assert before == pytest.approx(wait, abs=1)
@@ -266,7 +266,7 @@ async def test_raised_limits_hold_at_once(hands: Hands, old: Limits, wait: float
 # -- what the log says ---------------------------------------------------------------------------------------------
 
 
-async def test_the_log_says_how_long_a_subtask_waited_and_at_which_gate(hands: Hands, held_clock: HeldClock) -> None:
+async def test_the_log_says_how_long_a_subtask_waited_and_at_which_limiter(hands: Hands, held_clock: HeldClock) -> None:
     at = line(hands, concurrency=1)
     await at.fill(2)
     (claim,), _ = await at.come()
@@ -286,25 +286,25 @@ async def test_the_log_says_how_long_a_subtask_waited_and_at_which_gate(hands: H
 
 
 async def test_limits_are_kept_as_they_were_set(hands: Hands) -> None:
-    gates = Limiters(hands.connection)
-    await gates.set("openai", Limits(concurrency=8))
-    await gates.set(MODEL, Limits(requests_per_minute=300, tokens_per_minute=200_000, burst=4))
+    limiters = Limiters(hands.connection)
+    await limiters.set("openai", Limits(concurrency=8))
+    await limiters.set(MODEL, Limits(requests_per_minute=300, tokens_per_minute=200_000, burst=4))
 
-    assert await gates.limits() == {
+    assert await limiters.limits() == {
         "openai": Limits(concurrency=8),
         MODEL: Limits(requests_per_minute=300, tokens_per_minute=200_000, burst=4),
     }
-    assert (await gates.drop("openai"), await gates.drop("openai")) == (True, False)
+    assert (await limiters.drop("openai"), await limiters.drop("openai")) == (True, False)
 
 
 async def test_no_more_have_limits_than_there_may_be(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm.broker.limiters.LIMITS_KEPT", 1)
-    gates = Limiters(hands.connection)
-    await gates.set("openai", Limits(concurrency=8))
-    await gates.set("openai", Limits(concurrency=9))
+    limiters = Limiters(hands.connection)
+    await limiters.set("openai", Limits(concurrency=8))
+    await limiters.set("openai", Limits(concurrency=9))
 
     with pytest.raises(TooLarge, match="2 models and endpoints, at most 1 are accepted; drop some: swarm limits drop"):
-        await gates.set("other", Limits(concurrency=8))
+        await limiters.set("other", Limits(concurrency=8))
 
 
 @pytest.mark.parametrize("name", ["", "local", "local/planner", "Open AI", "openai/", "openai/a b"])

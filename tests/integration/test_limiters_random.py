@@ -1,4 +1,4 @@
-"""Gates under any order of events: who holds a place is who holds a lease, and nobody is ever too many."""
+"""Limiters under any order of events: who holds a place is who holds a lease, and nobody is ever too many."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Play:
 
     def __init__(self, hands: Hands, seed: int) -> None:
         self.hands, self.random = hands, random.Random(seed)
-        self.gates = {f"run:{name}": limiters_of(a_card(name, model="box/small")) for name in "abc"}
-        self.gates["run:a"] = limiters_of(a_card("a", model="box/small", limits=Limits(concurrency=2)))
+        self.limiters = {f"run:{name}": limiters_of(a_card(name, model="box/small")) for name in "abc"}
+        self.limiters["run:a"] = limiters_of(a_card("a", model="box/small", limits=Limits(concurrency=2)))
         self.workers = [hands.worker(name, lease=30) for name in ("w1", "w2")]
         self.held: list[Claim] = []
         self.jobs = 0
@@ -38,9 +38,9 @@ class Play:
             await self.hands.advance(claims[0].job, claims[0])
 
     async def claim(self) -> None:
-        queues = self.random.sample(sorted(self.gates), 3)
+        queues = self.random.sample(sorted(self.limiters), 3)
         worker = self.random.choice(self.workers)
-        found, _ = await worker.claim(queues, self.random.randint(1, 6), self.gates)
+        found, _ = await worker.claim(queues, self.random.randint(1, 6), self.limiters)
         self.held += found
 
     async def solve(self) -> None:
@@ -56,8 +56,10 @@ class Play:
     async def lose(self) -> None:
         claim = self._pop()
         await self.hands.expire_lease(claim)
-        for gate in self.names(claim):
-            await self.hands.call("ZADD", self.hands.keys.gate(f"{gate}:running"), await self.hands.now() - 1, claim.id)
+        for limiter in self.names(claim):
+            await self.hands.call(
+                "ZADD", self.hands.keys.limiter(f"{limiter}:running"), await self.hands.now() - 1, claim.id
+            )
 
     async def park(self) -> None:
         await self.workers[0].park(self._pop(), SCOPE, 5)
@@ -66,18 +68,18 @@ class Play:
         await self.workers[0].renew(self.held)
 
     def names(self, claim: Claim) -> list[str]:
-        return [word for word in self.gates[claim.queue].split() if word[0] not in "=!"]
+        return [word for word in self.limiters[claim.queue].split() if word[0] not in "=!"]
 
     def _pop(self) -> Claim:
         return self.held.pop(self.random.randrange(len(self.held)))
 
     async def check(self) -> None:
-        """Places are held by those whose leases run, at every gate they went through."""
+        """Places are held by those whose leases run, at every limiter they went through."""
         now = await self.hands.now()
-        for gate in ("endpoint:box", "model:box/small", "expert:a"):
-            key = self.hands.keys.gate(f"{gate}:running")
+        for limiter in ("endpoint:box", "model:box/small", "expert:a"):
+            key = self.hands.keys.limiter(f"{limiter}:running")
             holders = {name.decode() for name in await self.hands.call("ZRANGEBYSCORE", key, now, "+inf")}
-            assert holders == {claim.id for claim in self.held if gate in self.names(claim)}
+            assert holders == {claim.id for claim in self.held if limiter in self.names(claim)}
         assert len(self.held) <= PLACES
         assert len([claim for claim in self.held if claim.queue == "run:a"]) <= 2
 
