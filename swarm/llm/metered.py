@@ -248,23 +248,10 @@ class _Call:
         return replace(completion, usage=self._tally.used)
 
     def _failed(self, error: ExpertError) -> None:
-        held, used = self._held, failed(error, self._request.messages)
-        self._settle(
-            CallOutcome(
-                "unknown" if used.unknown else error.call.billed,
-                used.input_tokens,
-                used.output_tokens,
-                limited=error.call.limited,
-                pause=error.retry_after or 0.0,
-                down=error.call.health,
-                why=_why(error, self._model.name) if error.call.health else "",
-                answered=_answered(error),
-                estimated=bool(used.estimated),
-            )
-        )
-        if held is not None and held.probe and error.call.health:
-            # a probe serves all callers, so its failure costs no attempt
-            error.call = replace(error.call, limited=True, breaker_open=True)
+        held = self._held
+        self._settle(outcome_of(error, self._request.messages, self._model.name))
+        if held is not None:
+            spare_attempt(error, held)
 
     def _given_up(self, *, late: bool) -> None:
         """Settle an abandoned call. `late`: its time ran out, which counts against the model's health."""
@@ -282,6 +269,28 @@ class _Call:
     @property
     def _left(self) -> float:
         return max(0.001, self._until - time.monotonic())
+
+
+def outcome_of(error: ExpertError, messages: Sequence[Message], model: str) -> CallOutcome:
+    """How a request with these messages to `model` ended that raised `error`."""
+    used = failed(error, messages)
+    return CallOutcome(
+        "unknown" if used.unknown else error.call.billed,
+        used.input_tokens,
+        used.output_tokens,
+        limited=error.call.limited,
+        pause=error.retry_after or 0.0,
+        down=error.call.health,
+        why=_why(error, model) if error.call.health else "",
+        answered=_answered(error),
+        estimated=bool(used.estimated),
+    )
+
+
+def spare_attempt(error: ExpertError, held: Reservation) -> None:
+    """Let the failure of a probe cost no attempt, since a probe serves all callers."""
+    if held.probe and error.call.health:
+        error.call = replace(error.call, limited=True, breaker_open=True)
 
 
 def _why(error: ExpertError, model: str) -> str:

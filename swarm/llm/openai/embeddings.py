@@ -47,7 +47,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIEmbedder:
-    """An embedding model of one endpoint. Its calls are not charged to a budget."""
+    """An embedding model of one endpoint. Its calls are not charged to a budget; those of an `EndpointEncoder` are."""
 
     name: str
     model: str
