@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from swarm.planner.parse.draft import MAX_TEXT, DraftStep, drafted
+from swarm.planner.parse.known_experts import KnownExperts
 from swarm.planner.parse.raw_steps import MAX_STEPS, NotAStep, TooMany
-from swarm.planner.parse.scanner import Decoder, KnownExperts
+from swarm.planner.parse.scanner import Decoder
 from swarm.planner.parse.step_finder import outline
 
 _OURS = frozenset(("id", "expert", "instruction", "depends_on", "output", "when", "for_each"))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from swarm.planner.parse.cursor import Cursor
+from swarm.planner.parse.known_experts import KnownExperts, normalized
 from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.raw_steps import (
     ASSIGNED,
@@ -18,7 +19,6 @@ from swarm.planner.parse.raw_steps import (
     dotted,
     plain_name,
 )
-from swarm.planner.parse.scanner import KnownExperts, normalized
 from swarm.planner.parse.values import Bare, Call
 
 _CALL = re.compile(r"(?<![\w.\-/])([^\W\d][\w.\-/]{0,120}+) ?\(")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 
 from swarm.planner.parse.key_aliases import AliasedKeys
+from swarm.planner.parse.known_experts import normalized
 from swarm.planner.parse.raw_steps import MAX_STEPS, VARIABLE, RawStep, RawSteps, clean, dotted
-from swarm.planner.parse.scanner import normalized
 from swarm.planner.parse.values import Bare
 
 _NO_STEP = frozenset(("", "none", "null", "na", "nil", "start", "nodependencies", "nodependency", "1"))

@@ -17,6 +17,7 @@ from typing import Any
 from swarm.errors import NoDraft
 from swarm.llm.openai.reasoning_splitter import answer_in
 from swarm.planner.parse.dependencies import refer
+from swarm.planner.parse.known_experts import KnownExperts
 from swarm.planner.parse.raw_steps import MAX_STEPS, Further, NotAStep, RawStep, RawSteps, TooMany
 from swarm.planner.parse.refusals import (
     MAX_ALIKE,
@@ -29,7 +30,7 @@ from swarm.planner.parse.refusals import (
     unread,
     why,
 )
-from swarm.planner.parse.scanner import Candidate, KnownExperts, Scanner, repaired, whole
+from swarm.planner.parse.scanner import Candidate, Scanner, repaired, whole
 from swarm.planner.parse.select import Choice, PlanPart, choose, signature
 from swarm.planner.parse.step_finder import outline
 from swarm.planner.parse.values import UnreadableValue

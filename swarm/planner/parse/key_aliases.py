@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from swarm.planner.parse.scanner import normalized
+from swarm.planner.parse.known_experts import normalized
 
 WRAPPERS = tuple(
     "subtasks tasknodes steps plan tasks toolcalls functioncalls calls nodes actions subtasklist tasklist planlist "

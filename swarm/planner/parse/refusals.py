@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from swarm.errors import DraftReason
 from swarm.planner.parse.key_aliases import TELLING
-from swarm.planner.parse.scanner import KnownExperts, normalized
+from swarm.planner.parse.known_experts import KnownExperts, normalized
 
 MAX_ALIKE = 25
 """Equal steps that a plan may have; more of them come from a model that does not stop."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from swarm.planner.parse.cursor import Cursor
+from swarm.planner.parse.known_experts import KnownExperts
 from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.regular_json import Irregular, RegularReader
 from swarm.planner.parse.values import Call, UnreadableValue
@@ -62,41 +63,6 @@ _BUILTINS = frozenset(
     if in input int isinstance iter join json.dumps json.loads len list main map math.sqrt max min next not open
     or print print_result range repr return reversed round set sorted str sum super tuple type while zip""".split()
 )
-_SEPARATORS = re.compile(r"[\W_]+")
-
-
-def normalized(name: str) -> str:
-    """Return a name without case, separators and escapes, for comparison."""
-    return _SEPARATORS.sub("", name).casefold()
-
-
-class KnownExperts:
-    """Tells whether a name is that of a known expert. Names are normalised first."""
-
-    def __init__(self, experts: Collection[str]) -> None:
-        self._normal = frozenset(map(normalized, experts)) - {""}
-        self.spaced = any(" " in name for name in experts)
-        self._asked: dict[str, bool] = {}
-
-    def __call__(self, name: str) -> bool:
-        if not self._normal:
-            return False
-        if (told := self._asked.get(name)) is None:
-            if len(self._asked) > 1_000:
-                self._asked.clear()
-            told = self._asked[name] = self._is_known(name)
-        return told
-
-    def _is_known(self, name: str) -> bool:
-        return (plain := normalized(name)) in self._normal or plain.removeprefix("functions").removesuffix(
-            "call"
-        ) in self._normal
-
-    def exactly(self, name: str) -> bool:
-        return normalized(name) in self._normal
-
-    def __bool__(self) -> bool:
-        return bool(self._normal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from swarm.planner.parse.chat_turns import another_speaks, said_in_tokens, unmarked
+from swarm.planner.parse.known_experts import KnownExperts, normalized
 from swarm.planner.parse.raw_steps import Further, NotAStep, RawStep, RawSteps
 from swarm.planner.parse.refusals import is_program, program_span
-from swarm.planner.parse.scanner import Candidate, KnownExperts, normalized
+from swarm.planner.parse.scanner import Candidate
 from swarm.planner.parse.values import Bare, UnreadableValue
 
 _FINAL = re.compile(

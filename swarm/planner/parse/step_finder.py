@@ -9,6 +9,7 @@ from swarm.planner.parse.arguments import Arguments
 from swarm.planner.parse.cursor import Cursor
 from swarm.planner.parse.dependencies import link, names_that_are_ids, split_dependencies
 from swarm.planner.parse.key_aliases import ID, LINKS, AliasedKeys
+from swarm.planner.parse.known_experts import KnownExperts, normalized
 from swarm.planner.parse.loose_json import LooseReader
 from swarm.planner.parse.raw_steps import (
     ASSIGNED,
@@ -25,7 +26,6 @@ from swarm.planner.parse.raw_steps import (
     is_filler,
     parsed,
 )
-from swarm.planner.parse.scanner import KnownExperts, normalized
 from swarm.planner.parse.step_reader import StepReader
 from swarm.planner.parse.values import Call, UnreadableValue
 

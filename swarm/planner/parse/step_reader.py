@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from swarm.planner.parse.arguments import Arguments
 from swarm.planner.parse.dependencies import names_in
 from swarm.planner.parse.key_aliases import ARGUMENTS, EXPERT, INSTRUCTION, NOISE, PERHAPS_EXPERT, WRAPPERS, AliasedKeys
+from swarm.planner.parse.known_experts import normalized
 from swarm.planner.parse.raw_steps import (
     NAME_LIKE,
     NUMBERED,
@@ -17,7 +18,6 @@ from swarm.planner.parse.raw_steps import (
     inner_name,
     parsed,
 )
-from swarm.planner.parse.scanner import normalized
 
 _TELLING = NOISE.union(WRAPPERS, PERHAPS_EXPERT, EXPERT)
 _NO_EXPERT = frozenset(("", "none", "null", "na", "nil", "noneneeded", "notool", "notools", "notoolneeded"))
