@@ -8,7 +8,7 @@ import ssl
 import pytest
 from redis import exceptions
 
-from swarm.broker import connection
+from swarm.broker import pipeline
 from swarm.broker.address import open_client, shown
 from swarm.broker.connection_errors import translate, translated
 from swarm.errors import (
@@ -135,20 +135,20 @@ COMMANDS = [("ECHO", "grüß dich"), ("SET", b"\x00\xff", "", 12, 1.5), ("EVAL",
 def test_commands_are_packed_alike_with_and_without_hiredis(
     command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_it = connection._packed(command)
-    monkeypatch.setattr(connection, "hiredis", None)
+    with_it = pipeline.packed(command)
+    monkeypatch.setattr(pipeline, "hiredis", None)
 
-    assert connection._packed(command) == with_it
+    assert pipeline.packed(command) == with_it
 
 
 @pytest.mark.parametrize("without", [False, True])
 def test_what_cannot_be_sent_is_refused(without: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if without:
-        monkeypatch.setattr(connection, "hiredis", None)
+        monkeypatch.setattr(pipeline, "hiredis", None)
     with pytest.raises(BadInput, match="UTF-8"):
-        connection._packed(("ECHO", "\ud800"))
+        pipeline.packed(("ECHO", "\ud800"))
     with pytest.raises(TypeError):
-        connection._packed(("ECHO", None))
+        pipeline.packed(("ECHO", None))
 
 
 PROTECTED = "Redis is running in protected mode because protected mode is enabled and no password is set"
