@@ -18,8 +18,9 @@ from swarm.errors import BadOutput, Billed, CallFacts, ExpertError, ModelRefused
 from swarm.llm.endpoints import Endpoint, unusable
 from swarm.llm.openai.error_table import classify, reason
 from swarm.llm.openai.model_list import ListedModel, listed, named
-from swarm.llm.openai.response_parser import LOOK, MAX_RESPONSE, ServerError
+from swarm.llm.openai.response_parser import LOOK, ServerError
 from swarm.llm.openai.retry_after import retry_after
+from swarm.llm.openai.sse_parser import MAX_RESPONSE
 from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.transport import MODEL_DOWN, UNSENT, http_client, moved, timed_out, trusted, unreached
 from swarm.runtime.thread_pool import in_thread

@@ -12,7 +12,7 @@ from swarm.errors import BadOutput, ModelRefused, ModelUnavailable
 from swarm.llm.base import ChatRequest, Message, Model, complete
 from swarm.llm.endpoints import Endpoint, Endpoints
 from swarm.llm.openai.models import OpenAIModels
-from swarm.llm.openai.response_parser import MAX_RESPONSE
+from swarm.llm.openai.sse_parser import MAX_RESPONSE
 from swarm.llm.openai.usage import prompt_tokens
 from swarm.testing.model_server import ModelServer, Reply, Script, completion
 from swarm.types.result import Usage

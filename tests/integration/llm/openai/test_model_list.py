@@ -15,7 +15,7 @@ from swarm.llm.base import ChatRequest, Message, complete
 from swarm.llm.metered import ACCOUNT, CallOutcome, MeteredModels, Reservation
 from swarm.llm.openai.model_list import ListedModel
 from swarm.llm.openai.models import OpenAIModels
-from swarm.llm.openai.response_parser import MAX_RESPONSE
+from swarm.llm.openai.sse_parser import MAX_RESPONSE
 from swarm.testing.model_server import ModelServer, Reply, Script, hang
 from swarm.testing.openai_payloads import listing
 from swarm.types.result import Usage

@@ -14,7 +14,8 @@ from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import ChatRequest, Completion, complete
 from swarm.llm.endpoint_config import Timeouts
 from swarm.llm.openai.models import OpenAIModels
-from swarm.llm.openai.response_parser import MAX_RESPONSE, ServerError
+from swarm.llm.openai.response_parser import ServerError
+from swarm.llm.openai.sse_parser import MAX_RESPONSE
 from swarm.llm.openai.timeouts import CallTimeouts
 from swarm.llm.openai.transport import MAX_ERROR
 from swarm.llm.openai.usage import prompt_tokens

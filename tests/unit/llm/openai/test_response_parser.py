@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from swarm.errors import BadOutput, ExpertError, ModelRefused, ModelUnavailable
 from swarm.llm.base import Completion
 from swarm.llm.openai.reasoning_splitter import answer_in
-from swarm.llm.openai.response_parser import MAX_RESPONSE, MAX_STREAM, ResponseParser, ServerError, SseParser
+from swarm.llm.openai.response_parser import MAX_STREAM, ResponseParser, ServerError
+from swarm.llm.openai.sse_parser import MAX_RESPONSE, SseParser
 from swarm.testing.model_server import DONE, chunk, completion
 from swarm.testing.openai_payloads import USAGE
 from swarm.types.result import Usage
