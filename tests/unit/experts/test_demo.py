@@ -6,14 +6,11 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import experts
 from experts.catalog.loader import Loaded, check_folder, read_folder
 from experts.finetuned.dataset import read_rows
-from experts.finetuned.head import Head
-from experts.finetuned.head_training import train
 from experts.registry import Registry
 from swarm.types.card import Blob
 from swarm.types.plan import Subtask
@@ -59,16 +56,6 @@ def test_there_are_rows_of_six_labels_without_repeats() -> None:
 
     assert len({row.text.lower() for row in rows}) == len(rows) >= 90
     assert set(Counter(row.label for row in rows).values()) == {45}
-
-
-def test_the_head_that_ships_is_what_training_gives() -> None:
-    rows = read_rows(DEMO / "triage.csv")
-    shipped, trained = Head.from_bytes((DEMO / "triage.head.npz").read_bytes()), train(rows)
-    texts = [row.text for row in rows]
-
-    assert shipped.labels == trained.labels
-    # Equal bytes on equal machines; on others the last digits of sums differ.
-    assert np.allclose(shipped.probabilities(texts), trained.probabilities(texts), atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import structlog
 
-from experts.base import Expert, time_left
-from experts.kinds import KINDS, Builder, ExpertKind
 from experts.outcome import MAX_SOLUTION, known_failure
-from experts.registry import Registry, takes_context
-from swarm.errors import BrokerUnavailable, ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
-from swarm.types.card import Blob, Card
+from experts.registry import Registry
+from swarm.errors import ExpertError, InvalidCard, ModelUnavailable, NoRoom, UnusableInput
 from swarm.types.plan import Subtask
-from swarm.types.result import Failure, Outcome, Solution, Usage
-
-Solve = Callable[[Subtask, Mapping[str, Solution]], Awaitable[Any]]
-ASKED = Subtask(id="t1", expert="test", instruction="go")
-
-
-def a_card(**changes: Any) -> Card:
-    fields = {"name": "test", "kind": "instruction", "description": "d", "model": "local/python", "version": "1"}
-    return Card.model_validate(fields | {"implementation": "test:Test"} | changes)
-
-
-class Scripted:
-    """An expert whose solve is a plain function; it counts how often it was built and closed."""
-
-    built = 0
-
-    def __init__(self, solve: Solve, closed: list[str] | None = None, name: str = "") -> None:
-        self.card = a_card()
-        self._solve, self._closed, self._name = solve, closed, name
-
-    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        found: Solution = await self._solve(subtask, inputs)
-        return found
-
-    async def aclose(self) -> None:
-        if self._closed is not None:
-            self._closed.append(self._name)
-
-
-async def no_blob(blob: Blob) -> bytes:
-    raise AssertionError("no blob is needed here")
-
-
-async def settled(solve: Solve, subtask: Subtask = ASKED, **changes: Any) -> Outcome:
-    async with Registry(no_blob, implementations={"test:Test": lambda: Scripted(solve)}) as registry:
-        return await registry.settle(a_card(**changes), subtask, {})
-
-
-def answering(solution: object) -> Solve:
-    async def solve(subtask: Subtask, inputs: Mapping[str, Solution]) -> object:
-        return solution
-
-    return solve
+from swarm.types.result import Failure, Solution, Usage
+from tests.unit.experts.settling import ASKED, Scripted, Solve, a_card, answering, no_blob, settled, waits
 
 
 def raising(error: BaseException) -> Solve:
@@ -69,11 +23,6 @@ def raising(error: BaseException) -> Solve:
         raise error
 
     return solve
-
-
-async def waits(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-    await asyncio.sleep(60)
-    return Solution(text="late")
 
 
 async def test_a_solution_passes() -> None:
@@ -246,169 +195,6 @@ async def test_what_is_not_installed_is_said() -> None:
     assert outcome.reason == "missing_dependency"
 
 
-# -- building and closing --------------------------------------------------------------------------------------
-
-
-def built_by(build: Builder) -> ExpertKind:
-    return replace(KINDS["instruction"], build=build)
-
-
-class Workshop:
-    """Makes experts for a registry, by slow builds of the kind `instruction`, and keeps the book."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, solve: Solve | None = None) -> None:
-        self.built: list[str] = []
-        self.closed: list[str] = []
-        self.fail = 0
-        self.solve: Solve = solve or answering(Solution(text="ok"))
-        monkeypatch.setattr(sys.modules["experts.registry"], "KINDS", {"instruction": built_by(self.build)})
-
-    async def build(self, card: Card, load_blob: object, models: object) -> Expert:
-        self.built.append(card.version)
-        await asyncio.sleep(0.01)
-        if self.fail:
-            self.fail -= 1
-            raise ModelUnavailable("not yet")
-        return Scripted(self.solve, self.closed, card.version)
-
-
-def versions(*names: str) -> list[Card]:
-    return [a_card(implementation=None, version=name) for name in names]
-
-
-async def test_an_expert_is_built_once_however_many_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, (card,) = Workshop(monkeypatch), versions("1")
-
-    async with Registry(no_blob) as registry:
-        outcomes = await asyncio.gather(*(registry.settle(card, ASKED, {}) for _ in range(20)))
-
-    assert outcomes == [Solution(text="ok")] * 20
-    assert shop.built == ["1"]
-
-
-async def test_a_build_outlives_the_one_who_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, (card,) = Workshop(monkeypatch), versions("1")
-
-    async with Registry(no_blob) as registry:
-        first = asyncio.create_task(registry.settle(card, ASKED, {}))
-        second = asyncio.create_task(registry.settle(card, ASKED, {}))
-        await asyncio.sleep(0)
-        first.cancel()
-
-        assert await second == Solution(text="ok")
-    assert shop.built == ["1"]
-
-
-async def test_a_build_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, (card,) = Workshop(monkeypatch), versions("1")
-    shop.fail = 1
-
-    async with Registry(no_blob) as registry:
-        both = await asyncio.gather(registry.settle(card, ASKED, {}), registry.settle(card, ASKED, {}))
-        assert [outcome.reason for outcome in both if isinstance(outcome, Failure)] == ["unavailable"] * 2
-        assert await registry.settle(card, ASKED, {}) == Solution(text="ok")
-    assert shop.built == ["1", "1"]
-
-
-async def test_experts_are_closed_in_reverse_order_of_building(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = Workshop(monkeypatch)
-
-    async with Registry(no_blob) as registry:
-        for card in versions("1", "2", "3", "1"):
-            await registry.settle(card, ASKED, {})
-
-    assert shop.closed == ["3", "2", "1"]
-
-
-async def test_the_expert_used_least_lately_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = Workshop(monkeypatch)
-
-    async with Registry(no_blob, size=2) as registry:
-        for card in versions("1", "2", "1", "3"):
-            await registry.settle(card, ASKED, {})
-        await registry.settle(versions("2")[0], ASKED, {})
-
-    assert shop.built == ["1", "2", "3", "2"]
-    assert shop.closed[0] == "2"
-    assert sorted(shop.closed) == ["1", "2", "2", "3"]
-
-
-async def test_an_expert_in_use_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    go = asyncio.Event()
-
-    async def solve(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        if subtask.instruction == "wait":
-            await go.wait()
-            assert "1" not in shop.closed
-        return Solution(text="ok")
-
-    shop = Workshop(monkeypatch, solve)
-    async with Registry(no_blob, size=1) as registry:
-        first, second = versions("1", "2")
-        waiting = asyncio.create_task(registry.settle(first, ASKED.model_copy(update={"instruction": "wait"}), {}))
-        await asyncio.sleep(0.03)
-        await registry.settle(second, ASKED, {})
-        go.set()
-        assert await waiting == Solution(text="ok")
-
-
-async def test_an_error_in_closing_does_not_keep_others_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = Workshop(monkeypatch)
-
-    async def fails() -> None:
-        raise RuntimeError("stuck")
-
-    with structlog.testing.capture_logs() as logs:
-        async with Registry(no_blob) as registry:
-            await registry.settle(versions("1")[0], ASKED, {})
-            broken = Scripted(answering(Solution(text="ok")))
-            monkeypatch.setattr(broken, "aclose", fails)
-            monkeypatch.setattr(shop, "build", None)
-            monkeypatch.setattr(sys.modules["experts.registry"], "KINDS", {"instruction": built_by(_giving(broken))})
-            await registry.settle(versions("2")[0], ASKED, {})
-
-    assert shop.closed == ["1"]
-    assert [log["event"] for log in logs] == ["expert_close_failed"]
-
-
-def _giving(expert: Expert) -> Callable[..., Awaitable[Expert]]:
-    async def build(*arguments: object) -> Expert:
-        return expert
-
-    return build
-
-
-async def test_a_constructor_that_exits_costs_one_subtask_and_not_the_worker() -> None:
-    def exits() -> Expert:
-        raise SystemExit(3)
-
-    async with Registry(no_blob, implementations={"test:Test": exits}) as registry:
-        outcome = await registry.settle(a_card(), ASKED, {})
-
-    assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.retryable) == ("bug", False)
-    assert "SystemExit(3)" in outcome.message
-
-
-@pytest.mark.parametrize("error", [SystemExit(3), None])
-async def test_an_expert_that_does_not_close_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, error: BaseException | None
-) -> None:
-    async def never() -> None:
-        if error is not None:
-            raise error
-        await asyncio.sleep(60)
-
-    monkeypatch.setattr("experts.registry.CLOSING", 0.05)
-    stuck = Scripted(answering(Solution(text="ok")))
-    monkeypatch.setattr(stuck, "aclose", never)
-    with structlog.testing.capture_logs() as logs:
-        async with asyncio.timeout(40), Registry(no_blob, implementations={"test:Test": lambda: stuck}) as registry:
-            await registry.settle(a_card(), ASKED, {})
-
-    assert [log["event"] for log in logs] == ["expert_close_failed"]
-
-
 @pytest.mark.parametrize("error", [ExpertError("x" * 100_000), KeyError("x" * 100_000), ExpertError("\ud800" * 9_000)])
 async def test_a_failure_is_told_briefly(error: Exception) -> None:
     outcome = await settled(raising(error))
@@ -416,19 +202,6 @@ async def test_a_failure_is_told_briefly(error: Exception) -> None:
     assert isinstance(outcome, Failure)
     assert len(outcome.message) <= 2_000
     assert outcome.model_dump_json()
-
-
-async def test_redis_away_while_an_expert_is_built_is_tried_again() -> None:
-    async def away(blob: Blob) -> bytes:
-        raise BrokerUnavailable("redis://x", "refused")
-
-    blob = Blob(path="a.md", sha256="0", size=1)
-    async with Registry(away) as registry:
-        card = a_card(kind="rag", model="local/extract", implementation=None, blobs=(blob,))
-        outcome = await registry.settle(card, ASKED, {})
-
-    assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.retryable) == ("unavailable", True)
 
 
 async def test_data_and_schema_may_not_both_be_large() -> None:
@@ -469,74 +242,3 @@ def test_a_reason_that_somebody_made_up_still_gives_a_failure() -> None:
 
     assert failure is not None
     assert (failure.reason, failure.message) == ("expert_error", "none left")
-
-
-# -- the time of one attempt -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("card", "subtask", "holds"), [(0.02, 60.0, 0.02), (60.0, 0.02, 0.02), (0.02, None, 0.02)])
-async def test_the_smaller_of_two_timeouts_holds(card: float, subtask: float | None, holds: float) -> None:
-    async def waits(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        await asyncio.sleep(30)
-        raise AssertionError
-
-    outcome = await settled(waits, ASKED.model_copy(update={"timeout": subtask}), timeout=card)
-
-    whose = "its card" if card == holds else "its subtask"
-    told = f"no answer within {holds:g} s; raise `timeout` of {whose}"
-    assert outcome == Failure(reason="timeout", message=told, retryable=True)
-
-
-async def test_a_model_call_gets_what_is_left_of_the_attempt() -> None:
-    given: list[float] = []
-
-    async def asks_twice(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        given.append(time_left(60.0))
-        await asyncio.sleep(0.1)
-        given.append(time_left(60.0))
-        given.append(time_left(0.01))
-        return Solution(text="done")
-
-    await settled(asks_twice, ASKED.model_copy(update={"timeout": 5.0}))
-
-    assert 4.5 < given[1] <= given[0] - 0.09 < 5.0
-    assert given[2] == 0.01
-    assert time_left(60.0) == 60.0, "outside of an attempt"
-
-
-async def test_a_model_that_has_no_time_left_is_late_and_not_unavailable() -> None:
-    async def gives_up(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        await asyncio.sleep(max(0.0, time_left(60.0) - 0.005))
-        raise ModelUnavailable("no answer within what was left")
-
-    outcome = await settled(gives_up, timeout=0.1)
-
-    assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.message) == ("timeout", "no answer within 0.1 s; raise `timeout` of its card")
-
-
-class Two:
-    def solve(self, subtask: object, inputs: object) -> None: ...
-
-
-class Three:
-    def solve(self, subtask: object, inputs: object, more: object) -> None: ...
-
-
-class Named:
-    def solve(self, subtask: object, inputs: object, context: object = None) -> None: ...
-
-
-class Other:
-    def solve(self, subtask: object, inputs: object, client: object = None) -> None: ...
-
-
-class Wrapped:
-    def solve(self, *args: object, **named: object) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("kind", "takes"), [(Two, False), (Three, True), (Named, True), (Other, False), (Wrapped, False)]
-)
-def test_a_context_is_given_to_who_takes_one(kind: type[Any], takes: bool) -> None:
-    assert takes_context(kind().solve) == takes

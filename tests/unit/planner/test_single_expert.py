@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.planner.single_expert import skipped
-from tests.unit.planner.local.test_planner import CITY, DESK, cards
+from tests.unit.planner.local.desk import CITY, DESK, cards
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experts.catalog.card_reader import MAX_CARD, CardReader, duration, read_card
-from experts.catalog.files import MAX_FILE
 from swarm.errors import InvalidCard
 from swarm.types.card import Card, Limits
-
-BODY = "Say hello to {{ instruction }}."
-
-
-def written(folder: Path, front: str, body: str = BODY, name: str = "greeter.md") -> Path:
-    path = folder / name
-    path.write_text(f"---\n{front}\n---\n{body}\n", encoding="utf-8")
-    return path
-
-
-def a_front(**fields: str) -> str:
-    """A sound front matter with some fields changed; an empty text leaves one out."""
-    sound = {"kind": "instruction", "description": "Greets people.", "model": "local/template"}
-    return "\n".join(f"{name}: {value}" for name, value in (sound | fields).items() if value)
-
-
-def problem(folder: Path, front: str, body: str = BODY) -> InvalidCard:
-    """The one problem of this card."""
-    problems = CardReader(written(folder, front, body), folder).problems
-    assert len(problems) == 1, [str(one) for one in problems]
-    assert problems[0].path == "greeter.md"
-    assert problems[0].remedy
-    return problems[0]
+from tests.unit.experts.catalog.cards import BODY, a_front, problem, written
 
 
 def test_a_card_is_read_with_every_field(tmp_path: Path) -> None:
@@ -167,78 +143,6 @@ def test_what_is_wrong_is_said_with_its_remedy(tmp_path: Path, front: str, words
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
-    [("", "body is empty"), ("{% if %}", "line 1"), ("{{ a | nonsense }}", "nonsense"), ("{{ 9 ** 9 ** 9 }}", "")],
-)
-def test_a_body_must_be_a_template_that_can_run(tmp_path: Path, body: str, words: str) -> None:
-    if words:
-        assert words in str(problem(tmp_path, a_front(), body))
-    else:
-        assert CardReader(written(tmp_path, a_front(), body), tmp_path).card
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("{% for name, result in results.items() %}{{ result.data.label }}{% endfor %}", "no attribute 'items'"),
-        ("{{ instruction.text }}", "no attribute 'text'"),
-        ("{{ results | length }}{{ results.text }}", "no attribute 'text'"),
-        ("{{ results + 1 }}", "can only concatenate list"),
-        ("{% for each in results %}{{ each.texxt }}{% endfor %}", "no attribute 'texxt'"),
-        ("{% if results %}{{ results[0].citations[0].page }}{% endif %}", "no attribute 'page'"),
-    ],
-)
-def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, body: str, said: str) -> None:
-    found = str(problem(tmp_path, a_front(), body))
-
-    assert "body fails on every input" in found
-    assert said in found
-    assert "results is a list of {id, text, data, citations, confidence}" in found
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "{{ results[0].text }} {{ results[0].citations[0].quote }} {{ results[0].confidence * 100 }}",
-        "{{ results[1].text }}",
-        "{{ inputs['find'] }} and {{ data.find.total * 2 + 1 }}",
-        "{{ results[0].data.label.upper() }}",
-        "{% for name, text in inputs.items() %}{{ name }}: {{ text }}{% endfor %}",
-        "{{ results[0].data | tojson }} {{ results | map(attribute='data.n') | sum }}",
-        "{{ {'a': 'b'}[instruction] }}",
-        "{{ {'a': [1]}.get(instruction) | length }}",
-        "{{ instruction.split(':')[1].strip() }}",
-        "{% macro row(a, b=1) %}{{ a }}{{ b }}{{ caller() }}{{ varargs }}{% endmacro %}{% call row(1) %}x{% endcall %}",
-        "{% for r in results %}{{ loop.index }}{% set n = namespace(x=r) %}{{ n.x.text }}{% endfor %}",
-        "{% if 'refund' in instruction %}{% set kind = 'refund' %}{% endif %}{{ kind }}",
-        "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
-    ],
-)
-def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
-    begun = time.process_time()
-
-    assert CardReader(written(tmp_path, a_front(), body), tmp_path).problems == []
-    assert time.process_time() - begun < 5
-
-
-@pytest.mark.parametrize(
-    ("body", "named", "meant"),
-    [
-        ("{{ instrution }}", "'instrution'", "did you mean 'instruction'?"),
-        ("{% if results %}{{ instrution }}{% endif %}", "'instrution'", "did you mean 'instruction'?"),
-        ("{{ instrution | default('x') }}", "'instrution'", "did you mean 'instruction'?"),
-        ("{{ result.text }}", "'result'", "did you mean 'results'?"),
-        ("{% if zebra is defined %}{% endif %}{{ yak }}", "'zebra', 'yak'", "a template has instruction, results"),
-    ],
-)
-def test_a_name_that_no_template_is_given_is_refused(tmp_path: Path, body: str, named: str, meant: str) -> None:
-    found = problem(tmp_path, a_front(), body)
-
-    assert f"body uses {named}, which is not a variable of templates" in str(found)
-    assert found.remedy.startswith(meant)
-
-
-@pytest.mark.parametrize(
     "value",
     ["Answers: what is it", 'Says "no": always', "Schluß: aus", "a: b: c", "@home", "*all", "[open", "%x", "`a`"],
 )
@@ -298,179 +202,6 @@ def test_a_file_that_is_no_card_is_refused(tmp_path: Path, content: bytes, words
     with pytest.raises(InvalidCard) as caught:
         read_card(path, tmp_path)
     assert words in str(caught.value)
-
-
-# -- documents -------------------------------------------------------------------------------------------------
-
-
-def documents_problem(folder: Path, documents: str) -> str:
-    return str(problem(folder, a_front(kind="rag", model="local/extract", documents=documents)))
-
-
-def test_documents_of_a_folder_are_found_below_it_in_order(tmp_path: Path) -> None:
-    for name in ("docs/b.md", "docs/deep/a.txt", "docs/.hidden.md", "docs/.git/c.md", "docs/picture.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("Some text.")
-    front = a_front(kind="rag", model="local/extract", documents="[docs/, docs/b.md]")
-
-    card, _ = read_card(written(tmp_path, front), tmp_path)
-
-    assert [blob.path for blob in card.blobs] == ["docs/b.md", "docs/deep/a.txt"]
-
-
-def test_documents_must_hold_text(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "blank.md").write_text("  \n")
-    (tmp_path / "page.pdf").write_bytes(b"%PDF")
-    (tmp_path / "thai.txt").write_bytes("คืนเงินได้ภายในสามสิบวัน".encode("tis-620"))
-    (tmp_path / "null.txt").write_bytes(b"a\0b")
-    with (tmp_path / "big.txt").open("wb") as file:
-        file.truncate(MAX_FILE + 1)
-
-    assert "has no usable document" in documents_problem(tmp_path, "empty/")
-    assert "'blank.md' is empty" in documents_problem(tmp_path, "blank.md")
-    assert "convert it" in documents_problem(tmp_path, "page.pdf")
-    assert "not UTF-8 (line 1)" in documents_problem(tmp_path, "thai.txt")
-    assert "NUL characters" in documents_problem(tmp_path, "null.txt")
-    assert "more than 10,000,000 bytes" in documents_problem(tmp_path, "big.txt")
-
-
-def rag_card(folder: Path, documents: str) -> CardReader:
-    return CardReader(written(folder, a_front(kind="rag", model="local/extract", documents=documents)), folder)
-
-
-def paths(reader: CardReader) -> list[str]:
-    assert reader.card is not None, reader.problems
-    return [blob.path for blob in reader.card.blobs]
-
-
-def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "good.md").write_text("Refunds take 14 days.")
-    (docs / "empty.md").write_text("")
-    (docs / "hidden.md").write_text("---\ntitle: Draft\n---\n<!-- later -->\n")
-    (docs / "page.pdf").write_bytes(b"%PDF")
-    (docs / "null.txt").write_bytes(b"a\0b")
-    (docs / "japanese.txt").write_bytes("返品は三十日以内に承ります。".encode("shift-jis"))
-    (docs / "cut.txt").write_bytes("words".encode("utf-16")[:-1])
-    with (docs / "big.txt").open("wb") as file:
-        file.truncate(MAX_FILE + 1)
-
-    reader = rag_card(tmp_path, "docs/")
-
-    assert reader.problems == []
-    assert paths(reader) == ["docs/good.md"]
-    told = {note.path.removeprefix("docs/"): note.text for note in reader.files.notes if note.left_out}
-    assert {path: text.partition(";")[0] for path, text in told.items()} == {
-        "empty.md": "is empty",
-        "hidden.md": "has comments, front matter or directives only",
-        "page.pdf": "is no .md or .txt file",
-        "null.txt": "is not a text file (it has NUL characters)",
-        "japanese.txt": "is not UTF-8 (line 1)",
-        "cut.txt": "is truncated or damaged: it begins as UTF-16 and continues otherwise",
-        "big.txt": "has more than 10,000,000 bytes",
-    }
-    assert all(text.partition("; ")[2] for text in told.values())
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
-def test_a_document_is_read_in_the_encoding_it_has(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "a.txt").write_bytes("Café: refunds take “14 days”.\n".encode(encoding))
-
-    reader = rag_card(tmp_path, "a.txt")
-
-    assert [content.decode("utf-8-sig") for content in reader.blobs.values()] == ["Café: refunds take “14 days”.\n"]
-    assert [str(note) for note in reader.files.notes] == (
-        ["a.txt: read as Windows-1252, as it is not UTF-8; save it as UTF-8"] if encoding == "cp1252" else []
-    )
-
-
-def test_a_comment_without_an_end_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("---\ntitle: A\n---\nSeen.\n\n<!-- draft\n\nHidden.\n")
-
-    assert [str(note) for note in rag_card(tmp_path, "a.md").files.notes] == [
-        "a.md: the comment in line 6 is not closed and hides the rest; close it with -->"
-    ]
-
-
-GERMAN = (
-    "Die beschädigten Waren werden innerhalb von vierzehn Tagen ersetzt, wenn der Kunde den Schaden mit der Lieferung "
-    "meldet. Der Versand ist für den Kunden kostenlos, und das Geld wird nicht auf ein anderes Konto gezahlt."
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        (GERMAN, "German"),
-        (
-            "Les articles endommagés sont remplacés dans les quatorze jours pour le client qui nous le dit. " * 3,
-            "French",
-        ),
-        (
-            "Повреждённые товары заменяются в течение четырнадцати дней после получения. " * 5,
-            "another script than Latin",
-        ),
-        ("Damaged goods are replaced within 14 days if the customer tells us with the delivery of the goods. " * 3, ""),
-        ("商品损坏时，客户可以在三十天内申请全额退款。" * 20, ""),
-        ("| Country57 | 57.50 EUR | 114.00 EUR |\n" * 50, ""),
-        ("Kurz und gut.", ""),
-    ],
-)
-def test_a_language_whose_endings_are_not_cut_is_told(tmp_path: Path, text: str, language: str) -> None:
-    (tmp_path / "a.md").write_text(text)
-
-    notes = [str(note) for note in rag_card(tmp_path, "a.md").files.notes]
-
-    assert [note.partition(": questions")[0] for note in notes] == (
-        [f"a.md: reads like {language}"] if language else []
-    )
-
-
-def test_a_document_loses_escapes_and_control_characters(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("log \x1b[32mok\x1b[0m\x07\x0cpage two\n")
-
-    assert list(rag_card(tmp_path, "a.md").blobs.values()) == [b"log ok\npage two\n"]
-
-
-def test_a_sound_document_is_kept_byte_by_byte(tmp_path: Path) -> None:
-    content = b"\xef\xbb\xbf# A\r\n\tText.\r\n"
-    (tmp_path / "a.md").write_bytes(content)
-
-    assert list(rag_card(tmp_path, "a.md").blobs.values()) == [content]
-
-
-def test_a_link_may_not_leave_the_folder(tmp_path: Path) -> None:
-    outside, folder = tmp_path / "outside.md", tmp_path / "cards"
-    outside.write_text("secret")
-    (folder / "docs").mkdir(parents=True)
-    (folder / "link.md").symlink_to(outside)
-    (folder / "docs" / "link.md").symlink_to(outside)
-    (folder / "all").symlink_to(tmp_path)
-    (folder / "loop").symlink_to(folder / "loop")
-
-    for documents in ("link.md", "docs/", "all/", "all/outside.md"):
-        assert "leads out of" in documents_problem(folder, documents)
-    (folder / "docs" / "own.md").write_text("Ours.")
-    (folder / "docs" / "gone.md").symlink_to(folder / "nowhere.md")
-    (folder / "docs" / "more").symlink_to(folder / "docs")
-
-    reader = rag_card(folder, "docs/")
-
-    assert paths(reader) == ["docs/own.md"]
-    assert {note.path: note.left_out for note in reader.files.notes} == dict.fromkeys(
-        ("docs/gone.md", "docs/link.md", "docs/more"), True
-    )
-    assert "loop" in documents_problem(folder, "loop")
-
-
-def test_a_head_must_be_a_head(tmp_path: Path) -> None:
-    (tmp_path / "x.npz").write_bytes(b"PK nothing")
-
-    assert "head 'x.npz' is not a head file" in str(
-        problem(tmp_path, a_front(kind="fine-tuned", model="local/head", head="x.npz"))
-    )
 
 
 # -- the rest --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from swarm.planner.local import planner
 from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Failure
-from tests.unit.planner.local.test_planner import DESK, cards
+from tests.unit.planner.local.desk import DESK, cards
 
 
 def kept(text: str, *told: str, **more: object) -> Kept:

@@ -14,7 +14,7 @@ from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.compile.foreign_references import Foreign
 from swarm.planner.compile.references import mentions
 from swarm.types.plan import REFERENCE
-from tests.unit.planner.model.test_planner import Published, answers, plan, plan_text, step
+from tests.unit.planner.model.asking import Published, answers, plan, plan_text, step
 
 PIECES = (
     "${t1}", "$ {t1}", "$${t1}", "＄｛t1｝", "{{t1}}", "{{ t1 }}", "${T1}", "${ t1 }", "${t1.label}", "${t1}.label",

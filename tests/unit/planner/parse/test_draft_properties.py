@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import NoDraft
 from swarm.planner.model.stream_parser import StreamParser
 from swarm.planner.parse.draft import Draft, read
+from tests.unit.linear import takes_linear_time
 
 NAMES = ["search", "book.table", "Text to Speech", "sum_up"]
 words = st.text("abc XYZ,.'\"\\{}[]()#:/é😀\n-0=", max_size=30)
@@ -153,6 +154,7 @@ DECORATIONS: dict[str, Callable[[list[dict[str, object]]], str]] = {
 
 
 @pytest.mark.parametrize("decoration", DECORATIONS)
+@settings(max_examples=settings().max_examples // 3)  # of each of many decorations
 @given(plan=plans())
 def test_a_plan_is_read_back_through_every_decoration(decoration: str, plan: list[dict[str, object]]) -> None:
     assert said(tried(DECORATIONS[decoration](plan))) == meant(plan)
@@ -170,6 +172,7 @@ def test_arguments_come_through_as_they_are(plan: list[dict[str, object]], argum
 @pytest.mark.parametrize(
     "decoration", ["json", "indented", "wrapped", "fence", "python", "python in a fence", "missing commas"]
 )
+@settings(max_examples=settings().max_examples // 3)  # of each of many decorations
 @given(plan=plans(), part=st.floats(0, 1))
 def test_a_plan_that_is_cut_off_is_never_a_shorter_plan(
     decoration: str, plan: list[dict[str, object]], part: float
@@ -266,31 +269,21 @@ def test_hostile_texts_are_refused_in_time(kind: str) -> None:
     assert time.process_time() - started < 1.0, "quadratic; the bar of 50 ms is a benchmark's, not a test's"
 
 
-LONG = 80_000
+BETWEEN_CALLS = [
+    *(
+        ("", call + "\n" * 200, "")
+        for call in ("search(text=<node-0>)null", "ech(text=<node-0>)null", "`search(q=$1)` or ")
+    ),
+    *(("search(q=1)", run, f"{end}search(q=2)") for run in (" ", "\n", ", ", "</a>") for end in ("", "x ")),
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            (call + "\n" * 200) * 350
-            for call in ("search(text=<node-0>)null", "ech(text=<node-0>)null", "`search(q=$1)` or ")
-        ),
-        *(
-            f"search(q=1){run * (LONG // len(run))}{end}search(q=2)"
-            for run in (" ", "\n", ", ", "</a>")
-            for end in ("", "x ")
-        ),
-    ],
-    ids=lambda text: repr(text[:40]),
-)
-def test_what_stands_between_calls_takes_time_with_its_length(text: str) -> None:
-    """With its square each took from three seconds to minutes; now it is half a second at most."""
+@pytest.mark.parametrize(("before", "piece", "after"), BETWEEN_CALLS)
+def test_what_stands_between_calls_takes_time_with_its_length(before: str, piece: str, after: str) -> None:
+    """With the square of its length 80,000 characters took from three seconds to minutes."""
 
-    def spent() -> float:
-        begun = time.process_time()
+    def calls(text: str) -> None:
         with contextlib.suppress(NoDraft):
             read(text, ("search",))
-        return time.process_time() - begun
 
-    assert any(spent() < 2.5 for _ in range(3))
+    assert takes_linear_time(calls, before, piece, 8_000, after)

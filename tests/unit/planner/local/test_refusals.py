@@ -1,0 +1,157 @@
+"""What fits no expert is refused, and what every plan without a model keeps to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.errors import NoPlan
+from swarm.planner.local import planner
+from swarm.types.events import Planned
+from swarm.types.plan import MAX_SUBTASKS, Plan
+from tests.unit.planner.local.desk import DESK, OFFICE, cards, shape
+
+
+def test_what_fits_nothing_refuses_the_request_and_names_the_clause() -> None:
+    with pytest.raises(NoPlan) as refusal:
+        planner.plan("Classify this message: 'x' and bake a cake.", DESK)
+
+    assert "'bake a cake.'" in str(refusal.value)
+    assert refusal.value.known == tuple(sorted(DESK))
+
+
+@pytest.mark.parametrize("text", ["Classify 'x'. Bake the cake.", "Find the refund policy and bake a cake",
+                                  "Find the refund policy. Also, tell me the news"])  # fmt: skip
+def test_a_new_command_that_fits_nothing_is_not_given_to_a_neighbour(text: str) -> None:
+    with pytest.raises(NoPlan, match="nothing fits"):
+        planner.plan(text, DESK)
+
+
+@pytest.mark.parametrize("text", ["Bake a cake.", "Write a poem about the sea", "???", "Thanks!"])
+def test_a_request_beyond_all_experts_is_refused(text: str) -> None:
+    with pytest.raises(NoPlan, match="nothing fits"):
+        planner.plan(text, DESK)
+
+
+def test_without_experts_there_is_no_plan() -> None:
+    with pytest.raises(NoPlan, match="there are no experts"):
+        planner.plan("Classify this", {})
+
+
+def test_statements_greetings_and_wishes_about_how_go_with_a_neighbour() -> None:
+    text = "Hello! My parcel arrived broken. Classify this message and write a reply. Keep it short. Thanks!"
+    triage, reply = planner.plan(text, DESK).subtasks
+
+    assert triage.instruction == "Hello! My parcel arrived broken. Classify this message"
+    assert reply.instruction.startswith("write a reply. Keep it short. Thanks!")
+    assert "From the request: Hello! My parcel arrived broken." in reply.instruction
+
+
+def test_a_weak_match_for_two_experts_is_refused_with_both_names() -> None:
+    twins = cards(a="Makes plans for travel and food at home.", b="Makes plans for travel and sport at home.")
+    with pytest.raises(NoPlan) as refusal:
+        planner.plan("Arrange travel", twins)
+
+    assert refusal.value.candidates == ("a", "b")
+
+
+@pytest.mark.parametrize("text", ["Bake a cake and write a reply.", "Order pizza for everyone and write a reply."])
+def test_a_command_that_fits_nothing_is_no_introduction_of_the_next(text: str) -> None:
+    with pytest.raises(NoPlan, match="nothing fits"):
+        planner.plan(text, OFFICE)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Greet Anna. Finally, calculate the area of a 3 by 4 room.", ["welcomer<-", "sizes<-"]),
+        ("Greet Anna. Finally, I need the special school laws.", ["welcomer<-", "school-law<-"]),
+        ("Book 3 meeting rooms. Finally, calculate the area of 3 rooms.", ["rooms<-", "sizes<-t1"]),
+        ("Greet Anna. Finally, draw maps of the streets.", ["welcomer<-", "map-maker<-t1"]),
+        ("Find the school laws. Finally, write a reply to the customer.", ["school-law<-", "reply-writer<-t1"]),
+    ],
+)
+def test_a_last_wish_waits_unless_it_changes_nothing_and_brings_all_it_needs(text: str, expected: list[str]) -> None:
+    assert shape(text, OFFICE) == expected
+
+
+def test_what_belongs_to_them_waits_and_is_given_their_text() -> None:
+    _, law = planner.plan("Classify the mail: 'I sue you'. Also find their school laws.", OFFICE).subtasks
+
+    assert law.depends_on == ("t1",)
+    assert "'I sue you'" in law.instruction
+
+
+def test_a_literal_placeholder_is_no_reference() -> None:
+    planned = planner.plan("Classify this message: 'the shell said ${t9} and ${HOME}'. Then write a reply.", DESK)
+
+    assert [s.references for s in planned.subtasks] == [(), ("t1",)]
+    assert "$${HOME}" in planned.subtasks[0].instruction
+
+
+def test_more_tasks_than_a_job_may_have_are_refused() -> None:
+    assert len(planner.plan("Find the refund policy. " * MAX_SUBTASKS, DESK).subtasks) == MAX_SUBTASKS
+    with pytest.raises(NoPlan, match="more than 1,000"):
+        planner.plan("Find the refund policy. " * (MAX_SUBTASKS + 1), DESK)
+    with pytest.raises(NoPlan, match="more than 20,000 parts"):
+        planner.plan("refund; " * 20_001, DESK)
+
+
+def test_a_long_text_that_many_tasks_need_is_not_copied_without_bound() -> None:
+    with pytest.raises(NoPlan, match="bytes"):
+        planner.plan(f'Classify this message: "{"x" * 100_000}". ' + "Then write a reply. " * 50, DESK)
+
+
+WORDS = st.sampled_from(
+    [
+        "classify this message", "find the refund policy", "what are the delivery times", "write a reply", "it",
+        "my parcel broke", "'I want it back'", '"then write a reply"', "${t1}", "with the results", "thanks",
+        "keep it short", "bake a cake", "I need help with my parcel", "please provide the name of the author",
+        "the refund policy and the delivery times", "specifically, the glass", "classify", "also",
+    ]
+)  # fmt: skip
+JOINTS = st.sampled_from(
+    [
+        ". ",
+        "; ",
+        ", then ",
+        " and ",
+        "\n",
+        "\n\n",
+        ". Finally, ",
+        "\n1. ",
+        ": ",
+        ", and then ",
+        "? ",
+        ". First, ",
+        ". Also, ",
+    ]
+)
+REQUESTS = st.lists(st.tuples(WORDS, JOINTS), min_size=1, max_size=12).map(lambda two: "".join(a + b for a, b in two))
+
+
+def planned_or_none(text: str) -> Planned | None:
+    try:
+        return planner.plan(text, DESK)
+    except NoPlan:
+        return None
+
+
+@given(st.one_of(REQUESTS, st.text(st.characters(exclude_categories=["C"]), max_size=300)))
+def test_a_plan_always_runs_and_covers_every_word(text: str) -> None:
+    planned = planned_or_none(text)
+    if planned is None:
+        return
+
+    plan = Plan.read([subtask.model_dump() for subtask in planned.subtasks])
+    assert [s.depends_on for s in plan.united()] == [s.depends_on for s in planned.subtasks]
+    told = " ".join(s.instruction for s in planned.subtasks).replace("$${", "${")
+    said = [word.strip(".,;:?'\"") for word in text.split()]
+    assert [word for word in said if word and word not in told and word.lower() not in CONNECTIVES] == []
+
+
+CONNECTIVES = {"and", "then", "finally", "1", "also", "first"}
+
+
+@given(REQUESTS)
+def test_planning_is_deterministic(text: str) -> None:
+    assert planned_or_none(text) == planned_or_none(text)
