@@ -33,6 +33,7 @@ from swarm.types.events import OutcomeRecorded, Planned
 from swarm.types.plan import Plan, Subtask
 from swarm.types.request import Request
 from swarm.types.result import Failure, Solution
+from tests.captured_output import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.clock import HeldClock
 from workers.local_redis.binary import find_redis
 from workers.local_redis.server import PrivateRedis

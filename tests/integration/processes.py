@@ -60,7 +60,7 @@ BEAT = "SWARM_TEST_BEAT"
 ROUTER, EXPERTS = Roles(kinds=()), Roles(router=False)
 
 
-async def until(condition: Callable[[], object], what: str, within: float = 40.0) -> None:
+async def until(condition: Callable[[], object], what: str, within: float = 120.0) -> None:
     """Wait until `condition`, a function or coroutine function, gives something true. Fails after `within` seconds."""
     end = time.monotonic() + within
     while True:
@@ -327,12 +327,12 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
 
-    async def ended(self, within: float = 40.0) -> int:
+    async def ended(self, within: float = 120.0) -> int:
         """Wait for the end of the process; its exit code."""
         await until(lambda: not self.alive, f"the end of worker {self.pid}\n{self.words()}", within)
         return int(self._process.wait())
 
-    async def healthy(self, within: float = 40.0) -> None:
+    async def healthy(self, within: float = 120.0) -> None:
         """Wait until it says that it claims."""
         await until(self._healthy, f"a healthy worker {self.pid}\n{self.words()}", within)
 
@@ -408,7 +408,7 @@ class Fleet:
         """How often experts of any worker began, by subtask id."""
         return starts(self.record)
 
-    async def started(self, *subtasks: str, times: int = 1, within: float = 40.0) -> None:
+    async def started(self, *subtasks: str, times: int = 1, within: float = 120.0) -> None:
         """Wait until experts have begun these, so many times each."""
         what = f"{times} start(s) of {', '.join(subtasks)}"
         await until(lambda: all(self.starts()[name] >= times for name in subtasks), what, within)
@@ -473,7 +473,7 @@ class OwnRedis:
     ) -> None:
         self.kill()
 
-    async def start(self, within: float = 40.0) -> None:
+    async def start(self, within: float = 120.0) -> None:
         """Start it on what is there; return when it answers."""
         options = self._config | {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self._folder)}
         with (self._folder / "redis.log").open("ab") as out:

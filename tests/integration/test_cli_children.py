@@ -24,7 +24,7 @@ from swarm.cli import main
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "experts" / "demo"
-PATIENCE = 60.0
+PATIENCE = 120.0
 SLOW = '''
 import asyncio
 from swarm import Solution

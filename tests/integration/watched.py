@@ -62,7 +62,7 @@ class Watched:
             _, port = asked.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return next(server for server in self.servers if server.port == int(port))
 
-    async def moved(self, former: OwnRedis, within: float = 40.0) -> float:
+    async def moved(self, former: OwnRedis, within: float = 120.0) -> float:
         """Wait until another is master and takes writes; when that was (monotonic)."""
         await until(lambda: self._takes_writes(former), "another master", within)
         return time.monotonic()
