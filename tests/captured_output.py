@@ -19,13 +19,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def last_lines(text: str, shown: int = SHOWN) -> str:
-    """Return the last lines of `text`.
-
-    >>> last_lines("a\\nb\\nc\\n", 2)
-    '... 1 line before\\nb\\nc\\n'
-    >>> last_lines("a\\nb\\n", 2)
-    'a\\nb\\n'
-    """
+    """Return the last lines of `text`."""
     lines = text.splitlines(keepends=True)
     if (before := len(lines) - shown) <= 0:
         return text
