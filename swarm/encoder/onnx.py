@@ -6,16 +6,14 @@ short text waits for one batch at most, and cancelled work stops after one.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from swarm.encoder.base import Calibration, TextKind, normalised
+from swarm.encoder.model_thread import in_model_thread
 from swarm.encoder.models import DEFAULT, REMEDY, RERANKER, KnownModel, LocatedModel, locate
 from swarm.encoder.wordpiece import WordPiece
 from swarm.errors import BadInput, MissingDependency
@@ -28,9 +26,6 @@ BATCH_TOKENS = 512
 """Tokens of one batch, padding included: what stays in the cache of the processor."""
 WINDOW = 256
 """Texts that are tokenised and sorted by length together."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class OnnxModel:
@@ -92,11 +87,11 @@ class OnnxEncoder:
 
     async def load(self) -> None:
         """Load the model now, so that the first text need not wait for it: about 0.3 s."""
-        await _in_model_thread(self._model._load)
+        await in_model_thread(self._model._load)
 
     async def is_english(self, text: str) -> bool:
         """Whether a text is in English, the one language of this model, as far as its words tell."""
-        return await _in_model_thread(lambda: self._model.tokenizer.is_english(text))
+        return await in_model_thread(lambda: self._model.tokenizer.is_english(text))
 
     async def encode(self, texts: Sequence[str], *, kind: TextKind = "text") -> NDArray[np.float32]:
         import numpy as np
@@ -104,7 +99,7 @@ class OnnxEncoder:
         found = np.empty((len(texts), self.dimension), np.float32)
         work, done = self._batches(texts, self._about.query_prefix if kind == "query" else ""), 0
         while done < len(texts):
-            places, vectors = await _in_model_thread(next, work)
+            places, vectors = await in_model_thread(next, work)
             found[places] = vectors
             done += len(places)
         return found
@@ -132,7 +127,7 @@ class OnnxReranker:
 
     async def load(self) -> None:
         """Load the model now, so that the first question need not wait for it: about 0.3 s."""
-        await _in_model_thread(self._model._load)
+        await in_model_thread(self._model._load)
 
     async def score(
         self, question: str, passages: Sequence[str], *, budget_ms: float | None = None
@@ -143,7 +138,7 @@ class OnnxReranker:
         scores = np.empty(len(passages), np.float32)
         work, done = self._batches(question, passages), 0
         while done < len(passages) and (done == 0 or until is None or time.monotonic() < until):
-            some = await _in_model_thread(next, work)
+            some = await in_model_thread(next, work)
             scores[done : done + len(some)] = some
             done += len(some)
         return scores[:done]
@@ -196,7 +191,7 @@ def batches(lengths: Sequence[int], most: int = BATCH_TOKENS) -> Iterator[list[i
 def _of_role(role: str, name: str, environ: Mapping[str, str]) -> LocatedModel:
     located = locate(name, environ)
     if located.model.role != role:
-        raise BadInput("model", f"{name} is no {role}", f"it is a {located.model.role}")
+        raise BadInput("model", f"{name} is no {role}", f"its role is {located.model.role}")
     return located
 
 
@@ -221,15 +216,3 @@ def _session(path: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-async def _in_model_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `function` in the one thread of all models, after what was asked for before."""
-    call = partial(contextvars.copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_thread(os.getpid()), call)
-
-
-@lru_cache(maxsize=1)
-def _thread(process: int) -> ThreadPoolExecutor:
-    """The model thread of this process. A forked process makes its own, since threads do not survive a fork."""
-    return ThreadPoolExecutor(1, thread_name_prefix="swarm-encoder")

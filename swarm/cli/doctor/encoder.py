@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from swarm.cli.doctor.findings import Finding, bad, good
 from swarm.encoder.inventory import ModelStatus, model_status, runtime_is_installed
-from swarm.encoder.models import DEFAULT, REMEDY, RERANKER
+from swarm.encoder.models import DEFAULT, MULTILINGUAL, REMEDY, RERANKER
 
 
 def encoders(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Say which encoder and which reranker are there, or that everything goes by words. It reads their files."""
-    encoder, reranker = model_status(DEFAULT, environ), model_status(RERANKER, environ)
+    """Say which encoder and which other models are there, or that everything goes by words. It reads their files."""
+    encoder, *others = (model_status(name, environ) for name in (DEFAULT, RERANKER, MULTILINGUAL))
     if encoder.state == "missing":
         yield good("encoder", f"none is installed, so texts are compared by words ({REMEDY} for one)")
         return
@@ -19,8 +19,7 @@ def encoders(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield bad("encoder", f"{encoder.model.name} is there, but not ONNX Runtime, which runs it", REMEDY)
         return
     yield _finding(encoder)
-    if reranker.state != "missing":
-        yield _finding(reranker)
+    yield from (_finding(status) for status in others if status.state != "missing")
 
 
 def _finding(status: ModelStatus) -> Finding:

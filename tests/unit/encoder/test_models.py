@@ -31,7 +31,7 @@ def test_every_model_names_its_files_licence_and_source(name: str) -> None:
     assert [len(file.sha256) for file in model.files] == [64] * len(model.files)
     assert model.licence
     assert model.source
-    assert (model.dimension > 0) == (model.role == "encoder")
+    assert (model.dimension > 0) == (model.role != "reranker")
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
