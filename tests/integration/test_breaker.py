@@ -252,6 +252,3 @@ async def test_a_clock_that_was_set_back_shuts_it_for_no_longer(desk: Desk) -> N
     await desk.pass_by(ms=-3_600_000)
 
     assert (await desk.call(claim, "up")).probe
-
-
-# -- waiting in the queue --------------------------------------------------------------------------------------------
