@@ -12,7 +12,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.proxy import Link, Proxy
 from tests.chaos.schedule import EACH, LASTS, WIRE, Fault, ways
 from tests.chaos.shims import Shim
-from tests.integration.processes import OwnRedis
+from tests.integration.own_redis import OwnRedis
 
 LOADS = 60.0
 """Seconds that Redis may take to read its append-only file on a machine that is busy."""

@@ -42,7 +42,7 @@ from tests.chaos.script import EDITION
 from tests.chaos.shims import Shim
 from tests.chaos.stalls import measured
 from tests.chaos.tls import Certificates
-from tests.integration.processes import OwnRedis
+from tests.integration.own_redis import OwnRedis
 from workers.catalog_publisher import publish
 from workers.local_redis.binary import find_redis
 

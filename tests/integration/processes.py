@@ -1,5 +1,5 @@
-"""What the tests of delivery are made of: workers in this process or in their own, a Redis that can be killed and
-started again on the same data, and experts in plain Python whose every start is on record.
+"""What the tests of delivery are made of: workers in this process or in their own, and experts in plain Python whose
+every start is on record.
 
     python -m tests.integration.processes POOL IMPLEMENTATION...      a worker; settings come from the environment
 
@@ -15,12 +15,11 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -444,78 +443,6 @@ def main(argv: list[str]) -> int:
         setattr(tasks, doomed, _die)
     run(work(settings.redis_url or "", settings, roles, os.environ, load_implementations(specs), socket=probe))
     return 0
-
-
-# -- a Redis of one's own ----------------------------------------------------------------------------------------
-
-
-class OwnRedis:
-    """A Redis on a TCP port that stays the same over restarts, with an append-only file in `folder`."""
-
-    def __init__(self, binary: Path, folder: Path, **config: str) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._binary, self._folder = binary, folder
-        self._config = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "loglevel": "warning"} | config
-        self.environ: dict[str, str] = {}
-        """What its environment has besides ours, from the next start on."""
-        self._process: subprocess.Popen[bytes] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    async def start(self, within: float = 120.0) -> None:
-        """Start it on what is there; return when it answers."""
-        options = self._config | {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self._folder)}
-        with (self._folder / "redis.log").open("ab") as out:
-            # Redis 6 takes what has two words as two arguments only
-            words = [part for name, value in options.items() for part in (f"--{name}", *(value.split() or [""]))]
-            self._process = subprocess.Popen(
-                [str(self._binary), *words], env=os.environ | self.environ,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            )  # fmt: skip
-        await until(self._answers, "an answer of Redis", within)
-
-    def kill(self) -> None:
-        """As `kill -9`."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """As a planned restart does: SIGTERM, and the append-only file is written to its end."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
-
-    @contextlib.contextmanager
-    def hung(self) -> Iterator[None]:
-        """It answers nothing for the block, and hangs up on nobody."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as wire:
-                wire.sendall(b"PING\r\n")
-                return wire.recv(64).startswith(b"+PONG")
-        except OSError:
-            return False
 
 
 # -- reading a log -----------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from swarm.broker.connection import Connection
 from swarm.errors import BrokerUnavailable
 from tests.chaos.proxy import Proxy
 from tests.chaos.shims import Shim
-from tests.integration.processes import ROOT, OwnRedis, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import ROOT, until
 
 WALL = 150
 """Seconds; a run takes half a minute where nothing else goes on."""

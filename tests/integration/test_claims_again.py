@@ -20,7 +20,8 @@ from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.conftest import Hands
-from tests.integration.processes import Fleet, OwnRedis, claims, echo, expert, publish, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import Fleet, claims, echo, expert, publish, serving, until
 
 ECHO = expert("echo", echo)
 FAN = [

@@ -19,7 +19,8 @@ from swarm.settings import Settings
 from swarm.types.events import AnyEvent
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
-from tests.integration.processes import OwnRedis, echo, expert, kinds, publish, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import echo, expert, kinds, publish, serving, until
 
 ECHO = expert("echo", echo)
 CHAIN = [

@@ -18,7 +18,8 @@ from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, JobNotFound
 from swarm.settings import Settings
 from tests.conftest import Hands
-from tests.integration.processes import OwnRedis, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import until
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from swarm.cli.commands.serve import await_redis
 from swarm.client.client import SwarmClient
 from swarm.errors import BrokerUndurable
 from swarm.settings import Settings
-from tests.integration.processes import OwnRedis, echo, expert, publish, serving
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import echo, expert, publish, serving
 from workers.local_redis.server import private
 
 ECHO = expert("echo", echo)

@@ -16,7 +16,8 @@ from swarm.errors import BrokerDenied, BrokerError, BrokerEvicts, BrokerFull, Br
 from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
-from tests.integration.processes import OwnRedis, echo, expert, publish, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import echo, expert, publish, serving, until
 
 ECHO = expert("echo", echo)
 MEMORY = 8 * 2**20

@@ -22,7 +22,8 @@ from swarm.settings import Settings
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.chaos.proxy import Link, Proxy
-from tests.integration.processes import SPECS, Fleet, OwnRedis, echo, expert, publish, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import SPECS, Fleet, echo, expert, publish, serving, until
 
 BREAKS = 40
 Break = Callable[[Proxy, list[Link]], None]

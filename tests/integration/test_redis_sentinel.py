@@ -14,7 +14,8 @@ from swarm.client.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerDenied, BrokerError, BrokerUnavailable, BrokerUnconfirmed
 from swarm.settings import Settings
 from swarm.types.events import Ended
-from tests.integration.processes import Fleet, OwnRedis, echo, expert, publish, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import Fleet, echo, expert, publish, serving, until
 from tests.integration.watched import Watched, answered, free_port, sentinel
 
 

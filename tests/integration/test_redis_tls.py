@@ -15,7 +15,8 @@ from swarm.client.client import SwarmClient
 from swarm.errors import BadInput, BrokerError, BrokerUnavailable, BrokerUntrusted
 from swarm.settings import Settings
 from tests.chaos.proxy import Link, Proxy
-from tests.integration.processes import OwnRedis, echo, expert, publish, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import echo, expert, publish, serving, until
 from tests.integration.test_redis_resets import BREAKS, lives_through, reset, through
 from tests.integration.watched import answered, free_port, sentinel
 

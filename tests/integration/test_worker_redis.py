@@ -17,7 +17,8 @@ from swarm.client.client import Job, SwarmClient, new_job_id
 from swarm.errors import BrokerError, BrokerUnavailable
 from swarm.settings import Settings
 from swarm.types.events import Ended
-from tests.integration.processes import EXPERTS, ROUTER, Fleet, OwnRedis, claims, serving, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import EXPERTS, ROUTER, Fleet, claims, serving, until
 
 ROUNDS = int(os.environ.get("SWARM_TEST_RESTARTS", "1"))
 """How often each kind of restart is tried; the project's claim rests on six."""

@@ -14,7 +14,8 @@ import redis
 
 from swarm.broker.connection import Connection
 from swarm.errors import BrokerUnavailable
-from tests.integration.processes import OwnRedis, until
+from tests.integration.own_redis import OwnRedis
+from tests.integration.processes import until
 
 SERVICE = "swarm"
 DOWN_AFTER = 1000
