@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import ParamSpec, TypeVar
 
+from swarm.runtime.thread_pool import NAME
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -26,4 +28,4 @@ async def in_model_thread(function: Callable[P, T], *args: P.args, **kwargs: P.k
 @lru_cache(maxsize=1)
 def _thread(process: int) -> ThreadPoolExecutor:
     """The model thread of this process. A forked process makes its own, since threads do not survive a fork."""
-    return ThreadPoolExecutor(1, thread_name_prefix="swarm-encoder")
+    return ThreadPoolExecutor(1, thread_name_prefix=f"{NAME}-encoder")

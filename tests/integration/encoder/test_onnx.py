@@ -86,7 +86,7 @@ async def test_a_text_with_anything_in_it_has_a_vector(encoder: Encoder) -> None
 async def test_the_model_runs_in_one_thread_of_its_own(encoder: Encoder) -> None:
     await asyncio.gather(*(encoder.encode([f"text {number}"]) for number in range(20)))
 
-    assert sum(thread.name.startswith("swarm-encoder") for thread in threading.enumerate()) == 1
+    assert sum(thread.name.startswith("swarm-work-encoder") for thread in threading.enumerate()) == 1
 
 
 async def test_a_short_text_need_not_wait_for_a_long_work(encoder: Encoder) -> None:
@@ -161,3 +161,19 @@ def test_ids_of_the_installed_vocabulary() -> None:
     assert tokenizer.ids("Hello, world! Où est mon colis?") == [
         101, 7592, 1010, 2088, 999, 15068, 9765, 12256, 27441, 2015, 1029, 102,
     ]  # fmt: skip
+
+
+def test_a_process_whose_model_thread_idles_ends_at_once() -> None:
+    """A worker takes any other thread that is left for one of an expert that hangs."""
+    script = """
+import asyncio, threading
+from swarm.encoder.onnx import open_encoder
+from workers.shutdown import leave_behind, threads
+known = threads()
+asyncio.run(open_encoder(environ={}).encode(["hello"]))
+leave_behind(known)
+print(*sorted(thread.name for thread in threading.enumerate()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
+
+    assert done.stdout.split() == ["MainThread", "swarm-work-encoder_0"]
