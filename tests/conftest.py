@@ -65,6 +65,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 # -- a Redis ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder for this run, and for the processes that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWARM_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def redis_binary() -> Path:
     """The server under test: SWARM_TEST_REDIS, else what embedded mode would start."""

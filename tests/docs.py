@@ -47,6 +47,7 @@ OTHER_VARIABLES: Mapping[str, str] = MappingProxyType(
         "OPENAI_BASE_URL": "Base URL of the endpoint `openai`.",
         "SWARM_HEALTH_SOCKET": "Path of the unix socket on which a worker answers health checks.",
         "SWARM_MODELS": "Folder with one folder for each model that runs here. It goes before installed packages.",
+        "SWARM_CACHE": "Folder for search indexes that are built or fetched. Default: `swarm-router` in `~/.cache`.",
         "SWARM_REDIS_SERVER": "Path of the `redis-server` or `valkey-server` that a private Redis runs.",
         "HTTPS_PROXY": "Proxy for model calls, unless the endpoint names its own.",
         "NO_COLOR": "Print without colours.",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from experts.catalog.indexing import with_indexes
 from experts.catalog.loader import Loaded, read_folder, with_implementations
 from experts.python_experts import Implementation, cards
 from swarm import logging as events
@@ -15,6 +17,8 @@ from swarm.runtime.thread_pool import in_thread
 
 WATCH = 1.0
 """Seconds between looks at a watched folder."""
+EVERY = 5.0
+"""Seconds between log lines while documents are encoded."""
 MAX_FILES = 10
 """Files that one log line names, at most."""
 
@@ -29,14 +33,26 @@ def read(folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
 
 
 async def publish(store: CatalogStore, folder: Path, implementations: Mapping[str, Implementation]) -> Loaded:
-    """Make the folder the current catalog. Publishing the same content again changes nothing."""
-    loaded = await in_thread(read, folder, implementations)
+    """Index the folder's documents and make it the current catalog. The same content again changes nothing."""
+    loaded = await with_indexes(await in_thread(read, folder, implementations), _Progress().show)
     former = await store.publish(loaded.catalog, loaded.blobs)
     version, names = loaded.catalog.version, sorted(loaded.catalog.cards)
     if former != version:
         _log.info(events.CATALOG, version=version, former=former, experts=names)
         _log_left_out(loaded)
     return loaded
+
+
+class _Progress:
+    """Logs now and then how far the encoding of documents is."""
+
+    def __init__(self) -> None:
+        self._logged = time.monotonic()
+
+    def show(self, expert: str, done: int, total: int) -> None:
+        if time.monotonic() - self._logged >= EVERY:
+            self._logged = time.monotonic()
+            _log.info(events.INDEXING, expert=expert, encoded=done, passages=total)
 
 
 def _log_left_out(loaded: Loaded) -> None:

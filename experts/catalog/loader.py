@@ -68,6 +68,7 @@ def versioned(card: Card) -> Card:
         "uncited": card.uncited != "keep",
         "partial": card.partial != "drop",
         "isolate": card.isolate is not None,
+        "knowledge": card.knowledge is not None,
     }
     newer = {name for name, own in given.items() if not own}
     return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from experts.knowledge.terms import terms, words
 from experts.knowledge.unspaced_scripts import UNSPACED
 from experts.rag.chunking import Passage, Sentence, sentences
-from experts.rag.index import Hit, PassageIndex
+from experts.rag.index import Hit
+from experts.rag.search import PassageSearch
 from swarm.types.result import Citation
 
 NEAR = 0.6
@@ -23,6 +24,7 @@ SHORTEST = 3
 """Minimum words of a quotable sentence; a shorter line is a title or a fragment."""
 
 Chosen = tuple[Passage, Sentence]
+Stems = Callable[[str], set[str]]
 
 _MARKER = re.compile(r"^\s*(?:(?:[-*+]|\d{1,3}[.)]|>)\s+)+")
 _OPEN, _CLOSE, _NUMBER = '["“„«]', '["”“»]', r"(?:\*\*)?\[(?P<number>\d{1,3})\](?:\*\*)?"
@@ -48,19 +50,19 @@ def stands(quote: str, text: str) -> bool:
     return bool(plain) and plain in " ".join(text.split())
 
 
-def best_quotes(question: str, hits: Iterable[Hit], index: PassageIndex) -> list[Citation]:
+def best_quotes(question: str, hits: Iterable[Hit], search: PassageSearch) -> list[Citation]:
     """Up to QUOTES sentences of the hits, best first. A table row is preceded by its header."""
-    weights = {term: index.weight(term) for term in index.asked(question)}
+    weights = search.weights(question)
     hits = list(hits)
     best = max((hit.score for hit in hits), default=1.0)
     scored = [
-        (_score(sentence, hit.passage, weights) * (1 + hit.score / best), hit.passage, sentence)
+        (_score(sentence, hit.passage, weights, search.stems) * (1 + hit.score / best), hit.passage, sentence)
         for hit in hits
         for sentence in sentences(hit.passage)
         if len(list(words(_plain(sentence.text)))) >= SHORTEST
     ]
     ranked = sorted((one for one in scored if one[0] > 0), key=lambda one: -one[0])[:QUOTES]
-    chosen = _best_rows([one[1:] for one in ranked if one[0] >= NEAR * ranked[0][0]], weights)
+    chosen = _best_rows([one[1:] for one in ranked if one[0] >= NEAR * ranked[0][0]], weights, search.stems)
     return checked(
         (Citation(document=passage.document, section=passage.section, quote=_plain(text)), passage)
         for passage, sentence in chosen
@@ -69,11 +71,11 @@ def best_quotes(question: str, hits: Iterable[Hit], index: PassageIndex) -> list
     )
 
 
-def _best_rows(chosen: Sequence[Chosen], weights: Mapping[str, float]) -> list[Chosen]:
+def _best_rows(chosen: Sequence[Chosen], weights: Mapping[str, float], stems: Stems) -> list[Chosen]:
     """Keep of each table only the rows that fit best by their own words, since all rows share the header's."""
 
     def own(sentence: Sentence) -> float:
-        return sum(weights[term] for term in set(terms(sentence.text)) & weights.keys())
+        return sum(weights[term] for term in stems(sentence.text) & weights.keys())
 
     best: dict[str, float] = defaultdict(float)
     for _, sentence in chosen:
@@ -152,12 +154,12 @@ def _is_whole(words: str, passage: Passage) -> bool:
     return words.rstrip(" .") in (_plain(whole).rstrip(" .") for whole in wholes)
 
 
-def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float]) -> float:
+def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float], stems: Stems) -> float:
     """Score a sentence by the question's words in it, its heading and, with less weight, its passage; 0 if neither the
     sentence nor its heading has one."""
-    inside = set(terms(f"{sentence.header} {sentence.text}")) & weights.keys()
-    title = set(terms(passage.section.rpartition(" > ")[2])) & weights.keys()
-    around = set(terms(f"{passage.section} {passage.shown}")) & weights.keys() - inside - title
+    inside = stems(f"{sentence.header} {sentence.text}") & weights.keys()
+    title = stems(passage.section.rpartition(" > ")[2]) & weights.keys()
+    around = stems(f"{passage.section} {passage.shown}") & weights.keys() - inside - title
     own, above, beside = (sum(weights[term] for term in found) for found in (inside, title, around))
     return own + TITLE * above + AROUND * beside if own or above else 0.0
 

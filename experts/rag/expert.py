@@ -19,6 +19,7 @@ from experts.rag.chunking import Passage, passages
 from experts.rag.citations import best_quotes, cited_answer
 from experts.rag.documents import Document, load_documents
 from experts.rag.index import Hit, PassageIndex
+from experts.rag.search import KnowledgeSearch, PassageSearch, open_search
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Message, Model, Models
 from swarm.llm.untrusted_text import wrap_untrusted
@@ -49,12 +50,14 @@ If the passages do not hold the answer, write {ABSENT} and nothing else."""
 
 
 async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
-    """Build the expert of a rag card, and index its documents."""
-    documents = await load_documents(card, load_blob)
-    index = await in_thread(indexed, documents, card.name.replace("-", " "), card.description)
+    """Build the expert of a rag card. Documents that were published without an index are indexed by their words."""
+    search: PassageSearch | None = await open_search(card, load_blob)
+    if search is None:
+        documents = await load_documents(card, load_blob)
+        search = await in_thread(indexed, documents, card.name.replace("-", " "), card.description)
     if card.model == EXTRACT:
-        return ExtractExpert(card, index)
-    return CitingExpert(card, index, model_of(card, models))
+        return ExtractExpert(card, search)
+    return CitingExpert(card, search, model_of(card, models))
 
 
 def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> PassageIndex:
@@ -62,15 +65,25 @@ def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> P
     return PassageIndex([passage for document in documents for passage in passages(document)], name, about)
 
 
-class ExtractExpert:
-    """Answers with quotes from the documents. `data` is `{found, quotes, coverage}`; the confidence is the coverage."""
+class SearchingExpert:
+    """What experts over documents share: they close their search."""
 
-    def __init__(self, card: Card, index: PassageIndex) -> None:
-        self.card, self.index = card, index
+    def __init__(self, card: Card, search: PassageSearch) -> None:
+        self.card, self.search = card, search
+
+    async def aclose(self) -> None:
+        if isinstance(self.search, KnowledgeSearch):
+            await self.search.aclose()
+
+
+class ExtractExpert(SearchingExpert):
+    """Answers with quotes from the documents. `data` is `{found, quotes, coverage}`; the confidence is the coverage."""
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
-        citations, coverage = await in_thread(self._quotes, question)
+        hits = [hit for hit in await self.search.find(question, SEARCHED) if hit.coverage >= ENOUGH]
+        citations = await in_thread(best_quotes, question, hits, self.search)
+        coverage = max((hit.coverage for hit in hits), default=0.0)
         if not citations:
             return absent(question, self.card.model)
         return Solution(
@@ -81,24 +94,21 @@ class ExtractExpert:
             model=self.card.model,
         )
 
-    def _quotes(self, question: str) -> tuple[list[Citation], float]:
-        hits = [hit for hit in self.index.search(question, SEARCHED) if hit.coverage >= ENOUGH]
-        return best_quotes(question, hits, self.index), max((hit.coverage for hit in hits), default=0.0)
 
-
-class CitingExpert:
+class CitingExpert(SearchingExpert):
     """Asks a model with the best passages. `data` is `{found, quotes, unverified}`, or JSON by the output schema.
 
     `unverified` counts the quotes that occur in no passage or have stop words only; they are dropped. The card's
     `uncited` decides on an answer without any verified quote.
     """
 
-    def __init__(self, card: Card, index: PassageIndex, model: Model) -> None:
-        self.card, self.index, self.model = card, index, model
+    def __init__(self, card: Card, search: PassageSearch, model: Model) -> None:
+        super().__init__(card, search)
+        self.model = model
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
-        hits = await in_thread(self.index.search, question, SHOWN)
+        hits = await self.search.find(question, SHOWN)
         if not hits:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output

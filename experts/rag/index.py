@@ -14,6 +14,7 @@ from heapq import nlargest
 from experts.knowledge.terms import normal, shading, terms, words
 from experts.knowledge.unspaced_scripts import UNSPACED, borders
 from experts.rag.chunking import Passage
+from swarm.runtime.thread_pool import in_thread
 from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import stem
 
@@ -43,6 +44,7 @@ class PassageIndex:
 
     def __init__(self, passages: Sequence[Passage], name: str = "", about: str = "") -> None:
         self.passages = tuple(passages)
+        self.size = len(self.passages)
         self._name, self._about = frozenset(terms(name)), frozenset(terms(f"{name} {about}"))
         self._lengths: list[int] = []
         self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -71,6 +73,18 @@ class PassageIndex:
         asked = self.asked(question)
         crossing = borders(normal(question), self._postings) if UNSPACED.search(question) else set()
         return frozenset(asked) - shading(question) - crossing or frozenset(asked)
+
+    async def find(self, question: str, count: int) -> list[Hit]:
+        """The `count` best passages for `question`, searched in a thread."""
+        return await in_thread(self.search, question, count)
+
+    def weights(self, question: str) -> dict[str, float]:
+        """The weight of each of the stems of `asked`."""
+        return {term: self.weight(term) for term in self.asked(question)}
+
+    def stems(self, text: str) -> set[str]:
+        """The stems of a text's content words."""
+        return set(terms(text))
 
     def search(self, question: str, count: int = 5) -> list[Hit]:
         """The `count` best passages for `question`, best first. Each shares at least one term with it."""

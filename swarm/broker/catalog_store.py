@@ -15,6 +15,8 @@ from swarm.types.base import received
 from swarm.types.card import Blob, Card, Catalog
 
 AGAIN = "publish the catalog again: swarm experts publish DIR"
+MISSING = -2
+"""Redis' lifetime of a key that does not exist."""
 KEPT = 64
 """Parsed versions that a process caches."""
 ALIVE = 64
@@ -37,6 +39,8 @@ class CatalogStore:
         if not catalog.cards:
             raise EmptyCatalog()
         for sha256, content in blobs.items():
+            if await self._connection.call("PTTL", self._keys.blob(sha256)) != MISSING:
+                continue  # an index has many megabytes, and is mostly there already
             await self._connection.call("SET", self._keys.blob(sha256), content, "PX", self._lifetime_ms, "NX")
         cards = [part for name, card in catalog.cards.items() for part in (name, card.model_dump_json())]
         former = await self._connection.script(

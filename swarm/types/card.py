@@ -28,6 +28,18 @@ class Blob(Value):
     size: int
 
 
+class KnowledgeFile(Value):
+    """The search index of an expert's documents: a file in pieces, which workers put together."""
+
+    version: str
+    """Hash of the documents, the encoder and the format."""
+    encoder: str
+    """Identity of the encoder that made its vectors; empty for an index of words alone."""
+    sha256: str
+    size: int
+    pieces: tuple[Blob, ...]
+
+
 class Limits(Input):
     """Limits of an expert, a model or an endpoint. None: no limit."""
 
@@ -67,6 +79,8 @@ class Card(Value):
     """`module:attribute` of an expert in plain Python. Only workers started with it serve the expert."""
     isolate: Literal["process"] | None = None
     """Whether an expert in plain Python runs in a process of its own."""
+    knowledge: KnowledgeFile | None = None
+    """The index of its documents; None for one that each worker makes itself."""
     version: str = ""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from rich.status import Status
 
 from swarm.broker.catalog_store import CatalogStore
 from swarm.broker.connection import Connection
@@ -52,6 +53,8 @@ Imports = Annotated[
 UP_TIMEOUT = 60.0
 """Seconds that a command waits for a `swarm up` that is starting."""
 LOOK = 0.05
+PROGRESS = 5.0
+"""Seconds between lines about an index that is being made, where there is no terminal."""
 
 T = TypeVar("T")
 
@@ -179,6 +182,25 @@ def read_catalog(folder: Path, loaded: Mapping[str, Implementation]) -> Loaded:
     from experts.python_experts import cards
 
     return with_implementations(read_folder(folder), cards(loaded))
+
+
+async def index_documents(loaded: Loaded, screen: Screen) -> Loaded:
+    """Index the documents of a catalog before it is published, and say how far it is where that takes long."""
+    from experts.catalog.indexing import with_indexes
+
+    told = time.monotonic()
+    with screen.busy("indexing the documents") as status:
+
+        def show(expert: str, done: int, total: int) -> None:
+            nonlocal told
+            said = f"indexing the documents of {expert}: {done:,} of {total:,} passages"
+            if isinstance(status, Status):
+                status.update(said)
+            elif time.monotonic() - told >= PROGRESS:
+                told = time.monotonic()
+                screen.note(said)
+
+        return await with_indexes(loaded, show)
 
 
 @contextlib.asynccontextmanager

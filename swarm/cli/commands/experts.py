@@ -13,7 +13,16 @@ import typer
 
 from swarm.cli.base import exit_codes, options
 from swarm.cli.base.console import Screen, listed
-from swarm.cli.base.context import AsJson, Edge, Imports, RedisUrl, implementations, open_catalog_store, read_catalog
+from swarm.cli.base.context import (
+    AsJson,
+    Edge,
+    Imports,
+    RedisUrl,
+    implementations,
+    index_documents,
+    open_catalog_store,
+    read_catalog,
+)
 from swarm.errors import BadInput, ModelRefused
 from swarm.types.card import Catalog, is_local
 
@@ -81,13 +90,15 @@ def check(folder: FolderArgument, as_json: AsJson = False) -> int:
 def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = None, as_json: AsJson = False) -> int:
     """Make a folder of cards the catalog of new jobs, on all workers at once. Running jobs keep their catalog."""
     edge = Edge.of(redis, as_json)
-    loaded = read_catalog(options.folder(folder), implementations(imports))
+    found = read_catalog(options.folder(folder), implementations(imports))
 
-    async def published() -> str | None:
+    async def published() -> tuple[Loaded, str | None]:
         async with edge.url() as url, open_catalog_store(url, edge.settings) as catalog_store:
-            return await catalog_store.publish(loaded.catalog, loaded.blobs)
+            loaded = await index_documents(found, edge.screen)
+            return loaded, await catalog_store.publish(loaded.catalog, loaded.blobs)
 
-    changed = edge.run(published()) != loaded.catalog.version
+    loaded, former = edge.run(published())
+    changed = former != loaded.catalog.version
     about = {"changed": changed, "files": len(loaded.blobs)}
     edge.screen.document(_document(loaded.catalog) | about | _documents(loaded))
     _show_documents(edge.screen, loaded)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swarm.cli.base.console import Screen
-from swarm.cli.base.context import Edge, demo_folder, implementations, open_catalog_store, read_catalog
+from swarm.cli.base.context import Edge, demo_folder, implementations, index_documents, open_catalog_store, read_catalog
 from swarm.cli.render import answer
 from swarm.client.client import Job, SwarmClient
 from swarm.client.discovery import up_runs
@@ -65,7 +65,8 @@ class AskSession:
         if self.imports and self.catalog is None:
             raise BadInput("import", "a running swarm loads its experts itself", "start its workers with --import")
         if self.catalog is not None:
-            loaded = read_catalog(self.catalog, implementations(self.imports))
+            found = read_catalog(self.catalog, implementations(self.imports))
+            loaded = await index_documents(found, self.edge.screen)
             async with open_catalog_store(url, self.edge.settings) as catalog_store:
                 await catalog_store.publish(loaded.catalog, loaded.blobs)
         async with SwarmClient(url, settings=self.edge.settings) as client:
@@ -88,7 +89,7 @@ class AskSession:
 
     async def _publish_demo(self, url: str, demo: Path, loaded: Mapping[str, Implementation]) -> None:
         """Publish the demo, unless another process has published a catalog meanwhile."""
-        found = read_catalog(demo, loaded)
+        found = await index_documents(read_catalog(demo, loaded), self.edge.screen)
         async with open_catalog_store(url, self.edge.settings) as catalog_store:
             if await catalog_store.publish(found.catalog, found.blobs, first=True) is None:
                 note = "no experts are published here yet: the demo's experts answer (for yours: --catalog DIR)"

@@ -47,5 +47,12 @@ def _differing(published: Mapping[str, Card], folder: Mapping[str, Card]) -> Ite
             yield f"{name} is new"
         elif name not in folder:
             yield f"{name} is no longer there"
-        elif published[name].version != folder[name].version:
+        elif _source_version(published[name]) != folder[name].version:
             yield f"{name} is changed"
+
+
+def _source_version(card: Card) -> str:
+    """The version of a published card as its folder has it: without the index, which is made when it is published."""
+    from experts.catalog.loader import versioned
+
+    return card.version if card.knowledge is None else versioned(card.model_copy(update={"knowledge": None})).version

@@ -123,12 +123,19 @@ async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[F
         return []
     if kind.files and not card.blobs:
         return [bad("catalog", f"{card.name} has no files", AGAIN)]
+    pieces = card.knowledge.pieces if card.knowledge else ()
     try:
+        for blob in (*card.blobs, *pieces):
+            await load(blob)
         expert = await kind.build(card.model_copy(update={"model": kind.local_model}), load, NoModels())
     except SwarmError as error:
         found = raised("catalog", error, AGAIN)
         return [bad("catalog", f"{card.name}: {found.text}", found.remedy)]
-    if isinstance(expert, ExtractExpert) and not expert.index.passages:
+    if not isinstance(expert, ExtractExpert):
+        return []
+    size = expert.search.size
+    await expert.aclose()
+    if not size:
         return [bad("catalog", f"{card.name} has no text to answer from", f"write its documents; then {AGAIN}")]
     return []
 

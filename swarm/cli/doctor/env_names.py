@@ -10,7 +10,8 @@ from swarm.cli.doctor.findings import Finding, warning
 from swarm.settings import Settings
 
 OTHERS = frozenset(
-    "SWARM_CONFIG SWARM_HEALTH_SOCKET SWARM_MODELS SWARM_REDIS_SERVER OPENAI_API_KEY OPENAI_BASE_URL".split()
+    """SWARM_CACHE SWARM_CONFIG SWARM_HEALTH_SOCKET SWARM_MODELS SWARM_REDIS_SERVER
+    OPENAI_API_KEY OPENAI_BASE_URL""".split()
 )
 """Variables that are read beside the settings."""
 KNOWN = OTHERS | {f"SWARM_{name.upper()}" for name in Settings.model_fields}

@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from swarm.engine.progress import Graph, Progress, SubtaskState
 from swarm.types.answer import Answer, JobInfo, Missing, Part, Receipt, Segment
-from swarm.types.card import Blob, Card, Catalog, Limits
+from swarm.types.card import Blob, Card, Catalog, KnowledgeFile, Limits
 from swarm.types.events import (
     Accepted,
     Answered,
@@ -75,6 +75,13 @@ PART = Part(
 )
 PLAN = Plan(subtasks=(LABEL, POLICY), aggregate="join")
 BLOB = Blob(path="policies/returns.md", sha256="9f86d081", size=2048)
+KNOWLEDGE = KnowledgeFile(
+    version="0123abcd",
+    encoder="small/int8@68807e3f",
+    sha256="ab12",
+    size=2048,
+    pieces=(Blob(path="0123abcd.sqlite/0", sha256="ab12", size=2048),),
+)
 CARD = Card(
     name="policy",
     kind="rag",
@@ -95,6 +102,7 @@ CARD = Card(
     partial="keep",
     implementation="acme.experts:Policy",
     isolate="process",
+    knowledge=KNOWLEDGE,
     version="c0ffee",
 )
 SEGMENT = Segment(
@@ -151,6 +159,7 @@ EXAMPLES: dict[str, BaseModel] = {
     "request_with_expert": Request(text="My parcel is late", expert="intent"),
     "request_with_plan": Request(text="My parcel is late", plan=PLAN),
     "blob": BLOB,
+    "knowledge_file": KNOWLEDGE,
     "limits": CARD.limits,
     "card": CARD,
     "catalog": Catalog(version="beef", cards={"policy": CARD}),

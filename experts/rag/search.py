@@ -1,0 +1,92 @@
+"""Searches the documents of an expert: in the index that was published with its card, or in one made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from experts.base import LoadBlob
+from experts.knowledge.delivery import open_store
+from experts.knowledge.languages import ENGLISH
+from experts.knowledge.question import Naming
+from experts.knowledge.retrieval import RetrievedPassage, Retriever
+from experts.knowledge.sqlite_store import SqliteStore
+from experts.knowledge.terms import terms
+from experts.rag.index import Hit
+from swarm.errors import MissingDependency
+from swarm.runtime.cache_folder import cache_folder
+from swarm.runtime.thread_pool import in_thread
+from swarm.types.card import Card
+
+RELATED = 2.0
+"""Standard deviations above the cosine of unrelated texts from which on a passage without a word in common counts."""
+FETCHED = "knowledge"
+"""The cache folder of index files that workers fetched."""
+
+
+class PassageSearch(Protocol):
+    """Finds the passages that may answer a question."""
+
+    @property
+    def size(self) -> int:
+        """The number of passages."""
+        ...
+
+    async def find(self, question: str, count: int) -> list[Hit]:
+        """The `count` best passages for `question`, best first."""
+        ...
+
+    def weights(self, question: str) -> Mapping[str, float]:
+        """The weight of each stem of the question's content words. Blocks."""
+        ...
+
+    def stems(self, text: str) -> set[str]:
+        """The stems of a text's content words, as `weights` has them."""
+        ...
+
+
+class KnowledgeSearch:
+    """A PassageSearch in a published index. Close it after use."""
+
+    def __init__(self, retriever: Retriever, store: SqliteStore) -> None:
+        self.retriever, self._store, self.size = retriever, store, store.size
+
+    async def find(self, question: str, count: int) -> list[Hit]:
+        found = await self.retriever.search(question, count)
+        return [Hit(each.passage, each.words, each.coverage) for each in found if self._is_near(each)]
+
+    def _is_near(self, found: RetrievedPassage) -> bool:
+        """Whether a passage has a word of the question, or a meaning that is nearer than that of unrelated texts."""
+        if found.words or found.cosine is None or self.retriever.encoder is None:
+            return found.words > 0
+        return self.retriever.encoder.calibration.z(found.cosine) >= RELATED
+
+    def weights(self, question: str) -> Mapping[str, float]:
+        return {stem: term.weight for term in self.retriever.terms(question) for stem in term.stems}
+
+    def stems(self, text: str) -> set[str]:
+        return {stem for language in self._store.languages or (ENGLISH,) for stem in terms(text, language)}
+
+    async def aclose(self) -> None:
+        await in_thread(self._store.close)
+
+
+async def open_search(card: Card, load_blob: LoadBlob) -> KnowledgeSearch | None:
+    """Open the index that was published with `card`; None if there is none.
+
+    Raises MissingDependency with the remedy if the encoder of the index is not installed here, and UnusableInput if
+    the index is damaged or another encoder's.
+    """
+    if card.knowledge is None:
+        return None
+    from swarm.encoder.onnx import open_encoder
+
+    encoder = open_encoder() if card.knowledge.encoder else None
+    store = await open_store(card.knowledge, load_blob, await in_thread(cache_folder, FETCHED))
+    naming = Naming(card.name.replace("-", " "), card.description)
+    try:
+        retriever = Retriever(store, encoder=encoder, is_english=encoder.is_english if encoder else None, naming=naming)
+    except MissingDependency:
+        store.close()
+        raise
+    return KnowledgeSearch(retriever, store)

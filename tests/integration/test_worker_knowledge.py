@@ -1,0 +1,105 @@
+"""The index of an expert's documents is built where it is published, and workers answer from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from swarm.broker.catalog_store import CatalogStore
+from swarm.broker.connection import Connection
+from swarm.client.client import SwarmClient
+from swarm.settings import Settings
+from tests.integration.processes import serving
+from workers.catalog_publisher import publish
+
+CARD = """---
+name: rules
+kind: rag
+description: Answers what the rules say.
+model: local/extract
+documents: docs/
+---
+Quote the rule.
+"""
+QUESTION = "Within how many days may a parcel be returned?"
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
+    async with SwarmClient(settings=settings) as client:
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "cards"
+    (folder / "docs").mkdir(parents=True)
+    (folder / "rules.md").write_text(CARD)
+    write(folder, "A parcel may be returned within 31 days.")
+    return folder
+
+
+def write(folder: Path, rule: str) -> None:
+    (folder / "docs" / "rules.md").write_text(f"# Returns\n\n{rule}\n\n# Office\n\nWe open at nine.\n")
+
+
+async def test_workers_answer_from_the_index_without_the_documents(
+    settings: Settings, connection: Connection, catalog_store: CatalogStore, client: SwarmClient, folder: Path
+) -> None:
+    async with serving(settings) as process:
+        loaded = await publish(process.catalog_store, folder, {})
+        card = (await catalog_store.catalog(loaded.catalog.version)).cards["rules"]
+        for blob in card.blobs:
+            await connection.call("DEL", connection.keys.blob(blob.sha256))
+        answer = await client.ask(QUESTION, expert="rules", timeout=60)
+
+    assert card.knowledge is not None
+    assert "within 31 days" in answer.text
+
+
+async def test_publishing_the_same_folder_again_changes_nothing(catalog_store: CatalogStore, folder: Path) -> None:
+    first = await publish(catalog_store, folder, {})
+    again = await publish(catalog_store, folder, {})
+    write(folder, "A parcel may be returned within 32 days.")
+    changed = await publish(catalog_store, folder, {})
+
+    assert first.catalog == again.catalog
+    assert changed.catalog.version != first.catalog.version
+    assert await catalog_store.current() == changed.catalog.version
+
+
+async def test_a_job_keeps_the_documents_that_it_was_planned_with(
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient, folder: Path
+) -> None:
+    old = await publish(catalog_store, folder, {})
+    before = await client.submit(QUESTION, expert="rules")
+    async with serving(settings) as process:
+        await before.answer(timeout=60)
+        write(folder, "A parcel may be returned within 32 days.")
+        new = await publish(process.catalog_store, folder, {})
+        cards = [(await catalog_store.catalog(each.catalog.version)).cards["rules"] for each in (old, new)]
+        after = await client.ask(QUESTION, expert="rules", timeout=60)
+
+    assert "within 31 days" in (await before.answer(timeout=60)).text
+    assert "within 32 days" in after.text
+    assert cards[0].knowledge != cards[1].knowledge
+
+
+async def test_an_index_that_is_gone_from_redis_is_said_to_be_missing(
+    settings: Settings, connection: Connection, catalog_store: CatalogStore, client: SwarmClient, folder: Path
+) -> None:
+    write(folder, "A parcel may be returned within 77 days.")
+    async with serving(settings) as process:
+        loaded = await publish(process.catalog_store, folder, {})
+        knowledge = loaded.catalog.cards["rules"].knowledge
+        assert knowledge is not None
+        await asyncio.gather(
+            *(connection.call("DEL", connection.keys.blob(piece.sha256)) for piece in knowledge.pieces)
+        )
+        answer = await client.ask(QUESTION, expert="rules", timeout=60)
+
+    assert answer.ending == "failed"
+    assert "swarm experts publish" in answer.missing[0].message
