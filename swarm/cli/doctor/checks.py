@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 import swarm
 from swarm.broker.ledger import Ledger
@@ -28,15 +28,12 @@ from swarm.types.price import Price
 AGAIN = "publish the catalog again: swarm experts publish DIR"
 
 
-@dataclass(frozen=True)
-class Check:
-    """A part of the report: its function, and whether it needs Redis or endpoints."""
+class Check(NamedTuple):
+    """A part of the report. Its function raises LeftOut where it lacks Redis or endpoints."""
 
     name: str
     about: About
     made: Callable[[Facts], Awaitable[list[Finding]]]
-    redis: bool = False
-    endpoints: bool = False
 
 
 async def _answering(facts: Facts) -> list[Finding]:
@@ -54,8 +51,8 @@ async def _encoders(facts: Facts) -> list[Finding]:
 
 
 async def _broken(facts: Facts) -> list[Finding]:
-    users = await facts.users()
-    found, now = await open_breakers(facts.redis, {*users, *map(doctor_endpoints.where, users)})
+    redis, users = facts.redis, await facts.users()
+    found, now = await open_breakers(redis, {*users, *map(doctor_endpoints.where, users)})
     return list(doctor_redis.broken(found, now, len(users)))
 
 
@@ -65,19 +62,19 @@ async def _priced(facts: Facts) -> list[Finding]:
     given = {"SWARM_DAY_BUDGET": settings.day_budget, "SWARM_TENANT_BUDGET": settings.tenant_budget}
     budgets = [name for name, budget in given.items() if budget is not None]
     budgets += [f"that of {tenant.name}" for tenant in tenants if tenant.budget is not None]
-    given_by_file = {} if facts.models is None else facts.models.endpoints.prices
-    own = {model: Price(**{"as_of": _today(), **fields}) for model, fields in given_by_file.items()}
+    own = {model: Price(**{"as_of": _today(), **fields}) for model, fields in facts.models.endpoints.prices.items()}
     refused = settings.unpriced == "refuse"
     return list(price_tables.priced(book, own, await facts.users(), budgets, refused=refused, today=_today()))
 
 
 async def _limited(facts: Facts) -> list[Finding]:
-    names = {each.name for each in facts.endpoints()}
-    return list(price_tables.limited(await Limiters(facts.redis).limits(), await facts.users(), names))
+    limits, users = await Limiters(facts.redis).limits(), await facts.users()
+    return list(price_tables.limited(limits, users, facts.models.endpoints.names))
 
 
 async def _redis(facts: Facts) -> list[Finding]:
-    return list(doctor_redis.redis(await facts.vitals(), facts.redis.where, facts.settings))
+    where = facts.redis.where
+    return list(doctor_redis.redis(await facts.vitals(), where, facts.settings))
 
 
 async def _staffed(facts: Facts) -> list[Finding]:
@@ -86,9 +83,9 @@ async def _staffed(facts: Facts) -> list[Finding]:
 
 
 async def _published(facts: Facts) -> list[Finding]:
-    folder = await facts.in_folder()
+    current, folder = await facts.current(), await facts.in_folder()
     sound = folder.cards if facts.folder is not None and not folder.problems else None
-    return list(catalog.published(*await facts.current(), sound, str(facts.folder or "")))
+    return list(catalog.published(*current, sound, str(facts.folder or "")))
 
 
 async def _folder(facts: Facts) -> list[Finding]:
@@ -145,15 +142,15 @@ def _today() -> date:
 
 
 CHECKS = (
-    Check("endpoints", "endpoints", _answering, endpoints=True),
-    Check("models", "models", _listed, endpoints=True),
+    Check("endpoints", "endpoints", _answering),
+    Check("models", "models", _listed),
     Check("encoder", "encoder", _encoders),
-    Check("breakers", "breakers", _broken, redis=True, endpoints=True),
-    Check("prices", "prices", _priced, redis=True, endpoints=True),
-    Check("limits", "limits", _limited, redis=True, endpoints=True),
-    Check("Redis", "redis", _redis, redis=True),
-    Check("workers", "workers", _staffed, redis=True),
-    Check("catalog", "catalog", _published, redis=True),
-    Check("files of experts", "catalog", _files, redis=True),
+    Check("breakers", "breakers", _broken),
+    Check("prices", "prices", _priced),
+    Check("limits", "limits", _limited),
+    Check("Redis", "redis", _redis),
+    Check("workers", "workers", _staffed),
+    Check("catalog", "catalog", _published),
+    Check("files of experts", "catalog", _files),
     Check("folder", "catalog", _folder),
 )

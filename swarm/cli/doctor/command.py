@@ -18,7 +18,7 @@ from swarm.cli.base import exit_codes, options
 from swarm.cli.base.console import Screen
 from swarm.cli.base.context import AsJson, Edge, RedisUrl
 from swarm.cli.doctor.env_names import strangers
-from swarm.cli.doctor.findings import Finding, bad, counted, good, in_order, many, raised
+from swarm.cli.doctor.findings import Finding, LeftOut, bad, counted, good, in_order, many, raised
 from swarm.errors import BadInput, SwarmError
 from swarm.llm.endpoint_config import located
 from swarm.llm.endpoints import Endpoints
@@ -116,35 +116,21 @@ async def _examined(edge: Edge, folder: Path | None, report: DoctorReport, *, ti
         if there is not None:
             await opened.enter_async_context(there)
         asking = ASKING * timeout
-        facts = Facts(edge.settings, there, models, folder, timeout=asking, offline=offline)
+        facts = Facts(edge.settings, there, models, folder, gone=gone, timeout=asking, offline=offline)
         opened.push_async_callback(facts.aclose)
         opened.enter_context(edge.screen.busy("checking ..."))
         if models is not None and models.endpoints.names and not offline:
             with suppress(ModuleNotFoundError):  # the check that needs it reports that
                 await models.warm()  # load our modules first, so that their time does not count as the servers'
         if there is not None and (lost := await _lost(facts, timeout)):
-            facts.there, gone = None, "Redis does not answer"
+            facts.there, facts.gone = None, "Redis does not answer"
             report.findings.append(lost)
-        doing = _possible(CHECKS, facts, report, gone, offline=offline)
-        made = await asyncio.gather(*(_bounded(check, facts, report, timeout) for check in doing))
+        made = await asyncio.gather(*(_bounded(check, facts, report, timeout) for check in CHECKS))
         report.findings += [finding for findings in made for finding in findings]
-
-
-def _possible(checks: Sequence[Check], facts: Facts, report: DoctorReport, gone: str, *, offline: bool) -> list[Check]:
-    """Return the checks that can run; note the others in the report, with the reason."""
-    doing = []
-    for check in checks:
-        if check.redis and facts.there is None:
-            report.leave_out(check.name, gone)
-        elif check.endpoints and facts.models is None:
-            report.leave_out(check.name, "swarm.toml cannot be read")
-        else:
-            doing.append(check)
-    if facts.there is None and facts.models is not None:
-        report.leave_out("models of published experts", gone)
-    if offline:
-        report.leave_out("what endpoints list", "--offline")
-    return doing
+        if facts.there is None and models is not None:
+            report.leave_out("models of published experts", facts.gone)
+        if offline:
+            report.leave_out("what endpoints list", "--offline")
 
 
 def _file(environ: Mapping[str, str], report: DoctorReport) -> bool:
@@ -194,6 +180,9 @@ async def _bounded(check: Check, facts: Facts, report: DoctorReport, timeout: fl
         return [bad(check.about, problem, f"give it more time: --timeout {2 * timeout:g}s")]
     except SwarmError as error:
         return [raised(check.about, error, "check that it runs, and try again")]
+    except LeftOut as error:
+        report.leave_out(check.name, str(error))
+        return []
     except ModuleNotFoundError as error:
         report.leave_out(check.name, str(exit_codes.missing_extra(error) or error))
         return []

@@ -14,6 +14,7 @@ from swarm.broker.connection import Connection
 from swarm.broker.redis_health import RedisHealth, measure_health
 from swarm.cli.doctor import endpoints as doctor_endpoints
 from swarm.cli.doctor.endpoints import Asked, KeyIs
+from swarm.cli.doctor.findings import LeftOut
 from swarm.errors import BadInput, ExpertError
 from swarm.llm.endpoints import Endpoint
 from swarm.llm.openai.model_list import listed
@@ -46,8 +47,8 @@ class Folder(NamedTuple):
 class Facts:
     """Reads and caches facts. Closing it stops the reads that still run; the caller closes what it passed in.
 
-    `there` is None where no Redis answers, `models` where no endpoints can be read. `folder` is a catalog to compare.
-    With `offline` no endpoint is contacted.
+    `there` is None where no Redis answers, and `gone` says why; `models` is None where no endpoints can be read. Facts
+    of either raise LeftOut then. `folder` is a catalog to compare. With `offline` no endpoint is contacted.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Facts:
         models: OpenAIModels | None,
         folder: Path | None,
         *,
+        gone: str,
         timeout: float,
         offline: bool,
     ) -> None:
-        self.settings, self.there, self.models, self.folder = settings, there, models, folder
+        self.settings, self.there, self.gone, self.folder, self._models = settings, there, gone, folder, models
         self._timeout, self._offline = timeout, offline
         self._looks: dict[str, asyncio.Task[Any]] = {}
 
@@ -81,9 +83,8 @@ class Facts:
 
     @property
     def redis(self) -> Connection:
-        """The connection, for checks that run only with one."""
         if self.there is None:
-            raise RuntimeError("no Redis is connected")
+            raise LeftOut(self.gone)
         return self.there
 
     @property
@@ -109,35 +110,24 @@ class Facts:
 
     # -- endpoints
 
+    @property
+    def models(self) -> OpenAIModels:
+        if self._models is None:
+            raise LeftOut("swarm.toml cannot be read")
+        return self._models
+
     async def users(self) -> dict[str, tuple[str, ...]]:
         """Return the models that the published cards, the folder's cards and the settings use, with their users."""
+        full = self.models.endpoints.full
         cards = [] if self.there is None else list((await self.current()).cards.values())
         cards += (await self.in_folder()).cards.values()
-        return doctor_endpoints.used(cards, self.settings, str if self.models is None else self.models.endpoints.full)
-
-    def endpoints(self) -> list[Endpoint]:
-        """Return the endpoints that are set up correctly."""
-        found = []
-        for name in () if self.models is None else self.models.endpoints.names:
-            where = self._endpoint(name)
-            if isinstance(where, Endpoint):
-                found.append(where)
-        return found
-
-    def _endpoint(self, name: str) -> Endpoint | ExpertError:
-        assert self.models is not None  # noqa: S101 - checked by the callers
-        try:
-            return self.models.endpoints.get(name)
-        except ExpertError as error:
-            return error
+        return doctor_endpoints.used(cards, self.settings, full)
 
     async def asked(self) -> dict[str, Asked]:
         """Ask every endpoint that is set up or in use for its models."""
         return await self._once("asked", self._ask_all)
 
     async def _ask_all(self) -> dict[str, Asked]:
-        if self.models is None:
-            return {}
         wanted = set(map(doctor_endpoints.where, await self.users()))
         # a name from the environment may mean a dash or an underscore
         others = {name for name in self.models.endpoints.names if name.replace("-", "_") not in wanted}
@@ -145,9 +135,10 @@ class Facts:
         return {asked.name: asked for asked in await asyncio.gather(*asking)}
 
     async def _ask(self, name: str, models: OpenAIModels) -> Asked:
-        where = self._endpoint(name)
-        if not isinstance(where, Endpoint):
-            return Asked(name, error=where)
+        try:
+            where = models.endpoints.get(name)
+        except ExpertError as error:
+            return Asked(name, error=error)
         asked = Asked(name, where.host, where.model)
         if self._offline:
             return asked

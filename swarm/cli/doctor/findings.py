@@ -27,6 +27,10 @@ class Finding:
     remedy: str = ""
 
 
+class LeftOut(Exception):
+    """A check cannot run, for the reason in its message."""
+
+
 def good(about: About, text: str) -> Finding:
     return Finding(about, "good", text)
 
