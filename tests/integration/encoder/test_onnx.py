@@ -177,3 +177,19 @@ print(*sorted(thread.name for thread in threading.enumerate()))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
 
     assert done.stdout.split() == ["MainThread", "swarm-work-encoder_0"]
+
+
+def test_without_onnx_runtime_the_remedy_is_named() -> None:
+    script = """
+import asyncio, sys
+from swarm.encoder.onnx import open_encoder
+sys.modules["onnxruntime"] = None
+try:
+    asyncio.run(open_encoder(environ={}).encode(["hello"]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
+
+    assert done.stdout.startswith("MissingDependency ONNX Runtime cannot be used (")
+    assert done.stdout.rstrip().endswith("; pip install 'swarm-router[encoder]'")

@@ -53,6 +53,16 @@ def test_a_wrong_file_is_bad_and_named(tmp_path: Path) -> None:
     assert first.remedy == "install its package again, or put the right file there"
 
 
+def test_a_missing_file_is_bad_and_not_an_installation_without_encoder(tmp_path: Path) -> None:
+    environ = folder_of(tmp_path)
+    (tmp_path / DEFAULT / "vocab.txt").unlink()
+
+    (first, *_) = encoders(environ)
+    assert first.level == "bad"
+    assert first.text == f"the model {DEFAULT} lacks {tmp_path / DEFAULT / 'vocab.txt'}"
+    assert first.remedy == "pip install 'swarm-router[encoder]', or put it there"
+
+
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that exists and fails to be read")
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     environ = folder_of(tmp_path)

@@ -54,6 +54,11 @@ def test_a_missing_file_is_named_with_the_remedy(tmp_path: Path) -> None:
         locate(DEFAULT, environ)
 
 
+def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"SWARM_MODELS: {tmp_path}/no is no folder; correct or unset it"):
+        locate(DEFAULT, {"SWARM_MODELS": f"{tmp_path}/no"})
+
+
 def test_a_missing_package_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.path", [str(tmp_path)])
 
