@@ -243,8 +243,9 @@ class Hands:
         self.connection, self.log, self.catalog_store, self.keys = connection, log, catalog_store, connection.keys
         self.clock: HeldClock | None = None
 
-    def worker(self, name: str = "w1", lease: float = 1.5) -> Queue:
-        return Queue(self.connection, name, lease=lease)
+    def worker(self, name: str = "w1", lease: float | None = None) -> Queue:
+        """Without a held clock a lease lasts longer than any pause of this machine."""
+        return Queue(self.connection, name, lease=lease or (1.5 if self.clock else 60.0))
 
     async def call(self, *command: Any) -> Any:
         return await self.connection.call(*command)
