@@ -38,19 +38,19 @@ async def written(
     model: Model,
     messages: Sequence[Message],
     card: Card,
-    form: ResponseFormat | None = None,
+    response_format: ResponseFormat | None = None,
     *,
     as_json: bool = False,
     rules: Sequence[str] = (),
 ) -> Completion:
-    """Request a completion. Prose may be cut; JSON (`form` or `as_json`) must be whole.
+    """Request a completion. Prose may be cut; JSON (`response_format` or `as_json`) must be whole.
 
     Degenerate output, such as an echo of the prompt or of `rules` (see `swarm.llm.degenerate_output`), is requested
     once more with the problem named. A repeated answer is kept if the check is not certain. Raises BadOutput if no
     usable answer came: truncated JSON, or degenerate output twice.
     """
-    completion = await _whole(model, messages, card, form, strict=form is not None or as_json)
-    if form is not None or as_json:
+    completion = await _whole(model, messages, card, response_format, strict=response_format is not None or as_json)
+    if response_format is not None or as_json:
         return completion
     if not (remark := echo(completion.text, messages, (*rules, NOTICE), cut=completion.cut)):
         return completion
@@ -62,7 +62,7 @@ async def written(
 
 
 async def _whole(
-    model: Model, messages: Sequence[Message], card: Card, form: ResponseFormat | None, *, strict: bool
+    model: Model, messages: Sequence[Message], card: Card, response_format: ResponseFormat | None, *, strict: bool
 ) -> Completion:
     """Request one answer within its token cap."""
     limits = allowance()
@@ -70,7 +70,9 @@ async def _whole(
     asked = [*messages[:-1], _with_word_limit(messages[-1], limits, cap)]
     used = Usage()
     try:
-        completion = await _completed(model, asked, card, form, cap, keeps=card.partial == "keep" and not strict)
+        completion = await _completed(
+            model, asked, card, response_format, cap, keeps=card.partial == "keep" and not strict
+        )
     except BadOutput as error:  # cut before any text came
         if error.reason != "cut" or not own:
             raise
@@ -78,7 +80,7 @@ async def _whole(
     if completion.cut and own and (strict or not completion.text.strip()):
         used = completion.usage
         more = Cap((cap or 0) * THINKS_MORE, setting_of(cap or 0))
-        completion = await _completed(model, asked, card, form, more, keeps=False)
+        completion = await _completed(model, asked, card, response_format, more, keeps=False)
     completion = replace(completion, usage=used + completion.usage) if used != Usage() else completion
     if completion.cut and (strict or not completion.text.strip()):
         raise cut_output(completion.model, completion.remedy)
@@ -107,10 +109,16 @@ def _with_word_limit(message: Message, limits: Allowance, cap: int | None) -> Me
 
 
 async def _completed(
-    model: Model, messages: Sequence[Message], card: Card, form: ResponseFormat | None, cap: int | None, *, keeps: bool
+    model: Model,
+    messages: Sequence[Message],
+    card: Card,
+    response_format: ResponseFormat | None,
+    cap: int | None,
+    *,
+    keeps: bool,
 ) -> Completion:
     timeout = time_left(card.timeout)
-    request = ChatRequest(messages, max_tokens=cap, timeout=timeout, format=form, sampling=card.sampling)
+    request = ChatRequest(messages, max_tokens=cap, timeout=timeout, format=response_format, sampling=card.sampling)
     if not keeps:
         return await complete(model, request)
     come: list[str] = []

@@ -32,20 +32,22 @@ async def corrected(
     card: Card,
     schema: Mapping[str, Any],
     read: Callable[[str], Any],
-    form: ResponseFormat | None = None,
+    response_format: ResponseFormat | None = None,
     rules: Sequence[str] = (),
 ) -> Completion:
     """Request a completion until the data that `read` finds in it fits `schema`; else return the last one.
 
     Its usage includes every turn. Raises as `written` does for the first turn.
     """
-    completion = await written(model, messages, card, form, as_json=True, rules=rules)
+    completion = await written(model, messages, card, response_format, as_json=True, rules=rules)
     for _ in range(CORRECTIONS):
         problem = await in_thread(misfit, read(completion.text), completion.text, schema)
         if not problem or time_left(card.timeout) < LEAST:
             break
         try:
-            again = await written(model, _shown(messages, completion, problem), card, form, as_json=True, rules=rules)
+            again = await written(
+                model, _shown(messages, completion, problem), card, response_format, as_json=True, rules=rules
+            )
         except ExpertError as error:
             return replace(completion, usage=completion.usage + failed(error, messages))
         completion = replace(again, usage=completion.usage + again.usage)

@@ -64,8 +64,8 @@ DraftReason = Literal[
     "too_many", "no_plan",
 ]  # fmt: skip
 """Why a text is no plan: `cut` ends in the middle, `incomplete` lost steps when it was repaired."""
-Billed = Literal["unknown", "nothing", "told"]
-"""Cost of a failed model call: nothing, if its server provably did no work; the price of its `tokens`; unknown."""
+Billed = Literal["unknown", "nothing", "reported"]
+"""Cost of a failed model call: unknown; nothing, if its server provably did no work; the price of `reported` tokens."""
 Down = Literal["", "model", "endpoint"]
 """What may fail other callers too: nothing, this model, or its whole endpoint."""
 

@@ -142,7 +142,7 @@ class DeliveryAccount:
             self._used += used.counted
             return Usage(presumed=held.amount)
         held, price = self._open.pop(held.number)
-        cost = {"told": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
+        cost = {"reported": _cost(price, used), "nothing": 0, "unknown": None}[used.billed]
         if cost is not None and held.cap is not None and cost > held.amount:
             _log.warning(events.OVERSHOT, delivery=self._claim.id, model=held.model, held=held.amount, cost=cost)
         write = asyncio.ensure_future(self._retry_while_down(lambda: self._settled(held, cost, used)))

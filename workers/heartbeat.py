@@ -71,7 +71,7 @@ class _Stall:
 
     def fields(self, seconds: float) -> dict[str, Any]:
         fields = {"seconds": round(seconds, 1), "leases_lost": self.lost, "holder": self.holder, "place": self.place}
-        return fields | ({"told": "before"} if self.logged else {})
+        return fields | ({"reported": "before"} if self.logged else {})
 
 
 def current_stall(loop: asyncio.AbstractEventLoop, thread: int) -> _Stall:

@@ -46,9 +46,9 @@ class ChatExpert:
             Message("system", system_text(self.card.instruction, schema)),
             Message("user", fenced(subtask.instruction, inputs)),
         ]
-        form = ResponseFormat(self.card.name, schema) if schema else None
+        response_format = ResponseFormat(self.card.name, schema) if schema else None
         if schema:
-            completion = await corrected(self.model, messages, self.card, schema, data_in, form)
+            completion = await corrected(self.model, messages, self.card, schema, data_in, response_format)
         else:
             completion = await written(self.model, messages, self.card)
         data = data_in(completion.text) if schema else None

@@ -24,7 +24,7 @@ from swarm.types.result import Failure, Solution
 
 IDLE = max(2, os.cpu_count() or 1)
 """Maximum idle children kept for one expert."""
-PATIENCE = 3.0
+CLOSE_TIMEOUT = 3.0
 """Seconds that a child has for closing its expert and ending, before it is killed."""
 
 
@@ -158,7 +158,7 @@ async def _ended(child: asyncio.subprocess.Process) -> None:
     requests, _ = _pipes(child)
     requests.close()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(child.wait(), PATIENCE)
+        await asyncio.wait_for(child.wait(), CLOSE_TIMEOUT)
     _kill(child)
     await child.wait()
 

@@ -98,7 +98,7 @@ def cited_answer(text: str, passages: Sequence[Passage]) -> tuple[str, list[Cita
     found: list[Citation] = []
     unverified = 0
     for line in text.splitlines():
-        marked = next((matched for form in _CITED if (matched := form.fullmatch(line))), None)
+        marked = next((matched for pattern in _CITED if (matched := pattern.fullmatch(line))), None)
         matched = marked or _BARE.fullmatch(line)
         cited = _located(matched["quote"], int(matched["number"]) - 1, passages) if matched else None
         if cited:

@@ -193,14 +193,14 @@ class Ledger:
         return spent(await self._connection.call("HMGET", self._keys.budget(f"tenant:{tenant}:{day}"), *FIELDS))
 
     async def _spending(self, day: int) -> set[str]:
-        form = re.compile(re.escape(self._keys.budget("tenant:")) + rf"(.+):{day}")
+        pattern = re.compile(re.escape(self._keys.budget("tenant:")) + rf"(.+):{day}")
         found: set[str] = set()
         cursor: Any = 0
         while True:
             cursor, page = await self._connection.call(
                 "SCAN", cursor, "MATCH", self._keys.budget(f"tenant:*:{day}"), "COUNT", 1000
             )
-            found |= {match[1] for key in page if (match := form.fullmatch(key.decode()))}
+            found |= {match[1] for key in page if (match := pattern.fullmatch(key.decode()))}
             if int(cursor) == 0:
                 return found
 

@@ -24,8 +24,8 @@ LISTEN = 1.0
 class Listener:
     """One follower of some channels, waiting for the next message."""
 
-    def __init__(self, patience: Callable[[], float]) -> None:
-        self._patience = patience
+    def __init__(self, poll_interval: Callable[[], float]) -> None:
+        self._poll_interval = poll_interval
         self._news = asyncio.Event()
         self._last = b""
 
@@ -37,7 +37,7 @@ class Listener:
     async def news(self) -> bytes:
         """Wait for a message and return the last one; empty when the follower should read the log itself."""
         try:
-            async with asyncio.timeout(self._patience()):
+            async with asyncio.timeout(self._poll_interval()):
                 await self._news.wait()
         except TimeoutError:
             return b""
@@ -65,7 +65,7 @@ class Notifications:
     @contextlib.asynccontextmanager
     async def place(self, *names: str) -> AsyncIterator[Listener]:
         """Listen on these channels in the block. Earlier messages are not delivered; read the log once inside."""
-        place = Listener(self._patience)
+        place = Listener(self._poll_interval)
         new = [name for name in names if name not in self._places]
         for name in names:
             self._places.setdefault(name, set()).add(place)
@@ -84,7 +84,7 @@ class Notifications:
             for name in left:
                 await self._unsubscribe(name)
 
-    def _patience(self) -> float:
+    def _poll_interval(self) -> float:
         return max(LOOK_AGAIN, len(self._places) / LOOKS)
 
     async def _subscribe(self, name: str) -> None:

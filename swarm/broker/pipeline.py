@@ -54,7 +54,7 @@ class Pipeline:
     ) -> None:
         self._client, self._lost, self._ending, self._where = client, lost, ending, disk
         self._write = ending[0] if ending else b""
-        self._patience: float | None = None
+        self._confirm_timeout: float | None = None
         """Seconds that a confirmation may take; None: the usual reply timeout."""
         self.suspect = False
         """Whether to reconnect before the next batch."""
@@ -152,7 +152,7 @@ class Pipeline:
         """Deliver the replies once a replica or the disk has confirmed the batch."""
         confirmed: Any = 1
         for _ in self._ending or ():
-            confirmed = await self._wire.read_response(timeout=self._patience)
+            confirmed = await self._wire.read_response(timeout=self._confirm_timeout)
         if not (confirmed[0] if isinstance(confirmed, list) else confirmed):
             raise Unconfirmed
         for call, answer in answers:
@@ -161,7 +161,7 @@ class Pipeline:
 
     async def _reach_disk(self) -> None:
         waits = await waits_for_disk(self._wire, self._where)
-        self._patience = DISK_MS / 1000 + LATE
+        self._confirm_timeout = DISK_MS / 1000 + LATE
         self._ending = (self._write, packed(("WAITAOF", 1, 0, DISK_MS))) if waits else ()
 
     async def _hang_up(self) -> None:

@@ -168,7 +168,7 @@ async def _paid(embedder: Embedder, texts: Sequence[str], timeout: float, accoun
         account.settle(held, CallOutcome("unknown", used.input_tokens, estimated=True, left=True))
         raise
     used = found.usage
-    account.settle(held, CallOutcome("told", used.input_tokens, answered=True, estimated=bool(used.estimated)))
+    account.settle(held, CallOutcome("reported", used.input_tokens, answered=True, estimated=bool(used.estimated)))
     return found
 
 

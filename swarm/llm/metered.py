@@ -39,7 +39,7 @@ PER_MESSAGE = 16
 """Tokens that a chat template may put around a message."""
 PER_CALL = 128
 """Tokens that it may add once, such as a system message of its own."""
-FORM_TIMES, PER_FORM = 4, 256
+FORMAT_TIMES, PER_FORMAT = 4, 256
 """How often a schema may count as prompt (in words, in the request, and written out by the server), and the tokens
 that we and a chat template add to it."""
 
@@ -67,7 +67,7 @@ class Reservation:
 class CallOutcome:
     """How one HTTP request ended: billing, tokens, health of the server.
 
-    `billed`: `told` if the server reported the tokens, `nothing` if it did not accept the request.
+    `billed`: `reported` if the server reported the tokens, `nothing` if it did not accept the request.
     """
 
     billed: Billed
@@ -235,7 +235,7 @@ class _Call:
         known = used.input_tokens and used.output_tokens and not (used.estimated and completion.cut)
         self._settle(
             CallOutcome(
-                "told" if known else "unknown",
+                "reported" if known else "unknown",
                 used.input_tokens,
                 used.output_tokens,
                 used.cached_tokens,
@@ -256,8 +256,8 @@ class _Call:
     def _given_up(self, *, late: bool) -> None:
         """Settle an abandoned call. `late`: its time ran out, which counts against the model's health."""
         used = given_up(self._request.messages, "".join(self._come))
-        told = CallOutcome("unknown", used.input_tokens, used.output_tokens, estimated=True)
-        self._settle(replace(told, down="model", why="no answer in time") if late else replace(told, left=True))
+        outcome = CallOutcome("unknown", used.input_tokens, used.output_tokens, estimated=True)
+        self._settle(replace(outcome, down="model", why="no answer in time") if late else replace(outcome, left=True))
 
     def _settle(self, used: CallOutcome) -> None:
         """Settle the open reservation, once."""
@@ -303,17 +303,17 @@ def _answered(error: ExpertError) -> bool:
     return not error.call.health and (error.call.limited or not isinstance(error, ModelUnavailable))
 
 
-def most_tokens(messages: Sequence[Message], form: ResponseFormat | None = None) -> int:
+def most_tokens(messages: Sequence[Message], response_format: ResponseFormat | None = None) -> int:
     """The most tokens that a prompt can have.
 
     >>> most_tokens([Message("user", "where is my parcel?")])
     163
     """
     said = sum(len(message.content.encode("utf-8", "surrogatepass")) + PER_MESSAGE for message in messages)
-    return said + PER_CALL + (FORM_TIMES * _longest(form) + PER_FORM if form else 0)
+    return said + PER_CALL + (FORMAT_TIMES * _longest(response_format) + PER_FORMAT if response_format else 0)
 
 
-def _longest(form: ResponseFormat) -> int:
+def _longest(response_format: ResponseFormat) -> int:
     """Bytes of its schema, plain or strict, whichever is longer."""
-    strict = strictly(form.schema)
-    return max(len(json.dumps(schema)) for schema in (form.schema, strict.schema if strict else {}))
+    strict = strictly(response_format.schema)
+    return max(len(json.dumps(schema)) for schema in (response_format.schema, strict.schema if strict else {}))

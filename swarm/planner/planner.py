@@ -136,11 +136,11 @@ class Planner:
         except ModelRefused as error:
             why = f"SWARM_PLANNER is {self._settings.planner!r}: {error}"
             return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=why))
-        first_step = math.inf if tried is not None else await self._patience(request.text, catalog)
+        first_step = math.inf if tried is not None else await self._first_step_timeout(request.text, catalog)
         planner = ModelPlanner(model, self._settings, self._slots)
         return await planner.plan(request.text, catalog.cards, publish=publish, tried=tried, first_step=first_step)
 
-    async def _patience(self, text: str, catalog: Catalog) -> float:
+    async def _first_step_timeout(self, text: str, catalog: Catalog) -> float:
         """Return how long to wait for the model's first step: the better the plan without it, the shorter."""
         seconds = self._settings.plan_first_step
         if not seconds:

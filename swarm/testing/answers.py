@@ -131,8 +131,8 @@ def _streamed(
         more = {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} if call else {"content": part}
         events += [chunk(delta=more, index=index, **about) for index in many]
     for index in many:
-        told: dict[str, Any] = {"usage": counted} if where == "with choices" and index == many[-1] else {}
-        events.append(chunk(finish_reason=finish, index=index, **about, **told))
+        usage: dict[str, Any] = {"usage": counted} if where == "with choices" and index == many[-1] else {}
+        events.append(chunk(finish_reason=finish, index=index, **about, **usage))
     if where == "empty choices":
         events.append(chunk(choices=[], usage=counted, **about))
     return [*events, DONE] if manner.done else [*events]

@@ -73,8 +73,8 @@ async def test_what_was_settled_is_in_the_books_at_the_end_of_the_block(hands: H
     await hands.begin("j1", "t1:a", budget=0.01)
     async with paying(accounts, await hands.run("a")) as account:
         first, second, third = [await account.reserve("box/small", 100, None, 1.0) for _ in range(3)]
-        assert account.settle(first, CallOutcome("told", 40, 2)) == Usage(cost=42)
-        assert account.settle(first, CallOutcome("told", 40, 2)) == Usage()
+        assert account.settle(first, CallOutcome("reported", 40, 2)) == Usage(cost=42)
+        assert account.settle(first, CallOutcome("reported", 40, 2)) == Usage()
         assert account.settle(second, CallOutcome("nothing")) == Usage()
         assert account.settle(third, CallOutcome("unknown")) == Usage(presumed=200)
 
@@ -172,7 +172,7 @@ async def test_who_cannot_be_put_aside_waits_for_room(hands: Hands, accounts: Ac
         waiting = asyncio.ensure_future(account.reserve("box/small", 200, None, 5.0))
         await asyncio.sleep(0.12)
         assert not waiting.done()
-        holder.settle(held, CallOutcome("told", 10, 1))
+        holder.settle(held, CallOutcome("reported", 10, 1))
         assert (await waiting).amount == 300
 
 
@@ -212,7 +212,7 @@ async def test_calls_of_one_delivery_at_the_same_time_are_held_for_each(hands: H
         held = await asyncio.gather(*(account.reserve("box/small", 100, None, 1.0) for _ in range(5)))
         assert (await hands.log.spent("j1")).open == 5 * 200
         for one in held:
-            account.settle(one, CallOutcome("told", 1, 1))
+            account.settle(one, CallOutcome("reported", 1, 1))
 
     assert await hands.log.spent("j1") == Spent(settled=10, limit=10_000)
 
@@ -246,7 +246,7 @@ async def test_a_call_that_costs_more_than_was_held_is_charged_whole_and_told(ha
     await hands.begin("j1", "t1:a", budget=0.01)
     with capture_logs() as lines:
         async with paying(accounts, await hands.run("a")) as account:
-            account.settle(await account.reserve("box/small", 100, None, 1.0), CallOutcome("told", 400, 2))
+            account.settle(await account.reserve("box/small", 100, None, 1.0), CallOutcome("reported", 400, 2))
 
     (line,) = [line for line in lines if line["event"] == OVERSHOT]
     assert (line["held"], line["cost"]) == (200, 402)

@@ -118,7 +118,7 @@ def told(worker: WorkerProcess) -> list[dict[str, Any]]:
 
 def _is_stuck_over(fleet: Fleet, worker: WorkerProcess, number: int) -> bool:
     """Whether an expert holds the loop, as the only one, for the `number`th time."""
-    stuck = [line for line in told(worker) if "told" not in line]
+    stuck = [line for line in told(worker) if "reported" not in line]
     return len(fleet.starts()) == len(stuck) == number
 
 

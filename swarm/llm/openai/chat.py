@@ -92,10 +92,10 @@ class OpenAIModel:
         sampling = sampling_of(self, request.sampling)
         return _Ask(request.messages, request.max_tokens or cap_of(self, request.sampling), timeouts, sampling)
 
-    async def _counted(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
+    async def _counted(self, ask: _Ask, response_format: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer; an error carries the usage before it."""
         try:
-            async with aclosing(self._answered(ask, form)) as items:
+            async with aclosing(self._answered(ask, response_format)) as items:
                 async for item in items:
                     yield item
         except ExpertError as error:
@@ -104,7 +104,7 @@ class OpenAIModel:
             error.call = replace(error.call, tokens=tokens, estimated=bool(used.estimated))
             raise
 
-    async def _answered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
+    async def _answered(self, ask: _Ask, response_format: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer; every error is an ExpertError, with what the server may charge."""
         if not self.model:
             raise await self.connection.no_default_model(ask.timeouts.left(_now()))
@@ -115,7 +115,7 @@ class OpenAIModel:
         await self.connection.ready(self.name, ask.timeouts)
         try:
             with self.connection.translated(self.name, ask.timeouts):
-                async with aclosing(self._laddered(ask, form)) as items:
+                async with aclosing(self._laddered(ask, response_format)) as items:
                     async for item in items:
                         yield item
         except ServerError as error:
@@ -124,10 +124,10 @@ class OpenAIModel:
             clean = self.endpoint.clean
             raise error.worded(clean(str(error)), clean(error.log_message)).prefixed(self.name) from None
 
-    async def _laddered(self, ask: _Ask, form: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
+    async def _laddered(self, ask: _Ask, response_format: ResponseFormat | None) -> AsyncGenerator[str | Completion]:
         """The answer in the first format that the server accepts. Nothing is repeated once a piece was given."""
         limit = self.endpoint.limit_name
-        ladder = FormatFallback(self.capabilities, self.name, form, streamed=True, limit=limit)
+        ladder = FormatFallback(self.capabilities, self.name, response_format, streamed=True, limit=limit)
         begun = answered = False
         while not answered:
             try:
@@ -187,7 +187,7 @@ class OpenAIModel:
         try:
             completion = reader.completion(self.name, ladder.way or "")
         except ExpertError as error:
-            error.call = replace(error.call, billed="told")
+            error.call = replace(error.call, billed="reported")
             raise
         is_long = len(completion.text) > LONG
         completion = await in_thread(ladder.answered, completion) if is_long else ladder.answered(completion)
@@ -205,8 +205,8 @@ class OpenAIModel:
     def _body(self, ask: _Ask, ladder: FormatFallback) -> dict[str, Any]:
         """The JSON body of the request."""
         messages, body = ask.messages, {**ask.sampling.request(), "model": self.model}
-        if ladder.form and ladder.way:
-            messages = worded(ladder.way, ladder.form, messages)
+        if ladder.format and ladder.way:
+            messages = worded(ladder.way, ladder.format, messages)
             body |= ladder.parameters()
         body["messages"] = [{"role": message.role, "content": message.content} for message in messages]
         if ask.max_tokens:

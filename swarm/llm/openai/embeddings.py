@@ -77,12 +77,12 @@ class OpenAIEmbedder:
         try:
             answer = await self.connection.read("embeddings", body, timeouts, self.name, most=MAX_BYTES)
             found = in_thread(read, answer, len(texts)) if len(answer) > LONG else None
-            vectors, told = read(answer, len(texts)) if found is None else await found
+            vectors, reported = read(answer, len(texts)) if found is None else await found
         except ServerError as error:
             raise refused(self.name, self.connection.endpoint, error) from None
         except BadOutput as error:
             raise error.prefixed(self.name) from None
-        return vectors, estimated(counted(told), sent=sum(map(text_tokens, texts)), received=0)
+        return vectors, estimated(counted(reported), sent=sum(map(text_tokens, texts)), received=0)
 
 
 def batches(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -103,8 +103,8 @@ def batches(texts: Sequence[str]) -> Iterator[list[str]]:
 def same_length(name: str, vectors: Sequence[Sequence[float]]) -> None:
     """Raise BadOutput unless all vectors have the same length."""
     if len(lengths := sorted({len(vector) for vector in vectors})) > 1:
-        told = ", ".join(map(str, lengths[:5]))
-        raise BadOutput(f"{name}: the vectors differ in length ({told}); ask one model only", retryable=False)
+        shown = ", ".join(map(str, lengths[:5]))
+        raise BadOutput(f"{name}: the vectors differ in length ({shown}); ask one model only", retryable=False)
 
 
 def read(answer: bytes, count: int) -> tuple[list[tuple[float, ...]], Mapping[str, Any]]:

@@ -57,8 +57,8 @@ def retry_after(headers: Mapping[str, str], body: Any, now: float) -> float | No
         given = headers.get(name, "").strip()
         if (wait := _wait(given, now, unit) if unit == 1.0 or _NUMBER.fullmatch(given) else None) is not None:
             return wait
-    if (told := _told(body, now)) is not None:
-        return told
+    if (asked := _asked_in(body, now)) is not None:
+        return asked
     waits = [wait for left, wait in _limits(headers, now) if not left]
     return max(waits, default=None)
 
@@ -91,7 +91,7 @@ def _combined(value: str) -> Iterator[tuple[int | None, float]]:
             yield None if left is None else int(left), min(float(wait), LONGEST)
 
 
-def _told(body: Any, now: float) -> float | None:
+def _asked_in(body: Any, now: float) -> float | None:
     """The wait in an error's body, as a field or in words."""
     text = whole(body, MAX_BODY)
     for field in _FIELD.finditer(text):

@@ -57,9 +57,9 @@ _STREAM = re.compile(
 _STREAM_OPTIONS = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
 
 
-def parameters(way: Way, form: ResponseFormat, strict: Strict | None = None) -> dict[str, Any]:
-    """The parameters that request `form`, beside the messages; `json_schema` with the strict form, if given."""
-    name, schema = re.sub(r"[^a-zA-Z0-9_-]", "_", form.name)[:64] or "answer", dict(form.schema)
+def parameters(way: Way, response_format: ResponseFormat, strict: Strict | None = None) -> dict[str, Any]:
+    """The parameters that request a format, beside the messages; `json_schema` with the strict form, if given."""
+    name, schema = re.sub(r"[^a-zA-Z0-9_-]", "_", response_format.name)[:64] or "answer", dict(response_format.schema)
     match way:
         case "json_schema":
             asked = {"schema": schema} if strict is None else {"schema": strict.schema, "strict": True}
@@ -76,14 +76,14 @@ def parameters(way: Way, form: ResponseFormat, strict: Strict | None = None) -> 
             return {}
 
 
-def worded(way: Way, form: ResponseFormat, messages: Sequence[Message]) -> tuple[Message, ...]:
+def worded(way: Way, response_format: ResponseFormat, messages: Sequence[Message]) -> tuple[Message, ...]:
     """`messages` with the schema in the system message, the first one: many chat templates accept only one.
 
     Also for `json_object`: servers may ignore the schema beside it, and OpenAI demands the word JSON.
     """
     if way not in ("words", "json_object"):
         return tuple(messages)
-    schema = json.dumps(form.schema, ensure_ascii=False, separators=(",", ":"))
+    schema = json.dumps(response_format.schema, ensure_ascii=False, separators=(",", ":"))
     said = f"Answer with one JSON value and nothing else. It must fit this JSON schema:\n{schema}"
     if messages and messages[0].role == "system":
         return Message("system", f"{messages[0].content}\n\n{said}"), *messages[1:]
@@ -117,21 +117,23 @@ class CapabilityCache:
 
 
 class FormatFallback:
-    """The formats that one call tries, from the best that `model` is not known to refuse. None without a form."""
+    """The formats that one call tries, from the best that `model` is not known to refuse. None if none is wanted."""
 
     def __init__(
         self,
         notes: CapabilityCache,
         model: str,
-        form: ResponseFormat | None,
+        response_format: ResponseFormat | None,
         *,
         streamed: bool = False,
         limit: str = LIMITS[0],
     ) -> None:
-        self._notes, self._model, self.form = notes, model, form
-        self._left = [way for way in WAYS if form and not self._refuses(way, form)]
+        self._notes, self._model, self.format = notes, model, response_format
+        self._left = [way for way in WAYS if response_format and not self._refuses(way, response_format)]
         self._guessed: Way | None = None
-        self._unknown = frozenset(word for word in NARROWING if form and ("refused", model, "keyword", word) in notes)
+        self._unknown = frozenset(
+            word for word in NARROWING if response_format and ("refused", model, "keyword", word) in notes
+        )
         self._strict: Strict | None = None
         self._asks_strictly()
         self.streamed = streamed and ("refused", model, "stream") not in notes
@@ -149,15 +151,17 @@ class FormatFallback:
         return self._strict if self.way == "json_schema" else None
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters that request the form, without the keywords that the server does not support."""
+        """The parameters that request the format, without the keywords that the server does not support."""
         asked = self._asked
         return parameters(self.way, asked, self.strict) if asked and self.way else {}
 
     def answered(self, completion: Completion) -> Completion:
-        """The completion in terms of the original form, with the keywords that the request left out."""
-        if self.form is None or self.way in (None, "words"):
+        """The completion in terms of the original format, with the keywords that the request left out."""
+        if self.format is None or self.way in (None, "words"):
             return completion
-        dropped = tuple(sorted(word for word in self._unknown if without(self.form.schema, {word}) != self.form.schema))
+        dropped = tuple(
+            sorted(word for word in self._unknown if without(self.format.schema, {word}) != self.format.schema)
+        )
         if self.strict is None:
             return replace(completion, dropped=dropped) if dropped else completion
         return replace(completion, text=_restored(completion.text, self.strict), dropped=self.strict.dropped + dropped)
@@ -187,11 +191,11 @@ class FormatFallback:
     def took(self, text: str, *, by_tool: bool, withheld: bool = False) -> None:
         """Remember whether the server supports the format: a 200 may mean that it was ignored. A `withheld` text proves
         nothing."""
-        if not self.form or not self.way:
+        if not self.format or not self.way:
             return
         self._notes.add("took", self._model, self.way)
         if self._guessed:
-            self._notes.add("refused", self._model, self._guessed, self.form.name)
+            self._notes.add("refused", self._model, self._guessed, self.format.name)
         if withheld:
             return
         if self.way == "tool":
@@ -220,8 +224,8 @@ class FormatFallback:
 
     @property
     def _asked(self) -> ResponseFormat | None:
-        """The form without the keywords that the server does not support."""
-        return replace(self.form, schema=without(self.form.schema, self._unknown)) if self.form else None
+        """The format without the keywords that the server does not support."""
+        return replace(self.format, schema=without(self.format.schema, self._unknown)) if self.format else None
 
     def _asks_strictly(self) -> None:
         """Use the strict form, if there is one and the server is not known to refuse it."""
@@ -241,13 +245,18 @@ class FormatFallback:
     def _steps_down(self, said: str) -> bool:
         if self._leaves_out(said):
             return True
-        way, one_form = self._left[0], bool(self.form and (_SCHEMA_ITSELF.search(said) or shaping(said)))
-        if self.form and self.strict and (one_form or _STRICT.search(said)):
-            self._notes.add("refused", self._model, "strict", *([self.form.name] if one_form else []))
+        way, one_format = self._left[0], bool(self.format and (_SCHEMA_ITSELF.search(said) or shaping(said)))
+        if self.format and self.strict and (one_format or _STRICT.search(said)):
+            self._notes.add("refused", self._model, "strict", *([self.format.name] if one_format else []))
             self._strict = None
             return True
-        if one_form or (_TOOL if way == "tool" else _RESPONSE_FORMAT).search(said):
-            self._notes.add("refused", self._model, way, *([self.form.name] if self.form and one_form else []))
+        if one_format or (_TOOL if way == "tool" else _RESPONSE_FORMAT).search(said):
+            self._notes.add(
+                "refused",
+                self._model,
+                way,
+                *([self.format.name] if self.format and one_format else []),
+            )
         elif not self._unexplained(way):
             return False
         else:
@@ -259,9 +268,9 @@ class FormatFallback:
         """Whether to blame the format for a refusal without a reason: once in a call, and only if it never worked."""
         return not (self._guessed or ("took", self._model, way) in self._notes)
 
-    def _refuses(self, way: Way | Literal["strict"], form: ResponseFormat) -> bool:
+    def _refuses(self, way: Way | Literal["strict"], response_format: ResponseFormat) -> bool:
         refused = ("refused", self._model, way)
-        return refused in self._notes or (*refused, form.name) in self._notes
+        return refused in self._notes or (*refused, response_format.name) in self._notes
 
 
 def _other(limit: str) -> str:

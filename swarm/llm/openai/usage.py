@@ -23,27 +23,27 @@ PER_MESSAGE, PER_ANSWER = 3, 3
 """Tokens around a message, and before an answer."""
 
 
-def counted(told: Mapping[str, Any]) -> Usage:
+def counted(reported: Mapping[str, Any]) -> Usage:
     """The usage of one call as its server reported it; zero for counts that are missing or invalid.
 
     Chat completions and responses differ in names. Some servers count cached tokens in addition to `input_tokens`; some
     leave reasoning tokens out of the answer's tokens and count them in the total only.
     """
-    sent = _number(told, "prompt_tokens", "input_tokens")
-    if "prompt_tokens" not in told and "input_tokens_details" not in told:
-        beside = _number(told, "cache_read_input_tokens") + _number(told, "cache_creation_input_tokens")
+    sent = _number(reported, "prompt_tokens", "input_tokens")
+    if "prompt_tokens" not in reported and "input_tokens_details" not in reported:
+        beside = _number(reported, "cache_read_input_tokens") + _number(reported, "cache_creation_input_tokens")
         sent = _sane(sent + beside) if sent else 0
-    received, total = _number(told, "completion_tokens", "output_tokens"), _number(told, "total_tokens")
+    received, total = _number(reported, "completion_tokens", "output_tokens"), _number(reported, "total_tokens")
     written = max(received, total - sent) if sent and received else received
-    thoughts = _detail(told, "completion_tokens_details", "output_tokens_details", "reasoning_tokens")
-    cached = _detail(told, "prompt_tokens_details", "input_tokens_details", "cached_tokens")
-    cached = cached or _number(told, "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
+    thoughts = _detail(reported, "completion_tokens_details", "output_tokens_details", "reasoning_tokens")
+    cached = _detail(reported, "prompt_tokens_details", "input_tokens_details", "cached_tokens")
+    cached = cached or _number(reported, "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
     return Usage(
         calls=1,
         input_tokens=sent,
         output_tokens=written,
         cached_tokens=min(cached, sent),
-        reasoning_tokens=min(max(thoughts or _number(told, "reasoning_tokens"), written - received), written),
+        reasoning_tokens=min(max(thoughts or _number(reported, "reasoning_tokens"), written - received), written),
     )
 
 
@@ -54,9 +54,9 @@ def estimated(usage: Usage, *, sent: int, received: int) -> Usage:
     """
     if usage.input_tokens and (usage.output_tokens or not received):
         return usage
-    told = usage.model_dump(exclude={"input_tokens", "output_tokens", "estimated"})
+    counts = usage.model_dump(exclude={"input_tokens", "output_tokens", "estimated"})
     tokens = {"input_tokens": usage.input_tokens or sent, "output_tokens": usage.output_tokens or received}
-    return Usage(**told, **tokens, estimated=1)
+    return Usage(**counts, **tokens, estimated=1)
 
 
 def failed(error: ExpertError, messages: Sequence[Message]) -> Usage:
@@ -70,7 +70,7 @@ def failed(error: ExpertError, messages: Sequence[Message]) -> Usage:
     if call.billed == "nothing":
         return Usage()
     sent, received = call.tokens
-    known = call.billed == "told" and sent and received and not call.estimated
+    known = call.billed == "reported" and sent and received and not call.estimated
     return Usage(
         calls=1,
         input_tokens=sent or prompt_tokens(messages),
@@ -104,14 +104,14 @@ def text_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // TOKEN_BYTES)
 
 
-def _detail(told: Mapping[str, Any], chat: str, responses: str, name: str) -> int:
-    details = told.get(chat) or told.get(responses)
+def _detail(reported: Mapping[str, Any], chat: str, responses: str, name: str) -> int:
+    details = reported.get(chat) or reported.get(responses)
     return _number(details, name) if isinstance(details, Mapping) else 0
 
 
-def _number(told: Mapping[str, Any], *names: str) -> int:
+def _number(reported: Mapping[str, Any], *names: str) -> int:
     """The first valid count among `names`; 0 without one."""
-    return next((found for name in names if (found := _sane(told.get(name)))), 0)
+    return next((found for name in names if (found := _sane(reported.get(name)))), 0)
 
 
 def _sane(value: object) -> int:

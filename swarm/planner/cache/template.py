@@ -209,14 +209,14 @@ def _require_nothing_old(
     replaced = {word for change in changes for word in _words(change.old)}
     both = set(_words(kept.text)) - replaced
     now = both.union(_words(text), named)
-    told = [re.sub(_REFERENCE, " ", subtask.instruction) for subtask in subtasks]
+    instructions = [re.sub(_REFERENCE, " ", subtask.instruction) for subtask in subtasks]
     rest = [str(part) for one in subtasks for part in (one.output, one.when, one.for_each) if part is not None]
-    added = {word for part in (*told, *rest) for word in _words(part)} - now
+    added = {word for part in (*instructions, *rest) for word in _words(part)} - now
     if not {_root(word) for word in added}.isdisjoint(map(_root, replaced - now)):
         raise _Doubt("a value that the plan paraphrases")
     if any(change.quoted for change in changes):
         _require_nothing_of_a_quotation(subtasks, added, now, both, cards)
-    if any(value not in now for part in told for value in _values_of(part)):
+    if any(value not in now for part in instructions for value in _values_of(part)):
         raise _Doubt("a value that the request does not give")
 
 

@@ -73,7 +73,7 @@ def role(
     if fits(ranked):
         joins = clause.soft and last and (_same(clause, last, ranked) or _is_thin(clause, ranked[0], index))
         return "part" if joins else "task"
-    if clause.announces or (following and (_introduces(clause, following) or _is_told_by(clause, following))):
+    if clause.announces or (following and (_introduces(clause, following) or _is_explained_by(clause, following))):
         return "before"
     if _says_how(clause) or _labels(clause) or _EMPTY.issuperset(clause.meant) or (last and elaborates(clause, last)):
         return "after"
@@ -110,10 +110,10 @@ def _introduces(clause: Clause, following: Clause) -> bool:
     return (following.soft and not wishes) or not VAGUE.isdisjoint(clause.meant[:3])
 
 
-def _is_told_by(clause: Clause, following: Clause) -> bool:
+def _is_explained_by(clause: Clause, following: Clause) -> bool:
     """Whether the next sentence says what this one wants to know: "I want to learn about cats. Find ..."."""
-    told = following.verb in TELLING and not following.order
-    return clause.wants and told and not _LEARNING.isdisjoint(clause.words)
+    explains = following.verb in TELLING and not following.order
+    return clause.wants and explains and not _LEARNING.isdisjoint(clause.words)
 
 
 # -- what says more about the task before ----------------------------------------------------------------------

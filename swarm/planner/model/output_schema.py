@@ -20,7 +20,7 @@ _ORDER = ("when", "for_each", "id", "expert", "instruction", "depends_on")
 _AGGREGATES = [way for way in get_args(Aggregate) if way != "auto"]
 
 
-def form(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> ResponseFormat:
+def response_format(cards: Mapping[str, Card], *, may_be_empty: bool = False) -> ResponseFormat:
     """Return the JSON schema of a plan of these experts, as strict servers accept it (`swarm.llm.strict_schema`).
 
     All objects are closed, with all fields required. Alternative objects in one place each begin with their own key.

@@ -25,7 +25,7 @@ from swarm.planner.compile.expert_names import ExpertNames
 from swarm.planner.compile.foreign_references import Foreign
 from swarm.planner.model import prompt
 from swarm.planner.model.early_dispatch import EarlyDispatch
-from swarm.planner.model.output_schema import form
+from swarm.planner.model.output_schema import response_format
 from swarm.planner.model.request_placeholder import bound, marked, unquoted
 from swarm.planner.model.shortlist import candidates, shortlist
 from swarm.planner.model.spare_capacity import Slots, SpareCapacity, unknown
@@ -120,7 +120,7 @@ class _Conversation:
     async def plan(self, until: float) -> Planned:
         """Ask until there is a plan or no turn is left."""
         self._until = until
-        patience = asyncio.get_running_loop().time() + self.first_step
+        first_step_until = asyncio.get_running_loop().time() + self.first_step
         messages = prompt.asked(self._question)
         outages = refusals = 0
         for turn in range(1, TURNS + 1):
@@ -139,7 +139,7 @@ class _Conversation:
                     return self.gave_up(as_reason(error.reason), self._last, error.log_message)
                 if refusals > 1:
                     break
-                if asyncio.get_running_loop().time() > patience:
+                if asyncio.get_running_loop().time() > first_step_until:
                     late = f"{self._model.name}: {self._unstarted}"
                     return self.gave_up("timeout", f"{self._last}; {self._unstarted}", late)
                 messages = self._repair(error, completion.text if completion else "", draft)
@@ -168,7 +168,7 @@ class _Conversation:
 
     async def _answered(self, messages: Sequence[Message]) -> Completion:
         """Return the model's answer to one turn. The first answers are streamed."""
-        wanted = form(self._question.cards, may_be_empty=self._question.tried is not None)
+        wanted = response_format(self._question.cards, may_be_empty=self._question.tried is not None)
         self._written = ""
         left = max(0.1, self._until - asyncio.get_running_loop().time())
         request = ChatRequest(messages, max_tokens=self._most, timeout=left, format=wanted)
@@ -201,16 +201,16 @@ class _Conversation:
         early.restart()
         stream = self._model.stream(request)
         self.room.asks()
-        with self._giving_up() as patience:
-            async with patience, aclosing(stream) as items:
+        with self._giving_up() as step_timeout:
+            async with step_timeout, aclosing(stream) as items:
                 async for item in items:
                     if isinstance(item, Completion):
                         return item
                     self.room.hears()
                     self._written = written = written + item
-                    if patience.when() is not None and (shown := _named(written, self._question.cards)) > steps:
+                    if step_timeout.when() is not None and (shown := _named(written, self._question.cards)) > steps:
                         steps = shown
-                        patience.reschedule(asyncio.get_running_loop().time() + self.first_step)
+                        step_timeout.reschedule(asyncio.get_running_loop().time() + self.first_step)
                     if len(written) > MAX_WRITTEN or early.steps > self._settings.max_subtasks:
                         reason: DraftReason = "too_long" if len(written) > MAX_WRITTEN else "too_many"
                         raise NoDraft(reason, f"stopped after {early.steps:,} steps and {len(written):,} characters")
@@ -222,11 +222,11 @@ class _Conversation:
     def _giving_up(self) -> Iterator[asyncio.Timeout]:
         """Limit the time to the next step. Raises Unstarted, after which the model is not asked again."""
         seconds = None if math.isinf(self.first_step) else self.first_step
-        patience = asyncio.timeout(seconds)
+        step_timeout = asyncio.timeout(seconds)
         try:
-            yield patience
+            yield step_timeout
         except TimeoutError:
-            if not patience.expired():
+            if not step_timeout.expired():
                 raise
             raise Unstarted(self._unstarted) from None
 
@@ -273,14 +273,14 @@ class _Conversation:
             kept = sum(begun.get(subtask.id) == subtask for subtask in plan.subtasks)
             self._notes.append(f"{len(begun)} began while it was written, {len(begun) - kept} of them were discarded")
         facts = {"aggregate": plan.aggregate, "why": plan.why, "mends": plan.mends}
-        told = {"notes": tuple(self._notes), "usage": self._usage}
-        return self._planned(plan.subtasks, closed=True).model_copy(update=facts | told)
+        notes = {"notes": tuple(self._notes), "usage": self._usage}
+        return self._planned(plan.subtasks, closed=True).model_copy(update=facts | notes)
 
     def _nothing_left(self, turn: int, completion: Completion) -> Planned:
         """Return an empty plan, which is valid only when planning again."""
         self._note(turn, f"nothing is left to do{_asked_by(completion)}")
-        told = {"notes": tuple(self._notes), "usage": self._usage}
-        return self._planned((), closed=True).model_copy(update=told)
+        notes = {"notes": tuple(self._notes), "usage": self._usage}
+        return self._planned((), closed=True).model_copy(update=notes)
 
     def _planned(self, subtasks: tuple[Subtask, ...], *, closed: bool) -> Planned:
         spares = fallbacks(subtasks, self._cards)

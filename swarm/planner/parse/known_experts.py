@@ -24,11 +24,11 @@ class KnownExperts:
     def __call__(self, name: str) -> bool:
         if not self._normal:
             return False
-        if (told := self._asked.get(name)) is None:
+        if (known := self._asked.get(name)) is None:
             if len(self._asked) > 1_000:
                 self._asked.clear()
-            told = self._asked[name] = self._is_known(name)
-        return told
+            known = self._asked[name] = self._is_known(name)
+        return known
 
     def _is_known(self, name: str) -> bool:
         return (plain := normalized(name)) in self._normal or plain.removeprefix("functions").removesuffix(

@@ -68,9 +68,11 @@ def named(members: Mapping[str, object], known: KnownExperts) -> bool:
 def _defines(keyed: AliasedKeys) -> bool:
     """Whether an object is the definition of a tool, copied from the prompt, and so no step."""
     inner = keyed.get("function")
-    told = (AliasedKeys(inner) if isinstance(inner, dict) else keyed).get("parameters")
+    parameters = (AliasedKeys(inner) if isinstance(inner, dict) else keyed).get("parameters")
     return (
-        isinstance(told, dict) and told.get("type") in ("dict", "object") and isinstance(told.get("properties"), dict)
+        isinstance(parameters, dict)
+        and parameters.get("type") in ("dict", "object")
+        and isinstance(parameters.get("properties"), dict)
     )
 
 

@@ -120,13 +120,13 @@ class StepReader:
             given = keyed[key]
             if isinstance(given, str) and holds_json(given):
                 given = parsed(given)
-            if isinstance(given, str) and key in INSTRUCTION and not self._told_elsewhere(keyed, used, key):
+            if isinstance(given, str) and key in INSTRUCTION and not self._instructed_elsewhere(keyed, used, key):
                 continue
             used.add(key)
             return self.arguments.arguments(given)
         return {}
 
-    def _told_elsewhere(self, keyed: AliasedKeys, used: set[str], but: str) -> bool:
+    def _instructed_elsewhere(self, keyed: AliasedKeys, used: set[str], but: str) -> bool:
         return any(
             isinstance(keyed.get(key), str) and keyed[key] and key not in used
             for key in keyed.of("instruction") if key != but and key not in ARGUMENTS
@@ -134,38 +134,38 @@ class StepReader:
 
     def _instruction(self, keyed: AliasedKeys, used: set[str]) -> str:
         for key in keyed.of("instruction"):
-            told = keyed.get(key)
-            if key not in used and isinstance(told, str) and told.strip():
+            value = keyed.get(key)
+            if key not in used and isinstance(value, str) and value.strip():
                 used.add(key)
-                return clean(told)
+                return clean(value)
         return ""
 
     def _conditions(self, step: RawStep, keyed: AliasedKeys, used: set[str]) -> None:
         for key in ("when", "condition", "if", "runif", "onlyif"):
             if key in keyed and keyed[key] not in (None, "", True, {}) and step.when is None:
                 used.add(key)
-                told = keyed[key]
-                step.when = self._plain_object(told) if isinstance(told, dict) else {"text": clean(str(told))}
+                value = keyed[key]
+                step.when = self._plain_object(value) if isinstance(value, dict) else {"text": clean(str(value))}
         for key in ("foreach", "forall", "mapover", "loopover", "iterateover"):
             if isinstance(over := keyed.get(key), str) and over.strip() and not step.for_each:
                 used.add(key)
                 step.for_each = clean(over)
         for key in ("output", "outputschema", "schema", "outputs", "returns"):
-            told = keyed.get(key)
+            value = keyed.get(key)
             if (
-                isinstance(told, dict)
-                and {"type", "properties", "enum", "$ref", "anyOf"} & told.keys()
+                isinstance(value, dict)
+                and {"type", "properties", "enum", "$ref", "anyOf"} & value.keys()
                 and step.output is None
             ):
                 used.add(key)
-                step.output = self._plain_object(told)
-            elif key in ("output", "outputs") and isinstance(told, str):
+                step.output = self._plain_object(value)
+            elif key in ("output", "outputs") and isinstance(value, str):
                 used.add(key)
-                if not step.id and VARIABLE.fullmatch(told.strip("$<>{}# ")):
-                    step.id = clean(told.strip("$<>{}# "))
+                if not step.id and VARIABLE.fullmatch(value.strip("$<>{}# ")):
+                    step.id = clean(value.strip("$<>{}# "))
 
-    def _plain_object(self, told: Mapping[str, object]) -> dict[str, object]:
-        return {clean(str(key)): self.arguments.plain(value) for key, value in told.items()}
+    def _plain_object(self, members: Mapping[str, object]) -> dict[str, object]:
+        return {clean(str(key)): self.arguments.plain(value) for key, value in members.items()}
 
     def _rest(self, step: RawStep, members: Mapping[str, object], keyed: AliasedKeys, used: set[str]) -> None:
         """Use keys of unknown meaning as arguments, if the step has no others."""

@@ -92,7 +92,7 @@ async def test_each_request_is_paid_for_in_a_delivery() -> None:
     assert len(server.requests) == len(purse.reserved) == 2
     assert {(model, cap) for model, _, cap in purse.reserved} == {("box/embedder", 1)}
     assert all(sent > 300 for _, sent, _ in purse.reserved)
-    assert list(purse.settled.values()) == [CallOutcome("told", 7, answered=True)] * 2
+    assert list(purse.settled.values()) == [CallOutcome("reported", 7, answered=True)] * 2
 
 
 async def test_without_money_nothing_is_sent() -> None:

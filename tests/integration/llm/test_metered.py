@@ -30,7 +30,7 @@ from swarm.types.result import Usage
 
 ASKED = [Message("user", "where is my parcel?")]
 FORM = ResponseFormat("answer", {"type": "object"})
-TOLD = CallOutcome("told", 7, 3, answered=True)
+TOLD = CallOutcome("reported", 7, 3, answered=True)
 LOST = CallOutcome("unknown", 11, estimated=True)
 """A call of which nobody told anything: only its prompt is known, and not what became of it."""
 
@@ -86,7 +86,7 @@ async def test_a_call_is_held_for_at_every_byte_of_its_prompt_and_settled_by_wha
             answer = await complete(models.get("box/small"), ChatRequest(ASKED, max_tokens=30))
 
     assert purse.reserved == [("box/small", 19 + PER_MESSAGE + PER_CALL, 30)]
-    assert purse.settled == {1: CallOutcome("told", prompt_tokens(ASKED), 3, answered=True)}
+    assert purse.settled == {1: CallOutcome("reported", prompt_tokens(ASKED), 3, answered=True)}
     assert answer.usage == Usage(calls=1, input_tokens=11, output_tokens=3, cost=14)
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 30)
 
@@ -98,7 +98,7 @@ async def test_where_a_limit_holds_the_cap_is_sent_and_the_answer_streamed() -> 
 
     assert answer.text == "on its way"
     assert (server.requests[0].streamed, server.requests[0].body["max_tokens"]) == (True, 50)
-    assert purse.settled == {1: CallOutcome("told", prompt_tokens(ASKED), 3, answered=True)}
+    assert purse.settled == {1: CallOutcome("reported", prompt_tokens(ASKED), 3, answered=True)}
 
 
 @pytest.mark.parametrize("name", ["content", "reasoning_content"])
@@ -162,7 +162,7 @@ async def test_what_was_counted_before_the_last_words_is_not_what_they_cost() ->
 
     purse = await outcome(lambda request: Stream(parts), purse=Purse(cap=20))
 
-    assert purse.settled == {1: CallOutcome("told", 11, 3, answered=True, estimated=True)}
+    assert purse.settled == {1: CallOutcome("reported", 11, 3, answered=True, estimated=True)}
 
 
 async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> None:
@@ -170,7 +170,7 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
 
     purse = await outcome(lambda request: Reply(completion("so", usage=usage)))
 
-    assert purse.settled == {1: CallOutcome("told", 7, 103, answered=True, reasoning=100)}
+    assert purse.settled == {1: CallOutcome("reported", 7, 103, answered=True, reasoning=100)}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ async def test_thoughts_that_are_counted_in_the_total_alone_are_paid_for() -> No
         (Reply({"error": {"message": "no", "code": 400}}), replace(LOST, answered=True)),
         (Reply("no JSON"), replace(LOST, answered=True)),
         (Reply(completion("")), TOLD),
-        (Reply(completion("so", usage=None)), CallOutcome("told", 11, 1, answered=True, estimated=True)),
+        (Reply(completion("so", usage=None)), CallOutcome("reported", 11, 1, answered=True, estimated=True)),
         (None, replace(LOST, down="model")),
     ],
     ids=["401", "429", "408", "503", "error in a 200", "no JSON", "empty answer", "no usage", "hung up"],
@@ -261,7 +261,7 @@ async def test_each_request_that_failed_and_may_be_charged_has_a_hold_of_its_own
             await complete(models.get("box/small"), ChatRequest(ASKED, format=FORM))
 
     assert len(purse.reserved) == asked > 1
-    assert [used.billed for used in purse.settled.values()] == ["unknown"] * (asked - 1) + ["told"]
+    assert [used.billed for used in purse.settled.values()] == ["unknown"] * (asked - 1) + ["reported"]
     lost = Usage(calls=1, input_tokens=11, presumed=100, estimated=1, unknown=1)
     assert answer.usage == sum([lost] * (asked - 1), Usage(calls=1, input_tokens=7, output_tokens=3, cost=10))
     assert len(server.requests) == 1
@@ -273,7 +273,7 @@ async def test_cached_tokens_are_told_apart() -> None:
 
     purse = await outcome(lambda request: Reply(completion("yes", usage=usage)))
 
-    assert purse.settled == {1: CallOutcome("told", 100, 3, cached=64, answered=True)}
+    assert purse.settled == {1: CallOutcome("reported", 100, 3, cached=64, answered=True)}
 
 
 @pytest.mark.parametrize(("limit", "down"), [(0.5, ["model"]), (0.3, [""])])

@@ -9,7 +9,7 @@ import pytest
 from swarm.llm.base import Message, ResponseFormat
 from swarm.llm.metered import (
     PER_CALL,
-    PER_FORM,
+    PER_FORMAT,
     PER_MESSAGE,
     most_tokens,
 )
@@ -21,7 +21,7 @@ FORM = ResponseFormat("answer", {"type": "object"})
 
 
 def test_a_form_counts_as_often_as_it_may_stand_in_a_prompt() -> None:
-    assert most_tokens(ASKED, FORM) - most_tokens(ASKED) == 4 * len('{"type": "object"}') + PER_FORM
+    assert most_tokens(ASKED, FORM) - most_tokens(ASKED) == 4 * len('{"type": "object"}') + PER_FORMAT
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -13,7 +13,7 @@ import pytest
 from swarm.llm.openai.structured_output import parameters
 from swarm.llm.strict_schema import Strict, restored, strictly
 from swarm.llm.strict_schema_nulls import MayLack
-from swarm.planner.model.output_schema import form
+from swarm.planner.model.output_schema import response_format
 from swarm.types.card import Card
 from tests.unit.llm.schemas import open_object, strict
 
@@ -198,7 +198,7 @@ def test_the_form_of_a_plan_goes_out_letter_by_letter() -> None:
     cards = {
         f"expert-{n}": Card(name=f"expert-{n}", kind="instruction", description="x", model="a/b") for n in range(30)
     }
-    wanted = form(cards)
+    wanted = response_format(cards)
     asked = parameters("json_schema", wanted, strictly(wanted.schema))["response_format"]["json_schema"]
 
     assert json.dumps(asked) == json.dumps({"name": "plan", "schema": wanted.schema, "strict": True})

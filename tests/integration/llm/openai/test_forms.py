@@ -273,7 +273,7 @@ async def test_a_request_that_is_refused_for_the_name_of_its_limit_shares_its_ho
         ACCOUNT.reset(token)
 
     assert len(server.requests) == 2
-    assert (purse.held, [used.billed for used in purse.settled]) == (1, ["told"])
+    assert (purse.held, [used.billed for used in purse.settled]) == (1, ["reported"])
     assert found.usage.cost == 1
 
 

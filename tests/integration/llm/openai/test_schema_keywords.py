@@ -9,7 +9,7 @@ import pytest
 
 from swarm.llm.base import ChatRequest, Completion, Message, ResponseFormat, complete
 from swarm.llm.openai.models import OpenAIModels
-from swarm.planner.model.output_schema import form
+from swarm.planner.model.output_schema import response_format
 from swarm.planner.planner import Planner
 from swarm.settings import Settings
 from swarm.testing.model_server import ModelServer, Received, Reply
@@ -21,7 +21,7 @@ pytest.importorskip("openai")
 
 
 CARD = Card(name="faq", kind="instruction", description="Answers questions", model="box/small")
-PLAN = form({"faq": CARD})
+PLAN = response_format({"faq": CARD})
 LIST = ResponseFormat("list", {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}})
 ASKED = [Message("user", "plan this")]
 REFUSALS: dict[str, Any] = {

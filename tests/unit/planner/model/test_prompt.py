@@ -17,7 +17,7 @@ from swarm.llm.strict_schema import Strict, strictly
 from swarm.planner.base import DoneSubtask, PriorPlan
 from swarm.planner.compile.compiler import CompileRules, compiled
 from swarm.planner.model import prompt
-from swarm.planner.model.output_schema import EXAMPLES, form, skeleton, written
+from swarm.planner.model.output_schema import EXAMPLES, response_format, skeleton, written
 from swarm.planner.model.prompt import PlanningPrompt, asked, problems, repaired, restarted
 from swarm.planner.model.shortlist import MOST, candidates, shortlist
 from swarm.planner.parse.draft import read
@@ -61,7 +61,7 @@ def test_an_example_is_a_plan_that_reads_and_compiles_without_a_mend(example: An
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.request[:20])
 def test_an_example_fits_the_schema_that_servers_are_given(example: Any) -> None:
-    asked_for = form({name: card(name) for name in example.experts})
+    asked_for = response_format({name: card(name) for name in example.experts})
     plan = json.loads(written(example.plan))
     for step in plan["subtasks"]:
         if step.keys() & {"when", "for_each"}:
@@ -81,7 +81,7 @@ def test_what_fits_the_schema_with_all_its_nulls_compiles() -> None:
         ],
         "aggregate": "pass",
     }  # fmt: skip
-    jsonschema.validate(plan, form(TWO).schema)
+    jsonschema.validate(plan, response_format(TWO).schema)
     result = compiled(read(json.dumps(plan), tuple(TWO)), TWO, CompileRules())
 
     assert [subtask.when is None for subtask in result.subtasks] == [True, False]
@@ -90,13 +90,13 @@ def test_what_fits_the_schema_with_all_its_nulls_compiles() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 35])
 def test_servers_can_hold_a_model_to_the_schema(count: int) -> None:
-    schema = form({f"expert-{i}": card(f"expert-{i}") for i in range(count)}).schema
+    schema = response_format({f"expert-{i}": card(f"expert-{i}") for i in range(count)}).schema
 
     assert strictly(schema) == Strict(schema)
 
 
 def test_an_example_has_its_fields_in_the_order_of_the_schema() -> None:
-    plain, conditional = form(TWO).schema["properties"]["subtasks"]["items"]["anyOf"]
+    plain, conditional = response_format(TWO).schema["properties"]["subtasks"]["items"]["anyOf"]
     steps = [step for example in EXAMPLES for step in json.loads(written(example.plan))["subtasks"]]
     orders = [[name for name in (conditional if step.keys() & {"when", "for_each"} else plain)["properties"]
                if name in step] for step in steps]  # fmt: skip
@@ -106,7 +106,7 @@ def test_an_example_has_its_fields_in_the_order_of_the_schema() -> None:
 
 
 def test_the_schema_knows_these_experts_and_no_others_and_is_closed_as_strict_servers_ask() -> None:
-    schema = form(TWO).schema
+    schema = response_format(TWO).schema
     plan = {"subtasks": [{"id": "t1", "expert": "nobody", "instruction": "x", "depends_on": []}], "aggregate": "pass"}
 
     with pytest.raises(jsonschema.ValidationError):
