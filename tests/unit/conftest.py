@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import multiprocessing.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import structlog
 
 REFUSED = {
     "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind", "socket.connect",
@@ -25,23 +26,37 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"{event} in a unit test: it belongs into tests/integration")
 
 
+def _refuse_spawn(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+    """In place of the one way to start a process that tells no audit hook."""
+    _refuse("os.posix_spawn", (path, args))
+    return _spawn(path, args, passfds)
+
+
+_spawn = multiprocessing.util.spawnv_passfds
+multiprocessing.util.spawnv_passfds = _refuse_spawn
 sys.addaudithook(_refuse)
 # With every test module loaded, a search for cycles after each 700 objects is a tenth of the time of these tests.
 gc.set_threshold(20_000)
+# So is the drawing of a traceback that nobody sees.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 
-@pytest.fixture(autouse=True)
-def no_socket_and_no_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Refuse both, and let the test fail also if it took the refusal for an ordinary error."""
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what all tests share is no garbage
+
+
+# Hooks, as a fixture for each of thousands of tests takes its time; pytest calls them for tests below this folder only.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
     global _seen
-    seen: list[str] = []
-    _seen = seen
+    _seen = []
 
-    def spawn(path: object, arguments: object, *rest: object) -> int:
-        _refuse("os.posix_spawn", (path, arguments))
-        raise AssertionError("never reached")
 
-    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawn)  # it tells no audit hook
-    yield
-    _seen = None
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Let the test fail also if it took the refusal for an ordinary error."""
+    global _seen
+    seen, _seen = _seen, None
     assert not seen, f"a unit test tried {seen}: it belongs into tests/integration"

@@ -67,7 +67,7 @@ def same(one: BaseException, other: BaseException) -> bool:
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-@settings(max_examples=settings().max_examples // 3)  # of each of many classes
+@settings(max_examples=settings().max_examples // 5)  # of each of many classes
 def test_every_error_is_the_same_again(kind: type[SwarmError], data: st.DataObject) -> None:
     error = data.draw(MADE[kind])
 

@@ -83,8 +83,8 @@ async def test_a_call_is_told_with_what_it_used_and_where_its_time_went(paid: Pu
     with told() as line:
         completion = await asked(slowly, format=ResponseFormat("f", {}))
 
-    assert 85 <= line.pop("ms") < 1_000
-    assert 29 <= line.pop("rate_wait_ms") < 300
+    assert line.pop("ms") >= 85
+    assert line.pop("rate_wait_ms") >= 29
     assert line.pop("first_ms") > 0
     assert completion.usage.cost == 12
     assert line == {

@@ -44,12 +44,13 @@ async def test_each_error_is_logged_and_the_loop_started_again(lines: LogCapture
     assert loop.pauses == [0.2, 0.4, 0.8]
 
 
-async def test_the_pause_is_bounded() -> None:
+async def test_the_pause_is_bounded(lines: LogCapture) -> None:
     loop = Failing(*(RuntimeError() for _ in range(20)))
 
     await supervised("lane", loop, pause=loop.pause)
 
     assert max(loop.pauses) == LONGEST
+    assert len(lines.entries) == 20
 
 
 async def test_a_cancel_ends_it() -> None:

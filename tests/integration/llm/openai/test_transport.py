@@ -176,7 +176,7 @@ async def test_thoughts_are_tokens(tmp_path: Path) -> None:
             whole = await answer(models.get("box"), streamed=True)
 
     assert whole.text == "yes"
-    assert 0.3 < whole.first < 2
+    assert whole.first > 0.3
 
 
 async def test_words_that_are_no_unicode_are_a_typed_error(tmp_path: Path) -> None:
