@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -56,14 +55,10 @@ def test_a_template_that_fails_whatever_it_is_given_is_refused(tmp_path: Path, b
         "{% macro row(a, b=1) %}{{ a }}{{ b }}{{ caller() }}{{ varargs }}{% endmacro %}{% call row(1) %}x{% endcall %}",
         "{% for r in results %}{{ loop.index }}{% set n = namespace(x=r) %}{{ n.x.text }}{% endfor %}",
         "{% if 'refund' in instruction %}{% set kind = 'refund' %}{% endif %}{{ kind }}",
-        "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
     ],
 )
 def test_a_template_that_may_run_is_accepted(tmp_path: Path, body: str) -> None:
-    begun = time.process_time()
-
     assert CardReader(written(tmp_path, a_front(), body), tmp_path).problems == []
-    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from swarm.errors import NoPlan
 from swarm.planner.local import planner
 from swarm.types.events import Planned
-from swarm.types.plan import MAX_SUBTASKS, Plan
+from swarm.types.plan import Plan
 from tests.unit.planner.local.desk import DESK, OFFICE, cards, shape
 
 
@@ -86,14 +86,6 @@ def test_a_literal_placeholder_is_no_reference() -> None:
 
     assert [s.references for s in planned.subtasks] == [(), ("t1",)]
     assert "$${HOME}" in planned.subtasks[0].instruction
-
-
-def test_more_tasks_than_a_job_may_have_are_refused() -> None:
-    assert len(planner.plan("Find the refund policy. " * MAX_SUBTASKS, DESK).subtasks) == MAX_SUBTASKS
-    with pytest.raises(NoPlan, match="more than 1,000"):
-        planner.plan("Find the refund policy. " * (MAX_SUBTASKS + 1), DESK)
-    with pytest.raises(NoPlan, match="more than 20,000 parts"):
-        planner.plan("refund; " * 20_001, DESK)
 
 
 def test_a_long_text_that_many_tasks_need_is_not_copied_without_bound() -> None:
