@@ -1,25 +1,23 @@
-"""Turns documents into what an index file holds: chunks, which of them are duplicates, and BM25 postings."""
+"""Turns documents into what an index file holds: chunks, which of them are duplicates, and postings."""
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
+import numpy as np
+
+from experts.knowledge.former_index import FormerIndex
 from experts.knowledge.index_file import SCHEMA, chunk_hash
 from experts.knowledge.languages import ENGLISH, language_of
-from experts.knowledge.terms import normal, terms
+from experts.knowledge.postings import Postings, count_terms
+from experts.knowledge.terms import normal
 from experts.rag.chunking import Passage
-from swarm.text.bm25 import saturated
 
-B = 0.75
-"""How much a longer passage counts less."""
-HEADING = 2
-"""Number of times that words of the nearest heading count; words of the headings above it count once."""
-_PUNCTUATION = " .,;:!?\"'*_()[]"
+NOTHING = FormerIndex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +40,6 @@ class AnalysedChunk(NamedTuple):
     same_as: int | None
 
 
-class Posting(NamedTuple):
-    """The distinct chunks that have a term, and the term's saturated frequency in each."""
-
-    chunks: array[int]
-    impacts: array[float]
-
-
 @dataclass(frozen=True)
 class Analysis:
     """All of an index but the vectors."""
@@ -56,7 +47,7 @@ class Analysis:
     documents: Sequence[IndexedDocument]
     languages: Sequence[str]
     chunks: Sequence[AnalysedChunk]
-    postings: Mapping[str, Posting]
+    postings: Postings
 
     @property
     def distinct(self) -> list[AnalysedChunk]:
@@ -74,20 +65,26 @@ def version_of(documents: Sequence[IndexedDocument], encoder: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def analyse(documents: Sequence[IndexedDocument]) -> Analysis:
-    """Number the chunks of the documents, find duplicates, and count the terms of the others."""
+def analyse(documents: Sequence[IndexedDocument], former: FormerIndex = NOTHING) -> Analysis:
+    """Number the chunks of the documents, find duplicates, and count the terms of those that `former` lacks."""
     languages = [_language(document) for document in documents]
     chunks: list[AnalysedChunk] = []
     counts: dict[int, Counter[str]] = {}
+    places = np.full(former.total, -1, np.int32)
     first: dict[str, int] = {}
     for number, document in enumerate(documents):
+        language = languages[number]
         for ordinal, passage in enumerate(document.passages):
-            chunk = len(chunks)
+            chunk, digest = len(chunks), chunk_hash(passage)
             same = first.setdefault(_plain(passage), chunk)
-            chunks.append(AnalysedChunk(number, ordinal, passage, chunk_hash(passage), None if same == chunk else same))
-            if same == chunk:
-                counts[chunk] = _counts(passage, languages[number])
-    return Analysis(documents, languages, chunks, _postings(counts))
+            chunks.append(AnalysedChunk(number, ordinal, passage, digest, None if same == chunk else same))
+            if same != chunk:
+                continue
+            if (known := former.numbers.get((digest, language))) is not None:
+                places[known] = chunk
+            else:
+                counts[chunk] = count_terms(passage, language)
+    return Analysis(documents, languages, chunks, former.postings.moved(places).joined(Postings.counted(counts)))
 
 
 def _language(document: IndexedDocument) -> str:
@@ -95,24 +92,5 @@ def _language(document: IndexedDocument) -> str:
 
 
 def _plain(passage: Passage) -> str:
-    """What equals in duplicates: headings and words, whatever the case, the spaces and the marks around words."""
-    return " ".join(word.strip(_PUNCTUATION) for word in normal(f"{passage.section}\n{passage.shown}").split())
-
-
-def _counts(passage: Passage, language: str) -> Counter[str]:
-    counts = Counter(terms(passage.shown, language))
-    above, _, nearest = passage.section.rpartition(" > ")
-    counts.update(terms(above, language) + terms(nearest, language) * HEADING)
-    return counts
-
-
-def _postings(counts: Mapping[int, Counter[str]]) -> dict[str, Posting]:
-    mean = max(1.0, sum(each.total() for each in counts.values()) / max(1, len(counts)))
-    found: dict[str, Posting] = defaultdict(lambda: Posting(array("i"), array("f")))
-    for chunk, each in counts.items():
-        length = each.total() / mean
-        for term, times in each.items():
-            posting = found[term]
-            posting.chunks.append(chunk)
-            posting.impacts.append(saturated(times, length, b=B))
-    return dict(found)
+    """What equals in duplicates: headings and text, whatever the case, the spaces and the mark at the end."""
+    return " ".join(normal(f"{passage.section}\0{passage.shown}").split()).rstrip(" .,;:!?")

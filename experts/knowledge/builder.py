@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experts.knowledge.analysis import AnalysedChunk, Analysis, IndexedDocument, analyse, version_of
+from experts.knowledge.former_index import FormerIndex
 from experts.knowledge.index_file import APPLICATION, BLOCK, SCHEMA, TABLES, encoded_text, open_index
 from swarm.errors import UnusableInput
 from swarm.runtime.thread_pool import in_thread
@@ -41,19 +42,17 @@ async def build(
 ) -> Path:
     """Build the index of `documents` in `folder`, and return its file, named by its version.
 
-    A file that is there already and sound is returned as it is. Vectors of unchanged passages are taken from `former`,
-    an earlier file. Equal documents give an equal name. Raises what the encoder raises, and OSError.
+    A file that is there already and sound is returned as it is. Vectors and terms of unchanged passages are taken from
+    `former`, an earlier file. Equal documents give an equal name. Raises what the encoder raises, and OSError.
     """
     identity = encoder.identity if encoder else ""
     version = await in_thread(version_of, documents, identity)
     path = folder / f"{version}.sqlite"
     if await in_thread(is_sound, path, version):
         return path
-    analysis = await in_thread(analyse, documents)
-    vectors = None
-    if encoder is not None:
-        known = await in_thread(stored_vectors, former, identity) if former else {}
-        vectors = await _vectors(analysis.distinct, encoder, known, progress)
+    known = await in_thread(FormerIndex.read, former, identity)
+    analysis = await in_thread(analyse, documents, known)
+    vectors = await _vectors(analysis.distinct, encoder, known.vectors, progress) if encoder else None
     await in_thread(_write, path, version, identity, analysis, vectors)
     return path
 
@@ -64,19 +63,6 @@ def is_sound(path: Path, version: str) -> bool:
         found = db.execute("select value from meta where name = 'version'").fetchone()
         return bool(found == (version,) and db.execute("pragma quick_check(1)").fetchone() == ("ok",))
     return False
-
-
-def stored_vectors(path: Path, encoder: str) -> Mapping[bytes, Floats]:
-    """The vectors of an index file by the hash of their passage; empty if the file is unusable or another encoder's."""
-    with suppress(UnusableInput, sqlite3.DatabaseError, KeyError, ValueError), closing(open_index(path)) as db:
-        meta = dict(db.execute("select name, value from meta"))
-        if meta["encoder"] != encoder:
-            return {}
-        data = b"".join(row[0] for row in db.execute("select data from vector order by first"))
-        vectors = np.frombuffer(data, np.float32).reshape(-1, int(meta["dimension"]))
-        hashes = db.execute("select hash from chunk where same_as is null order by id").fetchall()
-        return {digest: vector for (digest,), vector in zip(hashes, vectors, strict=True)}
-    return {}
 
 
 async def _vectors(
@@ -140,10 +126,8 @@ def _insert(db: sqlite3.Connection, version: str, encoder: str, analysis: Analys
             for number, chunk in enumerate(analysis.chunks)
         ),
     )  # fmt: skip
-    db.executemany(
-        "insert into posting values (?, ?, ?)",
-        ((term, held.chunks.tobytes(), held.impacts.tobytes()) for term, held in sorted(analysis.postings.items())),
-    )
+    db.executemany("insert into posting values (?, ?, ?)", analysis.postings.rows())
+    db.execute("insert into length values (?)", (analysis.postings.lengths(len(analysis.chunks)).tobytes(),))
     if vectors is not None:
         blocks = range(0, len(vectors), BLOCK)
         db.executemany("insert into vector values (?, ?)", ((at, vectors[at : at + BLOCK].tobytes()) for at in blocks))

@@ -1,6 +1,6 @@
 """The format of an index file: an SQLite database with documents, chunks, postings and vectors.
 
-Postings hold BM25 impacts for our own stems. SQLite's full-text index is not used: its BM25 gives a term that half of
+Postings hold our own stems. SQLite's full-text index is not used: its BM25 gives a term that half of
 the chunks have no weight, which leaves nothing of a question to a short document.
 """
 
@@ -15,7 +15,7 @@ from swarm.errors import UnusableInput
 
 APPLICATION = 0x5377_726D
 """SQLite's application id of an index file."""
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables, the terms and the impacts. A file of another version is built anew."""
 BLOCK = 1_000
 """Vectors in one row of the table `vector`."""
@@ -33,10 +33,13 @@ create table chunk (
   hash blob not null, same_as integer
 );
 create index same on chunk (same_as) where same_as is not null;
-create table posting (term text primary key, chunks blob not null, impacts blob not null);
+create table posting (term text primary key, chunks blob not null, counts blob not null);
+create table length (data blob not null);
 create table vector (first integer primary key, data blob not null);
 """
-"""`chunks` are int32 and `impacts` float32 of equal length; `data` are float32 vectors of BLOCK distinct chunks."""
+"""`posting` has numbers of distinct chunks (int32) and how often the term is in each (uint16); `length` has one row,
+the length of all chunks in units of the mean (float32); `vector` has in a row those of BLOCK distinct chunks (float32).
+"""
 
 
 def chunk_hash(passage: Passage) -> bytes:

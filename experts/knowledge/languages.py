@@ -16,7 +16,7 @@ from experts.knowledge.unspaced_scripts import UNSPACED
 from swarm.text import english
 
 ENGLISH = "english"
-LOOKED_AT = 20_000
+LOOKED_AT = 4_000
 """Maximum characters of a document that are read."""
 SHORTEST = 12
 """Minimum number of words for a decision; a shorter text counts as English."""
@@ -89,11 +89,12 @@ def language_of(text: str) -> str:
     'german'
     """
     words = _WORD.findall(text[:LOOKED_AT].lower())
-    spaced = [word for word in words if not UNSPACED.search(word)]
+    spaced = words if text.isascii() else [word for word in words if not UNSPACED.search(word)]
     if len(spaced) < SHORTEST or len(spaced) < len(words) / 2:
         return ENGLISH
     counts = Counter(spaced)
-    shares = {language: sum(counts[word] for word in own) / len(spaced) for language, own in _FUNCTION.items()}
+    present = counts.keys()
+    shares = {name: sum(counts[word] for word in own & present) / len(spaced) for name, own in _FUNCTION.items()}
     best = max(shares, key=lambda language: (shares[language], language == ENGLISH))
     if shares[best] >= ENOUGH:
         return best

@@ -19,7 +19,10 @@ from experts.knowledge.index_file import REBUILD, open_index
 from experts.knowledge.store import ChunkScore, StoredChunk, StoredDocument, Term, Where
 from experts.rag.chunking import Passage
 from swarm.errors import UnusableInput
+from swarm.text.bm25 import K1
 
+B = 0.75
+"""How much a longer passage counts less."""
 CACHED_POSTINGS = 256
 """Terms whose postings a store keeps in memory."""
 
@@ -80,13 +83,13 @@ class SqliteStore:
     def search_vectors(self, vector: Floats, count: int, where: Where | None = None) -> list[ChunkScore]:
         if not len(self._vectors):
             return []
-        cosines = self._vectors @ vector
+        cosines = np.vecdot(self._vectors, vector)  # `@` would use all cores, and wait for each
         rows = np.flatnonzero(self._allowed(where)[self._distinct]) if where else np.arange(len(cosines))
         return [ChunkScore(int(self._distinct[row]), score) for row, score in _best(cosines, rows, count)]
 
     def cosines(self, vector: Floats, chunks: Sequence[int]) -> dict[int, float]:
         rows = np.searchsorted(self._distinct, np.asarray(chunks, np.int64))
-        return dict(zip(chunks, (self._vectors[rows] @ vector).tolist(), strict=True))
+        return dict(zip(chunks, np.vecdot(self._vectors[rows], vector).tolist(), strict=True))
 
     def chunks(self, numbers: Sequence[int]) -> list[StoredChunk]:
         found = {chunk.id: chunk for chunk in self._chunks(numbers)}
@@ -163,10 +166,19 @@ class SqliteStore:
         yield from (_chunk(row, tuple(twins[row[0]])) for row in rows)
 
     def _read_posting(self, term: str) -> _Posting:
+        """The chunks that have a term, and its saturated frequency in each."""
         with self._connection() as db:
-            row = db.execute("select chunks, impacts from posting where term = ?", (term,)).fetchone()
-        chunks, impacts = row or (b"", b"")
-        return np.frombuffer(chunks, np.int32), np.frombuffer(impacts, np.float32)
+            row = db.execute("select chunks, counts from posting where term = ?", (term,)).fetchone() or (b"", b"")
+        chunks = np.frombuffer(row[0], np.int32)
+        times = np.frombuffer(row[1], np.uint16).astype(np.float32)
+        impacts = times * (K1 + 1) / (times + K1 * (1 - B + B * self._lengths[chunks]))
+        return chunks, impacts.astype(np.float32)
+
+    @cached_property
+    def _lengths(self) -> Floats:
+        """The length of each chunk in units of the mean."""
+        with self._connection() as db:
+            return np.frombuffer(db.execute("select data from length").fetchone()[0], np.float32)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -36,7 +36,7 @@ CONTRACTED = re.compile(r"(?:n't|'(?:re|ve|ll|d|m))$")
 def terms(text: str, language: str = ENGLISH) -> list[str]:
     """The stems of a text's words, without stop words of its language."""
     stops = STOP if language == ENGLISH else stop_words(language)
-    return [stem(word, language) for word in words(text) if word not in stops and not CONTRACTED.search(word)]
+    return [stem(word, language) for word in words(text) if word not in stops and not _contracted(word)]
 
 
 def alternatives(question: str, languages: Sequence[str]) -> list[tuple[str, ...]]:
@@ -46,7 +46,7 @@ def alternatives(question: str, languages: Sequence[str]) -> list[tuple[str, ...
     """
     stops = STOP.union(*map(stop_words, languages))
     found = list(words(question))
-    content = [word for word in found if word not in stops and not CONTRACTED.search(word)] or found
+    content = [word for word in found if word not in stops and not _contracted(word)] or found
     return list(dict.fromkeys(tuple(dict.fromkeys(stem(word, each) for each in languages)) for word in content))
 
 
@@ -64,6 +64,10 @@ def words(text: str) -> Iterator[str]:
         text = RUN.sub(" ", text)
     for word in _WORD.findall(text):
         yield word.removesuffix("'s")
+
+
+def _contracted(word: str) -> bool:
+    return "'" in word and CONTRACTED.search(word) is not None
 
 
 def normal(text: str) -> str:

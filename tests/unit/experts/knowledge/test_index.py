@@ -110,7 +110,7 @@ async def test_documents_are_filtered_by_path_and_metadata(tmp_path: Path) -> No
 
 
 async def test_equal_passages_are_found_once_and_name_all_their_documents(tmp_path: Path) -> None:
-    copies = [document("new.md", DAMAGE), document("old.md", (DAMAGE[0], "A broken MUG is replaced,  at once"))]
+    copies = [document("new.md", DAMAGE), document("old.md", (DAMAGE[0], "A broken MUG is replaced  at once"))]
     with closing(await store_of(tmp_path, *copies)) as store:
         [hit] = await found(store, "broken mug")
         [filtered] = await found(store, "broken mug", where={"document": "old.md"})
@@ -168,6 +168,24 @@ async def test_equal_documents_have_one_version_and_others_another(tmp_path: Pat
     assert one.name == elsewhere.name != renamed.name
     assert one.read_bytes() == elsewhere.read_bytes()
     assert [path.name for path in (tmp_path / "other").iterdir()] == [one.name], "nothing unfinished is left"
+
+
+async def test_an_index_made_from_an_earlier_one_is_that_made_anew(tmp_path: Path) -> None:
+    """Documents are changed, removed, added and moved; one changes its language, and one becomes a duplicate."""
+    german = [("", "Die Ware ist in der Regel nach zwei Tagen da, und wir bringen sie auch zu den Nachbarn.")]
+    before = [document("a.md", RETURNS, DAMAGE), document("b.md", SHIPPING), document("c.md", DAMAGE, *german)]
+    after = [
+        document("0.md", DAMAGE),
+        document("b.md", ("", "New words."), SHIPPING),
+        document("c.md", RETURNS, *german),
+    ]
+    former = await build(before, tmp_path)
+    path = await build(after, tmp_path, former=former)
+    anew = await build(after, tmp_path / "anew")
+    back = await build(before, tmp_path / "back", former=path)
+
+    assert path.read_bytes() == anew.read_bytes()
+    assert back.read_bytes() == former.read_bytes()
 
 
 async def test_no_documents_make_an_index_that_finds_nothing(tmp_path: Path) -> None:
