@@ -168,7 +168,7 @@ async def test_a_connection_that_breaks_is_unavailable() -> None:
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     async with OpenAIModels({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}) as models:
         with pytest.raises(ModelUnavailable, match=r"cannot reach 127\.0\.0\.1:9 .*; check the URL .*'openai'.* runs"):
-            await complete(models.get("openai/gpt"), ChatRequest(HELLO, timeout=5))
+            await complete(models.get("openai/gpt"), ChatRequest(HELLO, timeout=40))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ async def posting(dialect: Dialect | None, **more: Any) -> AsyncIterator[httpx2.
     script: Any = lambda request: SAID  # noqa: E731
     async with (
         ModelServer(dialect.speaks(script, **more) if dialect else script) as server,
-        httpx2.AsyncClient(base_url=server.url, timeout=5) as http,
+        httpx2.AsyncClient(base_url=server.url, timeout=40) as http,
     ):
         yield http
 

@@ -13,4 +13,4 @@ HELLO = {
 
 
 def client(server: ModelServer) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=server.url, timeout=5)
+    return httpx2.AsyncClient(base_url=server.url, timeout=40)

@@ -60,7 +60,7 @@ async def test_responses_and_embeddings_say_it_too() -> None:
 async def test_a_stream_that_breaks_off_says_whose_it_was() -> None:
     rules = ScriptRules.read("rules: [{error: cut, say: half an answer}]")
     for script in (OPENAI.speaks(rules), OPENAI.speaks(lambda request: InjectedFault("upstream", "half an answer"))):
-        async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=5) as http:
+        async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=40) as http:
             said = b""
             asking = {"model": "small", "messages": HELLO, "stream": True}
             async with http.stream("POST", "/chat/completions", json=asking) as answer:

@@ -125,7 +125,7 @@ async def asked(name: str, key: str = KEY, said: str = SAID, context: int = 100)
     headers = {"authorization": f"Bearer {key}"}
     async with (
         ModelServer(script) as server,
-        httpx2.AsyncClient(base_url=server.url, headers=headers, timeout=5) as http,
+        httpx2.AsyncClient(base_url=server.url, headers=headers, timeout=40) as http,
     ):
         yield Asked(dialect, http)
 
@@ -296,7 +296,7 @@ async def test_a_failure_in_the_middle_of_a_stream_is_an_event_or_the_end(name: 
     dialect = BY_NAME[name]
     asking = {"model": "small", "messages": [{"role": "user", "content": "hi"}], "input": "hi", "stream": True}
     script = dialect.speaks(lambda request: InjectedFault("upstream", "half an answer"))
-    async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=5) as http:
+    async with ModelServer(script) as server, httpx2.AsyncClient(base_url=server.url, timeout=40) as http:
         if not dialect.breaks_with_event:
             with pytest.raises(httpx2.RemoteProtocolError):
                 await http.post(f"/{path}", json=asking)
@@ -313,7 +313,7 @@ async def test_what_a_script_says_in_its_own_words_goes_back_as_it_is() -> None:
         async with (
             ModelServer(dialect.speaks(rules)) as server,
             ModelServer(dialect.speaks(lambda request: Stream([chunk("x")]))) as other,
-            httpx2.AsyncClient(timeout=5) as http,
+            httpx2.AsyncClient(timeout=40) as http,
         ):
             asking = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
             refused = await http.post(f"{server.url}/chat/completions", json=asking)

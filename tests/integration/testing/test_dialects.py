@@ -46,8 +46,9 @@ async def answered(
     model: Model, *, streamed: bool, form: ResponseFormat | None = None, limit: int | None = None
 ) -> Completion:
     if not streamed:
-        return await complete(model, ChatRequest(HELLO, format=form, max_tokens=limit, timeout=5))
-    *pieces, whole = [item async for item in model.stream(ChatRequest(HELLO, format=form, max_tokens=limit, timeout=5))]
+        return await complete(model, ChatRequest(HELLO, format=form, max_tokens=limit, timeout=40))
+    request = ChatRequest(HELLO, format=form, max_tokens=limit, timeout=40)
+    *pieces, whole = [item async for item in model.stream(request)]
     assert isinstance(whole, Completion)
     assert "".join(map(str, pieces)) == whole.text
     return whole

@@ -40,7 +40,7 @@ async def test_no_more_connections_are_open_than_the_endpoint_may_have(tmp_path:
         return "hello"
 
     async with ModelServer(slowly) as server, models_of(tmp_path, server.url, "connections = 2") as models:
-        await asyncio.gather(*(complete(models.get("box"), ChatRequest(HELLO, timeout=5)) for _ in range(6)))
+        await asyncio.gather(*(complete(models.get("box"), ChatRequest(HELLO, timeout=40)) for _ in range(6)))
 
     assert len(server.requests) == 6
     assert server.accepted <= 2
@@ -48,7 +48,7 @@ async def test_no_more_connections_are_open_than_the_endpoint_may_have(tmp_path:
 
 async def test_a_call_for_which_no_connection_gets_free_costs_nothing_and_names_the_limit(tmp_path: Path) -> None:
     async with ModelServer(hang) as server, models_of(tmp_path, server.url, "connections = 1") as models:
-        holding = asyncio.create_task(complete(models.get("box"), ChatRequest(HELLO, timeout=5)))
+        holding = asyncio.create_task(complete(models.get("box"), ChatRequest(HELLO, timeout=40)))
         await becomes(lambda: server.open)
         with pytest.raises(ModelUnavailable, match="all 1 connections of the endpoint 'box' were in use") as caught:
             await complete(models.get("box"), ChatRequest(HELLO, timeout=1))
@@ -183,4 +183,4 @@ async def test_a_hundred_streams_that_are_cancelled_at_once_close_their_connecti
         assert asyncio.all_tasks() <= before
 
         server.script = lambda request: "hello"
-        assert (await complete(models.get("box"), ChatRequest(HELLO, timeout=5))).text == "hello", "all are free again"
+        assert (await complete(models.get("box"), ChatRequest(HELLO, timeout=40))).text == "hello", "all are free again"

@@ -28,7 +28,7 @@ async def served(script: Script) -> AsyncIterator[tuple[ModelServer, OpenAIEmbed
 async def failure(body: Any, status: int = 200, texts: list[str] = TEXTS) -> ExpertError:
     async with served(lambda request: Reply(body, status)) as (_, embedder):
         with pytest.raises(ExpertError) as caught:
-            await embedder.embed(texts, timeout=5)
+            await embedder.embed(texts, timeout=40)
     assert str(caught.value).startswith("box/embedder: ")
     assert str(caught.value).count("box/embedder") == 1
     return caught.value

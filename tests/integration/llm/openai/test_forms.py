@@ -279,10 +279,10 @@ async def test_a_request_that_is_refused_for_the_name_of_its_limit_shares_its_ho
 
 async def test_the_time_limit_covers_all_ways_together() -> None:
     async def slow(request: Received) -> Answer:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(1.5)
         return Reply({"error": {"message": "response_format and tools are not supported"}}, 400)
 
     async with served(slow) as (server, model):
-        with pytest.raises(ModelUnavailable, match=r"no answer within 1\.8 s"):
-            await complete(model, ChatRequest(HELLO, format=FORM, timeout=1.8))
+        with pytest.raises(ModelUnavailable, match=r"no answer within 2\.8 s"):
+            await complete(model, ChatRequest(HELLO, format=FORM, timeout=2.8))
     assert len(server.requests) == 2

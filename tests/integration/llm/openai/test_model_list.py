@@ -91,7 +91,7 @@ async def test_a_server_that_lists_none_is_no_error(reply: Reply) -> None:
 async def test_what_is_no_list_is_a_typed_error(reply: Reply | None, kind: type[ExpertError]) -> None:
     async with served(lambda request: reply) as (_, models):
         with pytest.raises(kind, match=r"^box: "):
-            await models.get("box").connection.list_models(timeout=5)
+            await models.get("box").connection.list_models(timeout=40)
 
 
 async def test_a_silent_server_is_left_in_time() -> None:

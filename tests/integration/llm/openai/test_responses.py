@@ -39,8 +39,8 @@ async def served(folder: Path, script: Script) -> AsyncIterator[tuple[ModelServe
 
 async def answer(model: OpenAIModel, *, streamed: bool, **more: Any) -> Completion:
     if not streamed:
-        return await complete(model, ChatRequest(TALK, timeout=5, **more))
-    *pieces, whole = [item async for item in model.stream(ChatRequest(TALK, timeout=5, **more))]
+        return await complete(model, ChatRequest(TALK, timeout=40, **more))
+    *pieces, whole = [item async for item in model.stream(ChatRequest(TALK, timeout=40, **more))]
     assert isinstance(whole, Completion)
     assert "".join(str(piece) for piece in pieces) == whole.text
     return whole

@@ -61,7 +61,7 @@ async def test_a_host_that_does_not_answer_is_given_up_after_the_time_for_a_conn
 
 async def test_a_call_with_less_time_than_a_connection_may_take_costs_nothing_if_there_was_none(tmp_path: Path) -> None:
     async with unanswered() as url:
-        assert (await failure(models_of(tmp_path, url), timeout=1)).call.billed == "nothing"
+        assert (await failure(models_of(tmp_path, url), timeout=3)).call.billed == "nothing"
 
 
 async def test_a_connection_that_takes_longer_than_a_first_token_may_costs_nothing(tmp_path: Path) -> None:
@@ -165,18 +165,18 @@ async def test_comments_are_no_tokens(tmp_path: Path) -> None:
 
 async def test_thoughts_are_tokens(tmp_path: Path) -> None:
     async def parts() -> AsyncIterator[object]:
-        for _ in range(8):
+        for _ in range(20):
             yield chunk(delta={"reasoning_content": "hm"})
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         yield chunk("yes", finish_reason="stop")
 
     async with ModelServer(lambda request: Stream(parts())) as server:
-        limits = "timeouts = { first_token = 0.25, between_tokens = 0.25 }"
+        limits = "timeouts = { first_token = 1.5, between_tokens = 1.5 }"
         async with models_of(tmp_path, server.url, limits) as models:
             whole = await answer(models.get("box"), streamed=True)
 
     assert whole.text == "yes"
-    assert whole.first > 0.3
+    assert whole.first > 1.5, "the first word of the answer comes after the thoughts"
 
 
 async def test_words_that_are_no_unicode_are_a_typed_error(tmp_path: Path) -> None:
