@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from experts.catalog.indexing import with_indexes
@@ -15,8 +17,12 @@ from swarm.broker.catalog_store import CatalogStore
 from swarm.errors import BrokerError, SwarmError
 from swarm.runtime.thread_pool import in_thread
 
-WATCH = 1.0
-"""Seconds between looks at a watched folder."""
+LOOK = 0.25
+"""Seconds between looks at a watched folder, at least."""
+SHARE = 0.05
+"""Maximum share of the time that is spent looking at a folder that does not change."""
+AWAY = 1.0
+"""Seconds until a publication is tried again that Redis did not take."""
 EVERY = 5.0
 """Seconds between log lines while documents are encoded."""
 MAX_FILES = 10
@@ -66,18 +72,20 @@ def _log_left_out(loaded: Loaded) -> None:
 async def watch(store: CatalogStore, folder: Path, implementations: Mapping[str, Implementation], seen: Stamp) -> None:
     """Publish again whenever a file of the folder changes. A bad catalog is logged, and the last good one stays.
 
-    A change is published once two looks find the same folder: an editor or a copy is then done. `seen` is the stamp of
-    the folder from before it was last published, so that no change in between is missed.
+    A change is published once two looks in a row find the same folder: an editor or a copy is then done. `seen` is the
+    stamp of the folder from before it was last published, so that no change in between is missed.
     """
-    now = seen
+    now, pause = seen, LOOK
     while True:
-        await asyncio.sleep(WATCH)
-        before, now = now, await in_thread(stamp, folder)
+        await asyncio.sleep(pause)
+        before, (now, seconds) = now, await in_thread(_look, folder)
+        pause = max(LOOK, seconds / SHARE) if now == before else LOOK
         if now == seen or now != before:
             continue
         try:
             await publish(store, folder, implementations)
         except BrokerError as error:
+            pause = AWAY
             _log.warning(events.REDIS_AWAY, error=str(error))
         except SwarmError as error:
             seen = now
@@ -87,12 +95,21 @@ async def watch(store: CatalogStore, folder: Path, implementations: Mapping[str,
 
 
 def stamp(folder: Path) -> Stamp:
-    """Fingerprint a folder: path, time of change and size of each file."""
-    found = set()
-    for path in folder.rglob("*"):
-        try:
-            facts = path.stat()
-        except OSError:
-            continue
-        found.add((str(path), facts.st_mtime_ns, facts.st_size))
+    """Fingerprint a folder: path, time of change and size of each file and folder below it."""
+    found: set[tuple[str, int, int]] = set()
+    folders = [str(folder)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    facts = entry.stat()
+                    found.add((entry.path, facts.st_mtime_ns, facts.st_size))
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
     return frozenset(found)
+
+
+def _look(folder: Path) -> tuple[Stamp, float]:
+    """The stamp of a folder, and the seconds that it took."""
+    begun = time.monotonic()
+    return stamp(folder), time.monotonic() - begun

@@ -7,7 +7,6 @@ and after a change of a document only its new passages are encoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from experts.knowledge.delivery import pieces_of
 from experts.rag.chunking import passages
 from experts.rag.documents import Document
 from swarm.encoder.base import Encoder
+from swarm.encoder.inventory import runtime_is_installed
+from swarm.encoder.models import IncompleteModel
 from swarm.encoder.onnx import open_encoder
 from swarm.errors import MissingDependency, TooLarge, UnusableInput
 from swarm.runtime.cache_folder import cache_folder
@@ -68,10 +69,15 @@ def has_documents(card: Card) -> bool:
 
 
 def installed_encoder() -> Encoder | None:
-    """The default encoder; None if it is not installed."""
-    with suppress(MissingDependency):
+    """The default encoder; None if the extra is not installed. Raises IncompleteModel for half of an installation."""
+    if not runtime_is_installed():
+        return None
+    try:
         return open_encoder()
-    return None
+    except IncompleteModel:
+        raise
+    except MissingDependency:
+        return None
 
 
 def indexed_documents(card: Card, contents: Mapping[str, bytes]) -> list[IndexedDocument]:

@@ -311,7 +311,7 @@ async def test_a_folder_is_published_once_it_stands_still(
         published.append("".join(seen))
         return None
 
-    monkeypatch.setattr(catalog_publisher, "WATCH", 0)
+    monkeypatch.setattr(catalog_publisher, "LOOK", 0)
     monkeypatch.setattr(catalog_publisher, "stamp", stamp)
     monkeypatch.setattr(catalog_publisher, "publish", publish)
     with pytest.raises(IndexError):  # no more looks

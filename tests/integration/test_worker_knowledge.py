@@ -13,7 +13,7 @@ from swarm.broker.connection import Connection
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from tests.integration.processes import serving
-from workers.catalog_publisher import publish
+from workers.catalog_publisher import publish, stamp, watch
 
 CARD = """---
 name: rules
@@ -86,6 +86,25 @@ async def test_a_job_keeps_the_documents_that_it_was_planned_with(
     assert "within 31 days" in (await before.answer(timeout=60)).text
     assert "within 32 days" in after.text
     assert cards[0].knowledge != cards[1].knowledge
+
+
+async def test_a_changed_document_of_a_watched_folder_is_found_by_running_workers(
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient, folder: Path
+) -> None:
+    async with serving(settings):
+        seen = stamp(folder)
+        await publish(catalog_store, folder, {})
+        watching = asyncio.create_task(watch(catalog_store, folder, {}, seen))
+        try:
+            before = await client.ask(QUESTION, expert="rules", timeout=60)
+            write(folder, "A parcel may be returned within 45 days.")
+            while "within 45 days" not in (after := await client.ask(QUESTION, expert="rules", timeout=60)).text:
+                assert "within 31 days" in after.text, "no answer is without the documents"
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    assert "within 31 days" in before.text
 
 
 async def test_an_index_that_is_gone_from_redis_is_said_to_be_missing(
