@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from swarm.encoder.base import Calibration, TextKind, normalised
 from swarm.encoder.model_thread import in_model_thread
-from swarm.encoder.models import MULTILINGUAL, LocatedModel, locate
+from swarm.encoder.models import MULTILINGUAL, REMEDY, LocatedModel, locate
 from swarm.encoder.unigram import Unigram
+from swarm.errors import MissingDependency
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,9 +95,17 @@ class _Network:
         for name in ("proj", "proj_b", "ln_g", "ln_b"):  # of all convolutions together, side by side
             parts = [self._weights[f"{name}{size}"] for size, _ in _CONVOLUTIONS]
             self._weights[f"{name}_all"] = np.concatenate(parts, axis=-1)
+        self._threads = _thread_controller()
 
     def vectors(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """The vectors of texts given as ids, computed together: shape (len(rows), 512)."""
+        """The vectors of texts given as ids, computed together: shape (len(rows), 512).
+
+        It takes one thread: several threads of numpy wait for each other actively, and are far slower on busy cores.
+        """
+        with self._threads.limit(limits=1, user_api="blas"):
+            return self._vectors(rows)
+
+    def _vectors(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         import numpy as np
 
         weights = self._weights
@@ -149,6 +158,15 @@ def _windows(starts: Any, lengths: Any, size: int, before: int) -> Any:
     places = np.arange(total)[:, None] + np.arange(-before, size - before)
     first, end = np.repeat(starts, lengths)[:, None], np.repeat(starts + lengths, lengths)[:, None]
     return np.where((places >= first) & (places < end), places, total)
+
+
+def _thread_controller() -> Any:
+    """What limits the threads of numpy's matrix products."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError as error:
+        raise MissingDependency(f"the package threadpoolctl is not installed; {REMEDY}") from error
+    return ThreadpoolController()
 
 
 def open_use(environ: Mapping[str, str] = os.environ) -> UseEncoder:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from swarm.encoder import use
 from swarm.encoder.models import DEFAULT, MULTILINGUAL, locate
 from swarm.encoder.routing import RoutingEncoder, open_routing_encoder
 from swarm.encoder.use import UseEncoder, open_use
@@ -58,6 +61,21 @@ async def test_a_request_in_another_language_finds_its_card() -> None:
         (vector,) = await both.encode([request])
         scores = [both.calibration.z(float(cosine)) for cosine in cards @ vector]
         assert max(scores) == scores[0] > 4, request
+
+
+async def test_matrix_products_take_one_thread(encoder: UseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    threads: list[int] = []
+    compute = use._Network._vectors
+
+    def watched(network: use._Network, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        threads.extend(each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas")
+        return compute(network, rows)
+
+    monkeypatch.setattr(use._Network, "_vectors", watched)
+    await encoder.encode(["hello"])
+
+    assert set(threads) == {1}
 
 
 async def test_loading_it_imports_no_code_of_the_package() -> None:
