@@ -97,9 +97,9 @@ async def test_who_sleeps_as_long_as_the_claim_says_finds_it_due(hands: Hands) -
             slept += 1
             claims = await hands.claim("advance")
             assert [claim.job for claim in claims] == [job]
-        for claim in claims:  # on a busy machine it may have been due before
+        for claim in claims:  # none, if a busy machine let the deadline pass before
             await hands.advance(job, claim)
-        assert (await hands.history(job))[-2:] == ["tick", "ended deadline"]
+        assert (await hands.history(job))[-1] == "ended deadline"
         if slept == 10:
             return
 

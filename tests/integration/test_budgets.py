@@ -156,7 +156,7 @@ async def test_what_no_budget_can_pay_delays_no_other_expert(settings: Settings)
     wide = settings.model_copy(update={"window": 1000})
     async with (
         BilledServer(5_000, obedient=False, pause=1.0) as server,
-        swarm(wide, server, a_chat("chat"), a_chat("other")) as client,
+        swarm(wide, server, a_chat("chat", timeout=300), a_chat("other")) as client,
         Connection.open(settings.redis_url or "", settings.prefix) as connection,
     ):
         # one call fits and takes its time; the others wait for what it leaves

@@ -155,10 +155,12 @@ async def test_a_close_while_jobs_are_followed_leaves_no_connection(
     gate = Gate()
     await publish(settings, gate.expert)
     async with serving(settings, gate.expert):
+        await gate_open(client, gate)
+        gate.inside.clear()
         job = await client.submit("go", expert="gate")
         await gate.inside.wait()
         during = await connections(connection)
-        following, answer = asyncio.create_task(every(job.events())), asyncio.create_task(job.answer(20))
+        following, answer = asyncio.create_task(every(job.events())), asyncio.create_task(job.answer(40))
         await until(lambda: len(client._session.notifications._places) == 2, "both followers in their places")
         await client.aclose()
         gate.go_on.set()
