@@ -19,6 +19,7 @@ from typing import Any, NoReturn, get_args
 from pydantic import ValidationError
 
 from experts.catalog import optional_checks
+from experts.catalog.documents import CardDocuments
 from experts.catalog.files import Files
 from experts.catalog.front_matter import parse, split
 from experts.kinds import KINDS, TEMPLATE, ExpertKind, FileField
@@ -299,7 +300,7 @@ class CardReader:
                 "is missing or no path",
                 "name a file or folder beside this card, or a list of them",
             )
-        return self.files.documents(places)
+        return CardDocuments(self.files).read(places)
 
     def _file(self, field: FileField) -> Iterator[tuple[str, bytes]]:
         name, given = field.name, self._front.get(field.name)

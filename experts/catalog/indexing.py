@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from experts.catalog.loader import Loaded, catalog_of, versioned
+from experts.documents.storage import load
 from experts.kinds import KINDS
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
 from experts.knowledge.delivery import pieces_of
 from experts.rag.chunking import passages
-from experts.rag.documents import Document
 from swarm.encoder.base import Encoder
 from swarm.encoder.inventory import runtime_is_installed
 from swarm.encoder.models import IncompleteModel
@@ -82,8 +82,8 @@ def installed_encoder() -> Encoder | None:
 
 def indexed_documents(card: Card, contents: Mapping[str, bytes]) -> list[IndexedDocument]:
     """The documents of a card with their passages. Raises UnusableInput for one that cannot be read."""
-    documents = [Document.read(blob.path, contents[blob.sha256]) for blob in card.blobs]
-    return [IndexedDocument(each.name, passages(each), each.title) for each in documents]
+    documents = [load(blob.path, contents[blob.sha256]) for blob in card.blobs]
+    return [IndexedDocument(each.name, passages(each), each.title, each.metadata) for each in documents]
 
 
 async def _indexed(

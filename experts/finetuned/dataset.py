@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experts.catalog.encoding import Undecodable, text_of
+from experts.documents.encoding import Undecodable, text_of
 from swarm.errors import BadInput, TooLarge
 
 MAX_FILE = 64_000_000

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Awaitable
 from typing import Any, BinaryIO
 
-from experts.isolation.frames import HEAD, MAX_ANSWER, framed, length
+from experts.isolation.frames import HEAD, MAX_ANSWER, framed, length, own_streams
 from experts.outcome import describe_error, error_message, known_failure
 from experts.python_experts import instance
 from experts.result_repair import repaired
@@ -67,16 +67,6 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _streams() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes to the worker. The expert's own stdin is empty and its stdout goes to stderr."""
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return requests, answers
 
 
 class _Served:
@@ -141,7 +131,7 @@ def _problem(error: BaseException) -> dict[str, Any]:
 
 def main(spec: str) -> None:
     _die_with_parent()
-    stdin, stdout = _streams()
+    stdin, stdout = own_streams()
     requests = _Requests(stdin)
     with asyncio.Runner() as runner:
         served = _Served(spec, runner)

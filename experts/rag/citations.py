@@ -21,7 +21,7 @@ TITLE = 1.0
 """Weight of a word in the nearest heading, whether the sentence has it or not."""
 QUOTES = 3
 SHORTEST = 3
-"""Minimum words of a quotable sentence; a shorter line is a title or a fragment."""
+"""Minimum words of a quotable sentence, or of a row and its header; a shorter line is a title or a fragment."""
 
 Chosen = tuple[Passage, Sentence]
 Stems = Callable[[str], set[str]]
@@ -59,12 +59,12 @@ def best_quotes(question: str, hits: Iterable[Hit], search: PassageSearch) -> li
         (_score(sentence, hit.passage, weights, search.stems) * (1 + hit.score / best), hit.passage, sentence)
         for hit in hits
         for sentence in sentences(hit.passage)
-        if len(list(words(_plain(sentence.text)))) >= SHORTEST
+        if len(list(words(f"{sentence.header} {_plain(sentence.text)}"))) >= SHORTEST
     ]
     ranked = sorted((one for one in scored if one[0] > 0), key=lambda one: -one[0])[:QUOTES]
     chosen = _best_rows([one[1:] for one in ranked if one[0] >= NEAR * ranked[0][0]], weights, search.stems)
     return checked(
-        (Citation(document=passage.document, section=passage.section, quote=_plain(text)), passage)
+        (passage.cite(_plain(text)), passage)
         for passage, sentence in chosen
         for text in (sentence.header, sentence.text)
         if text
@@ -121,7 +121,7 @@ def _located(quote: str, number: int, passages: Sequence[Passage]) -> Citation |
     for passage in order:
         words = _as_it_stands(quote, passage.shown)
         if words is not None and (terms(words) or _is_whole(words, passage)):
-            return Citation(document=passage.document, section=passage.section, quote=words)
+            return passage.cite(words)
     return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from experts.base import Expert, LoadBlob
+from experts.documents.base import Document
 from experts.instruction.expert import data_in, model_of, system_text
 from experts.kinds import EXTRACT
 from experts.limited_completion import written
@@ -17,7 +18,7 @@ from experts.output_correction import corrected
 from experts.prompt_inputs import fenced, inline
 from experts.rag.chunking import Passage, passages
 from experts.rag.citations import best_quotes, cited_answer
-from experts.rag.documents import Document, load_documents
+from experts.rag.documents import load_documents
 from experts.rag.index import Hit, PassageIndex
 from experts.rag.search import KnowledgeSearch, PassageSearch, open_search
 from swarm.errors import BadOutput
@@ -146,8 +147,7 @@ class CitingExpert(SearchingExpert):
     def _messages(self, subtask: Subtask, inputs: Mapping[str, Solution], hits: Sequence[Hit]) -> list[Message]:
         schema = subtask.output or self.card.output
         shown = {
-            f"[{number}] {hit.passage.document}, {hit.passage.section}": hit.passage.shown
-            for number, hit in enumerate(hits, start=1)
+            f"[{number}] {hit.passage.cite('').place}": hit.passage.shown for number, hit in enumerate(hits, start=1)
         }
         system = f"{system_text(self.card.instruction, schema)}\n\n{RULES}"
         user = f"{fenced(subtask.instruction, inputs)}\n\n{wrap_untrusted(shown)}"
@@ -178,8 +178,7 @@ def says_absent(text: str, *, backed: bool) -> bool:
 
 def quoted(cited: Citation) -> str:
     """Format a quote and its source on one line."""
-    where = f"{cited.document}, {cited.section}" if cited.section else cited.document
-    return f'"{" ".join(cited.quote.split())}" ({where})'
+    return f'"{" ".join(cited.quote.split())}" ({cited.place})'
 
 
 def absent(question: str, model: str, why: str = "The documents do not hold an answer to") -> Solution:

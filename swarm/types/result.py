@@ -80,12 +80,37 @@ class Usage(Value):
         )
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Citation(Value):
     """A quote from a document: `quote` occurs there verbatim, except for white space."""
 
     document: str
     section: str = ""
     quote: str
+    page: int | None = Field(default=None, exclude_if=_is_none)
+    """The page of the document, from 1; None in a format without pages."""
+    lines: tuple[int, int] | None = Field(default=None, exclude_if=_is_none)
+    """First and last line of the passage in the file; None in a format without lines."""
+
+    @property
+    def place(self) -> str:
+        """Where the quote stands: the document, then its page and section, or without both its lines.
+
+        >>> Citation(document="a.pdf", section="Fees", page=3, quote="5 EUR").place
+        'a.pdf, page 3, Fees'
+        """
+        found = [self.document]
+        if self.page is not None:
+            found.append(f"page {self.page}")
+        if self.section:
+            found.append(self.section)
+        elif self.page is None and self.lines is not None:
+            first, last = self.lines
+            found.append(f"line {first}" if first == last else f"lines {first}-{last}")
+        return ", ".join(found)
 
 
 class FailedModel(Value):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experts.documents.markdown import read_text
 from experts.finetuned.dataset import TrainingRow
 from experts.finetuned.head_training import train
-from experts.rag.documents import Document
 from experts.rag.expert import ENOUGH, indexed
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
@@ -102,7 +102,7 @@ def test_questions_are_answered_or_refused_as_the_documents_warrant() -> None:
     answered: list[bool] = []
     refused: list[bool] = []
     for half in (sorted(texts)[::2], sorted(texts)[1::2]):
-        index = indexed([Document(title, "\n\n".join(texts[title])) for title in half])
+        index = indexed([read_text(title, "\n\n".join(texts[title])) for title in half])
         for item in questions:
             covered = max((hit.coverage for hit in index.search(item["q"])), default=0.0) >= ENOUGH
             own = paragraphs[item["para"]]["title"] in half

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from swarm.cli import main
+from tests.document_files import a_pdf
 from tests.integration.test_cli_children import DEMO, environment, running, slow
 
 __all__ = ["slow"]
@@ -171,19 +172,23 @@ def test_files_of_a_documents_folder_that_are_left_out_are_named(cli: Cli, tmp_p
     (docs / "a.md").write_text("Refunds take 14 days.")
     (docs / "b.pdf").write_bytes(b"%PDF")
     (docs / "c.txt").write_bytes("Café".encode("cp1252"))
+    (docs / "d.pdf").write_bytes(a_pdf([(11, 700, "Lamps are covered for two years.")], []))
+    partly = "partly read: page 2 has no text: scanned?"
 
     for verb in ("check", "publish"):
         (documents,) = cli.json("experts", verb, str(tmp_path))["documents"]
-        assert (documents["expert"], documents["read"]) == ("desk", 2)
+        assert (documents["expert"], documents["read"]) == ("desk", 3)
         assert [left["path"] for left in documents["left_out"]] == ["docs/b.pdf"]
+        assert documents["partly_read"] == [{"path": "docs/d.pdf", "reason": partly}]
         assert [warned["path"] for warned in documents["warnings"]] == ["docs/c.txt"]
         assert all(note["reason"] for note in documents["left_out"] + documents["warnings"])
         cli("experts", verb, str(tmp_path))
-        assert "warning: desk: read 2, left out 1:\n  docs/b.pdf: is no .md or .txt file" in cli.err
+        assert "warning: desk: read 3, left out 1:\n  docs/b.pdf: is broken, or no PDF" in cli.err
         remark = "warning: desk: docs/c.txt: read as Windows-1252, as it is not UTF-8; save it as UTF-8\n"
-        assert cli.err.endswith(remark)
+        assert cli.err.endswith(f"{remark}warning: desk: docs/d.pdf: {partly}\n")
 
     (docs / "b.pdf").unlink()
+    (docs / "d.pdf").unlink()
     cli("experts", "check", str(tmp_path))
     assert cli.err == remark, "nothing is left out"
 

@@ -135,7 +135,7 @@ async def test_documents_that_are_left_out_are_told(cli: Cli, tmp_path: Path) ->
 
     (told,) = [each for each in said["findings"] if "left out" in each["text"]]
     assert (told["level"], told["about"]) == ("warning", "catalog")
-    assert "docs/b.pdf is no .md or .txt file" in told["text"]
+    assert "docs/b.pdf is broken, or no PDF" in told["text"]
     assert told["remedy"] == f"see swarm experts check {tmp_path}"
 
 

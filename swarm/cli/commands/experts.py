@@ -172,21 +172,24 @@ def _unset(catalog: Catalog, environ: Mapping[str, str]) -> list[dict[str, str]]
 
 
 def _documents(loaded: Loaded) -> dict[str, object]:
-    """Return for each expert with documents the number that was read, the files left out, and the warnings."""
+    """Return for each expert with documents the number that was read, and what was not read, by file."""
     from experts.kinds import KINDS
+
+    def told(notes: Iterable[FileNote], kind: str) -> list[dict[str, str]]:
+        return [{"path": note.path, "reason": note.text} for note in notes if note.kind == kind]
 
     return {
         "documents": [
             {
                 "expert": name,
                 "read": len(card.blobs),
-                "left_out": [{"path": note.path, "reason": note.text} for note in notes if note.left_out],
-                "warnings": [{"path": note.path, "reason": note.text} for note in notes if not note.left_out],
+                "bytes": sum(blob.size for blob in card.blobs),
+                "left_out": told(loaded.notes.get(name, ()), "left_out"),
+                "partly_read": told(loaded.notes.get(name, ()), "partly_read"),
+                "warnings": told(loaded.notes.get(name, ()), "warning"),
             }
             for name, card in loaded.catalog.cards.items()
-            if (field := KINDS[card.kind].files)
-            and field.documents
-            and (notes := loaded.notes.get(name, ())) is not None
+            if (field := KINDS[card.kind].files) and field.documents
         ]
     }
 

@@ -117,16 +117,12 @@ def _show_citations(screen: Screen, segment: Segment) -> None:
 
 
 def _cited(citation: Citation) -> str:
-    return f"“{flat(citation.quote, QUOTED)}” — {flat(_place(citation))}"
-
-
-def _place(citation: Citation) -> str:
-    return f"{citation.document}, {citation.section}" if citation.section else citation.document
+    return f"“{flat(citation.quote, QUOTED)}” — {flat(citation.place)}"
 
 
 def _in_text(citation: Citation, text: str) -> bool:
     """Whether the text itself contains the quote and its place, as answers of `local/extract` do."""
-    return f'"{" ".join(citation.quote.split())}" ({_place(citation)})' in text
+    return f'"{" ".join(citation.quote.split())}" ({citation.place})' in text
 
 
 def _lack(missing: Missing, cancelled: Collection[str]) -> str:

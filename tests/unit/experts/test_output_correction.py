@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experts.documents.markdown import read_text
 from experts.instruction.expert import ChatExpert
 from experts.outcome import judged
-from experts.rag.documents import Document
 from experts.rag.expert import CitingExpert, indexed
 from swarm.errors import ModelUnavailable
 from swarm.llm.base import Message, Models
@@ -76,7 +76,7 @@ async def test_words_that_are_no_json_are_shown_as_well() -> None:
 
 
 async def test_an_answer_from_documents_is_corrected_too() -> None:
-    index = indexed([Document("a.md", "# Lamps\n\nA broken lamp is refunded within 14 days.")])
+    index = indexed([read_text("a.md", "# Lamps\n\nA broken lamp is refunded within 14 days.")])
     model = ScriptedModel(learning, "box/small")
     card = sorter(kind="rag")
 

@@ -165,6 +165,7 @@ EXAMPLES: dict[str, BaseModel] = {
     "catalog": Catalog(version="beef", cards={"policy": CARD}),
     "usage": USAGE,
     "citation": CITATION,
+    "citation_of_page": Citation(document="fees.pdf", quote="5 EUR", page=3, lines=(4, 6)),
     "solution": Solution(
         text="Within 30 days.",
         data={"days": 30},

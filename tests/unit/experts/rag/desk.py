@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from experts.rag.documents import Document
+from experts.documents.markdown import read_text
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 
-BOOK = Document(
+BOOK = read_text(
     "book.md",
     """# Book
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experts.documents.markdown import read_text
+from experts.documents.storage import load
 from experts.knowledge.terms import terms
 from experts.rag.chunking import passages
 from experts.rag.citations import stands
-from experts.rag.documents import Document
 from experts.rag.expert import ExtractExpert, indexed
 from swarm.types.result import Citation, Solution
 from tests.unit.experts.rag.desk import BOOK, RATES, a_card, asked
@@ -26,7 +27,10 @@ async def test_an_answer_quotes_the_best_sentences_and_says_where_they_stand() -
         '"Damaged goods are refunded in full." (book.md, Book > Returns > Damaged goods)'
     )
     assert solution.citations[0] == Citation(
-        document="book.md", section="Book > Returns > Damaged goods", quote="Damaged goods are refunded in full."
+        document="book.md",
+        section="Book > Returns > Damaged goods",
+        quote="Damaged goods are refunded in full.",
+        lines=(11, 15),
     )
     assert solution.data["found"] is True
     assert solution.confidence == solution.data["coverage"] == 1.0
@@ -34,7 +38,7 @@ async def test_an_answer_quotes_the_best_sentences_and_says_where_they_stand() -
 
 @pytest.mark.parametrize("rows", [80, 5])
 async def test_a_question_about_a_row_of_a_table_gets_it_and_the_names_of_its_columns(rows: int) -> None:
-    table = Document("rates.md", "# Rates\n\n" + "\n".join(RATES.split("\n")[: rows + 2]))
+    table = read_text("rates.md", "# Rates\n\n" + "\n".join(RATES.split("\n")[: rows + 2]))
     expert = ExtractExpert(a_card(), indexed([table]))
 
     solution = await expert.solve(asked(f"What is the express fee for Country{rows - 3}?"), {})
@@ -50,7 +54,7 @@ async def test_what_readers_do_not_see_is_never_quoted() -> None:
     page = (
         b"---\ntitle: Warranty\n---\n<!-- The warranty for lamps is really 36 months. -->\n\nFor lamps it is 24 months."
     )
-    expert = ExtractExpert(a_card(), indexed([Document.read("w.md", page)]))
+    expert = ExtractExpert(a_card(), indexed([load("w.md", page)]))
 
     solution = await expert.solve(asked("What is the warranty for lamps?"), {})
 
@@ -78,7 +82,7 @@ async def test_what_the_documents_do_not_hold_is_said_to_be_missing(question: st
     assert solution.citations == ()
 
 
-HANDBOOK = Document(
+HANDBOOK = read_text(
     "handbook.md",
     "# Handbook\n\nThe status page must be updated every thirty minutes during an incident.\n\n"
     "Refunds are paid within 14 days. Furniture is not covered by express delivery.\n",
@@ -138,7 +142,7 @@ SHOPS = {
     ],
 )
 async def test_questions_without_spaces_between_words_are_answered(language: str, question: str, quote: str) -> None:
-    expert = ExtractExpert(a_card(), indexed([Document("shop.md", SHOPS[language]), BOOK]))
+    expert = ExtractExpert(a_card(), indexed([read_text("shop.md", SHOPS[language]), BOOK]))
 
     solution = await expert.solve(asked(question), {})
 
@@ -156,17 +160,17 @@ async def test_questions_without_spaces_between_words_are_answered(language: str
     ],
 )  # fmt: skip
 async def test_what_such_documents_do_not_hold_is_refused(language: str, question: str) -> None:
-    expert = ExtractExpert(a_card(), indexed([Document("shop.md", SHOPS[language]), BOOK]))
+    expert = ExtractExpert(a_card(), indexed([read_text("shop.md", SHOPS[language]), BOOK]))
 
     assert not (await expert.solve(asked(question), {})).found
 
 
 @given(st.text(alphabet="退款商品のはパスワ환불상품คืนเงิน abc。？ 1", max_size=60), st.text(max_size=40))
 def test_every_text_is_found_by_its_own_words(text: str, more: str) -> None:
-    index = indexed([Document("d", text), Document("e", more)])
+    index = indexed([read_text("d", text), read_text("e", more)])
 
     assert all(hit.coverage <= 1.0 + 1e-9 for hit in index.search(text + more))
-    if terms(text) and passages(Document("d", text)):
+    if terms(text) and passages(read_text("d", text)):
         assert index.search(text)[0].coverage > 0
 
 
@@ -174,7 +178,7 @@ def test_every_text_is_found_by_its_own_words(text: str, more: str) -> None:
 def test_every_quote_stands_in_its_document(text: str, question: str) -> None:
     from experts.rag.citations import best_quotes
 
-    index = indexed([Document("d", text)])
+    index = indexed([read_text("d", text)])
     for cited in best_quotes(question + " word", index.search(question + " " + text[:50]), index):
         assert stands(cited.quote, text)
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experts.documents.markdown import read_text
+from experts.documents.storage import load
 from experts.rag.chunking import LONGEST, Passage, passages, sentences
 from experts.rag.citations import stands
-from experts.rag.documents import Document, decoded
 from experts.rag.expert import indexed
 from experts.rag.index import PassageIndex
 from swarm.errors import UnusableInput
@@ -39,14 +40,14 @@ def test_passages_know_their_headings_and_never_join_sections() -> None:
 def test_underlined_headings_and_code_are_understood() -> None:
     text = "Title\n=====\n\nOne.\n\nPart\n----\n\nTwo.\n\n```\n# no heading\n\nstill code\n```\n"
 
-    assert [(passage.section, passage.text) for passage in passages(Document("d", text))] == [
+    assert [(passage.section, passage.text) for passage in passages(read_text("d", text))] == [
         ("Title", "One."),
         ("Title > Part", "Two.\n\n```\n# no heading\n\nstill code\n```"),
     ]
 
 
 def test_each_row_of_a_long_table_is_a_passage_with_the_header_of_its_columns() -> None:
-    found = passages(Document("d", f"# Rates\n\nAll fees in euros:\n{RATES}\n\nEnd."))
+    found = passages(read_text("d", f"# Rates\n\nAll fees in euros:\n{RATES}\n\nEnd."))
 
     assert [passage.text for passage in found][:3] == [
         "All fees in euros:", "| Country0 | 0.50 EUR | 0.00 EUR |", "| Country1 | 1.50 EUR | 2.00 EUR |",
@@ -59,7 +60,7 @@ def test_each_row_of_a_long_table_is_a_passage_with_the_header_of_its_columns() 
 
 def test_a_short_table_stays_together_and_its_rows_know_their_columns() -> None:
     table = "\n".join(RATES.split("\n")[:4])
-    (found,) = passages(Document("d", f"Fees:\n\n{table}"))
+    (found,) = passages(read_text("d", f"Fees:\n\n{table}"))
 
     assert [(sentence.text, sentence.header) for sentence in sentences(found)] == [
         ("Fees:", ""),
@@ -69,8 +70,8 @@ def test_a_short_table_stays_together_and_its_rows_know_their_columns() -> None:
 
 
 def test_a_title_of_the_front_matter_stands_above_all_headings() -> None:
-    one = Document.read("d", b"---\ntitle: Warranty\n---\nIntro.\n\n# Lamps\n\nTwo years.")
-    same = Document.read("d", b"---\ntitle: Lamps\n---\n# Lamps\n\nTwo years.")
+    one = load("d", b"---\ntitle: Warranty\n---\nIntro.\n\n# Lamps\n\nTwo years.")
+    same = load("d", b"---\ntitle: Lamps\n---\n# Lamps\n\nTwo years.")
 
     assert [passage.section for passage in passages(one)] == ["Warranty", "Warranty > Lamps"]
     assert [passage.section for passage in passages(same)] == ["Lamps"]
@@ -78,7 +79,7 @@ def test_a_title_of_the_front_matter_stands_above_all_headings() -> None:
 
 @given(st.text(alphabet="ab .\n#-=`|é", max_size=4_000), st.integers(0, 3))
 def test_no_words_are_lost_and_no_passage_is_too_long(text: str, times: int) -> None:
-    document = Document("d", text + " word." * 400 * times)
+    document = read_text("d", text + " word." * 400 * times)
 
     found = passages(document)
 
@@ -100,9 +101,9 @@ def test_sentences_are_cut_at_their_ends_and_not_at_abbreviations() -> None:
 
 
 def test_documents_are_decoded_with_one_sort_of_line_end() -> None:
-    assert decoded("a", b"\xef\xbb\xbfa\r\nb\rc") == "a\nb\nc"
+    assert load("a", b"\xef\xbb\xbfa\r\nb\rc").text == "a\nb\nc"
     with pytest.raises(UnusableInput, match="'a' is not UTF-8"):
-        decoded("a", b"\xff")
+        load("a", b"\xff")
 
 
 # -- retrieval -------------------------------------------------------------------------------------------------
@@ -146,13 +147,13 @@ def test_an_empty_index_finds_nothing() -> None:
 @pytest.mark.parametrize("text", ["# a" + " " * 100_000 + "b", "# a" + "# " * 50_000 + "b"], ids=["spaces", "marks"])
 def test_no_line_takes_long_to_be_a_heading(text: str) -> None:
     begun = time.process_time()
-    passages(Document("d", text))
+    passages(read_text("d", text))
 
     assert time.process_time() - begun < 0.1
 
 
 def test_a_heading_is_told_without_its_closing_marks() -> None:
-    assert passages(Document("d", "## Returns  ## \n\nText."))[0].section == "Returns"
+    assert passages(read_text("d", "## Returns  ## \n\nText."))[0].section == "Returns"
 
 
 def test_many_abbreviations_do_not_take_long() -> None:

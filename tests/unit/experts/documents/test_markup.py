@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.rag.markup import split_front, unclosed_comment, visible
+from experts.documents.markup import split_front, unclosed_comment, visible
 from tests.unit.linear import takes_linear_time
 
 
