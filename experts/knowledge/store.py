@@ -112,6 +112,10 @@ class KnowledgeStore(Protocol):
         """A chunk with those before and after it in its document, in reading order."""
         ...
 
+    def document_chunks(self, name: str) -> list[StoredChunk]:
+        """All chunks of a document in reading order. Raises KeyError if there is no such document."""
+        ...
+
     def documents(self) -> Sequence[StoredDocument]:
         """The documents, ordered by name."""
         ...

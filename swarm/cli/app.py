@@ -20,6 +20,7 @@ from swarm.cli.base.context import AsJson, RedisUrl, Root, root
 from swarm.cli.commands import (
     ask,
     dead_letters,
+    docs,
     experts,
     jobs,
     limits,
@@ -113,6 +114,7 @@ for _panel, _verbs in {
         app.command("plan check", rich_help_panel=_panel)(plan_check.check)
 app.add_typer(dead_letters.dead, rich_help_panel="Jobs")
 app.add_typer(experts.experts, rich_help_panel="Experts")
+app.add_typer(docs.docs, rich_help_panel="Experts")
 app.add_typer(limits.limits, rich_help_panel="Serve")
 app.add_typer(models.models, rich_help_panel="Serve")
 app.add_typer(prices.prices, rich_help_panel="Serve")
