@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from experts.catalog.card_reader import CardReader
-from experts.catalog.files import SUFFIXES
 from experts.catalog.front_matter import has_front_matter, parse, split
+from experts.documents.formats import SUFFIXES
 from experts.kinds import KINDS
 from swarm.errors import BadInput, UnknownExpert
 
