@@ -6,6 +6,8 @@ and after a change of a document only its new passages are encoded.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from swarm.encoder.onnx import open_encoder
 from swarm.errors import MissingDependency, TooLarge, UnusableInput
 from swarm.runtime.cache_folder import cache_folder
 from swarm.runtime.thread_pool import in_thread
-from swarm.types.card import Card
+from swarm.types.card import Blob, Card
 
 BUILT = "indexes"
 """The cache folder of index files that were built here."""
@@ -32,6 +34,9 @@ KEPT = 3
 """Index files that are kept of one expert."""
 MAX_INDEXES = 256_000_000
 """Maximum bytes of the index files of a catalog."""
+
+MAX_SPLIT = 32_000_000
+"""Bytes of documents whose passages a process caches."""
 
 IndexProgress = Callable[[str, int, int], None]
 """Is told the expert whose documents are encoded, how many passages of it are done, and of how many."""
@@ -82,8 +87,33 @@ def installed_encoder() -> Encoder | None:
 
 def indexed_documents(card: Card, contents: Mapping[str, bytes]) -> list[IndexedDocument]:
     """The documents of a card with their passages. Raises UnusableInput for one that cannot be read."""
-    documents = [load(blob.path, contents[blob.sha256]) for blob in card.blobs]
-    return [IndexedDocument(each.name, passages(each), each.title, each.metadata) for each in documents]
+    return [_split.of(blob, contents[blob.sha256]) for blob in card.blobs]
+
+
+class _SplitDocuments:
+    """Caches documents with their passages, since most of a folder's documents are as they were at its last change."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Blob, IndexedDocument] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def of(self, blob: Blob, content: bytes) -> IndexedDocument:
+        with self._lock:
+            if (found := self._held.get(blob)) is not None:
+                self._held.move_to_end(blob)
+                return found
+        document = load(blob.path, content)
+        split = IndexedDocument(document.name, passages(document), document.title, document.metadata)
+        with self._lock:
+            self._size += 0 if blob in self._held else blob.size
+            self._held[blob] = split
+            while self._size > MAX_SPLIT:
+                self._size -= self._held.popitem(last=False)[0].size
+        return split
+
+
+_split = _SplitDocuments()
 
 
 async def _indexed(

@@ -61,7 +61,7 @@ def version_of(documents: Sequence[IndexedDocument], encoder: str) -> str:
     for document in documents:
         digest.update(repr((document.name, document.title, sorted(document.metadata.items()))).encode())
         for passage in document.passages:
-            digest.update(chunk_hash(passage))
+            digest.update(chunk_hash(passage) + repr((passage.page, passage.lines)).encode())
     return digest.hexdigest()[:16]
 
 

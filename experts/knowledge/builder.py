@@ -121,7 +121,7 @@ def _insert(db: sqlite3.Connection, version: str, encoder: str, analysis: Analys
         (
             (
                 number, chunk.document, chunk.ordinal, chunk.passage.section, chunk.passage.header, chunk.passage.text,
-                None, None, None, chunk.hash, chunk.same_as,
+                chunk.passage.page, *(chunk.passage.lines or (None, None)), chunk.hash, chunk.same_as,
             )
             for number, chunk in enumerate(analysis.chunks)
         ),

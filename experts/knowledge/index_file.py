@@ -15,7 +15,7 @@ from swarm.errors import UnusableInput
 
 APPLICATION = 0x5377_726D
 """SQLite's application id of an index file."""
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables, the terms and the impacts. A file of another version is built anew."""
 BLOCK = 1_000
 """Vectors in one row of the table `vector`."""

@@ -160,9 +160,11 @@ def joined(store: KnowledgeStore, found: Sequence[RetrievedPassage], around: int
 
 
 def _fits_together(one: Passage, other: Passage) -> bool:
-    same = one.document == other.document and one.section == other.section
+    same = (one.document, one.section, one.page) == (other.document, other.section, other.page)
     return same and not one.header and not other.header
 
 
 def _whole(passages: Sequence[Passage]) -> Passage:
-    return replace(passages[0], text="\n\n".join(passage.text for passage in passages)) if passages[1:] else passages[0]
+    first, last = passages[0], passages[-1]
+    lines = (first.lines[0], last.lines[1]) if first.lines and last.lines else None
+    return replace(first, text="\n\n".join(passage.text for passage in passages), lines=lines)

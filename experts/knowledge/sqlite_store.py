@@ -29,7 +29,7 @@ CACHED_POSTINGS = 256
 Floats = NDArray[np.float32]
 _Posting = tuple[NDArray[np.int32], Floats]
 _CHUNKS = """
-select c.id, c.ordinal, d.name, c.section, c.text, c.header, d.metadata
+select c.id, c.ordinal, d.name, c.section, c.text, c.header, c.page, c.first_line, c.last_line, d.metadata
 from chunk c join document d on d.id = c.document where c.id in (select value from json_each(?))"""
 _TWINS = """
 select c.same_as, d.name
@@ -221,6 +221,6 @@ def _fits(document: StoredDocument, where: Where) -> bool:
 
 
 def _chunk(row: Sequence[Any], also: tuple[str, ...]) -> StoredChunk:
-    number, ordinal, name, section, text, header, metadata = row
-    passage = Passage(name, section, text, header)
+    number, ordinal, name, section, text, header, page, first, last, metadata = row
+    passage = Passage(name, section, text, header, page, None if first is None else (first, last))
     return StoredChunk(number, ordinal, passage, json.loads(metadata), tuple(each for each in also if each != name))

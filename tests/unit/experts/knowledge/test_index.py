@@ -50,6 +50,22 @@ async def test_the_best_passage_comes_first_with_the_share_of_the_question_that_
     assert all(other.score < first.score for other in others)
 
 
+async def test_a_passage_keeps_its_page_and_lines(tmp_path: Path) -> None:
+    pages = [Passage("a.pdf", "", f"Text of page {page}.", page=page) for page in (1, 2)]
+    lines = [Passage("a.md", "Part", f"Line {line}.", lines=(line, line + 1)) for line in (3, 8)]
+    documents = [IndexedDocument("a.pdf", pages), IndexedDocument("a.md", lines)]
+    moved = [documents[0], IndexedDocument("a.md", [lines[0], Passage("a.md", "Part", "Line 8.", lines=(9, 10))])]
+    with closing(await store_of(tmp_path, *documents)) as store:
+        found_again = [chunk.passage for chunk in store.chunks(range(4))]
+        [whole] = joined(store, await found(store, "line", where={"document": "a.md"}))
+        paged = joined(store, await found(store, "page"), around=1)
+
+    assert found_again == [*pages, *lines]
+    assert (whole.passage.text, whole.passage.lines) == ("Line 3.\n\nLine 8.", (3, 9))
+    assert len(paged) == 2
+    assert (await build(moved, tmp_path)).stem != store.version
+
+
 async def test_a_word_of_most_passages_still_finds_them(tmp_path: Path) -> None:
     parts = [
         ("Mugs", f"The mug number {number} is {colour}.") for number, colour in enumerate(("red", "blue", "green"))
