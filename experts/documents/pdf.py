@@ -207,13 +207,17 @@ def _pattern(line: Line) -> str:
 
 
 def _running(pages: Sequence[tuple[int, list[Line]]]) -> frozenset[str]:
-    """The running heads and page numbers, with # for their numbers: they stand at an edge of most pages."""
-    if len(pages) < 3:
-        return frozenset()
+    """The running heads and page numbers, with # for their numbers.
+
+    They stand at an edge of most pages, or, with a number, as the first or last line of three pages.
+    """
     seen: Counter[str] = Counter()
+    numbered: Counter[str] = Counter()
     for _, lines in pages:
         seen.update({_pattern(line) for line in (*lines[:EDGE], *lines[-EDGE:])})
-    return frozenset(pattern for pattern, count in seen.items() if count >= max(3, 0.6 * len(pages)))
+        numbered.update({pattern for line in (*lines[:1], *lines[-1:]) if "#" in (pattern := _pattern(line))})
+    often = {pattern for pattern, count in seen.items() if count >= max(3, 0.6 * len(pages))}
+    return frozenset(often | {pattern for pattern, count in numbered.items() if count >= 3})
 
 
 def _body(pages: Sequence[tuple[int, list[Line]]]) -> tuple[float, bool]:

@@ -77,6 +77,18 @@ def test_running_heads_and_page_numbers_of_a_pdf_are_left_out() -> None:
     assert [block.text for block in document.blocks] == [f"The text about {word}." for word in words]
 
 
+def test_running_heads_of_a_chapter_are_left_out() -> None:
+    chapters = [(1, "lamps"), (1, "cables"), (1, "bulbs"), (2, "chairs"), (2, "tables"), (2, "stools"), (3, "prices")]
+    pages = [
+        [(9, 770, f"Chapter {number}: ACME {'abc'[number - 1] * 3} {page}"), (11, 700, f"The text about {word}.")]
+        for page, (number, word) in enumerate(chapters, start=1)
+    ]
+
+    shown = [block.text for block in pdf.parse("a.pdf", a_pdf(*pages)).blocks]
+
+    assert shown == [*(f"The text about {word}." for _, word in chapters[:6]), "Chapter 3: ACME ccc 7", shown[-1]]
+
+
 def test_large_text_with_nothing_below_it_is_no_heading() -> None:
     document = pdf.parse("a.pdf", a_pdf([(11, 740, "Lamps last for two years, more or less."), (20, 700, "The end")]))
 
