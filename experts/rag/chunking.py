@@ -38,6 +38,11 @@ class Passage:
         """The text below its table header, if it has one."""
         return f"{self.header}\n{self.text}" if self.header else self.text
 
+    @property
+    def place(self) -> str:
+        """Where it stands: the document, then its page and section, or without both its lines."""
+        return self.cite("").place
+
     def cite(self, quote: str) -> Citation:
         """Cite words of it."""
         return Citation(document=self.document, section=self.section, quote=quote, page=self.page, lines=self.lines)

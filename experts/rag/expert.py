@@ -146,9 +146,7 @@ class CitingExpert(SearchingExpert):
 
     def _messages(self, subtask: Subtask, inputs: Mapping[str, Solution], hits: Sequence[Hit]) -> list[Message]:
         schema = subtask.output or self.card.output
-        shown = {
-            f"[{number}] {hit.passage.cite('').place}": hit.passage.shown for number, hit in enumerate(hits, start=1)
-        }
+        shown = {f"[{number}] {hit.passage.place}": hit.passage.shown for number, hit in enumerate(hits, start=1)}
         system = f"{system_text(self.card.instruction, schema)}\n\n{RULES}"
         user = f"{fenced(subtask.instruction, inputs)}\n\n{wrap_untrusted(shown)}"
         return [Message("system", system), Message("user", user)]

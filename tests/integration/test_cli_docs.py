@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.document_files import a_pdf
 from tests.integration.test_cli_jobs import Cli, cli
 
 __all__ = ["cli"]
@@ -37,6 +38,17 @@ def test_documents_of_the_published_catalog_are_listed_shown_and_searched(cli: C
     assert [each["document"] for each in found] == ["docs/deep/damage.md"]
     assert found[0]["reranked"] is not None
     assert found[0]["words"] == 0
+
+
+def test_passages_of_a_pdf_are_shown_with_their_pages(cli: Cli, folder: Path) -> None:
+    lines = [(20, 740, "Warranty"), (11, 700, "Lamps are covered for two years from delivery.")]
+    (folder / "docs" / "lamps.pdf").write_bytes(a_pdf([(11, 740, "All terms of the shop are below.")], lines))
+
+    found = cli.json("docs", "search", "rules", "How long are lamps covered?", "--catalog", str(folder))["passages"]
+    told = cli("docs", "search", "rules", "How long are lamps covered?", "--catalog", str(folder))
+
+    assert (found[0]["document"], found[0]["page"], found[0]["section"]) == ("docs/lamps.pdf", 2, "Warranty")
+    assert "1. docs/lamps.pdf, page 2, Warranty" in told
 
 
 def test_a_folder_is_searched_without_being_published(cli: Cli, folder: Path) -> None:

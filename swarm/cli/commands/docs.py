@@ -91,7 +91,13 @@ def show(
             return store.document_chunks(name)
 
     found = edge.run(read())
-    about = [{"passage": c.ordinal, "section": c.passage.section, "text": c.passage.shown} for c in found]
+    about = [
+        {
+            "passage": c.ordinal, "section": c.passage.section, "page": c.passage.page, "lines": c.passage.lines,
+            "text": c.passage.shown,
+        }
+        for c in found
+    ]  # fmt: skip
     edge.screen.document({"expert": expert, "document": found[0].passage.document if found else "", "passages": about})
     for chunk in found:
         edge.screen.line((f"[{chunk.ordinal}] {chunk.passage.section}", "bold"))
@@ -132,8 +138,7 @@ def search(
         {"expert": expert, "question": question, "passages": [_scores(each) | _text(each) for each in found]}
     )
     for number, each in enumerate(found, start=1):
-        where_ = f"{each.passage.document}, {each.passage.section}" if each.passage.section else each.passage.document
-        edge.screen.line((f"{number}. {where_}", "bold"))
+        edge.screen.line((f"{number}. {each.passage.place}", "bold"))
         if explain:
             edge.screen.line(
                 ("   " + "  ".join(f"{name} {_number(value)}" for name, value in _scores(each).items()), "dim")
@@ -267,7 +272,8 @@ def _scores(found: RetrievedPassage) -> dict[str, float | None]:
 
 def _text(found: RetrievedPassage) -> dict[str, object]:
     return {
-        "document": found.passage.document, "section": found.passage.section, "text": found.passage.shown,
+        "document": found.passage.document, "section": found.passage.section, "page": found.passage.page,
+        "lines": found.passage.lines, "text": found.passage.shown,
         "also": list(found.also), "metadata": dict(found.metadata),
     }  # fmt: skip
 
