@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -267,10 +268,9 @@ class Play:
             now = spent(await self.hands.call("HMGET", self.hands.keys.budget(scope), *FIELDS))
             assert replace(now, limit=None) == self.books(tenant)
             assert sum(self.taken(tenant)) <= (TENANT_LIMIT if tenant else DAY_LIMIT)
-        for name, job in self.jobs.items():
-            assert await self.hands.log.spent(name) == Spent(
-                job.settled, job.spent - job.settled, job.open, limit=job.limit
-            )
+        found = await asyncio.gather(*map(self.hands.log.spent, self.jobs))
+        for (name, job), spent_now in zip(self.jobs.items(), found, strict=True):
+            assert spent_now == Spent(job.settled, job.spent - job.settled, job.open, limit=job.limit)
             assert job.limit is None or job.spent + job.open <= job.limit
             if job.ended:
                 answer = await self.hands.log.answer(name)
@@ -284,9 +284,10 @@ class Play:
         opens |= {f"tenant:{name}:{self.day}": self.taken(name)[1] for name in ("acme", "other")}
         opens[f"day:{self.day}"] = self.taken("")[1]
         deliveries = await self.hands.call("KEYS", self.hands.keys.delivery("*"))
-        chosen = {delivery: await self.hands.call("HGET", delivery, "parked") for delivery in deliveries}
-        for scope, open_now in opens.items():
-            parked = await self.hands.call("ZRANGE", self.hands.keys.parked(scope), 0, -1)
+        scopes = await asyncio.gather(*(self.hands.call("HGET", delivery, "parked") for delivery in deliveries))
+        chosen = dict(zip(deliveries, scopes, strict=True))
+        ranges = (self.hands.call("ZRANGE", self.hands.keys.parked(scope), 0, -1) for scope in opens)
+        for (scope, open_now), parked in zip(opens.items(), await asyncio.gather(*ranges), strict=True):
             waiting = [name for name in parked if not self.jobs[name.decode().partition(":")[0]].over]
             keys = {self.hands.keys.delivery(name.decode()).encode() for name in parked}
             next_one = [key for key, of in chosen.items() if of == scope.encode() and key not in keys]
