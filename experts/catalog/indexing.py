@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from experts.knowledge.builder import build
 from experts.knowledge.delivery import pieces_of
 from experts.rag.chunking import passages
 from swarm.encoder.base import Encoder
+from swarm.encoder.cache import CachedEncoder, VectorCache
 from swarm.encoder.inventory import runtime_is_installed
 from swarm.encoder.models import IncompleteModel
 from swarm.encoder.onnx import open_encoder
@@ -51,7 +52,16 @@ async def with_indexes(loaded: Loaded, progress: IndexProgress | None = None) ->
     wanted = [card for card in loaded.catalog.cards.values() if has_documents(card)]
     if not wanted:
         return loaded
-    encoder = installed_encoder()
+    vectors = VectorCache(await in_thread(cache_folder, "vectors") / "vectors.sqlite")
+    try:
+        return await _with_indexes(loaded, wanted, installed_encoder(vectors), progress)
+    finally:
+        await in_thread(vectors.close)
+
+
+async def _with_indexes(
+    loaded: Loaded, wanted: Sequence[Card], encoder: Encoder | None, progress: IndexProgress | None
+) -> Loaded:
     cards, blobs = dict(loaded.catalog.cards), dict(loaded.blobs)
     size = 0
     for card in wanted:
@@ -73,12 +83,15 @@ def has_documents(card: Card) -> bool:
     return card.implementation is None and bool(card.blobs) and files is not None and files.documents
 
 
-def installed_encoder() -> Encoder | None:
-    """The default encoder; None if the extra is not installed. Raises IncompleteModel for half of an installation."""
+def installed_encoder(vectors: VectorCache) -> Encoder | None:
+    """The default encoder with a cache of vectors; None if the extra is not installed.
+
+    Raises IncompleteModel for half of an installation.
+    """
     if not runtime_is_installed():
         return None
     try:
-        return open_encoder()
+        return CachedEncoder(open_encoder(), vectors)
     except IncompleteModel:
         raise
     except MissingDependency:

@@ -23,7 +23,7 @@ from workers.catalog_publisher import publish
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [
     pytest.mark.skipif(not DATA.is_dir(), reason="the development data is not at hand"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(600),
 ]
 TOP, QUERIES = 10, 50
 

@@ -20,10 +20,11 @@ from workers.process import Process, Roles, run, work
 
 @dataclass(frozen=True)
 class Pool:
-    """What a process does: route, or else serve the instruction experts with so many slots."""
+    """What a process does: route, or else serve the experts of one kind with so many slots."""
 
     router: bool = False
     slots: int = 20
+    kind: Kind = "instruction"
     environ: dict[str, str] = field(default_factory=dict)
     logs: bool = False
     """Whether it writes a line for each delivery and each call, as `swarm worker` does; they go nowhere."""
@@ -42,7 +43,7 @@ def main(argument: str) -> None:
     given = json.loads(argument)
     pool = Pool(**given["pool"])
     settings = Settings.model_validate(given["settings"] | {"slots": pool.slots})
-    kinds: tuple[Kind, ...] = () if pool.router else ("instruction",)
+    kinds: tuple[Kind, ...] = () if pool.router else (pool.kind,)
     roles = Roles(router=pool.router, kinds=kinds)
     if pool.logs:
         sys.stderr = open(os.devnull, "w", buffering=1)  # noqa: SIM115 - until the process ends

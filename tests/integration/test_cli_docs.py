@@ -57,7 +57,7 @@ def test_a_folder_is_searched_without_being_published(cli: Cli, folder: Path) ->
     filtered = cli.json("docs", "search", "rules", "goods", "--where", "document=docs/deep/", *catalog)["passages"]
     refused = cli.error("docs", "search", "rules", "goods", "--where", "deep", *catalog, code=2)
 
-    assert all(f"{name} " in explained for name in ("score", "words", "cosine", "reranked", "coverage"))
+    assert all(f"{name} " in explained for name in ("score", "fused", "words", "cosine", "reranked", "coverage"))
     assert [each["document"] for each in filtered] == ["docs/deep/damage.md"]
     assert "FIELD=VALUE" in refused["message"]
 

@@ -122,7 +122,7 @@ def search(
 ) -> int:
     """Find the passages that answer a question, best first. No language model is called.
 
-    Words and meaning are searched together; the reranker, where it is installed, reads the best five.
+    Words and meaning are searched together; the reranker, where it is installed, reads the best ten.
     """
     edge = Edge.of(redis, as_json)
     wanted = _filter(where or ())
@@ -265,8 +265,8 @@ def _reranker() -> Any:
 
 def _scores(found: RetrievedPassage) -> dict[str, float | None]:
     return {
-        "score": found.score, "words": found.words, "cosine": found.cosine, "reranked": found.reranked,
-        "coverage": found.coverage,
+        "score": found.score, "fused": found.fused, "words": found.words, "cosine": found.cosine,
+        "reranked": found.reranked, "coverage": found.coverage,
     }  # fmt: skip
 
 
