@@ -71,10 +71,10 @@ async def test_the_services_answer_a_request_of_three_kinds_and_stop_when_told(
     services: dict[str, subprocess.Popen[bytes]], redis_url: str, prefix: str, tmp_path: Path
 ) -> None:
     for name in services:
-        await until(partial(healthy, socket(tmp_path, name)), f"{name} is healthy", within=30)
+        await until(partial(healthy, socket(tmp_path, name)), f"{name} is healthy")
 
     async with SwarmClient(redis_url, settings=Settings(prefix=prefix)) as swarm:
-        await until(swarm.experts, "the router published its catalog", within=20)
+        await until(swarm.experts, "the router published its catalog")
         answer = await swarm.ask(REQUEST, timeout=20)
 
     assert answer.ending == "completed"

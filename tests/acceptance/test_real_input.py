@@ -41,7 +41,7 @@ async def asked(settings: Settings, folder: Path, expert: str, texts: list[str])
     """Publish the folder, then ask its expert all of `texts` at once, from one client."""
     async with serving(settings) as process, SwarmClient(settings.redis_url, settings=settings) as swarm:
         await publish(process.catalog_store, folder, {})
-        return await asyncio.gather(*(swarm.ask(text, expert=expert, timeout=60) for text in texts))
+        return await asyncio.gather(*(swarm.ask(text, expert=expert, timeout=300) for text in texts))
 
 
 async def test_fifty_bank_queries_at_once_are_all_answered(settings: Settings, tmp_path: Path) -> None:
