@@ -57,6 +57,7 @@ class DocumentBuilder:
         if not text.strip():
             return
         if len(text) > self._room:
+            self._blocks.append(Block(kind, text[: self._room], self._path, page, lines, header))
             self.leave_out(f"only the first {MAX_TEXT:,} characters are read", full=True)
         if len(self._blocks) >= MAX_BLOCKS:
             self.leave_out(f"only the first {MAX_BLOCKS:,} paragraphs and rows are read", full=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experts.documents import delimited, docx, html, mail, pdf, spreadsheet, zip_file
+from experts.documents import builder, delimited, docx, html, mail, pdf, spreadsheet, zip_file
 from experts.documents.base import Document, UnreadableFile
 from experts.documents.formats import parser_of, require_library
 from experts.documents.markdown import read_markdown
@@ -206,6 +206,15 @@ def test_deeply_nested_elements_are_read() -> None:
 
     assert [block.text for block in html.parse("a.html", page.encode()).blocks] == ["Deep."]
     assert problem("a.html", b"<html><body><script>x</script></body></html>") == "has no text"
+
+
+def test_a_paragraph_that_is_too_long_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "MAX_TEXT", 100)
+
+    document = html.parse("a.html", b"<p>" + b"word " * 1_000)
+
+    assert len(document.text) == 100
+    assert document.partly == ("only the first 100 characters are read",)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------
