@@ -64,6 +64,8 @@ class Settings(Input):
     """Whether a request that clearly fits one expert goes to it without asking the planner's model."""
     plan_cache: bool = True
     """Whether plans of similar earlier requests, of the same tenant and catalog, are reused."""
+    plan_meaning: bool = True
+    """Whether plans without a model go by meaning as well as by words, where an encoder is installed."""
     mend_edges: bool = False
     """Whether circular, dangling and self dependencies of a plan are dropped. If not, the planner is asked again."""
     plan_timeout: Seconds = Field(default=60.0, gt=0, le=280)

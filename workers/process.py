@@ -33,6 +33,7 @@ from swarm.llm.metered import MeteredModels
 from swarm.llm.openai.models import OpenAIModel, OpenAIModels
 from swarm.planner.base import writer_of
 from swarm.planner.planner import Planner
+from swarm.planner.sense import open_sense
 from swarm.router.plan_cache import RedisPlanCache
 from swarm.router.router import Router
 from swarm.settings import LOCAL, Settings
@@ -218,7 +219,8 @@ async def build_process(
         if roles.router:
             worker.on_startup = lambda _: worker.until_stopped(sync_config(worker, openai.endpoints))
         writer = Synthesis(models, writer_of(settings), most=settings.max_answer, tokens=settings.cap("answer"))
-        planner = Planner(settings, models, RedisPlanCache(worker.connection, planner=settings.planner), openai.slots)
+        cache = RedisPlanCache(worker.connection, planner=settings.planner)
+        planner = Planner(settings, models, cache, openai.slots, open_sense() if roles.router else None)
         client = SwarmClient(url, settings=settings)
         stats = StatsBuffer(Stats(worker.connection))
         worker.services = Services(

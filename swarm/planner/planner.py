@@ -22,6 +22,7 @@ from swarm.planner.base import fallbacks, in_thread_if_long, resolved, writer_of
 from swarm.planner.local import planner as local_planner
 from swarm.planner.model.planner import ModelPlanner
 from swarm.planner.model.spare_capacity import Slots, unknown
+from swarm.planner.sense import NotCompared, Sense
 from swarm.planner.single_expert import skipped
 from swarm.settings import LOCAL, Settings
 from swarm.text.english import stems
@@ -65,12 +66,21 @@ class PlanCache(Protocol):
 
 
 class Planner:
-    """Plans requests. `models` opens the model that the settings name for planning, if any."""
+    """Plans requests. `models` opens the model that the settings name for planning, if any.
+
+    With `sense`, plans without a model go by meaning as well as by words.
+    """
 
     def __init__(
-        self, settings: Settings, models: Models, cache: PlanCache | None = None, slots: Slots = unknown
+        self,
+        settings: Settings,
+        models: Models,
+        cache: PlanCache | None = None,
+        slots: Slots = unknown,
+        sense: Sense | None = None,
     ) -> None:
         self._settings, self._models, self._slots = settings, models, slots
+        self._sense = sense if settings.plan_meaning else None
         self._cache = cache if settings.plan_cache else None
 
     async def plan(
@@ -99,7 +109,7 @@ class Planner:
         if (found := given(request, catalog)) is not None:
             return found
         if self._settings.planner == LOCAL or not catalog.cards:
-            return await _locally(request.text, catalog)
+            return await self._locally(request.text, catalog)
         notes: list[str] = []
         for way in (self._skipped, self._cached):
             planned, note = await way(request, catalog)
@@ -146,7 +156,7 @@ class Planner:
         if not seconds:
             return math.inf
         try:
-            ready = await _locally(text, catalog)
+            ready = await _by_words(text, catalog)
         except (NoPlan, BadInput):
             return math.inf
         return seconds * 2 if ready.left_out else seconds
@@ -173,13 +183,22 @@ class Planner:
         model = self._settings.planner
         _log.warning(events.PLANNER_FELL_BACK, model=model, reason=failure.reason, message=message, instead=instead)
 
+    async def _locally(self, text: str, catalog: Catalog) -> Planned:
+        """Plan by meaning and words if there is an encoder, else by words. Raises NoPlan."""
+        if self._sense is None or not catalog.cards:
+            return await _by_words(text, catalog)
+        try:
+            return await self._sense.plan(text, catalog)
+        except NotCompared as error:
+            return _noted(await _by_words(text, catalog), [f"not compared by meaning: {error}"])
+
     async def _without_a_model(self, request: Request, catalog: Catalog) -> Planned:
         """Return the local planner's plan if it covers every clause, otherwise a guess if the words fit any expert.
 
         The guess follows the plans of similar requests, or is the one expert that fits best. Raises NoPlan.
         """
         try:
-            return await _locally(request.text, catalog)
+            return await self._locally(request.text, catalog)
         except NoPlan as error:
             if (best := await in_thread_if_long(len(request.text), lambda: _best(request.text, catalog.cards))) is None:
                 raise
@@ -239,7 +258,7 @@ def _planned(subtasks: tuple[Subtask, ...], cards: Mapping[str, Card], *notes: s
 # -- without a model -------------------------------------------------------------------------------------------
 
 
-async def _locally(text: str, catalog: Catalog) -> Planned:
+async def _by_words(text: str, catalog: Catalog) -> Planned:
     return await in_thread_if_long(len(text), lambda: local_planner.plan(text, catalog.cards))
 
 

@@ -7,7 +7,7 @@ any expert ("find", "write") half.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -43,19 +43,9 @@ class Match(NamedTuple):
     score: float
 
 
-Similar = Callable[[str, Sequence[str]], Mapping[str, float]]
-"""Returns the cosine similarity of a text to experts, those worth naming only. It may block."""
-_ALIKE, _ALIKE_WORTH = 0.3, 3.0
-"""The cosine above which similarity counts, and the score that a cosine of 1 adds."""
-
-
-def mixed(ranked: Sequence[Match], similar: Mapping[str, float]) -> list[Match]:
-    """Add the scores by words and by meaning, and rank."""
-    scores = dict(ranked)
-    for expert, cosine in similar.items():
-        if cosine > _ALIKE:
-            scores[expert] = scores.get(expert, 0.0) + _ALIKE_WORTH * (cosine - _ALIKE) / (1 - _ALIKE)
-    return sorted((Match(*item) for item in scores.items()), key=lambda match: (-match.score, match.expert))
+Similar = Callable[[str], Mapping[str, float]]
+"""Returns how like a text is to each expert by meaning, in standard deviations above unrelated texts; empty if the text
+is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

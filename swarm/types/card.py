@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pydantic import Field
@@ -11,6 +13,9 @@ from swarm.types.sampling import Sampling
 
 Kind = Literal["instruction", "rag", "fine-tuned"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+JUDGED_BY: Mapping[Kind, str] = MappingProxyType({"rag": "found", "fine-tuned": "label"})
+"""The field of a result's data that tells how it came out, by kind of expert: whether the documents hold an answer, or
+the label. Results by an `output` schema have its fields instead."""
 Uncited = Literal["keep", "fallback", "refuse"]
 """Handling of a rag answer without citations: keep it as `unverified`, ask a fallback, or count it as not found."""
 

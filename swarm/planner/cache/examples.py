@@ -17,7 +17,6 @@ from swarm.planner.base import fallbacks
 from swarm.planner.local import planner as local_planner
 from swarm.text.bm25 import saturated
 from swarm.text.english import stems
-from swarm.text.expert_ranking import Similar
 from swarm.text.tokens import tokens
 from swarm.types.base import Text, Value
 from swarm.types.card import Card
@@ -99,9 +98,7 @@ def _weighed(text: str) -> dict[str, float]:
 # -- a plan by their example -----------------------------------------------------------------------------------
 
 
-def vote(
-    text: str, earlier: Sequence[Near], cards: Mapping[str, Card], similar: Similar | None = None
-) -> tuple[Planned | None, str]:
+def vote(text: str, earlier: Sequence[Near], cards: Mapping[str, Card]) -> tuple[Planned | None, str]:
     """Guess a plan of the experts that the plans of similar requests share; return it, and a note with the scores.
 
     The request's own words have a vote too. Every subtask gets the whole request and the results that it waits for, and
@@ -111,7 +108,7 @@ def vote(
     if not known or known[0].likeness < ALIKE:
         return None, f"examples: none is near enough ({known[0].likeness if known else 0:.2f})"
     votes = _votes(known)
-    for expert in _named_by(text, cards, similar):
+    for expert in _named_by(text, cards):
         votes[expert] = votes.get(expert, 0.0) + _OWN_WORDS
     chosen = [expert for expert, share in votes.items() if share >= _ENOUGH] or [max(votes, key=lambda e: votes[e])]
     ordered = sorted(chosen, key=lambda expert: (_place(expert, known), expert))
@@ -139,9 +136,9 @@ def _votes(known: Sequence[Near]) -> dict[str, float]:
     return votes
 
 
-def _named_by(text: str, cards: Mapping[str, Card], similar: Similar | None) -> set[str]:
+def _named_by(text: str, cards: Mapping[str, Card]) -> set[str]:
     try:
-        return {subtask.expert for subtask in local_planner.plan(text, cards, similar).subtasks}
+        return {subtask.expert for subtask in local_planner.plan(text, cards).subtasks}
     except NoPlan:
         return set()
 

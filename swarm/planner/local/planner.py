@@ -15,7 +15,7 @@ from swarm.planner.local.ordering import Waits, waits
 from swarm.planner.local.task import Span, Task
 from swarm.planner.local.tasks import shown, tasks
 from swarm.planner.local.uncovered_wishes import left_out
-from swarm.text.expert_ranking import Similar, index
+from swarm.text.expert_ranking import index
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card
 from swarm.types.events import Planned
@@ -26,33 +26,37 @@ MAX_PLAN = 4 * MAX_TEXT
 """Bytes of all instructions together, since a text that many tasks need is copied into each."""
 
 
-def plan(text: str, cards: Mapping[str, Card], similar: Similar | None = None) -> Planned:
+def plan(text: str, cards: Mapping[str, Card]) -> Planned:
     """Plan a request as a closed round of subtasks `t1`, `t2`, ... Every clause is in some subtask.
 
-    Raises NoPlan with the clause that fits no expert. Time and memory grow linearly with the text. With `similar`,
-    meaning counts beside words.
+    Raises NoPlan with the clause that fits no expert. Time and memory grow linearly with the text.
     """
+    return scored(text, cards)[0]
+
+
+def scored(text: str, cards: Mapping[str, Card]) -> tuple[Planned, float]:
+    """Plan a request as `plan` does; and return the least score with which a part of it fits its expert."""
     if not cards:
         raise NoPlan("there are no experts", (), ())
     safe = escaped(text)
     words = index(cards)
-    parts = tasks(safe, words, cards, similar)
+    parts = tasks(safe, words, cards)
     edges, texts = waits(parts, words), borrowed(parts)
     _require_size(safe, parts, edges, texts, cards)
     unclaimed = left_out(safe, parts, words)
     subtasks = tuple(_subtask(safe, parts, i, edges[i], texts[i]) for i in range(len(parts)))
-    ways = "words and meaning" if similar else "words"
-    return Planned(
+    planned = Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),
         planner=NAME,
         notes=(
-            f"without a model: {len(parts):,} of the request's parts fit an expert by {ways}",
+            f"without a model: {len(parts):,} of the request's parts fit an expert by words",
             *(f"perhaps left out: {wish}" for wish in unclaimed),
         ),
         left_out=unclaimed,
         why={f"t{i + 1}": "; ".join(_why(safe, parts, i, edges[i], texts[i])) for i in range(len(parts))},
     )
+    return planned, min(part.ranked[0].score for part in parts)
 
 
 def _subtask(text: str, parts: Sequence[Task], at: int, edge: Waits, texts: Sequence[Span]) -> Subtask:

@@ -16,7 +16,7 @@ from swarm.planner.local.conjuncts import Conjunct, parted
 from swarm.planner.local.task import Span, Task
 from swarm.text.clauses import MAX_CLAUSES, Clause, clauses
 from swarm.text.english import DEEDS, stem, stems
-from swarm.text.expert_ranking import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, ExpertIndex, Match, Similar, mixed
+from swarm.text.expert_ranking import CLEAR, MARGIN, NAMED, SPARE_MARGIN, THRESHOLD, ExpertIndex, Match
 from swarm.text.tokens import tokens
 from swarm.types.card import Card
 from swarm.types.plan import MAX_SUBTASKS
@@ -28,11 +28,11 @@ _LOOKED_AT = 20_000
 _UNQUOTED = str.maketrans(dict.fromkeys("\"'`“”„«»‘’", " "))
 
 
-def tasks(text: str, index: ExpertIndex, cards: Mapping[str, Card], similar: Similar | None = None) -> list[Task]:
+def tasks(text: str, index: ExpertIndex, cards: Mapping[str, Card]) -> list[Task]:
     """Return the tasks of `text` in order; together they span all of it. Raises NoPlan if a clause fits nothing."""
-    if similar is None and not index.knows(text):
+    if not index.knows(text):
         raise _nothing_fits(text, (), cards)
-    reading = _Reading(text, index, cards, similar)
+    reading = _Reading(text, index, cards)
     parts = clauses(text)
     if len(parts) > MAX_CLAUSES:
         raise NoPlan(f"the request has more than {MAX_CLAUSES:,} parts", (), cards)
@@ -50,7 +50,6 @@ class _Reading:
     text: str
     index: ExpertIndex
     cards: Mapping[str, Card]
-    similar: Similar | None
     found: list[Task] = field(default_factory=list)
     waiting: list[Clause] = field(default_factory=list)
     overall: Callable[[], dict[str, float]] = dict
@@ -109,8 +108,6 @@ class _Reading:
         ranked = self.index.ranked(clause.wished, stem(clause.verb or clause.words[0]))
         if named := _named(self.text, clause, self.index):
             return [Match(named, NAMED), *(match for match in ranked if match.expert != named)]
-        if self.similar and clause.meant:
-            ranked = mixed(ranked, self.similar(self.text[clause.head : clause.end], tuple(self.cards)))
         if clause.verb in DEEDS and not fits(ranked):
             doers = self.index.postings.get(stem(clause.verb), {})
             ranked = [Match(name, THRESHOLD) for name in doers] if len(doers) == 1 else ranked

@@ -1,10 +1,7 @@
 """A request is cut into tasks for experts without a model."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from swarm.errors import NoPlan
 from swarm.planner.local import planner
 from tests.unit.planner.local.desk import CITY, DESK, OFFICE, cards, shape
 
@@ -140,16 +137,6 @@ def test_one_word_in_common_with_an_expert_for_another_thing_is_no_wish_of_its_o
         ["refund-policy<-", "identify-virus<-"],
         ["refund-policy<-", "translate-text<-t1"],
     ]
-
-
-def test_meaning_counts_beside_words_where_a_measure_is_given() -> None:
-    def similar(text: str, names: Sequence[str]) -> dict[str, float]:
-        assert set(names) == set(CITY)
-        return {"weather": 0.8, "hotel": 0.1} if "rain" in text else {}
-
-    assert [s.expert for s in planner.plan("Will there be rain?", CITY, similar).subtasks] == ["weather"]
-    with pytest.raises(NoPlan):
-        planner.plan("Will there be rain?", CITY)
 
 
 def test_a_text_pasted_below_reaches_the_clause_that_speaks_of_it() -> None:
