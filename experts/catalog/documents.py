@@ -21,7 +21,7 @@ from experts.documents.formats import KINDS, SUFFIXES, is_text
 from experts.documents.markdown import read_markdown
 from experts.documents.markup import split_front, unclosed_comment
 from experts.documents.parser_pool import CHILDREN, ParsedFiles, ParserPool
-from experts.rag.language import LOOKED_AT, uncut
+from experts.knowledge.languages import LOOKED_AT, language_of
 from swarm.errors import InvalidCard
 
 MAX_PARSED_FILE = 100_000_000
@@ -171,7 +171,7 @@ def _notes(document: Document) -> tuple[FileNote, ...]:
     """What was not read of a document, and doubts about the rest."""
     notes = [FileNote(document.name, f"partly read: {what}", "partly_read") for what in document.partly]
     notes += [FileNote(document.name, what, "warning") for what in document.warnings]
-    if language := uncut("\n\n".join(block.text for block in document.blocks[:LOOKED_AT])):
-        problem = f"reads like {language}: questions match only its exact word forms"
+    if not language_of("\n\n".join(block.text for block in document.blocks[:LOOKED_AT])):
+        problem = "is in a language whose words are not stemmed: questions match only its exact word forms"
         notes.append(FileNote(document.name, problem, "warning"))
     return tuple(notes)

@@ -18,7 +18,7 @@ from experts.kinds import KINDS
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
 from experts.knowledge.delivery import pieces_of
-from experts.rag.chunking import passages
+from experts.knowledge.passages import passages
 from swarm.encoder.base import Encoder
 from swarm.encoder.cache import CachedEncoder, VectorCache
 from swarm.encoder.inventory import runtime_is_installed

@@ -13,9 +13,9 @@ import numpy as np
 from experts.knowledge.former_index import FormerIndex
 from experts.knowledge.index_file import SCHEMA, chunk_hash
 from experts.knowledge.languages import ENGLISH, language_of
+from experts.knowledge.passages import Passage
 from experts.knowledge.postings import Postings, count_terms
 from experts.knowledge.terms import normal
-from experts.rag.chunking import Passage
 
 NOTHING = FormerIndex()
 

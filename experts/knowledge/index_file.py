@@ -10,7 +10,7 @@ import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
-from experts.rag.chunking import Passage
+from experts.knowledge.passages import Passage
 from swarm.errors import UnusableInput
 
 APPLICATION = 0x5377_726D

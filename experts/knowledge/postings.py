@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from experts.knowledge.passages import Passage
 from experts.knowledge.terms import terms
-from experts.rag.chunking import Passage
 
 HEADING = 2
 """Number of times that words of the nearest heading count; words of the headings above it count once."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from experts.knowledge.fusion import fused
 from experts.knowledge.index_file import REBUILD, encoded_text
 from experts.knowledge.languages import ENGLISH
+from experts.knowledge.passages import Passage
 from experts.knowledge.question import Naming, question_terms
 from experts.knowledge.store import KnowledgeStore, StoredChunk, Term, Where
-from experts.rag.chunking import Passage
 from swarm.errors import MissingDependency, UnusableInput
 from swarm.runtime.thread_pool import in_thread
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experts.knowledge.index_file import REBUILD, open_index
+from experts.knowledge.passages import Passage
 from experts.knowledge.store import ChunkScore, StoredChunk, StoredDocument, Term, Where
-from experts.rag.chunking import Passage
 from swarm.errors import UnusableInput
 from swarm.text.bm25 import K1
 

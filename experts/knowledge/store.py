@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from experts.rag.chunking import Passage
+from experts.knowledge.passages import Passage
 
 if TYPE_CHECKING:
     import numpy as np

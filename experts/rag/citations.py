@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from experts.knowledge.passages import Passage, Sentence, sentences
 from experts.knowledge.terms import terms, words
 from experts.knowledge.unspaced_scripts import UNSPACED
-from experts.rag.chunking import Passage, Sentence, sentences
 from experts.rag.index import Hit
 from experts.rag.search import PassageSearch
 from swarm.types.result import Citation

@@ -13,10 +13,10 @@ from experts.base import Expert, LoadBlob
 from experts.documents.base import Document
 from experts.instruction.expert import data_in, model_of, system_text
 from experts.kinds import EXTRACT
+from experts.knowledge.passages import Passage, passages
 from experts.limited_completion import written
 from experts.output_correction import corrected
 from experts.prompt_inputs import fenced, inline
-from experts.rag.chunking import Passage, passages
 from experts.rag.citations import best_quotes, cited_answer
 from experts.rag.documents import load_documents
 from experts.rag.index import Hit, PassageIndex
@@ -109,7 +109,7 @@ class CitingExpert(SearchingExpert):
 
     async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
-        hits = await self.search.find(question, SHOWN)
+        hits = await self.search.find(question, SHOWN, join=True)
         if not hits:
             return absent(question, self.card.model)
         schema = subtask.output or self.card.output

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 
+from experts.knowledge.passages import Passage
 from experts.knowledge.terms import normal, shading, terms, words
 from experts.knowledge.unspaced_scripts import UNSPACED, borders
-from experts.rag.chunking import Passage
 from swarm.runtime.thread_pool import in_thread
 from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import stem
@@ -74,8 +74,8 @@ class PassageIndex:
         crossing = borders(normal(question), self._postings) if UNSPACED.search(question) else set()
         return frozenset(asked) - shading(question) - crossing or frozenset(asked)
 
-    async def find(self, question: str, count: int) -> list[Hit]:
-        """The `count` best passages for `question`, searched in a thread."""
+    async def find(self, question: str, count: int, *, join: bool = False) -> list[Hit]:
+        """The `count` best passages for `question`, searched in a thread; none are joined."""
         return await in_thread(self.search, question, count)
 
     def weights(self, question: str) -> dict[str, float]:

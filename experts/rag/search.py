@@ -9,7 +9,7 @@ from experts.base import LoadBlob
 from experts.knowledge.delivery import open_store
 from experts.knowledge.languages import ENGLISH
 from experts.knowledge.question import Naming
-from experts.knowledge.retrieval import RetrievedPassage, Retriever
+from experts.knowledge.retrieval import RetrievedPassage, Retriever, joined
 from experts.knowledge.sqlite_store import SqliteStore
 from experts.knowledge.terms import terms
 from experts.rag.index import Hit
@@ -32,8 +32,8 @@ class PassageSearch(Protocol):
         """The number of passages."""
         ...
 
-    async def find(self, question: str, count: int) -> list[Hit]:
-        """The `count` best passages for `question`, best first."""
+    async def find(self, question: str, count: int, *, join: bool = False) -> list[Hit]:
+        """The `count` best passages for `question`, best first; with `join`, those beside each other as one."""
         ...
 
     def weights(self, question: str) -> Mapping[str, float]:
@@ -51,9 +51,10 @@ class KnowledgeSearch:
     def __init__(self, retriever: Retriever, store: SqliteStore) -> None:
         self.retriever, self._store, self.size = retriever, store, store.size
 
-    async def find(self, question: str, count: int) -> list[Hit]:
-        found = await self.retriever.search(question, count)
-        return [Hit(each.passage, each.words, each.coverage) for each in found if self._is_near(each)]
+    async def find(self, question: str, count: int, *, join: bool = False) -> list[Hit]:
+        found = [each for each in await self.retriever.search(question, count) if self._is_near(each)]
+        found = await in_thread(joined, self._store, found) if join else found
+        return [Hit(each.passage, each.words, each.coverage) for each in found]
 
     def _is_near(self, found: RetrievedPassage) -> bool:
         """Whether a passage has a word of the question, or a meaning that is nearer than that of unrelated texts."""

@@ -21,9 +21,9 @@ from typing import Any
 
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
+from experts.knowledge.passages import Passage
 from experts.knowledge.retrieval import Retriever
 from experts.knowledge.sqlite_store import SqliteStore
-from experts.rag.chunking import Passage
 from swarm.broker.catalog_store import CatalogStore
 from swarm.encoder.onnx import OnnxEncoder, OnnxReranker, open_encoder, open_reranker
 from swarm.errors import MissingDependency

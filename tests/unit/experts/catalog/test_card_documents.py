@@ -113,31 +113,25 @@ GERMAN = (
 
 
 @pytest.mark.parametrize(
-    ("text", "language"),
+    ("text", "told"),
     [
-        (GERMAN, "German"),
+        ("Τα κατεστραμμένα προϊόντα αντικαθίστανται εντός δεκατεσσάρων ημερών από την παραλαβή τους. " * 3, True),
+        (GERMAN, False),
         (
-            "Les articles endommagés sont remplacés dans les quatorze jours pour le client qui nous le dit. " * 3,
-            "French",
+            "Damaged goods are replaced within 14 days if the customer tells us with the delivery of the goods. " * 3,
+            False,
         ),
-        (
-            "Повреждённые товары заменяются в течение четырнадцати дней после получения. " * 5,
-            "another script than Latin",
-        ),
-        ("Damaged goods are replaced within 14 days if the customer tells us with the delivery of the goods. " * 3, ""),
-        ("商品损坏时，客户可以在三十天内申请全额退款。" * 20, ""),
-        ("| Country57 | 57.50 EUR | 114.00 EUR |\n" * 50, ""),
-        ("Kurz und gut.", ""),
+        ("商品损坏时，客户可以在三十天内申请全额退款。" * 20, False),
+        ("| Country57 | 57.50 EUR | 114.00 EUR |\n" * 50, False),
+        ("Kurz und gut.", False),
     ],
 )
-def test_a_language_whose_endings_are_not_cut_is_told(tmp_path: Path, text: str, language: str) -> None:
+def test_a_language_whose_words_are_not_stemmed_is_told(tmp_path: Path, text: str, told: bool) -> None:
     (tmp_path / "a.md").write_text(text)
 
     notes = [str(note) for note in rag_card(tmp_path, "a.md").files.notes]
 
-    assert [note.partition(": questions")[0] for note in notes] == (
-        [f"a.md: reads like {language}"] if language else []
-    )
+    assert [note.partition(" whose")[0] for note in notes] == (["a.md: is in a language"] if told else [])
 
 
 def test_a_document_loses_escapes_and_control_characters(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from experts.knowledge import delivery
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
 from experts.knowledge.delivery import fetched, open_store, pieces_of, trim
-from experts.rag.chunking import Passage
+from experts.knowledge.passages import Passage
 from swarm.errors import BrokerError, UnusableInput
 from swarm.types.card import Blob, KnowledgeFile
 

@@ -11,10 +11,10 @@ import pytest
 
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
+from experts.knowledge.passages import Passage
 from experts.knowledge.question import Naming, question_terms
 from experts.knowledge.retrieval import RetrievedPassage, Retriever, joined
 from experts.knowledge.sqlite_store import SqliteStore
-from experts.rag.chunking import Passage
 from swarm.errors import UnusableInput
 
 RETURNS = ("Policy > Returns", "Goods may be sent back within 30 days.")

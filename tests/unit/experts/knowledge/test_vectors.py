@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
 from experts.knowledge.fusion import fused
+from experts.knowledge.passages import Passage
 from experts.knowledge.retrieval import Retriever
 from experts.knowledge.sqlite_store import SqliteStore
-from experts.rag.chunking import Passage
 from swarm.encoder.base import Encoder, TextKind
 from swarm.encoder.onnx import open_encoder, open_reranker
 from swarm.errors import MissingDependency, UnusableInput

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.documents.markdown import read_text
-from experts.rag.chunking import Passage
+from experts.knowledge.passages import Passage
 from experts.rag.citations import cited_answer, stands
 from experts.rag.expert import CitingExpert, indexed
 from swarm.llm.base import Completion

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from experts.documents.markdown import read_text
 from experts.documents.storage import load
+from experts.knowledge.passages import passages
 from experts.knowledge.terms import terms
-from experts.rag.chunking import passages
 from experts.rag.citations import stands
 from experts.rag.expert import ExtractExpert, indexed
 from swarm.types.result import Citation, Solution

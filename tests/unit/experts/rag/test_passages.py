@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from experts.documents.markdown import read_text
 from experts.documents.storage import load
-from experts.rag.chunking import LONGEST, Passage, passages, sentences
+from experts.knowledge.passages import LONGEST, Passage, passages, sentences
 from experts.rag.citations import stands
 from experts.rag.expert import indexed
 from experts.rag.index import PassageIndex
