@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from experts.base import Expert
-from experts.catalog.card_reader import DURATION, duration
+from experts.catalog.duration import DURATION, duration
 from experts.isolation.parent import IsolatedExpert
 from swarm.errors import BadInput
 from swarm.types.base import explain

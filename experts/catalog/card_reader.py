@@ -6,7 +6,6 @@ names (see `FileField`) are read too, and must lie inside the card's folder.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,10 @@ from pydantic import ValidationError
 
 from experts.catalog import optional_checks
 from experts.catalog.documents import CardDocuments
+from experts.catalog.duration import DURATION, MAX_SECONDS, duration
 from experts.catalog.files import Files
 from experts.catalog.front_matter import parse, split
-from experts.kinds import KINDS, TEMPLATE, ExpertKind, FileField
+from experts.kinds import HEAD, KINDS, TEMPLATE, ExpertKind, FileField
 from swarm.errors import InvalidCard
 from swarm.types.base import explain
 from swarm.types.card import Blob, Card, Limits, Uncited, is_local
@@ -36,7 +36,7 @@ FILES = tuple(kind.files.name for kind in KINDS.values() if kind.files)
 """The fields that name files."""
 FIELDS = (
     "name", "kind", "description", "examples", "model", *FILES, "output", "limits", "timeout", "fallback",
-    "partial", "uncited", *Sampling.model_fields,
+    "partial", "uncited", "abstain", *Sampling.model_fields,
 )  # fmt: skip
 OFFERED = ("instruction", "results", "inputs", "data")
 """The variables of a template."""
@@ -44,13 +44,8 @@ GIVEN = f"a template has {', '.join(OFFERED)}, and what it sets itself"
 SEEN = "results is a list of {id, text, data, citations, confidence}; inputs and data are texts and data by subtask id"
 """The remedy for a template that fails: the types of its variables."""
 
-DURATION = 'write "60s", "2m", "500ms" or seconds, up to a day'
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MODEL = re.compile(r"(?!local$)[a-z0-9][a-z0-9_-]*(?:/\S{1,200})?")
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_MAX_TIMEOUT = 86_400.0
 
 Check = Callable[[], Any]
 
@@ -90,6 +85,7 @@ class CardReader:
             "model": self._model, "instruction": self._instruction, "output": self._output, "limits": self._limits,
             "timeout": self._timeout, "fallback": self._fallback, "fallback_models": self._fallback_models,
             "blobs": self._blobs, "uncited": self._uncited, "sampling": self._sampling, "partial": self._partial,
+            "abstain": self._abstain,
         }  # fmt: skip
         found = {name: self._checked(check) for name, check in checks.items()}
         return None if self.problems else found
@@ -184,7 +180,7 @@ class CardReader:
             self._wrong(
                 "body", f"uses {', '.join(map(repr, unknown))}, which is not a variable of templates", meant + GIVEN
             )
-        seconds = duration(self._front.get("timeout")) or _MAX_TIMEOUT
+        seconds = duration(self._front.get("timeout")) or MAX_SECONDS
         if problem := optional_checks.never_renders(body, seconds):
             self._wrong("body", f"fails on every input: {problem}", SEEN)
 
@@ -224,7 +220,7 @@ class CardReader:
     def _timeout(self) -> float:
         given = self._front.get("timeout", 60.0)
         seconds = duration(given)
-        if seconds is None or not 0 < seconds <= _MAX_TIMEOUT:
+        if seconds is None or not 0 < seconds <= MAX_SECONDS:
             self._wrong("timeout", f"{str(given)[:80]!r} is no time", DURATION)
         return seconds
 
@@ -268,6 +264,17 @@ class CardReader:
         if given == "fallback" and not any(isinstance(name, str) and "/" not in name for name in self._standing_in()):
             self._wrong("uncited", "is fallback, but `fallback` names no expert", "name an expert in fallback")
         return str(given)
+
+    def _abstain(self) -> float | None:
+        given = self._front.get("abstain")
+        if given is None:
+            return None
+        if self._spec is None or self._front.get("model") != HEAD:
+            self._wrong("abstain", f"is only for the model {HEAD}", "remove it")
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < 1:
+            problem = f"is no probability between 0 and 1: {str(given)[:80]!r}"
+            self._wrong("abstain", problem, "write 0.5 for no label that is more likely wrong than right")
+        return float(given)
 
     def _standing_in(self) -> Sequence[Any]:
         """The entries of `fallback`, unchecked."""
@@ -331,17 +338,3 @@ def read_card(path: Path, folder: Path) -> tuple[Card, dict[str, bytes]]:
     if reader.card is None:
         raise reader.problems[0]
     return reader.card, reader.blobs
-
-
-def duration(given: object) -> float | None:
-    """Parse `60`, `"60s"`, `"2m"` or `"500ms"` into seconds; None if it is not a duration.
-
-    >>> duration("500ms"), duration("2m"), duration("soon")
-    (0.5, 120.0, None)
-    """
-    if isinstance(given, bool):
-        return None
-    if isinstance(given, (int, float)):
-        return float(given) if abs(given) <= _MAX_TIMEOUT and math.isfinite(given) else None
-    matched = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
-    return float(matched[1]) * _SECONDS[matched[2] or "s"] if matched else None

@@ -69,6 +69,7 @@ def versioned(card: Card) -> Card:
         "partial": card.partial != "drop",
         "isolate": card.isolate is not None,
         "knowledge": card.knowledge is not None,
+        "abstain": card.abstain is not None,
     }
     newer = {name for name, own in given.items() if not own}
     return card.model_copy(update={"version": _digest(card.model_dump(mode="json", exclude={"version"} | newer))})

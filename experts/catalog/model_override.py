@@ -46,9 +46,9 @@ def _card(folder: Path, front: dict[str, Any], body: str, model: str) -> str:
 
 
 def _labels(head: Path) -> list[str]:
-    from experts.finetuned.head import Head
+    from experts.finetuned.head import read_head
 
-    return list(Head.from_bytes(head.read_bytes()).labels)
+    return list(read_head(head.read_bytes()).labels)
 
 
 def _labelled(labels: list[str]) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experts.documents.encoding import Undecodable, text_of
+from experts.finetuned.head_file import MAX_LABEL, MAX_LABELS
 from swarm.errors import BadInput, TooLarge
 
 MAX_FILE = 64_000_000
 MAX_ROWS = 500_000
-MAX_LABELS = 1_000
-MAX_LABEL = 200
+OUT_OF_SCOPE = "out_of_scope"
+"""Label of the rows that have none of the labels. The confidence of a head is fitted on them."""
 MAX_LISTED = 20
 """Maximum number of wrong rows that are listed."""
 TEXTS = ("text",)
@@ -67,7 +68,7 @@ def read_rows(path: Path) -> list[TrainingRow]:
     wrong |= {line: BadInput(f"{name}:{line}", *what) for line, what in columns.shifted()}
     if wrong:
         raise _together([wrong[line] for line in sorted(wrong)])
-    check_labels(name, (row.label for row in found))
+    check_labels(name, (row.label for row in found if row.label != OUT_OF_SCOPE))
     return found
 
 

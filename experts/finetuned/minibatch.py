@@ -8,12 +8,13 @@ rows, keeps some twenty copies of the weights in double precision and reads ever
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experts.finetuned.head import softmax
-from experts.finetuned.head_features import Floats, Rows
+from experts.finetuned.head_features import Floats
+from experts.finetuned.word_head import softmax
 
 BATCH = 256
 RATE = 0.1
@@ -22,8 +23,13 @@ MOST_STEPS = 4_000
 """Maximum batches in all; many rows get fewer epochs, at least one."""
 
 
-def fit(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int, decay: float) -> tuple[Floats, Floats]:
-    """Fit weights (columns by labels) and bias of a multinomial logistic regression. Deterministic."""
+def fit(
+    block: Callable[[NDArray[np.int64]], Floats], truth: NDArray[np.int64], dims: int, labels: int, decay: float
+) -> tuple[Floats, Floats]:
+    """Fit weights (columns by labels) and bias of a multinomial logistic regression. Deterministic.
+
+    `block` gives the features of some rows, by their numbers, as a dense matrix of `dims` columns.
+    """
     weights: Floats = np.zeros((dims, labels), np.float32)
     bias: Floats = np.zeros(labels, np.float32)
     squares = [np.full_like(weights, 1e-8), np.full_like(bias, 1e-8)]
@@ -31,7 +37,7 @@ def fit(rows: Rows, truth: NDArray[np.int64], dims: int, labels: int, decay: flo
     batches = math.ceil(len(truth) / BATCH)
     for _ in range(max(1, min(EPOCHS, MOST_STEPS // batches))):
         for which in np.array_split(random.permutation(len(truth)), batches):
-            features = rows.dense(which, dims)
+            features = block(which)
             errors = softmax(features @ weights + bias)
             errors[np.arange(len(which)), truth[which]] -= 1
             errors /= len(which)

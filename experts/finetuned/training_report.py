@@ -35,6 +35,10 @@ class TrainingReport:
     crossed: bool
     contradictory: tuple[tuple[TrainingRow, ...], ...] = ()
     """Rows that give one text several labels, one row of each label."""
+    encoder: str = ""
+    """The identity of the encoder; empty for a head over words."""
+    out_of_scope: int = 0
+    """Rows that have none of the labels."""
     bytes: int = 0
 
     @property
@@ -53,6 +57,12 @@ class TrainingReport:
     def accuracy(self) -> float:
         """Share of held-out rows that were labelled correctly."""
         return sum(each.right for each in self.by_label) / max(1, self.held_out)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean over the labels of the share of their held-out rows that were labelled correctly."""
+        measured = [each.right / each.held_out for each in self.by_label if each.held_out]
+        return sum(measured) / max(1, len(measured))
 
     @property
     def commonest(self) -> float:
@@ -86,6 +96,8 @@ class TrainingReport:
     def warnings(self) -> tuple[str, ...]:
         """Warnings about what the accuracy does not show."""
         found = []
+        if self.out_of_scope and not self.encoder:
+            found.append(f"{self.out_of_scope:,} rows out of scope are ignored: only a head with an encoder uses them")
         if self.held_out and self.accuracy <= self.commonest:
             found.append(
                 f"no better than always guessing the most common label, which is right for {self.commonest:.1%}"

@@ -150,6 +150,11 @@ KNOWN: Mapping[str, KnownModel] = {
 }
 
 
+def by_identity(identity: str) -> KnownModel | None:
+    """The known model with this identity."""
+    return next((model for model in KNOWN.values() if model.identity == identity), None)
+
+
 @dataclass(frozen=True, slots=True)
 class LocatedModel:
     """A model whose files are there. Their digests are not checked yet."""

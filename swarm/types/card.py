@@ -80,6 +80,8 @@ class Card(Value):
     """For a rag expert: what to do with a model's answer that quotes no document."""
     partial: Literal["drop", "keep"] = "drop"
     """Whether to drop or keep the text that a model had written when the attempt timed out."""
+    abstain: float | None = None
+    """Confidence below which a `local/head` expert gives no label; None: it always gives one."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers started with it serve the expert."""
     isolate: Literal["process"] | None = None

@@ -14,6 +14,7 @@ from tests.bench import (
     endpoint_faults,
     faults,
     footprint,
+    heads,
     knowledge,
     latency,
     load,
@@ -189,6 +190,7 @@ ALL = (
             "uss_mb": Metric("MB"),
         },
     ),
+    Bench("heads", "labels by the encoder's vectors, on Banking77 and SNIPS", heads.heads, 1, heads.METRICS),
     Bench("encoder", "texts to vectors and reranking, one thread", encoder.encoder, 3, encoder.METRICS),
     Bench("peers", "other queues and frameworks, on this machine", peering.peers, 3, peering.METRICS),
     Bench(

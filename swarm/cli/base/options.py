@@ -130,7 +130,7 @@ def seconds(field: str, given: str | None) -> float | None:
     """Read a time: `30s`, `2m`, `500ms` or seconds. None stays None."""
     if given is None:
         return None
-    from experts.catalog.card_reader import duration
+    from experts.catalog.duration import duration
 
     found = duration(given)
     if found is None:

@@ -112,32 +112,38 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
 def train(
     rows: Annotated[str, typer.Argument(metavar="ROWS", help="CSV, TSV or JSONL with text and label, or chats.")],
     out: Annotated[str, typer.Option("--out", metavar="HEAD", help="File for the head, such as triage.npz.")],
+    words: Annotated[bool, typer.Option("--words", help="Train over words, without the sentence encoder.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Train the head of a `local/head` expert. Its accuracy is measured on rows that are held out.
 
-    If rows are wrong, all of them are listed with their lines, and nothing is written.
+    The head is over the vectors of the sentence encoder if that is installed (extra `encoder`), else over words. Rows
+    with the label `out_of_scope` are texts that have none of the labels. If rows are wrong, all of them are listed with
+    their lines, and nothing is written.
     """
-    from experts.finetuned.head_training import train_file
+    from experts.finetuned.head_training import installed_encoder, train_file
 
-    screen = Edge.of(None, as_json).screen
+    screen, encoder = Edge.of(None, as_json).screen, None if words else installed_encoder()
     begun = time.monotonic()
     with _busy(screen, f"training on {rows}"):
         try:
-            report = train_file(Path(rows), Path(out))
+            report = train_file(Path(rows), Path(out), encoder)
         except OSError as error:
             raise BadInput("out", f"{out} cannot be written ({error.strerror})", "check the path") from None
     seconds = round(time.monotonic() - begun, 2)
     screen.document(
         {
             "head": out, "rows": report.rows, "labels": list(report.labels), "accuracy": report.accuracy,
-            "held_out": report.held_out, "commonest": report.commonest, "cross_validated": report.crossed,
+            "balanced_accuracy": report.balanced_accuracy, "encoder": report.encoder or None,
+            "out_of_scope": report.out_of_scope, "held_out": report.held_out, "commonest": report.commonest,
+            "cross_validated": report.crossed,
             "bytes": report.bytes, "seconds": seconds, "by_label": [asdict(each) for each in report.by_label],
             "warnings": list(report.warnings),
         }
     )  # fmt: skip
     screen.line(f"labels    {len(report.labels)}: {listed(report.labels, 20)}")
-    screen.line(f"rows      {report.rows:,}")
+    screen.line(f"rows      {report.rows:,}" + (f", {report.out_of_scope:,} out of scope" * bool(report.out_of_scope)))
+    screen.line(f"features  {report.encoder or 'words'}")
     screen.line(f"accuracy  {report.summary}")
     if len(report.labels) <= SHOWN_LABELS:
         rows_of = [(each.label, f"{each.rows:,}", f"{each.held_out:,}", f"{each.right:,}") for each in report.by_label]

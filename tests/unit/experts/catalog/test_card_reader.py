@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experts.catalog.card_reader import MAX_CARD, CardReader, duration, read_card
+from experts.catalog.card_reader import MAX_CARD, CardReader, read_card
+from experts.catalog.duration import duration
 from swarm.errors import InvalidCard
 from swarm.types.card import Card, Limits
 from tests.unit.experts.catalog.cards import BODY, a_front, problem, written

@@ -6,6 +6,7 @@ import contextlib
 import io
 import time
 import zipfile
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.finetuned.expert import HeadExpert, subject
-from experts.finetuned.head import MAX_FILE, Head, head_problem
+from experts.finetuned.head import head_problem, read_head
 from experts.finetuned.head_features import counted, times
+from experts.finetuned.head_file import MAX_FILE
 from experts.finetuned.head_training import train
+from experts.finetuned.word_head import WordHead
 from swarm.errors import BadInput
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
 from tests.unit.experts.finetuned.rows import ROWS
 
-HEAD = train(ROWS)
+HEAD = cast(WordHead, train(ROWS))
 
 
 def test_a_head_labels_what_it_has_not_seen() -> None:
@@ -64,7 +67,8 @@ def about(text: str) -> bytes:
 
 
 def test_a_head_survives_its_file() -> None:
-    again = Head.from_bytes(HEAD.to_bytes())
+    again = read_head(HEAD.to_bytes())
+    assert isinstance(again, WordHead)
 
     assert again.labels == HEAD.labels
     assert np.array_equal(again.weights, HEAD.weights)
@@ -86,7 +90,7 @@ def test_hostile_bytes_are_bad_input(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
 
     with contextlib.suppress(BadInput):
-        assert np.isfinite(Head.from_bytes(bytes(content[:cut])).weights).all()
+        assert np.isfinite(read_head(bytes(content[:cut])).weights).all()
 
 
 @given(st.binary(max_size=300))
@@ -109,7 +113,7 @@ def changed(**members: bytes) -> bytes:
         (b"x" * (MAX_FILE + 1), "at most 10,000,000"),
         (changed(weights=npy(np.zeros((4, 3), dtype="<f2"))), "wrong type or shape"),
         (changed(bias=npy(np.array([1, np.nan, 0], dtype="<f4"))), "not numbers"),
-        (changed(about=about('{"format": 9}')), "not of format 1"),
+        (changed(about=about('{"format": 9}')), "of format 9"),
         (changed(about=about('{"format": 1, "labels": ["a", "a"], "dims": 256}')), "distinct labels"),
         (changed(about=about('{"format": 1, "labels": ["a", "b"], "dims": 3}')), "number of columns"),
         (changed(rarity=b"\0" * 90_000_000), "unpacks to more"),

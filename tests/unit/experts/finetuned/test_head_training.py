@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from experts.finetuned import minibatch
 from experts.finetuned.dataset import TrainingRow
-from experts.finetuned.head import Head
+from experts.finetuned.head import read_head
 from experts.finetuned.head_features import counted, rarity, times, weighted
-from experts.finetuned.head_training import _folds, _numbers, main, train_file, train_with_report
+from experts.finetuned.head_training import train_file, train_with_report
+from experts.finetuned.held_out import folds_of, numbers_of
+from swarm.errors import BadInput
 from tests.unit.experts.finetuned.rows import ROWS, rows_file
 
 
@@ -25,7 +28,7 @@ def test_the_report_is_of_rows_held_out() -> None:
 def test_equal_texts_are_held_out_together() -> None:
     rows = [TrainingRow(f"{label} {i // 4}", label) for label in ("x", "y") for i in range(40)]
 
-    assert all(len({fold for row, fold in zip(rows, _folds(rows), strict=True) if row == one}) == 1 for one in rows)
+    assert all(len({fold for row, fold in zip(rows, folds_of(rows), strict=True) if row == one}) == 1 for one in rows)
 
 
 def test_a_text_with_several_labels_is_told_with_its_lines(tmp_path: Path) -> None:
@@ -42,22 +45,21 @@ def test_a_text_with_several_labels_is_told_with_its_lines(tmp_path: Path) -> No
 
 
 def test_small_batches_learn_what_the_exact_method_learns() -> None:
-    labels, truth = ("account", "delivery", "payment"), _numbers(ROWS, ("account", "delivery", "payment"))
+    labels, truth = ("account", "delivery", "payment"), numbers_of(ROWS, ("account", "delivery", "payment"))
     counts = counted([row.text for row in ROWS], 2**10)
     rows = weighted(counts, rarity(counts, 2**10))
-    weights, bias = minibatch.fit(rows, truth, 2**10, len(labels), 1e-3)
+    block = partial(rows.dense, dims=2**10)
+    weights, bias = minibatch.fit(block, truth, 2**10, len(labels), 1e-3)
 
     assert np.array_equal((times(rows, weights) + bias).argmax(axis=1), truth)
-    assert np.array_equal(minibatch.fit(rows, truth, 2**10, len(labels), 1e-3)[0], weights)
+    assert np.array_equal(minibatch.fit(block, truth, 2**10, len(labels), 1e-3)[0], weights)
 
 
-def test_the_command_writes_a_head_or_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_head_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     source, target = rows_file(tmp_path, "text,label\nhello there,x\ngood bye,y\n"), tmp_path / "h.npz"
 
-    assert main([str(source), str(target)]) == 0
-    assert Head.from_bytes(target.read_bytes()).labels == ("x", "y")
-    assert main([str(tmp_path / "gone.csv"), str(target)]) == 2
-    assert main([]) == 2
-    assert "gone.csv: cannot be read" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.npz", "rows.csv"]
     assert train_file(source, target).bytes == target.stat().st_size
+    assert read_head(target.read_bytes()).labels == ("x", "y")
+    with pytest.raises(BadInput, match=r"gone\.csv: cannot be read"):
+        train_file(tmp_path / "gone.csv", target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.npz", "rows.csv"]
