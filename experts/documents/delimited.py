@@ -47,7 +47,7 @@ def delimiter_of(text: str) -> str:
 
 
 def _rows(text: str) -> Iterator[tuple[Lines, list[str]]]:
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # of the whole process: never lower it
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
     first = 1
     for row in reader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 
 from experts.documents import builder, delimited, docx, html, mail, pdf, spreadsheet, zip_file
@@ -231,6 +233,13 @@ def test_a_delimited_file_is_a_table_whose_rows_know_their_lines(delimiter: str)
         ("row", (2, 3), "| Spain Main | 5 |"),
         ("paragraph", (5, 5), "The end"),
     ]
+
+
+def test_a_short_table_leaves_other_readers_of_csv_their_limit() -> None:
+    before = csv.field_size_limit()
+    delimited.parse("a.csv", b"name,price\nlamp,4\n")
+
+    assert csv.field_size_limit() >= before > 1_000
 
 
 def test_the_encoding_of_a_delimited_file_is_found() -> None:
