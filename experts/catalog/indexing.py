@@ -33,8 +33,8 @@ BUILT = "indexes"
 """The cache folder of index files that were built here."""
 KEPT = 3
 """Index files that are kept of one expert."""
-MAX_INDEXES = 256_000_000
-"""Maximum bytes of the index files of a catalog."""
+MAX_INDEXES = 400_000_000
+"""Maximum bytes of the index files of a catalog: about 100,000 passages."""
 
 MAX_SPLIT = 32_000_000
 """Bytes of documents whose passages a process caches."""

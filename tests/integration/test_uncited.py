@@ -51,7 +51,7 @@ async def test_it_is_kept_as_unverified_and_the_answer_says_so(
 async def test_a_fallback_answers_instead(settings: Settings, tmp_path: Path) -> None:
     answer = await asked(settings, tmp_path, "uncited: fallback")
 
-    assert answer.text == '"Refunds take 14 days." (docs.md)'
+    assert answer.text == '"Refunds take 14 days." (docs.md, line 1)'
     assert (answer.segments[0].expert, answer.segments[0].caveats, answer.reason) == ("stand-in", (), "")
 
 

@@ -99,12 +99,12 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
 
     loaded, former = edge.run(published())
     changed = former != loaded.catalog.version
-    about = {"changed": changed, "files": len(loaded.blobs)}
+    about = {"changed": changed, "files": len(found.blobs)}
     edge.screen.document(_document(loaded.catalog) | about | _documents(loaded))
     _show_documents(edge.screen, loaded)
     verb = "published" if changed else "unchanged"
     names = listed(sorted(loaded.catalog.cards), 30)
-    edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(loaded.blobs)} files)")
+    edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(found.blobs)} files)")
     return exit_codes.OK
 
 
