@@ -63,13 +63,19 @@ class Sense:
         """Compare at most MAX_TEXTS texts in a language with the cards. Raises NotCompared."""
         asked = tuple(dict.fromkeys(texts))[:MAX_TEXTS]
         encoders = (*self._english, *self._others) if language == "en" else self._others or self._english
+        said: list[list[dict[str, float]]] = []
+        failed = ""
         try:
             async with asyncio.timeout(self._seconds):
-                said = [await (await self._subjects(encoder, catalog)).likeness(asked) for encoder in encoders]
+                for encoder in encoders:
+                    try:
+                        said.append(await (await self._subjects(encoder, catalog)).likeness(asked))
+                    except ExpertError as error:  # the others may do
+                        failed = str(error)
         except TimeoutError:
             raise NotCompared(f"the encoder took more than {self._seconds:g} s") from None
-        except ExpertError as error:
-            raise NotCompared(str(error)) from None
+        if not said:
+            raise NotCompared(failed)
         found = {one: mean_of(rows) for one, *rows in zip(asked, *said, strict=True)}
         return lambda one: found.get(one, {})
 

@@ -7,7 +7,7 @@ any expert ("find", "write") half.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -28,6 +28,8 @@ MARGIN = 0.02
 SPARE_MARGIN = 0.25
 """Minimum relative lead of a fallback over the expert it stands in for."""
 
+_TYPED = 6
+"""Letters of a stem from which one may be wrong."""
 _LONGEST = 100
 _NAME_WEIGHT = 3
 _VERB = 1.5
@@ -55,6 +57,8 @@ class ExpertIndex:
     postings: Mapping[str, Mapping[str, float]]
     names: Mapping[str, str]
     """Names of several words without separators: `refundpolicy` -> the expert."""
+    spellings: Mapping[str, str]
+    """Long stems with one letter left out -> the stem, where only one has that spelling."""
 
     def ranked(self, meant: Collection[str], verb: str | None = None) -> list[Match]:
         """Rank the experts that have one of these stems, best first; ties in order of name.
@@ -75,6 +79,19 @@ class ExpertIndex:
         found = [new(Match, item) for item in scores.items()]
         return sorted(found, key=lambda match: (-match[1], match[0])) if len(found) > 1 else found
 
+    def spelt(self, meant: Sequence[str]) -> tuple[str, ...]:
+        """Put the experts' stems for long ones that no expert has and that differ from them in one letter.
+
+        Two letters that changed places count as one.
+        """
+        return tuple(stem if stem in self.postings else self._near(stem) or stem for stem in meant)
+
+    def _near(self, stem: str) -> str:
+        if len(stem) < _TYPED - 1:
+            return ""
+        near = self.spellings.get(stem) or next(filter(None, map(self.spellings.get, _shortened(stem))), "")
+        return near if near[:1] == stem[0] and abs(len(near) - len(stem)) < 2 else ""
+
     def named(self, said: str) -> str | None:
         """The expert of this name, however its words are joined (`refundPolicy`, "refund policy"); else None."""
         if said.isalpha() and said.islower():
@@ -84,7 +101,9 @@ class ExpertIndex:
     def knows(self, text: str) -> bool:
         """Whether a text has a word of any expert's name or description."""
         words = words_of(text)
-        return any(stem in self.postings for stem in stems(words)) or any(self.named(word) for word in words)
+        said = stems(words)
+        known = any(stem in self.postings for stem in said) or any(self.named(word) for word in words)
+        return known or self.spelt(said) != said
 
     def says(self, expert: str, stem: str) -> bool:
         """Whether an expert's name or description has this stem."""
@@ -112,7 +131,21 @@ def _index(cards: tuple[tuple[str, str, str], ...]) -> ExpertIndex:
         for stem, times in words.items():
             worth = rarity(holders[stem], families) / unit * (0.5 if stem in WEAK_STEMS else 1.0)
             postings.setdefault(stem, {})[name] = worth * saturated(times, length, b=_B)
-    return ExpertIndex(postings, {squeezed(name): name for name, _, _ in cards if not name.isalnum()})
+    joined = {squeezed(name): name for name, *_ in cards if not name.isalnum()}
+    return ExpertIndex(postings, joined, _spellings(postings))
+
+
+def _spellings(known: Collection[str]) -> dict[str, str]:
+    """Return each long stem with one letter left out, and itself, for look-ups of words with a typing error."""
+    found: dict[str, str] = {}
+    for stem in known:
+        for spelling in {stem, *_shortened(stem)} if len(stem) >= _TYPED else ():
+            found[spelling] = "" if spelling in found and found[spelling] != stem else stem
+    return found
+
+
+def _shortened(stem: str) -> set[str]:
+    return {stem[:at] + stem[at + 1 :] for at in range(len(stem))}
 
 
 def squeezed(name: str) -> str:

@@ -217,7 +217,9 @@ class _Reader:
         head, more = self._past_leads(head) if condition else (head, set())
         head = min(head, end)
         words = tuple(word for word in self.words[head:end] if word[0] != BREAK)
-        asks = bool("polite" in kinds | more and self._is_asked(head, end)) or self._opens(head) or "?" in words
+        polite = "polite" in kinds | more and self._is_asked(head, end)
+        polite = polite or any(self._phrase("please", i) for i in range(at, end))
+        asks = polite or self._opens(head) or "?" in words
         return RequestSegment(
             start,
             stop,
@@ -230,7 +232,7 @@ class _Reader:
             each=any(self._phrase("each", i) for i in range(at, end)),
             soft=soft,
             item=marks > 0,
-            asks=bool(asks or condition or marks),
+            asks=asks or bool(condition or marks),
             verb=self._verb(head, end),
             pleasant=self._is_pleasant(at, end),
             about=bool(self._phrase("about", head)) and "?" not in words,

@@ -106,6 +106,8 @@ class _Reading:
         if not clause.words:
             return []
         ranked = self.index.ranked(clause.wished, stem(clause.verb or clause.words[0]))
+        if not fits(ranked) and (spelt := self.index.spelt(clause.wished)) != clause.wished:
+            ranked = self.index.ranked(spelt, stem(clause.verb or clause.words[0]))
         if named := _named(self.text, clause, self.index):
             return [Match(named, NAMED), *(match for match in ranked if match.expert != named)]
         if clause.verb in DEEDS and not fits(ranked):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from swarm.planner.local.abilities import adjusted
+from swarm.planner.local.abilities import DEEDS, adjusted
 from swarm.planner.local.task import Span
 from swarm.text.english import stems
 from swarm.text.expert_ranking import NAMED, ExpertIndex, Match, Similar
@@ -120,7 +120,11 @@ class Ranking:
 
     def _ranked(self, own: str, segment: RequestSegment) -> list[Match]:
         scores = dict(self.similar(own))
-        words = [*(token.text for token in tokens(own)), *filter(None, [segment.verb])]
+        words = [token.text for token in tokens(own)]
+        if segment.verb in DEEDS:
+            words.append(segment.verb)
+        elif segment.verb and words and words[0] == segment.words[0]:
+            del words[0]  # "book a table" is not for an expert on books
         for match in self.index.ranked(stems(words)):
             scores[match.expert] = scores.get(match.expert, 0.0) + _WORDS * min(match.score, _MOST_WORDS)
         scores = adjusted(scores, segment, self.cards, self.known)

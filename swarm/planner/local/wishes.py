@@ -67,19 +67,19 @@ class Reader:
         if self._parts and not self.wishes:
             self._read_whole()
         elif self.wishes:
-            self._add(self.wishes[-1])
+            self._read_rest()
         self._order_before()
 
     def _read(self, segment: RequestSegment) -> None:
         last = self.wishes[-1] if self.wishes else None
         if last and segment.about and not segment.condition:
             return self._add(last, segment)
-        if not segment.asks:
-            return self._waiting.append(segment)
         if not segment.condition and (listed := self._ranking.listed(segment)):
             for ranked, part in listed:
                 self._open(segment, ranked, part)
             return None
+        if not segment.asks:
+            return self._waiting.append(segment)
         own = self._ranking.of(segment)
         ranked = self._in_context(segment, own)
         if not fits(ranked) or self._is_guessed(segment, own, ranked):
@@ -167,13 +167,20 @@ class Reader:
                 wish.context.append((one.head, one.end))
         self._waiting = []
 
+    def _read_rest(self) -> None:
+        """Read the statements behind the last wish: one that clearly is for another expert is a wish of its own."""
+        waiting, self._waiting = self._waiting, []
+        for segment in waiting:
+            told = self._ranking.of(segment)
+            clear = best(told) >= CLEAR and self._telling(segment) > _FEW
+            if clear and score_of(self.wishes[-1].expert, told) < THRESHOLD:
+                self._open(segment, told)
+            else:
+                self._add(self.wishes[-1], segment)
+
     def _read_whole(self) -> None:
         """Read a request of which no part fits an expert, or in which nothing is asked for, as one wish."""
         first = self._parts[0]
-        if not self.left_out and len(self._parts) == 1 and (listed := self._ranking.listed(first)):
-            for ranked, part in listed:
-                self._open(first, ranked, part)
-            return
         ranked = max((self._ranking.whole(first), *map(self._ranking.of, self._waiting)), key=best)
         self._waiting = []
         if fits(ranked):
