@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import structlog
+
 from experts.base import LoadBlob
 from experts.knowledge.delivery import open_store
 from experts.knowledge.languages import ENGLISH
@@ -13,13 +15,15 @@ from experts.knowledge.retrieval import RetrievedPassage, Retriever, joined
 from experts.knowledge.sqlite_store import SqliteStore
 from experts.knowledge.terms import terms
 from experts.rag.index import Hit
-from swarm.errors import MissingDependency
+from swarm.errors import BrokerError, BrokerUnavailable, SwarmError
 from swarm.runtime.cache_folder import cache_folder
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 
 RELATED = 2.0
 """Standard deviations above the cosine of unrelated texts from which on a passage without a word in common counts."""
+_log = structlog.get_logger()
+
 FETCHED = "knowledge"
 """The cache folder of index files that workers fetched."""
 
@@ -73,7 +77,7 @@ class KnowledgeSearch:
 
 
 async def open_search(card: Card, load_blob: LoadBlob) -> KnowledgeSearch | None:
-    """Open the index that was published with `card`; None if there is none.
+    """Open the index that was published with `card`; None if there is none, or none is left of a former version.
 
     Raises MissingDependency with the remedy if the encoder of the index is not installed here, and UnusableInput if
     the index is damaged or another encoder's.
@@ -83,11 +87,17 @@ async def open_search(card: Card, load_blob: LoadBlob) -> KnowledgeSearch | None
     from swarm.encoder.onnx import open_encoder
 
     encoder = open_encoder() if card.knowledge.encoder else None
-    store = await open_store(card.knowledge, load_blob, await in_thread(cache_folder, FETCHED))
+    try:
+        store = await open_store(card.knowledge, load_blob, await in_thread(cache_folder, FETCHED))
+    except BrokerUnavailable:
+        raise
+    except BrokerError as error:
+        _log.warning("index_missing", expert=card.name, version=card.version, problem=str(error))
+        return None
     naming = Naming(card.name.replace("-", " "), card.description)
     try:
         retriever = Retriever(store, encoder=encoder, is_english=encoder.is_english if encoder else None, naming=naming)
-    except MissingDependency:
+    except SwarmError:
         store.close()
         raise
     return KnowledgeSearch(retriever, store)

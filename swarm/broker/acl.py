@@ -12,9 +12,9 @@ from importlib.resources import files
 from swarm.errors import BadInput
 
 DIRECT = frozenset(
-    "blpop dbsize del eval evalsha get hdel hget hgetall hlen hmget hset hvals info llen memory|usage ping pttl "
-    "publish pubsub|channels scan select set sismember subscribe time unsubscribe wait xlen xrange xread zcard zrange "
-    "zrevrange".split()
+    "blpop dbsize del eval evalsha get hdel hget hgetall hlen hmget hset hvals info llen memory|usage pexpire ping "
+    "pttl publish pubsub|channels scan select set sismember subscribe time unsubscribe wait xlen xrange xread zcard "
+    "zrange zrevrange".split()
 )
 """Commands that our processes send outside of scripts."""
 

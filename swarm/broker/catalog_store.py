@@ -17,6 +17,8 @@ from swarm.types.card import Blob, Card, Catalog
 AGAIN = "publish the catalog again: swarm experts publish DIR"
 MISSING = -2
 """Redis' lifetime of a key that does not exist."""
+INDEX_KEPT_MS = 600_000
+"""Milliseconds that the index of a superseded version stays: each change of a document makes megabytes of a new one."""
 KEPT = 64
 """Parsed versions that a process caches."""
 ALIVE = 64
@@ -34,7 +36,8 @@ class CatalogStore:
         """Make `catalog` the current one for all workers; return the version before, if any.
 
         With `first`, an existing current catalog stays. Cards and blobs are written before the version switches, so no
-        worker reads an incomplete catalog. Raises EmptyCatalog.
+        worker reads an incomplete catalog. An index that the new version does not have is kept for INDEX_KEPT_MS only.
+        Raises EmptyCatalog.
         """
         if not catalog.cards:
             raise EmptyCatalog()
@@ -46,7 +49,17 @@ class CatalogStore:
         former = await self._connection.script(
             "publish", catalog.version, self._lifetime_ms, int(first), len(catalog.cards), *cards, *blobs
         )
+        if former and former.decode() != catalog.version and not first:
+            await self._shorten_indexes(former.decode(), blobs)
         return former.decode() or None
+
+    async def _shorten_indexes(self, former: str, kept: Mapping[str, bytes]) -> None:
+        """Keep the indexes of a former version for a short time only: workers can make them from its documents."""
+        with suppress(EmptyCatalog):
+            for card in (await self.catalog(former)).cards.values():
+                for piece in card.knowledge.pieces if card.knowledge else ():
+                    if piece.sha256 not in kept:
+                        await self._connection.call("PEXPIRE", self._keys.blob(piece.sha256), INDEX_KEPT_MS)
 
     async def current(self) -> str | None:
         """Version with which new jobs are planned."""
