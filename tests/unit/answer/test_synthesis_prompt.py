@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swarm.answer.synthesis import LEAST, REQUEST, ROOM, SynthesisQuestion, question
 from swarm.engine.progress import Graph, Progress, SubtaskState
@@ -91,19 +89,6 @@ def test_more_results_than_a_model_can_be_given_are_not_asked_about() -> None:
 
     assert isinstance(found, Failure)
     assert found.reason == "too_large"
-
-
-@given(
-    st.dictionaries(st.from_regex(r"t[0-9]{1,3}", fullmatch=True), st.integers(0, 30_000), min_size=1, max_size=30),
-    st.integers(1, 200_000),
-    st.data(),
-)
-def test_a_prompt_is_bounded_whatever_is_in_it(sizes: dict[str, int], request: int, data: st.DataObject) -> None:
-    sections = data.draw(st.sets(st.sampled_from(sorted(sizes)), min_size=1))
-    found = asked({i: "x" * size for i, size in sizes.items()}, "q" * request, sections=sorted(sections))
-
-    assert len(prompt(found)) < ROOM + ROOM // 4 + 200 * len(sizes) + 4_000
-    assert all(f" {i}\n" in prompt(found) for i in sections)
 
 
 # -- when

@@ -7,8 +7,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from swarm.errors import BadInput, ModelRefused
 from swarm.llm.endpoint_config import MAX_FILE
@@ -250,12 +248,3 @@ def test_a_file_that_cannot_be_read_is_told_by_its_path(tmp_path: Path) -> None:
 def test_a_process_learns_of_a_broken_file_before_its_first_call(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"\[endpoints.box\] ur: unknown"):
         OpenAIModels({"SWARM_CONFIG": str(written(tmp_path, '[endpoints.box]\nur = "x"'))})
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(content=st.one_of(st.binary(max_size=300), st.text(alphabet="[]{}=\"'.\n#endpoitsurl 012abc-_", max_size=200)))
-def test_whatever_a_file_holds_it_is_endpoints_or_bad_input(tmp_path: Path, content: bytes | str) -> None:
-    try:
-        loaded(tmp_path, content if isinstance(content, bytes) else f"[endpoints.box]\n{content}")
-    except BadInput as error:
-        assert "swarm.toml" in error.field  # noqa: PT017

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from swarm.errors import (
@@ -290,25 +288,3 @@ async def test_an_endpoint_that_is_not_set_up_is_told_of_when_its_turn_comes() -
     room.talkers["a/1"] = Talker("a/1", down())
     with pytest.raises(ModelUnavailable, match=r"^down; also tried: b is not set up"):
         await complete(room.chain, ChatRequest(HELLO))
-
-
-KINDS: dict[str, Callable[[], ExpertError | str]] = {
-    "down": down,
-    "long": lambda: ContextTooLong("long"),
-    "bad": lambda: ModelRefused("bad"),
-    "ok": lambda: "yes",
-}
-
-
-@given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=6))
-def test_models_are_asked_in_order_until_one_answers_or_says_that_none_will(kinds: list[str]) -> None:
-    room = Room(*(Talker(f"box/{n}", KINDS[kind]()) for n, kind in enumerate(kinds)))
-    stop = next((n for n, kind in enumerate(kinds) if kind in ("bad", "ok")), len(kinds) - 1)
-
-    try:
-        answer = asyncio.run(complete(room.chain, ChatRequest(HELLO)))
-    except ExpertError:
-        assert kinds[stop] != "ok"
-    else:
-        assert (kinds[stop], answer.model) == ("ok", f"box/{stop}")
-    assert room.asked == [f"box/{n}" for n in range(stop + 1)]

@@ -50,12 +50,6 @@ async def test_without_a_planners_model_the_local_planner_plans() -> None:
     assert planned.fallbacks == {"t1": ("reply",)}
 
 
-async def test_a_long_text_is_planned_all_the_same() -> None:
-    planned = await a_front().plan(Request(text=f"Classify this message: '{'x ' * 10_000}'"), CATALOG)
-
-    assert experts(planned) == ["triage"]
-
-
 async def test_no_plan_and_bad_input_become_failures() -> None:
     lost = await a_front().plan(Request(text=FAR), CATALOG)
     wrong = await a_front().plan(Request(text="x", expert="nobody"), CATALOG)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swarm.text.language import NAMES, detect, language
 from swarm.text.segments import RequestSegment, segmented
@@ -93,12 +91,3 @@ def test_the_language_is_told_by_common_words() -> None:
 def test_every_language_has_every_kind_of_words(name: str) -> None:
     assert language(name).phrases.keys() == language("en").phrases.keys()
     assert set(language(name).verbs.values()) == set(language("en").verbs.values())
-
-
-@given(st.text(alphabet="ab ?.,;:'\n-and1", max_size=200) | st.text(max_size=200))
-def test_segments_span_the_text_without_gaps(text: str) -> None:
-    segments = segmented(text).segments
-
-    assert [one.start for one in segments] == [0, *(one.end for one in segments[:-1])][: len(segments)]
-    assert not segments or segments[-1].end == len(text)
-    assert all(one.start <= one.head <= one.end for one in segments)

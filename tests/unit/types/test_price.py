@@ -6,11 +6,9 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swarm.errors import BadInput
-from swarm.types.price import Imported, Price, PriceStep, imported, names, per_million, renewed
+from swarm.types.price import Price, PriceStep, imported, names, per_million, renewed
 
 DAY = date(2026, 11, 1)
 FILE = {
@@ -101,28 +99,6 @@ def test_what_is_no_such_file_is_refused(content: Any) -> None:
         imported(content, "x.json", DAY)
 
 
-@given(
-    st.dictionaries(
-        st.text(max_size=5),
-        st.none()
-        | st.floats()
-        | st.text(max_size=5)
-        | st.dictionaries(
-            st.sampled_from(["input_cost_per_token", "output_cost_per_token", "mode", "max_output_tokens"]),
-            st.none() | st.booleans() | st.floats() | st.integers() | st.sampled_from(["chat", "1e-6", "nan", "x"]),
-        ),
-        max_size=5,
-    )
-)
-def test_whatever_stands_in_a_file_is_read_or_refused(content: dict[str, Any]) -> None:
-    try:
-        found = imported(content, "x.json", DAY)
-    except BadInput:
-        return
-    assert isinstance(found, Imported)
-    assert len(found.prices) + sum(found.skipped.values()) == len(content)
-
-
 def test_a_cost_is_rounded_up() -> None:
     price = Price(input=333_334, output=1, as_of=DAY)
 
@@ -135,29 +111,6 @@ def test_cached_tokens_cost_less_where_the_price_says_so() -> None:
     assert price.cost(100, 0, cached=40) == 60 * 2 + 20
     assert price.cost(100, 0, cached=400) == 50
     assert Price(input=2_000_000, as_of=DAY).cost(100, 0, cached=40) == 200
-
-
-PRICES = st.builds(
-    lambda rates, steps: Price(
-        input=rates[0],
-        output=rates[1],
-        cached=rates[2],
-        steps=tuple(PriceStep(above=100 * n, input=i, output=o) for n, (i, o) in enumerate(steps, start=1)),
-        as_of=DAY,
-    ),
-    st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.none() | st.integers(0, 10**7)),
-    st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)), max_size=3),
-)
-TOKENS = st.integers(0, 500)
-
-
-@given(PRICES, TOKENS, TOKENS, st.data())
-def test_no_call_within_its_bounds_costs_more_than_the_greatest(
-    price: Price, sent: int, received: int, data: st.DataObject
-) -> None:
-    used, written = data.draw(st.integers(0, sent)), data.draw(st.integers(0, received))
-
-    assert price.cost(used, written, data.draw(TOKENS)) <= price.greatest(sent, received)
 
 
 def test_the_rates_of_long_prompts_are_no_matter_of_short_ones() -> None:

@@ -109,25 +109,6 @@ def test_extra_is_plain_and_not_large() -> None:
         Sampling(extra={"min_p": float("nan")})
 
 
-SETTINGS = st.builds(
-    Sampling,
-    max_tokens=st.none() | st.integers(1, 9),
-    temperature=st.none() | st.floats(0, 2),
-    stop=st.lists(st.text("ab", min_size=1), max_size=2),
-    extra=st.dictionaries(st.sampled_from(["top_k", "min_p"]), st.integers()),
-)
-
-
-@given(SETTINGS, SETTINGS)
-def test_what_is_said_beats_a_default_and_nothing_else_is_lost(own: Sampling, default: Sampling) -> None:
-    found = own.over(default)
-
-    assert found.given.keys() == own.given.keys() | default.given.keys()
-    assert found.extra == default.extra | own.extra
-    assert all(found.given[name] == value for name, value in own.given.items() if name != "extra")
-    assert (own.over(UNSET), UNSET.over(default)) == (own, default)
-
-
 def test_the_file_of_endpoints_is_as_strict(tmp_path: Path) -> None:
     def refused(sampling: str, api: str = "chat") -> str:
         path = tmp_path / "swarm.toml"

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given as hypothesis_given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from swarm.cli.base import options, plan_file
@@ -19,10 +17,6 @@ from swarm.types.events import Planned
 from swarm.types.plan import Condition, Plan, Subtask
 from swarm.types.result import Mend, Usage
 from tests.builders import a_plan
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-LINES = st.lists(st.sampled_from(["a", " b", "c ", "", "- d", "# e", "'", '"', "key: v", "\t", "...", "---", "é", "{"]))
-VALUES = st.none() | st.booleans() | st.integers(-5, 5) | TEXTS
 
 
 def a_condition(value: Any) -> Condition:
@@ -37,18 +31,6 @@ def readable(instruction: str, value: Any) -> Plan | None:
         return Plan(subtasks=(first, each, Subtask(id="c", expert="x", instruction="end", output={"type": "object"})))
     except ValidationError:
         return None
-
-
-@hypothesis_given(TEXTS | LINES.map("\n".join), VALUES)
-def test_a_saved_plan_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, text: str, value: Any) -> None:
-    plan = readable(text, value)
-    if plan is None:
-        return
-    folder = tmp_path_factory.getbasetemp()
-    for name in ("plan.json", "plan.yaml"):
-        plan_file.save(folder / name, plan, text, force=True)
-        found, request = options.plan(str(folder / name))
-        assert (Plan.read(found), request) == (plan, text)
 
 
 def test_a_saved_plan_is_made_to_be_edited() -> None:

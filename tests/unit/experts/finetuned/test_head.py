@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import time
 import zipfile
@@ -15,11 +14,9 @@ from hypothesis import strategies as st
 
 from experts.finetuned.expert import HeadExpert, subject
 from experts.finetuned.head import head_problem, read_head
-from experts.finetuned.head_features import counted, times
 from experts.finetuned.head_file import MAX_FILE
 from experts.finetuned.head_training import train
 from experts.finetuned.word_head import WordHead
-from swarm.errors import BadInput
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
 from swarm.types.result import Solution
@@ -42,15 +39,6 @@ def test_training_again_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize("text", ["", " ", "?!", "\ud800", "x" * 100_000, "мир 世界"])
 def test_any_text_gets_probabilities(text: str) -> None:
     assert np.allclose(HEAD.probabilities([text]).sum(), 1)
-
-
-@given(st.lists(st.text(max_size=30), min_size=1, max_size=6))
-def test_the_sparse_product_is_the_product(texts: list[str]) -> None:
-    rows, matrix = counted(texts, 64), np.arange(128, dtype=np.float64).reshape(64, 2)
-    dense = np.zeros((len(texts), 64))
-    dense[rows.owners, rows.columns] = rows.values
-
-    assert np.allclose(times(rows, matrix), dense @ matrix)
 
 
 def npy(array: object) -> bytes:
@@ -79,18 +67,6 @@ def test_a_head_survives_its_file() -> None:
 def test_numpy_can_open_the_file() -> None:
     with np.load(io.BytesIO(HEAD.to_bytes()), allow_pickle=False) as arrays:
         assert arrays["weights"].shape == (HEAD.dims, 3)
-
-
-@given(st.data())
-def test_hostile_bytes_are_bad_input(data: st.DataObject) -> None:
-    content = bytearray(HEAD.to_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 400) | st.integers(-400, -1))
-        content[place] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
-
-    with contextlib.suppress(BadInput):
-        assert np.isfinite(read_head(bytes(content[:cut])).weights).all()
 
 
 @given(st.binary(max_size=300))

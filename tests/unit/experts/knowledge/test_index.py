@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -237,24 +236,3 @@ async def test_another_format_is_refused_with_the_remedy(tmp_path: Path) -> None
 
     with pytest.raises(UnusableInput, match=r"format 99.*swarm experts publish"):
         SqliteStore(path)
-
-
-async def test_threads_search_at_once(tmp_path: Path) -> None:
-    documents = [document(f"{n}.md", (f"Part {n}", f"The part number {n} is word{n}.")) for n in range(200)]
-    with closing(await store_of(tmp_path, *documents)) as store:
-        wrong: list[int] = []
-
-        def ask(start: int) -> None:
-            for number in range(start, 200, 8):
-                terms = question_terms(f"word{number}", store, Naming())
-                best = store.chunks([store.search_text(terms, 1)[0].chunk])[0]
-                if best.passage.document != f"{number}.md":
-                    wrong.append(number)
-
-        threads = [threading.Thread(target=ask, args=(start,)) for start in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    assert wrong == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from experts.knowledge.languages import FUNCTION_WORDS, language_of, stem, stop_words
@@ -56,22 +54,6 @@ def test_every_language_has_a_stemmer_and_stop_words() -> None:
     for language in FUNCTION_WORDS:
         assert stem("informationen", language)
         assert language == "english" or len(stop_words(language)) > 20
-
-
-def test_threads_stem_at_once() -> None:
-    words = [f"verfügbarkeiten{number}en" for number in range(300)]
-    found: list[list[str]] = []
-    threads = [
-        threading.Thread(target=lambda: found.append([stem.__wrapped__(word, "german") for word in words]))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(found) == 4
-    assert all(each == found[0] for each in found)
 
 
 def test_a_question_has_the_stems_of_all_languages_and_none_of_its_stop_words() -> None:

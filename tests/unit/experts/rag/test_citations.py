@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from experts.documents.markdown import read_text
 from experts.knowledge.passages import Passage
@@ -183,11 +181,3 @@ def test_a_quote_says_something_and_cuts_no_word(line: str, document: str | None
     assert [cited.document for cited in citations] == ([document] if document else [])
     assert unverified == (document is None and line.endswith('"'))
     assert ("\n" in text) == (document is None and not unverified)
-
-
-@given(st.lists(st.sampled_from(['"', "“", "”", "[1]", " ", "two days", ".", "\n", "-", "*", "’"]), max_size=40))
-def test_every_citation_of_an_answer_stands_in_a_passage(parts: list[str]) -> None:
-    text, citations, _ = cited_answer("".join(parts), RULES_OF_RETURNS)
-
-    assert len(text) <= len("".join(parts))
-    assert all(any(stands(cited.quote, one.shown) for one in RULES_OF_RETURNS) for cited in citations)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from experts.documents.markdown import read_text
 from experts.documents.storage import load
-from experts.knowledge.passages import LONGEST, Passage, passages, sentences
-from experts.rag.citations import stands
+from experts.knowledge.passages import Passage, passages, sentences
 from experts.rag.expert import indexed
 from experts.rag.index import PassageIndex
 from swarm.errors import UnusableInput
@@ -77,17 +74,6 @@ def test_a_title_of_the_front_matter_stands_above_all_headings() -> None:
     assert [passage.section for passage in passages(same)] == ["Lamps"]
 
 
-@given(st.text(alphabet="ab .\n#-=`|é", max_size=4_000), st.integers(0, 3))
-def test_no_words_are_lost_and_no_passage_is_too_long(text: str, times: int) -> None:
-    document = read_text("d", text + " word." * 400 * times)
-
-    found = passages(document)
-
-    assert all(0 < len(passage.text) <= LONGEST for passage in found)
-    assert sum(passage.text.count("word") for passage in found) == 400 * times
-    assert all(stands(passage.text.split("\n\n")[0], text) for passage in found if "word" not in passage.text)
-
-
 def test_sentences_are_cut_at_their_ends_and_not_at_abbreviations() -> None:
     assert told(passages(BOOK)[3].text) == [
         "Parcels take two days.", "Express parcels take one day, e.g. on Mondays.", "Mr. Smith drives the van.",
@@ -142,14 +128,6 @@ def test_words_that_name_the_expert_are_not_missed() -> None:
 
 def test_an_empty_index_finds_nothing() -> None:
     assert PassageIndex([]).search("anything") == []
-
-
-@pytest.mark.parametrize("text", ["# a" + " " * 100_000 + "b", "# a" + "# " * 50_000 + "b"], ids=["spaces", "marks"])
-def test_no_line_takes_long_to_be_a_heading(text: str) -> None:
-    begun = time.process_time()
-    passages(read_text("d", text))
-
-    assert time.process_time() - begun < 0.1
 
 
 def test_a_heading_is_told_without_its_closing_marks() -> None:

@@ -8,19 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import BadOutput
-from swarm.llm.openai.embeddings import AT_ONCE, BYTES_AT_ONCE, batches, read
+from swarm.llm.openai.embeddings import BYTES_AT_ONCE, batches, read
 
 
 def test_a_long_text_goes_alone_and_no_text_is_lost() -> None:
     long = "x" * (BYTES_AT_ONCE + 1)
 
     assert list(batches(["a", long, "b", "c"])) == [["a"], [long], ["b", "c"]]
-
-
-@given(st.lists(st.text(max_size=5), max_size=300))
-def test_batches_hold_all_texts_in_order(texts: list[str]) -> None:
-    assert [text for some in batches(texts) for text in some] == texts
-    assert all(0 < len(some) <= AT_ONCE for some in batches(texts))
 
 
 @given(st.binary(max_size=200), st.integers(0, 4))

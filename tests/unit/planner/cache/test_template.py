@@ -1,6 +1,4 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swarm.planner.cache.examples import MAX_KEPT_TEXT, Examples, Kept, vote
 from swarm.planner.cache.template import fill, keepable
@@ -176,33 +174,6 @@ def test_only_whole_plans_of_a_planner_are_kept() -> None:
     assert all(keepable("x", planned.model_copy(update={"planner": name})) is None for name in ("cache", "examples"))
     assert keepable("x", Planned(failure=Failure(reason="no_expert", message="m"))) is None
     assert keepable("x" * (MAX_KEPT_TEXT + 1), planned) is None
-
-
-WORDS = st.lists(
-    st.sampled_from("track order 7 8 Paris Rome 'a b' 'c' then write a reply to Ann Bob . , ${t1} ü".split())
-)
-
-
-@given(WORDS.map(" ".join), WORDS.map(" ".join))
-def test_what_is_bound_anew_tells_only_the_new_request(old: str, new: str) -> None:
-    if not old.strip() or not new.strip():
-        return
-    example = Kept(text=old.replace("$", "S"), subtasks=kept(old, old.replace("$", "S")).subtasks)
-    planned, note = fill(new, Examples([example]), DESK)
-
-    assert note.startswith("plan cache: ")
-    for subtask in planned.subtasks if planned else ():
-        values = {"7", "8", "Paris", "Rome", "Ann", "Bob"}
-        assert values.intersection(subtask.instruction.split()) <= set(new.split())
-
-
-@given(st.text(max_size=100), st.text(max_size=100))
-def test_any_two_texts_are_bound_or_not_with_a_reason(old: str, new: str) -> None:
-    if not old.strip():
-        return
-    example = Kept.model_construct(text=old, subtasks=kept("x", "x").subtasks, aggregate="auto")
-
-    assert fill(new, Examples([example]), DESK)[1].startswith("plan cache: ")
 
 
 @pytest.mark.parametrize("unit", ["7 ", "Ann ", "a ", "'a' ", "x7, "])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swarm.errors import NoPlan
 from swarm.planner.local.by_meaning import by_words_alone, plan_by_meaning
@@ -139,17 +137,3 @@ def test_clear_words_need_no_comparison() -> None:
     assert [subtask.expert for subtask in clear.subtasks] == ["refund-policy"]
     assert alone("What about goods?") is None
     assert alone("What does the refund policy say? If not, bake a cake.") is None
-
-
-LINKS = "and , ? then . it 'x' if not before each".split()
-WORDS = st.sampled_from([*" ".join(MEANT.values()).split(), *LINKS, "if not"])
-
-
-@given(st.text(max_size=120) | st.lists(WORDS, max_size=30).map(" ".join))
-def test_every_text_is_planned_or_refused(text: str) -> None:
-    try:
-        plan = planned(text)
-    except NoPlan:
-        return
-    known = {subtask.id for subtask in plan.subtasks}
-    assert all(set(subtask.depends_on) <= known for subtask in plan.subtasks)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swarm.errors import (
     ModelUnavailable,
 )
 from swarm.llm.base import Message
 from swarm.planner.local.planner import MAX_PLAN
-from swarm.planner.model.planner import TURNS
 from swarm.types.events import Planned
-from tests.unit.planner.model.asking import CARDS, GOOD, UNKNOWN, Published, experts, plan, plan_text, step, stream
+from tests.unit.planner.model.asking import GOOD, UNKNOWN, Published, experts, plan, plan_text, step, stream
 
 
 async def test_subtasks_are_published_while_the_plan_is_written_and_stand_in_it() -> None:
@@ -140,35 +136,3 @@ async def test_what_begins_early_is_no_longer_than_a_plan_may_be() -> None:
     assert len(published.subtasks) == (MAX_PLAN - 1_000) // len(text)
     assert "use {{request}} less" in model.calls[1][-1].content
     assert planned.failure is None
-
-
-@given(st.data())
-def test_of_a_sound_plan_everything_begins_early_and_nothing_in_vain(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 8))
-    order = data.draw(st.permutations(range(count)))
-    steps = []
-    for place, number in enumerate(order):
-        after = data.draw(st.lists(st.sampled_from(order[:place]), unique=True, max_size=3)) if place else []
-        words = data.draw(st.sampled_from(["do it", 'say "it\'s {done}"', "naïve — 東京 ☂", "[a, b]", "{{request}}"]))
-        used = " ".join(f"${{t{other}}}" for other in after)
-        name = data.draw(st.sampled_from(sorted(CARDS)))
-        steps.append(step(f"t{number}", name, f"{words} {used}", *(f"t{other}" for other in after)))
-    shuffled = data.draw(st.permutations(steps))
-    text = plan_text(*shuffled)
-    published = Published()
-    planned, _ = asyncio.run(plan(stream(text, size=data.draw(st.integers(1, 40))), publish=published))
-
-    assert planned.failure is None
-    assert sorted(published.subtasks, key=lambda s: s.id) == sorted(planned.subtasks, key=lambda s: s.id)
-    known: set[str] = set()
-    for subtask in published.subtasks:
-        assert known.issuperset(subtask.depends_on), "it is published after what it waits for"
-        known.add(subtask.id)
-
-
-@given(st.text(max_size=400), st.integers(1, 50))
-def test_whatever_is_streamed_ends_in_a_plan_or_a_failure(text: str, size: int) -> None:
-    planned, model = asyncio.run(plan(stream(text, size=size), publish=Published()))
-
-    assert (planned.failure is None) == bool(planned.subtasks)
-    assert len(model.calls) <= TURNS

@@ -68,18 +68,6 @@ async def test_words_of_the_request_never_pass_for_references_of_the_plan() -> N
     assert planned.mends == ()
 
 
-async def test_a_plan_that_would_copy_a_long_request_too_often_is_asked_for_again() -> None:
-    text = "Sort this: " + "x" * 600_000
-    copied = plan_text(step("t1", "triage", "{{request}} {{request}}"))
-    once = plan_text(step("t1", "triage", "{{request}}"))
-    planned, model = await plan(answers(copied, once), text)
-
-    assert planned.subtasks[0].instruction == text
-    assert len(model.calls) == 2
-    assert "use {{request}} less" in model.calls[1][-1].content
-    assert all(len(message.content) < 60_000 for call in model.calls for message in call)
-
-
 @pytest.mark.parametrize("written", ["Answer: ${{request}}", "Answer: $${{ request }}", "Answer: $${request}"])
 async def test_a_dollar_sign_before_the_placeholder_makes_no_reference_of_the_request(written: str) -> None:
     text = plan_text(step("t1", "triage", "Sort"), step("t2", "reply", written))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import product
 
 import pytest
 
@@ -23,8 +22,6 @@ from swarm.errors import (
 from swarm.llm.bad_output import cut_output
 from swarm.llm.base import Completion, Message
 from swarm.planner.model.planner import TURNS
-from swarm.planner.model.prompt import PROBLEMS
-from swarm.planner.model.shortlist import CANDIDATES, MOST
 from swarm.types.card import Card
 from swarm.types.result import Usage
 from tests.unit.planner.model.asking import GOOD, UNKNOWN, answers, experts, plan, plan_text, step
@@ -179,24 +176,6 @@ async def test_the_models_name_stands_in_a_note_once() -> None:
     assert planned.failure is not None
     assert planned.failure.message == "test/planner: the answer is empty"
     assert [note.count("test/planner") for note in planned.notes] == [1] * TURNS
-
-
-async def test_names_of_no_expert_add_only_so_many_candidates() -> None:
-    cards = {
-        f"expert-{word}-{i}": Card(
-            name=f"expert-{word}-{i}", kind="instruction", description=f"Knows {word}", model="openai/x"
-        )
-        for word in ("".join(letters) for letters in product("abcde", "vwxyz", "klmno"))
-        for i in range(5)
-    }
-    steps = (step(f"t{i}", f"{word}-knower") for i, word in enumerate({card.split("-")[1] for card in cards}))
-    _, model = await plan(answers(plan_text(*steps)), cards=cards, settings={"max_subtasks": 200})
-
-    assert model.requests[1].format is not None
-    shown = model.requests[1].format.schema["properties"]["subtasks"]["items"]["anyOf"][0]["properties"]["expert"][
-        "enum"
-    ]
-    assert MOST < len(shown) <= MOST + CANDIDATES * PROBLEMS
 
 
 async def test_an_answer_without_text_is_asked_for_again() -> None:

@@ -134,12 +134,3 @@ def test_a_list_for_the_second_part_of_a_request_adds_to_the_first() -> None:
         f"First part:\n[triage(text='a'), triage(text='b')]\n\nFor the second part of it we use math:\n[math.gcd({A})]"
     )
     assert [expert for expert, _ in steps(text)] == ["triage", "triage", "math.gcd"]
-
-
-@pytest.mark.parametrize("line", ["triage(text='{}')\n", '{{"name": "triage", "arguments": {{"text": "{}"}}}}\n'])
-def test_a_text_with_far_more_steps_than_are_accepted_is_refused_early(line: str) -> None:
-    text = "".join(line.format(i) for i in range(450))
-
-    assert refused(text) == "too_many"
-    assert len(read(text, KNOWN, accepted=200).steps) == 450
-    assert refused(json.dumps([f"triage(text='{i}')" for i in range(450)])) == "too_many"

@@ -9,7 +9,7 @@ from swarm.engine.progress import Progress
 from swarm.engine.reducer import fold
 from swarm.engine.scheduler import advance
 from swarm.types.events import Ended, Planned, event_adapter
-from tests.unit.engine.world import World, a_history
+from tests.properties.engine.world import World, a_history
 
 histories = st.builds(
     a_history, st.integers(0, 2**32), size=st.integers(0, 10), moves=st.integers(0, 120), interrupted=st.booleans()

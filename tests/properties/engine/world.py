@@ -29,8 +29,8 @@ from tests.builders import (
     tick,
     written,
 )
-from tests.unit.engine.random_plans import altered, some_fallbacks, some_subtasks
-from tests.unit.engine.stories import DUE, Story
+from tests.properties.engine.random_plans import altered, some_fallbacks, some_subtasks
+from tests.properties.engine.stories import DUE, Story
 
 MAX_ITEMS = 3
 MOST_KILLS = 2
