@@ -21,12 +21,13 @@ from swarm.planner.base import Publish as Publish
 from swarm.planner.base import fallbacks, in_thread_if_long, resolved, writer_of
 from swarm.planner.local import planner as local_planner
 from swarm.planner.model.planner import ModelPlanner
+from swarm.planner.model.shortlist import MOST as SHORTLISTED
 from swarm.planner.model.spare_capacity import Slots, unknown
 from swarm.planner.sense import NotCompared, Sense
 from swarm.planner.single_expert import skipped
 from swarm.settings import LOCAL, Settings
 from swarm.text.english import stems
-from swarm.text.expert_ranking import THRESHOLD, index
+from swarm.text.expert_ranking import THRESHOLD, Match, index
 from swarm.text.tokens import tokens
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card, Catalog
@@ -148,7 +149,18 @@ class Planner:
             return Planned(planner=self._settings.planner, failure=Failure(reason="refused", message=why))
         first_step = math.inf if tried is not None else await self._first_step_timeout(request.text, catalog)
         planner = ModelPlanner(model, self._settings, self._slots)
-        return await planner.plan(request.text, catalog.cards, publish=publish, tried=tried, first_step=first_step)
+        meant = await self._meant(request.text, catalog)
+        return await planner.plan(
+            request.text, catalog.cards, publish=publish, tried=tried, first_step=first_step, meant=meant
+        )
+
+    async def _meant(self, text: str, catalog: Catalog) -> list[list[Match]]:
+        """Rank the experts by meaning for the model's shortlist, if there is one; empty if they cannot be compared."""
+        if self._sense is None or len(catalog.cards) <= SHORTLISTED:
+            return []
+        with contextlib.suppress(NotCompared):
+            return await self._sense.rankings(text, catalog)
+        return []
 
     async def _first_step_timeout(self, text: str, catalog: Catalog) -> float:
         """Return how long to wait for the model's first step: the better the plan without it, the shorter."""

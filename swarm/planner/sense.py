@@ -16,7 +16,7 @@ from swarm.encoder.use import open_use
 from swarm.errors import ExpertError, MissingDependency
 from swarm.planner.local.by_meaning import by_words_alone, plan_by_meaning
 from swarm.planner.local.wish_ranking import compared
-from swarm.text.expert_ranking import Similar
+from swarm.text.expert_ranking import Match, Similar
 from swarm.text.segments import segmented
 from swarm.types.card import Card, Catalog
 from swarm.types.events import Planned
@@ -28,6 +28,8 @@ MAX_REQUEST = 20_000
 """Characters of a request; a longer one is planned by words."""
 SECONDS = 5.0
 """Time limit of a comparison. The cards of a catalog, which the first one encodes, are encoded to the end."""
+_NEAREST = 10
+"""Experts of a ranking."""
 _KEPT = 8
 """Catalog versions, times encoders, whose vectors are kept."""
 
@@ -58,6 +60,16 @@ class Sense:
             return clear
         similar = await self.similar(compared(safe, parts), parts.language, catalog)
         return plan_by_meaning(safe, parts, catalog.cards, similar)
+
+    async def rankings(self, text: str, catalog: Catalog) -> list[list[Match]]:
+        """Rank the nearest experts for each part of a request by meaning, best first. Raises NotCompared."""
+        if len(text) > MAX_REQUEST:
+            raise NotCompared(f"longer than {MAX_REQUEST:,} characters")
+        parts = segmented(text)
+        texts = compared(text, parts)
+        similar = await self.similar(texts, parts.language, catalog)
+        scored = ((Match(*item) for item in similar(one).items()) for one in texts)
+        return [sorted(ranked, key=lambda match: (-match.score, match.expert))[:_NEAREST] for ranked in scored]
 
     async def similar(self, texts: Sequence[str], language: str, catalog: Catalog) -> Similar:
         """Compare at most MAX_TEXTS texts in a language with the cards. Raises NotCompared."""

@@ -31,6 +31,7 @@ from swarm.planner.model.shortlist import candidates, shortlist
 from swarm.planner.model.spare_capacity import Slots, SpareCapacity, unknown
 from swarm.planner.parse.draft import Draft, read
 from swarm.settings import Settings
+from swarm.text.expert_ranking import Match
 from swarm.types.card import Card
 from swarm.types.events import Planned
 from swarm.types.plan import Subtask, escaped
@@ -66,15 +67,18 @@ class ModelPlanner:
         publish: Publish | None = None,
         tried: PriorPlan | None = None,
         first_step: float = math.inf,
+        meant: Sequence[Sequence[Match]] = (),
     ) -> Planned:
         """Return the closed plan, or a `failure` with the reason; each with a note on every turn and the total usage.
 
         With `publish`, subtasks that can begin are published while the model writes its first answer. Planning is given
-        up after `first_step` seconds without a new step. Raises what `publish` raises, and no other SwarmError.
+        up after `first_step` seconds without a new step. `meant` are rankings by meaning, for the shortlist of experts.
+        Raises what `publish` raises, and no other SwarmError.
         """
         until = asyncio.get_running_loop().time() + self._settings.plan_timeout
         asking = await in_thread_if_long(
-            len(text) + 50 * len(cards), lambda: _Conversation(self._model, self._settings, text, cards, publish, tried)
+            len(text) + 50 * len(cards),
+            lambda: _Conversation(self._model, self._settings, text, cards, publish, tried, meant),
         )
         asking.first_step, asking.room = first_step, SpareCapacity(self._model.name, self._slots)
         try:
@@ -97,11 +101,12 @@ class _Conversation:
         cards: Mapping[str, Card],
         publish: Publish | None,
         tried: PriorPlan | None,
+        meant: Sequence[Sequence[Match]],
     ) -> None:
         self._model, self._settings, self._cards, self._publish = model, settings, cards, publish
         self._rules, self._names = CompileRules.of(settings), ExpertNames(cards)
         self._text, self._safe = text, escaped(text)
-        shown, shortened = shortlist(text, cards)
+        shown, shortened = shortlist(text, cards, meant=meant)
         self._notes = [shortened] if shortened else []
         self._foreign = foreign = Foreign.of(text, *_results(tried))
         self._question = prompt.PlanningPrompt(text=self._safe, cards=shown, tried=tried, foreign=foreign)

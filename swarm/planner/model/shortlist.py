@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 
 from swarm.text.clauses import clauses
@@ -19,16 +19,19 @@ _LOOKED_AT = 20_000
 _CLAUSES = 60
 
 
-def shortlist(text: str, cards: Mapping[str, Card], most: int = MOST) -> tuple[dict[str, Card], str]:
+def shortlist(
+    text: str, cards: Mapping[str, Card], most: int = MOST, meant: Sequence[Sequence[Match]] = ()
+) -> tuple[dict[str, Card], str]:
     """Choose at most `most` cards, in the catalog's order; return them, and a note if some were left out.
 
     The best experts for the whole request and for each of its clauses are taken in turn, so that every clause has some.
-    An expert brings its fallbacks and those whose fallback it is. Free places are filled by name.
+    `meant` are rankings of parts of the request by meaning, which take their turns too, before those by words. An
+    expert brings its fallbacks and those whose fallback it is. Free places are filled by name.
     """
     if len(cards) <= most:
         return dict(cards), ""
     kept: set[str] = set()
-    fitting = list(_in_turns(text, index(cards)))
+    fitting = list(_in_turns(text, index(cards), meant))
     families = _families(cards)
     for name in (*fitting, *sorted(cards)):
         if len(kept) == most:
@@ -37,7 +40,8 @@ def shortlist(text: str, cards: Mapping[str, Card], most: int = MOST) -> tuple[d
         if len(kept) + len(family) <= most:
             kept |= family
     matched = len(kept.intersection(fitting))
-    note = f"the model was shown {len(kept)} of {len(cards):,} experts, {matched} of them by words of the request"
+    how = "by words and meaning of the request" if meant else "by words of the request"
+    note = f"the model was shown {len(kept)} of {len(cards):,} experts, {matched} of them {how}"
     return {name: card for name, card in cards.items() if name in kept}, note
 
 
@@ -48,11 +52,11 @@ def candidates(names: Iterable[str], cards: Mapping[str, Card], each: int = CAND
     return {name: card for name, card in cards.items() if name in near}
 
 
-def _in_turns(text: str, words: ExpertIndex) -> Iterator[str]:
+def _in_turns(text: str, words: ExpertIndex, meant: Sequence[Sequence[Match]]) -> Iterator[str]:
     """Yield the best expert of every ranking, then the second best of each, and so on, without repeats."""
     begins = text[:_LOOKED_AT]
     parts = (clause.meant for clause in islice(clauses(begins), _CLAUSES))
-    rankings: list[list[Match]] = [words.ranked(meant) for meant in (_meant(begins), *parts)]
+    rankings = [*meant, *(words.ranked(said) for said in (_meant(begins), *parts))]
     seen: set[str] = set()
     for match in (match for turn in zip_longest(*rankings) for match in turn if match is not None):
         if match.expert not in seen:

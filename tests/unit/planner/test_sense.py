@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from swarm.encoder.base import TextKind
 from swarm.errors import MissingDependency, NoPlan
-from swarm.llm.base import NoModels
+from swarm.llm.base import Message, NoModels
 from swarm.planner.planner import Planner
 from swarm.planner.sense import MAX_REQUEST, NotCompared, Sense, open_sense
 from swarm.settings import Settings
+from swarm.testing.scripted_model import ScriptedModels
 from swarm.types.card import Card, Catalog
 from swarm.types.request import Request
 from tests.unit.encoder.test_likeness import WordEncoder
@@ -98,6 +100,23 @@ async def test_an_encoder_that_takes_too_long_is_not_waited_for_but_encodes_the_
 
     assert (await sense.plan(TICKET, CATALOG)).subtasks
     assert encoder.texts.count("parking: Permits and fines.") == 1
+
+
+async def test_a_model_that_plans_is_shown_the_experts_that_are_nearest_by_meaning() -> None:
+    crowd = {f"x{at:03}": a_card(f"x{at:03}", "Handles other matters.") for at in range(60)}
+    asked: list[str] = []
+
+    def script(messages: Sequence[Message]) -> str:
+        asked.append("\n".join(message.content for message in messages))
+        return json.dumps({"subtasks": [{"id": "t1", "expert": "parking", "instruction": "Which ticket?"}]})
+
+    settings = Settings(planner="test/planner", skip=False)
+    planner = Planner(settings, ScriptedModels(script), sense=Sense([Counting()]))
+    planned = await planner.plan(Request(text=TICKET), Catalog(version="v1", cards=crowd | CARDS))
+
+    assert "Permits and fines." in asked[0]
+    assert [subtask.expert for subtask in planned.subtasks] == ["parking"]
+    assert "by words and meaning" in " ".join(planned.notes)
 
 
 async def test_meaning_can_be_switched_off() -> None:

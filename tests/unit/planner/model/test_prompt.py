@@ -19,6 +19,7 @@ from swarm.planner.model.output_schema import EXAMPLES, response_format, skeleto
 from swarm.planner.model.prompt import PlanningPrompt, asked, problems, repaired, restarted
 from swarm.planner.model.shortlist import MOST, candidates, shortlist
 from swarm.planner.parse.draft import read
+from swarm.text.expert_ranking import Match
 from swarm.types.answer import Missing
 from swarm.types.card import Card
 
@@ -241,6 +242,16 @@ def test_of_many_experts_the_best_of_every_clause_are_shown() -> None:
     assert {"trains", "poems"} <= shown.keys()
     assert len(shown) == MOST
     assert f"{MOST} of 243 experts" in note
+
+
+def test_experts_that_fit_by_meaning_are_shown_before_those_that_share_words() -> None:
+    crowd = [card(f"weather-{i}", "Tells the weather of the weather, all weather") for i in range(40)]
+    meant = [[Match("forecast", 5.0), Match("climate", 4.0)]]
+    catalog = many(*crowd, card("forecast", "Looks ahead"), card("climate", "Explains averages"))
+    shown, note = shortlist("Tell me the weather in Bonn", catalog, meant=meant)
+
+    assert {"forecast", "climate"} <= shown.keys()
+    assert "by words and meaning of the request" in note
 
 
 def test_a_family_is_shown_together_or_not_at_all() -> None:
