@@ -53,7 +53,7 @@ UV_COMPILE = .venv-uv/bin/uv pip compile -q pyproject.toml --universal --python-
 lock: ## Write both lock files anew from pyproject.toml (LOCKFLAGS=--upgrade for newer versions)
 	@test -x .venv-uv/bin/uv || { $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install -q 'uv>=0.8,<1'; }
 	$(UV_COMPILE) --extra all --extra dev -o requirements.lock
-	$(UV_COMPILE) --extra cli --extra documents --extra worker -c requirements.lock -o requirements-runtime.lock
+	$(UV_COMPILE) --extra cli --extra documents --extra encoder --extra worker -c requirements.lock -o requirements-runtime.lock
 
 clean: ## Remove .venv and every cache
 	rm -rf .venv .venv-uv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
