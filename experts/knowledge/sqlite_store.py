@@ -76,7 +76,7 @@ class SqliteStore:
         for term in terms:
             if term.needed:
                 whole += term.weight
-                having = [np.isin(wanted, self._posting(stem)[0]) for stem in term.stems]
+                having = [_among(wanted, self._posting(stem)[0]) for stem in term.stems]
                 found += term.weight * np.logical_or.reduce(having)
         return dict(zip(chunks, (found / (whole or 1.0)).tolist(), strict=True))
 
@@ -205,6 +205,15 @@ def _best(scores: Floats, candidates: NDArray[np.intp], count: int) -> list[Chun
         candidates = candidates[scores[candidates] >= limit]
     order = candidates[np.argsort(-scores[candidates], kind="stable")][:count]
     return [ChunkScore(int(number), float(scores[number])) for number in order]
+
+
+def _among(wanted: NDArray[np.int32], chunks: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which of the wanted chunks are among `chunks`, which are sorted."""
+    if not len(chunks):
+        return np.zeros(len(wanted), np.bool_)
+    places = np.searchsorted(chunks, wanted)
+    found: NDArray[np.bool_] = chunks[np.minimum(places, len(chunks) - 1)] == wanted
+    return found
 
 
 def _fits(document: StoredDocument, where: Where) -> bool:
