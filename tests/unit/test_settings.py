@@ -69,6 +69,7 @@ NUMBERS = {
 WORDS = {
     "skip": "true or false",
     "plan_cache": "true or false",
+    "plan_meaning": "true or false",
     "mend_edges": "true or false",
     "log_contents": "true or false",
     "unpriced": "refuse or count",
@@ -81,26 +82,40 @@ def test_every_setting_is_tried_here() -> None:
     assert NUMBERS.keys() | WORDS.keys() | TEXTS == set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", NUMBERS | WORDS)
-@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1", "5s", "1,5", "x" * 9_000])
-def test_what_a_setting_must_be_is_said_with_its_unit_and_range(name: str, value: str) -> None:
-    variable = f"SWARM_{name.upper()}"
-    with pytest.raises(BadInput) as refused:
+def refusal(variable: str, value: str) -> str:
+    """What is said of a value; nothing of one that is accepted."""
+    try:
         Settings.load({variable: value})
+    except BadInput as refused:
+        return str(refused)
+    return ""
 
-    assert str(refused.value).startswith(
-        f"{variable}: must be {(NUMBERS | WORDS)[name]}, not {value[:40]!r}; correct or unset it"
-    )
-    default = Settings.model_fields[name].default
-    if default is not None:
-        offered = str(refused.value).rpartition("(default ")[2].removesuffix(")")
-        assert getattr(Settings.load({variable: offered}), name) == default, "what is offered can be given"
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1", "5s", "1,5", "x" * 9_000])
+def test_what_a_setting_must_be_is_said_with_its_unit_and_range(value: str) -> None:
+    said = {name: refusal(f"SWARM_{name.upper()}", value) for name in NUMBERS | WORDS}
+
+    expected = {
+        name: f"SWARM_{name.upper()}: must be {form}, not {value[:40]!r}; correct or unset it"
+        for name, form in (NUMBERS | WORDS).items()
+    }
+    assert {name: text[: len(expected[name])] for name, text in said.items()} == expected
+
+
+def test_the_default_that_a_refusal_offers_can_be_given() -> None:
+    defaults = {name: Settings.model_fields[name].default for name in NUMBERS | WORDS}
+    refusals = {name: refusal(f"SWARM_{name.upper()}", "5s") for name, value in defaults.items() if value is not None}
+    offered = {name: text.rpartition("(default ")[2].removesuffix(")") for name, text in refusals.items()}
+    given = {name: getattr(Settings.load({f"SWARM_{name.upper()}": text}), name) for name, text in offered.items()}
+
+    assert given == {name: defaults[name] for name in offered}
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\n"])
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_an_empty_variable_counts_as_unset(name: str, value: str) -> None:
-    assert Settings.load({f"SWARM_{name.upper()}": value}) == Settings()
+def test_an_empty_variable_counts_as_unset(value: str) -> None:
+    loaded = {name: Settings.load({f"SWARM_{name.upper()}": value}) for name in Settings.model_fields}
+
+    assert {name: settings for name, settings in loaded.items() if settings != Settings()} == {}
 
 
 def test_a_prefix_is_said_in_words() -> None:
