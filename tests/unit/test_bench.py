@@ -49,6 +49,7 @@ def test_every_bench_has_its_metric() -> None:
         "requests": "shop_words_right",
         "knowledge": "fused_mrr",
         "soak": "redis_slope",
+        "heads": "banking_all",
     }
     assert len(BY_NAME) == len(ALL)
 

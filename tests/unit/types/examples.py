@@ -100,6 +100,7 @@ CARD = Card(
     ),
     uncited="refuse",
     partial="keep",
+    abstain=0.4,
     implementation="acme.experts:Policy",
     isolate="process",
     knowledge=KNOWLEDGE,
