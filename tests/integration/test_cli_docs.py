@@ -27,13 +27,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_documents_of_the_published_catalog_are_listed_shown_and_searched(cli: Cli, folder: Path) -> None:
-    cli("experts", "publish", str(folder))
+    published = cli("experts", "publish", str(folder))
     listed = cli.json("docs", "list", "rules")
     shown = cli("docs", "show", "rules", "damage.md")
     found = cli.json("docs", "search", "rules", "My mug arrived smashed", "--limit", "1")["passages"]
 
     assert [each["document"] for each in listed["documents"]] == ["docs/deep/damage.md", "docs/returns.md"]
-    assert listed["encoder"]
+    assert f"by words and by meaning ({listed['encoder']})" in published
     assert "Damaged goods are replaced" in shown
     assert [each["document"] for each in found] == ["docs/deep/damage.md"]
     assert found[0]["reranked"] is not None

@@ -11,9 +11,10 @@ import pytest
 from experts.catalog.loader import Loaded
 from swarm.broker.catalog_store import INDEX_KEPT_MS, CatalogStore
 from swarm.broker.connection import Connection
-from swarm.client.client import SwarmClient
+from swarm.client.client import Job, SwarmClient
 from swarm.settings import Settings
 from swarm.types.card import Blob
+from swarm.types.events import Accepted
 from tests.integration.processes import serving
 from workers.catalog_publisher import publish, stamp, watch
 
@@ -107,6 +108,28 @@ async def test_a_changed_document_of_a_watched_folder_is_found_by_running_worker
             await asyncio.gather(watching, return_exceptions=True)
 
     assert "within 31 days" in before.text
+
+
+async def test_no_answer_is_from_another_version_than_that_of_its_job(
+    settings: Settings, catalog_store: CatalogStore, client: SwarmClient, folder: Path
+) -> None:
+    """Documents change all the time while jobs run, on workers that share a cache folder."""
+    days = {}
+    asked: list[Job] = []
+    async with serving(settings), serving(settings):
+        for number in range(100, 112):
+            write(folder, f"A parcel may be returned within {number} days.")
+            loaded = await publish(catalog_store, folder, {})
+            days[loaded.catalog.version] = number
+            asked += [await client.submit(QUESTION, expert="rules") for _ in range(4)]
+        answers = await asyncio.gather(*(job.answer(timeout=120) for job in asked))
+        accepted = [await anext(job.events()) for job in asked]
+
+    pinned = [days[event.catalog] for event in accepted if isinstance(event, Accepted)]
+    assert [f"within {number} days" in answer.text for number, answer in zip(pinned, answers, strict=True)] == [
+        True for _ in asked
+    ]
+    assert len(set(pinned)) > 1
 
 
 async def test_without_its_index_an_expert_answers_from_the_documents(

@@ -102,6 +102,7 @@ def publish(folder: FolderArgument, imports: Imports = None, redis: RedisUrl = N
     about = {"changed": changed, "files": len(found.blobs)}
     edge.screen.document(_document(loaded.catalog) | about | _documents(loaded))
     _show_documents(edge.screen, loaded)
+    _show_indexes(edge.screen, loaded.catalog)
     verb = "published" if changed else "unchanged"
     names = listed(sorted(loaded.catalog.cards), 30)
     edge.screen.line(f"{verb}: {names} (catalog {loaded.catalog.version}, {len(found.blobs)} files)")
@@ -211,6 +212,18 @@ def _show_documents(screen: Screen, loaded: Loaded) -> None:
             screen.note(f"  {listed(paths, 5)}: {reason}")
         for reason, paths in _by_reason(note for note in notes if not note.left_out):
             screen.note(("warning: ", "yellow"), f"{name}: {listed(paths, 5)}: {reason}")
+
+
+def _show_indexes(screen: Screen, catalog: Catalog) -> None:
+    """Say how the documents of experts are found."""
+    found = {card.name: card.knowledge for card in catalog.cards.values() if card.knowledge}
+    by_words = [name for name, knowledge in found.items() if not knowledge.encoder]
+    for name, knowledge in found.items():
+        if knowledge.encoder:
+            screen.line(f"indexed: {name}, {knowledge.size:,} bytes, by words and by meaning ({knowledge.encoder})")
+    if by_words:
+        remedy = "for meaning: pip install 'swarm-router[encoder]', here and on the workers"
+        screen.note(f"indexed by words alone: {listed(by_words, 10)}; {remedy}")
 
 
 def _by_reason(notes: Iterable[FileNote]) -> Iterable[tuple[str, list[str]]]:
