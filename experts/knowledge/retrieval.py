@@ -27,8 +27,9 @@ CANDIDATES = 100
 """Chunks that each search contributes to the fusion."""
 RERANKED = 10
 """Chunks that the reranker reads, as far as its budget goes: each takes about 40 ms. More gain nothing on SQuAD."""
-FUSED_WEIGHT = 2.0
-"""Weight of the fused score, in standard deviations, beside the reranker's logit."""
+FUSED_WEIGHT = 4.0
+"""Weight of the fused score, in standard deviations, beside the reranker's logit. On 664 questions of SQuAD, any weight
+from 2 to 6 gains half a point of MRR over the logits alone."""
 BUDGET_MS = 220.0
 """Milliseconds in which the reranker begins with passages, so that it ends within 300; the others keep their order."""
 
