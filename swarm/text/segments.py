@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from swarm.text.clause_openings import apart, mark
+from swarm.text.clause_openings import acts, apart, mark, verb
 from swarm.text.clauses import folded
 from swarm.text.english import ALSO_NOUNS, DETERMINERS
 from swarm.text.language import Language, detect, language
@@ -21,6 +21,7 @@ from swarm.text.tokens import BREAK, QUOTED, Token
 MAX_SEGMENTS = 200
 """Segments of a request; the rest is one more."""
 _ENDS = frozenset(".!?…。！？")
+_STOPS = frozenset((".", "!", "?", ";", BREAK, "\n\n"))
 _CLOSING = frozenset(")]}”’»")
 _SHORT = frozenset("al approx bzw ca cf dr etc fig fr hr jr mme mr mrs ms nr prof sr sra st str vs".split())
 _LEADS = ("then", "first", "and", "instead", "polite", "filler")
@@ -30,7 +31,7 @@ _TOLD = 5
 """Words of a command that introduces a question: "tell me please, when ..."."""
 _LINES = frozenset((",", ":", "-", "–", "—", "¿", "¡", "(", "•", "*", "→"))
 
-Order = Literal["", "then", "before", "after"]
+Order = Literal["", "first", "then", "before", "after"]
 Condition = Literal["", "if", "if_not"]
 
 
@@ -45,7 +46,8 @@ class RequestSegment:
     """Its own words and marks in lower case; a quotation is one of them."""
     quotes: tuple[tuple[int, int], ...] = ()
     order: Order = ""
-    """`then`: behind the parts before. `before`: it follows the next segment. `after`: the next segment follows it."""
+    """`first`: a list of steps begins. `then`: behind the parts before. `before`: it follows the next segment. `after`:
+    the next segment follows it."""
     condition: Condition = ""
     told: tuple[str, ...] = ()
     """The words of its condition."""
@@ -56,6 +58,8 @@ class RequestSegment:
     item: bool = False
     asks: bool = False
     """Whether it opens like a wish, or is a question."""
+    questions: bool = False
+    """Whether it opens or ends as a question."""
     verb: str = ""
     """Its verb of command, in English."""
     pleasant: bool = False
@@ -145,12 +149,17 @@ class _Reader:
             return False
         if "then" in kinds and (linked or self._opens(ahead)):
             return None if self._conditional(begun, at) else False
-        opens = self._opens(ahead) or "polite" in kinds
+        opens = "polite" in kinds or self._commands(ahead) or (self._opens(ahead) and self._may_ask(ahead, kinds))
         if not opens or (before == QUOTED and "and" not in kinds):
             return None
         if before == "," and "and" not in kinds and at - begun <= _TOLD and self._commands(self._past_leads(begun)[0]):
             return None  # "tell me, please, when ..."
         return None if self._leads_up(begun, at) else before != ":"
+
+    def _may_ask(self, at: int, kinds: set[str]) -> bool:
+        """Whether it is no relative clause ("..., which is late"): behind "and", or in a question."""
+        behind = (self.words[i] for i in range(at, len(self.words)))
+        return "and" in kinds or self._phrase("need", at) > 0 or next((w == "?" for w in behind if w in _STOPS), True)
 
     def _conditional(self, begun: int, at: int) -> bool:
         """Whether a "then" belongs to the condition before it: "if it is late, then write"."""
@@ -189,6 +198,8 @@ class _Reader:
         return bool(self._phrase("opens", at)) or self._commands(at)
 
     def _commands(self, at: int) -> bool:
+        if self.known.name == "en" and verb(self.given, at):
+            return True
         if not self._phrase("verb", at):
             return False
         if self._phrase("verb", at) > 1:
@@ -203,7 +214,7 @@ class _Reader:
         marks = mark(self.given, at) if at == 0 or self.words[at - 1][0] == BREAK else 0
         head, kinds = self._past_leads(at + marks)
         then = "then" in kinds or any(self._phrase("then", i) for i in range(head, min(end, head + 3)))
-        order: Order = "then" if then else ""
+        order: Order = "then" if then else "first" if "first" in kinds else ""
         condition: Condition = ""
         told: tuple[str, ...] = ()
         for kind in ("if_not", "if"):
@@ -219,7 +230,8 @@ class _Reader:
         words = tuple(word for word in self.words[head:end] if word[0] != BREAK)
         polite = "polite" in kinds | more and self._is_asked(head, end)
         polite = polite or any(self._phrase("please", i) for i in range(at, end))
-        asks = polite or self._opens(head) or "?" in words
+        acting = self.known.name == "en" and (acts(self.given, head) or (bool(order) and bool(words)))
+        asks = polite or acting or self._opens(head) or "?" in words
         return RequestSegment(
             start,
             stop,
@@ -233,6 +245,7 @@ class _Reader:
             soft=soft,
             item=marks > 0,
             asks=asks or bool(condition or marks),
+            questions="?" in words or (self._phrase("opens", head) > 0 and not self._phrase("need", head)),
             verb=self._verb(head, end),
             pleasant=self._is_pleasant(at, end),
             about=bool(self._phrase("about", head)) and "?" not in words,

@@ -12,6 +12,7 @@ recorded plans name experts only, so each kept instruction is the request itself
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -27,8 +28,9 @@ from swarm.errors import NoPlan
 from swarm.planner.cache.examples import NEIGHBOURS, Examples, Kept, Near, vote
 from swarm.planner.cache.template import fill
 from swarm.planner.local import planner as local_planner
+from swarm.planner.sense import Sense, open_sense
 from swarm.planner.single_expert import skipped
-from swarm.types.card import Card
+from swarm.types.card import Card, Catalog
 from swarm.types.plan import Subtask
 from tests.bench.data import recorded
 from tests.bench.report import Samples
@@ -46,11 +48,13 @@ UNITS = (
     | {"bound_share": "share", "cached_ms": "ms/request", "repeated": "requests"}
     | {"skip_precision": "share", "skip_recall": "share", "skipped": "requests", "skip_wrong_of_many": "share"}
     | {"skip_ms": "ms/request"}
+    | {f"{name}_meaning_{metric}": unit for name in SETS for metric, unit in (*_SCORES.items(), ("refused", "share"))}
+    | {f"{name}_meaning_ms": "ms/request" for name in SETS}
 )
 """`cached` is what a product without a model can do with earlier plans: one bound anew, else one by the example of
 similar requests, else the planner's. `nearest` takes the nearest request's plan as it is; `bound` counts only plans
 that could be bound. `repeated` is how many requests stand in the set twice; `skip_wrong_of_many` is how many of the
-requests for several experts were skipped."""
+requests for several experts were skipped. `meaning` is what the planner does where an encoder is installed."""
 BARS = {
     "nestful_node": ">= .61", "sealtools_node": ">= .95", "ultratool_node": ">= .42", "cached_node": ">= .75",
     "skip_precision": ">= .98",
@@ -90,6 +94,7 @@ def _measured(folder: Path, rounds: int) -> Samples:
     for _ in range(rounds):
         for name in SETS:
             _add(found, name, *_planned(cases.get(name, [])))
+        _measure_meaning(found, cases)
         _measure_cache(found, cases.get(CACHED, []))
         _measure_skip(found, calls + cases.get("sealtools", []))
     return found
@@ -113,6 +118,31 @@ def _locally(case: Case) -> tuple[Subtask, ...]:
         return local_planner.plan(case.text, case.cards).subtasks
     except NoPlan:
         return ()
+
+
+def _measure_meaning(found: dict[str, list[float]], cases: Mapping[str, Sequence[Case]]) -> None:
+    sense = open_sense(seconds=600)
+    if sense is None:
+        return
+    for name in SETS:
+        _add(found, f"{name}_meaning", *asyncio.run(_meant(sense, cases.get(name, []))))
+
+
+async def _meant(sense: Sense, cases: Sequence[Case]) -> tuple[list[Score], list[float]]:
+    """Plan by meaning; the time is that of a catalog whose cards are encoded already."""
+    scores, spent = [], []
+    for case in cases:
+        catalog = Catalog(version=str(sorted(case.cards)), cards=dict(case.cards))
+        with contextlib.suppress(NoPlan):
+            await sense.rankings(case.text, catalog)
+        begun = time.perf_counter()
+        try:
+            subtasks = (await sense.plan(case.text, catalog)).subtasks
+        except NoPlan:
+            subtasks = ()
+        spent.append(time.perf_counter() - begun)
+        scores.append(_score(case, subtasks))
+    return scores, spent
 
 
 def _measure_cache(found: dict[str, list[float]], cases: Sequence[Case]) -> None:

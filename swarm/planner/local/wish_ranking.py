@@ -17,9 +17,10 @@ from swarm.types.card import Card
 THRESHOLD = 2.7
 """The least score of a chosen expert, in standard deviations above that of unrelated texts."""
 CLEAR = 3.6
-"""The least score of a statement, or of a part of a list, that is a wish of its own."""
-_AHEAD = 1.0
-"""How much better its expert must fit a part of a list than the expert of the part before."""
+"""The least score of a statement that is a wish of its own."""
+_LISTED, _AHEAD = 4.5, 2.0
+"""The least score of a part of a list that is a wish of its own, and how much better its expert must fit it than the
+expert of the part before."""
 _WORDS, _MOST_WORDS = 0.5, 2.0
 """What a distinctive word that request and card share adds to the score, and how many count."""
 _OWN = 3
@@ -114,7 +115,7 @@ class Ranking:
         return found if len(found) > 1 else []
 
     def _are_apart(self, one: Sequence[Match], other: Sequence[Match]) -> bool:
-        if min(best(one), best(other)) < CLEAR or one[0].expert == other[0].expert:
+        if min(best(one), best(other)) < _LISTED or one[0].expert == other[0].expert:
             return False
         return other[0].score - score_of(one[0].expert, other) >= _AHEAD
 

@@ -71,6 +71,9 @@ class Reader:
         self._order_before()
 
     def _read(self, segment: RequestSegment) -> None:
+        if segment.order == "first" and self.wishes and not any(one.waits for one in self.wishes):
+            self._waiting = [*(one.segment for one in self.wishes), *self._waiting]
+            self.wishes = []  # they only announced the steps
         last = self.wishes[-1] if self.wishes else None
         if last and segment.about and not segment.condition:
             return self._add(last, segment)
@@ -131,10 +134,10 @@ class Reader:
 
     def _continues(self, segment: RequestSegment) -> bool:
         """Whether a segment for the expert before it says more about the same wish."""
-        if segment.item or segment.condition or segment.order or segment.each or segment.quotes:
+        if segment.item or segment.condition or segment.order == "then" or segment.each or segment.quotes:
             return False
         telling = self._telling(segment)
-        return telling == 0 or (telling <= _FEW and self._refers(segment))
+        return telling == 0 or (telling <= _FEW and self._refers(segment)) or not segment.questions
 
     # -- wishes
 

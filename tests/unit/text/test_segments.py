@@ -49,6 +49,14 @@ def test_each_wish_is_a_segment_with_its_order_and_condition(text: str, expected
     assert wishes(text) == expected
 
 
+def test_relative_clauses_are_no_questions_and_steps_are_wishes() -> None:
+    assert wishes("Find the patient, who has a fever, is tired") == ["Find the patient, who has a fever, is tired"]
+    assert wishes("First, ping the host. Then, reboot the router.") == [
+        "first ping the host.",
+        "then reboot the router.",
+    ]
+
+
 def test_a_list_of_things_is_not_cut_but_its_parts_are_known() -> None:
     text = "Find the weather, the trains and a hotel in Bonn"
     segment = only(text)
