@@ -96,6 +96,8 @@ class Reader:
 
     def _in_context(self, segment: RequestSegment, own: list[Match]) -> list[Match]:
         """Rank for a segment and what was said before it; a statement that fits another expert becomes a wish."""
+        if segment.order and fits(own):
+            return own
         telling = self._telling(segment)
         if not self._waiting:
             alone = segment.item or (telling > _FEW and not self._refers(segment))

@@ -50,7 +50,7 @@ def test_each_wish_is_a_segment_with_its_order_and_condition(text: str, expected
 
 
 def test_relative_clauses_are_no_questions_and_steps_are_wishes() -> None:
-    assert wishes("Find the patient, who has a fever, is tired") == ["Find the patient, who has a fever, is tired"]
+    assert wishes("Find the man, who has a fever, is tired.") == ["Find the man, who has a fever, is tired."]
     assert wishes("First, ping the host. Then, reboot the router.") == [
         "first ping the host.",
         "then reboot the router.",
