@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experts.knowledge.analysis import IndexedDocument
 from experts.knowledge.builder import build
@@ -14,6 +17,7 @@ from experts.knowledge.passages import Passage
 from experts.knowledge.question import Naming, question_terms
 from experts.knowledge.retrieval import RetrievedPassage, Retriever, joined
 from experts.knowledge.sqlite_store import SqliteStore
+from experts.knowledge.terms import terms
 from swarm.errors import UnusableInput
 
 RETURNS = ("Policy > Returns", "Goods may be sent back within 30 days.")
@@ -236,3 +240,27 @@ async def test_another_format_is_refused_with_the_remedy(tmp_path: Path) -> None
 
     with pytest.raises(UnusableInput, match=r"format 99.*swarm experts publish"):
         SqliteStore(path)
+
+
+WORDS = st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=6), WORDS, st.integers(0, 5))
+@settings(deadline=None)
+def test_any_text_is_kept_and_found_by_its_own_words(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], question: str, chosen: int
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    text = texts[chosen % len(texts)]
+
+    async def ask() -> tuple[list[str], list[RetrievedPassage], list[RetrievedPassage]]:
+        with closing(await store_of(folder, document("a.md", *(("", each) for each in texts)))) as store:
+            kept = [chunk.passage.text for chunk in store.document_chunks("a.md")]
+            return kept, await found(store, question), await found(store, text, count=len(texts))
+
+    kept, others, own = asyncio.run(ask())
+
+    assert kept == texts
+    assert all(0 <= hit.coverage <= 1.000001 for hit in [*others, *own])
+    if terms(text):
+        assert max(hit.coverage for hit in own) > 0.999
