@@ -23,6 +23,7 @@ from tests.integration.own_redis import OwnRedis
 from tests.integration.processes import echo, expert, kinds, publish, serving, until
 
 ECHO = expert("echo", echo)
+NAME = "follower-of-"
 CHAIN = [
     {"id": f"t{i}", "expert": "echo", "instruction": "x", "depends_on": [f"t{i - 1}"] if i else []} for i in range(4)
 ]
@@ -43,8 +44,10 @@ class Gate:
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[SwarmClient]:
+    """A client whose connections Redis knows by a name, beside those of workers and of other tests."""
     await publish(settings, ECHO)
-    async with SwarmClient(settings=settings) as client:
+    url = f"{settings.redis_url}?client_name={NAME}{settings.prefix}"
+    async with SwarmClient(settings=settings.model_copy(update={"redis_url": url})) as client:
         yield client
 
 
@@ -138,14 +141,16 @@ async def test_two_hundred_jobs_are_followed_on_one_connection(
 
 
 async def gate_open(client: SwarmClient, gate: Gate) -> None:
-    """One job from end to end, so that every connection there will be is there."""
+    """One job from end to end, so that every connection of submitting and waiting is there."""
     gate.go_on.set()
     await client.ask("warm up", expert="gate", timeout=40)
     gate.go_on.clear()
 
 
 async def connections(connection: Connection) -> int:
-    return len((await connection.call("CLIENT", "LIST")).splitlines())
+    """How many the client has."""
+    name = f" name={NAME}{connection.keys.prefix} ".encode()
+    return sum(name in line for line in (await connection.call("CLIENT", "LIST")).splitlines())
 
 
 async def test_a_close_while_jobs_are_followed_leaves_no_connection(
@@ -159,20 +164,21 @@ async def test_a_close_while_jobs_are_followed_leaves_no_connection(
         gate.inside.clear()
         job = await client.submit("go", expert="gate")
         await gate.inside.wait()
-        during = await connections(connection)
         following, answer = asyncio.create_task(every(job.events())), asyncio.create_task(job.answer(40))
         await until(lambda: len(client._session.notifications._places) == 2, "both followers in their places")
+        during = await connections(connection)
         await client.aclose()
         gate.go_on.set()
         seen, answered = await following, await answer
         await client.aclose()
-        await until(lambda: _fewer(connection, during), "the client's own connection closed, and no other left")
+        await until(lambda: _none_left(connection), "every connection of the client closed")
 
+    assert during > 0
     assert (kinds(seen)[-1], answered.text) == ("ended", "through")
 
 
-async def _fewer(connection: Connection, before: int) -> bool:
-    return await connections(connection) < before
+async def _none_left(connection: Connection) -> bool:
+    return await connections(connection) == 0
 
 
 async def test_many_wait_for_one_job(client: SwarmClient, settings: Settings) -> None:
