@@ -169,13 +169,21 @@ async def test_an_answer_comes_back_whole_from_a_process_that_is_used_again(regi
     assert (first.data["calls"], second.data["calls"]) == (1, 2)
 
 
+async def test_an_endless_computation_holds_up_no_other_expert(registry: Registry, tmp_path: Path) -> None:
+    spins = asyncio.create_task(ask(registry, f"spin {tmp_path / 'pid'}", timeout=280))
+    await pid_in(tmp_path / "pid")
+
+    quick = await ask(registry, "whole B", "Plain")
+
+    assert isinstance(quick, Solution)
+    assert not spins.done()
+    spins.cancel()
+    await asyncio.gather(spins, return_exceptions=True)
+
+
 async def test_an_endless_computation_is_killed_at_its_time(registry: Registry, tmp_path: Path) -> None:
     spins = asyncio.create_task(ask(registry, f"spin {tmp_path / 'pid'}", timeout=10))
     pid = await pid_in(tmp_path / "pid")
-
-    quick = await ask(registry, "whole B", "Plain")
-    assert isinstance(quick, Solution)
-    assert not spins.done()
 
     outcome = await spins
     assert isinstance(outcome, Failure)

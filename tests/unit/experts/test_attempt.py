@@ -103,7 +103,7 @@ async def test_a_stop_is_not_held_up_by_an_expert_that_swallows_it(freed: asynci
     await asyncio.sleep(0.02)
     task.cancel()
 
-    done, _ = await asyncio.wait((task,), timeout=10)
+    done, _ = await asyncio.wait((task,), timeout=120)
 
     assert done
     assert task.cancelled()
@@ -130,21 +130,21 @@ async def test_an_expert_with_too_many_abandoned_attempts_is_refused_and_others_
             outcomes = [await registry.settle(a_card("bad", timeout=0.01), ASKED, {}) for _ in range(5)]
             other = await registry.settle(a_card("good"), ASKED, {})
         freed.set()
-        await asyncio.sleep(0.05)
-        left = registry.attempts.left("bad")
+        async with asyncio.timeout(120):
+            while registry.attempts.left("bad"):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Failure)]
     assert reasons == ["timeout", "timeout", "timeout", "unavailable", "unavailable"]
     assert "3 attempts of 'bad'" in outcomes[-1].message  # type: ignore[union-attr]
     assert other == Solution(text="fine")
-    assert left == 0
 
 
 # -- code that blocks --------------------------------------------------------------------------------------------------
 
 
 async def test_a_plain_function_runs_in_a_thread_and_several_at_once(released: threading.Event) -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=120)
 
     def solve(subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
         both.wait()
@@ -189,7 +189,7 @@ async def test_threads_of_one_expert_that_hang_do_not_hold_up_those_of_another(r
     with guarded(), capture_logs() as logs:
         async with registry_of(bad=hangs, good=works) as registry:
             late = await registry.settle(a_card("bad", timeout=0.05), ASKED, {})
-            other = await registry.settle(a_card("good", timeout=10), ASKED, {})
+            other = await registry.settle(a_card("good", timeout=120), ASKED, {})
 
     assert isinstance(late, Failure)
     assert other == Solution(text="fine")
