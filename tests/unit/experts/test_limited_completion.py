@@ -126,7 +126,7 @@ async def rambles(messages: Sequence[Message]) -> AsyncIterator[str]:
 
 
 async def test_what_had_come_when_the_time_was_over_is_kept_if_the_card_says_so() -> None:
-    solution = await settled(rambles, a_card(timeout=0.6, partial="keep"))
+    solution = await settled(rambles, a_card(timeout=1.5, partial="keep"))
 
     assert isinstance(solution, Solution)
     assert (solution.text.strip(), solution.caveats) == ("Dear customer, we are sorry.", ("cut",))

@@ -112,7 +112,7 @@ async def test_an_answer_that_is_kept_when_its_time_is_up_has_no_thoughts_in_it(
         model="box/small",
         instruction="Write.",
         partial="keep",
-        timeout=1,
+        timeout=4,
     )
     async with served(lambda request: Stream(slow())) as models:
         expert = await build(card, None, models)  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ async def slow_but_sure(messages: Sequence[Message]) -> AsyncIterator[str]:
     half = PLAN.index("}") + 1
     for part in PLAN[:half], PLAN[half:-1]:
         yield part
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.8)
     yield PLAN[-1]
 
 
@@ -83,7 +83,7 @@ async def test_a_model_without_a_first_step_is_not_waited_for_where_a_plan_stand
 
 
 async def test_a_model_whose_steps_keep_coming_may_take_its_time() -> None:
-    found = await planned(front(slow_but_sure, plan_first_step=0.35), CLEAR)
+    found = await planned(front(slow_but_sure, plan_first_step=1.5), CLEAR)
 
     assert (found.planner, [subtask.expert for subtask in found.subtasks]) == ("box/planner", ["policy", "triage"])
 
