@@ -113,6 +113,8 @@ class _Reader:
         for at in range(1, len(self.given)):
             before = self.words[at - 1]
             depth = max(0, depth + (before == "(") - (before == ")"))
+            if self._is_bare(at):
+                continue
             if before[0] == BREAK or before == ";" or self._sentence_ended(at) or self._quote_ended(at):
                 begun, depth = at, 0
                 yield at, False
@@ -160,6 +162,25 @@ class _Reader:
         """Whether it is no relative clause ("..., which is late"): behind "and", or in a question."""
         behind = (self.words[i] for i in range(at, len(self.words)))
         return "and" in kinds or self._phrase("need", at) > 0 or next((w == "?" for w in behind if w in _STOPS), True)
+
+    def _is_bare(self, at: int) -> bool:
+        """Whether a question opens here that names nothing: "what can I do?". It is about what was said before."""
+        start, kinds = (at, {""}) if self._phrase("bare question", at) else self._past_leads(at)
+        if "then" in kinds or not (length := self._phrase("bare question", start)):
+            return False
+        behind = start + length
+        while length := self._phrase("behind bare question", behind):
+            behind += length
+        while behind < len(self.words) and self.words[behind] in _CLOSING:
+            behind += 1
+        if behind >= len(self.words) or self.words[behind] in _STOPS or self.words[behind] in _ENDS:
+            return True
+        linked = self.words[behind] == "," or self._phrase("and", behind) > 0
+        return linked and self._opens(self._past_leads(behind)[0])
+
+    def _is_behind_mark(self, at: int) -> bool:
+        before = self.words[at - 1]
+        return before in _STOPS or before in _ENDS or before in (",", "–", "—")
 
     def _conditional(self, begun: int, at: int) -> bool:
         """Whether a "then" belongs to the condition before it: "if it is late, then write"."""
@@ -231,7 +252,8 @@ class _Reader:
         polite = "polite" in kinds | more and self._is_asked(head, end)
         polite = polite or any(self._phrase("please", i) for i in range(at, end))
         acting = self.known.name == "en" and (acts(self.given, head) or (bool(order) and bool(words)))
-        asks = polite or acting or self._opens(head) or "?" in words
+        bare = any(self._is_bare(i) for i in range(head, end) if i == head or self._is_behind_mark(i))
+        asks = polite or acting or self._opens(head) or "?" in words or bare
         return RequestSegment(
             start,
             stop,

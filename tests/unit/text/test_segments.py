@@ -99,3 +99,35 @@ def test_the_language_is_told_by_common_words() -> None:
 def test_every_language_has_every_kind_of_words(name: str) -> None:
     assert language(name).phrases.keys() == language("en").phrases.keys()
     assert set(language(name).verbs.values()) == set(language("en").verbs.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My mug arrived smashed, what can I do?",
+        "My mug arrived smashed. What should I do about it now?",
+        "They put me down for both days, is that ok",
+        "The drip keeps beeping. Can you help?",
+        "Meine Tasse kam zerbrochen an, was kann ich tun?",
+        "Meine Tasse ist kaputt. Was nun?",
+        "Mi taza llegó rota. ¿Qué puedo hacer?",
+        "Ma tasse est arrivée cassée, que puis-je faire ?",
+        "Ma tasse est cassée. Pouvez-vous m'aider ?",
+    ],
+)
+def test_a_question_that_names_nothing_belongs_to_what_was_said_before(text: str) -> None:
+    (segment,) = segmented(text).segments
+
+    assert segment.asks
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("The drip beeps. What can I do if it stops?", ["The drip beeps.", "What can I do if it stops?"]),
+        ("Translate this. Can you help me with my taxes?", ["Translate this.", "Can you help me with my taxes?"]),
+        ("It is broken, is that ok and how do I return it?", ["It is broken, is that ok", "and how do I return it?"]),
+    ],
+)
+def test_a_question_with_words_of_its_own_is_a_wish(text: str, parts: list[str]) -> None:
+    assert [text[one.start : one.end].strip() for one in segmented(text).segments] == parts
