@@ -123,12 +123,13 @@ async def test_a_text_is_planned(client: SwarmClient) -> None:
 
 
 async def test_a_wish_that_no_expert_claims_is_told_with_the_answer(client: SwarmClient) -> None:
-    job = await client.submit("Tell the weather forecast for Oslo and send it to Anna.")
-    answer = await job.answer(40)
+    """The plan is by meaning, or by words where no encoder is installed or a busy machine takes long to load it."""
+    job = await client.submit("Tell the weather forecast for Oslo and write a poem.")
+    answer = await job.answer(120)
     planned = next(event for event in await client.log.events(job.id) or [] if event.type == "planned")
 
-    told = "'send it to Anna' (left to weather, whose card does not speak of it)"
-    assert planned.left_out == (told,)
+    (told,) = planned.left_out
+    assert told.startswith("'write a poem")
     assert answer.reason == f"perhaps not done: {told}"
 
 

@@ -66,7 +66,7 @@ class Published:
 
 async def plan(script: Script, text: str = REQUEST, **more: Any) -> tuple[Planned, ScriptedModel]:
     model = ScriptedModel(script, "test/planner")
-    settings = Settings(**{"planner": "test/planner", "plan_timeout": 5.0, **more.pop("settings", {})})
+    settings = Settings(**{"planner": "test/planner", "plan_timeout": 120.0, **more.pop("settings", {})})
     return await ModelPlanner(model, settings).plan(text, more.pop("cards", CARDS), **more), model
 
 
