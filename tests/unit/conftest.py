@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -54,9 +54,15 @@ def pytest_runtest_setup() -> None:
     _seen = []
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
     """Let the test fail also if it took the refusal for an ordinary error."""
     global _seen
-    seen, _seen = _seen, None
-    assert not seen, f"a unit test tried {seen}: it belongs into tests/integration"
+    seen = _seen
+    if nextitem is None:
+        _seen = None  # what integration tests opened for the whole run is closed with the last test
+    try:
+        yield
+    finally:
+        _seen = None
+        assert not seen, f"a unit test tried {seen}: it belongs into tests/integration"
