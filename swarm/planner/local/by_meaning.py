@@ -35,15 +35,15 @@ def plan_by_meaning(text: str, parts: Segmented, cards: Mapping[str, Card], simi
     read = Reader(parts, Ranking(text, index(cards), cards, similar, known))
     wishes = read.wishes
     if not wishes:
-        said, ranked = read.left_out[0] if read.left_out else (text, ())
+        span, ranked = read.left_out[0] if read.left_out else ((0, len(text)), ())
         near = [match.expert for match in ranked[:_CANDIDATES]]
-        raise NoPlan(f"nothing fits {shown(said)}", near, cards)
+        raise NoPlan(f"nothing fits {shown(text[slice(*span)])}", near, cards)
     if len(wishes) > MAX_SUBTASKS:
         raise NoPlan(f"the request asks for more than {MAX_SUBTASKS:,} things", (), cards)
     subtasks = tuple(_subtask(text, wishes, at) for at in range(len(wishes)))
     if sum(len(subtask.instruction.encode()) for subtask in subtasks) > planner.MAX_PLAN:
         raise NoPlan(f"{len(wishes):,} subtasks with the texts they need are too long", (), cards)
-    left_out = tuple(_left_out(said, ranked) for said, ranked in read.left_out)
+    left_out = tuple(_left_out(text[slice(*span)], ranked) for span, ranked in read.left_out)
     return Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),

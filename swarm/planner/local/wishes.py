@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from swarm.planner.local.conditions import condition
+from swarm.planner.local.coverage import uncovered
 from swarm.planner.local.items import items
 from swarm.planner.local.task import Span
 from swarm.planner.local.wish_ranking import CLEAR, THRESHOLD, Ranking, best, fits, score_of
@@ -52,7 +53,7 @@ class Reader:
 
     def __init__(self, parts: Segmented, ranking: Ranking) -> None:
         self.wishes: list[Wish] = []
-        self.left_out: list[tuple[str, Sequence[Match]]] = []
+        self.left_out: list[tuple[Span, Sequence[Match]]] = []
         self._parts = [one for one in parts.segments if one.words and not one.pleasant]
         self._ranking, self._text, self._known = ranking, ranking.text, ranking.known
         self._waiting: list[RequestSegment] = []
@@ -68,6 +69,7 @@ class Reader:
             self._read_whole()
         elif self.wishes:
             self._read_rest()
+        self._read_uncovered()
         self._order_before()
 
     def _read(self, segment: RequestSegment) -> None:
@@ -147,7 +149,7 @@ class Reader:
         """Name a wish that fits no expert as left out, unless it only says more about the wish before."""
         if self.wishes and not self._telling(segment) and not segment.condition and not segment.item:
             return self._add(self.wishes[-1], segment)
-        self.left_out.append((self._text[segment.head : segment.end], ranked))
+        self.left_out.append(((segment.head, segment.end), ranked))
         self._waiting, self._left = [], segment
         return None
 
@@ -192,7 +194,17 @@ class Reader:
             self.left_out = []
             self._open(replace(first, start=0, end=len(self._text)), ranked)
         elif not self.left_out:
-            self.left_out.append((self._text[first.head :], ranked))
+            self.left_out.append(((first.head, len(self._text)), ranked))
+
+    def _read_uncovered(self) -> None:
+        """Read what neither a wish nor `left_out` holds: a wish is left out, a statement goes with the last wish."""
+        held = [(wish.head, wish.end) for wish in self.wishes] + [span for span, _ in self.left_out]
+        held += [span for wish in self.wishes for span in wish.context]
+        for segment in uncovered(self._parts, held if len(self.wishes) != 1 else [(0, len(self._text))]):
+            if segment.asks or not self.wishes:
+                self.left_out.append(((segment.head, segment.end), self._ranking.of(segment)))
+            else:
+                self.wishes[-1].context.append((segment.head, segment.end))
 
     # -- order
 
