@@ -14,7 +14,7 @@ from tests.chaos.fleet import Life
 from tests.chaos.load import Work, has_budget
 from tests.chaos.logs import Said
 from tests.chaos.stalls import waited
-from tests.chaos.timing import PROMISE, TURN, Timeline
+from tests.chaos.timing import PROMISE, SLACK, TURN, Timeline
 
 NEAR = 4.0
 """Seconds around a disturbance in which it may have cost a claim: a lease and its grace, and the wire's own delays."""
@@ -189,7 +189,8 @@ class Causes:
         stopped = sum(
             min(each.until, ended) - max(each.at, begun) for each in self.timeline.near(["stop"], begun, ended)
         )
-        return stopped + self.timeline.covered(begun, ended) + waited(self.timeline.stalls, begun, ended) > took / 2
+        starved = SLACK * waited(self.timeline.stalls, begun, ended)
+        return stopped + self.timeline.covered(begun, ended) + starved > took / 2
 
     def _failed_call(self, asked: tuple[str, str], begun: float, ended: float) -> bool:
         """Whether a call that the attempt made itself went wrong."""
