@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
-from swarm.planner.local.task import Span
-from swarm.text.segments import RequestSegment
+from swarm.planner.local.task import Span, Task
+from swarm.text.english import stems
+from swarm.text.expert_ranking import ExpertIndex
+from swarm.text.language import language
+from swarm.text.segments import RequestSegment, segmented
 
 
 def uncovered(segments: Sequence[RequestSegment], spans: Iterable[Span]) -> list[RequestSegment]:
@@ -17,3 +20,21 @@ def uncovered(segments: Sequence[RequestSegment], spans: Iterable[Span]) -> list
         else:
             joined.append((start, end))
     return [one for one in segments if not any(start <= one.head and one.end <= end for start, end in joined)]
+
+
+def unfit(text: str, tasks: Sequence[Task], index: ExpertIndex, vague: Set[str]) -> Iterator[tuple[Span, str]]:
+    """Yield the wishes inside of tasks with several that share no word with the expert's card, and the expert.
+
+    The first wish of a task is the one that made it. `vague` are stems that tell nothing.
+    """
+    parts = segmented(text)
+    known = language(parts.language or "en")
+    empty = known.words("common") | known.words("opens") | known.verbs.keys()
+    asked = [one for one in parts.segments if one.asks and not one.pleasant and not one.about]
+    for task in tasks:
+        own = [one for one in asked if task.start <= one.head < task.end]
+        for one in own[1:]:
+            said = stems(word for word in one.words if word[0].isalnum() and word not in empty)
+            telling = [stem for stem in said if stem not in vague]
+            if telling and not any(index.says(task.expert, stem) for stem in telling):
+                yield (one.head, one.end), task.expert

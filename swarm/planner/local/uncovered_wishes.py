@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from swarm.planner.local.clause_roles import is_context
 from swarm.planner.local.conjuncts import HOLDS, pieces
+from swarm.planner.local.coverage import unfit
 from swarm.planner.local.task import Task
 from swarm.text.clause_openings import LINKS, POLITE, acts, verb, word
 from swarm.text.clauses import Clause, clauses, folded
@@ -107,6 +108,11 @@ def left_out(text: str, tasks: Sequence[Task], index: ExpertIndex) -> tuple[str,
         opened = at if opens else opened
         found |= dict.fromkeys(_unclaimed(text, clause, tasks[at].expert, experts, index, opens=opens))
     found |= {_doubtful(text, task, experts, index): None for task in tasks}
+    for (start, end), expert in unfit(text, tasks, index, WEAK_STEMS | VAGUE | _PARTS):
+        own = folded(text[start:end])
+        claimed = _claims(own, expert, experts, index) and _ASKING.isdisjoint(token.text for token in own)
+        if not claimed and not any(_shown(text[start:end])[1:-1] in told for told in found):
+            found[_left(text[start:end], expert)] = None
     return tuple(filter(None, found))[:MOST]
 
 

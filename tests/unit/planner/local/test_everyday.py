@@ -163,6 +163,7 @@ def test_a_wish_about_the_answer_needs_no_expert_of_its_own() -> None:
         ("First make a to-do list, second reply to the customer, third buy a gift card.",
          "'buy a gift card' (given to refund-policy"),
         ("Categorise the complaint and explain our privacy rules.", "'explain our privacy rules'"),
+        ("Explain the refund policy and if it is raining tell me which umbrella suits me.", "'tell me which umbrella"),
         ("What does the policy say about gift cards, and do you ship to parcel lockers?", "(may be for refund-policy)"),
     ],
 )  # fmt: skip
