@@ -66,15 +66,17 @@ async def test_fifty_bank_queries_at_once_are_all_answered(settings: Settings, t
 
 
 async def test_questions_over_real_documents_are_answered_with_citations(settings: Settings, tmp_path: Path) -> None:
-    lines = (DATA / "squad2_dev" / "paragraphs.jsonl").read_text().splitlines()
+    paragraphs = [json.loads(line) for line in (DATA / "squad2_dev" / "paragraphs.jsonl").read_text().splitlines()]
+    titles = sorted({paragraph["title"] for paragraph in paragraphs})[::4]
     (tmp_path / "texts").mkdir()
-    for line in lines:
-        paragraph = json.loads(line)
-        with (tmp_path / "texts" / f"{paragraph['title']}.txt").open("a") as file:
-            file.write(paragraph["text"] + "\n\n")
+    for paragraph in paragraphs:
+        if paragraph["title"] in titles:
+            with (tmp_path / "texts" / f"{paragraph['title']}.txt").open("a") as file:
+                file.write(paragraph["text"] + "\n\n")
     card(tmp_path, "reader", "kind: rag\ndescription: Knows these articles.\nmodel: local/extract\ndocuments: texts/")
     lines = (DATA / "squad2_dev" / "questions.jsonl").read_text().splitlines()
-    known = [json.loads(line) for line in lines[:: len(lines) // 30][:30]]
+    known = [item for item in map(json.loads, lines) if paragraphs[item["para"]]["title"] in titles]
+    known = known[:: len(known) // 30][:30]
     foreign = "What is the boiling point of oxygen-free water on the moon of Tatooine?"
 
     *answers, refused = await asked(settings, tmp_path, "reader", [item["q"] for item in known] + [foreign])
