@@ -22,7 +22,7 @@ from experts.catalog.documents import CardDocuments
 from experts.catalog.duration import DURATION, MAX_SECONDS, duration
 from experts.catalog.files import Files
 from experts.catalog.front_matter import parse, split
-from experts.kinds import HEAD, KINDS, TEMPLATE, ExpertKind, FileField
+from experts.kinds import EXTRACT, HEAD, KINDS, TEMPLATE, ExpertKind, FileField
 from swarm.errors import InvalidCard
 from swarm.types.base import explain
 from swarm.types.card import Blob, Card, Limits, Uncited, is_local
@@ -269,11 +269,11 @@ class CardReader:
         given = self._front.get("abstain")
         if given is None:
             return None
-        if self._spec is None or self._front.get("model") != HEAD:
-            self._wrong("abstain", f"is only for the model {HEAD}", "remove it")
+        if self._spec is None or self._front.get("model") not in (HEAD, EXTRACT):
+            self._wrong("abstain", f"is only for the models {HEAD} and {EXTRACT}", "remove it")
         if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < 1:
             problem = f"is no probability between 0 and 1: {str(given)[:80]!r}"
-            self._wrong("abstain", problem, "write 0.5 for no label that is more likely wrong than right")
+            self._wrong("abstain", problem, "write 0.5 for no result that is more likely wrong than right")
         return float(given)
 
     def _standing_in(self) -> Sequence[Any]:

@@ -89,11 +89,17 @@ class Retriever:
         """The `count` best passages, best first. Raises what the encoder and the reranker raise."""
         vector = (await self.encoder.encode([question], kind="query"))[0] if self.encoder else None
         found = await in_thread(self._fused, question, vector, max(count, RERANKED), where)
-        if self.reranker is not None and len(found) > 1 and await self._in_english(question):
-            texts = [encoded_text(each.passage) for each in found[:RERANKED]]
-            logits = await self.reranker.score(question, texts, budget_ms=self.budget_ms)
-            found = _reranked(found, logits.tolist())
+        texts = [encoded_text(each.passage) for each in found[:RERANKED]]
+        if texts and (logits := await self.judge(question, texts, self.budget_ms)) is not None:
+            found = _reranked(found, logits)
         return found[:count]
+
+    async def judge(self, question: str, texts: Sequence[str], budget_ms: float | None) -> list[float] | None:
+        """The reranker's logits of the first texts; None without one, or if question or documents are not English."""
+        if self.reranker is None or not await self._in_english(question):
+            return None
+        logits: list[float] = (await self.reranker.score(question, texts, budget_ms=budget_ms)).tolist()
+        return logits
 
     def terms(self, question: str) -> list[Term]:
         """The weighted words of a question. Blocks."""

@@ -59,16 +59,21 @@ def best_quotes(question: str, hits: Iterable[Hit], search: PassageSearch) -> li
         (_score(sentence, hit.passage, weights, search.stems) * (1 + hit.score / best), hit.passage, sentence)
         for hit in hits
         for sentence in sentences(hit.passage)
-        if len(list(words(f"{sentence.header} {_plain(sentence.text)}"))) >= SHORTEST
+        if is_quotable(sentence)
     ]
     ranked = sorted((one for one in scored if one[0] > 0), key=lambda one: -one[0])[:QUOTES]
     chosen = _best_rows([one[1:] for one in ranked if one[0] >= NEAR * ranked[0][0]], weights, search.stems)
     return checked(
-        (passage.cite(_plain(text)), passage)
+        (passage.cite(on_one_line(text)), passage)
         for passage, sentence in chosen
         for text in (sentence.header, sentence.text)
         if text
     )
+
+
+def is_quotable(sentence: Sentence) -> bool:
+    """Whether a sentence or a row has enough words to be quoted."""
+    return len(list(words(f"{sentence.header} {on_one_line(sentence.text)}"))) >= SHORTEST
 
 
 def _best_rows(chosen: Sequence[Chosen], weights: Mapping[str, float], stems: Stems) -> list[Chosen]:
@@ -151,7 +156,7 @@ def _cuts(text: str, at: int) -> bool:
 def _is_whole(words: str, passage: Passage) -> bool:
     """Whether the words are a whole sentence or a whole table cell."""
     wholes = [part for sentence in sentences(passage) for part in (sentence.text, *sentence.text.split("|"))]
-    return words.rstrip(" .") in (_plain(whole).rstrip(" .") for whole in wholes)
+    return words.rstrip(" .") in (on_one_line(whole).rstrip(" .") for whole in wholes)
 
 
 def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float], stems: Stems) -> float:
@@ -164,6 +169,6 @@ def _score(sentence: Sentence, passage: Passage, weights: Mapping[str, float], s
     return own + TITLE * above + AROUND * beside if own or above else 0.0
 
 
-def _plain(sentence: str) -> str:
+def on_one_line(sentence: str) -> str:
     """A sentence on one line, without its list marker."""
     return " ".join(_MARKER.sub("", sentence).split())

@@ -17,26 +17,22 @@ from experts.knowledge.passages import Passage, passages
 from experts.limited_completion import written
 from experts.output_correction import corrected
 from experts.prompt_inputs import fenced, inline
-from experts.rag.citations import best_quotes, cited_answer
+from experts.rag.citations import cited_answer
 from experts.rag.documents import load_documents
+from experts.rag.extract import MAX_QUESTION, ExtractExpert
 from experts.rag.index import Hit, PassageIndex
-from experts.rag.search import KnowledgeSearch, PassageSearch, open_search
+from experts.rag.search import PassageSearch, SearchingExpert, open_search
+from experts.rag.wording import absent, quoted
 from swarm.errors import BadOutput
 from swarm.llm.base import Completion, Message, Model, Models
 from swarm.llm.untrusted_text import wrap_untrusted
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 from swarm.types.plan import Subtask
-from swarm.types.result import Citation, Solution
+from swarm.types.result import Solution
 
-ENOUGH = 0.465
-"""Minimum share of a question's weight that the best passage must cover. On SQuAD this accepts 93 % of questions that
-the documents answer, and refuses 89 % of the others."""
-SEARCHED = 5
-"""Number of passages from which `local/extract` quotes."""
 SHOWN = 8
 """Number of passages in a model's prompt."""
-MAX_QUESTION = 4_000
 ABSENT = "NOT IN THE DOCUMENTS"
 
 _MARKS = " \t\n*_#>\"'`.!()"
@@ -64,36 +60,6 @@ async def build(card: Card, load_blob: LoadBlob, models: Models) -> Expert:
 def indexed(documents: Sequence[Document], name: str = "", about: str = "") -> PassageIndex:
     """Index the passages of documents. `name` and `about` describe the documents as a whole."""
     return PassageIndex([passage for document in documents for passage in passages(document)], name, about)
-
-
-class SearchingExpert:
-    """What experts over documents share: they close their search."""
-
-    def __init__(self, card: Card, search: PassageSearch) -> None:
-        self.card, self.search = card, search
-
-    async def aclose(self) -> None:
-        if isinstance(self.search, KnowledgeSearch):
-            await self.search.aclose()
-
-
-class ExtractExpert(SearchingExpert):
-    """Answers with quotes from the documents. `data` is `{found, quotes, coverage}`; the confidence is the coverage."""
-
-    async def solve(self, subtask: Subtask, inputs: Mapping[str, Solution]) -> Solution:
-        question = inline(subtask.instruction, inputs)[:MAX_QUESTION]
-        hits = [hit for hit in await self.search.find(question, SEARCHED) if hit.coverage >= ENOUGH]
-        citations = await in_thread(best_quotes, question, hits, self.search)
-        coverage = max((hit.coverage for hit in hits), default=0.0)
-        if not citations:
-            return absent(question, self.card.model)
-        return Solution(
-            text="\n".join(quoted(cited) for cited in citations),
-            data={"found": True, "quotes": len(citations), "coverage": round(coverage, 3)},
-            citations=tuple(citations),
-            confidence=round(min(1.0, coverage), 3),
-            model=self.card.model,
-        )
 
 
 class CitingExpert(SearchingExpert):
@@ -172,17 +138,3 @@ def says_absent(text: str, *, backed: bool) -> bool:
     if said == marker or backed:
         return said == marker
     return said.startswith(marker) or (said.endswith(marker) and _ONE.fullmatch(said) is not None)
-
-
-def quoted(cited: Citation) -> str:
-    """Format a quote and its source on one line."""
-    return f'"{" ".join(cited.quote.split())}" ({cited.place})'
-
-
-def absent(question: str, model: str, why: str = "The documents do not hold an answer to") -> Solution:
-    """The solution for a question that the documents do not answer. Its `data` is `{found, quotes}`."""
-    asked = " ".join(question.split())
-    short = asked if len(asked) <= 200 else asked[:197] + "..."
-    text = f"{why}: {short}"
-    data = {"found": False, "quotes": 0}
-    return Solution(text=text, data=data, confidence=0.0, model=model, found=False, caveats=("not_found",))

@@ -33,6 +33,12 @@ class Hit:
     passage: Passage
     score: float
     coverage: float
+    ranking: float = 0.0
+    """The score that ordered the passages, where they were found by more than words."""
+    likeness: float | None = None
+    """Standard deviations of its cosine above that of unrelated texts; None without an encoder."""
+    relevance: float | None = None
+    """The reranker's logit; None if it did not read the passage."""
 
 
 class PassageIndex:
@@ -77,6 +83,10 @@ class PassageIndex:
     async def find(self, question: str, count: int, *, join: bool = False) -> list[Hit]:
         """The `count` best passages for `question`, searched in a thread; none are joined."""
         return await in_thread(self.search, question, count)
+
+    async def judge(self, question: str, texts: Sequence[str], budget_ms: float) -> list[float] | None:
+        """None: no reranker reads for an index of words alone."""
+        return None
 
     def weights(self, question: str) -> dict[str, float]:
         """The weight of each of the stems of `asked`."""

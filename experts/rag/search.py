@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -15,13 +15,18 @@ from experts.knowledge.retrieval import RetrievedPassage, Retriever, joined
 from experts.knowledge.sqlite_store import SqliteStore
 from experts.knowledge.terms import terms
 from experts.rag.index import Hit
-from swarm.errors import BrokerError, BrokerUnavailable, SwarmError
+from swarm.errors import BrokerError, BrokerUnavailable, MissingDependency, SwarmError
 from swarm.runtime.cache_folder import cache_folder
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.card import Card
 
+if TYPE_CHECKING:
+    from swarm.encoder.base import Reranker
+
 RELATED = 2.0
 """Standard deviations above the cosine of unrelated texts from which on a passage without a word in common counts."""
+UNHURRIED = 2.0
+"""Seconds that a card's `timeout` must have for the reranker, which takes up to half a second for a question."""
 _log = structlog.get_logger()
 
 FETCHED = "knowledge"
@@ -38,6 +43,13 @@ class PassageSearch(Protocol):
 
     async def find(self, question: str, count: int, *, join: bool = False) -> list[Hit]:
         """The `count` best passages for `question`, best first; with `join`, those beside each other as one."""
+        ...
+
+    async def judge(self, question: str, texts: Sequence[str], budget_ms: float) -> list[float] | None:
+        """The reranker's logits of the first texts, see `swarm.encoder.base.Reranker`; None if it does not read them.
+
+        It reads English only, and only where it is installed.
+        """
         ...
 
     def weights(self, question: str) -> Mapping[str, float]:
@@ -58,7 +70,15 @@ class KnowledgeSearch:
     async def find(self, question: str, count: int, *, join: bool = False) -> list[Hit]:
         found = [each for each in await self.retriever.search(question, count) if self._is_near(each)]
         found = await in_thread(joined, self._store, found) if join else found
-        return [Hit(each.passage, each.words, each.coverage) for each in found]
+        return [self._hit(each) for each in found]
+
+    async def judge(self, question: str, texts: Sequence[str], budget_ms: float) -> list[float] | None:
+        return await self.retriever.judge(question, texts, budget_ms)
+
+    def _hit(self, found: RetrievedPassage) -> Hit:
+        encoder = self.retriever.encoder
+        likeness = None if encoder is None or found.cosine is None else encoder.calibration.z(found.cosine)
+        return Hit(found.passage, found.words, found.coverage, found.score, likeness, found.reranked)
 
     def _is_near(self, found: RetrievedPassage) -> bool:
         """Whether a passage has a word of the question, or a meaning that is nearer than that of unrelated texts."""
@@ -74,6 +94,17 @@ class KnowledgeSearch:
 
     async def aclose(self) -> None:
         await in_thread(self._store.close)
+
+
+class SearchingExpert:
+    """What experts over documents share: they close their search."""
+
+    def __init__(self, card: Card, search: PassageSearch) -> None:
+        self.card, self.search = card, search
+
+    async def aclose(self) -> None:
+        if isinstance(self.search, KnowledgeSearch):
+            await self.search.aclose()
 
 
 async def open_search(card: Card, load_blob: LoadBlob) -> KnowledgeSearch | None:
@@ -96,8 +127,24 @@ async def open_search(card: Card, load_blob: LoadBlob) -> KnowledgeSearch | None
         return None
     naming = Naming(card.name.replace("-", " "), card.description)
     try:
-        retriever = Retriever(store, encoder=encoder, is_english=encoder.is_english if encoder else None, naming=naming)
+        retriever = Retriever(
+            store,
+            encoder=encoder,
+            reranker=installed_reranker() if encoder and card.timeout >= UNHURRIED else None,
+            is_english=encoder.is_english if encoder else None,
+            naming=naming,
+        )
     except SwarmError:
         store.close()
         raise
     return KnowledgeSearch(retriever, store)
+
+
+def installed_reranker() -> Reranker | None:
+    """The reranker, or None if its files are not there. Raises what `open_reranker` raises else."""
+    from swarm.encoder.onnx import open_reranker
+
+    try:
+        return open_reranker()
+    except MissingDependency:
+        return None

@@ -81,7 +81,8 @@ class Card(Value):
     partial: Literal["drop", "keep"] = "drop"
     """Whether to drop or keep the text that a model had written when the attempt timed out."""
     abstain: float | None = None
-    """Confidence below which a `local/head` expert gives no label; None: it always gives one."""
+    """Confidence below which a `local/head` expert gives no label (None: it always gives one), and a `local/extract`
+    expert no answer (None: 0.5)."""
     implementation: str | None = None
     """`module:attribute` of an expert in plain Python. Only workers started with it serve the expert."""
     isolate: Literal["process"] | None = None

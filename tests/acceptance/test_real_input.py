@@ -13,7 +13,8 @@ import pytest
 from experts.documents.markdown import read_text
 from experts.finetuned.dataset import TrainingRow
 from experts.finetuned.head_training import train
-from experts.rag.expert import ENOUGH, indexed
+from experts.rag.confidence import ANSWERS, confidence
+from experts.rag.expert import indexed
 from swarm.client.client import SwarmClient
 from swarm.settings import Settings
 from swarm.types.answer import Answer
@@ -106,7 +107,7 @@ def test_questions_are_answered_or_refused_as_the_documents_warrant() -> None:
     for half in (sorted(texts)[::2], sorted(texts)[1::2]):
         index = indexed([read_text(title, "\n\n".join(texts[title])) for title in half])
         for item in questions:
-            covered = max((hit.coverage for hit in index.search(item["q"])), default=0.0) >= ENOUGH
+            covered = confidence(index.search(item["q"])) >= ANSWERS
             own = paragraphs[item["para"]]["title"] in half
             (answered if own else refused).append(covered if own else not covered)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from swarm.cli.base.context import (
     open_catalog_store,
     read_catalog,
 )
-from swarm.errors import BadInput, EmptyCatalog, MissingDependency, UnknownExpert
+from swarm.errors import BadInput, EmptyCatalog, UnknownExpert
 from swarm.types.card import Blob, Card
 
 if TYPE_CHECKING:
@@ -128,8 +128,10 @@ def search(
     wanted = _filter(where or ())
 
     async def read() -> list[RetrievedPassage]:
+        from experts.rag.search import installed_reranker
+
         async with _opened(edge, expert, catalog) as opened:
-            opened.retriever.reranker = _reranker()
+            opened.retriever.reranker = installed_reranker()
             opened.retriever.budget_ms = None
             return await opened.retriever.search(question, limit, wanted)
 
@@ -252,15 +254,6 @@ def _filter(given: Sequence[str]) -> dict[str, list[str]] | None:
             raise BadInput("where", f"{each[:80]!r} is no FIELD=VALUE", "write it as document=policies/")
         found.setdefault(name, []).append(value)
     return found or None
-
-
-def _reranker() -> Any:
-    from swarm.encoder.onnx import open_reranker
-
-    try:
-        return open_reranker()
-    except MissingDependency:
-        return None
 
 
 def _scores(found: RetrievedPassage) -> dict[str, float | None]:

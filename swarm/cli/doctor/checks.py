@@ -113,7 +113,7 @@ async def _files(facts: Facts) -> list[Finding]:
 async def _built(card: Card, load: Callable[[Blob], Awaitable[bytes]]) -> list[Finding]:
     """Check one card's files by building its expert with a local model, so that no model is called."""
     from experts.kinds import KINDS
-    from experts.rag.expert import ExtractExpert
+    from experts.rag.extract import ExtractExpert
 
     kind = KINDS[card.kind]
     if not (is_local(card.model) or (kind.files and not kind.files.only_if_local)):

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from experts.rag.expert import quoted
+from experts.rag.wording import quoted
 from swarm.cli.base import exit_codes
 from swarm.cli.base.console import Screen
 from swarm.cli.render import answer

@@ -7,7 +7,8 @@ import pytest
 from experts.documents.markdown import read_text
 from experts.documents.storage import load
 from experts.rag.citations import stands
-from experts.rag.expert import ExtractExpert, indexed
+from experts.rag.expert import indexed
+from experts.rag.extract import ExtractExpert
 from swarm.types.result import Citation, Solution
 from tests.unit.experts.rag.desk import BOOK, RATES, a_card, asked
 
@@ -29,7 +30,9 @@ async def test_an_answer_quotes_the_best_sentences_and_says_where_they_stand() -
         lines=(11, 15),
     )
     assert solution.data["found"] is True
-    assert solution.confidence == solution.data["coverage"] == 1.0
+    assert solution.data["coverage"] == 1.0
+    assert solution.confidence is not None
+    assert solution.confidence > 0.99
 
 
 @pytest.mark.parametrize("rows", [80, 5])
@@ -73,9 +76,27 @@ async def test_a_result_of_another_subtask_can_be_asked_about() -> None:
 async def test_what_the_documents_do_not_hold_is_said_to_be_missing(question: str) -> None:
     solution = await ExtractExpert(a_card(), indexed([BOOK])).solve(asked(question), {})
 
-    assert solution.text == f"The documents do not hold an answer to: {question}"
+    said, _, closest = solution.text.partition("\n")
+    assert said == f"The documents do not hold an answer to: {question}"
+    assert bool(closest) is bool(indexed([BOOK]).search(question))
     assert solution.data == {"found": False, "quotes": 0}
     assert solution.citations == ()
+
+
+async def test_a_refusal_names_the_closest_passage() -> None:
+    solution = await ExtractExpert(a_card(), indexed([BOOK])).solve(asked("Do goods fly to distant planets?"), {})
+
+    assert not solution.found
+    assert solution.text.splitlines()[1].startswith("Closest is book.md, Book > Returns > Damaged goods: Damaged")
+
+
+@pytest.mark.parametrize(("abstain", "found"), [(0.01, True), (None, False), (0.6, False)])
+async def test_a_card_says_how_sure_an_answer_must_be(abstain: float | None, found: bool) -> None:
+    card = a_card().model_copy(update={"abstain": abstain})
+
+    solution = await ExtractExpert(card, indexed([BOOK])).solve(asked("Are damaged goods shipped?"), {})
+
+    assert solution.found is found
 
 
 HANDBOOK = read_text(
