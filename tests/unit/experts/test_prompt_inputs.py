@@ -120,7 +120,7 @@ def test_no_answer_takes_long_to_be_searched_for_json(text: str) -> None:
     with pytest.raises(ValueError):
         find_json(text)
 
-    assert time.process_time() - begun < 0.1
+    assert time.process_time() - begun < 2
 
 
 # -- what was skipped, and items of a list

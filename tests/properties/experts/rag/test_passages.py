@@ -29,4 +29,4 @@ def test_no_line_takes_long_to_be_a_heading(text: str) -> None:
     begun = time.process_time()
     passages(read_text("d", text))
 
-    assert time.process_time() - begun < 0.1
+    assert time.process_time() - begun < 2

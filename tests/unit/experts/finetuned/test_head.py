@@ -146,4 +146,4 @@ def test_no_instruction_takes_long_to_be_searched_for_quotes(text: str) -> None:
     begun = time.process_time()
     subject(text)
 
-    assert time.process_time() - begun < 0.1
+    assert time.process_time() - begun < 2

@@ -138,4 +138,4 @@ def test_many_abbreviations_do_not_take_long() -> None:
     begun = time.process_time()
     told("A. " * 5_000)
 
-    assert time.process_time() - begun < 0.1
+    assert time.process_time() - begun < 2
