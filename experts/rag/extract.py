@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from experts.base import time_left
 from experts.prompt_inputs import inline
 from experts.rag.citations import best_quotes
 from experts.rag.confidence import ANSWERS, confidence
+from experts.rag.index import Hit
 from experts.rag.search import SearchingExpert
 from experts.rag.sentence_choice import read_quotes
 from experts.rag.wording import absent, quoted
 from swarm.runtime.thread_pool import in_thread
 from swarm.types.plan import Subtask
-from swarm.types.result import Solution
+from swarm.types.result import Citation, Solution
 
 SEARCHED = 5
 """Number of passages from which `local/extract` quotes."""
@@ -39,7 +40,8 @@ class ExtractExpert(SearchingExpert):
         if not citations:
             citations = await in_thread(best_quotes, question, hits, self.search)
         if not citations:
-            return absent(question, self.card.model, closest=found[0].passage if found else None)
+            closest = (await read_quotes(question, found[:1], self.search, budget))[:1]
+            return absent(question, self.card.model, closest=closest[0] if closest else _opening(found))
         coverage = max(hit.coverage for hit in hits)
         return Solution(
             text="\n".join(quoted(cited) for cited in citations),
@@ -48,3 +50,8 @@ class ExtractExpert(SearchingExpert):
             confidence=round(sure, 3),
             model=self.card.model,
         )
+
+
+def _opening(found: Sequence[Hit]) -> Citation | None:
+    """The beginning of the best passage, without its headings."""
+    return found[0].passage.cite(found[0].passage.shown) if found else None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from experts.knowledge.passages import Passage
 from swarm.types.result import Citation, Solution
 
-SHOWN_QUESTION, SHOWN_PASSAGE = 200, 160
-"""Characters of a question and of the closest passage that a refusal repeats."""
+SHOWN_QUESTION, SHOWN_CLOSEST = 200, 300
+"""Characters of a question and of the closest sentences that a refusal repeats."""
 
 
 def quoted(cited: Citation) -> str:
@@ -18,15 +17,15 @@ def absent(
     question: str,
     model: str,
     why: str = "The documents do not hold an answer to",
-    closest: Passage | None = None,
+    closest: Citation | None = None,
 ) -> Solution:
     """The solution for a question that the documents do not answer. Its `data` is `{found, quotes}`.
 
-    The text names the closest passage, if there is one.
+    The text repeats the closest sentences, if there are any.
     """
     text = f"{why}: {_short(question, SHOWN_QUESTION)}"
     if closest is not None:
-        text += f"\nClosest is {closest.place}: {_short(closest.shown, SHOWN_PASSAGE)}"
+        text += f"\nClosest is {closest.place}: {_short(closest.quote, SHOWN_CLOSEST)}"
     data = {"found": False, "quotes": 0}
     return Solution(text=text, data=data, confidence=0.0, model=model, found=False, caveats=("not_found",))
 
