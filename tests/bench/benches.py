@@ -12,6 +12,7 @@ from tests.bench import (
     dialects,
     encoder,
     endpoint_faults,
+    extract,
     faults,
     footprint,
     heads,
@@ -213,6 +214,10 @@ ALL = (
     Bench(
         "knowledge", "passages found for questions of SQuAD: how well, and how fast at 10,000 passages",
         knowledge.knowledge, 1, knowledge.METRICS, in_all=False,
+    ),
+    Bench(
+        "extract", "answers by quotes to questions of SQuAD: how well they hold the answer, and what is refused",
+        extract.extract, 1, extract.METRICS, in_all=False,
     ),
     Bench(
         "soak", "memory under a steady load; what grows after the first minutes", soak.soak, 20, soak.METRICS,

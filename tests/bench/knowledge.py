@@ -63,7 +63,7 @@ CARD = "---\nname: reader\nkind: rag\ndescription: Knows texts.\nmodel: local/ex
 
 async def knowledge(rounds: int) -> Found:
     """Measure `rounds` times; the quality is the same each time. Raises Skipped without the data."""
-    paragraphs, questions = _rows("paragraphs.jsonl"), _rows("questions.jsonl")
+    paragraphs, questions = squad("paragraphs.jsonl"), squad("questions.jsonl")
     encoder: OnnxEncoder | None = None
     reranker: OnnxReranker | None = None
     notes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ async def _quality(
     encoder: OnnxEncoder | None,
     reranker: OnnxReranker | None,
 ) -> dict[str, float]:
-    documents = [_document(row["id"], row["text"]) for row in paragraphs]
+    documents = [document(row["id"], row["text"]) for row in paragraphs]
     measured: dict[str, float] = {}
     words = await build(documents, folder)
     with _retriever(words) as retriever:
@@ -132,11 +132,11 @@ async def _speed(
     """Times at MANY passages. Their vectors are those of the paragraphs, so that nothing is encoded for them."""
     texts = [row["text"] for row in paragraphs]
     known = _Known(encoder, await encoder.encode(texts, kind="passage")) if encoder else None
-    many = [_document(number, f"{texts[number % len(texts)]} n{number}") for number in range(MANY)]
+    many = [document(number, f"{texts[number % len(texts)]} n{number}") for number in range(MANY)]
     began = time.perf_counter()
     path = await build(many, folder, encoder=known)
     measured = {"index_s": time.perf_counter() - began, "file_mb": path.stat().st_size / 1e6}
-    changed = [*many[:-1], _document(MANY - 1, "A wholly new paragraph.")]
+    changed = [*many[:-1], document(MANY - 1, "A wholly new paragraph.")]
     began = time.perf_counter()
     await build(changed, folder, encoder=known, former=path)
     measured["update_s"] = time.perf_counter() - began
@@ -225,11 +225,13 @@ def _retriever(path: Path, **models: Any) -> Iterator[Retriever]:
         yield Retriever(store, **models)
 
 
-def _document(number: int, text: str) -> IndexedDocument:
+def document(number: int, text: str) -> IndexedDocument:
+    """A paragraph as a document of its own."""
     return IndexedDocument(str(number), [Passage(str(number), "", text)])
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def squad(name: str) -> list[dict[str, Any]]:
+    """The rows of a file of the SQuAD data. Raises Skipped where it is not."""
     folder = Path(os.environ.get("SWARM_BENCH_SQUAD") or ROOT.parent / "shared" / "data" / "squad2_dev")
     if not (path := folder / name).is_file():
         raise Skipped(f"{folder} has no {name}; SWARM_BENCH_SQUAD names the folder that has")
