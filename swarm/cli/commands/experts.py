@@ -1,4 +1,4 @@
-"""experts list, check, publish, train: manage the catalog of cards and train heads."""
+"""experts list, check, publish, train, eval: manage the catalog of cards, train heads, and measure experts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from swarm.cli.base.context import (
     open_catalog_store,
     read_catalog,
 )
+from swarm.cli.commands.experts_eval import evaluate
 from swarm.errors import BadInput, ModelRefused
 from swarm.types.card import Catalog, is_local
 
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
 experts = typer.Typer(
     name="experts",
-    help="The catalog of experts: list, check, publish, and train a head.",
+    help="The catalog of experts: list, check, publish, train a head, and measure an expert.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+
+experts.command("eval")(evaluate)
 
 SHOWN_LABELS = 30
 """Labels of a trained head that are printed one by one; more are only in JSON."""
