@@ -50,6 +50,7 @@ def test_every_bench_has_its_metric() -> None:
         "knowledge": "fused_mrr",
         "soak": "redis_slope",
         "heads": "banking_all",
+        "extract": "answer_holds",
     }
     assert len(BY_NAME) == len(ALL)
 
