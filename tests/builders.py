@@ -110,13 +110,7 @@ def started(subtask: str, attempt: int = 1, *, claim: int = 1) -> Started:
 
 
 def solved(
-    subtask: str,
-    attempt: int = 1,
-    *,
-    body: str | None = None,
-    size: int = 10,
-    usage: Usage | None = None,
-    found: bool = True,
+    subtask: str, attempt: int = 1, *, body: str | None = None, size: int = 10, usage: Usage | None = None
 ) -> OutcomeRecorded:
     return OutcomeRecorded(
         subtask=subtask,
@@ -124,7 +118,6 @@ def solved(
         body=f"{subtask}.{attempt}" if body is None else body,
         size=size,
         usage=usage or Usage(),
-        found=found,
     )
 
 
