@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
 import numpy as np
@@ -45,6 +45,20 @@ def numbers_of(rows: Sequence[TrainingRow], labels: Sequence[str]) -> Numbers:
     """The place of each row's label in `labels`."""
     place = {label: number for number, label in enumerate(labels)}
     return np.array([place[row.label] for row in rows], dtype=np.int64)
+
+
+def held_out(
+    rows: Sequence[TrainingRow], labels: Sequence[str], logits_of: Callable[[NDArray[np.bool_]], Floats]
+) -> tuple[Floats, Numbers]:
+    """Logits of held-out rows, shape (rows held out, labels), and the numbers of their labels.
+
+    `logits_of` is given which rows are out: it fits a head without them, and returns its logits of them.
+    """
+    folds, truth = folds_of(rows), numbers_of(rows, labels)
+    outs = [folds == number for number in range(FOLDS if is_crossed(rows) else 1) if (folds == number).any()]
+    if not outs:
+        return np.zeros((0, len(labels))), truth[:0]
+    return np.concatenate([logits_of(out) for out in outs]), np.concatenate([truth[out] for out in outs])
 
 
 def temperature_of(logits: Floats, truth: Numbers) -> float:

@@ -6,21 +6,17 @@ from collections.abc import Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
-from experts.finetuned import confidence, minibatch
+from experts.finetuned import confidence, logistic
 from experts.finetuned.dataset import TrainingRow
 from experts.finetuned.head_features import Floats
-from experts.finetuned.held_out import FOLDS, Numbers, folds_of, is_crossed, numbers_of, temperature_of
-from experts.finetuned.lbfgs import Objective, Vector, minimise
+from experts.finetuned.held_out import FOLDS, Numbers, folds_of, held_out, is_crossed, numbers_of, temperature_of
+from experts.finetuned.logistic import Effort, Features
 from experts.finetuned.vector_head import NearestExamples, VectorHead
-from experts.finetuned.word_head import softmax
 
-LOSS_WEIGHT = 30.0
-"""Weight of a row's loss against the regularisation (scikit-learn's C)."""
-STEPS = 80
-"""Steps of L-BFGS at most. With 40, Banking77 is right for 0.7 points less."""
-LARGE = 2_000_000
-"""Rows times labels from which a head is fitted in mini-batches."""
+EFFORT = Effort(steps=80, large=2_000_000)
+"""With 40 steps, Banking77 is right for 0.7 points less."""
 MAX_EXAMPLE_BYTES = 4_000_000
 """What the examples in a head's file may take; of more, an equal number per label is kept."""
 MAX_UNKNOWN = 2_000
@@ -39,22 +35,14 @@ def train_on_vectors(
     `unknown`, shape (texts, dimension), those of texts that have none of the labels, possibly none.
     """
     truth, folds = numbers_of(rows, labels), folds_of(rows)
-    logits, found = _held_out(vectors, truth, folds, len(labels), crossed=is_crossed(rows))
+
+    def logits_of(out: NDArray[np.bool_]) -> Floats:
+        return _fit(vectors[~out], truth[~out], labels, "").logits(vectors[out])[0]
+
+    logits, found = held_out(rows, labels, logits_of)
     trust = _confidence(vectors, truth, folds, labels, unknown[:MAX_UNKNOWN], crossed=is_crossed(rows))
     head = _fit(vectors, truth, labels, encoder, temperature_of(logits, found), trust)
     return head, logits, found
-
-
-def _held_out(vectors: Floats, truth: Numbers, folds: Numbers, labels: int, *, crossed: bool) -> tuple[Floats, Numbers]:
-    """Logits of held-out rows by heads fitted without them, and their true labels."""
-    logits, found = [np.zeros((0, labels), np.float32)], [truth[:0]]
-    for number in range(FOLDS if crossed else 1):
-        out = folds == number
-        if out.any():
-            head = _fit(vectors[~out], truth[~out], [str(each) for each in range(labels)], "")
-            logits.append(head.logits(vectors[out])[0])
-            found.append(truth[out])
-    return np.concatenate(logits), np.concatenate(found)
 
 
 def _confidence(
@@ -101,38 +89,19 @@ def _fit(
     temperature: float = 1.0,
     trust: confidence.Confidence = _UNSURE,
 ) -> VectorHead:
-    weights, bias = _linear(vectors, truth, len(labels))
+    weights, bias = logistic.fit(_features(vectors), truth, len(labels), EFFORT)
     halved = weights.astype(np.float16).astype(np.float32)
     examples = _examples(vectors, truth, len(labels))
     return VectorHead(tuple(labels), encoder, halved, bias.astype(np.float32), examples, temperature, trust)
 
 
-def _linear(vectors: Floats, truth: Numbers, labels: int) -> tuple[Floats, Floats]:
-    dimension = vectors.shape[1]
-    if len(truth) * labels > LARGE:
-        decay = 1 / (LOSS_WEIGHT * len(truth))
-        return minibatch.fit(lambda which: vectors[which], truth, dimension, labels, decay)
-    return _parts(minimise(_objective(vectors, truth, labels), dimension * labels + labels, STEPS), dimension, labels)
-
-
-def _objective(vectors: Floats, truth: Numbers, labels: int) -> Objective:
-    """Loss and gradient of weights and bias in one vector; the bias is not regularised."""
-    each, dimension = np.arange(len(truth)), vectors.shape[1]
-
-    def loss(vector: Vector) -> tuple[float, Vector]:
-        weights, bias = _parts(vector, dimension, labels)
-        chances = softmax(vectors @ weights.astype(np.float32) + bias.astype(np.float32))
-        missed = -np.log(np.maximum(chances[each, truth], 1e-30)).sum(dtype=np.float64)
-        chances[each, truth] -= 1.0
-        slope = (vectors.T @ chances).astype(np.float64) * LOSS_WEIGHT + weights
-        gradient = np.concatenate([slope.ravel(), chances.sum(axis=0, dtype=np.float64) * LOSS_WEIGHT])
-        return float(LOSS_WEIGHT * missed + 0.5 * (weights * weights).sum()), gradient
-
-    return loss
-
-
-def _parts(vector: Vector, dimension: int, labels: int) -> tuple[Vector, Vector]:
-    return vector[: dimension * labels].reshape(dimension, labels), vector[dimension * labels :]
+def _features(vectors: Floats) -> Features:
+    return Features(
+        vectors.shape[1],
+        times=lambda weights: vectors @ weights,
+        times_transposed=lambda chances: vectors.T @ chances,
+        block=lambda which: vectors[which],
+    )
 
 
 def _examples(vectors: Floats, truth: Numbers, labels: int) -> NearestExamples:

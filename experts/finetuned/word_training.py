@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from experts.finetuned import minibatch
+from experts.finetuned import logistic
 from experts.finetuned.dataset import TrainingRow
 from experts.finetuned.head_features import Floats, Rows, counted, rarity, times, transposed, weighted
-from experts.finetuned.held_out import FOLDS, MANY, Numbers, folds_of, is_crossed, numbers_of, temperature_of
-from experts.finetuned.lbfgs import Objective, Vector, minimise
-from experts.finetuned.word_head import WordHead, softmax
+from experts.finetuned.held_out import MANY, Numbers, held_out, numbers_of, temperature_of
+from experts.finetuned.logistic import Effort, Features
+from experts.finetuned.word_head import WordHead
 
-LOSS_WEIGHT = 30.0
-"""Weight of a row's loss against the regularisation (scikit-learn's C)."""
-STEPS = 40
-LARGE = 100_000
-"""Rows times labels from which a head is fitted in mini-batches."""
+EFFORT = Effort(steps=40, large=100_000)
 MAX_WEIGHTS = 2**22
 """Maximum columns times labels: 8 MB in half precision, within the limit of a head's file."""
 
@@ -25,58 +22,39 @@ MAX_WEIGHTS = 2**22
 def train_on_words(rows: Sequence[TrainingRow], labels: Sequence[str]) -> tuple[WordHead, Floats, Numbers]:
     """Train a calibrated head; also the logits of the rows that were held out, and the numbers of their labels."""
     dims = _dims(len(rows), len(labels))
-    logits, truth = _held_out(rows, labels, dims)
+
+    def logits_of(out: NDArray[np.bool_]) -> Floats:
+        head = _fit(_those(rows, ~out), labels, dims)
+        return head.logits([row.text for row in _those(rows, out)]).astype(np.float64)
+
+    logits, truth = held_out(rows, labels, logits_of)
     return _fit(rows, labels, dims, temperature_of(logits, truth)), logits, truth
 
 
 def _dims(rows: int, labels: int) -> int:
     """Number of columns: fewer for few rows, and within the limit of the file for many labels."""
-    most = 2**13 if rows < MANY or rows * labels > LARGE else 2**15
+    most = 2**13 if rows < MANY or rows * labels > EFFORT.large else 2**15
     return int(min(most, 2 ** int(np.log2(MAX_WEIGHTS // labels))))
-
-
-def _held_out(rows: Sequence[TrainingRow], labels: Sequence[str], dims: int) -> tuple[Floats, Numbers]:
-    """Logits of held-out rows by heads fitted without them, and their true labels."""
-    folds, truth = folds_of(rows), numbers_of(rows, labels)
-    logits, found = [np.zeros((0, len(labels)))], [truth[:0]]
-    for number in range(FOLDS if is_crossed(rows) else 1):
-        if len(out := np.flatnonzero(folds == number)):
-            head = _fit([rows[at] for at in np.flatnonzero(folds != number).tolist()], labels, dims)
-            logits.append(head.logits([rows[at].text for at in out.tolist()]).astype(np.float64))
-            found.append(truth[out])
-    return np.concatenate(logits), np.concatenate(found)
 
 
 def _fit(rows: Sequence[TrainingRow], labels: Sequence[str], dims: int, temperature: float = 1.0) -> WordHead:
     counts = counted([row.text for row in rows], dims)
     rare = rarity(counts, dims).astype(np.float16).astype(np.float32)
-    weights, bias = _fitted(weighted(counts, rare), numbers_of(rows, labels), dims, len(labels))
+    features = _features(weighted(counts, rare), dims)
+    weights, bias = logistic.fit(features, numbers_of(rows, labels), len(labels), EFFORT)
     halved = (weights / temperature).astype(np.float16).astype(np.float32)
     return WordHead(tuple(labels), halved, (bias / temperature).astype(np.float32), rare)
 
 
-def _fitted(rows: Rows, truth: Numbers, dims: int, labels: int) -> tuple[Floats, Floats]:
-    if len(truth) * labels > LARGE:
-        decay = 1 / (LOSS_WEIGHT * len(truth))
-        return minibatch.fit(lambda which: rows.dense(which, dims), truth, dims, labels, decay)
-    return _parts(minimise(_objective(rows, truth, dims, labels), dims * labels + labels, STEPS), dims, labels)
+def _those(rows: Sequence[TrainingRow], which: NDArray[np.bool_]) -> list[TrainingRow]:
+    return [rows[at] for at in np.flatnonzero(which).tolist()]
 
 
-def _objective(rows: Rows, truth: Numbers, dims: int, labels: int) -> Objective:
-    """Loss and gradient of weights and bias in one vector; the bias is not regularised."""
-    columns, each = transposed(rows, dims), np.arange(len(truth))
-
-    def loss(vector: Vector) -> tuple[float, Vector]:
-        weights, bias = _parts(vector, dims, labels)
-        chances = softmax(times(rows, weights.astype(np.float32)) + bias).astype(np.float64)
-        missed = -np.log(np.maximum(chances[each, truth], 1e-30)).sum()
-        chances[each, truth] -= 1.0
-        slope = times(columns, chances.astype(np.float32)).astype(np.float64) * LOSS_WEIGHT + weights
-        gradient = np.concatenate([slope.ravel(), chances.sum(axis=0) * LOSS_WEIGHT])
-        return float(LOSS_WEIGHT * missed + 0.5 * (weights * weights).sum()), gradient
-
-    return loss
-
-
-def _parts(vector: Vector, dims: int, labels: int) -> tuple[Vector, Vector]:
-    return vector[: dims * labels].reshape(dims, labels), vector[dims * labels :]
+def _features(rows: Rows, dims: int) -> Features:
+    columns = transposed(rows, dims)
+    return Features(
+        dims,
+        times=lambda weights: times(rows, weights).astype(np.float64),
+        times_transposed=lambda chances: times(columns, chances.astype(np.float32)),
+        block=lambda which: rows.dense(which, dims),
+    )
