@@ -43,7 +43,7 @@ from tests.chaos.shims import Shim
 from tests.chaos.stalls import measured
 from tests.chaos.tls import Certificates
 from tests.integration.own_redis import OwnRedis
-from workers.catalog_publisher import publish
+from workers import catalog_publisher
 from workers.local_redis.binary import find_redis
 
 LAST = 8
@@ -179,12 +179,12 @@ class Editions:
         self.blobs |= loaded.blobs
 
     async def _published(self) -> Loaded:
+        """Publish without indexes: how far the reranker reads depends on the time it has, and the oracle has more."""
+        loaded = await asyncio.to_thread(catalog_publisher.read, self._folder, load_implementations([SPEC]))
         async with Connection.open(self._url) as connection:
-            return await publish(
-                CatalogStore(connection, SETTINGS.max_age + SETTINGS.retention),
-                self._folder,
-                load_implementations([SPEC]),
-            )
+            store = CatalogStore(connection, SETTINGS.max_age + SETTINGS.retention)
+            await store.publish(loaded.catalog, loaded.blobs)
+        return loaded
 
 
 @dataclass(frozen=True)
