@@ -110,7 +110,13 @@ def started(subtask: str, attempt: int = 1, *, claim: int = 1) -> Started:
 
 
 def solved(
-    subtask: str, attempt: int = 1, *, body: str | None = None, size: int = 10, usage: Usage | None = None
+    subtask: str,
+    attempt: int = 1,
+    *,
+    body: str | None = None,
+    size: int = 10,
+    usage: Usage | None = None,
+    found: bool = True,
 ) -> OutcomeRecorded:
     return OutcomeRecorded(
         subtask=subtask,
@@ -118,6 +124,7 @@ def solved(
         body=f"{subtask}.{attempt}" if body is None else body,
         size=size,
         usage=usage or Usage(),
+        found=found,
     )
 
 

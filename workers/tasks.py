@@ -109,8 +109,10 @@ async def run(ctx: DeliveryContext, payload: str) -> DeliveryResult:
         failure=failure,
         model=solution.model if solution else "",
         failed_models=solution.failed_models if solution else (),
+        found=solution is None or solution.found or not envelope.runner_up,
     )
-    return _result(event, body_key=key, body=body, solves=envelope.subtask.id if body else "")
+    # a subtask that counts as solved starts no further attempt, so a result without a finding leaves it open
+    return _result(event, body_key=key, body=body, solves=envelope.subtask.id if body and event.found else "")
 
 
 def _paying(ctx: DeliveryContext, *, parks: bool = False) -> DeliveryAccount:

@@ -42,6 +42,7 @@ def renamed(planned: Planned, names: Mapping[str, str], others: Collection[str] 
         update={
             "subtasks": tuple(_renamed(subtask, whole) for subtask in planned.subtasks),
             "fallbacks": {known.get(name, name): experts for name, experts in planned.fallbacks.items()},
+            "runner_ups": {known.get(name, name): expert for name, expert in planned.runner_ups.items()},
             "why": {known.get(name, name): reason for name, reason in planned.why.items()},
             "mends": tuple(Mend(place=whole(mend.place), what=mend.what) for mend in planned.mends),
         }

@@ -55,6 +55,12 @@ class SubtaskState(Value):
     """None: no usage. It is cheaper to encode than an empty Usage, which is compared field by field."""
     reason: str = ""
     message: str = ""
+    nothing_by: str = ""
+    """The expert that found nothing before the runner-up was asked."""
+    nothing_body: str = ""
+    nothing_size: int = 0
+    runner_up: bool = False
+    """Whether the runner-up is asked, or its result stands."""
     because: str | None = None
     """For a dropped subtask: the failed one behind it."""
 
@@ -74,6 +80,7 @@ class Graph(Value):
 
     subtasks: tuple[Subtask, ...] = ()
     fallbacks: dict[str, tuple[str, ...]] = {}
+    runner_ups: dict[str, str] = {}
     aggregate: Aggregate = "auto"
     branches: bool = False
     """Whether any subtask has `when` or `for_each`; if not, branching is not evaluated."""
@@ -151,8 +158,11 @@ class Progress(Value):
         return self.again and self.rounds <= self.replans and not self.plan_only and not final(self.steps.values())
 
     def expert_of(self, subtask: Subtask, name: str = "") -> str:
-        """Return the current expert of a subtask or of its item `name`: its own, or the fallback whose turn it is."""
-        turn = self.steps[name or subtask.id].turn
+        """Return the current expert of a subtask or of its item `name`: its own, a fallback or the runner-up."""
+        step = self.steps[name or subtask.id]
+        if step.runner_up:
+            return self.graph.runner_ups[parent_id(subtask.id)]
+        turn = step.turn
         return subtask.expert if turn == 0 else self.graph.fallbacks[parent_id(subtask.id)][turn - 1]
 
     def parts(self) -> tuple[Subtask, ...]:

@@ -125,12 +125,22 @@ class _Reducer:
             self.job.put(name, step)
         if step.state in SETTLED:
             return
-        if event.failure is None:
-            self.job.change(name, state="solved", body=event.body, size=event.size)
-            self.job.solved(name)
+        if step.runner_up and (event.failure is not None or not event.found):
+            if step.state == "running" and step.attempt == event.attempt:
+                self._solved(name, body=step.nothing_body, size=step.nothing_size, runner_up=False)
+        elif event.failure is None and not event.found and parent_id(name) in self.job.graph.runner_ups:
+            kept = {"nothing_by": event.expert, "nothing_body": event.body, "nothing_size": event.size}
+            self.job.change(name, state="retrying", runner_up=True, delay=0, **kept)
+        elif event.failure is None:
+            second = step.runner_up and step.attempt == event.attempt
+            self._solved(name, body=event.body, size=event.size, runner_up=second)
         elif step.state == "running" and step.attempt == event.attempt:
             self._failed(name, step, event.failure)
         self.job.finish_plan()
+
+    def _solved(self, name: str, **result: object) -> None:
+        self.job.change(name, state="solved", **result)
+        self.job.solved(name)
 
     def _failed(self, name: str, step: SubtaskState, failure: Failure) -> None:
         tried, refused, seed = step.tried + 1, step.refused, f"{name}:{step.turn}"
@@ -205,8 +215,9 @@ class _Reducer:
     def _rejected(self, event: Planned) -> list[str]:
         if not self.job.steps:
             return []
-        final = {subtask.id: (subtask, event.fallbacks.get(subtask.id, ())) for subtask in event.subtasks}
-        begun = {s.id: (s, self.job.graph.fallbacks.get(s.id, ())) for s in self.job.graph.subtasks}
+        graph = self.job.graph
+        final = {s.id: (s, event.fallbacks.get(s.id, ()), event.runner_ups.get(s.id)) for s in event.subtasks}
+        begun = {s.id: (s, graph.fallbacks.get(s.id, ()), graph.runner_ups.get(s.id)) for s in graph.subtasks}
         return [
             name
             for name, step in self.job.steps.items()
@@ -222,9 +233,11 @@ class _Reducer:
     def _grow(self, event: Planned) -> None:
         new = tuple(s for s in event.subtasks if s.id not in self.job.steps)
         fallbacks = {s.id: event.fallbacks[s.id] for s in new if s.id in event.fallbacks}
+        runner_ups = {s.id: event.runner_ups[s.id] for s in new if s.id in event.runner_ups}
         graph = Graph(
             subtasks=self._ordered(event) if event.closed else self.job.graph.subtasks + new,
             fallbacks=self.job.graph.fallbacks | fallbacks,
+            runner_ups=self.job.graph.runner_ups | runner_ups,
             aggregate=event.aggregate if event.closed else self.job.graph.aggregate,
             branches=self.job.graph.branches or any(s.when or s.for_each for s in new),
         )

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from swarm.runtime.thread_pool import in_thread
 from swarm.settings import LOCAL, Settings
+from swarm.text.expert_ranking import NAMED, Match
 from swarm.types.answer import Missing
 from swarm.types.card import Card
 from swarm.types.events import Planned
@@ -45,6 +46,27 @@ class PriorPlan:
 def fallbacks(subtasks: Iterable[Subtask], cards: Mapping[str, Card]) -> dict[str, tuple[str, ...]]:
     """Map subtask ids to the experts to try if their own fails for good. Subtasks without fallbacks are left out."""
     return {s.id: cards[s.expert].fallback for s in subtasks if s.expert in cards and cards[s.expert].fallback}
+
+
+def runner_ups(
+    subtasks: Sequence[Subtask], ranked: Sequence[Sequence[Match]], cards: Mapping[str, Card], least: float
+) -> dict[str, str]:
+    """Map subtask ids to the expert to ask if the best one finds nothing, from the ranked experts of each.
+
+    Only a `rag` expert has one: the next `rag` expert that scores at least `least` and half as much, and is no fallback
+    of it. There is none for an expert that the request calls by name, or whose result a `when` of the plan asks for.
+    """
+    found: dict[str, str] = {}
+    asked = {subtask.when.result.partition(".")[0] for subtask in subtasks if subtask.when}
+    for subtask, (best, *others) in zip(subtasks, ranked, strict=True):
+        card = cards[best.expert]
+        if not card.searches or best.score >= NAMED or subtask.id in asked:
+            continue
+        enough = max(least, best.score / 2)
+        able = (m.expert for m in others if m.score >= enough and cards[m.expert].searches)
+        if other := next((name for name in able if name not in (best.expert, *card.fallback)), None):
+            found[subtask.id] = other
+    return found
 
 
 async def in_thread_if_long(size: int, function: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from swarm.answer.source_markers import SourcedText
 from swarm.answer.synthesis import Synthesis, WrittenAnswer, question
 from swarm.broker.job_log import JobLog
 from swarm.broker.queue import Claim
-from swarm.engine.progress import Progress
+from swarm.engine.progress import Progress, parent_id
 from swarm.types.answer import Answer, Ending, Missing
 from swarm.types.base import received
 from swarm.types.events import Answered
@@ -48,8 +48,11 @@ class GatheredResults:
             "no quote of its answer stands in the documents, so it is unverified", self._with("unverified")
         )
         ended = _listed("ends too early, at a limit", self._with("cut"))
+        first = "; ".join(_asked_twice(self.progress))
         again = f"planning again failed: {self.progress.unplanned}" if self.progress.unplanned else ""
-        why = "; ".join(filter(None, (self.progress.why, again, *self._limits(), *reasons, left_out, unbacked, ended)))
+        why = "; ".join(
+            filter(None, (self.progress.why, again, first, *self._limits(), *reasons, left_out, unbacked, ended))
+        )
         how = self.progress.graph.aggregate
         used = self.progress.usage + (usage or Usage())
         # every subtask was solved, but the answer lacks some of the results
@@ -161,6 +164,17 @@ class Answers:
             room -= progress.steps[name].size
             (kept if room >= 0 else cut).append(name)
         return kept, cut
+
+
+def _asked_twice(progress: Progress) -> Iterator[str]:
+    """Say for each subtask whose expert found nothing that the runner-up was asked."""
+    for name, step in progress.steps.items():
+        if step.nothing_by and step.state == "solved":
+            other = progress.graph.runner_ups[parent_id(name)]
+            if step.runner_up:
+                yield f"{name}: first asked {step.nothing_by}, which found nothing"
+            else:
+                yield f"{name}: {step.nothing_by} found nothing, and neither did {other}"
 
 
 def _by(expert: str, subtask: Subtask) -> Subtask:

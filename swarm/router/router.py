@@ -178,6 +178,7 @@ def _delivery(job: str, progress: Progress, catalog: Catalog, release: Release, 
         inputs=inputs,
         groups=groups,
         item=int(item or 0),
+        runner_up=subtask.id in progress.graph.runner_ups,
         after=progress.steps[release.subtask].reason if release.attempt > 1 else "",
     )
     return record("run", envelope.model_dump_json(exclude_defaults=True))

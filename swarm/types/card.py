@@ -91,6 +91,11 @@ class Card(Value):
     """The index of its documents; None for one that each worker makes itself."""
     version: str = ""
 
+    @property
+    def searches(self) -> bool:
+        """Whether it looks for its answer in documents, which may not hold one."""
+        return self.kind == "rag"
+
 
 class Catalog(Value):
     """A set of cards. `version` is the hash of their versions."""

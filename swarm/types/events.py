@@ -59,6 +59,8 @@ class Planned(BaseEvent):
     subtasks: tuple[Subtask, ...] = ()
     fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Subtask id -> experts to try, in order, after its own has failed for good."""
+    runner_ups: dict[str, str] = Field(default_factory=dict)
+    """Subtask id -> the expert to ask, once, if its own finds nothing."""
     aggregate: Aggregate = "auto"
     closed: bool = True
     planner: str = ""
@@ -126,6 +128,8 @@ class OutcomeRecorded(BaseEvent):
     """The model that answered."""
     failed_models: tuple[FailedModel, ...] = ()
     """Models that were tried before it, in order."""
+    found: bool = True
+    """False: the expert found nothing, and the plan names a runner-up for the subtask."""
 
 
 class Valued(BaseEvent):

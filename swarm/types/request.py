@@ -56,3 +56,5 @@ class Envelope(Value):
     """Failure reason of the attempt before; empty for the first."""
     item: int = 0
     """Number of the item of `subtask.for_each`, from 1; 0: the subtask has no `for_each`."""
+    runner_up: bool = False
+    """Whether the plan names a runner-up: a result that finds nothing then leaves the subtask open."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from swarm.errors import NoPlan
-from swarm.planner.base import fallbacks
+from swarm.planner.base import fallbacks, runner_ups
 from swarm.planner.local import planner
 from swarm.planner.local.planner import NAME
 from swarm.planner.local.tasks import shown
-from swarm.planner.local.wish_ranking import Ranking
+from swarm.planner.local.wish_ranking import THRESHOLD, Ranking
 from swarm.planner.local.wishes import Reader, Wish
 from swarm.text.expert_ranking import Match, Similar, index
 from swarm.text.language import language
@@ -47,6 +47,7 @@ def plan_by_meaning(text: str, parts: Segmented, cards: Mapping[str, Card], simi
     return Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),
+        runner_ups=runner_ups(subtasks, [wish.ranked for wish in wishes], cards, THRESHOLD),
         planner=NAME,
         notes=(
             f"without a model: {len(wishes):,} of the request's parts fit an expert by words and meaning",

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from swarm.errors import NoPlan
-from swarm.planner.base import fallbacks
+from swarm.planner.base import fallbacks, runner_ups
 from swarm.planner.local.borrowed_text import borrowed
 from swarm.planner.local.ordering import Waits, waits
 from swarm.planner.local.task import Span, Task
 from swarm.planner.local.tasks import shown, tasks
 from swarm.planner.local.uncovered_wishes import left_out
-from swarm.text.expert_ranking import index
+from swarm.text.expert_ranking import CLEAR, index
 from swarm.types.base import MAX_TEXT
 from swarm.types.card import Card
 from swarm.types.events import Planned
@@ -48,6 +48,7 @@ def scored(text: str, cards: Mapping[str, Card]) -> tuple[Planned, float]:
     planned = Planned(
         subtasks=subtasks,
         fallbacks=fallbacks(subtasks, cards),
+        runner_ups=runner_ups(subtasks, [part.ranked for part in parts], cards, CLEAR),
         planner=NAME,
         notes=(
             f"without a model: {len(parts):,} of the request's parts fit an expert by words",

@@ -1,5 +1,7 @@
 """One value of each kind that crosses Redis."""
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from swarm.engine.progress import Graph, Progress, SubtaskState
@@ -134,8 +136,10 @@ STEP = SubtaskState(
     reason="timeout",
     message="slow",
     because="t1",
-)
-GRAPH = Graph(subtasks=(LABEL, POLICY), fallbacks={"t2": ("policy-small",)}, aggregate="join", branches=True)
+    nothing_by="policy", nothing_body="t2.1.2", nothing_size=30, runner_up=True,
+)  # fmt: skip
+SPARES: dict[str, Any] = {"fallbacks": {"t2": ("policy-small",)}, "runner_ups": {"t2": "law"}}
+GRAPH = Graph(subtasks=(LABEL, POLICY), aggregate="join", branches=True, **SPARES)
 EXAMPLES: dict[str, BaseModel] = {
     "condition": CONDITION,
     "condition_equals": Condition(result="t1", equals=None),
@@ -230,6 +234,7 @@ EXAMPLES: dict[str, BaseModel] = {
         groups={"t3": {"t3#1": "t3#1.1.1"}},
         after="timeout",
         item=3,
+        runner_up=True,
     ),
     "step": STEP,
     "graph": GRAPH,
@@ -279,7 +284,7 @@ EXAMPLES: dict[str, BaseModel] = {
         id="3-1760000000002",
         round=1,
         subtasks=(LABEL, POLICY),
-        fallbacks={"t2": ("policy-small",)},
+        **SPARES,
         aggregate="join",
         closed=False,
         planner="local/planner",
@@ -315,6 +320,7 @@ EXAMPLES: dict[str, BaseModel] = {
         ms=180,
         model="openai/spare",
         failed_models=(FAILED_MODEL,),
+        found=False,
     ),
     "event_outcome_failed": OutcomeRecorded(id="7-1760000000006", subtask="t2", attempt=2, failure=FAILURE),
     "event_valued": Valued(
