@@ -43,7 +43,7 @@ from workers.embedded import embedded
 
 PAGES = pages()
 BLOCKS = [block for page in PAGES.values() for block in page.blocks if not block.comment.startswith("not run: ")]
-LANGUAGES = {"python", "console", "markdown", "yaml", "toml", "json", "text"}
+LANGUAGES = {"python", "console", "markdown", "yaml", "toml", "json", "jsonl", "text"}
 ELSEWHERE = {"SWARM_CATALOG", "SWARM_IMAGE", "SWARM_TEST_REDIS", "SWARM_TEST_MODEL", "SWARM_TEST_MODEL_URL"}
 """Variables of compose.yaml and of the tests."""
 
@@ -242,8 +242,12 @@ def _json(block: Block, folder: Path) -> None:
     json.loads(block.code)
 
 
+def _jsonl(block: Block, folder: Path) -> None:
+    assert all(isinstance(json.loads(line), dict) for line in block.code.splitlines())
+
+
 READERS: Mapping[str, Callable[[Block, Path], None]] = {
-    "markdown": _card, "yaml": _yaml, "toml": _toml, "json": _json,
+    "markdown": _card, "yaml": _yaml, "toml": _toml, "json": _json, "jsonl": _jsonl,
 }  # fmt: skip
 
 
