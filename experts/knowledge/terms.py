@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from unicodedata import normalize
 
 from experts.knowledge.languages import ENGLISH, stem, stop_words
@@ -74,8 +74,3 @@ def normal(text: str) -> str:
     """Lower case in one Unicode normal form."""
     text = text.lower().replace("’", "'")
     return text if text.isascii() else normalize("NFKC", text)
-
-
-def joined(stems: Iterable[str]) -> str:
-    """Stems as the text of an index's column."""
-    return " ".join(stems)

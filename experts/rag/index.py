@@ -6,24 +6,21 @@ passage covers (so that `local/extract` can refuse), and it is thread-safe.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 
+from experts.knowledge.languages import ENGLISH
 from experts.knowledge.passages import Passage
+from experts.knowledge.postings import count_terms
+from experts.knowledge.question import NAMING
+from experts.knowledge.sqlite_store import B
 from experts.knowledge.terms import normal, shading, terms, words
 from experts.knowledge.unspaced_scripts import UNSPACED, borders
 from swarm.runtime.thread_pool import in_thread
 from swarm.text.bm25 import rarity, saturated
 from swarm.text.english import stem
-
-B = 0.75
-"""How much a longer passage counts less."""
-HEADING = 2
-"""Number of times that words of the nearest heading count; words of the headings above it count once."""
-NAMING = 0.5
-"""Factor on the weight of a question's word that is also in the expert's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +52,7 @@ class PassageIndex:
         self._lengths: list[int] = []
         self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, passage in enumerate(self.passages):
-            counts = Counter(terms(passage.shown))
-            above, _, nearest = passage.section.rpartition(" > ")
-            counts.update(terms(above) + terms(nearest) * HEADING)
+            counts = count_terms(passage, ENGLISH)
             self._lengths.append(counts.total())
             for term, count in counts.items():
                 self._postings[term].append((number, count))

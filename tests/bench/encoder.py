@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from swarm.encoder.base import Encoder
 from swarm.encoder.models import DEFAULT, MULTILINGUAL, locate
 from swarm.encoder.onnx import open_encoder, open_reranker
-from swarm.encoder.routing import open_routing_encoder
+from swarm.encoder.use import open_use
 from swarm.errors import MissingDependency
 from tests.bench.report import Metric, Samples, p95
 from tests.bench.rig import ROOT, Skipped
@@ -123,9 +123,9 @@ async def measured() -> dict[str, float]:
     found["pair_ms"] = (time.perf_counter() - at) / len(some) * 1_000
     found["pair_cpu_ms"] = (time.process_time() - cpu) / len(some) * 1_000
     found["rss_mb"] = rss()
-    both = open_routing_encoder()
-    await both.encode(["Where is my parcel?"])
-    found["routing_ms"], _, found["routing_cpu_ms"] = await _one_by_one(both, texts)
+    multilingual = open_use()
+    await multilingual.encode(["Where is my parcel?"])
+    found["routing_ms"], _, found["routing_cpu_ms"] = await _one_by_one(multilingual, texts)
     return found | {"routing_rss_mb": rss()}
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from swarm.encoder import use
 from swarm.encoder.models import DEFAULT, MULTILINGUAL, locate
-from swarm.encoder.routing import RoutingEncoder, open_routing_encoder
 from swarm.encoder.use import UseEncoder, open_use
 from swarm.errors import MissingDependency
 
@@ -53,13 +52,11 @@ async def test_vectors_are_float32_of_length_1_and_do_not_depend_on_the_batch(en
     assert (await encoder.encode([])).shape == (0, 512)
 
 
-async def test_a_request_in_another_language_finds_its_card() -> None:
-    both = open_routing_encoder({})
-    assert isinstance(both, RoutingEncoder)
-    cards = await both.encode(CARDS)
+async def test_a_request_in_another_language_finds_its_card(encoder: UseEncoder) -> None:
+    cards = await encoder.encode(CARDS)
     for request in TEXTS[:4]:
-        (vector,) = await both.encode([request])
-        scores = [both.calibration.z(float(cosine)) for cosine in cards @ vector]
+        (vector,) = await encoder.encode([request])
+        scores = [encoder.calibration.z(float(cosine)) for cosine in cards @ vector]
         assert max(scores) == scores[0] > 4, request
 
 
